@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Generates the Python code of the contract, with the lowest supported versions of the generator:
+# generated code refuses older run times, so the generator's version is the floor for users.
+set -euo pipefail
+cd "$(dirname "$0")"
+venv=../.gen-venv
+if [ ! -x "$venv/bin/python" ]; then
+  "${PYTHON:-python3}" -m venv "$venv"
+  "$venv/bin/pip" install --quiet 'grpcio-tools==1.73.1' 'protobuf==6.30.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
+fi
+out=python/taskyard_api/v1
+rm -f "$out"/*_pb2.py "$out"/*_pb2.pyi "$out"/*_pb2_grpc.py "$out"/*_pb2_grpc.pyi
+"$venv/bin/python" -W ignore -m grpc_tools.protoc -I. \
+  --plugin=protoc-gen-mypy="$venv/bin/protoc-gen-mypy" --plugin=protoc-gen-mypy_grpc="$venv/bin/protoc-gen-mypy_grpc" \
+  --python_out=python --mypy_out=quiet:python --grpc_python_out=python --mypy_grpc_out=quiet:python \
+  taskyard_api/v1/*.proto
+# Files without a service have no use for an empty gRPC module.
+for file in "$out"/*_pb2_grpc.py; do
+  if ! grep -q 'Stub(object)' "$file"; then rm -f "$file" "${file}i"; fi
+done

@@ -1,0 +1,1 @@
+"""What the control plane, the agent and the SDK agree on beyond the generated messages."""

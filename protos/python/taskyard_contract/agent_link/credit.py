@@ -1,0 +1,45 @@
+"""Credit as a cumulative count. Pure.
+
+Both ends count from zero when a stream opens, so a lost frame, a broken stream or a restarted server can
+neither create nor leak a slot. The count falls only when runs turn out to be much slower than thought: what
+the server has not used of it is then taken back.
+"""
+
+
+class CreditLedger:
+    """What was asked for and what came, on one stream."""
+
+    def __init__(self) -> None:
+        """Start a stream."""
+        self._received = 0
+        self._granted = 0
+
+    @property
+    def unused(self) -> int:
+        """Runs the server may still send."""
+        return self._granted - self._received
+
+    def received(self, runs: int) -> None:
+        """Count runs that were assigned."""
+        self._received += runs
+
+    def advance(self, in_hand: int, window: int, slots: int) -> int | None:
+        """Return the new total to announce, or None when it is not worth a mention.
+
+        Args:
+            in_hand: Runs held that take up room.
+            window: Runs to hold at most.
+            slots: Workers.
+        """
+        total = self._received + max(0, window - in_hand)
+        if not self._worth(total - self._granted, in_hand, window, slots):
+            return None
+        self._granted = total
+        return total
+
+    def _worth(self, freed: int, in_hand: int, window: int, slots: int) -> bool:
+        if freed <= 0:
+            return self.unused > 2 * window
+        # A handful of credits would come back as a handful of runs, each with the cost of a frame. It is
+        # worth it only when the workers are about to run dry and the server has nothing left to draw on.
+        return freed * 4 >= window or (in_hand < 2 * slots and self.unused < slots)

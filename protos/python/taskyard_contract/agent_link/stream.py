@@ -1,0 +1,254 @@
+"""Drives a `LinkSession` over one gRPC stream after the other.
+
+One coroutine reads, one writes everything pending at each wake-up, one sends heartbeats, and one watches the
+lease whether or not a stream is open. Nothing here runs per run. Invariant: a broken stream never ends work;
+only a lapsed lease does, and that is the session's decision.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import grpc
+from grpc import aio
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
+from taskyard_contract.agent_link.session import LinkSession
+from taskyard_contract.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import (
+    ConnectionFailed,
+    InvalidRequest,
+    NotOwner,
+    Superseded,
+    TaskyardError,
+    UnsupportedProtocol,
+)
+from taskyard_contract.rpc_errors import from_rpc_error
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+
+logger = logging.getLogger(__name__)
+
+TERMINAL: Final = (UnsupportedProtocol, Superseded, InvalidRequest)
+"""Errors after which connecting again would only repeat them."""
+FIRST_DELAY: Final = 0.1
+MAX_DELAY: Final = 3.0
+HANDSHAKE_SECONDS: Final = 10.0
+FAREWELL_SECONDS: Final = 0.5
+
+_Call: TypeAlias = "aio.StreamStreamCall[pb.AgentFrame, pb.ServerFrame]"
+
+
+class AgentStream:
+    """Keeps one session connected."""
+
+    def __init__(
+        self,
+        address: str,
+        session: LinkSession,
+        clock: Clock,
+        *,
+        draw: Callable[[float, float], float] = random.uniform,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        """Connect `session` to a server.
+
+        Args:
+            address: ``HOST:PORT`` or ``unix:PATH``.
+            session: The protocol machine.
+            clock: Times the lease.
+            draw: Draws the delay before a reconnect between two bounds.
+            on_ready: Called once, when the first welcome has arrived.
+        """
+        self.address = address
+        self._session = session
+        self._clock = clock
+        self._draw = draw
+        self._on_ready = on_ready
+        self._pending = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._window = FIRST_DELAY
+        self._call: _Call | None = None
+        self._handshake: asyncio.Timeout | None = None
+        session.wake = self._pending.set
+
+    async def run(self) -> None:
+        """Stay connected until `stop`.
+
+        Raises:
+            UnsupportedProtocol, Superseded, InvalidRequest: Connecting again is of no use.
+        """
+        watch = asyncio.create_task(self._watch_lease())
+        try:
+            while not self._stopping.is_set():
+                await self._attempt()
+                if not self._stopping.is_set():
+                    await self._pause()
+        finally:
+            await _end(watch)
+
+    def stop(self) -> None:
+        """End the stream; `run` returns."""
+        self._stopping.set()
+        self._pending.set()
+
+    async def settle(self, timeout: float) -> bool:
+        """Wait until everything reported is acknowledged; returns whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._session.settled:
+                    self._settled.clear()
+                    await self._settled.wait()
+        return self._session.settled
+
+    async def _attempt(self) -> None:
+        try:
+            await self._serve()
+        except aio.AioRpcError as error:
+            self._judge(from_rpc_error(error))
+        except TaskyardError as error:
+            self._judge(error)
+
+    def _judge(self, error: TaskyardError) -> None:
+        if isinstance(error, TERMINAL):
+            raise error
+        if isinstance(error, NotOwner) and error.address:
+            self.address = error.address
+        if not self._stopping.is_set():
+            logger.warning("lost the stream to %s: %s", self.address, error)
+
+    async def _pause(self) -> None:
+        # Full jitter: after a server's restart its agents must not come back at the same moment.
+        hint = self._session.reconnect_after
+        delay = self._draw(0.0, self._window) + (hint or 0.0)
+        self._window = min(self._window * 2, MAX_DELAY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _serve(self) -> None:
+        # A channel of its own for each attempt: an old one would wait out its back-off.
+        async with aio.insecure_channel(target_of(self.address), options=CLIENT_OPTIONS) as channel:
+            call: _Call = cast("AgentServiceAsyncStub", AgentServiceStub(channel)).Connect()
+            self._call = call
+            helpers: list[asyncio.Task[None]] = []
+            try:
+                await self._shake_hands(call)
+                helpers += [self._spawn(call, self._write(call)), self._spawn(call, self._beat())]
+                await self._read(call)
+            except asyncio.CancelledError:
+                if not call.cancelled() or _being_cancelled():
+                    raise
+                # A helper gave the stream up.
+            finally:
+                call.cancel()
+                self._call = None
+                for helper in helpers:
+                    await _end(helper)
+
+    async def _shake_hands(self, call: _Call) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS) as self._handshake:
+                await call.write(self._session.hello(self._clock.monotonic()))
+                frame = await call.read()
+        except TimeoutError:
+            raise ConnectionFailed(f"{self.address} did not answer in time") from None
+        except asyncio.InvalidStateError:
+            frame = aio.EOF
+        finally:
+            self._handshake = None
+        if not isinstance(frame, pb.ServerFrame):
+            await _raise_status(call)
+            raise ConnectionFailed(f"{self.address} ended the stream before its welcome")
+        self._session.welcomed(frame)
+        self._window = FIRST_DELAY
+        self._pending.set()
+        self._settled.set()
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
+    async def _read(self, call: _Call) -> None:
+        session, clock = self._session, self._clock
+        while True:
+            frame = await call.read()
+            if not isinstance(frame, pb.ServerFrame):
+                await _raise_status(call)
+                return
+            session.received(frame, clock.monotonic())
+            self._pending.set()
+            if session.settled:
+                self._settled.set()
+            if session.reconnect_after is not None:
+                return
+
+    async def _write(self, call: _Call) -> None:
+        session, pending = self._session, self._pending
+        while not self._stopping.is_set():
+            await pending.wait()
+            pending.clear()
+            while (frame := session.next_frame()) is not None:
+                await call.write(frame)
+        await call.done_writing()
+        # The server ends the stream in answer; it is not waited for long.
+        await asyncio.sleep(FAREWELL_SECONDS)
+
+    async def _beat(self) -> None:
+        session = self._session
+        while session.lease.silence(self._clock.monotonic()) < session.lease.seconds / 2:
+            session.beat(self._clock.monotonic())
+            await asyncio.sleep(session.lease.interval)
+        # The socket may be fine and the way back dead; a new stream is the only cure within the lease.
+        logger.warning("%s does not answer heartbeats; connecting again", self.address)
+
+    def _spawn(self, call: _Call, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a helper of a stream; when it ends, so does the stream, whose status says why."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except (aio.AioRpcError, asyncio.InvalidStateError):
+                return  # the reader gets the status
+            finally:
+                call.cancel()
+
+        return asyncio.create_task(guarded())
+
+    async def _watch_lease(self) -> None:
+        while True:
+            await asyncio.sleep(min(0.5, self._session.lease.interval / 2))
+            if self._session.check_lease(self._clock.monotonic()):
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """End the stream under way: what its hello said is no longer held."""
+        if self._handshake is not None:
+            # A call that has not reached anybody yet does not notice that it is cancelled.
+            self._handshake.reschedule(asyncio.get_running_loop().time())
+        if self._call is not None:
+            self._call.cancel()
+
+
+async def _raise_status(call: _Call) -> None:
+    """Raise what ended a call, unless the server ended it in good order."""
+    code = await call.code()
+    if code is not grpc.StatusCode.OK:
+        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        raise aio.AioRpcError(code, initial, trailing, await call.details())
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

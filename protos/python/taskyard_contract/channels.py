@@ -1,0 +1,53 @@
+"""Options and addresses of gRPC channels and servers, in one place because both ends must agree."""
+
+from typing import Any, Final
+
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+DEFAULT_GRPC_PORT: Final = 4700
+DEFAULT_HTTP_PORT: Final = 4701
+
+_SIZES: Final[list[tuple[str, Any]]] = [
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+CLIENT_OPTIONS: Final[list[tuple[str, Any]]] = [
+    *_SIZES,
+    ("grpc.http2.max_pings_without_data", 0),
+    # Sessions reconnect by themselves; the channel's own back-off would only add to their delay.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Two parts of one process must not share a connection's fate or its flow-control window.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+
+SERVER_OPTIONS: Final[list[tuple[str, Any]]] = [
+    *_SIZES,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Two servers on one port would each hold half of the work.
+    ("grpc.so_reuseport", 0),
+]
+
+
+def target_of(address: str) -> str:
+    """Turn a user's address (``HOST:PORT``, ``HOST``, ``unix:PATH``) into a gRPC target.
+
+    Raises:
+        ValueError: The address is empty, has a scheme or a path, or its port is not a number.
+    """
+    if not address:
+        raise ValueError("the server address is empty; give HOST:PORT or unix:PATH")
+    if address.startswith("unix:"):
+        return address
+    if "/" in address:
+        raise ValueError(f"'{address}' is not a server address; give HOST:PORT, without a scheme or a path")
+    host, separator, port = address.rpartition(":")
+    if not separator or port.endswith("]"):
+        return f"{address}:{DEFAULT_GRPC_PORT}"
+    if not port.isdigit():
+        raise ValueError(f"'{address}' is not a server address; give HOST:PORT or unix:PATH")
+    return f"{host}:{port}"

@@ -1,0 +1,185 @@
+"""The errors of Taskyard itself, as the control plane, the agent and the SDK know them. Pure.
+
+    TaskyardError
+      InvalidRequest            a field is missing or malformed
+      UnsupportedProtocol       no protocol version in common
+      RunNotFound               no run with this id
+      RunExists                 the id was used before, for something else
+      PayloadTooLarge           arguments, a result or code exceed a limit
+      Overloaded                the server has more to commit than it takes
+      StorageFull               the database has no room
+      StorageUnavailable        the database does not answer
+      NotOwner                  another replica owns the shard
+      Superseded                a newer session with the same id took over
+      BlobNotFound              no blob with this digest
+      DigestMismatch            content and digest differ
+      AgentNotFound             no such agent
+      ServerStopping            the server is going down
+      UpstreamNotFound          an upstream run is unknown
+      ConnectionFailed          the server could not be reached (made by clients)
+
+A failure of user code is none of these: it is data in a run's state.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+
+class ErrorReason(IntEnum):
+    """Numerically equal to ``errors.proto`` (a test proves it)."""
+
+    UNSPECIFIED = 0
+    INVALID_REQUEST = 1
+    UNSUPPORTED_PROTOCOL = 2
+    RUN_NOT_FOUND = 3
+    RUN_EXISTS = 4
+    PAYLOAD_TOO_LARGE = 5
+    OVERLOADED = 6
+    STORAGE_FULL = 7
+    STORAGE_UNAVAILABLE = 8
+    NOT_OWNER = 9
+    SUPERSEDED = 10
+    BLOB_NOT_FOUND = 11
+    DIGEST_MISMATCH = 12
+    AGENT_NOT_FOUND = 13
+    STOPPING = 14
+    UPSTREAM_NOT_FOUND = 15
+
+
+class TaskyardError(Exception):
+    """Something Taskyard itself refused or could not do."""
+
+    reason: ErrorReason = ErrorReason.UNSPECIFIED
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        run_id: bytes = b"",
+        limit: int = 0,
+        retry_after: float = 0.0,
+        address: str = "",
+    ) -> None:
+        """Describe the error.
+
+        Args:
+            message: What was wrong, where, and what to do.
+            run_id: The run it is about.
+            limit: The limit that was exceeded, in bytes or items.
+            retry_after: Seconds to wait before repeating; 0 means do not repeat unchanged.
+            address: The replica to call instead.
+        """
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.run_id = run_id
+        self.limit = limit
+        self.retry_after = retry_after
+        self.address = address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make the error picklable: it crosses process boundaries inside results."""
+        return _rebuild, (type(self), str(self), self.run_id, self.limit, self.retry_after, self.address)
+
+
+def _rebuild(
+    kind: type[TaskyardError], message: str, run_id: bytes, limit: int, retry_after: float, address: str
+) -> TaskyardError:
+    return kind(message, run_id=run_id, limit=limit, retry_after=retry_after, address=address)
+
+
+class InvalidRequest(TaskyardError):
+    """A field of the request is missing or malformed."""
+
+    reason = ErrorReason.INVALID_REQUEST
+
+
+class UnsupportedProtocol(TaskyardError):
+    """The two sides have no protocol version in common; upgrade the older one."""
+
+    reason = ErrorReason.UNSUPPORTED_PROTOCOL
+
+
+class RunNotFound(TaskyardError):
+    """There is no run with this id."""
+
+    reason = ErrorReason.RUN_NOT_FOUND
+
+
+class RunExists(TaskyardError):
+    """This run id was submitted before, with other content."""
+
+    reason = ErrorReason.RUN_EXISTS
+
+
+class PayloadTooLarge(TaskyardError):
+    """A payload is larger than the server takes."""
+
+    reason = ErrorReason.PAYLOAD_TOO_LARGE
+
+
+class Overloaded(TaskyardError):
+    """The server has more work to commit than it takes; repeat after the delay."""
+
+    reason = ErrorReason.OVERLOADED
+
+
+class StorageFull(TaskyardError):
+    """The control plane's database has no room; free some, then repeat."""
+
+    reason = ErrorReason.STORAGE_FULL
+
+
+class StorageUnavailable(TaskyardError):
+    """The control plane's database does not answer; repeat after the delay."""
+
+    reason = ErrorReason.STORAGE_UNAVAILABLE
+
+
+class NotOwner(TaskyardError):
+    """Another replica owns this shard; call the address given."""
+
+    reason = ErrorReason.NOT_OWNER
+
+
+class Superseded(TaskyardError):
+    """A newer session with the same id took over."""
+
+    reason = ErrorReason.SUPERSEDED
+
+
+class BlobNotFound(TaskyardError):
+    """The blob store has no blob with this digest."""
+
+    reason = ErrorReason.BLOB_NOT_FOUND
+
+
+class DigestMismatch(TaskyardError):
+    """The content does not have the digest it was sent under."""
+
+    reason = ErrorReason.DIGEST_MISMATCH
+
+
+class AgentNotFound(TaskyardError):
+    """No such agent is connected."""
+
+    reason = ErrorReason.AGENT_NOT_FOUND
+
+
+class ServerStopping(TaskyardError):
+    """The server is stopping; reconnect after the delay."""
+
+    reason = ErrorReason.STOPPING
+
+
+class UpstreamNotFound(TaskyardError):
+    """An upstream run is unknown; submit it first."""
+
+    reason = ErrorReason.UPSTREAM_NOT_FOUND
+
+
+class ConnectionFailed(TaskyardError):
+    """The control plane could not be reached."""
+
+
+BY_REASON: dict[int, type[TaskyardError]] = {
+    kind.reason: kind for kind in TaskyardError.__subclasses__() if kind.reason
+}

@@ -1,0 +1,93 @@
+"""What a worker hands to the code of a task, and what it gets back.
+
+The worker (part of the agent) knows nothing of decorators or retries, the SDK knows nothing of pipes and
+chunks; this is the seam. A code blob unpickles to a `TaskCode`.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from taskyard_api.v1 import agent_service_pb2, template_pb2
+
+
+class Invocation:
+    """One attempt of one run, as its worker sees it."""
+
+    __slots__ = (
+        "args",
+        "attempt",
+        "cache_key",
+        "cache_key_decided",
+        "epoch",
+        "flow_run_id",
+        "flow_run_name",
+        "inputs",
+        "name",
+        "ordinal",
+        "parent_run_id",
+        "run_id",
+        "template",
+    )
+
+    def __init__(
+        self,
+        run_id: bytes,
+        epoch: int,
+        template: template_pb2.RunTemplate,
+        args: bytes,
+        *,
+        flow_run_id: bytes = b"",
+        flow_run_name: str = "",
+        parent_run_id: bytes = b"",
+        ordinal: int = 0,
+        name: str = "",
+        attempt: int = 1,
+        cache_key: str = "",
+        cache_key_decided: bool = False,
+        inputs: Mapping[bytes, Any] | None = None,
+    ) -> None:
+        """Describe the attempt; `inputs` maps ids of upstream runs to their decoded values."""
+        self.run_id = run_id
+        self.epoch = epoch
+        self.template = template
+        self.args = args
+        self.flow_run_id = flow_run_id
+        self.flow_run_name = flow_run_name
+        self.parent_run_id = parent_run_id
+        self.ordinal = ordinal
+        self.name = name
+        self.attempt = attempt
+        self.cache_key = cache_key
+        self.cache_key_decided = cache_key_decided
+        self.inputs = inputs
+
+    @property
+    def run_name(self) -> str:
+        """The name shown to people."""
+        return self.name or f"{self.template.name}-{self.ordinal}"
+
+
+class WorkerHost(Protocol):
+    """What the worker offers to the code it executes."""
+
+    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+        """Send a log record of the run to the control plane."""
+        ...
+
+    def blocked(self) -> AbstractContextManager[None]:
+        """Say that the run waits for other runs meanwhile, so that its slot can serve them."""
+        ...
+
+
+class TaskCode(Protocol):
+    """Executable code of a task."""
+
+    def execute(self, invocation: Invocation, host: WorkerHost) -> bytes | agent_service_pb2.ReportException:
+        """Execute one attempt.
+
+        Returns:
+            The encoded result when the run completed in the ordinary way, otherwise what happened
+            (`position` is filled in by the worker).
+        """
+        ...

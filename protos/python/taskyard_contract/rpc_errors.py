@@ -1,0 +1,92 @@
+"""Errors on the wire: the one module that knows how a `TaskyardError` travels as ``google.rpc.Status``.
+
+Invariant: every `ErrorReason` has exactly one status code, and a round trip gives the same error back.
+"""
+
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from taskyard_api.v1 import errors_pb2
+from taskyard_contract.errors import BY_REASON, ConnectionFailed, ErrorReason, TaskyardError
+
+_CODES: Final[dict[int, grpc.StatusCode]] = {
+    ErrorReason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorReason.UNSUPPORTED_PROTOCOL: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.RUN_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.RUN_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorReason.PAYLOAD_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.STORAGE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.STORAGE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.NOT_OWNER: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.SUPERSEDED: grpc.StatusCode.ABORTED,
+    ErrorReason.BLOB_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.DIGEST_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorReason.AGENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.STOPPING: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.UPSTREAM_NOT_FOUND: grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+
+class RpcErrorLike(Protocol):
+    """What ``grpc.RpcError`` and ``grpc.aio.AioRpcError`` have in common."""
+
+    def code(self) -> Any: ...
+    def details(self) -> Any: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+def status_code(error: TaskyardError) -> grpc.StatusCode:
+    """Return the canonical code an error travels under."""
+    return _CODES.get(error.reason, grpc.StatusCode.INTERNAL)
+
+
+def to_detail(error: TaskyardError) -> errors_pb2.ErrorDetail:
+    """Write an error as its detail message."""
+    return errors_pb2.ErrorDetail(
+        reason=error.reason,  # type: ignore[arg-type]  # the enums are numerically equal
+        run_id=error.run_id,
+        limit=error.limit,
+        retry_after_ms=round(error.retry_after * 1000),
+        address=error.address,
+    )
+
+
+def from_detail(detail: errors_pb2.ErrorDetail, message: str) -> TaskyardError:
+    """Read an error back from its detail message."""
+    kind = BY_REASON.get(detail.reason, TaskyardError)
+    return kind(
+        message,
+        run_id=detail.run_id,
+        limit=detail.limit,
+        retry_after=detail.retry_after_ms / 1000,
+        address=detail.address,
+    )
+
+
+def to_status(error: TaskyardError) -> Any:
+    """Return the status to abort a call with (``context.abort_with_status``)."""
+    packed = any_pb2.Any()
+    packed.Pack(to_detail(error))
+    code = status_code(error).value[0]
+    return rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
+
+
+def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
+    """Translate what gRPC raised into a `TaskyardError`.
+
+    A status without our detail comes from the transport: nobody reached, or a deadline.
+    """
+    status = rpc_status.from_call(error)
+    for packed in status.details if status is not None else ():
+        detail = errors_pb2.ErrorDetail()
+        if packed.Unpack(detail):
+            return from_detail(detail, str(error.details()))
+    text = f"{error.code().name.lower().replace('_', ' ')}: {error.details()}"
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return ConnectionFailed(f"the control plane could not be reached ({text})", retry_after=1.0)
+    return TaskyardError(f"the control plane refused the call ({text})")

@@ -1,0 +1,145 @@
+"""The states of runs as Python enums, and how users see them.
+
+Pure. The members are numerically equal to ``states.proto`` (a test proves it), so that hot code can
+use plain ints from the wire, and this is the one place that maps a state to what users are shown.
+"""
+
+from enum import Enum, IntEnum
+from typing import Final
+
+
+class RunKind(IntEnum):
+    """What a run is."""
+
+    TASK = 1
+    FLOW = 2
+
+
+class RunState(IntEnum):
+    """The state of a run; values from 10 on are final."""
+
+    PENDING = 1
+    READY = 2
+    ASSIGNED = 3
+    RUNNING = 4
+    AWAITING_RETRY = 5
+    AWAITING_CACHE = 6
+    CANCELLING = 7
+    COMPLETED = 10
+    FAILED = 11
+    CANCELLED = 12
+    CRASHED = 13
+    NOT_READY = 14
+
+
+class StateReason(IntEnum):
+    """Why a run is in its state, where the state alone does not say it."""
+
+    NONE = 0
+    CACHED = 1
+    TIMED_OUT = 2
+    WORKER_DIED = 3
+    AGENT_LOST = 4
+    UPSTREAM = 5
+    SESSION_LOST = 6
+    CANCEL_REQUESTED = 7
+    CODE_UNAVAILABLE = 8
+    INTERRUPTED = 9
+    RETURNED = 10
+    RETURNED_STATE = 11
+    RESULT_REFUSED = 12
+
+
+class UpstreamKind(IntEnum):
+    """What an upstream run is to a downstream run."""
+
+    DATA = 1
+    ORDER = 2
+    DATA_OR_FAILURE = 3
+    ORDER_OR_FAILURE = 4
+
+
+class ReportKind(IntEnum):
+    """What happened to a run, as its worker saw it."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    CANCELLED = 3
+    CRASHED = 4
+    CACHE_KEY = 5
+
+
+class FlowEvent(IntEnum):
+    """What happened to a flow run, as the process that executes it saw it."""
+
+    STARTED = 1
+    SUCCEEDED = 2
+    FAILED = 3
+    CANCELLED = 4
+    CRASHED = 5
+
+
+class AgentState(IntEnum):
+    """What an agent is doing."""
+
+    ONLINE = 1
+    DRAINING = 2
+    DISCONNECTED = 3
+    OFFLINE = 4
+
+
+class StateType(str, Enum):
+    """The nine types by which users' code decides (Prefect 3's vocabulary)."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+
+
+FIRST_FINAL: Final = 10
+"""Every state from here on is final. A plain int: hot code compares with it."""
+
+_SHOWN: Final[dict[RunState, tuple[StateType, str]]] = {
+    RunState.PENDING: (StateType.PENDING, "Pending"),
+    RunState.READY: (StateType.PENDING, "Pending"),
+    RunState.ASSIGNED: (StateType.PENDING, "Submitting"),
+    RunState.RUNNING: (StateType.RUNNING, "Running"),
+    RunState.AWAITING_RETRY: (StateType.SCHEDULED, "AwaitingRetry"),
+    RunState.AWAITING_CACHE: (StateType.PENDING, "AwaitingCache"),
+    RunState.CANCELLING: (StateType.CANCELLING, "Cancelling"),
+    RunState.COMPLETED: (StateType.COMPLETED, "Completed"),
+    RunState.FAILED: (StateType.FAILED, "Failed"),
+    RunState.CANCELLED: (StateType.CANCELLED, "Cancelled"),
+    RunState.CRASHED: (StateType.CRASHED, "Crashed"),
+    RunState.NOT_READY: (StateType.PENDING, "NotReady"),
+}
+
+
+def shown_as(state: int, reason: int = 0, name: str = "", attempt: int = 1) -> tuple[StateType, str]:
+    """Say which type and name users see for a state.
+
+    Args:
+        state: A `RunState`.
+        reason: A `StateReason`.
+        name: The name user code gave to the state; wins over the usual one.
+        attempt: Number of the attempt, from 1; a later one shows RUNNING as "Retrying".
+
+    Raises:
+        ValueError: `state` is none of `RunState`.
+    """
+    state_type, usual = _SHOWN[RunState(state)]
+    if name:
+        return state_type, name
+    if state == RunState.COMPLETED and reason == StateReason.CACHED:
+        return state_type, "Cached"
+    if state == RunState.FAILED and reason == StateReason.TIMED_OUT:
+        return state_type, "TimedOut"
+    if state == RunState.RUNNING and attempt > 1:
+        return state_type, "Retrying"
+    return state_type, usual

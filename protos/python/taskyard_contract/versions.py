@@ -1,0 +1,17 @@
+"""Protocol versions. Pure.
+
+The protocol is an integer that grows by one when a peer must understand something new; the version of
+the distribution says nothing about it.
+"""
+
+from typing import Final
+
+PROTOCOL_MIN: Final = 1
+PROTOCOL_MAX: Final = 1
+VERSION: Final = "0.1.0"
+
+
+def negotiate(peer_min: int, peer_max: int) -> int | None:
+    """Return the highest protocol version both sides speak, or None."""
+    best = min(peer_max, PROTOCOL_MAX)
+    return best if best >= max(peer_min, PROTOCOL_MIN) else None

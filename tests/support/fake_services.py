@@ -1,0 +1,124 @@
+"""RunService and AdminService over lists in memory, on a real port, for tests of the command line."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from taskyard_api.v1 import admin_service_pb2 as admin
+from taskyard_api.v1 import run_service_pb2 as pb
+from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
+from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
+from taskyard_contract.channels import SERVER_OPTIONS
+from taskyard_contract.errors import RunNotFound, TaskyardError
+from taskyard_contract.rpc_errors import to_status
+from taskyard_contract.states import RunState
+
+PAGE = 3
+START_US = 1_767_225_600_000_000  # 2026-01-01, midnight in UTC
+
+
+def run_id(number: int, prefix: str = "019b7600") -> bytes:
+    """Return an id that begins with `prefix` and ends with `number`."""
+    return bytes.fromhex(f"{prefix}{number:024x}")
+
+
+def make_run(number: int, prefix: str = "019b7600", **fields: Any) -> pb.Run:
+    """Return a completed task run, with some fields replaced."""
+    usual = {
+        "run_id": run_id(number, prefix),
+        "kind": 1,
+        "name": f"add-{number}",
+        "task_name": "add",
+        "state": RunState.COMPLETED,
+        "attempt": 1,
+        "submitted_us": START_US,
+        "started_us": START_US + 2_000,
+        "ended_us": START_US + 14_000,
+        "queue": "default",
+    }
+    return pb.Run(**{**usual, **fields})
+
+
+@dataclass
+class FakeServices(RunServiceServicer, AdminServiceServicer):
+    """What the server holds, newest first, and what it was asked for."""
+
+    runs: list[pb.Run] = field(default_factory=list)
+    states: list[pb.RunStateEntry] = field(default_factory=list)
+    log: list[pb.ListRunLogsResponse] = field(default_factory=list)
+    agents: list[admin.Agent] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    refuse: TaskyardError | None = None
+    cancelled_state: int = RunState.CANCELLED
+    waits_left: int = 0
+
+    def _run(self, wanted: bytes, context: Any) -> pb.Run:
+        if self.refuse is not None:
+            context.abort_with_status(to_status(self.refuse))
+        for run in self.runs:
+            if run.run_id == wanted:
+                return run
+        context.abort_with_status(to_status(RunNotFound(f"there is no run {wanted.hex()}", run_id=wanted)))
+        raise AssertionError("abort raises")
+
+    def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:  # noqa: N802
+        return pb.GetRunResponse(run=self._run(request.run_id, context))
+
+    def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:  # noqa: N802
+        run = pb.Run.FromString(self._run(request.run_id, context).SerializeToString())
+        if self.waits_left:
+            self.waits_left -= 1
+            run.state = pb.Run(state=RunState.RUNNING).state
+        return pb.WaitRunResponse(run=run)
+
+    def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:  # noqa: N802
+        self.asked.append(pb.ListRunsRequest.FromString(request.SerializeToString()))
+        if self.refuse is not None:
+            context.abort_with_status(to_status(self.refuse))
+        start = int(request.page_token or 0)
+        found = [run for run in self.runs if request.name_contains in run.name]
+        end = start + min(PAGE, request.page_size)
+        return pb.ListRunsResponse(
+            runs=found[start:end], next_page_token=str(end) if end < len(found) else ""
+        )
+
+    def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:  # noqa: N802
+        return pb.ListRunStatesResponse(states=self.states)
+
+    def ListRunLogs(self, request: pb.ListRunLogsRequest, context: Any) -> pb.ListRunLogsResponse:  # noqa: N802
+        position = int(request.page_token or 0)
+        # While the run goes on, one page appears for each time the client has waited.
+        visible = len(self.log) - self.waits_left
+        if position >= visible:
+            return pb.ListRunLogsResponse(next_page_token=request.page_token)
+        return pb.ListRunLogsResponse(logs=self.log[position].logs, next_page_token=str(position + 1))
+
+    def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:  # noqa: N802
+        self.asked.append(request)
+        state: Any = self.cancelled_state
+        return pb.CancelRunResponse(state=state)
+
+    def ListAgents(self, request: admin.ListAgentsRequest, context: Any) -> admin.ListAgentsResponse:  # noqa: N802
+        start = int(request.page_token or 0)
+        end = start + PAGE
+        return admin.ListAgentsResponse(
+            agents=self.agents[start:end], next_page_token=str(end) if end < len(self.agents) else ""
+        )
+
+
+@contextmanager
+def serving(services: FakeServices) -> Iterator[str]:
+    """Serve on a free port; yields the address."""
+    server = grpc.server(ThreadPoolExecutor(4), options=SERVER_OPTIONS)
+    add_RunServiceServicer_to_server(services, server)
+    add_AdminServiceServicer_to_server(services, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

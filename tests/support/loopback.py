@@ -1,0 +1,68 @@
+"""A session without a network: frames go straight to `ScriptedSessions` and its answers straight back.
+
+So unit tests run the whole engine, its threads excepted, in the test's own thread.
+"""
+
+import hashlib
+from typing import Any
+
+from support.scripted_sessions import ScriptedSessions
+
+from taskyard._scope import Scope
+from taskyard._session import Session
+from taskyard_api.v1 import common_pb2, template_pb2
+
+
+class StoredBlobs:
+    """The unary calls that the engine makes, over a dict."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[bytes, bytes] = {}
+
+    def upload(self, data: bytes) -> common_pb2.BlobRef:
+        ref = common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
+        self.blobs[ref.digest] = data
+        return ref
+
+    def download(self, ref: common_pb2.BlobRef) -> bytes:
+        return self.blobs[ref.digest]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class LoopbackSession(Session):
+    """A session whose control plane is a scripted one in the same thread."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: "nowhere")
+        self.script = ScriptedSessions()
+        self.stored = StoredBlobs()
+        self.script.blobs = self.stored.blobs
+        self._templates: dict[int, template_pb2.RunTemplate] = {}
+        self._sending = False
+        self.exchange.on_welcome(self.script.welcome().welcome)
+
+    def client(self) -> Any:
+        return self.stored
+
+    def signal(self) -> None:
+        if self._sending:
+            return  # the loop below sends it
+        self._sending = True
+        try:
+            while (frame := self.exchange.next_frame()) is not None:
+                for answer in self.script.answers(frame, self._templates):
+                    self.exchange.on_frame(answer)
+        finally:
+            self._sending = False
+
+    def reconnect(self) -> None:
+        """Do what happens after a broken stream."""
+        self._templates = {}
+        self.exchange.on_welcome(self.script.welcome().welcome)
+        self.signal()
+
+    def scope(self, **options: Any) -> Scope:
+        """A place to call tasks from."""
+        return Scope(self, **options)

@@ -1,0 +1,92 @@
+"""Rows to write in storage tests."""
+
+from typing import Any
+
+from taskyard_api.v1.template_pb2 import RunTemplate
+from taskyard_contract.states import RunKind, RunState
+from taskyard_controlplane.storage.interface import EndedRow, EventRow, NewRunRow, Store, WriteBatch
+
+TEMPLATE_ID = 1
+NOW_US = 1_700_000_000_000_000
+
+
+def run_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def new_run(seq: int, **changes: Any) -> NewRunRow:
+    row = NewRunRow(
+        seq=seq,
+        run_id=run_id(seq),
+        kind=RunKind.TASK,
+        state=RunState.PENDING,
+        flow_seq=None,
+        parent_id=None,
+        session_id=b"s" * 16,
+        template_id=TEMPLATE_ID,
+        ordinal=seq,
+        name=None,
+        args=b"args",
+        args_blob=None,
+        cache_key=None,
+        upstream=None,
+        submitted_us=NOW_US + seq,
+    )
+    return row._replace(**changes)
+
+
+def ended(seq: int, **changes: Any) -> EndedRow:
+    row = EndedRow(
+        state=RunState.COMPLETED,
+        reason=0,
+        attempt=1,
+        infra_retries=0,
+        epoch=(1 << 32) | seq,
+        started_us=NOW_US + 10,
+        ended_us=NOW_US + 20,
+        result=b"result",
+        outcome=None,
+        seq=seq,
+    )
+    return row._replace(**changes)
+
+
+def event(seq: int, **changes: Any) -> EventRow:
+    row = EventRow(
+        run_seq=seq,
+        at_us=NOW_US,
+        state=RunState.AWAITING_RETRY,
+        reason=0,
+        attempt=1,
+        infra_retries=0,
+        epoch=5,
+        due_us=None,
+        state_name=None,
+        message=None,
+    )
+    return row._replace(**changes)
+
+
+def template(template_id: int = TEMPLATE_ID, name: str = "add") -> tuple[int, bytes, bytes]:
+    return template_id, b"digest of " + name.encode(), RunTemplate(name=name).SerializeToString()
+
+
+class Batches:
+    """Numbers the batches of one generation."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __call__(self, **parts: Any) -> WriteBatch:
+        self._number += 1
+        batch = WriteBatch(self._number)
+        batch.now_us = NOW_US
+        for name, value in parts.items():
+            setattr(batch, name, value)
+        return batch
+
+
+def stored(store: Store, *numbers: int) -> list[Any]:
+    """Return runs by the number in their id, None for those that do not exist."""
+    found = {row.run_id: row for row in store.runs_by_id([run_id(number) for number in numbers])}
+    return [found.get(run_id(number)) for number in numbers]

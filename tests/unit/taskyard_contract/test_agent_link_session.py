@@ -1,0 +1,230 @@
+"""The agent's protocol machine."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_contract.agent_link.session import MAX_REPORT_BYTES, Demand, Identity, LinkSession
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.states import StateReason
+
+
+class Recorder:
+    """A handler that remembers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+        self.keys: list[pb.RunKey] = []
+        self.wanted = Demand(0, 2, 1)
+
+    def on_welcome(self, welcome: pb.AgentWelcome) -> None:
+        self.calls.append(("welcome", welcome.max_inline_bytes))
+
+    def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
+        self.calls.append(("assign", (chunk.first_epoch, template.template.name)))
+
+    def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
+        self.calls.append(("cancel", [key.epoch for key in keys]))
+
+    def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
+        self.calls.append(("drop", [key.epoch for key in keys]))
+
+    def on_doubt(self, doubtful: bool) -> None:
+        self.calls.append(("doubt", doubtful))
+
+    def on_lease_lost(self) -> None:
+        self.calls.append(("lease lost", None))
+
+    def on_drain(self) -> None:
+        self.calls.append(("drain", None))
+
+    def held(self) -> Iterable[pb.RunKey]:
+        return self.keys
+
+    def demand(self) -> Demand:
+        return self.wanted
+
+
+def key(letter: str, epoch: int = 1) -> pb.RunKey:
+    return pb.RunKey(run_id=letter.encode() * 16, epoch=epoch)
+
+
+WELCOME = pb.AgentWelcome(protocol=1, lease_ms=30_000, heartbeat_ms=5_000, max_inline_bytes=7)
+
+
+def open_session(handler: Recorder) -> LinkSession:
+    session = LinkSession(Identity("host/a", b"s" * 16, "a", ("default",), 2), handler)
+    session.hello(0.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    return session
+
+
+def drained(session: LinkSession) -> list[pb.AgentFrame]:
+    frames = []
+    while (frame := session.next_frame()) is not None:
+        frames.append(frame)
+    return frames
+
+
+def test_a_hello_says_who_it_is_and_what_it_holds() -> None:
+    handler = Recorder()
+    handler.keys = [key("a", 7)]
+    session = LinkSession(Identity("host/a", b"s" * 16, "a", ("q", "r"), 2, {"gpu": "1"}), handler)
+    hello = session.hello(0.0).hello
+    assert (hello.agent_id, hello.name, list(hello.queues), hello.slots) == ("host/a", "a", ["q", "r"], 2)
+    assert hello.labels["gpu"] == "1"
+    assert list(hello.held) == [key("a", 7)]
+    assert hello.protocol_min <= hello.protocol_max
+
+
+def test_everything_pending_goes_into_one_frame_and_only_once() -> None:
+    session = open_session(Recorder())
+    session.report(3, b"a" * 16, b"columns")
+    session.cancelled(key("b"))
+    session.lost(key("c"), StateReason.TIMED_OUT, "too slow")
+    session.give_back([key("d")])
+    session.started(key("e"), 0.25)
+    session.log(session_service_pb2.LogBatch(messages=["one"]))
+    session.log(session_service_pb2.LogBatch(messages=["two"]))
+    session.beat(1.0)
+    (frame,) = drained(session)
+    assert frame.report_number == 1
+    assert [chunk.columns for chunk in frame.reports] == [b"columns"]
+    assert (list(frame.cancelled), list(frame.returned), [started.key for started in frame.started]) == (
+        [key("b")],
+        [key("d")],
+        [key("e")],
+    )
+    assert frame.lost[0].reason == StateReason.TIMED_OUT
+    assert list(frame.logs.messages) == ["one", "two"]
+    assert (frame.heartbeat, frame.credit.granted_total) == (1, 2)
+    assert session.next_frame() is None
+
+
+def test_large_reports_are_spread_over_frames() -> None:
+    session = open_session(Recorder())
+    for epoch in range(3):
+        session.report(epoch, b"a" * 16, b"x" * (MAX_REPORT_BYTES - 10))
+    frames = drained(session)
+    assert [frame.report_number for frame in frames] == [1, 2, 3]
+
+
+def test_after_a_reconnect_unacknowledged_reports_are_held_and_sent_again() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    session.report(1, b"a" * 16, b"first")
+    drained(session)
+    session.report(2, b"b" * 16, b"second")
+    drained(session)
+    session.received(pb.ServerFrame(reported_up_to=1), 0.0)
+    session.report(3, b"c" * 16, b"never sent")
+    hello = session.hello(1.0).hello
+    assert {run.run_id[:1] for run in hello.held} == {b"b", b"c"}
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    frames = drained(session)
+    assert [frame.report_number for frame in frames] == [2, 3, 0]
+    assert [chunk.columns for frame in frames for chunk in frame.reports] == [b"second", b"never sent"]
+    assert not session.settled
+    session.received(pb.ServerFrame(reported_up_to=3), 1.0)
+    assert session.settled
+
+
+def test_credit_counts_anew_on_each_stream() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    assert drained(session)[0].credit.granted_total == 2
+    handler.wanted = Demand(1, 2, 1)
+    session.hello(1.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert drained(session)[0].credit.granted_total == 1
+
+
+def test_frames_become_calls_in_order() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    handler.calls.clear()
+    definition = template_pb2.TemplateDefinition(index=4, template=template_pb2.RunTemplate(name="t"))
+    chunk = pb.AssignChunk(first_epoch=5, template=4, run_ids=b"a" * 16)
+    session.received(
+        pb.ServerFrame(templates=[definition], chunks=[chunk], cancel=[key("a", 5)], drain=True), 1.0
+    )
+    assert handler.calls == [("assign", (5, "t")), ("cancel", [5]), ("drain", None)]
+
+
+def test_a_welcome_drops_what_belongs_to_others() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    handler.calls.clear()
+    session.hello(1.0)
+    welcome = pb.AgentWelcome(lease_ms=1, drop=[key("a", 3)], max_inline_bytes=9)
+    session.welcomed(pb.ServerFrame(welcome=welcome))
+    assert handler.calls == [("welcome", 9), ("doubt", False), ("drop", [3])]
+
+
+def test_a_chunk_of_an_unknown_template_is_a_defect() -> None:
+    session = open_session(Recorder())
+    with pytest.raises(InvalidRequest, match="template 9"):
+        session.received(pb.ServerFrame(chunks=[pb.AssignChunk(template=9)]), 1.0)
+
+
+def test_templates_do_not_outlive_their_stream() -> None:
+    session = open_session(Recorder())
+    session.received(pb.ServerFrame(templates=[template_pb2.TemplateDefinition(index=4)]), 1.0)
+    session.hello(2.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    with pytest.raises(InvalidRequest):
+        session.received(pb.ServerFrame(chunks=[pb.AssignChunk(template=4)]), 1.0)
+
+
+def test_a_first_frame_without_a_welcome_is_refused() -> None:
+    session = LinkSession(Identity("a", b"", "a", (), 1), Recorder())
+    session.hello(0.0)
+    with pytest.raises(InvalidRequest, match="welcome"):
+        session.welcomed(pb.ServerFrame())
+
+
+def test_draining_is_said_once_per_stream_and_ends_credit() -> None:
+    session = open_session(Recorder())
+    session.drain()
+    (frame,) = drained(session)
+    assert frame.draining
+    assert not frame.HasField("credit")
+    session.beat(1.0)
+    assert not drained(session)[0].draining
+    session.hello(2.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert drained(session)[0].draining
+
+
+def test_a_lease_in_doubt_stops_starts_and_a_lapsed_one_ends_runs_once() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    handler.calls.clear()
+    assert not session.check_lease(23.9)
+    assert not handler.calls
+    session.check_lease(24.1)
+    assert handler.calls == [("doubt", True)]
+    assert session.check_lease(30.0)
+    assert not session.check_lease(31.0)
+    assert handler.calls[1:] == [("doubt", True), ("lease lost", None)]
+
+
+def test_an_answered_heartbeat_ends_the_doubt() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    session.beat(20.0)
+    number = drained(session)[0].heartbeat
+    session.check_lease(25.0)
+    session.received(pb.ServerFrame(heartbeat=number), 25.5)
+    assert handler.calls[-2:] == [("doubt", True), ("doubt", False)]
+    assert not session.check_lease(49.0)
+
+
+def test_a_stopping_server_says_when_to_come_back() -> None:
+    session = open_session(Recorder())
+    session.received(pb.ServerFrame(reconnect_after_ms=1500), 1.0)
+    assert session.reconnect_after == 1.5
+    session.hello(2.0)
+    assert session.reconnect_after is None
