@@ -1,0 +1,84 @@
+"""Applies the transition tables: the one place that changes the state of a run.
+
+The tables are compiled to lists indexed by plain ints, because a lookup happens several times for each of
+fifty thousand runs a second.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_controlplane.domain import flow_machine, task_machine
+from taskyard_controlplane.domain.effects import Effect
+from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.outcomes import Cell, Choice, Go, Ignore, Reject, Table
+
+_STATE_LIMIT: Final = max(RunState) + 1
+_NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)
+_INFRA_RETRY: Final = int(Effect.INFRA_RETRY)
+
+_Step = tuple[int, int]
+_Compiled = _Step | Callable[[Run], "_Compiled | None"] | None
+
+
+def _compile_cell(cell: Cell) -> _Compiled:
+    if isinstance(cell, Go):
+        return int(cell.state), int(cell.effects | Effect.ACCEPTED)
+    if isinstance(cell, Choice):
+        guard, yes, no = cell.guard, _compile_cell(cell.yes), _compile_cell(cell.no)
+        return lambda run: yes if guard(run) else no
+    return None
+
+
+def _compile(table: Table) -> list[_Compiled]:
+    flat: list[_Compiled] = [None] * (_STATE_LIMIT * EVENT_COUNT)
+    for state, row in table.items():
+        for event in RunEvent:
+            flat[state * EVENT_COUNT + event] = _compile_cell(row[event])
+    return flat
+
+
+TABLES: Final[dict[int, Table]] = {RunKind.TASK: task_machine.TABLE, RunKind.FLOW: flow_machine.TABLE}
+_COMPILED: Final[dict[int, list[_Compiled]]] = {kind: _compile(table) for kind, table in TABLES.items()}
+
+
+def transition(run: Run, event: int) -> int:
+    """Apply an event to a run.
+
+    Returns:
+        The effects as an int, with `Effect.ACCEPTED` set; 0 when the event changed nothing.
+    """
+    step = _COMPILED[run.template.kind][run.state * EVENT_COUNT + event]
+    while step is not None and not isinstance(step, tuple):
+        step = step(run)
+    if step is None:
+        return 0
+    run.state, effects = step
+    if effects & _NEXT_ATTEMPT:
+        run.attempt += 1
+    if effects & _INFRA_RETRY:
+        run.infra_retries += 1
+    return effects
+
+
+def explain(run: Run, event: int) -> str:
+    """Say why an event would change nothing; the empty string when it would."""
+    cell = TABLES[run.template.kind][RunState(run.state)][event]
+    while isinstance(cell, Choice):
+        cell = cell.yes if cell.guard(run) else cell.no
+    return cell.why if isinstance(cell, Ignore | Reject) else ""
+
+
+def accepts_epoch(run: Run, epoch: int, generation: int) -> bool:
+    """Whether a report under `epoch` speaks for the run.
+
+    It does when it names the epoch the run was last assigned under. After an owner change the last
+    assignment may not have been recorded: then any assignment of an earlier generation that is not older
+    than the recorded one does, as long as this generation has not assigned the run anew.
+    """
+    if run.state >= FIRST_FINAL:
+        return False
+    if run.epoch == epoch:
+        return True
+    return run.epoch >> 32 < generation and epoch >> 32 < generation and epoch >= run.epoch

@@ -1,0 +1,159 @@
+"""Records of runs and templates.
+
+A record belongs to its shard. Only `machine.transition` changes `state`, `attempt` and `infra_retries`;
+the owner fills in the data that came with an accepted event. Slots and plain ints, because a hundred
+thousand of them live at the same time and each is made and dropped within milliseconds.
+"""
+
+from typing import Any
+
+from taskyard_contract.states import FIRST_FINAL, RunKind
+
+
+class Template:
+    """Everything that the runs of one task have in common."""
+
+    __slots__ = (
+        "cache_expiration_us",
+        "code_digest",
+        "definition",
+        "delays",
+        "digest",
+        "encoding",
+        "jitter",
+        "kind",
+        "max_infra_retries",
+        "max_retries",
+        "name",
+        "priority",
+        "queue",
+        "refresh_cache",
+        "template_id",
+    )
+
+    def __init__(
+        self,
+        template_id: int,
+        digest: bytes,
+        definition: bytes,
+        *,
+        kind: int = RunKind.TASK,
+        name: str = "",
+        queue: str = "default",
+        priority: int = 0,
+        encoding: str = "",
+        code_digest: bytes = b"",
+        max_retries: int = 0,
+        delays: tuple[float, ...] = (),
+        jitter: float = 0.0,
+        max_infra_retries: int = 3,
+        cache_expiration_us: int = 0,
+        refresh_cache: bool = False,
+    ) -> None:
+        """Describe a task; `definition` is the serialised message these fields were read from."""
+        self.template_id = template_id
+        self.digest = digest
+        self.definition = definition
+        self.kind = kind
+        self.name = name
+        self.queue = queue
+        self.priority = priority
+        self.encoding = encoding
+        self.code_digest = code_digest
+        self.max_retries = max_retries
+        self.delays = delays
+        self.jitter = jitter
+        self.max_infra_retries = max_infra_retries
+        self.cache_expiration_us = cache_expiration_us
+        self.refresh_cache = refresh_cache
+
+
+class Run:
+    """The live record of one open run. No cycles that outlive the run: downstream lists are dropped."""
+
+    __slots__ = (
+        "agent",
+        "args",
+        "args_blob",
+        "attempt",
+        "cache_decided",
+        "cache_key",
+        "dispatch",
+        "downstream",
+        "ended_us",
+        "epoch",
+        "flow",
+        "infra_retries",
+        "inputs",
+        "message",
+        "name",
+        "ordinal",
+        "outcome",
+        "parent_id",
+        "queued",
+        "reason",
+        "result",
+        "run_id",
+        "seq",
+        "session",
+        "started_us",
+        "state",
+        "submitted_us",
+        "template",
+        "upstream",
+        "upstream_left",
+    )
+
+    def __init__(
+        self,
+        seq: int,
+        run_id: bytes,
+        template: Template,
+        state: int,
+        flow: "Run | None",
+        session: Any,
+        args: bytes | None,
+        ordinal: int,
+        submitted_us: int,
+    ) -> None:
+        """Make the record of a run that was just submitted."""
+        self.seq = seq
+        self.run_id = run_id
+        self.template = template
+        self.state = state
+        self.flow = flow
+        self.session = session
+        self.args = args
+        self.ordinal = ordinal
+        self.submitted_us = submitted_us
+        self.reason = 0
+        self.epoch = 0
+        self.attempt = 1
+        self.infra_retries = 0
+        self.upstream_left = 0
+        self.started_us: int | None = None
+        self.ended_us = 0
+        self.agent: Any = None
+        self.dispatch: list[int] | None = None
+        self.queued = False
+        self.name: str | None = None
+        self.message = ""
+        self.parent_id: bytes | None = None
+        self.args_blob: bytes | None = None
+        self.cache_key: str | None = None
+        self.cache_decided = False
+        self.upstream: bytes | None = None
+        self.downstream: list[tuple[Run, int]] | None = None
+        self.inputs: list[tuple[bytes, bytes | None, bytes | None]] | None = None
+        self.result: bytes | None = None
+        self.outcome: bytes | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final."""
+        return self.state >= FIRST_FINAL
+
+    @property
+    def shown_name(self) -> str:
+        """The name people see."""
+        return self.name or f"{self.template.name}-{self.ordinal}"

@@ -1,0 +1,43 @@
+"""May an attempt be repeated, and when. Random numbers are arguments."""
+
+from taskyard_controlplane.domain.model import Run, Template
+
+
+def has_retry(run: Run) -> bool:
+    """Whether user code may be tried again: attempts = retries + 1."""
+    return run.attempt <= run.template.max_retries
+
+
+def retries_at_once(run: Run) -> bool:
+    """Whether the next retry has no delay."""
+    return has_retry(run) and delay_after(run.template, run.attempt) <= 0
+
+
+def has_infra_retry(run: Run) -> bool:
+    """Whether the run may be repeated after its worker or agent was lost."""
+    return run.infra_retries < run.template.max_infra_retries
+
+
+def delay_after(template: Template, failed_attempts: int) -> float:
+    """Return the seconds to wait after so many failed attempts; the last entry serves all further ones."""
+    delays = template.delays
+    if not delays:
+        return 0.0
+    return delays[min(failed_attempts - 1, len(delays) - 1)]
+
+
+def jittered(delay: float, factor: float, random: float) -> float:
+    """Draw a delay around `delay`.
+
+    Uniform between ``delay * (1 - factor)``, at least 0, and ``delay * (1 + factor)``: the mean is the
+    delay itself and the upper bound is what users were promised.
+
+    Args:
+        delay: Seconds.
+        factor: The template's jitter factor; 0 leaves the delay as it is.
+        random: A number from [0, 1).
+    """
+    if factor <= 0 or delay <= 0:
+        return delay
+    low = max(0.0, delay * (1 - factor))
+    return low + (delay * (1 + factor) - low) * random

@@ -1,0 +1,145 @@
+"""Laws that hold for every cell of the transition tables and every history of events."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import TABLES, accepts_epoch, explain, transition
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.outcomes import Go, Ignore, Reject, leaves
+
+KINDS = [RunKind.TASK, RunKind.FLOW]
+FINAL = [state for state in RunState if state >= FIRST_FINAL]
+SERVER_SIDE = [
+    RunEvent.UPSTREAM_FAILED, RunEvent.CANCEL_REQUESTED, RunEvent.SESSION_LOST, RunEvent.LOST, RunEvent.DUE,
+]  # fmt: skip
+
+
+def make_run(kind: int = RunKind.TASK, state: int = RunState.PENDING, **options: object) -> Run:
+    template = Template(1, b"d", b"", kind=kind, name="t", **options)  # type: ignore[arg-type]
+    return Run(1, b"r" * 16, template, state, None, None, None, 0, 0)
+
+
+templates = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(KINDS),
+        "max_retries": st.integers(0, 3),
+        "max_infra_retries": st.integers(0, 3),
+        "delays": st.lists(st.sampled_from([0.0, 0.5, 2.0]), max_size=3).map(tuple),
+        "refresh_cache": st.booleans(),
+    }
+)
+events = st.sampled_from(list(RunEvent))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_state_names_every_event(kind: RunKind) -> None:
+    table = TABLES[kind]
+    assert set(table) == set(RunState)
+    for state, row in table.items():
+        assert set(row) == set(RunEvent), state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", FINAL)
+def test_final_states_absorb_every_event(kind: RunKind, state: RunState) -> None:
+    for event in RunEvent:
+        assert isinstance(TABLES[kind][state][event], Ignore)
+        run = make_run(kind, state, max_retries=3)
+        assert transition(run, event) == 0
+        assert (run.state, run.attempt, run.infra_retries) == (state, 1, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_entering_a_final_state_is_recorded_and_told(kind: RunKind) -> None:
+    for state, row in TABLES[kind].items():
+        for cell in row.values():
+            for leaf in leaves(cell):
+                if isinstance(leaf, Go):
+                    ends = leaf.state >= FIRST_FINAL and state < FIRST_FINAL
+                    assert bool(leaf.effects & Effect.RECORD_END) is ends
+                    assert bool(leaf.effects & Effect.NOTIFY) is ends
+                    assert bool(leaf.effects & Effect.RELEASE_DOWNSTREAM) is ends
+
+
+@given(templates, st.lists(events, max_size=40))
+def test_counters_never_fall_and_refused_events_change_nothing(
+    options: dict[str, object], history: list[RunEvent]
+) -> None:
+    run = make_run(**options)  # type: ignore[arg-type]
+    for event in history:
+        before = (run.state, run.attempt, run.infra_retries)
+        why = explain(run, event)
+        effects = transition(run, event)
+        after = (run.state, run.attempt, run.infra_retries)
+        assert bool(effects & Effect.ACCEPTED) is not bool(why)
+        if not effects:
+            assert after == before
+        assert after[1] >= before[1]
+        assert after[2] >= before[2]
+        assert run.attempt <= run.template.max_retries + 1
+        assert run.infra_retries <= run.template.max_infra_retries
+
+
+@given(templates, st.lists(events, max_size=30))
+def test_every_open_run_can_be_ended_by_the_server_alone(
+    options: dict[str, object], history: list[RunEvent]
+) -> None:
+    run = make_run(**options)  # type: ignore[arg-type]
+    for event in history:
+        transition(run, event)
+    transition(run, RunEvent.CANCEL_REQUESTED)
+    for _ in range(2):
+        transition(run, RunEvent.LOST if run.template.kind == RunKind.TASK else RunEvent.SESSION_LOST)
+    assert run.ended
+
+
+@given(templates, st.lists(events, max_size=30), events)
+def test_an_end_reported_twice_counts_once(
+    options: dict[str, object], history: list[RunEvent], last: RunEvent
+) -> None:
+    run = make_run(**options)  # type: ignore[arg-type]
+    for event in history:
+        transition(run, event)
+    ended = 0
+    for event in (last, last):
+        ended += bool(transition(run, event) & Effect.RECORD_END)
+    assert ended <= 1
+
+
+def test_unassigned_runs_reject_reports() -> None:
+    for state in (RunState.PENDING, RunState.READY, RunState.AWAITING_RETRY, RunState.AWAITING_CACHE):
+        for event in (RunEvent.SUCCEEDED, RunEvent.FAILED, RunEvent.CACHE_KEY_KNOWN):
+            assert isinstance(TABLES[RunKind.TASK][state][event], Reject)
+
+
+def test_only_effects_others_can_see_wait_for_the_commit() -> None:
+    inner = (
+        Effect.ACCEPTED | Effect.RECORD_EVENT | Effect.RECORD_END | Effect.NEXT_ATTEMPT | Effect.INFRA_RETRY
+    )
+    assert not inner & AFTER_COMMIT
+    for effect in Effect:
+        assert effect in inner or effect in AFTER_COMMIT
+
+
+@given(st.integers(1, 9), st.integers(0, 1000), st.integers(1, 9), st.integers(0, 1000), st.integers(1, 9))
+def test_epochs_fence(
+    recorded_generation: int, recorded: int, reported_generation: int, reported: int, generation: int
+) -> None:
+    run = make_run(state=RunState.ASSIGNED)
+    run.epoch = recorded_generation << 32 | recorded
+    epoch = reported_generation << 32 | reported
+    if accepts_epoch(run, epoch, generation):
+        assert epoch >= run.epoch
+        # Whoever was superseded by an assignment of this generation never speaks for the run again.
+        assert epoch == run.epoch or recorded_generation < generation
+    elif run.epoch == epoch:
+        raise AssertionError("the current epoch must be accepted")
+
+
+def test_an_ended_run_accepts_no_epoch() -> None:
+    run = make_run(state=RunState.COMPLETED)
+    assert not accepts_epoch(run, run.epoch, 1)
