@@ -1,0 +1,142 @@
+"""What the two stores share: one connection with its faults, and the owner's reads.
+
+Invariant: no error of a driver leaves a store; those the database causes become errors of the contract, and
+a connection that failed is thrown away, so that the next call starts with a new one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final
+
+from sqlalchemy import Connection
+
+from taskyard_contract.errors import StorageFull
+from taskyard_controlplane.storage import records
+from taskyard_controlplane.storage.engine import Target, writer_engine
+from taskyard_controlplane.storage.faults import translate
+from taskyard_controlplane.storage.interface import (
+    CommitResult,
+    DispatchRow,
+    EventRow,
+    StoredRun,
+    TemplateRow,
+    WriteBatch,
+)
+
+_PAGE: Final = 500  # runs read at a time by recovery; with payloads at their limit that is 32 MB
+
+
+class BaseStore:
+    """Connection keeping and reads. Not thread-safe, as `Store` says."""
+
+    def __init__(self, target: Target, clock: Callable[[], float] = monotonic) -> None:
+        """Name the database; nothing is opened yet.
+
+        Args:
+            target: Which database.
+            clock: Seconds that never jump.
+        """
+        self._target = target
+        self._clock = clock
+        self._engine = writer_engine(target)
+        self._connection: Connection | None = None
+        self._generation = 0
+        self._number = 0  # of the newest batch committed
+        self._low_seq = 1
+
+    def templates(self) -> list[TemplateRow]:
+        """Return all templates."""
+        with self._session() as connection:
+            return records.templates(connection)
+
+    def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
+        """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
+        while True:
+            with self._session() as connection:
+                page = records.open_runs_page(connection, low_seq, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            low_seq = page[-1].seq + 1
+
+    def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
+        """Return the events of some runs in the order they were written."""
+        with self._session() as connection:
+            return records.events_of(connection, seqs)
+
+    def dispatches(self) -> list[DispatchRow]:
+        """Return the recorded dispatches in order."""
+        with self._session() as connection:
+            return records.dispatches(connection)
+
+    def backlog_counts(self) -> list[tuple[str, int, int]]:
+        """Return (queue, priority, number of runs) of the backlog."""
+        with self._session() as connection:
+            return records.backlog_counts(connection)
+
+    def backlog_page(self, queue: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+        """Return the next runs of the backlog beyond `after_seq`, in order, ended ones included."""
+        with self._session() as connection:
+            return records.backlog_page(connection, queue, priority, after_seq, limit)
+
+    def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
+        """Return the backlog's open runs that belong to a session."""
+        with self._session() as connection:
+            return records.backlog_of_session(connection, session_id)
+
+    def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
+        """Return the backlog's open runs that belong to a flow run."""
+        with self._session() as connection:
+            return records.backlog_of_flow(connection, flow_seq)
+
+    def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
+        """Return those of some runs that exist."""
+        with self._session() as connection:
+            return records.runs_by_id(connection, run_ids)
+
+    def _connect(self) -> Connection:
+        """Return the connection, a new one when there is none."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn a driver's errors into ours, and drop the connection unless it is known to be sound."""
+        try:
+            yield
+        except Exception as error:
+            known = translate(error, str(self._target))
+            if known is None:
+                raise
+            if not isinstance(known, StorageFull):
+                self._disconnect()
+            raise known from error
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """Hand out the connection inside a transaction that commits at the end."""
+        with self._translated():
+            connection = self._connect()
+            with connection.begin():
+                yield connection
+
+    def _looked_up(self, connection: Connection, batch: WriteBatch, inserted: int) -> CommitResult:
+        """Answer a batch, given how many of its new runs are known to have been new."""
+        runs = records.runs_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
+        keys = batch.lookup_keys
+        cached = records.cached_results(connection, keys, batch.now_us) if keys else []
+        all_new = inserted == len(batch.new_runs)
+        return CommitResult(runs, cached, [] if all_new else records.ids_taken(connection, batch.new_runs))
+
+    def _committed(self, batch: WriteBatch) -> None:
+        self._number = batch.number
+        if batch.low_seq is not None:
+            self._low_seq = batch.low_seq

@@ -1,0 +1,50 @@
+"""Blobs, kept in parts so that neither a statement nor a reader ever holds a large one whole.
+
+Invariant: a blob's row is written in the same transaction as all of its parts.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select
+
+from taskyard_controlplane.storage.records import in_parts
+from taskyard_controlplane.storage.schema import blob, blob_part
+
+PART_SIZE: Final = 1 << 20
+"""The size of all parts but the last, in bytes."""
+
+
+def store_blob(connection: Connection, digest: bytes, data: bytes) -> None:
+    """Write a blob, unless it is stored already; the caller commits."""
+    if blob_size(connection, digest) is not None:
+        return
+    connection.execute(insert(blob).values(digest=digest, size=len(data)))
+    view = memoryview(data)
+    for part, start in enumerate(range(0, len(data), PART_SIZE)):
+        piece: Any = bytes(view[start : start + PART_SIZE])
+        connection.execute(insert(blob_part).values(digest=digest, part=part, data=piece))
+
+
+def blob_size(connection: Connection, digest: bytes) -> int | None:
+    """Return a blob's size, None when it is not stored."""
+    return connection.execute(select(blob.c.size).where(blob.c.digest == digest)).scalar()
+
+
+def missing_blobs(connection: Connection, digests: Sequence[bytes]) -> list[bytes]:
+    """Return those digests that are not stored, in the order given."""
+    stored: set[bytes] = set()
+    for part in in_parts(digests):
+        stored.update(connection.execute(select(blob.c.digest).where(blob.c.digest.in_(part))).scalars())
+    return [digest for digest in digests if digest not in stored]
+
+
+def part_numbers(size: int) -> Iterator[int]:
+    """Iterate over the numbers of the parts of a blob."""
+    return iter(range((size + PART_SIZE - 1) // PART_SIZE))
+
+
+def blob_part_data(connection: Connection, digest: bytes, part: int) -> bytes | None:
+    """Return one part."""
+    query = select(blob_part.c.data).where(blob_part.c.digest == digest, blob_part.c.part == part)
+    return connection.execute(query).scalar()

@@ -1,0 +1,100 @@
+"""Who owns the database: a row with a generation, which every commit checks.
+
+Invariant: generations only grow, and each is handed out once.
+"""
+
+import os
+import secrets
+import socket
+from typing import Final
+
+from sqlalchemy import Column, Connection, delete, func, insert, select, update
+
+from taskyard_contract.errors import NotOwner
+from taskyard_controlplane.storage.interface import Ownership
+from taskyard_controlplane.storage.schema import commit_log, dispatch, run, shard_owner, template
+
+SHARD: Final = 0
+"""The only shard of this version."""
+
+KEPT_COMMITS: Final = 64
+"""How many of the newest entries of the commit log stay; one would do, more help to see what happened."""
+
+
+def new_owner_id() -> str:
+    """Name this process so that people can find it and no other has the name."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_us: int) -> Ownership:
+    """Become the owner, inside the transaction the connection is in.
+
+    The caller has made sure that the previous owner is gone, or will be fenced by this.
+    """
+    previous = connection.execute(
+        select(shard_owner.c.generation, shard_owner.c.low_seq).where(shard_owner.c.shard == SHARD)
+    ).one_or_none()
+    generation = previous.generation + 1 if previous else 1
+    low_seq = max(_largest(connection, commit_log.c.low_seq), previous.low_seq if previous else 1)
+    values = {
+        "owner_id": owner_id,
+        "backend_pid": backend_pid,
+        "generation": generation,
+        "expires_us": expires_us,
+        "low_seq": low_seq,
+    }
+    if previous:
+        connection.execute(update(shard_owner).where(shard_owner.c.shard == SHARD).values(values))
+    else:
+        connection.execute(insert(shard_owner).values(shard=SHARD, **values))
+    connection.execute(delete(commit_log).where(commit_log.c.shard == SHARD))
+    return Ownership(
+        generation=generation,
+        # Not below low_seq, in case the newest runs have been deleted: a seq is never used twice.
+        next_seq=max(_largest(connection, run.c.seq) + 1, low_seq),
+        next_template_id=_largest(connection, template.c.template_id) + 1,
+        low_seq=low_seq,
+        next_dispatch=_largest(connection, dispatch.c.number) + 1,
+    )
+
+
+def was_committed(connection: Connection, generation: int, number: int) -> bool:
+    """Whether a batch of this generation is in the database.
+
+    Raises:
+        NotOwner: A newer generation exists.
+    """
+    current = connection.execute(
+        select(shard_owner.c.generation).where(shard_owner.c.shard == SHARD)
+    ).scalar()
+    if current != generation:
+        raise fenced(generation)
+    logged = select(commit_log.c.number).where(
+        commit_log.c.shard == SHARD, commit_log.c.generation == generation, commit_log.c.number == number
+    )
+    return connection.execute(logged).first() is not None
+
+
+def trim_commit_log(connection: Connection, generation: int, number: int, low_seq: int) -> None:
+    """Delete all but the newest entries, after keeping what they said in the owner's row."""
+    connection.execute(
+        update(shard_owner)
+        .where(shard_owner.c.shard == SHARD, shard_owner.c.generation == generation)
+        .values(low_seq=low_seq)
+    )
+    connection.execute(
+        delete(commit_log).where(
+            commit_log.c.shard == SHARD,
+            commit_log.c.generation == generation,
+            commit_log.c.number <= number - KEPT_COMMITS,
+        )
+    )
+
+
+def fenced(generation: int) -> NotOwner:
+    """Describe the loss of ownership."""
+    return NotOwner(f"generation {generation} has been replaced by a newer one; this process must stop")
+
+
+def _largest(connection: Connection, column: Column[int]) -> int:
+    return connection.execute(select(func.max(column))).scalar() or 0

@@ -1,0 +1,224 @@
+"""The store on PostgreSQL: one connection, one transaction at a time, as few round trips as possible.
+
+Invariant: every transaction that writes checks the generation first and locks the owner's row, so it cannot
+commit after a takeover.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Connection
+
+from taskyard_controlplane.storage import postgres_lease as lease
+from taskyard_controlplane.storage import postgres_rows as rows
+from taskyard_controlplane.storage.base import BaseStore
+from taskyard_controlplane.storage.blobs import store_blob
+from taskyard_controlplane.storage.engine import Target, raw
+from taskyard_controlplane.storage.interface import CommitResult, Ownership, WriteBatch
+from taskyard_controlplane.storage.ownership import (
+    fenced,
+    new_owner_id,
+    trim_commit_log,
+    was_committed,
+)
+from taskyard_controlplane.storage.templates import with_names
+from taskyard_controlplane.storage.upgrade import prepare_schema
+
+_COPY_FROM: Final = 64  # new runs from which COPY pays, though it costs three more round trips
+_TRIM_SECONDS: Final = 30.0
+_DISPATCHED: Final = "DELETE FROM dispatch WHERE number < %s"
+
+
+class PostgresStore(BaseStore):
+    """`Store` on PostgreSQL."""
+
+    dialect = "postgresql"
+    small_commits_are_fast = False
+
+    def __init__(
+        self,
+        target: Target,
+        clock: Callable[[], float] = monotonic,
+        wait: Callable[[float], None] = sleep,
+    ) -> None:
+        """Name the database; nothing is opened yet.
+
+        Args:
+            target: Which database.
+            clock: Seconds that never jump.
+            wait: How to wait for the lease of an owner that is gone.
+        """
+        super().__init__(target, clock)
+        self._wait = wait
+        self._renewed_at = clock()
+        self._trimmed_at = clock()
+
+    def open(self) -> Ownership:
+        """Create or upgrade the schema, become the owner, and say where counting goes on."""
+        try:
+            with self._translated():
+                ownership = self._take_over()
+        except BaseException:
+            self.close()
+            raise
+        self._generation, self._low_seq = ownership.generation, ownership.low_seq
+        self._renewed_at = self._clock()
+        return ownership
+
+    def commit(self, batch: WriteBatch) -> CommitResult:
+        """Write a batch in one transaction, and do its lookups inside it, after the writes."""
+        with self._translated():
+            connection = self._connect()
+            if batch.repeated and was_committed(connection, self._generation, batch.number):
+                result = self._looked_up(connection, batch, -1)
+            else:
+                result = self._write(connection, batch)
+        self._committed(batch)
+        return result
+
+    def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Store a blob in a transaction of its own; a stored one is left alone."""
+        with self._translated(), self._begun() as connection:
+            if raw(connection).execute(lease.GUARD, (self._generation,)).fetchone() is None:
+                raise fenced(self._generation)
+            store_blob(connection, digest, data)
+
+    def maintain(self) -> None:
+        """Renew the lease when it is time, and trim what only recovery reads."""
+        now = self._clock()
+        if now - self._renewed_at >= lease.RENEW_SECONDS:
+            with self._translated():
+                lease.renew(raw(self._connect()), self._generation)
+            self._renewed_at = now
+        if now - self._trimmed_at >= _TRIM_SECONDS:
+            with self._translated(), self._begun() as connection:
+                trim_commit_log(connection, self._generation, self._number, self._low_seq)
+            self._trimmed_at = now
+
+    def close(self) -> None:
+        """Give the database up, so that the next owner need not wait for the lease."""
+        if self._connection is not None and self._generation:
+            try:
+                raw(self._connection).execute(lease.EXPIRE, (self._generation,))
+            except psycopg.Error:
+                # The connection is gone, which tells the next owner as much.
+                self._disconnect()
+        self._generation = 0
+        self._disconnect()
+        self._engine.dispose()
+
+    def _connect(self) -> Connection:
+        """Return the connection; a new one first has to find out whether this is still the owner."""
+        if self._connection is None:
+            connection = super()._connect()
+            if self._generation:
+                lease.renew(raw(connection), self._generation)
+                self._renewed_at = self._clock()
+        return super()._connect()
+
+    def _take_over(self) -> Ownership:
+        with self._begun() as connection:
+            lease.serialise_openings(connection)
+            prepare_schema(connection, str(self._target))
+        takeover = lease.Takeover(new_owner_id(), str(self._target), self._clock, self._wait)
+        while True:
+            with self._begun() as connection:
+                lease.serialise_openings(connection)
+                ownership = takeover.attempt(connection)
+            if ownership is not None:
+                return ownership
+            takeover.wait()
+
+    def _write(self, connection: Connection, batch: WriteBatch) -> CommitResult:
+        if len(batch.new_runs) >= _COPY_FROM:
+            try:
+                return self._write_once(connection, batch, copy=True)
+            except (psycopg.errors.UniqueViolation, psycopg.DataError):
+                # A run that exists, or text with a NUL in it. Nothing was written; the other way copes.
+                return self._write_once(connection, batch, copy=False)
+        return self._write_once(connection, batch, copy=False)
+
+    def _write_once(self, connection: Connection, batch: WriteBatch, *, copy: bool) -> CommitResult:
+        """Write in one transaction.
+
+        What can be sent without waiting for answers goes through a pipeline: usually that is all of it.
+        """
+        driver = raw(connection)
+        staged = copy or bool(batch.blobs)
+        finish = not (batch.lookup_runs or batch.lookup_keys)
+        with self._rolled_back_on_error(driver):
+            if staged:
+                with driver.pipeline():
+                    self._begin(driver, batch)
+                self._write_staged(connection, batch, copy=copy)
+            with driver.pipeline():
+                if not staged:
+                    self._begin(driver, batch)
+                inserting = None if copy else rows.RUNS.run(driver, batch.new_runs)
+                _write_rest(driver, batch)
+                if finish:
+                    driver.execute("COMMIT")
+            inserted = len(batch.new_runs) if inserting is None else inserting.rowcount
+            result = self._looked_up(connection, batch, inserted)
+            if not finish:
+                driver.execute("COMMIT")
+        return result
+
+    def _begin(self, driver: Any, batch: WriteBatch) -> None:
+        driver.execute("BEGIN")
+        if self._clock() - self._renewed_at >= lease.RENEW_SECONDS:
+            driver.execute(lease.RENEW, (self._generation,))
+            self._renewed_at = self._clock()
+        driver.execute(lease.CLAIM, (self._generation, batch.number, batch.low_seq))
+
+    def _write_staged(self, connection: Connection, batch: WriteBatch, *, copy: bool) -> None:
+        for digest, data in batch.blobs:
+            store_blob(connection, digest, data)
+        if copy:
+            rows.copy_runs(raw(connection), batch.new_runs)
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """Hand out the connection: where nobody else writes, reads need no transaction around them."""
+        with self._translated():
+            yield self._connect()
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """Hand out the connection inside a transaction that commits at the end."""
+        connection = self._connect()
+        driver = raw(connection)
+        with self._rolled_back_on_error(driver):
+            driver.execute("BEGIN")
+            yield connection
+            driver.execute("COMMIT")
+
+    @contextmanager
+    def _rolled_back_on_error(self, driver: Any) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if not driver.closed:
+                driver.rollback()
+            if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.table_name == "commit_log":
+                raise fenced(self._generation) from error
+            raise
+
+
+def _write_rest(driver: Any, batch: WriteBatch) -> None:
+    if batch.templates:
+        rows.TEMPLATES.run(driver, with_names(batch.templates))
+    rows.ENDED.run(driver, batch.ended)
+    rows.EVENTS.run(driver, batch.events)
+    rows.LOGS.run(driver, batch.logs)
+    rows.DISPATCHES.run(driver, batch.dispatches)
+    if batch.dispatched_below is not None:
+        driver.execute(_DISPATCHED, (batch.dispatched_below,))
+    rows.BACKLOG_ADDED.run(driver, batch.backlog_added)
+    for range_end in batch.backlog_removed:
+        driver.execute(rows.BACKLOG_REMOVED, range_end)
+    # The last of each key: one statement may not write a row twice.
+    rows.CACHE.run(driver, list({row[0]: row for row in batch.cache}.values()))

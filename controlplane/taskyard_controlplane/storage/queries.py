@@ -1,0 +1,143 @@
+"""Listings for everybody who is not the owner.
+
+Invariant: its connections cannot write, and no connection is held between two calls, nor between two parts
+of a blob: a reader that lingers would keep SQLite's log from being reused.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Select, Text, cast, func, select, union_all
+
+from taskyard_controlplane.storage import blobs, records
+from taskyard_controlplane.storage.engine import Target, reader_engine
+from taskyard_controlplane.storage.faults import translate
+from taskyard_controlplane.storage.interface import EventRow, ListedRun, RunFilter, StoredLog, StoredRun
+from taskyard_controlplane.storage.schema import run, run_log, template
+
+_flow = run.alias("flow")
+_LISTED: Final = (
+    select(*records.RUN_COLUMNS, template.c.definition, _flow.c.run_id.label("flow_run_id"))
+    .join(template, template.c.template_id == run.c.template_id)
+    .outerjoin(_flow, _flow.c.seq == run.c.flow_seq)
+)
+# What a run is called when nobody named it.
+_NAME: Final = func.coalesce(run.c.name, template.c.name + "-" + cast(run.c.ordinal, Text))
+_RUN_WIDTH: Final = len(records.RUN_COLUMNS)
+
+
+class DatabaseReader:
+    """`Reader` on either database."""
+
+    def __init__(self, target: Target) -> None:
+        """Name the database; connections are made when they are needed."""
+        self._where = str(target)
+        self._engine: Engine = reader_engine(target)
+
+    def run(self, run_id: bytes) -> ListedRun | None:
+        """Return one run."""
+        with self._connection() as connection:
+            row = connection.execute(_LISTED.where(run.c.run_id == run_id)).one_or_none()
+        return None if row is None else _listed(row)
+
+    def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
+        """Return runs, newest first, below `before_seq`."""
+        query = _filtered(wanted)
+        if before_seq is not None:
+            query = query.where(run.c.seq < before_seq)
+        with self._connection() as connection:
+            rows = connection.execute(query.order_by(run.c.seq.desc()).limit(limit)).all()
+        return [_listed(row) for row in rows]
+
+    def events(self, run_seq: int) -> list[EventRow]:
+        """Return a run's events in the order they were written."""
+        with self._connection() as connection:
+            return records.events_of(connection, [run_seq])
+
+    def logs(self, run_seq: int, after_id: int, limit: int) -> list[StoredLog]:
+        """Return log records of a run, and of the runs inside it when it is a flow run, by id."""
+        with self._connection() as connection:
+            rows = connection.execute(_logs(run_seq, after_id, limit)).all()
+        return [StoredLog._make(row) for row in rows]
+
+    def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those digests that are not stored."""
+        with self._connection() as connection:
+            return blobs.missing_blobs(connection, digests)
+
+    def blob_size(self, digest: bytes) -> int | None:
+        """Return a blob's size, None when it is not stored."""
+        with self._connection() as connection:
+            return blobs.blob_size(connection, digest)
+
+    def blob_parts(self, digest: bytes) -> Iterator[bytes]:
+        """Iterate over a blob's parts, at most 1 MiB each; nothing when it is not stored."""
+        for part in blobs.part_numbers(self.blob_size(digest) or 0):
+            with self._connection() as connection:
+                data = blobs.blob_part_data(connection, digest, part)
+            if data is None:
+                return
+            yield data
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except Exception as error:
+            known = translate(error, self._where)
+            if known is None:
+                raise
+            raise known from error
+
+
+def _filtered(wanted: RunFilter) -> Select[Any]:
+    query = _LISTED
+    if wanted.kind:
+        query = query.where(run.c.kind == wanted.kind)
+    if wanted.flow_seq is not None:
+        query = query.where(run.c.flow_seq == wanted.flow_seq)
+    if wanted.states:
+        query = query.where(run.c.state.in_(wanted.states))
+    if wanted.name_contains:
+        part = wanted.name_contains.lower().replace("\x00", "")  # PostgreSQL takes no NUL
+        query = query.where(func.lower(_NAME).contains(part, autoescape=True))
+    return query
+
+
+def _logs(run_seq: int, after_id: int, limit: int) -> Select[Any]:
+    """Read two indexes up to the limit each, rather than one of them whole."""
+    pages = [
+        select(run_log.c.log_id)
+        .where(column == run_seq, run_log.c.log_id > after_id)
+        .order_by(run_log.c.log_id)
+        .limit(limit)
+        .subquery()
+        for column in (run_log.c.run_seq, run_log.c.flow_seq)
+    ]
+    ids = union_all(*(select(page.c.log_id) for page in pages))
+    return (
+        select(
+            run_log.c.log_id,
+            run.c.run_id,
+            run_log.c.at_us,
+            run_log.c.level,
+            run_log.c.logger,
+            run_log.c.message,
+            _NAME,
+        )
+        .join(run, run.c.seq == run_log.c.run_seq)
+        .join(template, template.c.template_id == run.c.template_id)
+        .where(run_log.c.log_id.in_(ids))
+        .order_by(run_log.c.log_id)
+        .limit(limit)
+    )
+
+
+def _listed(row: Sequence[Any]) -> ListedRun:
+    return ListedRun(StoredRun._make(row[:_RUN_WIDTH]), row[_RUN_WIDTH], row[_RUN_WIDTH + 1])

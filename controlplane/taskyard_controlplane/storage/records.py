@@ -1,0 +1,135 @@
+"""Reads that the owner and the readers share, as functions over a connection.
+
+Everything here is off the path of an ordinary run, so it is plain SQLAlchemy, the same for both databases.
+Invariant: nothing here writes.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Select, exists, func, or_, select
+
+from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_controlplane.storage.interface import (
+    CachedResult,
+    DispatchRow,
+    EventRow,
+    StoredRun,
+    TemplateRow,
+)
+from taskyard_controlplane.storage.schema import backlog, cache_entry, dispatch, run, run_event, template
+
+T = TypeVar("T")
+
+RUN_COLUMNS: Final = [run.c[name] for name in StoredRun._fields]
+_EVENT_COLUMNS: Final = [run_event.c[name] for name in EventRow._fields]
+_OPEN: Final = run.c.state < FIRST_FINAL
+_IDS_PER_QUERY: Final = 500  # a list in a statement; both databases take far more, their planners do not
+
+
+def runs_of(connection: Connection, query: Select[Any]) -> list[StoredRun]:
+    """Run a query over `RUN_COLUMNS`."""
+    return [StoredRun._make(row) for row in connection.execute(query)]
+
+
+def runs_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[StoredRun]:
+    """Return those of some runs that exist."""
+    found: list[StoredRun] = []
+    for ids in in_parts(run_ids):
+        found += runs_of(connection, select(*RUN_COLUMNS).where(run.c.run_id.in_(ids)))
+    return found
+
+
+def ids_taken(connection: Connection, new_runs: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Return the ids of those `NewRunRow`s whose id belongs to a run with another seq, each once."""
+    stored: dict[bytes, int] = {}
+    for rows in in_parts(new_runs):
+        query = select(run.c.run_id, run.c.seq).where(run.c.run_id.in_([row[1] for row in rows]))
+        stored.update((run_id, seq) for run_id, seq in connection.execute(query))
+    return list(dict.fromkeys(row[1] for row in new_runs if stored.get(row[1], row[0]) != row[0]))
+
+
+def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> list[CachedResult]:
+    """Return what is usable at `now_us` under some cache keys."""
+    query = (
+        select(cache_entry.c.cache_key, run.c.seq, run.c.template_id, run.c.result, run.c.outcome)
+        .join(run, run.c.seq == cache_entry.c.run_seq)
+        .where(run.c.state == int(RunState.COMPLETED))
+        .where(or_(cache_entry.c.expires_us.is_(None), cache_entry.c.expires_us > now_us))
+    )
+    found: list[CachedResult] = []
+    for part in in_parts([key for key in keys if "\x00" not in key]):  # PostgreSQL cannot store NUL
+        rows = connection.execute(query.where(cache_entry.c.cache_key.in_(part)))
+        found += [CachedResult._make(row) for row in rows]
+    return found
+
+
+def templates(connection: Connection) -> list[TemplateRow]:
+    """Return all templates."""
+    query = select(template.c.template_id, template.c.digest, template.c.definition)
+    return [TemplateRow._make(row) for row in connection.execute(query.order_by(template.c.template_id))]
+
+
+def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[StoredRun]:
+    """Return the next open runs outside the backlog, by seq."""
+    waiting = exists().where(backlog.c.seq == run.c.seq)
+    query = select(*RUN_COLUMNS).where(run.c.seq >= from_seq, _OPEN, ~waiting)
+    return runs_of(connection, query.order_by(run.c.seq).limit(limit))
+
+
+def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
+    """Return the events of some runs in the order they were written."""
+    found: list[tuple[int, EventRow]] = []
+    for part in in_parts(seqs):
+        query = select(run_event.c.event_id, *_EVENT_COLUMNS).where(run_event.c.run_seq.in_(part))
+        found += [(row[0], EventRow._make(row[1:])) for row in connection.execute(query)]
+    found.sort(key=lambda pair: pair[0])
+    return [event for _, event in found]
+
+
+def dispatches(connection: Connection) -> list[DispatchRow]:
+    """Return the recorded dispatches in order."""
+    query = select(*(dispatch.c[name] for name in DispatchRow._fields)).order_by(dispatch.c.number)
+    return [DispatchRow._make(row) for row in connection.execute(query)]
+
+
+def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
+    """Return (queue, priority, number of runs) of the backlog."""
+    group = (backlog.c.queue, backlog.c.priority)
+    query = select(*group, func.count()).group_by(*group).order_by(*group)
+    return [(queue, priority, count) for queue, priority, count in connection.execute(query)]
+
+
+def backlog_page(
+    connection: Connection, queue: str, priority: int, after_seq: int, limit: int
+) -> list[StoredRun]:
+    """Return the next runs of the backlog beyond `after_seq`, in order."""
+    query = (
+        select(*RUN_COLUMNS)
+        .join(backlog, backlog.c.seq == run.c.seq)
+        .where(backlog.c.queue == queue, backlog.c.priority == priority, backlog.c.seq > after_seq)
+    )
+    return runs_of(connection, query.order_by(backlog.c.seq).limit(limit))
+
+
+def backlog_of_session(connection: Connection, session_id: bytes) -> list[StoredRun]:
+    """Return the backlog's open runs that belong to a session."""
+    return runs_of(connection, _backlog().where(run.c.session_id == session_id))
+
+
+def backlog_of_flow(connection: Connection, flow_seq: int) -> list[StoredRun]:
+    """Return the backlog's open runs that belong to a flow run."""
+    return runs_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
+
+
+def in_parts(items: Sequence[T]) -> Iterator[list[T]]:
+    """Cut a list into pieces that fit into one query."""
+    rest = iter(items)
+    while part := list(islice(rest, _IDS_PER_QUERY)):
+        yield part
+
+
+def _backlog() -> Select[Any]:
+    query = select(*RUN_COLUMNS).join(backlog, backlog.c.seq == run.c.seq)
+    return query.where(_OPEN).order_by(run.c.seq)

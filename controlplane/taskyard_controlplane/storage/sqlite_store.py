@@ -1,0 +1,146 @@
+"""The store on SQLite: one process, one connection, for commits and checkpoints alike.
+
+Invariant: while a store is open it holds the lock beside the file, so no other process writes.
+"""
+
+import logging
+from collections.abc import Callable
+from operator import itemgetter
+from time import monotonic
+from typing import Final
+
+from sqlalchemy import Connection
+
+from taskyard_contract.errors import TaskyardError
+from taskyard_controlplane.storage.base import BaseStore
+from taskyard_controlplane.storage.blobs import store_blob
+from taskyard_controlplane.storage.engine import Target, grow_log, raw
+from taskyard_controlplane.storage.interface import CommitResult, EndedRow, NewRunRow, Ownership, WriteBatch
+from taskyard_controlplane.storage.lockfile import lock_for
+from taskyard_controlplane.storage.ownership import (
+    SHARD,
+    fenced,
+    new_owner_id,
+    take_over,
+    trim_commit_log,
+    was_committed,
+)
+from taskyard_controlplane.storage.sqlite_writes import write_batch
+from taskyard_controlplane.storage.upgrade import prepare_schema
+
+_log = logging.getLogger(__name__)
+
+# In pages, as estimated below. A checkpoint costs two syncs and the writing of each changed page
+# once, so it pays to let pages change often before; the log keeps the size it has grown to.
+_IDLE_PAGES: Final = 2048
+_MOST_PAGES: Final = 16384
+_PAGE_BYTES: Final = 4096
+_IDLE_SECONDS: Final = 5.0
+_args_of: Final = itemgetter(NewRunRow._fields.index("args"))
+_result_of: Final = itemgetter(EndedRow._fields.index("result"))
+
+# One statement checks the generation and records the commit: it writes nothing when the generation is old.
+_CLAIM: Final = (
+    "INSERT INTO commit_log (shard, generation, number, low_seq) "
+    f"SELECT shard, generation, ?, ? FROM shard_owner WHERE shard = {SHARD} AND generation = ?"
+)
+
+
+class SqliteStore(BaseStore):
+    """`Store` on an SQLite file, or on a database in memory for tests."""
+
+    dialect = "sqlite"
+    small_commits_are_fast = True
+
+    def __init__(self, target: Target, clock: Callable[[], float] = monotonic) -> None:
+        """Name the database; nothing is opened yet.
+
+        Args:
+            target: Which database.
+            clock: Seconds that never jump.
+        """
+        super().__init__(target, clock)
+        self._lock = lock_for(target.path, target.memory)
+        self._pages = 0  # estimate of what the log holds beyond the last checkpoint
+        self._checkpointed_at = clock()
+
+    def open(self) -> Ownership:
+        """Create or upgrade the schema, become the owner, and say where counting goes on."""
+        self._lock.acquire()
+        try:
+            with self._session() as connection:
+                prepare_schema(connection, str(self._target))
+                ownership = take_over(connection, new_owner_id(), 0, 0)
+        except BaseException:
+            self.close()
+            raise
+        self._generation, self._low_seq = ownership.generation, ownership.low_seq
+        if self._target.path is not None:
+            with self._translated():
+                grow_log(self._connect(), self._target.path)
+        return ownership
+
+    def commit(self, batch: WriteBatch) -> CommitResult:
+        """Write a batch in one transaction, and do its lookups inside it, after the writes."""
+        with self._session() as connection:
+            result = self._write(connection, batch)
+        self._committed(batch)
+        self._pages += _pages_of(batch)
+        if self._pages >= _MOST_PAGES:
+            self._checkpoint_unasked()
+        return result
+
+    def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Store a blob in a transaction of its own; a stored one is left alone."""
+        with self._session() as connection:
+            was_committed(connection, self._generation, 0)
+            store_blob(connection, digest, data)
+        self._pages += len(data) // _PAGE_BYTES + 4
+
+    def maintain(self) -> None:
+        """Do a checkpoint when there is enough to gain from it."""
+        waited = self._clock() - self._checkpointed_at >= _IDLE_SECONDS
+        if self._pages >= _IDLE_PAGES or (self._pages and waited):
+            self._checkpoint()
+
+    def close(self) -> None:
+        """Give the database up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
+        self._lock.release()
+
+    def _write(self, connection: Connection, batch: WriteBatch) -> CommitResult:
+        if batch.repeated and was_committed(connection, self._generation, batch.number):
+            return self._looked_up(connection, batch, -1)
+        claim = (batch.number, batch.low_seq, self._generation)
+        if raw(connection).execute(_CLAIM, claim).rowcount != 1:
+            raise fenced(self._generation)
+        return self._looked_up(connection, batch, write_batch(connection, batch))
+
+    def _checkpoint(self) -> None:
+        with self._session() as connection:
+            trim_commit_log(connection, self._generation, self._number, self._low_seq)
+        with self._translated():
+            connection = self._connect()
+            # On the driver's connection, because SQLAlchemy would begin a transaction around it.
+            raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._pages = 0
+        self._checkpointed_at = self._clock()
+
+    def _checkpoint_unasked(self) -> None:
+        """Keep the log from growing for ever under load; the commit before it stands in any case."""
+        try:
+            self._checkpoint()
+        except TaskyardError as error:
+            _log.warning("checkpoint failed, it will be repeated: %s", error)
+            self._pages = _IDLE_PAGES
+
+
+def _pages_of(batch: WriteBatch) -> int:
+    """Estimate how many pages a batch added to the log; SQLite does not tell."""
+    payload = sum(map(len, filter(None, map(_args_of, batch.new_runs))))
+    payload += sum(map(len, filter(None, map(_result_of, batch.ended))))
+    payload += sum(len(data) for _, data in batch.blobs)
+    return 5 + batch.rows() // 10 + payload // _PAGE_BYTES

@@ -1,0 +1,197 @@
+"""What an SQLite store does when its disk is full, its file is locked, or somebody else owns it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from support.storage_rows import Batches, ended, event, new_run, stored
+
+from taskyard_contract.errors import StorageFull, StorageUnavailable
+from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage.engine import raw
+from taskyard_controlplane.storage.errors import DatabaseInUse
+from taskyard_controlplane.storage.interface import Store
+
+OPEN_AND_WAIT = """
+import sys
+from taskyard_controlplane.storage import create_store
+store = create_store(sys.argv[1])
+store.open()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def store(sqlite_file_url: str) -> Iterator[Store]:
+    store = create_store(sqlite_file_url)
+    store.open()
+    yield store
+    store.close()
+
+
+def _pragma(store: Store, text: str) -> None:
+    raw(store._connection).execute(f"PRAGMA {text}").fetchall()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _small_disk(directory: Path) -> Iterator[Path]:
+    """Mount a file system of 2 MB."""
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def _may_mount() -> bool:
+    probe = ["unshare", "--mount", "true"]
+    return os.geteuid() == 0 and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def _assert_refused_whole(store: Store, batch: Batches) -> None:
+    rows = [new_run(seq, args=os.urandom(4000)) for seq in range(2, 1000)]
+    with pytest.raises(StorageFull, match=r"taskyard\.db has no room") as caught:
+        store.commit(batch(new_runs=rows, events=[event(1)], ended=[ended(1)]))
+    assert caught.value.retry_after > 0
+    assert store.events_of([1]) == []
+    assert stored(store, 2, 999) == [None, None]
+    assert stored(store, 1)[0].ended_us is None
+
+
+def test_a_full_database_refuses_the_whole_batch_and_goes_on(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(1)]))
+    _pragma(store, "max_page_count = 40")
+    _assert_refused_whole(store, batch)
+    _pragma(store, "max_page_count = 100000")
+    store.commit(batch(new_runs=[new_run(seq) for seq in range(2, 1000)], ended=[ended(1)]))
+    assert None not in stored(store, 1, 2, 999)
+
+
+def test_a_full_disk_refuses_the_whole_batch_and_goes_on(tmp_path: Path, batch: Batches) -> None:
+    """On a disk that is really full where one can be made, else with files kept from growing."""
+    if not _may_mount():
+        _with_small_files(tmp_path, batch)
+        return
+    with (
+        _small_disk(tmp_path / "disk") as disk,
+        closing(create_store(f"sqlite:///{disk}/taskyard.db")) as store,
+    ):
+        store.open()
+        store.commit(batch(new_runs=[new_run(1)]))
+        _assert_refused_whole(store, batch)
+        store.commit(batch(new_runs=[new_run(2)], ended=[ended(1)]))
+        assert None not in stored(store, 1, 2)
+
+
+def _with_small_files(tmp_path: Path, batch: Batches) -> None:
+    with closing(create_store(f"sqlite:///{tmp_path}/taskyard.db")) as store:
+        store.open()
+        store.commit(batch(new_runs=[new_run(1)]))
+        _pragma(store, "max_page_count = 40")
+        _assert_refused_whole(store, batch)
+
+
+def test_a_file_that_became_read_only_counts_as_full(store: Store, batch: Batches) -> None:
+    _pragma(store, "query_only = ON")
+    with pytest.raises(StorageFull, match="readonly"):
+        store.commit(batch(new_runs=[new_run(1)]))
+    _pragma(store, "query_only = OFF")
+    store.commit(batch(new_runs=[new_run(1)]))
+    assert stored(store, 1)[0].seq == 1
+
+
+def test_a_file_locked_by_somebody_else_is_unavailable_until_it_is_not(
+    store: Store, batch: Batches, tmp_path: Path
+) -> None:
+    _pragma(store, "busy_timeout = 20")
+    tried = batch(new_runs=[new_run(1)], events=[event(1)])
+    with closing(sqlite3.connect(tmp_path / "taskyard.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match="locked") as caught:
+            store.commit(tried)
+        assert caught.value.retry_after > 0
+    tried.repeated = True
+    store.commit(tried)
+    assert len(store.events_of([1])) == 1
+
+
+def test_a_second_process_is_refused_by_name(store: Store, sqlite_file_url: str, tmp_path: Path) -> None:
+    second = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_WAIT, sqlite_file_url], capture_output=True, text=True, timeout=30
+    )
+    assert second.returncode != 0
+    assert f"{tmp_path}/taskyard.db is in use by process {os.getpid()}" in second.stderr
+
+
+def test_a_killed_process_leaves_nothing_in_the_way(sqlite_file_url: str) -> None:
+    command = [sys.executable, "-c", OPEN_AND_WAIT, sqlite_file_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"open\n"
+        with (
+            closing(create_store(sqlite_file_url)) as refused,
+            pytest.raises(DatabaseInUse, match=str(first.pid)),
+        ):
+            refused.open()
+        first.send_signal(signal.SIGKILL)
+    with closing(create_store(sqlite_file_url)) as store:
+        assert store.open().generation == 2
+
+
+def test_a_database_in_memory_has_one_owner_too(sqlite_memory_url: str) -> None:
+    with (
+        closing(create_store(sqlite_memory_url)) as first,
+        closing(create_store(sqlite_memory_url)) as second,
+    ):
+        first.open()
+        with pytest.raises(DatabaseInUse, match="in memory"):
+            second.open()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageUnavailable, match=r"file/sub/x\.db\.lock"):
+        create_store(f"sqlite:///{tmp_path}/file/sub/x.db").open()
+
+
+def test_a_missing_directory_is_made(tmp_path: Path) -> None:
+    with closing(create_store(f"sqlite:///{tmp_path}/a/b/x.db")) as store:
+        store.open()
+    assert (tmp_path / "a/b/x.db").exists()
+
+
+def test_the_file_is_set_up_for_durable_commits(store: Store) -> None:
+    connection = raw(store._connection)  # type: ignore[attr-defined]
+    settings = {
+        name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "journal_size_limit")
+    }
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "page_size": 4096,
+        "wal_autocheckpoint": 0,
+        "journal_size_limit": -1,
+    }
+
+
+def test_the_log_is_reused_not_grown(sqlite_file_url: str, tmp_path: Path, batch: Batches) -> None:
+    """Under load without a pause the log stays bounded, because commits ask for checkpoints themselves."""
+    log = tmp_path / "taskyard.db-wal"
+    with closing(create_store(sqlite_file_url)) as store:
+        store.open()
+        sizes = []
+        for start in range(1, 13):
+            rows = [new_run(start * 1000 + index, args=b"x" * 16384) for index in range(1000)]
+            store.commit(batch(new_runs=rows))
+            sizes.append(log.stat().st_size)
+        assert sizes[-1] == sizes[-5], "it has stopped growing"
+        assert sizes[-1] < 160 << 20

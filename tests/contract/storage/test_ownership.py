@@ -1,0 +1,87 @@
+"""One owner at a time, on every database."""
+
+from typing import Protocol
+
+import pytest
+from support.storage_rows import Batches, event, new_run, stored
+
+from taskyard_contract.errors import NotOwner
+from taskyard_controlplane.storage.errors import DatabaseInUse
+from taskyard_controlplane.storage.interface import Store
+
+
+class Database(Protocol):
+    url: str
+
+    def store(self) -> Store: ...
+
+    def replace_owner(self) -> None: ...
+
+
+def test_a_replaced_owner_cannot_commit(database: Database, store: Store, batch: Batches) -> None:
+    database.replace_owner()
+    with pytest.raises(NotOwner, match="generation 1"):
+        store.commit(batch(new_runs=[new_run(1)], events=[event(1)]))
+    with pytest.raises(NotOwner):
+        store.commit(batch(new_runs=[new_run(seq) for seq in range(1, 200)]))
+    assert stored(store, 1) == [None]
+    assert store.events_of([1]) == []
+
+
+def test_a_replaced_owner_cannot_repeat_a_commit(database: Database, store: Store, batch: Batches) -> None:
+    tried = batch(new_runs=[new_run(1)])
+    store.commit(tried)
+    database.replace_owner()
+    tried.repeated = True
+    with pytest.raises(NotOwner):
+        store.commit(tried)
+
+
+def test_a_replaced_owner_cannot_store_a_blob(database: Database, store: Store) -> None:
+    database.replace_owner()
+    with pytest.raises(NotOwner):
+        store.put_blob(b"digest", b"data")
+
+
+def test_a_store_that_was_refused_leaves_the_owner_alone(
+    database: Database, store: Store, batch: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard_controlplane.storage.postgres_lease._PATIENCE", 0.3)
+    with pytest.raises(DatabaseInUse, match="in use by"):
+        database.store().open()
+    store.commit(batch(new_runs=[new_run(1)]))
+    assert stored(store, 1)[0].seq == 1
+
+
+def test_a_repeated_commit_is_not_written_twice(store: Store, batch: Batches) -> None:
+    tried = batch(new_runs=[new_run(1)], events=[event(1)], lookup_runs=[new_run(1).run_id])
+    first = store.commit(tried)
+    tried.repeated = True
+    again = store.commit(tried)
+    assert again == first
+    assert again.duplicates == []
+    assert len(store.events_of([1])) == 1
+
+
+def test_a_repeated_commit_still_names_its_duplicates(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(1)]))
+    tried = batch(new_runs=[new_run(2, run_id=new_run(1).run_id), new_run(3)])
+    first = store.commit(tried)
+    tried.repeated = True
+    assert store.commit(tried).duplicates == first.duplicates == [new_run(1).run_id]
+
+
+def test_a_repeated_commit_that_never_happened_is_written(store: Store, batch: Batches) -> None:
+    tried = batch(new_runs=[new_run(1)], events=[event(1)])
+    tried.repeated = True
+    assert store.commit(tried).duplicates == []
+    assert len(store.events_of([1])) == 1
+    assert stored(store, 1)[0].seq == 1
+
+
+def test_maintenance_may_come_at_any_time(store: Store, batch: Batches) -> None:
+    store.maintain()
+    store.commit(batch(new_runs=[new_run(1)]))
+    store.maintain()
+    store.commit(batch(new_runs=[new_run(2)]))
+    assert None not in stored(store, 1, 2)

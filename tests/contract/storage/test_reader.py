@@ -1,0 +1,135 @@
+"""Listings and blobs, on every database."""
+
+import os
+from typing import Protocol
+
+import pytest
+from support.storage_rows import NOW_US, Batches, ended, event, new_run, run_id, template
+
+from taskyard_contract.states import RunKind, RunState
+from taskyard_controlplane.storage.interface import LogRow, Reader, RunFilter, Store
+
+MIB = 1 << 20
+
+
+class Database(Protocol):
+    def reader(self) -> Reader: ...
+
+
+@pytest.fixture
+def reader(database: Database, store: Store, batch: Batches) -> Reader:
+    """Sees flow run 1 with runs 2 to 5 in it, and run 6 outside."""
+    inside = [new_run(seq, flow_seq=1) for seq in range(2, 5)]
+    store.commit(
+        batch(
+            templates=[template(1, "add"), template(2, "Nightly")],
+            new_runs=[
+                new_run(1, kind=RunKind.FLOW, template_id=2, name="curious-otter"),
+                *inside,
+                new_run(5, flow_seq=1, name="100%_special"),
+                new_run(6),
+            ],
+            ended=[ended(2), ended(3, state=RunState.FAILED)],
+            events=[event(3, attempt=1), event(3, attempt=2), event(4)],
+        )
+    )
+    return database.reader()
+
+
+def _seqs(reader: Reader, before: int | None = None, limit: int = 100, **wanted: object) -> list[int]:
+    return [listed.run.seq for listed in reader.runs(RunFilter(**wanted), before, limit)]  # type: ignore[arg-type]
+
+
+def test_one_run_comes_with_its_template_and_its_flow_run(reader: Reader) -> None:
+    listed = reader.run(run_id(2))
+    assert listed is not None
+    assert (listed.run.seq, listed.run.state) == (2, RunState.COMPLETED)
+    assert (listed.definition, listed.flow_run_id) == (template(1)[2], run_id(1))
+
+
+def test_a_run_outside_of_flows_has_no_flow_run(reader: Reader) -> None:
+    listed = reader.run(run_id(6))
+    assert listed is not None
+    assert listed.flow_run_id is None
+
+
+def test_an_unknown_run_is_none(reader: Reader) -> None:
+    assert reader.run(run_id(99)) is None
+
+
+def test_runs_are_listed_newest_first_in_pages(reader: Reader) -> None:
+    assert _seqs(reader, limit=4) == [6, 5, 4, 3]
+    assert _seqs(reader, before=3, limit=4) == [2, 1]
+
+
+def test_runs_are_filtered(reader: Reader) -> None:
+    assert _seqs(reader, kind=RunKind.FLOW) == [1]
+    assert _seqs(reader, flow_seq=1) == [5, 4, 3, 2]
+    assert _seqs(reader, states=(RunState.COMPLETED, RunState.FAILED)) == [3, 2]
+    assert _seqs(reader, flow_seq=1, states=(RunState.PENDING,), before=5) == [4]
+
+
+def test_runs_are_found_by_a_part_of_their_name(reader: Reader) -> None:
+    assert _seqs(reader, name_contains="OTTER") == [1]
+    assert _seqs(reader, name_contains="add-") == [6, 4, 3, 2], "an unnamed run is named after its task"
+    assert _seqs(reader, name_contains="add-4") == [4]
+    assert _seqs(reader, name_contains="0%_s") == [5], "wildcards are ordinary characters"
+    assert _seqs(reader, name_contains="%") == [5]
+
+
+def test_events_come_in_order(reader: Reader) -> None:
+    assert reader.events(3) == [event(3, attempt=1), event(3, attempt=2)]
+    assert reader.events(6) == []
+
+
+def test_logs_of_a_flow_run_include_those_of_its_runs(reader: Reader, store: Store, batch: Batches) -> None:
+    rows = [
+        LogRow(1, None, NOW_US, 20, "flow", "begins"),
+        LogRow(2, 1, NOW_US + 1, 20, "task", "two"),
+        LogRow(6, None, NOW_US + 2, 40, "task", "elsewhere"),
+        LogRow(5, 1, NOW_US + 3, 30, "task", "five"),
+        LogRow(1, None, NOW_US + 4, 20, "flow", "ends"),
+    ]
+    store.commit(batch(number=2, logs=rows))
+    found = reader.logs(1, 0, 10)
+    assert [(log.message, log.run_name) for log in found] == [
+        ("begins", "curious-otter"), ("two", "add-2"), ("five", "100%_special"), ("ends", "curious-otter"),
+    ]  # fmt: skip
+    assert [log.log_id for log in found] == sorted(log.log_id for log in found)
+    page = reader.logs(1, found[0].log_id, 2)
+    assert page == found[1:3]
+    assert [(log.message, log.level, log.logger) for log in reader.logs(6, 0, 10)] == [
+        ("elsewhere", 40, "task")
+    ]
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 3 * MIB])
+def test_a_blob_is_read_back_in_parts(reader: Reader, store: Store, size: int) -> None:
+    data = os.urandom(size)
+    store.put_blob(b"digest", data)
+    assert reader.blob_size(b"digest") == size
+    parts = list(reader.blob_parts(b"digest"))
+    assert b"".join(parts) == data
+    assert all(0 < len(part) <= MIB for part in parts)
+
+
+def test_a_stored_blob_is_left_alone(reader: Reader, store: Store, batch: Batches) -> None:
+    store.put_blob(b"digest", b"first")
+    store.put_blob(b"digest", b"second!")
+    store.commit(batch(number=2, blobs=[(b"digest", b"third"), (b"other", b"small")]))
+    assert list(reader.blob_parts(b"digest")) == [b"first"]
+    assert list(reader.blob_parts(b"other")) == [b"small"]
+
+
+def test_missing_blobs_are_named_in_order(reader: Reader, store: Store) -> None:
+    store.put_blob(b"b", b"")
+    assert reader.missing_blobs([b"c", b"b", b"a"]) == [b"c", b"a"]
+    assert reader.blob_size(b"a") is None
+    assert list(reader.blob_parts(b"a")) == []
+    assert reader.missing_blobs([]) == []
+
+
+def test_a_reader_cannot_write(reader: Reader) -> None:
+    engine = reader._engine  # type: ignore[attr-defined]
+    with engine.connect() as connection, pytest.raises(Exception, match=r"read-?only"):
+        connection.exec_driver_sql("DELETE FROM run")

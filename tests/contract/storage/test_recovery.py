@@ -1,0 +1,126 @@
+"""What a store gives back to an owner that starts again, and the backlog."""
+
+from typing import Protocol
+
+from support.storage_rows import NOW_US, Batches, ended, event, new_run, stored, template
+
+from taskyard_contract.states import RunState
+from taskyard_controlplane.storage.interface import Ownership, Reader, Store
+from taskyard_controlplane.storage.ownership import KEPT_COMMITS
+
+
+class Database(Protocol):
+    seconds: float
+
+    def count(self, table: str) -> int: ...
+
+    def store(self) -> Store: ...
+
+    def reader(self) -> Reader: ...
+
+
+def _reopened(database: Database, store: Store) -> tuple[Store, Ownership]:
+    """Open the database again the moment it is given up; a database in memory needs someone to hold it."""
+    holder = database.reader()
+    holder.blob_size(b"")
+    store.close()
+    again = database.store()
+    return again, again.open()
+
+
+def test_an_empty_database_starts_from_one(database: Database) -> None:
+    assert database.store().open() == Ownership(
+        generation=1, next_seq=1, next_template_id=1, low_seq=1, next_dispatch=1
+    )
+
+
+def test_counting_goes_on_where_it_stopped(database: Database, store: Store, batch: Batches) -> None:
+    store.commit(
+        batch(
+            templates=[template(4)],
+            new_runs=[new_run(17)],
+            dispatches=[(9, "agent", b"s", NOW_US, b"")],
+            low_seq=12,
+        )
+    )
+    _, ownership = _reopened(database, store)
+    assert ownership == Ownership(generation=2, next_seq=18, next_template_id=5, low_seq=12, next_dispatch=10)
+
+
+def test_the_low_mark_survives_trimming(database: Database, store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(50)], low_seq=40))
+    for _ in range(200):
+        store.commit(batch(events=[event(50)]))
+    database.seconds += 60
+    store.maintain()
+    assert database.count("commit_log") == KEPT_COMMITS
+    again, _ = _reopened(database, store)
+    third, ownership = _reopened(database, again)
+    assert (ownership.generation, ownership.low_seq) == (3, 40)
+    assert stored(third, 50)[0].seq == 50
+
+
+def test_open_runs_are_those_that_neither_ended_nor_wait_in_the_backlog(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(seq) for seq in range(1, 1301)]))
+    store.commit(
+        batch(
+            ended=[ended(seq) for seq in range(1, 1301, 4)],
+            backlog_added=[("default", 0, seq) for seq in range(2, 1301, 4)],
+        )
+    )
+    expected = [seq for seq in range(100, 1301) if seq % 4 not in (1, 2)]
+    assert [row.seq for row in store.open_runs(100)] == expected
+
+
+def test_the_store_can_be_used_while_open_runs_are_read(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(seq) for seq in range(1, 700)]))
+    for row in store.open_runs(1):
+        if row.seq in (1, 600):
+            store.commit(batch(ended=[ended(row.seq)]))
+    assert [row.state for row in stored(store, 1, 600)] == [RunState.COMPLETED] * 2
+
+
+def test_the_backlog_is_read_page_by_page_in_order(store: Store, batch: Batches) -> None:
+    high = [("a", 0, seq) for seq in (5, 1, 9, 7)]
+    store.commit(batch(new_runs=[new_run(seq) for seq in range(1, 11)]))
+    store.commit(
+        batch(
+            backlog_added=[*high, ("a", 1, 2), ("b", 0, 3), ("a", -1, 8)],
+            ended=[ended(7)],
+        )
+    )
+    assert store.backlog_counts() == [("a", -1, 1), ("a", 0, 4), ("a", 1, 1), ("b", 0, 1)]
+    assert [row.seq for row in store.backlog_page("a", 0, 0, 2)] == [1, 5]
+    assert [(row.seq, row.state) for row in store.backlog_page("a", 0, 5, 10)] == [
+        (7, RunState.COMPLETED),
+        (9, RunState.PENDING),
+    ]
+    assert store.backlog_page("nothing here", 0, 0, 10) == []
+
+
+def test_runs_leave_the_backlog(store: Store, batch: Batches) -> None:
+    waiting = [("default", 3, seq) for seq in range(1, 301)]
+    store.commit(batch(new_runs=[new_run(seq) for seq in range(1, 301)], backlog_added=waiting))
+    store.commit(batch(backlog_removed=[waiting[298]]))
+    assert store.backlog_counts() == [("default", 3, 1)]
+    assert [row.seq for row in store.open_runs(1)] == list(range(1, 300))
+
+
+def test_open_runs_of_a_session_and_of_a_flow_are_found_in_the_backlog(store: Store, batch: Batches) -> None:
+    mine = {"session_id": b"m" * 16, "flow_seq": 77}
+    store.commit(
+        batch(
+            new_runs=[new_run(1, **mine), new_run(2, **mine), new_run(3, **mine), new_run(4)],
+            backlog_added=[("default", 0, seq) for seq in (2, 3, 4)],
+            ended=[ended(3)],
+        )
+    )
+    assert [row.seq for row in store.backlog_of_session(b"m" * 16)] == [2]
+    assert [row.seq for row in store.backlog_of_flow(77)] == [2]
+    assert store.backlog_of_flow(78) == []
+
+
+def test_the_events_of_many_runs_are_read_at_once(store: Store, batch: Batches) -> None:
+    store.commit(batch(events=[event(seq) for seq in range(1, 1101)]))
+    assert [row.run_seq for row in store.events_of(range(2, 1101))] == list(range(2, 1101))
+    assert store.events_of([]) == []

@@ -1,0 +1,150 @@
+"""The migrations give exactly the tables of `schema.py`, and a store only opens what it understands."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+from support.postgres import PostgresServer
+
+from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage.engine import parse_url, writer_engine
+from taskyard_controlplane.storage.errors import SchemaNotUnderstood
+from taskyard_controlplane.storage.schema import REVISION, metadata
+from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema
+
+_POSTGRES_TABLES = """
+SELECT table_name, column_name, data_type, is_nullable, column_default, ordinal_position
+FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 6
+"""
+_POSTGRES_CONSTRAINTS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2
+"""
+_POSTGRES_INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+_POSTGRES_OPTIONS = """
+SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Two databases without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/one.db", f"sqlite:///{tmp_path}/two.db"
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    with postgres.database(empty=True) as one, postgres.database(empty=True) as two:
+        yield one, two
+
+
+def _engine(url: str) -> Engine:
+    return writer_engine(parse_url(url))
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _description(connection: Connection) -> object:
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' ORDER BY name"
+        return {
+            name: sorted(line.strip(" ,\t") for line in (sql or "").splitlines())
+            for name, sql in connection.execute(text(query))
+            if "alembic" not in name
+        }
+    queries = (_POSTGRES_TABLES, _POSTGRES_CONSTRAINTS, _POSTGRES_INDEXES, _POSTGRES_OPTIONS)
+    return [connection.execute(text(query)).all() for query in queries]
+
+
+def test_the_migrations_give_the_tables_of_the_schema(urls: tuple[str, str]) -> None:
+    directly, migrated = map(_engine, urls)
+    with directly.begin() as connection:
+        prepare_schema(connection, "directly")
+        expected = _description(connection)
+    with migrated.begin() as connection:
+        command.upgrade(_config(connection), "head")
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert _description(connection) == expected
+    directly.dispose()
+    migrated.dispose()
+
+
+def test_going_back_leaves_nothing(urls: tuple[str, str]) -> None:
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+        command.downgrade(_config(connection), "base")
+        left = MigrationContext.configure(connection)
+        tables = [difference[0] for difference in compare_metadata(left, metadata)]
+        assert tables.count("add_table") == len(metadata.tables)
+    engine.dispose()
+
+
+def test_the_newest_revision_is_known_without_alembic() -> None:
+    script = ScriptDirectory.from_config(_config())
+    assert script.get_heads() == [REVISION]
+
+
+def test_a_database_made_by_migrations_can_be_opened(urls: tuple[str, str]) -> None:
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+    engine.dispose()
+    with closing(create_store(urls[0])) as store:
+        assert store.open().generation == 1
+
+
+def test_a_database_of_an_older_release_is_upgraded(
+    urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest there can be: alembic has been there, and no revision has been applied beyond the first."""
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+        connection.execute(text("INSERT INTO blob (digest, size) VALUES (:digest, 5)"), {"digest": b"d"})
+    engine.dispose()
+    monkeypatch.setattr("taskyard_controlplane.storage.upgrade.REVISION", "9999")
+    with closing(create_store(urls[0])) as store:
+        assert store.open().generation == 1
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT size FROM blob")).scalar() == 5
+    engine.dispose()
+
+
+def test_a_database_from_the_future_is_refused_untouched(urls: tuple[str, str]) -> None:
+    with closing(create_store(urls[0])) as store:
+        store.open()
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '7777'"))
+        before = _description(connection)
+    with closing(create_store(urls[0])) as store, pytest.raises(SchemaNotUnderstood, match=r"7777.*0001"):
+        store.open()
+    with engine.begin() as connection:
+        assert _description(connection) == before
+        assert connection.execute(text("SELECT generation FROM shard_owner")).scalar() == 1
+    engine.dispose()
+
+
+def test_a_database_of_something_else_is_refused(urls: tuple[str, str]) -> None:
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE run (id INTEGER PRIMARY KEY)"))
+    engine.dispose()
+    with (
+        closing(create_store(urls[0])) as store,
+        pytest.raises(SchemaNotUnderstood, match="of something else"),
+    ):
+        store.open()
