@@ -1,0 +1,157 @@
+"""Live sessions of agents: credit, what each holds, and what is to be sent to it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.errors import TaskyardError
+from taskyard_contract.states import AgentState
+from taskyard_controlplane.domain.model import Run, Template
+
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+"""Frames are cut here, far below what the transport takes."""
+
+
+def _first_of(chunks: list[pb.AssignChunk]) -> list[pb.AssignChunk]:
+    size = 0
+    for count, chunk in enumerate(chunks):
+        size += len(chunk.body)
+        if size > MAX_FRAME_BYTES and count:
+            return chunks[:count]
+    return chunks
+
+
+def _nobody() -> None:
+    """Nobody is connected."""
+
+
+class AgentSession:
+    """One agent process. It outlives its stream for the length of its lease."""
+
+    def __init__(self, hello: pb.AgentHello, now: float, now_us: int) -> None:
+        """Open a session from the first frame; `now` is monotonic, `now_us` wall time."""
+        self.agent_id = hello.agent_id
+        self.session_id = hello.session_id
+        self.name = hello.name or hello.agent_id
+        self.queues = tuple(hello.queues)
+        self.slots = hello.slots
+        self.labels = dict(hello.labels)
+        self.version = hello.agent_version
+        self.connected_us = now_us
+        self.last_seen_us = now_us
+        self.last_seen = now
+        self.draining = False
+        self.held: dict[bytes, Run] = {}
+        self.granted = 0
+        self.assigned = 0
+        self.chunk_size = 1
+        self.last_report = 0
+        self.wake: Callable[[], None] = _nobody
+        self.close: Callable[[TaskyardError], None] | None = None
+        self._templates: dict[Template, int] = {}
+        self._new_templates: list[template_pb2.TemplateDefinition] = []
+        self._chunks: list[pb.AssignChunk] = []
+        self._cancel: list[pb.RunKey] = []
+        self._reported_up_to = 0
+        self._sent_up_to = 0
+        self._heartbeat = 0
+        self._drain = False
+        self._reconnect_after_ms = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is attached."""
+        return self.close is not None
+
+    @property
+    def state(self) -> AgentState:
+        """What the agent is doing, for people."""
+        if not self.connected:
+            return AgentState.DISCONNECTED
+        return AgentState.DRAINING if self.draining else AgentState.ONLINE
+
+    @property
+    def credit(self) -> int:
+        """How many more runs the agent takes."""
+        if self.draining or self.close is None:
+            return 0
+        return self.granted - self.assigned
+
+    def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
+        """Attach a stream. Credit, templates and unsent frames belong to a stream and start anew."""
+        self.wake, self.close = wake, close
+        self.granted = self.assigned = 0
+        self._templates = {}
+        self._new_templates, self._chunks, self._cancel = [], [], []
+        self._sent_up_to = self._heartbeat = 0
+
+    def detach(self) -> None:
+        """Note that the stream is gone; the lease goes on."""
+        self.wake, self.close = _nobody, None
+
+    def template_index(self, template: Template, code: bytes) -> int:
+        """Return the stream's index of a template, sending its definition (and code) the first time."""
+        index = self._templates.get(template)
+        if index is None:
+            index = self._templates[template] = len(self._templates) + 1
+            definition = template_pb2.TemplateDefinition(index=index, code=code)
+            definition.template.MergeFromString(template.definition)
+            self._new_templates.append(definition)
+        return index
+
+    def assign(self, chunk: pb.AssignChunk) -> None:
+        """Send a chunk."""
+        self._chunks.append(chunk)
+
+    def cancel(self, run: Run) -> None:
+        """Tell the agent to end a run."""
+        self._cancel.append(pb.RunKey(run_id=run.run_id, epoch=run.epoch))
+        self.wake()
+
+    def acknowledge(self, number: int) -> None:
+        """Say that reports up to `number` are durable."""
+        self._reported_up_to = max(self._reported_up_to, number)
+
+    def answer_heartbeat(self, number: int) -> None:
+        """Answer a heartbeat."""
+        self._heartbeat = number
+
+    def drain(self) -> None:
+        """Ask the agent to drain."""
+        self.draining = self._drain = True
+        self.wake()
+
+    def reconnect(self, after_ms: int) -> None:
+        """Ask the agent to reconnect later."""
+        self._reconnect_after_ms = after_ms
+        self.wake()
+
+    def take_frame(self) -> pb.ServerFrame | None:
+        """Return what there is to send, None for nothing."""
+        if not (
+            self._chunks
+            or self._reported_up_to > self._sent_up_to
+            or self._heartbeat
+            or self._cancel
+            or self._drain
+            or self._reconnect_after_ms
+        ):
+            return None
+        chunks = _first_of(self._chunks)
+        frame = pb.ServerFrame(
+            templates=self._new_templates,
+            chunks=chunks,
+            reported_up_to=self._reported_up_to,
+            cancel=self._cancel,
+            heartbeat=self._heartbeat,
+            drain=self._drain,
+            reconnect_after_ms=self._reconnect_after_ms,
+        )
+        self._sent_up_to = self._reported_up_to
+        self._new_templates, self._chunks, self._cancel = [], self._chunks[len(chunks) :], []
+        if self._chunks:
+            self.wake()
+        self._heartbeat = self._reconnect_after_ms = 0
+        self._drain = False
+        return frame

@@ -1,0 +1,108 @@
+"""Single flight per cache key: one run leads, equal ones wait for it without a slot.
+
+The database holds finished results; this holds who computes one right now. Invariant: at most one run per key
+is beyond AWAITING_CACHE.
+"""
+
+from collections.abc import Callable
+
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.storage.interface import CachedResult, WriteBatch
+
+Hit = tuple[bytes | None, bytes | None, str]  # result, outcome, encoding
+
+
+class CacheFlights:
+    """The cache keys under way."""
+
+    def __init__(
+        self,
+        apply: Callable[[Run, int], object],
+        hit: Callable[[Run, Hit], None],
+        encoding_of: Callable[[int], str],
+        metrics: Metrics,
+    ) -> None:
+        """Decide keys.
+
+        Args:
+            apply: Applies an event to a run and settles what follows.
+            hit: Ends a run with a result from the cache.
+            encoding_of: Gives the encoding of a template's results by the template's row id.
+            metrics: Where hits and misses are counted.
+        """
+        self._apply = apply
+        self._hit = hit
+        self._encoding_of = encoding_of
+        self._metrics = metrics
+        self._flights: dict[str, list[Run]] = {}  # the leader comes first
+
+    def enter(self, run: Run, batch: WriteBatch) -> None:
+        """Let a run in AWAITING_CACHE wait for the fate of its key."""
+        key = run.cache_key
+        assert key is not None
+        flight = self._flights.get(key)
+        if flight is not None:
+            flight.append(run)
+        else:
+            self._flights[key] = [run]
+            batch.lookup_keys.append(key)
+
+    def looked_up(self, asked: list[str], found: list[CachedResult]) -> None:
+        """Take the answer of the database: a hit ends every run of the flight, a miss starts its leader."""
+        stored = {row.cache_key: row for row in found}
+        for key in asked:
+            row = stored.get(key)
+            if row is None:
+                self._metrics.cache_misses += 1
+                self._lead(key)
+            else:
+                hit = (row.result, row.outcome, self._encoding_of(row.template_id))
+                self._land(self._flights.pop(key, []), hit)
+
+    def ended(self, run: Run) -> None:
+        """Note that a run with a key has ended: a result lands the flight, all else promotes the next."""
+        key = run.cache_key
+        flight = self._flights.get(key) if key is not None else None
+        if key is None or flight is None or run not in flight:
+            return
+        was_leader = flight[0] is run
+        flight.remove(run)
+        if run.state == RunState.COMPLETED and was_leader:
+            del self._flights[key]
+            self._land(flight, (run.result, run.outcome, run.template.encoding))
+        elif not flight:
+            del self._flights[key]
+        elif was_leader:
+            self._lead(key)
+
+    def refused(self, run: Run) -> None:
+        """Forget a run that was not recorded; the look-up that came with it decides for those behind it."""
+        flight = self._flights.get(run.cache_key) if run.cache_key is not None else None
+        if flight is None or run not in flight:
+            return
+        flight.remove(run)
+        if not flight and run.cache_key is not None:
+            del self._flights[run.cache_key]
+
+    def leads(self, run: Run) -> None:
+        """Note, during recovery, that a run computes its key."""
+        if run.cache_key is not None:
+            self._flights.setdefault(run.cache_key, []).insert(0, run)
+
+    def _lead(self, key: str) -> None:
+        flight = self._flights.get(key)
+        if not flight:
+            self._flights.pop(key, None)
+            return
+        leader = flight[0]
+        leader.cache_decided = True
+        self._apply(leader, RunEvent.CACHE_LEADS)
+
+    def _land(self, flight: list[Run], hit: Hit) -> None:
+        for run in flight:
+            if run.state == RunState.AWAITING_CACHE:
+                self._metrics.cache_hits += 1
+                self._hit(run, hit)

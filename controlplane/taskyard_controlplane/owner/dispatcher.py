@@ -1,0 +1,281 @@
+"""Ready runs and agents' credit -> chunks of assigned runs.
+
+A chunk holds runs of one template and one flow run, is executed by one worker in order and gets consecutive
+epochs. Nothing here awaits or writes: dispatches are logged as one row a round, with whatever commit is next.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Final
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.clock import Clock
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.agents import AgentSession
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.storage.interface import Store
+
+READY: Final = int(RunState.READY)
+CANCELLING: Final = int(RunState.CANCELLING)
+DISPATCHED: Final = int(RunEvent.DISPATCHED)
+MAX_CHUNK_BYTES: Final = 512 * 1024
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+
+
+class ReadyQueue:
+    """The runs of one queue that could start now, by priority."""
+
+    __slots__ = ("name", "priorities", "sorted")
+
+    def __init__(self, name: str) -> None:
+        """Start empty."""
+        self.name = name
+        self.priorities: dict[int, deque[Run]] = {}
+        self.sorted: list[int] = []
+
+    def runs(self, priority: int) -> deque[Run]:
+        """Return the runs of one priority."""
+        runs = self.priorities.get(priority)
+        if runs is None:
+            runs = self.priorities[priority] = deque()
+            self.sorted = sorted(self.priorities)
+        return runs
+
+    def take(self, limit: int) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run from the front; lower priorities first."""
+        for priority in self.sorted:
+            taken = _take_alike(self.priorities[priority], limit)
+            if taken:
+                return taken
+        return []
+
+
+def _take_alike(runs: deque[Run], limit: int) -> list[Run]:
+    # Runs that were cancelled or adopted while they waited are still in the deque; their state says so.
+    while runs and runs[0].state != READY:
+        runs.popleft().queued = False
+    if not runs:
+        return []
+    template, flow = runs[0].template, runs[0].flow
+    taken: list[Run] = []
+    size = 0
+    while runs and len(taken) < limit and size < MAX_CHUNK_BYTES:
+        run = runs[0]
+        if run.state == READY and (run.template is not template or run.flow is not flow):
+            break
+        runs.popleft().queued = False
+        if run.state != READY:
+            continue
+        taken.append(run)
+        size += (len(run.args) if run.args else 0) + (1024 * len(run.inputs) if run.inputs else 0)
+    return taken
+
+
+class Dispatcher:
+    """Assigns ready runs to agents."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        templates: Templates,
+        clock: Clock,
+        metrics: Metrics,
+        generation: int,
+        number: int,
+        undeliverable: Callable[[list[Run], BaseException], None],
+    ) -> None:
+        """Dispatch under a generation; `number` is the first free number of a dispatch row, and
+        `undeliverable` is told which runs were assigned but could not be sent, and why.
+        """
+        self._store = store
+        self._undeliverable = undeliverable
+        self._committer = committer
+        self._templates = templates
+        self._clock = clock
+        self._metrics = metrics
+        self._epoch = generation << 32
+        self._number = number
+        self._open: deque[list[int]] = deque()  # [number, runs not yet reported]
+        self.queues: dict[str, ReadyQueue] = {}
+        self.agents: list[AgentSession] = []
+
+    def enqueue(self, run: Run) -> None:
+        """Put a ready run at the end of its queue, unless it never left it."""
+        if not run.queued:
+            run.queued = True
+            self.runs(run.template.queue, run.template.priority).append(run)
+
+    def runs(self, queue: str, priority: int) -> deque[Run]:
+        """Return the ready runs of a queue and priority."""
+        ready = self.queues.get(queue)
+        if ready is None:
+            ready = self.queues[queue] = ReadyQueue(queue)
+        return ready.runs(priority)
+
+    def add(self, agent: AgentSession) -> None:
+        """Let an agent take part."""
+        if agent not in self.agents:
+            self.agents.append(agent)
+
+    def remove(self, agent: AgentSession) -> None:
+        """Leave an agent out."""
+        if agent in self.agents:
+            self.agents.remove(agent)
+
+    def pump(self) -> None:
+        """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
+        hungry = [agent for agent in self.agents if agent.credit > 0]
+        while hungry:
+            hungry = [agent for agent in hungry if self._feed(agent)]
+        # A different agent is first next time, so that short queues do not always go to the same one.
+        if len(self.agents) > 1:
+            self.agents.append(self.agents.pop(0))
+
+    def _feed(self, agent: AgentSession) -> bool:
+        """Assign one chunk; whether the agent could take more."""
+        limit = min(agent.credit, max(1, agent.chunk_size))
+        for name in agent.queues:
+            ready = self.queues.get(name)
+            taken = ready.take(limit) if ready is not None else None
+            if taken:
+                self._assign(agent, taken)
+                return agent.credit > 0
+        return False
+
+    def _assign(self, agent: AgentSession, runs: list[Run]) -> None:
+        first_epoch = self._epoch + 1
+        self._epoch += len(runs)
+        entry = [self._number, len(runs)]
+        held, epoch = agent.held, first_epoch
+        for run in runs:
+            transition(run, DISPATCHED)
+            run.epoch = epoch
+            run.agent = agent
+            run.dispatch = entry
+            held[run.run_id] = run
+            epoch += 1
+        agent.assigned += len(runs)
+        self._metrics.assigned_runs += len(runs)
+        self._record(agent, runs, first_epoch, entry)
+        template = runs[0].template
+        index = agent.template_index(template, self._templates.code(template.code_digest))
+        chunk = write_chunk(index, first_epoch, runs)
+        if len(chunk.body) > MAX_BODY_BYTES:
+            self._assign_by_blob(agent, chunk, runs)
+        else:
+            agent.assign(chunk)
+            agent.wake()
+
+    def _assign_by_blob(self, agent: AgentSession, chunk: pb.AssignChunk, runs: list[Run]) -> None:
+        """Send a chunk whose upstream results do not fit into a frame."""
+        body, store, stream = chunk.body, self._store, agent.close
+        digest = sha256(body).digest()
+        future = self._committer.run(lambda: store.put_blob(digest, body))
+        chunk.body = b""
+        chunk.body_blob.digest, chunk.body_blob.size = digest, len(body)
+
+        def stored(_: object) -> None:
+            error = future.exception()
+            if agent.close is not stream:
+                return  # on a new stream the agent restates what it holds, and this chunk is not among it
+            if error is None:
+                agent.assign(chunk)
+                for run in runs:
+                    if run.state == CANCELLING and run.agent is agent:
+                        agent.cancel(run)
+                agent.wake()
+                return
+            agent.assigned -= len(runs)  # the agent will not give back credit for what it never got
+            epochs = enumerate(runs, chunk.first_epoch)
+            self._undeliverable([run for epoch, run in epochs if run.epoch == epoch], error)
+
+        future.add_done_callback(stored)
+
+    def _record(self, agent: AgentSession, runs: list[Run], first_epoch: int, entry: list[int]) -> None:
+        entries = array("Q")
+        epoch = first_epoch
+        for run in runs:
+            entries.append(run.seq)
+            entries.append(epoch)
+            epoch += 1
+        self._open.append(entry)
+        self._number += 1
+        # The row rides on the next commit, normally that of the reports: a restart in between finds the
+        # runs ready and assigns them again under a higher epoch, which makes the first execution's report
+        # stale. Nothing is lost or counted twice, and no dispatch waits for a disk.
+        self._committer.open.rows.dispatches.append(
+            (entry[0], agent.agent_id, agent.session_id, self._clock.now_us(), entries.tobytes())
+        )
+        self._committer.take_along()
+
+    def forget(self) -> int | None:
+        """Return the number below which no dispatch row has open runs; None when nothing changed."""
+        changed = False
+        while self._open and self._open[0][1] <= 0:
+            self._open.popleft()
+            changed = True
+        if not changed:
+            return None
+        return self._open[0][0] if self._open else self._number
+
+
+def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.AssignChunk:
+    """Write the assignment of some runs."""
+    body = pb.ChunkBody(args=[run.args or b"" for run in runs], ordinals=[run.ordinal for run in runs])
+    chunk = pb.AssignChunk(
+        first_epoch=first_epoch, template=template_index, run_ids=b"".join([run.run_id for run in runs])
+    )
+    flow = runs[0].flow
+    if flow is not None:
+        body.flow_run_id = flow.run_id
+        body.flow_run_name = flow.shown_name
+    for position, run in enumerate(runs):
+        if run.inputs is not None:
+            _write_inputs(chunk, body, position, run.inputs)
+        if run.attempt > 1 or run.cache_key is not None or run.name or run.parent_id or run.args_blob:
+            _write_extra(chunk, body, position, run)
+    chunk.body = body.SerializeToString()
+    return chunk
+
+
+def _write_inputs(
+    chunk: pb.AssignChunk,
+    body: pb.ChunkBody,
+    position: int,
+    inputs: Iterable[tuple[bytes, bytes | None, bytes | None]],
+) -> None:
+    for upstream_id, result, outcome in inputs:
+        body.input_positions.append(position)
+        body.input_ids.append(upstream_id)
+        body.inputs.append(result or b"")
+        if outcome is not None:
+            other = body.others.add()
+            other.MergeFromString(outcome)
+            # A result taken from the cache, or a shared one, names the run it came from.
+            other.run_id = upstream_id
+            if other.result.HasField("blob"):
+                chunk.blobs.append(other.result.blob)
+
+
+def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: Run) -> None:
+    extra = body.extras.add(
+        position=position,
+        attempt=run.attempt,
+        cache_key_decided=run.cache_decided,
+        cache_key=run.cache_key or "",
+        name=run.name or "",
+        parent_run_id=run.parent_id or b"",
+    )
+    if run.args_blob is not None:
+        blob = common_pb2.BlobRef.FromString(run.args_blob)
+        extra.args.CopyFrom(blob)
+        chunk.blobs.append(blob)

@@ -1,0 +1,124 @@
+"""Flow runs: their bodies run in sessions, which propose events; and cancelling what is inside them."""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.retries import delay_after, jittered
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.outcomes import write_outcome
+from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.settling import Settling
+
+_EVENTS: Final[dict[int, RunEvent]] = {
+    FlowEvent.STARTED: RunEvent.STARTED,
+    FlowEvent.SUCCEEDED: RunEvent.SUCCEEDED,
+    FlowEvent.FAILED: RunEvent.FAILED,
+    FlowEvent.CANCELLED: RunEvent.ENDED_CANCELLED,
+    FlowEvent.CRASHED: RunEvent.INTERRUPTED,
+}
+
+
+class Flows:
+    """Takes flow reports and cancels what is inside flow runs."""
+
+    def __init__(
+        self,
+        runs: dict[bytes, Run],
+        committer: Committer,
+        settling: Settling,
+        clock: Clock,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Apply reports to `runs`; `draw` gives numbers from [0, 1) for jitter."""
+        self._runs = runs
+        self._committer = committer
+        self._settling = settling
+        self._clock = clock
+        self._draw = draw
+
+    def take(self, session: ClientSession, report: pb.FlowReport) -> bool:
+        """Apply a report and decide with the next commit; False when no such flow run is open.
+
+        Raises:
+            InvalidRequest: The report names no event, or a run that is not a flow run.
+        """
+        event = _EVENTS.get(report.event)
+        run = self._runs.get(report.run_id)
+        if event is None:
+            raise InvalidRequest(f"a flow report has the unknown event {report.event}")
+        if run is None:
+            return False
+        if run.template.kind != RunKind.FLOW:
+            raise InvalidRequest(f"'{run.shown_name}' is not a flow run; only its agent can report about it")
+        run.session = session
+        session.flows[run.run_id] = run
+        self._apply(run, event, report)
+        self._committer.open.decided.append((session, self.decision(run)))
+        self._committer.touch()
+        return True
+
+    def _apply(self, run: Run, event: RunEvent, report: pb.FlowReport) -> None:
+        attempt, started_us = run.attempt, run.started_us
+        effects = transition(run, event)
+        if not effects:
+            return
+        now_us = report.occurred_us or self._clock.now_us()
+        run.reason, run.message = report.reason, report.message
+        if event == RunEvent.STARTED:
+            run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
+            return
+        if run.ended:
+            run.ended_us = now_us
+            if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
+                run.reason = StateReason.CANCEL_REQUESTED
+            run.outcome = write_outcome(
+                run,
+                state_name=report.state_name,
+                result=report.result if report.HasField("result") else None,
+                failure=report.failure if report.HasField("failure") else None,
+            )
+        self._settling.settle(run, effects, attempt, started_us, report.state_name)
+
+    def decision(self, run: Run) -> pb.FlowDecision:
+        """Return the answer to the last report about a flow run."""
+        retry_after = 0.0
+        if run.state == RunState.AWAITING_RETRY:
+            base = delay_after(run.template, run.attempt - 1)
+            retry_after = jittered(base, run.template.jitter, self._draw())
+        return pb.FlowDecision(
+            run_id=run.run_id,
+            state=run.state,  # type: ignore[arg-type]  # the enums are numerically equal
+            retry_after_ms=round(retry_after * 1000),
+            attempt=run.attempt,
+        )
+
+    def cancel(self, runs: Iterable[Run], message: str) -> None:
+        """Request the end of some runs."""
+        for run in list(runs):
+            if not run.ended:
+                self._settling.apply(
+                    run, RunEvent.CANCEL_REQUESTED, reason=StateReason.CANCEL_REQUESTED, message=message
+                )
+
+    def withdraw(self, runs: Iterable[Run]) -> None:
+        """End those of some runs that have not started."""
+        for run in list(runs):
+            self._settling.apply(
+                run,
+                RunEvent.WITHDRAWN,
+                reason=StateReason.CANCEL_REQUESTED,
+                message="its flow run ended before the run could start",
+            )
+
+    def cancel_inside(self, flow: Run, runs: Iterable[Run] = ()) -> None:
+        """Request the end of every open run of a flow run that is in memory, and of `runs`."""
+        message = f"the flow run '{flow.shown_name}' ended or was cancelled"
+        self.cancel([*runs, *(run for run in self._runs.values() if run.flow is flow)], message)

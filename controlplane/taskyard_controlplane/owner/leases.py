@@ -1,0 +1,84 @@
+"""Leases of agents and sessions: how long silence is tolerated.
+
+Checked a few times per lease against an injected monotonic clock. While the database takes no commits, or
+after this process itself was stopped for a while, silence proves nothing: then leases are extended instead.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from taskyard_contract.clock import Clock
+from taskyard_controlplane.owner.agents import AgentSession
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.timers import Timers
+
+CHECKS_PER_LEASE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """How long silence is tolerated, in seconds; dictated to clients and agents when they connect."""
+
+    agent_lease: float = 30.0
+    agent_heartbeat: float = 5.0
+    session_lease: float = 30.0
+    session_heartbeat: float = 5.0
+
+
+class Leases:
+    """Watches the leases."""
+
+    def __init__(
+        self,
+        times: LeaseTimes,
+        timers: Timers,
+        clock: Clock,
+        committer: Committer,
+        agents: Callable[[], Collection[AgentSession]],
+        sessions: Callable[[], Collection[ClientSession]],
+        agent_lost: Callable[[AgentSession], None],
+        session_lost: Callable[[ClientSession], None],
+    ) -> None:
+        """Watch `agents()` and `sessions()`, and call the other two when a lease has lapsed."""
+        self._times = times
+        self._timers = timers
+        self._clock = clock
+        self._committer = committer
+        self._agents = agents
+        self._sessions = sessions
+        self._agent_lost = agent_lost
+        self._session_lost = session_lost
+        self._interval = min(times.agent_lease, times.session_lease) / CHECKS_PER_LEASE
+        self._last_check = clock.monotonic()
+
+    def start(self) -> None:
+        """Check from now on."""
+        self._last_check = self._clock.monotonic()
+        self._timers.after(self._interval, self._tick)
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        gap = now - self._last_check
+        self._last_check = now
+        if self._committer.stalled_since is not None or gap > 3 * self._interval:
+            self._extend(gap)
+        else:
+            self._check(now)
+        self._timers.after(self._interval, self._tick)
+
+    def _extend(self, gap: float) -> None:
+        for agent in self._agents():
+            agent.last_seen += gap
+        for session in self._sessions():
+            if session.disconnected_at is not None:
+                session.disconnected_at += gap
+
+    def _check(self, now: float) -> None:
+        for agent in list(self._agents()):
+            if now - agent.last_seen > self._times.agent_lease:
+                self._agent_lost(agent)
+        for session in list(self._sessions()):
+            gone_since = session.disconnected_at
+            if gone_since is not None and now - gone_since > self._times.session_lease:
+                self._session_lost(session)

@@ -1,0 +1,57 @@
+"""Writes the outcome of a run as the message that sessions, downstream runs and the database get.
+
+Ordinary results (completed, inline, in the template's encoding) have no such message: they travel as bare
+bytes, because they are nearly all there is.
+"""
+
+from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_service_pb2
+from taskyard_contract.ids import format_id
+from taskyard_controlplane.domain.model import Run
+
+
+def write_outcome(
+    run: Run,
+    *,
+    state_name: str = "",
+    result: common_pb2.Payload | None = None,
+    failure: failure_pb2.Failure | None = None,
+) -> bytes:
+    """Serialise the outcome of a run that has just ended."""
+    outcome = session_service_pb2.RunOutcome(
+        run_id=run.run_id,
+        state=run.state,  # type: ignore[arg-type]  # the enums are numerically equal
+        reason=run.reason,  # type: ignore[arg-type]
+        state_name=state_name,
+        message=run.message,
+        result=result,
+        failure=failure,
+        ended_us=run.ended_us,
+        run_name=run.name or "",
+    )
+    return outcome.SerializeToString()
+
+
+def outcome_of_report(run: Run, report: agent_service_pb2.ReportException, inline: bytes) -> bytes:
+    """Serialise the outcome a worker reported, when it was not an ordinary one."""
+    result = report.result if report.HasField("result") else None
+    if result is None and inline:
+        result = common_pb2.Payload(encoding=run.template.encoding, data=inline)
+    return write_outcome(
+        run,
+        state_name=report.state_name,
+        result=result,
+        failure=report.failure if report.HasField("failure") else None,
+    )
+
+
+def copy_outcome(run: Run, result: bytes | None, outcome: bytes | None, encoding: str) -> bytes:
+    """Serialise the outcome of a run that took its result from the cache."""
+    if outcome is not None:
+        source = session_service_pb2.RunOutcome.FromString(outcome)
+        return write_outcome(run, result=source.result if source.HasField("result") else None)
+    return write_outcome(run, result=common_pb2.Payload(encoding=encoding, data=result or b""))
+
+
+def upstream_message(upstream_id: bytes) -> str:
+    """Say why a run whose upstream did not complete never starts (semantics B7)."""
+    return f"Upstream task run '{format_id(upstream_id)}' did not reach a 'COMPLETED' state."

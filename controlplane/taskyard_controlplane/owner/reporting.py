@@ -1,0 +1,235 @@
+"""What agents report, applied to runs.
+
+The loop over a chunk's ordinary outcomes is the busiest place of the whole system beside submission: it does
+one dictionary lookup, one table lookup and one row per run.
+"""
+
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.states import ReportKind, RunState, StateReason
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import accepts_epoch, transition
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.agents import AgentSession
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.outcomes import outcome_of_report
+from taskyard_controlplane.owner.settling import HELD, Settling, cache_row, release
+
+SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
+COMPLETED: Final = int(RunState.COMPLETED)
+RUNNING: Final = int(RunState.RUNNING)
+_EVENTS: Final[dict[int, RunEvent]] = {
+    ReportKind.SUCCEEDED: RunEvent.SUCCEEDED,
+    ReportKind.FAILED: RunEvent.FAILED,
+    ReportKind.CANCELLED: RunEvent.ENDED_CANCELLED,
+    ReportKind.CRASHED: RunEvent.INTERRUPTED,
+    ReportKind.CACHE_KEY: RunEvent.CACHE_KEY_KNOWN,
+}
+_LOST_EVENTS: Final[dict[int, RunEvent]] = {
+    StateReason.TIMED_OUT: RunEvent.FAILED,
+    StateReason.CODE_UNAVAILABLE: RunEvent.FAILED_FOR_GOOD,
+}
+
+
+class Reporting:
+    """Takes reports."""
+
+    def __init__(
+        self,
+        runs: dict[bytes, Run],
+        committer: Committer,
+        settling: Settling,
+        clock: Clock,
+        metrics: Metrics,
+        generation: int,
+    ) -> None:
+        """Apply reports to `runs`."""
+        self._runs = runs
+        self._committer = committer
+        self._settling = settling
+        self._clock = clock
+        self._metrics = metrics
+        self._generation = generation
+
+    def take(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
+        """Apply everything a frame reports; it is acknowledged with the commit.
+
+        Raises:
+            InvalidRequest: The frame is malformed; the agent has a defect.
+        """
+        if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
+            self._logs(agent, frame.logs)
+        agent.last_report = max(agent.last_report, frame.report_number)
+        for chunk in frame.reports:
+            self._chunk(agent, chunk)
+        for started in frame.started:
+            self._started(agent, started)
+        for key in frame.returned:
+            self._simple(agent, key, RunEvent.RETURNED, StateReason.RETURNED, "")
+        for lost in frame.lost:
+            event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
+            self._simple(agent, lost.key, event, lost.reason or StateReason.WORKER_DIED, lost.message)
+        for key in frame.cancelled:
+            self._simple(agent, key, RunEvent.ENDED_CANCELLED, StateReason.CANCEL_REQUESTED, "")
+        if frame.report_number:
+            self._committer.open.reported[agent] = frame.report_number
+            self._committer.touch()
+
+    def _find(self, agent: AgentSession, run_id: bytes, epoch: int) -> Run | None:
+        run = agent.held.get(run_id) or self._runs.get(run_id)
+        if run is not None and accepts_epoch(run, epoch, self._generation):
+            if run.epoch != epoch or (run.agent is None and run.state in HELD):
+                # Assigned by an owner that did not live to record it: take the report's word.
+                self.adopt(agent, run, epoch)
+            return run
+        self._metrics.stale_reports += 1
+        return None
+
+    def adopt(self, agent: AgentSession, run: Run, epoch: int) -> bool:
+        """Let an agent hold a run under an epoch that was accepted; False when nobody can hold it now."""
+        self._settling.apply(run, RunEvent.ADOPTED)
+        if run.state not in HELD:
+            return False
+        if run.agent is not None and run.agent is not agent:
+            release(run)
+        run.epoch, run.agent = epoch, agent
+        agent.held[run.run_id] = run
+        return True
+
+    def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk) -> None:
+        columns = read_columns(agent, chunk)
+        run_ids, results = chunk.run_ids, list(columns.results)
+        started, durations = list(columns.started_us), list(columns.durations_us)
+        exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
+        base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
+        rows, effects_of = self._committer.open.rows, self._committer.open.effects
+        ended_rows = rows.ended
+        completed = 0
+        for position in range(len(results)):
+            run_id = run_ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES]
+            run = held.get(run_id)
+            if run is None or run.epoch != epoch + position:
+                run = self._find(agent, run_id, epoch + position)
+                if run is None:
+                    continue
+            began = base_us + started[position]
+            if exceptions is not None and position in exceptions:
+                report = exceptions[position]
+                self._exception(run, report, results[position], began, began + durations[position])
+                continue
+            effects = transition(run, SUCCEEDED)
+            if not effects:
+                continue
+            run.started_us, run.ended_us, run.reason = began, began + durations[position], 0
+            if run.agent is not None:
+                release(run)
+            if run.state != COMPLETED:
+                # The run was being cancelled: what it returned is not what was promised.
+                run.reason = StateReason.CANCEL_REQUESTED
+                self._settling.settle(run, effects, run.attempt, run.started_us)
+                continue
+            result = run.result = results[position]
+            completed += 1
+            ended_rows.append(
+                (
+                    COMPLETED,
+                    0,
+                    run.attempt,
+                    run.infra_retries,
+                    run.epoch,
+                    began,
+                    run.ended_us,
+                    result,
+                    None,
+                    run.seq,
+                )
+            )
+            if run.cache_key is not None:
+                rows.cache.append(cache_row(run))
+            effects_of.append((run, effects))
+        if completed:
+            counts = self._metrics.ended
+            counts[COMPLETED] = counts.get(COMPLETED, 0) + completed
+
+    def _exception(
+        self, run: Run, report: pb.ReportException, inline: bytes, started_us: int, ended_us: int
+    ) -> None:
+        event = _EVENTS.get(report.kind)
+        if event is None:
+            raise InvalidRequest(f"a report has the unknown kind {report.kind}")
+        if event == RunEvent.FAILED and report.not_retriable:
+            event = RunEvent.FAILED_FOR_GOOD
+        attempt = run.attempt
+        effects = transition(run, event)
+        if not effects:
+            return
+        if event == RunEvent.CACHE_KEY_KNOWN:
+            run.cache_key = report.cache_key
+        run.started_us = started_us
+        if report.run_name:
+            run.name = report.run_name
+        run.reason, run.message = report.reason, report.message
+        if run.ended:
+            run.ended_us = ended_us
+            if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
+                run.reason = StateReason.CANCEL_REQUESTED
+            else:
+                run.outcome = outcome_of_report(run, report, inline)
+        self._settling.settle(run, effects, attempt, started_us, report.state_name)
+
+    def _started(self, agent: AgentSession, started: pb.StartedRun) -> None:
+        run = self._find(agent, started.key.run_id, started.key.epoch)
+        if run is not None and transition(run, RunEvent.STARTED) and run.state == RUNNING:
+            run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
+
+    def _simple(
+        self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str
+    ) -> None:
+        run = self._find(agent, key.run_id, key.epoch)
+        if run is not None:
+            self._settling.apply(run, event, reason=reason, message=message)
+
+    def _logs(self, agent: AgentSession, logs: session_service_pb2.LogBatch) -> None:
+        records = zip(
+            logs.run_ids, logs.at_us, logs.levels, logs.loggers, logs.messages, logs.run_names, strict=False
+        )
+        rows, woken = self._committer.open.rows.logs, set()
+        for run_id, at_us, level, logger, message, name in records:
+            run = agent.held.get(run_id) or self._runs.get(run_id)
+            if run is None:
+                continue
+            rows.append((run.seq, run.flow.seq if run.flow else None, at_us, level, logger, message))
+            if run.session is not None:
+                run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
+                woken.add(run.session)
+        for session in woken:
+            session.wake()
+        self._committer.touch()
+
+
+def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns:
+    """Read what a worker wrote about some runs.
+
+    Raises:
+        InvalidRequest: It is no such message, or its columns differ in length.
+    """
+    try:
+        columns = pb.ReportColumns.FromString(chunk.columns)
+    except DecodeError as error:
+        raise InvalidRequest(f"a report of agent '{agent.name}' is not a ReportColumns message") from error
+    count = len(chunk.run_ids) // ID_BYTES
+    lengths = len(columns.results), len(columns.started_us), len(columns.durations_us)
+    if lengths != (count, count, count):
+        raise InvalidRequest(
+            f"a report of agent '{agent.name}' names {count} runs but has {lengths[0]} results, "
+            f"{lengths[1]} start times and {lengths[2]} durations"
+        )
+    return columns

@@ -1,0 +1,60 @@
+"""Rows -> records: what a run was, as far as the database knows."""
+
+from collections.abc import Iterable
+
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.storage.interface import DispatchRow, EventRow, StoredRun
+
+
+def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
+    """Return the last recorded epoch of each run, and the id of the agent it went to, by seq."""
+    assigned: dict[int, tuple[int, str]] = {}
+    for row in rows:
+        values = memoryview(row.entries).cast("Q")
+        for index in range(0, len(values), 2):
+            seq, epoch = values[index], values[index + 1]
+            if seq not in assigned or epoch > assigned[seq][0]:
+                assigned[seq] = epoch, row.agent_id
+    return assigned
+
+
+def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
+    """Make the record of a run as it was submitted."""
+    state = RunState.PENDING if row.kind == RunKind.FLOW or row.upstream else RunState.READY
+    run = Run(
+        row.seq, row.run_id, templates.by_id(row.template_id), state, flow, None, row.args, row.ordinal,
+        row.submitted_us,
+    )  # fmt: skip
+    run.name, run.parent_id, run.args_blob = row.name, row.parent_id, row.args_blob
+    run.cache_key, run.upstream = row.cache_key, row.upstream
+    return run
+
+
+def replay_events(run: Run, events: list[EventRow]) -> int | None:
+    """Fold a run's history into its record.
+
+    Returns:
+        When its retry is due, in microseconds since the epoch, if it waits for one.
+    """
+    due_us = None
+    for event in events:
+        if event.state == RunState.RUNNING:
+            continue  # the start of an attempt that ended with the next event
+        run.state, run.reason, run.message = event.state, event.reason, event.message or ""
+        run.attempt, run.infra_retries = event.attempt, event.infra_retries
+        run.epoch = max(run.epoch, event.epoch)
+        due_us = event.due_us
+    return due_us if run.state == RunState.AWAITING_RETRY else None
+
+
+def replay_dispatch(run: Run, epoch: int) -> None:
+    """Take a recorded assignment into account: it counts when nothing that happened later undid it."""
+    if epoch <= run.epoch or run.state >= FIRST_FINAL or run.template.kind != RunKind.TASK:
+        return
+    run.epoch = epoch
+    if run.state != RunState.CANCELLING:
+        run.state = RunState.ASSIGNED
+        # Its key was decided before it was assigned, or would have been asked for by its worker.
+        run.cache_decided = run.cache_key is not None

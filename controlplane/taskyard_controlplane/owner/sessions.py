@@ -1,0 +1,172 @@
+"""Live sessions of clients: what is to be sent to each, gathered until its stream writes the next frame."""
+
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import TaskyardError
+from taskyard_contract.rpc_errors import to_detail
+from taskyard_controlplane.domain.model import Run, Template
+
+MAX_RESULTS_PER_FRAME: Final = 2048
+MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
+MAX_LOGS_PER_FRAME: Final = 1000
+
+
+def fitting(items: list[bytes]) -> int:
+    """Return how many of some payloads fit into a frame; at least one, if there are any."""
+    size = 0
+    for count, item in enumerate(items[:MAX_RESULTS_PER_FRAME]):
+        size += len(item)
+        if size > MAX_RESULT_BYTES and count:
+            return count
+    return min(len(items), MAX_RESULTS_PER_FRAME)
+
+
+def _nobody() -> None:
+    """Nobody is connected."""
+
+
+class ClientSession:
+    """One process that submits runs and waits for their outcomes.
+
+    It outlives its stream for the length of its lease, so that a client that reconnects finds it.
+    """
+
+    def __init__(self, session_id: bytes, name: str, parent_run_id: bytes, now: float) -> None:
+        """Open a session; `now` is monotonic."""
+        self.session_id = session_id
+        self.name = name
+        self.parent_run_id = parent_run_id
+        self.wake: Callable[[], None] = _nobody
+        self.close: Callable[[TaskyardError], None] | None = None
+        self.disconnected_at: float | None = now
+        self.templates: dict[int, Template] = {}
+        self.flows: dict[bytes, Run] = {}
+        self.submitted_up_to = 0
+        self._sent_up_to = 0
+        self._result_ids: list[bytes] = []
+        self._result_data: list[bytes] = []
+        self._others: list[bytes] = []
+        self._refused: list[pb.RefusedRun] = []
+        self.refused_since: set[bytes] | None = None
+        """Runs refused on this stream, until what the last one left open has been resent."""
+        self._decisions: list[pb.FlowDecision] = []
+        self._cancel_requests: list[bytes] = []
+        self._logs: list[tuple[bytes, int, int, str, str, str]] = []
+        self._reconnect_after_ms = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is attached."""
+        return self.disconnected_at is None
+
+    def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
+        """Attach a stream. Templates are per stream; what was not sent on the old one is repeated by need:
+        the client resends and subscribes, so nothing is kept for it here. Acknowledgements are said again,
+        because the last ones may be lost.
+        """
+        self.wake, self.close = wake, close
+        self.disconnected_at = None
+        self.templates = {}
+        self._sent_up_to = 0
+        self._result_ids, self._result_data, self._others = [], [], []
+        self._refused, self.refused_since = [], set()
+
+    def detach(self, now: float) -> None:
+        """Note that the stream is gone; the lease starts."""
+        self.wake, self.close = _nobody, None
+        self.disconnected_at = now
+
+    def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
+        """Send an outcome. Call `wake` after the last one."""
+        if self.disconnected_at is not None:
+            return
+        if outcome is not None:
+            self._others.append(outcome)
+        else:
+            self._result_ids.append(run_id)
+            self._result_data.append(result or b"")
+
+    def acknowledge(self, number: int) -> None:
+        """Say that batches up to `number` are durable."""
+        self.submitted_up_to = max(self.submitted_up_to, number)
+
+    @property
+    def unsent_acknowledgements(self) -> int:
+        """How many batches are durable without the client knowing."""
+        return self.submitted_up_to - self._sent_up_to
+
+    def refuse(self, run_id: bytes, error: TaskyardError) -> None:
+        """Say that a run was not accepted."""
+        if self.refused_since is not None:
+            self.refused_since.add(run_id)
+        self._refused.append(pb.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error)))
+
+    def decide(self, decision: pb.FlowDecision) -> None:
+        """Answer a flow report."""
+        self._decisions.append(decision)
+
+    def request_cancel(self, flow_run_id: bytes) -> None:
+        """Ask the client to end the body of a flow run."""
+        self._cancel_requests.append(flow_run_id)
+        self.wake()
+
+    def push_log(self, record: tuple[bytes, int, int, str, str, str]) -> None:
+        """Send a log record: run id, time, level, logger, message, run name."""
+        if self.disconnected_at is None:
+            self._logs.append(record)
+
+    def reconnect(self, after_ms: int) -> None:
+        """Ask the client to reconnect later."""
+        self._reconnect_after_ms = after_ms
+        self.wake()
+
+    def take_frame(self) -> pb.SessionFrame | None:
+        """Return what there is to send, None for nothing."""
+        frame = pb.SessionFrame()
+        used = False
+        if self.submitted_up_to > self._sent_up_to:
+            frame.submitted_up_to = self._sent_up_to = self.submitted_up_to
+            used = True
+        if self._logs:
+            self._write_logs(frame.logs)
+            used = True
+        if self._result_ids or self._others:
+            self._write_results(frame.results)
+            used = True
+        if self._refused or self._decisions or self._cancel_requests or self._reconnect_after_ms:
+            self._write_rare(frame)
+            used = True
+        return frame if used else None
+
+    def _write_results(self, results: pb.ResultBatch) -> None:
+        count = fitting(self._result_data)
+        results.run_ids.extend(self._result_ids[:count])
+        results.data.extend(self._result_data[:count])
+        del self._result_ids[:count], self._result_data[:count]
+        count = fitting(self._others)
+        for outcome in self._others[:count]:
+            results.others.add().MergeFromString(outcome)
+        del self._others[:count]
+        if self._result_ids or self._others:
+            self.wake()
+
+    def _write_logs(self, batch: pb.LogBatch) -> None:
+        records, self._logs = self._logs[:MAX_LOGS_PER_FRAME], self._logs[MAX_LOGS_PER_FRAME:]
+        run_ids, at_us, levels, loggers, messages, names = zip(*records, strict=True)
+        batch.run_ids.extend(run_ids)
+        batch.at_us.extend(at_us)
+        batch.levels.extend(levels)
+        batch.loggers.extend(loggers)
+        batch.messages.extend(messages)
+        batch.run_names.extend(names)
+        if self._logs:
+            self.wake()
+
+    def _write_rare(self, frame: pb.SessionFrame) -> None:
+        frame.refused.extend(self._refused)
+        frame.flow_decisions.extend(self._decisions)
+        frame.cancel_requests.extend(self._cancel_requests)
+        frame.reconnect_after_ms, self._reconnect_after_ms = self._reconnect_after_ms, 0
+        self._refused, self._decisions, self._cancel_requests = [], [], []

@@ -1,0 +1,162 @@
+"""What follows from an accepted event: rows now, everything that others can see after the commit.
+
+Invariant: an effect that others can see is performed exactly once, after the commit that made the
+transition durable.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_contract.clock import Clock
+from taskyard_contract.states import RunKind, RunState, StateReason
+from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.retries import delay_after, jittered
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.outcomes import write_outcome
+from taskyard_controlplane.owner.timers import Timers
+
+_AFTER_COMMIT: Final = int(AFTER_COMMIT)
+_RECORD_END: Final = int(Effect.RECORD_END)
+_RECORD_EVENT: Final = int(Effect.RECORD_EVENT)
+_SET_RETRY_TIMER: Final = int(Effect.SET_RETRY_TIMER)
+_NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)
+_INFRA_RETRY: Final = int(Effect.INFRA_RETRY)
+HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
+
+
+class Settling:
+    """Turns effects into rows, timers and later actions."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        timers: Timers,
+        clock: Clock,
+        metrics: Metrics,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Settle into the open commit of `committer`; `draw` gives numbers from [0, 1) for jitter."""
+        self._committer = committer
+        self._timers = timers
+        self._clock = clock
+        self._metrics = metrics
+        self._draw = draw
+
+    def apply(
+        self,
+        run: Run,
+        event: int,
+        *,
+        reason: int | None = None,
+        message: str | None = None,
+        state_name: str = "",
+    ) -> int:
+        """Apply an event to a run and settle what follows; 0 when it changed nothing."""
+        before_attempt, started_us = run.attempt, run.started_us
+        effects = transition(run, event)
+        if not effects:
+            return 0
+        run.reason = StateReason.NONE if reason is None else reason
+        if message is not None:
+            run.message = message
+        self.settle(run, effects, before_attempt, started_us, state_name)
+        return effects
+
+    def settle(
+        self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str = ""
+    ) -> None:
+        """Write the rows of a transition and remember its effects until they are durable."""
+        if run.agent is not None and run.state not in HELD:
+            release(run)
+        if effects & _RECORD_END:
+            self._record_end(run, state_name)
+        elif effects & _RECORD_EVENT:
+            self._record_event(run, effects, attempt, started_us, state_name)
+        if effects & _AFTER_COMMIT:
+            self._committer.open.effects.append((run, effects))
+        self._committer.touch()
+
+    def _record_end(self, run: Run, state_name: str) -> None:
+        rows = self._committer.open.rows
+        run.ended_us = run.ended_us or self._clock.now_us()
+        if run.result is None and run.outcome is None:
+            run.outcome = write_outcome(run, state_name=state_name)
+        rows.ended.append(ended_row(run))
+        if run.cache_key is not None and run.state == RunState.COMPLETED and run.reason != StateReason.CACHED:
+            rows.cache.append(cache_row(run))
+        count = self._metrics.ended
+        count[run.state] = count.get(run.state, 0) + 1
+
+    def _record_event(
+        self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str
+    ) -> None:
+        now_us = self._clock.now_us()
+        due_us = None
+        if effects & _SET_RETRY_TIMER:
+            base = delay_after(run.template, run.attempt - 1)
+            delay = jittered(base, run.template.jitter, self._draw())
+            due_us = now_us + round(delay * 1_000_000)
+            self.wake_later(run, delay)
+        if effects & _NEXT_ATTEMPT:
+            self._metrics.retries += 1
+        if effects & _INFRA_RETRY:
+            self._metrics.infra_retries += 1
+        events = self._committer.open.rows.events
+        if effects & (_NEXT_ATTEMPT | _INFRA_RETRY):
+            if started_us is not None:
+                # The attempt that ends here: the row of the run keeps only the last one's start.
+                events.append(event_row(run, started_us, RunState.RUNNING, 0, attempt, None, "", ""))
+            run.started_us = None
+        events.append(
+            event_row(run, now_us, run.state, run.reason, run.attempt, due_us, state_name, run.message)
+        )
+
+    def wake_later(self, run: Run, delay: float) -> None:
+        """Let a run in AWAITING_RETRY become due."""
+        attempt = run.attempt
+
+        def due() -> None:
+            if run.state == RunState.AWAITING_RETRY and run.attempt == attempt:
+                self.apply(run, RunEvent.DUE)
+
+        if run.template.kind == RunKind.TASK:
+            self._timers.after(delay, due)
+
+
+def release(run: Run) -> None:
+    """Note that no agent holds the run any more."""
+    run.agent.held.pop(run.run_id, None)
+    run.agent = None
+    if run.dispatch is not None:
+        run.dispatch[1] -= 1
+        run.dispatch = None
+
+
+def ended_row(run: Run) -> tuple[object, ...]:
+    """Return the `EndedRow` of a run."""
+    return (
+        run.state, run.reason, run.attempt, run.infra_retries, run.epoch,
+        run.started_us, run.ended_us, run.result, run.outcome, run.seq,
+    )  # fmt: skip
+
+
+def cache_row(run: Run) -> tuple[str, int, int | None]:
+    """Return the `CacheRow` of a run that computed its key."""
+    lifetime = run.template.cache_expiration_us
+    assert run.cache_key is not None
+    return run.cache_key, run.seq, run.ended_us + lifetime if lifetime else None
+
+
+def event_row(
+    run: Run, at_us: int, state: int, reason: int, attempt: int, due_us: int | None, name: str, message: str
+) -> tuple[object, ...]:
+    """Return an `EventRow` of a run."""
+    return (
+        run.seq, at_us, int(state), int(reason), attempt, run.infra_retries, run.epoch,
+        due_us, name or None, message or None,
+    )  # fmt: skip

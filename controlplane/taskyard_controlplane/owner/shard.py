@@ -1,0 +1,473 @@
+"""A shard: everything the owner of some runs keeps in memory, and what happens after each commit.
+
+This is the switchboard. The rules are in `domain`, the work in the modules beside this one; who is connected
+is in `connections`. Invariant: nothing of a run is shown to anybody before the commit that made it durable.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import RunExists, RunNotFound, StorageFull, StorageUnavailable
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
+from taskyard_controlplane.domain.effects import Effect
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.agents import AgentSession
+from taskyard_controlplane.owner.backlog import Backlog
+from taskyard_controlplane.owner.cache import CacheFlights, Hit
+from taskyard_controlplane.owner.committer import Commit, Committer
+from taskyard_controlplane.owner.dispatcher import Dispatcher
+from taskyard_controlplane.owner.flows import Flows
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.outcomes import copy_outcome
+from taskyard_controlplane.owner.reporting import Reporting
+from taskyard_controlplane.owner.restoring import restore_run
+from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.settling import Settling
+from taskyard_controlplane.owner.submission import Submission
+from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.timers import Timers
+from taskyard_controlplane.owner.upstream import Ended, UpstreamEdges
+from taskyard_controlplane.storage.interface import CommitResult, NewRunRow, Store, StoredRun
+
+MAX_RECENT: Final = 8_192
+MAX_RECENT_BYTES: Final = 4_096
+ACK_DELAY: Final = 0.02
+ACKS_AT_ONCE: Final = 3
+REPEAT_SECONDS: Final = 1.0
+CANCEL_REQUESTED: Final = "cancellation was requested"
+READY: Final = int(RunState.READY)
+_ENDED: Final = int(Effect.NOTIFY)
+_ENQUEUE: Final = int(Effect.ENQUEUE)
+_SEND_CANCEL: Final = int(Effect.SEND_CANCEL)
+_LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
+_REQUEST_CANCEL: Final = int(Effect.REQUEST_CANCEL)
+_CANCEL_CHILDREN: Final = int(Effect.CANCEL_CHILDREN)
+
+
+class LiveState(NamedTuple):
+    """What only the owner knows about an open run."""
+
+    state: int
+    reason: int
+    attempt: int
+    infra_retries: int
+    started_us: int | None
+    agent_name: str
+
+
+class Shard:
+    """The runs of one shard. Made and used on one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        max_inline_bytes: int,
+        fatal: Callable[[BaseException], None],
+        window: int | None = None,
+    ) -> None:
+        """Own the runs in `store`; `fatal` is called when this process must not go on."""
+        self.store = store
+        self.clock = clock
+        self.metrics = Metrics()
+        self.runs: dict[bytes, Run] = {}
+        self.recent: dict[bytes, Ended] = {}
+        self.flows_by_seq: dict[int, Run] = {}
+        self.sessions: dict[bytes, ClientSession] = {}
+        self.agents_by_id: dict[str, AgentSession] = {}
+        # Runs an earlier owner assigned, by agent, until that agent has said what it still holds.
+        self.orphans: dict[str, list[Run]] = {}
+        self.generation = 0
+        self.max_inline_bytes = max_inline_bytes
+        self._fatal = fatal
+        self._window = window
+        self._watchers: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._subscribers: dict[bytes, ClientSession] = {}
+        self._ack_pending: set[AgentSession | ClientSession] = set()
+        self.templates = Templates()
+        self.timers = Timers(asyncio.get_running_loop(), clock)
+        self.committer = Committer(
+            store,
+            clock,
+            self.metrics,
+            committed=self._committed,
+            refused=self._refused,
+            fatal=fatal,
+        )
+        self.settling = Settling(self.committer, self.timers, clock, self.metrics)
+        self.upstream = UpstreamEdges(self.runs, self.recent, self.settling.apply)
+        self.cache = CacheFlights(
+            self.settling.apply, self._cache_hit, lambda row: self.templates.by_id(row).encoding, self.metrics
+        )
+        self.flows = Flows(self.runs, self.committer, self.settling, clock)
+        self.dispatcher: Dispatcher
+        self.backlog: Backlog
+        self.submission: Submission
+        self.reporting: Reporting
+
+    def begin(self, generation: int, next_seq: int, next_dispatch: int) -> None:
+        """Build what depends on the generation that was acquired."""
+        self.generation = generation
+        self.dispatcher = Dispatcher(
+            self.store,
+            self.committer,
+            self.templates,
+            self.clock,
+            self.metrics,
+            generation,
+            next_dispatch,
+            self._undeliverable,
+        )
+        limit = {} if self._window is None else {"window": self._window}
+        self.backlog = Backlog(self.store, self.committer, self.dispatcher, self.refill, **limit)
+        self.submission = Submission(
+            self.runs, self.committer, self.templates, self.upstream, self.cache, self.backlog,
+            self.clock, self.metrics, next_seq, self.max_inline_bytes,
+        )  # fmt: skip
+        self.reporting = Reporting(
+            self.runs, self.committer, self.settling, self.clock, self.metrics, generation
+        )
+
+    # What others may ask.
+
+    @property
+    def agents(self) -> list[AgentSession]:
+        """The agents whose lease has not lapsed."""
+        return list(self.agents_by_id.values())
+
+    def open_count(self) -> int:
+        """Return how many open runs are in memory."""
+        return len(self.runs)
+
+    def backlog_count(self) -> int:
+        """Return how many queued runs are only in the database."""
+        return self.backlog.count()
+
+    def state_of(self, run_id: bytes) -> LiveState | None:
+        """Return what only the owner knows about an open run; None when it is not in memory."""
+        run = self.runs.get(run_id)
+        if run is None or run.ended:
+            return None
+        agent_name = run.agent.name if run.agent is not None else ""
+        return LiveState(run.state, run.reason, run.attempt, run.infra_retries, run.started_us, agent_name)
+
+    async def find(self, run_id: bytes) -> Run | StoredRun:
+        """Return the record of a run in memory, or else its row, which is open when it is in the backlog.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        run = self.runs.get(run_id)
+        if run is not None:
+            return run
+        rows = await self.stored([run_id])
+        if not rows:
+            raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
+        return self.runs.get(run_id) or rows[0]
+
+    async def stored(self, run_ids: list[bytes]) -> list[StoredRun]:
+        """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
+        if self.committer.open.rows.backlog_added:
+            await self.committer.durable()  # what is only a row is nowhere else
+        return await self.committer.run(lambda: self.store.runs_by_id(run_ids))
+
+    async def cancel(self, run_id: bytes) -> int:
+        """Request the end of a run; returns its state once the request is durable.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        found = await self.find(run_id)
+        run = self.load([found]).get(run_id) if isinstance(found, StoredRun) else found
+        if run is None:
+            return found.state
+        self.flows.cancel([run], CANCEL_REQUESTED)
+        await self.committer.durable()
+        return run.state
+
+    async def wait_ended(self, run_id: bytes) -> None:
+        """Return when a run has ended and its end is durable.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        run = await self.find(run_id)
+        if isinstance(run, StoredRun) and run.state >= FIRST_FINAL:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(run_id, []).append(future)
+        try:
+            await future
+        finally:
+            waiting = self._watchers.get(run_id)
+            if waiting is not None and future in waiting:
+                waiting.remove(future)
+
+    async def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Store a blob."""
+        await self.committer.run(lambda: self.store.put_blob(digest, data))
+
+    # After a commit.
+
+    def _committed(self, commit: Commit, result: CommitResult) -> None:
+        woken: set[ClientSession] = set()
+        for session, number in commit.accepted.items():
+            session.acknowledge(number)
+            if session.unsent_acknowledgements >= ACKS_AT_ONCE:
+                woken.add(session)
+            else:
+                self._acknowledge_soon(session)
+        for run_id in result.duplicates:
+            self._duplicate(commit, run_id)
+        enqueue = self.dispatcher.enqueue
+        for run in commit.submitted:
+            if run.state == READY:
+                enqueue(run)
+            elif run.upstream is not None:
+                self.upstream.submitted(run)
+            if run.template.kind == RunKind.FLOW:
+                self.flows_by_seq[run.seq] = run
+        self.backlog.arrived()
+        for agent, number in commit.reported.items():
+            agent.acknowledge(number)
+            self._acknowledge_soon(agent)
+        for run, effects in commit.effects:
+            if effects & _ENDED:
+                self._ended(run, effects, woken)
+            else:
+                self._perform(run, effects)
+        if commit.rows.lookup_runs:
+            self.upstream.looked_up(commit.rows.lookup_runs, result.runs)
+        if commit.rows.lookup_keys:
+            self.cache.looked_up(commit.rows.lookup_keys, result.cached)
+        for session, decision in commit.decided:
+            session.decide(decision)
+            woken.add(session)
+        for action in commit.then:
+            action()
+        for session in woken:
+            session.wake()
+        self._upkeep()
+
+    def _upkeep(self) -> None:
+        below = self.dispatcher.forget()
+        if below is not None:
+            self.committer.open.rows.dispatched_below = below
+        if len(self.recent) > 2 * MAX_RECENT:
+            for run_id in list(self.recent)[:MAX_RECENT]:
+                del self.recent[run_id]
+        self.backlog.refill()
+        self.dispatcher.pump()
+
+    def _ended(self, run: Run, effects: int, woken: set[ClientSession]) -> None:
+        run_id = run.run_id
+        if run.downstream is not None or self.upstream.waits_for(run_id):
+            self.upstream.ended(run)
+        if run.cache_key is not None:
+            self.cache.ended(run)
+        if run.template.kind == RunKind.FLOW:
+            self._flow_ended(run, effects)
+        elif run.session is not None:
+            run.session.push_result(run_id, run.result, run.outcome)
+            woken.add(run.session)
+        self.runs.pop(run_id, None)
+        payload = run.result if run.outcome is None else run.outcome
+        if payload is None or len(payload) <= MAX_RECENT_BYTES:
+            self.recent[run_id] = (run.state, run.result, run.outcome)
+        self._wake_watchers(run_id)
+        run.args = run.inputs = run.session = None
+
+    def _wake_watchers(self, run_id: bytes) -> None:
+        if self._watchers:
+            for future in self._watchers.pop(run_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    def _flow_ended(self, run: Run, effects: int) -> None:
+        self.flows_by_seq.pop(run.seq, None)
+        if run.session is not None:
+            run.session.flows.pop(run.run_id, None)
+        if effects & _CANCEL_CHILDREN:
+            self._cancel_inside(run)
+
+    def _perform(self, run: Run, effects: int) -> None:
+        if effects & _ENQUEUE and run.state == READY:
+            self.dispatcher.enqueue(run)
+        if effects & _SEND_CANCEL and run.agent is not None:
+            run.agent.cancel(run)
+        if effects & _LOOK_UP_CACHE and run.state == RunState.AWAITING_CACHE:
+            self.cache.enter(run, self.committer.open.rows)
+            self.committer.touch()
+        if effects & _REQUEST_CANCEL and run.session is not None:
+            run.session.request_cancel(run.run_id)
+        if effects & _CANCEL_CHILDREN:
+            self._cancel_inside(run)
+
+    def _cancel_inside(self, flow: Run) -> None:
+        self.flows.cancel_inside(flow)
+        if self.backlog.count():
+            self.with_backlog(
+                lambda: self.store.backlog_of_flow(flow.seq),
+                lambda runs: self.flows.cancel_inside(flow, runs),
+            )
+
+    def with_backlog(
+        self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]
+    ) -> None:
+        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
+        if self.committer.open.rows.backlog_added:
+            # Behind the commit that is open: what is only a row is nowhere else.
+            self.committer.open.then.append(lambda: self._read_backlog(read, then))
+            self.committer.touch()
+        else:
+            self._read_backlog(read, then)
+
+    def _read_backlog(
+        self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]
+    ) -> None:
+        future = self.committer.run(read)
+
+        def done(_: object) -> None:
+            if future.cancelled():
+                return
+            if future.exception() is None:
+                then(self.load(future.result()).values())
+            elif isinstance(future.exception(), StorageUnavailable):
+                self.timers.after(REPEAT_SECONDS, lambda: self._read_backlog(read, then))
+
+        future.add_done_callback(done)
+
+    def _acknowledge_soon(self, peer: AgentSession | ClientSession) -> None:
+        """Let an acknowledgement ride on the next frame, or send it on its own after a short while."""
+        if not self._ack_pending:
+            self.timers.after(ACK_DELAY, self._send_acknowledgements)
+        self._ack_pending.add(peer)
+
+    def _send_acknowledgements(self) -> None:
+        for peer in self._ack_pending:
+            peer.wake()
+        self._ack_pending.clear()
+
+    def _cache_hit(self, run: Run, hit: Hit) -> None:
+        attempt = run.attempt
+        effects = transition(run, RunEvent.CACHE_HIT)
+        if effects:
+            run.reason, run.ended_us = StateReason.CACHED, self.clock.now_us()
+            run.started_us = None
+            run.outcome = copy_outcome(run, *hit)
+            self.settling.settle(run, effects, attempt, None)
+
+    def _undeliverable(self, runs: list[Run], error: BaseException) -> None:
+        if isinstance(error, StorageUnavailable | StorageFull):
+            epochs = [(run, run.epoch) for run in runs]
+            self.timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs))
+            return
+        message = f"the results of its upstream runs could not be sent: {error}"
+        for run in runs:
+            self.settling.apply(run, RunEvent.FAILED_FOR_GOOD, message=message)
+
+    def _give_back(self, runs: list[tuple[Run, int]]) -> None:
+        for run, epoch in runs:
+            if run.epoch == epoch:
+                self.settling.apply(run, RunEvent.RETURNED, reason=StateReason.RETURNED)
+
+    # When the database refuses.
+
+    def _duplicate(self, commit: Commit, run_id: bytes) -> None:
+        run = self.runs.get(run_id)
+        if run is None or run not in commit.submitted:
+            return
+        del self.runs[run_id]
+        run.state = RunState.CANCELLED
+        self.cache.refused(run)
+        self.upstream.look_up(run, self.committer.open.rows)
+        self.committer.touch()
+        if run.session is not None:
+            error = RunExists(
+                f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
+            )
+            run.session.refuse(run_id, error)
+
+    def _refused(self, commit: Commit, error: StorageFull) -> None:
+        """Take the new runs out of a commit that found the database full, and say so."""
+        rows = commit.rows
+        commit.refused = error if rows.new_runs else commit.refused
+        for session, number in commit.accepted.items():
+            session.acknowledge(number)
+            session.wake()
+        seqs = {row[0] for row in rows.new_runs}
+        for row in map(NewRunRow._make, rows.new_runs):
+            run = self.runs.pop(row.run_id, None)
+            owner = self.sessions.get(row.session_id) if row.session_id else None
+            if run is not None:
+                run.state = RunState.CANCELLED
+                self.cache.refused(run)
+                self._wake_watchers(row.run_id)
+            if owner is not None:
+                owner.flows.pop(row.run_id, None)
+                owner.refuse(
+                    row.run_id, StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
+                )
+        self.metrics.refused_runs += len(rows.new_runs)
+        self.backlog.refused(rows.backlog_added)
+        commit.submitted.clear()
+        commit.accepted.clear()
+        rows.new_runs.clear()
+        rows.backlog_added.clear()
+        rows.logs.clear()
+        rows.ended = [row for row in rows.ended if row[-1] not in seqs]
+        rows.events = [row for row in rows.events if row[0] not in seqs]
+        commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
+        if commit is not self.committer.open:
+            # Templates and code are small, and later runs refer to them.
+            self.committer.open.rows.templates[:0] = rows.templates
+            self.committer.open.rows.blobs[:0] = rows.blobs
+            rows.templates, rows.blobs = [], []
+
+    # Runs that are only in the database.
+
+    def load(self, rows: list[StoredRun]) -> dict[bytes, Run]:
+        """Return the records of runs that were read back, made anew where there was none; open runs only.
+
+        Whoever loads a run whose row stays in the backlog has to end it before anything else happens: its
+        history is not looked for there.
+        """
+        loaded: dict[bytes, Run] = {}
+        for row in rows:
+            run = self.runs.get(row.run_id)
+            if run is None and row.state < FIRST_FINAL:
+                flow = self.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+                run = self.runs[row.run_id] = restore_run(row, self.templates, flow)
+                run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
+            if run is not None:
+                loaded[row.run_id] = run
+        return loaded
+
+    def refill(self, rows: list[StoredRun]) -> None:
+        """Let runs that were taken out of the backlog start."""
+        for run in self.load(rows).values():
+            if run.state == READY:
+                self.dispatcher.enqueue(run)
+        self.dispatcher.pump()
+
+    def subscribe_later(self, row: StoredRun, session: ClientSession) -> None:
+        """Let a session have the outcome of a run of the backlog that was submitted in another one."""
+        if row.session_id != session.session_id:
+            self._subscribers[row.run_id] = session
+
+    def session_of(self, row: StoredRun) -> ClientSession | None:
+        """Return the session a recorded run belongs to; its lease starts now if nobody has resumed it yet."""
+        if not row.session_id:
+            return None
+        session = self.sessions.get(row.session_id)
+        if session is None:
+            name = "unknown until it reconnects"
+            session = ClientSession(row.session_id, name, b"", self.clock.monotonic())
+            self.sessions[row.session_id] = session
+        return session

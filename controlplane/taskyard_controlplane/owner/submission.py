@@ -1,0 +1,285 @@
+"""New runs, from frames to records and rows.
+
+Groups without edges, keys or extras take a path with a fixed handful of steps per run; everything else goes
+run by run.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from itertools import repeat
+from typing import Final
+
+from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import (
+    DigestMismatch,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    RunNotFound,
+    TaskyardError,
+)
+from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.states import RunKind, RunState
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.task_machine import needs_cache_decision
+from taskyard_controlplane.owner.backlog import Backlog
+from taskyard_controlplane.owner.cache import CacheFlights
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.upstream import UpstreamEdges
+
+READY: Final = int(RunState.READY)
+PENDING: Final = int(RunState.PENDING)
+AWAITING_CACHE: Final = int(RunState.AWAITING_CACHE)
+TASK: Final = int(RunKind.TASK)
+
+MAX_UNCOMMITTED_RUNS: Final = 200_000
+
+
+class Submission:
+    """Takes new runs."""
+
+    def __init__(
+        self,
+        runs: dict[bytes, Run],
+        committer: Committer,
+        templates: Templates,
+        upstream: UpstreamEdges,
+        cache: CacheFlights,
+        backlog: Backlog,
+        clock: Clock,
+        metrics: Metrics,
+        next_seq: int,
+        max_inline_bytes: int,
+    ) -> None:
+        """Add runs to `runs`, counting on from `next_seq`."""
+        self._runs = runs
+        self._committer = committer
+        self._templates = templates
+        self._upstream = upstream
+        self._cache = cache
+        self._backlog = backlog
+        self._clock = clock
+        self._metrics = metrics
+        self.next_seq = next_seq
+        self._max_inline = max_inline_bytes
+
+    def take(
+        self, session: ClientSession, batch: pb.SubmitBatch, known: frozenset[bytes] = frozenset()
+    ) -> None:
+        """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
+
+        Raises:
+            InvalidRequest, DigestMismatch: The batch is malformed; the client has a defect.
+        """
+        rows = self._committer.open.rows
+        self.keep_blobs(batch.blobs)
+        for definition in batch.templates:
+            message = definition.template.SerializeToString(deterministic=True)
+            session.templates[definition.index] = self._templates.intern(message, rows)
+        for group in batch.groups:
+            self._group(session, group, known)
+        self._committer.open.accepted[session] = batch.number
+        self._committer.touch()
+
+    def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob]) -> None:
+        """Store small blobs with the open commit.
+
+        Raises:
+            DigestMismatch: A blob is not what its digest says.
+        """
+        for blob in blobs:
+            if sha256(blob.data).digest() != blob.digest:
+                raise DigestMismatch(
+                    f"an inline blob of {len(blob.data)} bytes does not have the digest given"
+                )
+            self._committer.open.rows.blobs.append((blob.digest, blob.data))
+            self._templates.keep_code(blob.digest, blob.data)
+
+    def _group(self, session: ClientSession, group: pb.SubmitGroup, known: frozenset[bytes]) -> None:
+        run_ids, args = list(group.run_ids), list(group.args)
+        template = session.templates.get(group.template)
+        check_group(group, run_ids, args, template)
+        assert template is not None
+        refusal = self._refusal(group)
+        flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
+        if refusal is not None:
+            refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
+            for run_id in refused:
+                session.refuse(run_id, refusal)
+            self._metrics.refused_runs += len(refused)
+            session.wake()
+            return
+        if (
+            template.kind == TASK
+            and not (known or group.upstream_ids or group.cache_keys or group.extras or group.parent_run_id)
+            and (not args or len(max(args, key=len)) <= self._max_inline)
+            and self._runs.keys().isdisjoint(run_ids)
+        ):
+            self._plain(session, template, flow, run_ids, args, group.first_ordinal)
+        else:
+            self._careful(session, template, flow, group, known)
+
+    def _refusal(self, group: pb.SubmitGroup) -> TaskyardError | None:
+        if len(self._committer.open.rows.new_runs) > MAX_UNCOMMITTED_RUNS:
+            return Overloaded("the control plane has too many runs to commit; repeat later", retry_after=1.0)
+        if self._committer.full is not None:
+            return self._committer.full
+        if group.flow_run_id and group.flow_run_id not in self._runs:
+            return RunNotFound(
+                f"flow run {format_id(group.flow_run_id)} has ended or was never submitted; "
+                "no further runs can be added to it",
+                run_id=group.flow_run_id,
+            )
+        return None
+
+    def _plain(
+        self,
+        session: ClientSession,
+        template: Template,
+        flow: Run | None,
+        run_ids: list[bytes],
+        args: list[bytes],
+        ordinal: int,
+    ) -> None:
+        rows, now_us, seq = self._committer.open.rows, self._clock.now_us(), self.next_seq
+        flow_seq = flow.seq if flow is not None else None
+        new_rows, template_id, session_id = rows.new_runs, template.template_id, session.session_id
+        each_args = args or repeat(None)
+        spilled = self._backlog.takes(template, len(run_ids))
+        runs, submitted = self._runs, self._committer.open.submitted
+        for run_id, arg in zip(run_ids, each_args, strict=False):
+            new_rows.append(
+                (seq, run_id, TASK, READY, flow_seq, None, session_id, template_id, ordinal,
+                 None, arg, None, None, None, now_us)
+            )  # fmt: skip
+            if not spilled:
+                run = Run(seq, run_id, template, READY, flow, session, arg, ordinal, now_us)
+                runs[run_id] = run
+                submitted.append(run)
+            seq += 1
+            ordinal += 1
+        if spilled:
+            self._backlog.add(template, range(self.next_seq, seq), rows)
+        self.next_seq = seq
+        self._metrics.submitted_runs += len(run_ids)
+
+    def _careful(
+        self,
+        session: ClientSession | None,
+        template: Template,
+        flow: Run | None,
+        group: pb.SubmitGroup,
+        known: frozenset[bytes],
+    ) -> None:
+        edges: dict[int, list[tuple[bytes, int]]] = {}
+        for position, upstream_id, kind in zip(
+            group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True
+        ):
+            edges.setdefault(position, []).append((upstream_id, kind))
+        extras = {extra.position: extra for extra in group.extras}
+        args, keys = group.args, group.cache_keys
+        for position, run_id in enumerate(group.run_ids):
+            if run_id in known:
+                continue
+            if run_id in self._runs:
+                self._runs[run_id].session = session
+                continue
+            arg = args[position] if args else None
+            if arg is not None and len(arg) > self._max_inline:
+                self._refuse_large(session, run_id, template, len(arg))
+                continue
+            self.add(
+                session, template, flow, run_id, arg, group.first_ordinal + position,
+                parent_id=group.parent_run_id or None,
+                cache_key=(keys[position] or None) if keys else None,
+                edges=edges.get(position),
+                extra=extras.get(position),
+            )  # fmt: skip
+
+    def _refuse_large(
+        self, session: ClientSession | None, run_id: bytes, template: Template, size: int
+    ) -> None:
+        if session is not None:
+            message = (
+                f"the arguments of a run of '{template.name}' are {size} bytes; at most {self._max_inline} "
+                "travel inline, upload larger ones as a blob"
+            )
+            session.refuse(run_id, PayloadTooLarge(message, run_id=run_id, limit=self._max_inline))
+            session.wake()
+
+    def add(
+        self,
+        session: ClientSession | None,
+        template: Template,
+        flow: Run | None,
+        run_id: bytes,
+        args: bytes | None,
+        ordinal: int,
+        *,
+        parent_id: bytes | None = None,
+        cache_key: str | None = None,
+        edges: list[tuple[bytes, int]] | None = None,
+        extra: pb.RunExtra | None = None,
+    ) -> Run:
+        """Add one run with all it may have."""
+        commit = self._committer.open
+        run = Run(self.next_seq, run_id, template, READY, flow, session, args, ordinal, self._clock.now_us())
+        self.next_seq += 1
+        run.parent_id, run.cache_key = parent_id, cache_key
+        if extra is not None:
+            run.name = extra.name or None
+            run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
+        if template.kind == RunKind.FLOW:
+            run.state = PENDING
+            if session is not None:
+                session.flows[run_id] = run
+        elif edges:
+            run.state = PENDING
+            self._upstream.connect(run, edges, commit.rows)
+        elif needs_cache_decision(run):
+            run.state = AWAITING_CACHE
+            self._cache.enter(run, commit.rows)
+        self._runs[run_id] = run
+        commit.rows.new_runs.append(new_row(run))
+        commit.submitted.append(run)
+        self._metrics.submitted_runs += 1
+        return run
+
+
+def check_group(
+    group: pb.SubmitGroup, run_ids: list[bytes], args: list[bytes], template: Template | None
+) -> None:
+    """Check the shape of a group.
+
+    Raises:
+        InvalidRequest: Columns differ in length, an id is malformed, or the template is unknown.
+    """
+    if template is None:
+        raise InvalidRequest(
+            f"a group of runs names template {group.template}, which was not sent on this stream"
+        )
+    count = len(run_ids)
+    if (args and len(args) != count) or (group.cache_keys and len(group.cache_keys) != count):
+        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has columns of another length")
+    if not len(group.upstream_positions) == len(group.upstream_ids) == len(group.upstream_kinds):
+        raise InvalidRequest(f"the upstream columns of a group of '{template.name}' differ in length")
+    if group.upstream_positions and max(group.upstream_positions) >= count:
+        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' names a run beyond its end")
+    if any(len(run_id) != ID_BYTES for run_id in run_ids):
+        raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
+
+
+def new_row(run: Run) -> tuple[object, ...]:
+    """Return the `NewRunRow` of a run."""
+    return (
+        run.seq, run.run_id, run.template.kind, run.state,
+        run.flow.seq if run.flow is not None else None, run.parent_id,
+        run.session.session_id if run.session is not None else None,
+        run.template.template_id, run.ordinal, run.name, run.args, run.args_blob,
+        run.cache_key, run.upstream, run.submitted_us,
+    )  # fmt: skip

@@ -1,0 +1,96 @@
+"""Templates by content: each is stored once, whoever sends it, and code blobs are kept at hand for agents."""
+
+from collections import OrderedDict
+from hashlib import sha256
+from typing import Final
+
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.states import RunKind
+from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.storage.interface import TemplateRow, WriteBatch
+
+DEFAULT_INFRA_RETRIES: Final = 3
+CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
+
+
+def read_template(template_id: int, digest: bytes, definition: bytes) -> Template:
+    """Make the record of a template from its serialised message.
+
+    Raises:
+        InvalidRequest: It has no kind, no name or no queue.
+    """
+    message = template_pb2.RunTemplate.FromString(definition)
+    kind = int(message.kind)
+    if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
+        raise InvalidRequest("a template needs a kind and a name")
+    if kind == RunKind.TASK and not message.queue:
+        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
+    return Template(
+        template_id,
+        digest,
+        definition,
+        kind=kind,
+        name=message.name,
+        queue=message.queue,
+        priority=message.priority,
+        encoding=message.encoding,
+        code_digest=message.code.blob_digest,
+        max_retries=message.retry.max_retries,
+        delays=tuple(delay / 1000 for delay in message.retry.delays_ms),
+        jitter=message.retry.jitter_factor,
+        max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
+        cache_expiration_us=message.cache_expiration_ms * 1000,
+        refresh_cache=message.refresh_cache,
+    )
+
+
+class Templates:
+    """All templates of the shard."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._by_digest: dict[bytes, Template] = {}
+        self._by_id: dict[int, Template] = {}
+        self._next_id = 1
+        self._codes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._code_bytes = 0
+
+    def load(self, rows: list[TemplateRow], next_id: int) -> None:
+        """Take over what the database has."""
+        self._next_id = next_id
+        for row in rows:
+            self._keep(read_template(row.template_id, row.digest, row.definition))
+
+    def _keep(self, template: Template) -> Template:
+        self._by_digest[template.digest] = template
+        self._by_id[template.template_id] = template
+        return template
+
+    def by_id(self, template_id: int) -> Template:
+        """Return a template by its row id."""
+        return self._by_id[template_id]
+
+    def intern(self, definition: bytes, batch: WriteBatch) -> Template:
+        """Return the template with this content; a new one is written with `batch`."""
+        digest = sha256(definition).digest()
+        template = self._by_digest.get(digest)
+        if template is None:
+            template = self._keep(read_template(self._next_id, digest, definition))
+            self._next_id += 1
+            batch.templates.append((template.template_id, digest, definition))
+        return template
+
+    def keep_code(self, digest: bytes, data: bytes) -> None:
+        """Keep a code blob at hand, so that agents get it with the template."""
+        if digest in self._codes or len(data) > CODE_CACHE_BYTES // 16:
+            return
+        self._codes[digest] = data
+        self._code_bytes += len(data)
+        while self._code_bytes > CODE_CACHE_BYTES:
+            _, dropped = self._codes.popitem(last=False)
+            self._code_bytes -= len(dropped)
+
+    def code(self, digest: bytes) -> bytes:
+        """Return a code blob at hand; empty when agents must fetch it."""
+        return self._codes.get(digest, b"")

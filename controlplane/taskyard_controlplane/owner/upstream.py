@@ -1,0 +1,148 @@
+"""Dependencies between runs: which runs wait for which, and what they get from them.
+
+Edges live in memory on the upstream run; the database keeps each run's own list, from which recovery rebuilds
+them. Invariant: a run is released exactly once, after the commit of its own submission and of the end of
+every upstream run.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_contract.states import RunState, StateReason, UpstreamKind
+from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.outcomes import upstream_message
+from taskyard_controlplane.storage.interface import StoredRun, WriteBatch
+
+HOLD: Final = 1 << 30
+"""Added to the number of open upstream runs until the run's own submission is durable."""
+EDGE_BYTES: Final = 17
+_COMPLETED: Final = int(RunState.COMPLETED)
+_FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
+_WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
+
+Ended = tuple[int, bytes | None, bytes | None]  # state, result, outcome
+
+
+def split_edges(packed: bytes) -> list[tuple[bytes, int]]:
+    """Read a run's list of upstream runs."""
+    return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
+
+
+def accepts(kind: int, state: int) -> bool:
+    """Whether an edge of this kind is content with an upstream run that ended so (semantics B7)."""
+    return state == _COMPLETED or (kind >= UpstreamKind.DATA_OR_FAILURE and state in _FORGIVEN)
+
+
+class UpstreamEdges:
+    """The waiting runs of a shard."""
+
+    def __init__(
+        self, runs: dict[bytes, Run], recent: dict[bytes, Ended], apply: Callable[..., object]
+    ) -> None:
+        """Connect runs.
+
+        Args:
+            runs: The open runs in memory.
+            recent: Outcomes of runs that ended a short while ago.
+            apply: Applies an event to a run and settles what follows.
+        """
+        self._runs = runs
+        self._recent = recent
+        self._apply = apply
+        self._unknown: dict[bytes, list[tuple[Run, int]]] = {}
+
+    def connect(self, run: Run, edges: list[tuple[bytes, int]], batch: WriteBatch) -> None:
+        """Make a new run wait for its upstream runs, and for its own commit."""
+        run.upstream = b"".join([upstream_id + bytes((kind,)) for upstream_id, kind in edges])
+        run.upstream_left += HOLD
+        for upstream_id, kind in edges:
+            parent = self._runs.get(upstream_id)
+            if parent is not None:
+                run.upstream_left += 1
+                if parent.downstream is None:
+                    parent.downstream = []
+                parent.downstream.append((run, kind))
+                continue
+            ended = self._recent.get(upstream_id)
+            if ended is not None:
+                self._deliver(run, upstream_id, kind, ended)
+                continue
+            run.upstream_left += 1
+            waiting = self._unknown.setdefault(upstream_id, [])
+            waiting.append((run, kind))
+            batch.lookup_runs.append(upstream_id)
+
+    def redeliver(self, run: Run) -> None:
+        """Give a recovered run, which was released before, its inputs again."""
+        for upstream_id, kind in split_edges(run.upstream or b""):
+            ended = self._recent.get(upstream_id)
+            if ended is not None and accepts(kind, ended[0]):
+                self._deliver(run, upstream_id, kind, ended)
+
+    def submitted(self, run: Run) -> None:
+        """Note that a run's own submission is durable."""
+        run.upstream_left -= HOLD
+        self._check(run)
+
+    def ended(self, parent: Run) -> None:
+        """Tell the runs that wait for `parent` that its end is durable."""
+        ended = (parent.state, parent.result, parent.outcome)
+        waiting = parent.downstream or []
+        parent.downstream = None
+        waiting += self._unknown.pop(parent.run_id, [])
+        for run, kind in waiting:
+            run.upstream_left -= 1
+            self._deliver(run, parent.run_id, kind, ended)
+            self._check(run)
+
+    def looked_up(self, asked: list[bytes], found: list[StoredRun]) -> None:
+        """Take the answer of the database about upstream runs that were not in memory.
+
+        Runs of the backlog are found open: their waiters stay until they are loaded and end.
+        """
+        stored = {row.run_id: row for row in found}
+        for upstream_id in asked:
+            row = stored.get(upstream_id)
+            if row is not None and row.state < _COMPLETED:
+                continue
+            parent = self._runs.get(upstream_id)
+            if parent is not None:
+                parent.downstream = (parent.downstream or []) + self._unknown.pop(upstream_id, [])
+                continue
+            for run, kind in self._unknown.pop(upstream_id, []):
+                run.upstream_left -= 1
+                ended = (row.state, row.result, row.outcome) if row is not None else (0, None, None)
+                self._deliver(run, upstream_id, kind, ended)
+                self._check(run)
+
+    def look_up(self, parent: Run, batch: WriteBatch) -> None:
+        """Ask the database about a run whose record here was not the real one."""
+        if parent.downstream is not None:
+            self._unknown.setdefault(parent.run_id, []).extend(parent.downstream)
+            parent.downstream = None
+            batch.lookup_runs.append(parent.run_id)
+
+    def waits_for(self, upstream_id: bytes) -> bool:
+        """Whether runs in memory wait for a run that is not."""
+        return upstream_id in self._unknown
+
+    def _deliver(self, run: Run, upstream_id: bytes, kind: int, ended: Ended) -> None:
+        state, result, outcome = ended
+        if not accepts(kind, state):
+            if run.reason != StateReason.UPSTREAM:
+                run.reason = StateReason.UPSTREAM
+                run.message = upstream_message(upstream_id)
+        elif kind in _WITH_DATA:
+            if run.inputs is None:
+                run.inputs = []
+            run.inputs.append((upstream_id, result, outcome))
+
+    def _check(self, run: Run) -> None:
+        if run.state != RunState.PENDING or run.upstream_left >= HOLD:
+            return
+        if run.reason == StateReason.UPSTREAM:
+            run.inputs = None
+            self._apply(run, RunEvent.UPSTREAM_FAILED, reason=StateReason.UPSTREAM)
+        elif run.upstream_left == 0:
+            self._apply(run, RunEvent.UPSTREAM_DONE)

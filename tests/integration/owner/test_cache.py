@@ -1,0 +1,81 @@
+"""The cache: one run per key computes, whoever asks."""
+
+from support.owner_harness import World, assigned, play
+
+from taskyard_contract.states import ReportKind, RunState, StateReason
+
+S = RunState
+
+
+def test_equal_cache_keys_in_flight_run_once() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(5, cache_keys=["k"] * 5)
+        assert await assigned(it, agent) == ids[:1]
+        agent.report(ids[:1])
+        await it.settle()
+        assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 5
+        assert client.outcomes[ids[1]].reason == StateReason.CACHED
+        assert client.outcomes[ids[1]].result.data == b"result"
+        [later] = await client.submit(cache_keys=["k"])
+        assert await assigned(it, agent) == []
+        assert client.state_of(later) == S.COMPLETED
+
+    play(scenario)
+
+
+def test_a_failed_leader_promotes_the_next_one() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        first, second, third = await client.submit(3, cache_keys=["k"] * 3)
+        assert await assigned(it, agent) == [first]
+        agent.report([first], kind=ReportKind.FAILED)
+        assert await assigned(it, agent) == [second]
+        agent.report([second])
+        await it.settle()
+        assert client.state_of(third) == S.COMPLETED
+        assert client.outcomes[third].reason == StateReason.CACHED
+
+    play(scenario)
+
+
+def test_an_expired_cache_entry_is_not_used() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [first] = await client.submit(cache_keys=["k"], cache_expiration_ms=60_000)
+        await assigned(it, agent)
+        agent.report([first])
+        await it.settle()
+        it.clock.seconds += 61
+        [second] = await client.submit(cache_keys=["k"], cache_expiration_ms=60_000)
+        assert await assigned(it, agent) == [second]
+
+    play(scenario)
+
+
+def test_b5_9_refresh_cache_runs_and_overwrites() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        for refresh in (False, True):
+            [run_id] = await client.submit(cache_keys=["k"], refresh_cache=refresh)
+            assert await assigned(it, agent) == [run_id]
+            agent.report([run_id])
+            await it.settle()
+
+    play(scenario)
+
+
+def test_a_key_computed_by_the_worker_is_decided_by_the_control_plane() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        first, second = await client.submit(2)
+        await assigned(it, agent)
+        agent.report([first, second], kind=ReportKind.CACHE_KEY, cache_key="k")
+        assert await assigned(it, agent) == [first]
+        assert agent.bodies[first][0].extras[0].cache_key_decided
+        agent.report([first])
+        await it.settle()
+        assert client.state_of(second) == S.COMPLETED
+        assert client.outcomes[second].reason == StateReason.CACHED
+
+    play(scenario)

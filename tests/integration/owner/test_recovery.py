@@ -1,0 +1,162 @@
+"""An owner that is lost as a kill would, and the one that takes over."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from support.owner_harness import Agent, Client, Scenario, World, assigned, world
+
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_contract.states import ReportKind, RunState
+
+S = RunState
+
+
+def crash_and_restart(path: Path, before: Scenario, after: Scenario) -> None:
+    """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
+    url = f"sqlite:///{path}/yard.db"
+
+    async def main() -> None:
+        first = World(url, None)
+        await first.owner.start()
+        await first.settle()
+        await before(first)
+        first.owner._shard.timers.stop()
+        await first.owner._shard.committer.close()
+        async with world(url) as second:
+            await after(second)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_recovery_finishes_what_was_acknowledged(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=2)
+        flow = await client.start_flow()
+        ids = await client.submit(4, flow=flow)
+        [child] = await client.submit(flow=flow, upstream=[(0, run_id) for run_id in ids])
+        await assigned(it, agent)
+        agent.report(ids[:1])
+        await it.settle()
+        agent.receive()
+        found.update(client=client, agent=agent, ids=ids, child=child, flow=flow)
+
+    async def after(it: World) -> None:
+        old: Agent = found["agent"]
+        ids, child = found["ids"], found["child"]
+        client = it.client(found["client"].session.session_id, resume=True)
+        assert client.welcome.resumed
+        await client.send(subscribe=[*ids, child])
+        held = [(run_id, epoch) for run_id, epoch in old.assigned.items() if run_id != ids[0]]
+        agent = it.agent(session_id=old.session_id, held=held)
+        assert {key.run_id for key in agent.welcome.adopt} == {run_id for run_id, _ in held}
+        agent.assigned.update(old.assigned)
+        new = await assigned(it, agent)
+        assert set(new) | {run_id for run_id, _ in held} == set(ids[1:])
+        agent.report(ids[1:])
+        assert await assigned(it, agent) == [child]
+        assert set(agent.inputs_of(child)) == set(ids)
+        agent.report([child])
+        await it.settle()
+        assert [client.state_of(run_id) for run_id in [*ids, child]] == [S.COMPLETED] * 5
+        await client.send(flow_reports=[sp.FlowReport(run_id=found["flow"], event=2)])
+        await it.settle()
+        client.receive()
+        assert client.decisions[-1].state == S.COMPLETED
+
+    crash_and_restart(tmp_path, before, after)
+
+
+def test_recovery_gives_up_on_agents_that_do_not_come_back(tmp_path: Path) -> None:
+    found: dict[str, bytes] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [found["run"]] = await client.submit()
+        await assigned(it, agent)
+        await client.submit()  # the next commit carries the record of the dispatch
+        await it.settle()
+        found["session"] = client.session.session_id
+
+    async def after(it: World) -> None:
+        client = it.client(found["session"], resume=True)
+        agent = it.agent("another", credit=9)
+        assert found["run"] not in await assigned(it, agent)
+        for _ in range(31):
+            agent.heartbeat()
+            await it.advance(1)
+        assert found["run"] in agent.receive() or found["run"] in agent.assigned
+        assert client.session.connected
+
+    crash_and_restart(tmp_path, before, after)
+
+
+def test_recovery_keeps_retry_delays_and_attempts(tmp_path: Path) -> None:
+    found: dict[str, bytes] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [found["run"]] = await client.submit(retry={"max_retries": 1, "delays_ms": [10_000]})
+        await assigned(it, agent)
+        agent.report([found["run"]], kind=ReportKind.FAILED)
+        await it.settle()
+        found["session"] = client.session.session_id
+
+    async def after(it: World) -> None:
+        it.client(found["session"], resume=True)
+        agent = it.agent()
+        assert await assigned(it, agent) == []
+        for _ in range(11):
+            agent.heartbeat()
+            await it.advance(1)
+        assert agent.receive() == [found["run"]]
+        assert agent.bodies[found["run"]][0].extras[0].attempt == 2
+
+    crash_and_restart(tmp_path, before, after)
+
+
+def test_a_report_of_an_earlier_generation_counts_until_the_run_is_assigned_anew(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [found["run"]] = await client.submit()
+        await assigned(it, agent)  # recorded only with the next commit, which never comes
+        found.update(agent=agent, session=client.session.session_id)
+
+    async def after(it: World) -> None:
+        client: Client = it.client(found["session"], resume=True)
+        old: Agent = found["agent"]
+        agent = it.agent(
+            session_id=old.session_id, credit=0, held=[(found["run"], old.assigned[found["run"]])]
+        )
+        agent.assigned = dict(old.assigned)
+        await client.send(subscribe=[found["run"]])
+        agent.report([found["run"]])
+        await it.settle()
+        assert client.state_of(found["run"]) == S.COMPLETED
+
+    crash_and_restart(tmp_path, before, after)
+
+
+def test_an_agent_that_comes_back_empty_handed_gives_its_runs_up_at_once(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [found["run"]] = await client.submit()
+        await assigned(it, agent)
+        await client.submit()  # the next commit carries the record of the dispatch
+        await it.settle()
+        found["session"] = client.session.session_id
+
+    async def after(it: World) -> None:
+        it.client(found["session"], resume=True)
+        agent = it.agent()
+        assert found["run"] not in await assigned(it, agent)
+        await it.advance(3)
+        assert agent.receive() == [found["run"]]
+
+    crash_and_restart(tmp_path, before, after)

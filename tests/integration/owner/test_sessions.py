@@ -1,0 +1,250 @@
+"""Sessions, flows, the backlog, and what is refused."""
+
+import pytest
+from support.owner_harness import World, assigned, play
+
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_contract.errors import InvalidRequest, UnsupportedProtocol
+from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import RunState
+
+S = RunState
+
+
+def test_a_lost_session_crashes_its_flow_and_cancels_what_has_not_started() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=1)
+        flow = await client.start_flow()
+        running, waiting = await client.submit(2, flow=flow)
+        assert await assigned(it, agent) == [running]
+        client.disconnect()
+        for _ in range(40):
+            agent.heartbeat()
+            await it.advance(1)
+        assert await it.history(flow) == [S.CRASHED]
+        assert await it.history(waiting) == [S.CANCELLED]
+        agent.report([running])
+        await it.settle()
+        assert await it.history(running) == [S.COMPLETED]
+
+    play(scenario)
+
+
+def test_a_client_that_says_goodbye_ends_its_session_at_once() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        [run_id] = await client.submit()
+        await it.settle()
+        await client.send(goodbye=True)
+        await it.settle()
+        assert await it.history(run_id) == [S.CANCELLED]
+        assert it.owner.idle()
+
+    play(scenario)
+
+
+def test_a_session_that_comes_back_in_time_goes_on() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(2)
+        await assigned(it, agent)
+        client.disconnect()
+        agent.report(ids[:1])
+        await it.settle()
+        again = it.client(client.session.session_id, resume=True)
+        assert again.welcome.resumed
+        await again.send(subscribe=ids)
+        agent.report(ids[1:])
+        await it.settle()
+        assert [again.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 2
+
+    play(scenario)
+
+
+def test_a_resent_batch_is_accepted_once() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(3)
+        await assigned(it, agent)
+        agent.report(ids[:1])
+        await it.settle()
+        client.disconnect()
+        again = it.client(client.session.session_id, resume=True)
+        extra = new_id()
+        await again.submit(run_ids=[*ids, extra], resend=True)
+        assert await assigned(it, agent) == [extra]
+        assert again.state_of(ids[0]) == S.COMPLETED
+        assert again.acknowledged == 1
+
+    play(scenario)
+
+
+def test_a_run_id_used_before_is_refused() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run_id] = await client.submit()
+        await assigned(it, agent)
+        agent.report([run_id])
+        await it.settle()
+        await client.submit(run_ids=[run_id, new_id()])
+        assert len(await assigned(it, agent)) == 1
+        client.receive()
+        assert "submitted before" in client.refused[run_id].message
+
+    play(scenario)
+
+
+def test_flow_reports_are_decided_by_the_control_plane() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow(retry={"max_retries": 1, "delays_ms": [1500]})
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=3, message="boom")])
+        await it.settle()
+        client.receive()
+        decision = client.decisions[-1]
+        assert (decision.state, decision.retry_after_ms, decision.attempt) == (S.AWAITING_RETRY, 1500, 2)
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=1)])
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=2)])
+        await it.settle()
+        client.receive()
+        assert client.decisions[-1].state == S.COMPLETED
+        assert await it.history(flow) == [S.RUNNING, S.AWAITING_RETRY, S.COMPLETED]
+
+    play(scenario)
+
+
+def test_cancelling_a_flow_tells_its_process_and_ends_its_runs() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=1)
+        flow = await client.start_flow()
+        running, waiting = await client.submit(2, flow=flow)
+        await assigned(it, agent)
+        assert await it.owner.cancel(flow) == S.CANCELLING
+        await it.settle()
+        client.receive()
+        agent.receive()
+        assert client.cancel_requests == [flow]
+        assert agent.cancels == [running]
+        assert client.state_of(waiting) == S.CANCELLED
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=4)])
+        await it.settle()
+        assert (await it.history(flow))[-1] == S.CANCELLED
+
+    play(scenario)
+
+
+def test_runs_cannot_be_added_to_a_flow_that_has_ended() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=2)])
+        await it.settle()
+        [run_id] = await client.submit(flow=flow)
+        client.receive()
+        assert "has ended" in client.refused[run_id].message
+
+    play(scenario)
+
+
+def test_a_queue_beyond_the_window_stays_in_the_database_and_in_order() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        ids = []
+        for _ in range(20):
+            ids += await client.submit(10, name="same")
+        await it.settle()
+        assert it.owner.open_count() == 40
+        assert it.owner.backlog_count() == 160
+        agent = it.agent(credit=30)
+        seen: list[bytes] = []
+        while new := await assigned(it, agent):
+            seen += new
+            agent.report(new)
+            await it.settle()
+        assert seen == ids
+        assert it.owner.backlog_count() == 0
+        assert all(client.state_of(run_id) == S.COMPLETED for run_id in ids)
+
+    play(scenario, window=40)
+
+
+def test_a_run_in_the_backlog_can_be_cancelled_and_waited_for() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        ids = await client.submit(10) + await client.submit(10)
+        [child] = await client.submit(upstream=[(0, ids[-1])])
+        await it.settle()
+        assert await it.owner.cancel(ids[12]) == S.CANCELLED
+        agent = it.agent()
+        first = await assigned(it, agent)
+        assert child not in first
+        agent.report(first)
+        rest = await assigned(it, agent)
+        assert set(first + rest) - {child} == set(ids) - {ids[12]}
+        agent.report([run_id for run_id in rest if run_id != child])
+        await it.settle()
+        assert child in agent.assigned or await assigned(it, agent) == [child]
+
+    play(scenario, window=10)
+
+
+def test_the_backlog_of_a_lost_session_is_cancelled() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        ids = await client.submit(10) + await client.submit(10)
+        await it.settle()
+        await client.send(goodbye=True)
+        await it.settle()
+        agent = it.agent()
+        assert await assigned(it, agent) == []
+        for run_id in ids:
+            assert await it.history(run_id) == [S.CANCELLED]
+
+    play(scenario, window=10)
+
+
+def test_malformed_frames_are_refused_with_a_reason() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        with pytest.raises(InvalidRequest, match="16 bytes"):
+            await client.submit(run_ids=[b"short"])
+        with pytest.raises(InvalidRequest, match="columns of another length"):
+            await client.submit(3, args=[b"one"])
+        with pytest.raises(InvalidRequest, match="not a ReportColumns"):
+            agent.send(report_number=1, reports=[ap.ReportChunk(run_ids=b"x" * 16, columns=b"\xff\xff")])
+        with pytest.raises(InvalidRequest, match="names 2 runs"):
+            agent.send(report_number=1, reports=[ap.ReportChunk(run_ids=b"x" * 32)])
+        hello = sp.SessionHello(protocol_min=7, protocol_max=9, session_id=new_id())
+        with pytest.raises(UnsupportedProtocol, match="7 to 9"):
+            it.owner.connections.open_session(hello, lambda: None, lambda error: None)
+
+    play(scenario)
+
+
+def test_arguments_beyond_the_inline_limit_are_refused_run_by_run() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        small, large = await client.submit(2, args=[b"x", b"x" * 70_000])
+        assert await assigned(it, agent) == [small]
+        client.receive()
+        assert client.refused[large].error.limit == 65_536
+
+    play(scenario)
+
+
+def test_withdrawing_leaves_what_has_started() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=1)
+        flow = await client.start_flow()
+        running, waiting = await client.submit(2, flow=flow)
+        assert await assigned(it, agent) == [running]
+        await client.send(withdraw=[running, waiting, new_id()])
+        await it.settle()
+        assert client.state_of(waiting) == S.CANCELLED
+        assert client.state_of(running) is None
+        agent.report([running])
+        await it.settle()
+        assert client.state_of(running) == S.COMPLETED
+
+    play(scenario)
