@@ -1,0 +1,128 @@
+"""Keeps one agent process running beside the local yard.
+
+Invariant: the agent is restarted whenever it ends by itself, never while the yard ends, and the kernel ends
+it when the yard is killed.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+FIRST_DELAY_SECONDS: Final = 0.2
+LONGEST_DELAY_SECONDS: Final = 10.0
+STABLE_SECONDS: Final = 30.0
+END_SECONDS: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Backoff:
+    """How long to wait before the next start. Pure: time is an argument."""
+
+    def __init__(self) -> None:
+        """Begin with the shortest delay."""
+        self._next = FIRST_DELAY_SECONDS
+
+    def after_run(self, lasted: float) -> float:
+        """Return the delay after a process that lasted so many seconds."""
+        if lasted >= STABLE_SECONDS:
+            self._next = FIRST_DELAY_SECONDS
+        delay = self._next
+        self._next = min(self._next * 2, LONGEST_DELAY_SECONDS)
+        return delay
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what the child calls before it becomes the agent; None where the kernel has no such service."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # the yard ended before the kernel knew
+            os._exit(1)
+
+    return ask
+
+
+class AgentKeeper:
+    """A context in which an agent runs. The agent starts at once, before anything heavy is imported."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Keep the process of `command` running."""
+        self._command = command
+        self._before_exec = _die_with_parent()
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        # One thread starts every agent: the kernel takes the end of the starting thread for the parent's.
+        self._thread = threading.Thread(target=self._keep, name="agent-keeper", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the agent."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the agent, and make sure of it."""
+        self.end_agent()
+        self._thread.join(END_SECONDS)
+        process = self._process
+        if process is not None and process.poll() is None:
+            _log.warning("the agent did not end within %g s and is killed", END_SECONDS)
+            process.kill()
+        self._thread.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs, if one does."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def end_agent(self) -> None:
+        """Ask the agent to end, and start no other. Does not wait."""
+        with self._lock:
+            self._ending.set()
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+
+    def _keep(self) -> None:
+        backoff = Backoff()
+        while True:
+            started = time.monotonic()
+            process = self._start()
+            if process is None:
+                return
+            code = process.wait()
+            if self._ending.is_set():
+                return
+            delay = backoff.after_run(time.monotonic() - started)
+            _log.warning("the agent ended with code %d and is started again in %.1f s", code, delay)
+            if self._ending.wait(delay):
+                return
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._ending.is_set():
+                return None
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),  # the yard's own standard output is one line
+                preexec_fn=self._before_exec,  # calls into the kernel only
+                start_new_session=True,  # Ctrl-C is for the yard, which ends the agent in order
+            )
+            return self._process

@@ -1,0 +1,258 @@
+"""Composition root: the only place that puts storage, owner and RPC together, and starts and ends them.
+
+Invariant: nothing answers before recovery is complete, and nothing acknowledged is lost by an orderly stop:
+streams are told to reconnect, calls end, commits drain, and only then the database is given up.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from taskyard_api.v1 import (
+    admin_service_pb2_grpc,
+    agent_service_pb2_grpc,
+    blob_service_pb2_grpc,
+    run_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+from taskyard_contract.clock import Clock, SystemClock
+from taskyard_controlplane.owner.leases import LeaseTimes
+from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.pulse import Pulse
+from taskyard_controlplane.rpc.admin import AdminService
+from taskyard_controlplane.rpc.agents import AgentService
+from taskyard_controlplane.rpc.background import Background
+from taskyard_controlplane.rpc.blobs import BlobService
+from taskyard_controlplane.rpc.runs import RunService
+from taskyard_controlplane.rpc.server import RpcServer
+from taskyard_controlplane.rpc.sessions import SessionService
+from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
+from taskyard_controlplane.storage import create_reader, create_store
+from taskyard_controlplane.storage.interface import Reader, Store
+
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+FAILED_STOP_SECONDS: Final = 5.0
+_PACKAGE: Final = "taskyard_api.v1"
+
+_log = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """An assembled control plane. Made and used on one event loop.
+
+    Attributes:
+        settings: What it was made with.
+        address: Where gRPC listens, known after `start`.
+        http_address: Where the probes listen; empty without them.
+        owner: The owner of the runs, from `start` on.
+        failed: Completes with the error that forbids this process to go on.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        """Assemble nothing yet; `start` does."""
+        self.settings = settings
+        self.address = settings.rpc.listen
+        self.http_address = ""
+        self.owner: Owner
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clock = clock or SystemClock()
+        self._closing = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Bind, open the database, recover, serve.
+
+        Raises:
+            ListenFailed: An address is in use or cannot be bound.
+            DatabaseInUse: Another process owns the database.
+            SchemaNotUnderstood: The database is from another release.
+            StorageUnavailable: The database does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            server = RpcServer(self.settings.rpc)
+            stack.push_async_callback(server.stop)
+            server.bind()
+            self.address = server.address
+            probes = self._bind_probes(stack)
+            store, reader = self._open_storage(stack)
+            await self._start_owner(store, stack)
+            runs = self._add_services(server, store.dialect, reader, stack)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            stack.callback(self.owner.begin_stop)
+            stack.callback(runs.begin_stop)
+            if probes is not None:
+                probes()
+            self._closing = stack.pop_all()
+
+    async def stop(self) -> None:
+        """End everything in the opposite order. Does nothing the second time."""
+        await self._closing.aclose()
+
+    def _bind_probes(self, stack: AsyncExitStack) -> Callable[[], None] | None:
+        """Bind the HTTP port, if there is one; returns what starts it."""
+        settings = self.settings.probe
+        if not settings.listen:
+            return None
+        # Imported here because the local yard does without it, and its start-up time counts.
+        from taskyard_controlplane.probes import OwnerCollector, ProbeServer
+
+        server = ProbeServer(settings.listen)
+        stack.callback(server.stop)
+        self.http_address = server.address
+        pulse = Pulse(self._clock, settings.max_lag_seconds)
+
+        def start() -> None:
+            beating = asyncio.create_task(pulse.run())
+            stack.callback(beating.cancel)
+            server.start(OwnerCollector(self.owner, lambda: pulse.lag_seconds), pulse.why_unhealthy)
+
+        return start
+
+    def _open_storage(self, stack: AsyncExitStack) -> tuple[Store, Reader]:
+        url = self.settings.database.url
+        try:
+            store, reader = create_store(url), create_reader(url)
+        except ValueError as error:
+            raise InvalidSettings(str(error)) from None
+        stack.callback(reader.close)
+        return store, reader
+
+    async def _start_owner(self, store: Store, stack: AsyncExitStack) -> None:
+        rpc = self.settings.rpc
+        self.owner = Owner(
+            store,
+            lease_times(self.settings.lease),
+            self._clock,
+            max_inline_bytes=rpc.max_inline_bytes,
+            max_payload_bytes=rpc.max_payload_bytes,
+            fatal=self._fail,
+        )
+        await self.owner.start()
+        stack.push_async_callback(self.owner.stop)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _add_services(
+        self, server: RpcServer, dialect: str, reader: Reader, stack: AsyncExitStack
+    ) -> RunService:
+        threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
+        stack.callback(threads.shutdown, cancel_futures=True)
+        background, owner, rpc = Background(threads), self.owner, self.settings.rpc
+        connections = owner.connections
+        admin = AdminService(owner, rpc, dialect, self._clock.now_us())
+        runs = RunService(owner, reader, background, rpc)
+        services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
+            ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
+             SessionService(connections)),
+            ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
+             AgentService(connections)),
+            ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server,
+             runs),
+            ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
+             BlobService(owner, reader, background, rpc)),
+            ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
+        )  # fmt: skip
+        for name, register, service in services:
+            server.add(register, service, f"{_PACKAGE}.{name}")
+        return runs
+
+
+def lease_times(lease: LeaseSettings) -> LeaseTimes:
+    """Return the leases as the owner wants them."""
+    return LeaseTimes(
+        agent_lease=lease.agent_lease_seconds,
+        agent_heartbeat=lease.agent_heartbeat_seconds,
+        session_lease=lease.session_lease_seconds,
+        session_heartbeat=lease.session_heartbeat_seconds,
+    )
+
+
+def ready_line(plane: ControlPlane) -> str:
+    """Return what a server prints when it is ready."""
+    http = f"http {plane.http_address}, " if plane.http_address else ""
+    return f"taskyard server ready on {plane.address} ({http}database {plane.settings.database.shown_url})"
+
+
+Until = Callable[[ControlPlane], Coroutine[Any, Any, None]]
+
+
+def run(settings: Settings, ready: Callable[[ControlPlane], str], until: Until | None = None) -> None:
+    """Serve until a signal comes, or `until` returns.
+
+    Args:
+        settings: What to serve.
+        ready: Returns the line to print when it is.
+        until: Runs beside the server; cancelled when a signal comes first.
+
+    Raises:
+        Exception: What `ControlPlane.start` raises, or what ended the owner.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, ready, until))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(settings: Settings, ready: Callable[[ControlPlane], str], until: Until | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    plane = ControlPlane(settings)
+    try:
+        await plane.start()
+        print(ready(plane), flush=True)
+        settle_memory()
+        await _first_of(stopping.wait(), plane.failed, *([until(plane)] if until else []))
+    finally:
+        await _stop(plane)
+
+
+async def _stop(plane: ControlPlane) -> None:
+    """End in order; after a failure that may be impossible, and must not keep a supervisor waiting."""
+    try:
+        async with asyncio.timeout(FAILED_STOP_SECONDS if plane.failed.done() else None):
+            await plane.stop()
+    except TimeoutError:
+        _log.warning("not everything ended within %g s after the failure", FAILED_STOP_SECONDS)
+
+
+def settle_memory() -> None:
+    """Take everything made so far out of the garbage collector's sight: it will live as long as we do."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _first_of(*awaitables: Awaitable[Any]) -> None:
+    """Wait for the first of several; cancel the others, and wait for what they do then.
+
+    Raises:
+        Exception: The error the first one ended with.
+    """
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

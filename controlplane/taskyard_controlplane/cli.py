@@ -1,0 +1,193 @@
+"""The command line of the control plane, for people and for service managers.
+
+    python -m taskyard_controlplane serve --listen HOST:PORT --database URL
+    python -m taskyard_controlplane yard --home DIR
+
+Exit codes: see `ExitCode`. Standard output carries one line, when the program is ready; everything else goes
+to standard error. Nothing heavy is imported here: the local yard's start-up time is somebody's waiting time.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from taskyard_controlplane.settings import (
+    DatabaseSettings,
+    InvalidSettings,
+    LeaseSettings,
+    ProbeSettings,
+    RpcSettings,
+    Settings,
+    YardSettings,
+)
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class ExitCode(IntEnum):
+    """How a program of the control plane ends. Part of its interface: service managers decide by it."""
+
+    OK = 0
+    """Stopped by SIGTERM or SIGINT, or an idle yard."""
+    FAILED = 1
+    """Ended by a failure; the log says which. Start it again."""
+    USAGE = 2
+    """The command line, or a setting, is wrong. Starting again does not help."""
+    ADDRESS_UNUSABLE = 3
+    """The gRPC or HTTP address is in use, or cannot be bound on this machine."""
+    DATABASE_IN_USE = 4
+    """Another live process owns the database, or the yard's home."""
+    DATABASE_UNUSABLE = 5
+    """The database cannot be reached, is full, or has a schema of another release."""
+    OWNERSHIP_LOST = 6
+    """Another control plane took the database over while this one ran; this one stopped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format=LOG_FORMAT, level=options.log_level, stream=sys.stderr)
+    try:
+        run: Callable[[argparse.Namespace], None] = options.run
+        run(options)
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is ExitCode.FAILED:
+            logging.getLogger(__name__).error("the control plane failed", exc_info=error)
+        else:
+            print(f"taskyard: {error}", file=sys.stderr)
+        return code
+    return ExitCode.OK
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """Return the code to exit with after an error. Imports late: it runs only when something is wrong."""
+    from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
+    from taskyard_controlplane.rpc.addresses import ListenFailed
+    from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
+    from taskyard_controlplane.yard import YardInUse
+
+    codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
+        (InvalidSettings, ExitCode.USAGE),
+        (ListenFailed, ExitCode.ADDRESS_UNUSABLE),
+        ((DatabaseInUse, YardInUse), ExitCode.DATABASE_IN_USE),
+        ((SchemaNotUnderstood, StorageUnavailable, StorageFull), ExitCode.DATABASE_UNUSABLE),
+        (NotOwner, ExitCode.OWNERSHIP_LOST),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taskyard-controlplane", description="The control plane of Taskyard.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve runs from a database", allow_abbrev=False))
+    _add_yard(commands.add_parser("yard", help="serve one person's runs on this machine", allow_abbrev=False))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    lease = LeaseSettings()
+    parser.add_argument(
+        "--agent-lease", type=float, default=lease.agent_lease_seconds, metavar="SECONDS",
+        help="how long an agent may be silent before its runs go to others (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--session-lease", type=float, default=lease.session_lease_seconds, metavar="SECONDS",
+        help="how long a client may be gone before its flow runs are crashed (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-level", type=str.upper, choices=LOG_LEVELS, default=_log_level(),
+        help="what is written to standard error (default: $TASKYARD_LOG_LEVEL or INFO)",
+    )  # fmt: skip
+
+
+def _log_level() -> str:
+    level = os.environ.get("TASKYARD_LOG_LEVEL", "").upper()
+    return level if level in LOG_LEVELS else "INFO"
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", default=RpcSettings().listen, metavar="ADDRESS",
+        help="HOST:PORT or unix:PATH for gRPC; port 0 takes a free one (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--http", default="", metavar="HOST:PORT",
+        help="where /healthz and /metrics are (default: nowhere)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--database", default=os.environ.get("TASKYARD_DATABASE", ""), metavar="URL",
+        help="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME (default: $TASKYARD_DATABASE, "
+        "which keeps a password out of the process list)",
+    )  # fmt: skip
+    _add_common(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_yard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home", type=Path, default=Path(os.environ.get("TASKYARD_HOME") or "~/.taskyard"), metavar="DIR",
+        help="directory of the socket and the database (default: $TASKYARD_HOME or ~/.taskyard)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--idle-seconds", type=float, default=60.0, metavar="SECONDS",
+        help="end after so long without sessions and open work; 0: never (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slots", type=int, default=os.cpu_count() or 1, metavar="N",
+        help="workers of the yard's agent (default: one per processor, %(default)s)",
+    )  # fmt: skip
+    _add_common(parser)
+    parser.set_defaults(run=_yard)
+
+
+def _lease_of(options: argparse.Namespace) -> LeaseSettings:
+    return LeaseSettings(options.agent_lease, options.session_lease)
+
+
+def serve_settings(options: argparse.Namespace) -> Settings:
+    """Return what `serve` was asked for.
+
+    Raises:
+        InvalidSettings: A value makes no sense.
+    """
+    if not options.database:
+        raise InvalidSettings("no database was given; add --database URL or set TASKYARD_DATABASE")
+    return Settings(
+        database=DatabaseSettings(options.database),
+        rpc=RpcSettings(listen=options.listen),
+        lease=_lease_of(options),
+        probe=ProbeSettings(listen=options.http),
+    )
+
+
+def yard_settings(options: argparse.Namespace) -> YardSettings:
+    """Return what `yard` was asked for.
+
+    Raises:
+        InvalidSettings: A value makes no sense.
+    """
+    home = options.home.expanduser().absolute()
+    return YardSettings(home, options.slots, options.idle_seconds, _lease_of(options))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    settings = serve_settings(options)
+    from taskyard_controlplane import app
+
+    app.run(settings, app.ready_line)
+
+
+def _yard(options: argparse.Namespace) -> None:
+    settings = yard_settings(options)
+    from taskyard_controlplane.yard import run_yard
+
+    run_yard(settings)

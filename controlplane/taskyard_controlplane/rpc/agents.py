@@ -1,0 +1,35 @@
+"""The agents' stream: moves frames between gRPC and the owner, decides nothing."""
+
+import grpc.aio
+
+from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
+from taskyard_contract.errors import InvalidRequest
+from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.rpc.streams import Outgoing, first_frame
+
+Context = grpc.aio.ServicerContext[agent_service_pb2.AgentFrame, agent_service_pb2.ServerFrame]
+
+
+class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
+    """Serves `AgentService.Connect`."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Connect agents to the shard behind `connections`."""
+        self._connections = connections
+
+    async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
+        """Serve one agent until its stream ends."""
+        frame = await first_frame(context, "hello", "an agent")
+        outgoing = Outgoing(context)
+        agent, welcome = self._connections.open_agent(frame.hello, outgoing.wake, outgoing.close)
+        try:
+            await context.write(agent_service_pb2.ServerFrame(welcome=welcome))
+            outgoing.start(agent.take_frame)
+            self._connections.agent_frame(agent, frame)
+            while (frame := await outgoing.read()) is not None:
+                if frame.HasField("hello"):
+                    raise InvalidRequest("an agent said hello twice on one stream")
+                self._connections.agent_frame(agent, frame)
+        finally:
+            self._connections.agent_disconnected(agent, outgoing.wake)
+            await outgoing.stop()

@@ -1,0 +1,23 @@
+"""Blocking work of the unary services, kept off the owner's event loop."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Background:
+    """Runs blocking reads on a few threads, so that a slow listing delays nobody but other listings."""
+
+    def __init__(self, executor: Executor) -> None:
+        """Use an executor whose threads belong to readers."""
+        self._executor = executor
+
+    async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a blocking function and wait for what it returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, partial(function, *args, **kwargs))

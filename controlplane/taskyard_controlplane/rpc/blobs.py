@@ -1,0 +1,141 @@
+"""BlobService: content-addressed bytes too large to be inline.
+
+Invariant: a blob is stored under the digest we computed, never under one we were told.
+"""
+# gRPC dictates the names of methods.
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from taskyard_api.v1 import blob_service_pb2 as pb
+from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
+from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
+from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.rpc.background import Background
+from taskyard_controlplane.rpc.submissions import check_digest, check_size
+from taskyard_controlplane.settings import MIB, RpcSettings
+from taskyard_controlplane.storage.interface import Reader
+
+MAX_DIGESTS: Final = 1_000
+MAX_PART_BYTES: Final = MIB
+SPOOL_BYTES: Final = 4 * MIB
+STORED_AT_A_TIME: Final = 2
+
+
+class Spool:
+    """Takes in one blob: hashes it on the way, and keeps it on disk once it is large.
+
+    Not thread-safe, but may be used from one thread after the other.
+    """
+
+    def __init__(self, blob: common_pb2.BlobRef, settings: RpcSettings) -> None:
+        """Expect a blob.
+
+        Raises:
+            InvalidRequest: Its digest is malformed.
+            PayloadTooLarge: It is above the limit.
+        """
+        self.digest = check_digest(blob.digest, "blob.digest")
+        self.size = blob.size
+        check_size(blob.size, settings)
+        self._hash = hashlib.sha256()
+        self._received = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed by close()
+
+    def add(self, part: bytes) -> None:
+        """Take the next part.
+
+        Raises:
+            InvalidRequest: The part is too large, or goes beyond the announced size.
+        """
+        if len(part) > MAX_PART_BYTES:
+            raise InvalidRequest(
+                f"a part has {len(part)} bytes; send at most {MAX_PART_BYTES}", limit=MAX_PART_BYTES
+            )
+        self._received += len(part)
+        if self._received > self.size:
+            raise InvalidRequest(f"the parts have more than the {self.size} bytes that were announced")
+        self._hash.update(part)
+        self._file.write(part)
+
+    def content(self) -> bytes:
+        """Return everything that was taken in.
+
+        Raises:
+            DigestMismatch: It is not what was announced.
+        """
+        if self._received != self.size:
+            raise DigestMismatch(
+                f"{self._received} of {self.size} bytes arrived before the end; repeat the upload once"
+            )
+        if self._hash.digest() != self.digest:
+            raise DigestMismatch(
+                "the blob does not have the digest it was sent under; repeat the upload once"
+            )
+        self._file.seek(0)
+        return self._file.read()
+
+    def close(self) -> None:
+        """Free the disk."""
+        self._file.close()
+
+
+class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
+    """Implements the service over an owner and a reader."""
+
+    def __init__(self, owner: Owner, reader: Reader, background: Background, settings: RpcSettings) -> None:
+        """Serve the blobs of one shard."""
+        self._owner = owner
+        self._reader = reader
+        self._background = background
+        self._settings = settings
+        # A blob is held in memory while it is committed; the others wait on disk.
+        self._storing = asyncio.Semaphore(STORED_AT_A_TIME)
+
+    async def FindMissingBlobs(
+        self, request: pb.FindMissingBlobsRequest, context: Any
+    ) -> pb.FindMissingBlobsResponse:
+        """Say which blobs are not stored."""
+        if len(request.digests) > MAX_DIGESTS:
+            raise InvalidRequest(
+                f"the request has {len(request.digests)} digests; send at most {MAX_DIGESTS}",
+                limit=MAX_DIGESTS,
+            )
+        digests = [
+            check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
+        ]
+        return pb.FindMissingBlobsResponse(
+            missing=await self._background(self._reader.missing_blobs, digests)
+        )
+
+    async def UploadBlob(
+        self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any
+    ) -> pb.UploadBlobResponse:
+        """Store one blob."""
+        first = await anext(request_iterator, None)
+        if first is None or not first.HasField("blob"):
+            raise InvalidRequest("the first message of an upload must carry blob")
+        spool = Spool(first.blob, self._settings)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._background, spool.close)
+            await self._background(spool.add, first.part)
+            async for message in request_iterator:
+                await self._background(spool.add, message.part)
+            async with self._storing:
+                await self._owner.put_blob(spool.digest, await self._background(spool.content))
+        return pb.UploadBlobResponse(blob=first.blob)
+
+    async def DownloadBlob(
+        self, request: pb.DownloadBlobRequest, context: Any
+    ) -> AsyncIterator[pb.DownloadBlobResponse]:
+        """Read one blob, part by part."""
+        digest = check_digest(request.digest, "digest")
+        if await self._background(self._reader.blob_size, digest) is None:
+            raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")
+        parts = self._reader.blob_parts(digest)
+        while (part := await self._background(next, parts, None)) is not None:
+            yield pb.DownloadBlobResponse(part=part)

@@ -1,0 +1,174 @@
+"""Rows of the database and records of the owner, translated to messages. Pure.
+
+Invariant: the final state comes from the database, an open state from the owner when it knows the run.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+from taskyard_api.v1 import admin_service_pb2, common_pb2, run_service_pb2, session_service_pb2, template_pb2
+from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_controlplane.owner.shard import LiveState
+from taskyard_controlplane.rpc.history import HistoryEntry
+from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
+
+_EDGE_BYTES = ID_BYTES + 1
+
+
+@lru_cache(maxsize=1024)
+def template_of(definition: bytes) -> template_pb2.RunTemplate:
+    """Parse a template's definition; the result is shared, so do not change it."""
+    return template_pb2.RunTemplate.FromString(definition)
+
+
+def outcome_of(run: StoredRun) -> session_service_pb2.RunOutcome:
+    """Return what a run ended with, beyond an ordinary result; empty for all others."""
+    return session_service_pb2.RunOutcome.FromString(run.outcome or b"")
+
+
+def upstream_of(edges: bytes | None) -> list[run_service_pb2.Upstream]:
+    """Read the packed upstream edges of a record: 16 bytes id and 1 byte kind each."""
+    packed = edges or b""
+    return [
+        run_service_pb2.Upstream(
+            run_id=packed[start : start + ID_BYTES], kind=cast(Any, packed[start + ID_BYTES])
+        )
+        for start in range(0, len(packed), _EDGE_BYTES)
+    ]
+
+
+def name_of(run: StoredRun, template: template_pb2.RunTemplate, replaced: str = "") -> str:
+    """Return the name people see."""
+    return replaced or run.name or f"{template.name}-{run.ordinal}"
+
+
+def run_message(
+    listed: ListedRun,
+    live: LiveState | None = None,
+    last_event: EventRow | None = None,
+    *,
+    include_result: bool = False,
+) -> run_service_pb2.Run:
+    """Write a run for a client.
+
+    Args:
+        listed: The record.
+        live: The owner's view, when the run is open and in memory.
+        last_event: The last recorded exception, which explains an open state.
+        include_result: Whether to send the value; failures are always sent.
+    """
+    run, template = listed.run, template_of(listed.definition)
+    outcome = outcome_of(run)
+    message = run_service_pb2.Run(
+        run_id=run.run_id,
+        kind=cast(Any, run.kind),
+        name=name_of(run, template, outcome.run_name),
+        task_name=template.name,
+        task_key=template.task_key,
+        flow_run_id=listed.flow_run_id or b"",
+        parent_run_id=run.parent_id or b"",
+        submitted_us=run.submitted_us,
+        queue=template.queue,
+        tags=template.tags,
+        upstream=upstream_of(run.upstream),
+        cache_key=run.cache_key or "",
+    )
+    if run.state >= FIRST_FINAL:
+        _write_end(message, run, outcome, template.encoding, include_result)
+    else:
+        _write_open_state(message, run, live, last_event)
+    return message
+
+
+def _write_end(
+    message: run_service_pb2.Run,
+    run: StoredRun,
+    outcome: session_service_pb2.RunOutcome,
+    encoding: str,
+    include_result: bool,
+) -> None:
+    message.state = cast(Any, run.state)
+    message.reason = cast(Any, run.reason)
+    message.state_name = outcome.state_name
+    message.message = outcome.message
+    message.attempt = run.attempt
+    message.infra_retries = run.infra_retries
+    message.started_us = run.started_us or 0
+    message.ended_us = run.ended_us or 0
+    if outcome.HasField("failure"):
+        message.failure.CopyFrom(outcome.failure)
+    if not include_result:
+        return
+    if outcome.HasField("result"):
+        message.result.CopyFrom(outcome.result)
+    elif run.result is not None:
+        message.result.CopyFrom(common_pb2.Payload(encoding=encoding, data=run.result))
+
+
+def _write_open_state(
+    message: run_service_pb2.Run, run: StoredRun, live: LiveState | None, last_event: EventRow | None
+) -> None:
+    state, attempt, infra_retries = run.state, run.attempt, run.infra_retries
+    if last_event is not None:
+        message.reason = cast(Any, last_event.reason)
+        message.state_name = last_event.state_name or ""
+        message.message = last_event.message or ""
+        state, attempt = last_event.state, last_event.attempt
+        infra_retries = last_event.infra_retries
+    if live is not None:
+        if live.state != state:  # the event explains a state the run has left since
+            message.ClearField("state_name")
+            message.ClearField("message")
+        state, attempt, infra_retries = live.state, live.attempt, live.infra_retries
+        message.reason = cast(Any, live.reason)
+        message.started_us = live.started_us or 0
+        message.agent_name = live.agent_name
+    message.state = cast(Any, state)
+    message.attempt = max(1, attempt)
+    message.infra_retries = infra_retries
+
+
+def state_entry(entry: HistoryEntry) -> run_service_pb2.RunStateEntry:
+    """Write one state of a history."""
+    return run_service_pb2.RunStateEntry(
+        state=cast(Any, entry.state),
+        reason=cast(Any, entry.reason),
+        state_name=entry.state_name,
+        message=entry.message,
+        at_us=entry.at_us,
+        attempt=entry.attempt,
+    )
+
+
+def log_batch(records: Sequence[StoredLog]) -> session_service_pb2.LogBatch:
+    """Write log records as columns."""
+    return session_service_pb2.LogBatch(
+        run_ids=[record.run_id for record in records],
+        at_us=[record.at_us for record in records],
+        levels=[record.level for record in records],
+        loggers=[record.logger for record in records],
+        messages=[record.message for record in records],
+        run_names=[record.run_name for record in records],
+    )
+
+
+def agent_message(agent: Any) -> admin_service_pb2.Agent:
+    """Write an agent session for operators."""
+    return admin_service_pb2.Agent(
+        agent_id=agent.agent_id,
+        name=agent.name,
+        state=agent.state,
+        queues=agent.queues,
+        slots=agent.slots,
+        held_runs=len(agent.held),
+        connected_us=agent.connected_us,
+        last_seen_us=agent.last_seen_us,
+        version=agent.version,
+        labels=agent.labels,
+    )
+
+
+OPEN_STATES = tuple(state for state in RunState if state < FIRST_FINAL)
+"""Every state a run can leave. The database keeps an open run in the state it was inserted with."""

@@ -1,0 +1,35 @@
+"""The clients' stream: moves frames between gRPC and the owner, decides nothing."""
+
+import grpc.aio
+
+from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
+from taskyard_contract.errors import InvalidRequest
+from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.rpc.streams import Outgoing, first_frame
+
+Context = grpc.aio.ServicerContext[session_service_pb2.ClientFrame, session_service_pb2.SessionFrame]
+
+
+class SessionService(session_service_pb2_grpc.SessionServiceServicer):
+    """Serves `SessionService.Connect`."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Connect clients to the shard behind `connections`."""
+        self._connections = connections
+
+    async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
+        """Serve one client until its stream ends."""
+        frame = await first_frame(context, "hello", "a client")
+        outgoing = Outgoing(context)
+        session, welcome = self._connections.open_session(frame.hello, outgoing.wake, outgoing.close)
+        try:
+            await context.write(session_service_pb2.SessionFrame(welcome=welcome))
+            outgoing.start(session.take_frame)
+            await self._connections.session_frame(session, frame)
+            while (frame := await outgoing.read()) is not None:
+                if frame.HasField("hello"):
+                    raise InvalidRequest("a client said hello twice on one stream")
+                await self._connections.session_frame(session, frame)
+        finally:
+            self._connections.session_disconnected(session, outgoing.wake)
+            await outgoing.stop()

@@ -1,0 +1,200 @@
+"""Everything an operator can decide about a control plane, in one place, with units, defaults and reasons.
+
+Invariant: settings are frozen and checked when they are made, so no other module checks them again.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class InvalidSettings(ValueError):
+    """A setting has a value the control plane cannot work with."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidSettings(message)
+
+
+def without_password(url: str) -> str:
+    """Return a database URL fit for logs and consoles: the password, wherever it is, shown as ``***``."""
+    parts = urlsplit(url)
+    location = parts.netloc
+    credentials, at, host = location.rpartition("@")
+    if at and ":" in credentials:
+        location = f"{credentials.partition(':')[0]}:***@{host}"
+    query = parts.query
+    if "pass" in query.lower():
+        pairs = parse_qsl(query, keep_blank_values=True)
+        query = urlencode(
+            [(key, "***" if "pass" in key.lower() else value) for key, value in pairs], safe="*"
+        )
+    if location == parts.netloc and query == parts.query:
+        return url  # taking a URL apart and putting it together again loses slashes of SQLite's
+    return urlunsplit(parts._replace(netloc=location, query=query))
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where runs are recorded."""
+
+    url: str
+    """``sqlite:///PATH``, ``sqlite://`` (in memory, nothing survives) or ``postgresql+psycopg://...``.
+    No default: where runs are recorded is a decision."""
+
+    reader_threads: int = 2
+    """Threads that answer listings, each with a connection of its own. Default 2: reads must not wait for
+    one slow listing, and more threads would take the interpreter from the owner."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        known = self.url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:"))
+        _require(
+            known,
+            f"'{without_password(self.url)}' is not a database URL; "
+            "give sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
+        )
+        _require(self.reader_threads >= 1, f"reader_threads is {self.reader_threads}; it must be at least 1")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return without_password(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcSettings:
+    """The gRPC endpoint."""
+
+    listen: str = "127.0.0.1:4700"
+    """``HOST:PORT`` or ``unix:PATH``; port 0 takes a free one. Default: this machine only, because the
+    protocol carries no credentials yet."""
+
+    reflection: bool = True
+    """Whether the server describes its API to tools. Default on; the local yard saves the start-up time."""
+
+    max_payload_bytes: int = 128 * MIB
+    """Largest blob, in bytes. Default 128 MiB: a blob is one value in the database and is held in memory
+    while it is committed."""
+
+    max_inline_bytes: int = 64 * KIB
+    """Largest payload inside another message, in bytes. Default 64 KiB: larger ones would delay the runs
+    that share their frame."""
+
+    max_page_size: int = 1_000
+    """Most items in one page of a listing. Default 1,000: a page is built in the owner's process."""
+
+    max_wait_seconds: float = 60.0
+    """Longest time WaitRun waits. Default 60 s: shorter than what proxies allow an idle call."""
+
+    stop_grace_seconds: float = 3.0
+    """How long open calls may go on after the server was told to stop. Default 3 s: streams are told to
+    reconnect at once, only long polls remain."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(bool(self.listen), "the listen address is empty; give HOST:PORT or unix:PATH")
+        for name in ("max_payload_bytes", "max_inline_bytes", "max_page_size", "max_wait_seconds"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
+        _require(self.stop_grace_seconds >= 0, "stop_grace_seconds must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """How long silence is tolerated. Dictated to agents and sessions when they connect."""
+
+    agent_lease_seconds: float = 30.0
+    """Without a heartbeat for this long, an agent's runs go to others. Default 30 s: longer than a restart
+    of the control plane or a moved virtual machine, short enough for people who wait."""
+
+    session_lease_seconds: float = 30.0
+    """Without a stream for this long, a session's flow runs are CRASHED. Default 30 s, for the same
+    reasons."""
+
+    heartbeats_per_lease: int = 6
+    """How many heartbeats fit into a lease. Default 6: five may be lost."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(self.agent_lease_seconds > 0, "the agent lease must be longer than 0 seconds")
+        _require(self.session_lease_seconds > 0, "the session lease must be longer than 0 seconds")
+        _require(self.heartbeats_per_lease >= 2, "heartbeats_per_lease must be at least 2")
+
+    @property
+    def agent_heartbeat_seconds(self) -> float:
+        """How often agents send a heartbeat."""
+        return self.agent_lease_seconds / self.heartbeats_per_lease
+
+    @property
+    def session_heartbeat_seconds(self) -> float:
+        """How often idle sessions send a frame."""
+        return self.session_lease_seconds / self.heartbeats_per_lease
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """The HTTP port with /healthz and /metrics."""
+
+    listen: str = ""
+    """``HOST:PORT``, port 0 takes a free one. Default empty: no HTTP port."""
+
+    max_lag_seconds: float = 10.0
+    """An event loop that was busy for longer is reported as unhealthy. Default 10 s: far beyond any
+    commit, well below the leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything one control plane needs."""
+
+    database: DatabaseSettings
+    rpc: RpcSettings = field(default_factory=RpcSettings)
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class YardSettings:
+    """The local yard: a control plane and one agent for the person at this machine."""
+
+    home: Path
+    """Directory of the socket, the database and the lock. No default here; the command line's is
+    ``$TASKYARD_HOME`` or ``~/.taskyard``."""
+
+    slots: int
+    """Workers of the agent. The command line's default is the number of processors."""
+
+    idle_seconds: float = 60.0
+    """The yard ends after so long without a session and without open work; 0: never. Default 60 s: the
+    next script of somebody who is at work finds it running."""
+
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    """As for a server."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
+        _require(self.idle_seconds >= 0, "idle_seconds must not be negative; 0 means never")
+
+    @property
+    def socket(self) -> Path:
+        """Where the yard listens."""
+        return self.home / "yard.sock"
+
+    @property
+    def address(self) -> str:
+        """The address clients dial."""
+        return f"unix:{self.socket}"
+
+    def server_settings(self) -> Settings:
+        """Return the settings of the yard's control plane."""
+        return Settings(
+            database=DatabaseSettings(url=f"sqlite:///{self.home / 'taskyard.db'}"),
+            rpc=RpcSettings(listen=self.address, reflection=False, stop_grace_seconds=1.0),
+            lease=self.lease,
+        )

@@ -1,0 +1,129 @@
+"""The local yard: a control plane and one agent in the background, for the person at this machine.
+
+Invariant: at most one yard serves a home directory, and its agent does not outlive it.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from taskyard_controlplane.agent_keeper import AgentKeeper
+from taskyard_controlplane.rpc.addresses import ensure_free, is_listening
+from taskyard_controlplane.settings import YardSettings
+
+if TYPE_CHECKING:
+    from taskyard_controlplane.app import ControlPlane
+
+LOCK_SECONDS: Final = 10.0
+LOCK_RETRY_SECONDS: Final = 0.05
+LONGEST_LOOK_SECONDS: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class YardInUse(Exception):
+    """Another yard serves this home directory."""
+
+
+def run_yard(settings: YardSettings) -> None:
+    """Serve until the yard is idle, or a signal comes.
+
+    Raises:
+        YardInUse: Another yard serves the home directory.
+    """
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _sole_yard(settings):
+        ensure_free(settings.address)
+        # The agent imports its modules on one processor while this process imports its own on another.
+        with AgentKeeper(agent_command(settings)) as keeper:
+            from taskyard_controlplane import app
+
+            app.run(
+                settings.server_settings(),
+                partial(ready_line, settings),
+                partial(_serve_until_idle, settings, keeper),
+            )
+
+
+def agent_command(settings: YardSettings) -> list[str]:
+    """Return the command that starts the yard's agent."""
+    return [
+        *(sys.executable, "-m", "taskyard_agent", "--server", settings.address),
+        *("--slots", str(settings.slots), "--name", "local"),
+    ]
+
+
+def ready_line(settings: YardSettings, plane: "ControlPlane") -> str:
+    """Return what is printed when the yard serves."""
+    return f"taskyard yard ready on {plane.address} ({settings.slots} slots, home {settings.home})"
+
+
+@contextmanager
+def _sole_yard(settings: YardSettings) -> Iterator[None]:
+    """Hold the lock of a home directory, with the pid file for people.
+
+    The lock file is never removed: who holds a lock on a removed file excludes nobody.
+    """
+    with open(settings.home / "yard.lock", "ab") as lock:
+        _acquire(lock.fileno(), settings)
+        pid_file = settings.home / "yard.pid"
+        pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            yield
+        finally:
+            pid_file.unlink(missing_ok=True)
+
+
+def _acquire(lock: int, settings: YardSettings) -> None:
+    """Take the lock. A yard that holds it and does not listen is starting or stopping: wait for which."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if is_listening(settings.socket) or time.monotonic() > deadline:
+                raise YardInUse(f"another yard serves {settings.home} already") from None
+            time.sleep(LOCK_RETRY_SECONDS)
+        else:
+            return
+
+
+class IdleClock:
+    """Says when a yard has been idle for long enough. Pure: time is an argument."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        """Allow so many seconds without work; 0 means any number."""
+        self._limit = idle_seconds
+        self._since: float | None = None
+
+    def observe(self, idle: bool, now: float) -> bool:
+        """Note whether the yard is idle at `now`; returns whether it should end."""
+        if not idle:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        return 0 < self._limit <= now - self._since
+
+
+async def _serve_until_idle(settings: YardSettings, keeper: AgentKeeper, plane: "ControlPlane") -> None:
+    """Return when the yard has nothing to do any more, or its home was removed."""
+    clock = IdleClock(settings.idle_seconds)
+    interval = min(LONGEST_LOOK_SECONDS, settings.idle_seconds / 4 or LONGEST_LOOK_SECONDS)
+    loop = asyncio.get_running_loop()
+    try:
+        # Looked at now and then: telling the yard of every change would cost each run something.
+        while settings.socket.exists() and not clock.observe(plane.owner.idle(), loop.time()):  # noqa: ASYNC110
+            await asyncio.sleep(interval)
+        _log.info("the yard has nothing to do and ends")
+    finally:
+        # New clients must not find a yard that is ending; the agent must not report to one that is gone.
+        settings.socket.unlink(missing_ok=True)
+        keeper.end_agent()

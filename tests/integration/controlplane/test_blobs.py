@@ -1,0 +1,128 @@
+"""BlobService: what comes out is what went in, and nothing else goes in."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from taskyard_api.v1 import blob_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.errors import (
+    BlobNotFound,
+    DigestMismatch,
+    InvalidRequest,
+    PayloadTooLarge,
+    TaskyardError,
+)
+from taskyard_contract.rpc_errors import from_rpc_error
+
+MIB = 1024 * 1024
+
+
+def reference(data: bytes) -> common_pb2.BlobRef:
+    return common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
+
+
+def parts(data: bytes, blob: common_pb2.BlobRef | None = None, size: int = MIB) -> Iterator[Any]:
+    yield pb.UploadBlobRequest(blob=blob or reference(data), part=data[:size])
+    for start in range(size, len(data), size):
+        yield pb.UploadBlobRequest(part=data[start : start + size])
+
+
+def upload(served: Any, requests: Iterator[Any]) -> Any:
+    return served.blobs.UploadBlob(requests, timeout=20)
+
+
+def complete(answer: Any) -> None:
+    """Read a stream of answers to its end; a single answer is complete already."""
+    if isinstance(answer, Iterator):
+        for _ in answer:
+            continue
+
+
+def refusal(call: Any, request: Any) -> TaskyardError:
+    with pytest.raises(grpc.RpcError) as caught:
+        complete(call(request, timeout=20))
+    return from_rpc_error(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB, 6 * MIB + 7])
+def test_a_blob_comes_back_as_it_was(served: Any, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    data = data[:size]
+    assert upload(served, parts(data)).blob == reference(data)
+    assert upload(served, parts(data)).blob == reference(data)
+    answers = served.blobs.DownloadBlob(pb.DownloadBlobRequest(digest=reference(data).digest), timeout=20)
+    received = [answer.part for answer in answers]
+    assert b"".join(received) == data
+    assert all(len(part) <= MIB for part in received)
+
+
+def test_only_missing_blobs_are_named(served: Any) -> None:
+    upload(served, parts(b"here"))
+    digests = [reference(b"here").digest, reference(b"not here").digest]
+    missing = served.blobs.FindMissingBlobs(pb.FindMissingBlobsRequest(digests=digests), timeout=10).missing
+    assert list(missing) == digests[1:]
+
+
+def test_content_with_another_digest_is_refused(served: Any) -> None:
+    error = refusal(served.blobs.UploadBlob, parts(b"real", reference(b"fake")))
+    assert isinstance(error, DigestMismatch)
+    missing = served.blobs.FindMissingBlobs(
+        pb.FindMissingBlobsRequest(digests=[reference(b"fake").digest]), timeout=10
+    )
+    assert len(missing.missing) == 1
+
+
+def test_an_upload_cut_short_is_refused(served: Any) -> None:
+    error = refusal(served.blobs.UploadBlob, parts(b"rea", reference(b"real")))
+    assert isinstance(error, DigestMismatch)
+    assert "3 of 4 bytes" in str(error)
+
+
+def test_an_upload_beyond_its_size_is_refused(served: Any) -> None:
+    error = refusal(served.blobs.UploadBlob, parts(b"real and more", reference(b"real")))
+    assert isinstance(error, InvalidRequest)
+
+
+def test_an_upload_must_say_what_it_is(served: Any) -> None:
+    error = refusal(served.blobs.UploadBlob, iter([pb.UploadBlobRequest(part=b"x")]))
+    assert isinstance(error, InvalidRequest)
+    assert isinstance(refusal(served.blobs.UploadBlob, iter([])), InvalidRequest)
+
+
+def test_a_blob_above_the_limit_is_refused_at_once(serve: Any) -> None:
+    served = serve(max_payload_bytes=1_000)
+    error = refusal(served.blobs.UploadBlob, iter([pb.UploadBlobRequest(blob=reference(bytes(1_001)))]))
+    assert (type(error), error.limit) == (PayloadTooLarge, 1_000)
+
+
+def test_a_part_above_the_limit_is_refused(served: Any) -> None:
+    data = bytes(2 * MIB)
+    assert isinstance(refusal(served.blobs.UploadBlob, parts(data, size=MIB + 1)), InvalidRequest)
+
+
+def test_an_unknown_blob_is_not_found(served: Any) -> None:
+    error = refusal(served.blobs.DownloadBlob, pb.DownloadBlobRequest(digest=bytes(32)))
+    assert isinstance(error, BlobNotFound)
+
+
+def test_a_malformed_digest_is_an_invalid_request(served: Any) -> None:
+    for call, request in (
+        (served.blobs.DownloadBlob, pb.DownloadBlobRequest(digest=b"short")),
+        (served.blobs.FindMissingBlobs, pb.FindMissingBlobsRequest(digests=[b"short"])),
+        (served.blobs.FindMissingBlobs, pb.FindMissingBlobsRequest(digests=[bytes(32)] * 1_001)),
+    ):
+        assert isinstance(refusal(call, request), InvalidRequest)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_download_harms_nobody(served: Any) -> None:
+    data = bytes(8 * MIB)
+    upload(served, parts(data))
+    call = served.blobs.DownloadBlob(pb.DownloadBlobRequest(digest=reference(data).digest), timeout=20)
+    next(call)
+    call.cancel()
+    again = served.blobs.DownloadBlob(pb.DownloadBlobRequest(digest=reference(data).digest), timeout=20)
+    assert sum(len(answer.part) for answer in again) == len(data)

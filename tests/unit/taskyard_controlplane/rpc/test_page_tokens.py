@@ -1,0 +1,43 @@
+"""Page tokens are opaque, versioned and belong to one listing."""
+
+import base64
+import struct
+
+import pytest
+
+from taskyard_contract.errors import InvalidRequest
+from taskyard_controlplane.rpc.page_tokens import Listing, decode, encode, page_size
+
+
+@pytest.mark.parametrize("position", [0, 1, 41, 2**63])
+def test_a_token_gives_its_position_back(position: int) -> None:
+    assert decode(Listing.RUNS, encode(Listing.RUNS, position)) == position
+
+
+def test_the_empty_token_is_the_first_page() -> None:
+    assert decode(Listing.LOGS, "") is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["x", "!!!!", "AAAA", "not a token", "é", encode(Listing.RUNS, 7)[:-2], encode(Listing.RUNS, 7) + "AAAA"],
+)
+def test_garbage_is_an_invalid_request(token: str) -> None:
+    with pytest.raises(InvalidRequest, match="page_token"):
+        decode(Listing.RUNS, token)
+
+
+def test_a_token_of_another_listing_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        decode(Listing.RUNS, encode(Listing.AGENTS, 100))
+
+
+def test_a_token_of_another_version_is_refused() -> None:
+    later = base64.urlsafe_b64encode(struct.pack(">BBQ", 2, Listing.RUNS, 7)).decode().rstrip("=")
+    with pytest.raises(InvalidRequest):
+        decode(Listing.RUNS, later)
+
+
+@pytest.mark.parametrize(("wanted", "size"), [(0, 100), (7, 7), (5_000, 1_000)])
+def test_page_size_is_what_was_asked_for_within_bounds(wanted: int, size: int) -> None:
+    assert page_size(wanted, 100, 1_000) == size

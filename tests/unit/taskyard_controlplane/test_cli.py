@@ -1,0 +1,74 @@
+"""The command line: options become settings, errors become documented exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskyard_contract.errors import NotOwner, StorageUnavailable
+from taskyard_controlplane.cli import ExitCode, _parser, exit_code_of, main, serve_settings, yard_settings
+from taskyard_controlplane.rpc.addresses import AddressInUse
+from taskyard_controlplane.settings import InvalidSettings
+from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
+from taskyard_controlplane.yard import YardInUse
+
+
+def test_serve_options_become_settings() -> None:
+    where = ["--listen", "0.0.0.0:1", "--http", "0.0.0.0:2", "--database", "sqlite://"]
+    options = _parser().parse_args(["serve", *where, "--agent-lease", "2", "--session-lease", "3"])
+    settings = serve_settings(options)
+    assert (settings.rpc.listen, settings.probe.listen) == ("0.0.0.0:1", "0.0.0.0:2")
+    assert (settings.lease.agent_lease_seconds, settings.lease.session_lease_seconds) == (2, 3)
+
+
+def test_the_database_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_DATABASE", "sqlite:///there.db")
+    assert serve_settings(_parser().parse_args(["serve"])).database.url == "sqlite:///there.db"
+
+
+def test_serve_without_a_database_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TASKYARD_DATABASE", raising=False)
+    assert main(["serve"]) == ExitCode.USAGE
+    assert "--database" in capsys.readouterr().err
+
+
+def test_yard_options_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", "/tmp/yard")
+    settings = yard_settings(_parser().parse_args(["yard", "--slots", "3", "--idle-seconds", "1.5"]))
+    assert (settings.home, settings.slots, settings.idle_seconds) == (Path("/tmp/yard"), 3, 1.5)
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serf"])
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidSettings("x"), 2),
+        (AddressInUse("x"), 3),
+        (DatabaseInUse("x"), 4),
+        (YardInUse("x"), 4),
+        (SchemaNotUnderstood("x"), 5),
+        (StorageUnavailable("x"), 5),
+        (NotOwner("x"), 6),
+        (RuntimeError("x"), 1),
+    ],
+)
+def test_every_error_has_its_documented_exit_code(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    """The yard starts its agent before it imports gRPC, so that both import at the same time."""
+    script = (
+        "import sys, taskyard_controlplane.cli, taskyard_controlplane.yard;"
+        "print([m for m in ('grpc', 'sqlalchemy', 'prometheus_client', 'alembic') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
