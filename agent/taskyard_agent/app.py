@@ -1,0 +1,134 @@
+"""The composition root: builds an agent from its settings, runs it, drains it.
+
+Invariant: an agent that is asked to stop returns what it has not started, waits for what is running, and
+leaves when the control plane has acknowledged it all; only a second signal, or time, cuts that short.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from taskyard_agent.blobs import BlobStore
+from taskyard_agent.executors.crew import Crew
+from taskyard_agent.executors.endings import Why
+from taskyard_agent.executors.process import ProcessPool
+from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.settings import Settings
+from taskyard_contract import pickling
+from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
+from taskyard_contract.clock import SystemClock
+from taskyard_contract.errors import TaskyardError
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 5.0
+CAPABILITIES: Final = (pickling.ENCODING, "json/plain", "binary/plain", "code/blob", "code/reference")
+
+
+class Agent:
+    """One agent."""
+
+    def __init__(self, settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> None:
+        """Build an agent; must be called on its event loop."""
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        identity = Identity(
+            agent_id=settings.agent_id,
+            session_id=os.urandom(16),
+            name=settings.name,
+            queues=settings.queues,
+            slots=settings.slots,
+            labels=settings.labels,
+            capabilities=CAPABILITIES,
+        )
+        blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
+        self._crew = Crew(settings.slots, start_zygote)
+        self._pool = ProcessPool(settings.slots, self._crew, blobs, self._stopping.set)
+        session = LinkSession(identity, self._pool)
+        self._stream = AgentStream(settings.server, session, SystemClock(), on_ready=self._announce)
+        self._pool.serve(session)
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._on_signal)
+        serving = asyncio.create_task(self._stream.run())
+        try:
+            await _first(serving, self._stopping.wait())
+            if not serving.done():
+                await _first(serving, self._drain(), self._hurry.wait())
+            self._stream.stop()
+            await serving
+        except TaskyardError as error:
+            logger.error("agent '%s' stops: %s", self._settings.name, error)
+            return 1
+        finally:
+            serving.cancel()
+            self._crew.close()
+        return 1 if self._hurry.is_set() else 0
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            logger.warning("second signal: leaving at once")
+            self._hurry.set()
+        else:
+            logger.info("draining; runs in progress have %g seconds", self._settings.grace)
+            self._stopping.set()
+
+    async def _drain(self) -> None:
+        pool = self._pool
+        pool.on_drain()
+        if not await _within(self._settings.grace, pool.emptied()):
+            pool.stop_running()
+            await _within(Why.STOPPED.grace + 1.0, pool.emptied())
+        if not await self._stream.settle(FLUSH_SECONDS):
+            logger.warning("the last reports were not acknowledged; their runs will be repeated")
+
+    def _announce(self) -> None:
+        own = self._settings
+        queues = ", ".join(own.queues)
+        slots = f"{own.slots} slot{'s' if own.slots != 1 else ''}"
+        print(f"taskyard agent ready: {own.name}, {slots}, queues {queues}, server {own.server}", flush=True)
+
+
+async def _first(serving: "asyncio.Task[None]", *others: Awaitable[Any]) -> None:
+    """Wait for whichever ends first; the others of `others` are cancelled."""
+    tasks = [asyncio.ensure_future(other) for other in others]
+    try:
+        await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _within(seconds: float, awaitable: Awaitable[None]) -> bool:
+    """Wait, but not for long; returns whether it was enough."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(awaitable, seconds)
+        return True
+    return False
+
+
+def run(settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> int:
+    """Run an agent in this process; returns its exit code."""
+
+    async def serve() -> int:
+        return await Agent(settings, start_zygote).run()
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None  # slower, not different
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

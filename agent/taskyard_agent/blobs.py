@@ -1,0 +1,159 @@
+"""Blobs on their way between the control plane and the workers: a directory of files named by digest.
+
+Workers read and write files here and never talk to the server. Invariant: a file has its final name only
+when it is complete and its digest is right.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from grpc import StatusCode, aio
+
+from taskyard_api.v1 import blob_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
+from taskyard_contract.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.errors import (
+    ConnectionFailed,
+    DigestMismatch,
+    NotOwner,
+    ServerStopping,
+    StorageUnavailable,
+    TaskyardError,
+)
+from taskyard_contract.rpc_errors import from_rpc_error
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
+
+logger = logging.getLogger(__name__)
+
+PART_BYTES: Final = 1024 * 1024
+RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
+PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
+"""Errors that another attempt may not meet."""
+
+_HIDDEN: Final = "Internal error from Core"
+
+_Item = TypeVar("_Item")
+
+
+class BlobStore:
+    """The agent's directory of blobs."""
+
+    def __init__(self, directory: Path, address: Callable[[], str], capacity: int) -> None:
+        """Keep up to about `capacity` bytes in `directory`; `address` names the server to use."""
+        self.directory = directory
+        self.in_use: Callable[[], Iterable[bytes]] = tuple
+        self._address = address
+        self._capacity = capacity
+        self._fetching: dict[bytes, asyncio.Task[None]] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        for leftover in directory.glob("*.part"):
+            leftover.unlink(missing_ok=True)
+
+    def path(self, digest: bytes) -> Path:
+        """Return where a blob is, or would be."""
+        return self.directory / digest.hex()
+
+    def has(self, digests: Iterable[bytes]) -> bool:
+        """Whether all of some blobs are here."""
+        return all(self.path(digest).exists() for digest in digests)
+
+    async def fetch(self, digests: Iterable[bytes]) -> None:
+        """Have some blobs in the directory.
+
+        Raises:
+            TaskyardError: One could not be fetched: it is unknown, or the server stayed unreachable.
+        """
+        for digest in digests:
+            path = self.path(digest)
+            if path.exists():
+                os.utime(path)
+                continue
+            task = self._fetching.get(digest)
+            if task is None:
+                task = self._fetching[digest] = asyncio.create_task(self._repeat(self._download, digest))
+                task.add_done_callback(partial(self._fetched, digest))
+            await asyncio.shield(task)
+
+    def _fetched(self, digest: bytes, task: "asyncio.Task[None]") -> None:
+        self._fetching.pop(digest, None)
+        # Whoever waited has been told; nobody may have.
+        _ = task.cancelled() or task.exception()
+
+    async def upload(self, blob: common_pb2.BlobRef) -> None:
+        """Store a blob of the directory on the server.
+
+        Raises:
+            TaskyardError: The server refuses it, or stayed unreachable.
+        """
+        await self._repeat(self._upload, blob)
+
+    async def _repeat(self, call: Callable[[_Item], Awaitable[None]], item: _Item) -> None:
+        for delay in (*RETRY_SECONDS, None):
+            passing = False
+            try:
+                await call(item)
+                return
+            except aio.AioRpcError as error:
+                failure = from_rpc_error(error)
+                # A refusal that meets a part on its way hides behind this; the next attempt sees it.
+                passing = (
+                    error.code() is StatusCode.INTERNAL and error.details() == "Internal error from Core"
+                )
+            except TaskyardError as error:
+                failure = error
+            if delay is None or not (passing or isinstance(failure, PASSING)):
+                raise failure
+            await asyncio.sleep(delay)
+
+    async def _download(self, digest: bytes) -> None:
+        self._make_room()
+        path = self.path(digest)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        seen = hashlib.sha256()
+        async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
+            stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
+            with partial.open("wb") as file:
+                async for message in stub.DownloadBlob(pb.DownloadBlobRequest(digest=digest)):
+                    seen.update(message.part)
+                    file.write(message.part)
+        if seen.digest() != digest:
+            partial.unlink()
+            raise DigestMismatch(f"blob {digest.hex()} arrived damaged")
+        partial.rename(path)
+
+    async def _upload(self, blob: common_pb2.BlobRef) -> None:
+        async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
+            stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
+            await stub.UploadBlob(self._parts(blob))
+        self._make_room()
+
+    async def _parts(self, blob: common_pb2.BlobRef) -> AsyncIterator[pb.UploadBlobRequest]:
+        yield pb.UploadBlobRequest(blob=blob)
+        with self.path(blob.digest).open("rb") as file:
+            while part := file.read(PART_BYTES):
+                yield pb.UploadBlobRequest(part=part)
+
+    def _make_room(self) -> None:
+        """Remove what has not been used for longest, until the directory is within its capacity."""
+        with os.scandir(self.directory) as entries:
+            files = [(entry.stat().st_mtime, entry.stat().st_size, entry.name) for entry in entries]
+        size = sum(size for _, size, _ in files)
+        if size <= self._capacity:
+            return
+        needed = {digest.hex() for digest in self.in_use()}
+        for _, length, name in sorted(files):
+            if size <= self._capacity:
+                return
+            if name not in needed and not name.endswith(".part"):
+                self.directory.joinpath(name).unlink(missing_ok=True)
+                size -= length

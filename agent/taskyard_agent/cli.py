@@ -1,0 +1,71 @@
+"""``python -m taskyard_agent``: reads the command line, starts the zygote, then the agent.
+
+The zygote comes first and this module imports no gRPC, so that workers warm up while the main process is
+still loading.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from itertools import chain, repeat
+
+from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name, log_level
+
+
+def parse(argv: Sequence[str] | None = None) -> Settings:
+    """Read the command line; ends the process with a message when it makes no sense."""
+    parser = argparse.ArgumentParser(prog="taskyard_agent", description="Execute runs of a Taskyard server.")
+    parser.add_argument("--server", required=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH")
+    parser.add_argument("--slots", type=_positive, default=os.cpu_count() or 1, help="runs at the same time")
+    parser.add_argument("--queue", action="append", metavar="NAME", help="queue to serve; may be repeated")
+    parser.add_argument("--name", default="", help="stable name of this agent (default: host and process)")
+    parser.add_argument("--label", action="append", default=[], type=_label, metavar="KEY=VALUE")
+    parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import in workers")
+    parser.add_argument(
+        "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
+    )
+    given = parser.parse_args(argv)
+    return Settings(
+        server=given.server,
+        name=given.name or default_name(),
+        slots=given.slots,
+        queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
+        labels=dict(given.label),
+        preload=tuple(given.preload),
+        grace=max(0.0, given.grace),
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of slots; give 1 or more")
+    return int(text)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a label; give KEY=VALUE")
+    return key, value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run an agent; returns the exit code."""
+    settings = parse(argv)
+    logging.basicConfig(
+        level=log_level(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+    def start() -> ZygoteClient:
+        return ZygoteClient(settings.blob_dir, settings.preload, {"TASKYARD_SERVER": settings.server})
+
+    early = start()
+    from taskyard_agent.app import run
+
+    zygotes = chain([early], (start() for _ in repeat(None)))
+    return run(settings, lambda: next(zygotes))

@@ -1,0 +1,1 @@
+"""Where runs execute: the pool of warm worker processes."""

@@ -1,0 +1,104 @@
+"""The agent's end of the zygote: starts it, asks for workers, learns of their exits.
+
+Invariant: the main process starts exactly one kind of child, by exec, never by a bare fork.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from taskyard_agent.executors.worker import WorkerLines
+from taskyard_agent.runner import zygote
+
+logger = logging.getLogger(__name__)
+
+
+class ZygoteClient:
+    """A zygote process."""
+
+    def __init__(self, blobs: Path, preload: Sequence[str], environment: dict[str, str]) -> None:
+        """Start it; it takes requests before it has finished its imports."""
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            self._process = subprocess.Popen(
+                _command(far.fileno(), blobs, preload),
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+        self._control = near
+        self._control.setblocking(False)
+
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_spawned: Callable[[int, int], None],
+        on_exited: Callable[[int, int], None],
+        on_gone: Callable[[], None],
+    ) -> None:
+        """Have answers delivered.
+
+        Args:
+            loop: The event loop.
+            on_spawned: Called with a worker's number and process id.
+            on_exited: Called with a worker's number and wait status.
+            on_gone: Called when the zygote itself has died; so have all its workers.
+        """
+
+        def readable() -> None:
+            while True:
+                try:
+                    message = self._control.recv(zygote.ANSWER.size)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    message = b""
+                if not message:
+                    loop.remove_reader(self._control)
+                    on_gone()
+                    return
+                kind, number, pid, status = zygote.ANSWER.unpack(message)
+                if kind == zygote.SPAWNED:
+                    on_spawned(number, pid)
+                else:
+                    on_exited(number, status)
+
+        loop.add_reader(self._control, readable)
+
+    def spawn(self, number: int, lines: WorkerLines) -> bool:
+        """Ask for a worker; returns whether the request could be made. Closes the worker's ends."""
+        try:
+            socket.send_fds(self._control, [zygote.SPAWN.pack(number)], lines.descriptors())
+        except OSError as error:
+            logger.warning("could not ask for a worker: %s", error)
+            return False
+        finally:
+            lines.far_data.close()
+            lines.far_control.close()
+            os.close(lines.board)
+        return True
+
+    def close(self, loop: asyncio.AbstractEventLoop, timeout: float = 2.0) -> None:
+        """End the zygote, and with it every worker."""
+        loop.remove_reader(self._control)
+        self._control.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _command(control: int, blobs: Path, preload: Sequence[str]) -> list[str]:
+    command = [sys.executable, "-m", "taskyard_agent.runner.zygote"]
+    command += ["--agent", str(os.getpid()), "--control", str(control), "--blobs", str(blobs)]
+    for module in preload:
+        command += ["--preload", module]
+    return command

@@ -1,0 +1,76 @@
+"""A worker's progress board: a page of memory shared with the agent.
+
+The worker notes each run before it starts it, at no system call, so that the agent knows which run is
+executing and since when, even after the worker has died. Invariant: only the worker writes.
+"""
+
+import mmap
+import os
+import struct
+import time
+from typing import Final, NamedTuple
+
+_SIZE: Final = 4096
+_RUN: Final = struct.Struct("<QQQ")
+_LOGS: Final = struct.Struct("<Q")
+_LOGS_AT: Final = _RUN.size
+
+
+class Progress(NamedTuple):
+    """What a worker is doing."""
+
+    number: int
+    """The chunk."""
+    position: int
+    """The run in the chunk."""
+    started_ns: int
+    """Since when, monotonic; 0 when nothing is executing."""
+    logs: int
+    """Log records not yet sent."""
+
+    def seconds(self) -> float:
+        """Return for how long the run has been executing."""
+        return (time.monotonic_ns() - self.started_ns) / 1e9
+
+
+def create() -> int:
+    """Return the descriptor of a new board."""
+    descriptor = os.memfd_create("taskyard-progress", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, _SIZE)
+    return descriptor
+
+
+class BoardReader:
+    """The agent's view."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Map the board."""
+        self._map = mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ)
+
+    def read(self) -> Progress:
+        """Return what the worker is doing. May mix two runs if the worker writes at this moment."""
+        return Progress(*_RUN.unpack_from(self._map), *_LOGS.unpack_from(self._map, _LOGS_AT))
+
+    def close(self) -> None:
+        """Unmap the board."""
+        self._map.close()
+
+
+class BoardWriter:
+    """The worker's view."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Map the board."""
+        self.map = mmap.mmap(descriptor, _SIZE)
+
+    def idle(self) -> None:
+        """Note that nothing is executing."""
+        _RUN.pack_into(self.map, 0, 0, 0, 0)
+
+    def logs(self, unsent: int) -> None:
+        """Note how many log records wait."""
+        _LOGS.pack_into(self.map, _LOGS_AT, unsent)
+
+
+note_run = _RUN.pack_into
+"""``note_run(board.map, 0, number, position, started_ns)``: once per run, so not a method."""

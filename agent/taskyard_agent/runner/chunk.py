@@ -1,0 +1,71 @@
+"""A chunk as its worker sees it: one `Invocation` per position.
+
+Invariant: what most runs have comes from columns at the price of an index; what few have is looked up only
+in chunks that have any of it.
+"""
+
+from taskyard_agent.runner.loading import Blobs, Inputs
+from taskyard_agent.runner.outcomes import unavailable
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.execution import Invocation
+from taskyard_contract.ids import ID_BYTES
+
+
+class Chunk:
+    """Runs of one template and one flow run."""
+
+    def __init__(
+        self,
+        first_epoch: int,
+        ids: bytes,
+        template: template_pb2.RunTemplate,
+        body: pb.ChunkBody,
+        blobs: Blobs,
+    ) -> None:
+        """Open the columns of `body`; run i has epoch ``first_epoch + i``."""
+        self.template = template
+        self._first_epoch = first_epoch
+        self._ids = ids
+        self._args = list(body.args)
+        self._ordinals = list(body.ordinals)
+        self._flow_run_id = body.flow_run_id
+        self._flow_run_name = body.flow_run_name
+        self._blobs = blobs
+        self._extras = {extra.position: extra for extra in body.extras}
+        self._inputs = Inputs(body, template.encoding, blobs)
+        self.plain = not (body.extras or body.input_positions)
+        """Whether `complete` has nothing to add to any run."""
+
+    def invocation(self, position: int) -> Invocation:
+        """Return the run at a position, as far as columns describe it."""
+        return Invocation(
+            self._ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES],
+            self._first_epoch + position,
+            self.template,
+            self._args[position],
+            flow_run_id=self._flow_run_id,
+            flow_run_name=self._flow_run_name,
+            ordinal=self._ordinals[position],
+        )
+
+    def complete(self, invocation: Invocation, position: int) -> pb.ReportException | None:
+        """Add the rare properties and the inputs of a run; returns what to report when that failed."""
+        extra = self._extras.get(position)
+        try:
+            if extra is not None:
+                self._add(invocation, extra)
+            invocation.inputs = self._inputs.of(position)
+        except Exception as error:
+            what = f"the inputs of {invocation.run_name} could not be loaded"
+            return unavailable(f"{what}: {type(error).__qualname__}: {error}", error)
+        return None
+
+    def _add(self, invocation: Invocation, extra: pb.AttemptExtra) -> None:
+        invocation.attempt = extra.attempt or 1
+        invocation.cache_key_decided = extra.cache_key_decided
+        invocation.cache_key = extra.cache_key
+        invocation.name = extra.name
+        invocation.parent_run_id = extra.parent_run_id
+        if extra.HasField("args"):
+            invocation.args = self._blobs.read(extra.args.digest)

@@ -1,0 +1,82 @@
+"""The link between the agent's main process and a worker: length-prefixed frames on a socket pair.
+
+Invariant: the agent never decodes what is inside a chunk's body or a report's columns; everything it must
+know about them is in the fixed headers defined here.
+"""
+
+import struct
+from typing import Final
+
+READ_BYTES: Final = 64 * 1024
+"""One read. Larger buffers make malloc map and unmap memory at each call."""
+
+# To the worker.
+SETTINGS: Final = 1
+TEMPLATE: Final = 2
+CHUNK: Final = 3
+FORGET: Final = 4
+# From the worker.
+READY: Final = 16
+REPORT: Final = 17
+LOGS: Final = 18
+BLOCKED: Final = 19
+UNBLOCKED: Final = 20
+
+_PREFIX: Final = struct.Struct("<IB")
+
+READY_BODY: Final = struct.Struct("<I")
+"""The worker's process id."""
+SETTINGS_BODY: Final = struct.Struct("<QQ")
+"""Largest inline payload, largest payload at all."""
+TEMPLATE_HEAD: Final = struct.Struct("<I")
+"""The agent's index of the template; a serialised TemplateDefinition follows."""
+CHUNK_HEAD: Final = struct.Struct("<QIQIII")
+"""Number, template, first epoch, first and end position, length of the ids; ids and body follow."""
+REPORT_HEAD: Final = struct.Struct("<QIIQH")
+"""Number, first position, count, busy microseconds, count of blobs; blobs and columns follow."""
+BLOB_ENTRY: Final = struct.Struct("<32sQ")
+"""Digest and size of a result that the worker has written to the blob directory."""
+
+# On the control socket, one message each.
+REVOKE: Final = struct.Struct("<Q")
+"""Number of the chunk whose unstarted runs are taken back; 0: flush what has ended."""
+REVOKED: Final = struct.Struct("<QI")
+"""Number of the chunk, and the position from which on nothing of it will be executed."""
+NOTHING_REVOKED: Final = 0xFFFFFFFF
+
+
+def pack(kind: int, *parts: bytes) -> bytes:
+    """Return a frame."""
+    body = b"".join(parts)
+    return _PREFIX.pack(len(body), kind) + body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a frame."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take what was read; returns the frames it completes as (kind, body)."""
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            # Nothing is copied until the first frame is complete.
+            if len(buffer) < _PREFIX.size or len(buffer) < _PREFIX.size + _PREFIX.unpack_from(buffer)[0]:
+                return []
+            data = bytes(buffer)
+            buffer.clear()
+        frames: list[tuple[int, bytes]] = []
+        start, end, head = 0, len(data), _PREFIX.size
+        while start + head <= end:
+            length, kind = _PREFIX.unpack_from(data, start)
+            if start + head + length > end:
+                break
+            start += head
+            frames.append((kind, data[start : start + length]))
+            start += length
+        if start < end:
+            buffer += data[start:]
+        return frames

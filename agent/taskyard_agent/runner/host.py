@@ -1,0 +1,146 @@
+"""The worker's end of its link: sends what ended and what was logged, and takes unstarted runs back.
+
+Two threads use it: the main one, which executes runs, and a mostly sleeping one that answers the agent while
+user code is busy. Invariant: positions are executed, reported or revoked exactly once, in order.
+"""
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from taskyard_agent.runner import frames
+from taskyard_agent.runner.board import BoardWriter
+from taskyard_agent.runner.outcomes import Ended, Packer
+from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.execution import Invocation
+
+MAX_LOG_MESSAGE: Final = 32 * 1024
+MAX_UNSENT_LOGS: Final = 200
+
+_LogRecord = tuple[bytes, int, int, str, str, str]
+
+
+class Link:
+    """Results, logs and revocations of one worker."""
+
+    def __init__(
+        self, data: socket.socket, control: socket.socket, board: BoardWriter, packer: Packer
+    ) -> None:
+        """Speak over two sockets: frames on `data`, revocations on `control`."""
+        self.ended: deque[Ended] = deque()
+        self.wall_ns = 0
+        self._data = data
+        self._control = control
+        self._board = board
+        self._packer = packer
+        self._sending = threading.RLock()
+        self._taking = threading.Lock()
+        self._number = 0
+        self._reported = 0
+        self._stop = 0
+        self._positions: deque[int] = deque()
+        self._revoked: set[int] = set()
+        self._logs: deque[_LogRecord] = deque()
+        self._waiting = 0
+
+    def begin(self, number: int, start: int, stop: int) -> deque[int]:
+        """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
+        with self._taking:
+            positions = deque() if number in self._revoked else deque(range(start, stop))
+            self._revoked.discard(number)
+            self._number, self._stop, self._positions = number, stop, positions
+            self._reported = start
+        return positions
+
+    def flush(self) -> None:
+        """Send what has ended and what was logged."""
+        with self._sending:
+            self._send_logs()
+            ended = self.ended
+            taken = [ended.popleft() for _ in range(len(ended))]
+            if not taken:
+                return
+            columns, busy_us, blobs = self._packer.pack(taken, self.wall_ns)
+            head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
+            self._reported += len(taken)
+            entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
+            self._data.sendall(frames.pack(frames.REPORT, head, *entries, columns))
+
+    def send(self, kind: int, body: bytes = b"") -> None:
+        """Send a frame."""
+        with self._sending:
+            self._data.sendall(frames.pack(kind, body))
+
+    def serve_control(self) -> None:
+        """Answer the agent on the control socket until it closes. Runs in a thread of its own."""
+        # A task may close descriptors that are not its own; the agent notices that and ends the worker.
+        with suppress(OSError):
+            while message := self._control.recv(frames.REVOKE.size):
+                (number,) = frames.REVOKE.unpack(message)
+                if number:
+                    self._control.sendall(frames.REVOKED.pack(number, self._revoke(number)))
+                else:
+                    self.flush()
+
+    def _revoke(self, number: int) -> int:
+        """Take back what has not started of a chunk; returns the position from which on nothing starts."""
+        with self._taking:
+            if number > self._number:
+                self._revoked.add(number)
+                return 0
+            if number < self._number:
+                return frames.NOTHING_REVOKED
+            positions, first = self._positions, self._stop
+            while True:
+                try:
+                    # The main thread takes from the other end; each end of a deque is atomic.
+                    first = positions.pop()
+                except IndexError:
+                    self._stop = first
+                    return first
+
+    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+        """Send a log record of the run to the control plane, with the results of about the same time."""
+        self._logs.append(
+            (invocation.run_id, at_us, level, logger, message[:MAX_LOG_MESSAGE], invocation.run_name)
+        )
+        unsent = len(self._logs)
+        if unsent >= MAX_UNSENT_LOGS:
+            self.flush()
+        else:
+            self._board.logs(unsent)
+
+    def _send_logs(self) -> None:
+        records = [self._logs.popleft() for _ in range(len(self._logs))]
+        if not records:
+            return
+        self._board.logs(0)
+        batch = session_service_pb2.LogBatch()
+        for run_id, at_us, level, logger, message, name in records:
+            batch.run_ids.append(run_id)
+            batch.at_us.append(at_us)
+            batch.levels.append(max(0, level))
+            batch.loggers.append(logger)
+            batch.messages.append(message.encode("utf-8", "backslashreplace").decode())
+            batch.run_names.append(name)
+        self._data.sendall(frames.pack(frames.LOGS, batch.SerializeToString()))
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Say that the run waits for other runs meanwhile, so that its slot can serve them."""
+        with self._sending:
+            self._waiting += 1
+            if self._waiting == 1:
+                # Among what has ended may be what the run is going to wait for.
+                self.flush()
+                self.send(frames.BLOCKED)
+        try:
+            yield
+        finally:
+            with self._sending:
+                self._waiting -= 1
+                if self._waiting == 0:
+                    self.send(frames.UNBLOCKED)

@@ -1,0 +1,178 @@
+"""Outcomes of runs as a worker reports them: columns for the ordinary ones, exceptions for the rest.
+
+Invariant: whatever a run returned or raised, its report is a message the server takes; what is too large
+becomes a blob, and what is larger still becomes a failure that says so.
+"""
+
+import hashlib
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2, failure_pb2
+from taskyard_contract import pickling
+from taskyard_contract.errors import PayloadTooLarge
+from taskyard_contract.states import StateReason
+
+MAX_MESSAGE: Final = 8 * 1024
+MAX_TRACEBACK: Final = 32 * 1024
+
+Outcome = bytes | pb.ReportException
+Ended = tuple[Outcome, int, int]
+"""What came of a run, when it started and when it ended, monotonic nanoseconds."""
+
+
+class Packer:
+    """Writes columns, and what is too large for them into files."""
+
+    def __init__(self, directory: Path) -> None:
+        """Write large payloads into `directory`."""
+        self._directory = directory
+        self.encoding = ""
+        self.max_inline = 64 * 1024
+        self.max_payload = 64 * 1024 * 1024
+
+    def pack(self, ended: Sequence[Ended], wall_ns: int) -> tuple[bytes, int, list[common_pb2.BlobRef]]:
+        """Return serialised ReportColumns, busy microseconds and the blobs they refer to.
+
+        Args:
+            ended: The runs in order.
+            wall_ns: What to add to monotonic nanoseconds to get wall time.
+        """
+        base, limit = ended[0][1], self.max_inline
+        results: list[bytes] = []
+        exceptions: list[pb.ReportException] = []
+        blobs: list[common_pb2.BlobRef] = []
+        for position, (outcome, _start, _end) in enumerate(ended):
+            if type(outcome) is bytes and len(outcome) <= limit:
+                results.append(outcome)
+                continue
+            results.append(b"")
+            exceptions.append(self._exception(outcome, position, blobs))
+        durations = [(end - start) // 1000 for _, start, end in ended]
+        columns = pb.ReportColumns(
+            base_us=(base + wall_ns) // 1000,
+            started_us=[(start - base) // 1000 for _, start, _ in ended],
+            durations_us=durations,
+            results=results,
+            exceptions=exceptions,
+        )
+        return columns.SerializeToString(), sum(durations), blobs
+
+    def _exception(
+        self, outcome: Outcome, position: int, blobs: list[common_pb2.BlobRef]
+    ) -> pb.ReportException:
+        if isinstance(outcome, bytes):
+            result = common_pb2.Payload(data=outcome, encoding=self.encoding)
+            outcome = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
+        outcome.position = position
+        size = len(outcome.result.data)
+        if size > self.max_payload:
+            outcome = refused_result(size, self.max_payload, self.encoding)
+            outcome.position = position
+        self._offload(outcome.result, blobs)
+        self._offload_failure(outcome.failure, blobs)
+        return outcome
+
+    def _offload_failure(self, failure: failure_pb2.Failure, blobs: list[common_pb2.BlobRef]) -> None:
+        if len(failure.encoded.data) > self.max_payload:
+            # The text and the traceback tell what happened; the object is a convenience.
+            failure.ClearField("encoded")
+        elif failure.HasField("encoded"):
+            self._offload(failure.encoded, blobs)
+        if failure.HasField("cause"):
+            self._offload_failure(failure.cause, blobs)
+
+    def _offload(self, payload: common_pb2.Payload, blobs: list[common_pb2.BlobRef]) -> None:
+        if len(payload.data) <= self.max_inline:
+            return
+        blob = self._write(payload.data)
+        payload.blob.CopyFrom(blob)
+        blobs.append(blob)
+
+    def _write(self, data: bytes) -> common_pb2.BlobRef:
+        digest = hashlib.sha256(data).digest()
+        path = self._directory / digest.hex()
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+            partial.write_bytes(data)
+            partial.rename(path)
+        return common_pb2.BlobRef(digest=digest, size=len(data))
+
+
+def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
+    """Report a result that no server takes."""
+    message = (
+        f"the result is {size:,} bytes, the server's limit is {limit:,}; "
+        "write it to storage of your own and return a reference to it"
+    )
+    report = _failed(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
+    report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding))
+    return report
+
+
+def unavailable(message: str, error: BaseException | None = None) -> pb.ReportException:
+    """Report code or arguments that could not be loaded."""
+    report = _failed(StateReason.CODE_UNAVAILABLE, message, "RuntimeError")
+    report.not_retriable = True
+    if error is not None:
+        report.failure.CopyFrom(failure_of(error, ""))
+    return report
+
+
+def _failed(reason: StateReason, message: str, kind: str) -> pb.ReportException:
+    failure = failure_pb2.Failure(type=kind, message=message[:MAX_MESSAGE])
+    return pb.ReportException(
+        kind=pb.REPORT_KIND_FAILED,
+        reason=reason.value,  # type: ignore[arg-type]  # the enums are numerically equal
+        message=message[:MAX_MESSAGE],
+        failure=failure,
+    )
+
+
+def raised(error: BaseException, encoding: str) -> pb.ReportException:
+    """Report what user code raised: a failure, or a crash for exit calls and interrupts."""
+    report = pb.ReportException(message=_text(error), failure=failure_of(error, encoding))
+    if isinstance(error, Exception):
+        report.kind = pb.REPORT_KIND_FAILED
+    else:
+        report.kind = pb.REPORT_KIND_CRASHED
+        report.reason = StateReason.INTERRUPTED.value  # type: ignore[assignment]  # numerically equal
+    return report
+
+
+def failure_of(error: BaseException, encoding: str) -> failure_pb2.Failure:
+    """Write an exception; the object itself only for readers that can unpickle it."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    lines = "".join(traceback.format_exception(error))
+    failure = failure_pb2.Failure(type=name, message=_text(error), traceback=_clean(lines[-MAX_TRACEBACK:]))
+    if encoding == pickling.ENCODING:
+        try:
+            failure.encoded.data = pickling.dumps(error)
+            failure.encoded.encoding = encoding
+        except Exception:
+            failure.ClearField("encoded")  # it cannot be pickled; its text travels all the same
+    if error.__cause__ is not None and error.__cause__ is not error:
+        failure.cause.CopyFrom(_cause(error.__cause__))
+    return failure
+
+
+def _cause(error: BaseException) -> failure_pb2.Failure:
+    return failure_pb2.Failure(type=type(error).__qualname__, message=_text(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"<{type(error).__qualname__}, whose text could not be made: {type(broken).__qualname__}>"
+    return _clean(text[:MAX_MESSAGE])
+
+
+def _clean(text: str) -> str:
+    # Lone surrogates, as in undecodable file names, are no UTF-8 and protobuf refuses them.
+    return text.encode("utf-8", "backslashreplace").decode()

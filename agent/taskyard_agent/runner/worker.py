@@ -1,0 +1,152 @@
+"""A worker: executes chunks of runs, one run after the other, in its main thread.
+
+Per run it notes the progress board, builds an `Invocation`, calls the code and appends a tuple; everything
+else is per chunk. Invariant: whatever user code does short of ending the process, the worker survives it and
+reports the run.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from taskyard_agent.runner import frames
+from taskyard_agent.runner.board import BoardWriter, note_run
+from taskyard_agent.runner.chunk import Chunk
+from taskyard_agent.runner.host import Link
+from taskyard_agent.runner.loading import Blobs, CodeShelf
+from taskyard_agent.runner.outcomes import Outcome, Packer, raised
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.execution import TaskCode, WorkerHost
+
+FLUSH_NS: Final = 5_000_000
+FLUSH_BYTES: Final = 1024 * 1024
+
+
+class Terminated(BaseException):
+    """The agent ends this process, with a moment for the run to clean up."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, data: socket.socket, control: socket.socket, board: int, blobs: Path) -> None:
+        """Serve an agent over two sockets and a progress board; large payloads are files in `blobs`."""
+        self._data = data
+        self._board = BoardWriter(board)
+        self._packer = Packer(blobs)
+        self._link = Link(data, control, self._board, self._packer)
+        self._host: WorkerHost = self._link
+        self._blobs = Blobs(blobs)
+        self._shelf = CodeShelf(self._blobs)
+        self._templates: dict[int, template_pb2.TemplateDefinition] = {}
+        self._terminated = False
+
+    def serve(self) -> None:
+        """Execute chunks until the agent closes the link."""
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
+        self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid()))
+        reader = frames.FrameReader()
+        while data := self._data.recv(frames.READ_BYTES):
+            for kind, body in reader.feed(data):
+                self._take(kind, body)
+
+    def _on_terminate(self, signum: int, frame: FrameType | None) -> NoReturn:
+        self._terminated = True
+        raise Terminated
+
+    def _take(self, kind: int, body: bytes) -> None:
+        if kind == frames.CHUNK:
+            self._chunk(body)
+        elif kind == frames.TEMPLATE:
+            (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
+            definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
+            self._templates[index] = definition
+        elif kind == frames.FORGET:
+            self._templates.clear()
+            self._shelf.clear()
+        elif kind == frames.SETTINGS:
+            self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
+
+    def _chunk(self, frame: bytes) -> None:
+        number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
+        # Noted before anything is parsed: if loading the code kills the process, it was this run.
+        now = time.monotonic_ns()
+        note_run(self._board.map, 0, number, start, now)
+        ids_start = frames.CHUNK_HEAD.size
+        body = pb.ChunkBody.FromString(frame[ids_start + ids_size :])
+        definition = self._templates[index]
+        code = self._shelf.find(definition)
+        chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
+        self._packer.encoding = definition.template.encoding
+        self._link.wall_ns = time.time_ns() - now
+        self._execute(chunk, number, self._link.begin(number, start, stop), code)
+        self._link.flush()
+        if self._terminated:
+            raise Terminated
+        self._board.idle()
+
+    def _execute(self, chunk: Chunk, number: int, positions: deque[int], code: TaskCode) -> None:
+        link, host, execute, invoke = self._link, self._host, code.execute, chunk.invocation
+        plain, encoding = chunk.plain, chunk.template.encoding
+        board, monotonic, ended, take = self._board.map, time.monotonic_ns, link.ended, positions.popleft
+        outcome: Outcome | None
+        size, began = 0, monotonic()
+        flush_at = began + FLUSH_NS
+        while True:
+            try:
+                position = take()
+            except IndexError:
+                return
+            note_run(board, 0, number, position, began)
+            try:
+                invocation = invoke(position)
+                outcome = None if plain else chunk.complete(invocation, position)
+                if outcome is None:
+                    outcome = execute(invocation, host)
+            except BaseException as error:
+                outcome = raised(error, encoding)
+            if self._terminated:
+                return
+            now = monotonic()
+            ended.append((outcome, began, now))
+            began = now
+            size += len(outcome) if type(outcome) is bytes else 1024
+            if now >= flush_at or size > FLUSH_BYTES:
+                link.flush()
+                size, flush_at = 0, now + FLUSH_NS
+
+
+def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -> NoReturn:
+    """Be a worker until the agent closes the link or ends the process; never returns."""
+    code = 0
+    try:
+        Worker(data, control, board, blobs).serve()
+    except Terminated:
+        code = 128 + signal.SIGTERM
+    except ConnectionError:
+        code = 0  # the agent is gone
+    except BaseException:
+        traceback.print_exc()
+        code = 70
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # nobody reads it any more
+    # Not sys.exit: threads that user code left behind must not keep the process.
+    os._exit(code)

@@ -1,0 +1,184 @@
+"""The zygote: imports once what every worker needs, then forks warm workers on request.
+
+It never runs user code and never loads gRPC, so its forks are safe and take a few milliseconds.
+Invariant: no worker outlives it, and it does not outlive the agent: when the agent's end of the control
+socket closes, it kills every worker's process group and leaves.
+
+One message of `SOCK_SEQPACKET` is one request or answer.
+"""
+
+import argparse
+import ctypes
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NoReturn
+
+from taskyard_agent.settings import log_level
+
+SPAWN: Final = struct.Struct("<I")
+"""Request: number of the worker; its data socket, control socket and board come with it."""
+ANSWER: Final = struct.Struct("<BIii")
+"""Answer: kind, number, process id, wait status."""
+SPAWNED: Final = 1
+EXITED: Final = 2
+SPAWN_FDS: Final = 3
+PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._body", "taskyard.tasks")
+
+_PR_SET_PDEATHSIG: Final = 1
+logger = logging.getLogger("taskyard_agent.zygote")
+
+
+def die_with_parent(parent: int, signum: int) -> None:
+    """Have the kernel signal this process when its parent ends; ends it now if that has happened."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def preload(modules: Sequence[str]) -> None:
+    """Import modules so that workers share them; one that is missing is somebody else's problem."""
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception as error:
+            level = logging.DEBUG if name in PRELOAD and isinstance(error, ImportError) else logging.WARNING
+            logger.log(level, "could not preload %s: %s", name, error)
+    if "grpc" in sys.modules:
+        logger.warning("a preloaded module imports grpc; tasks that use it may hang, do not preload it")
+
+
+class Zygote:
+    """Forks workers and reports their exits."""
+
+    def __init__(self, control: socket.socket, blobs: Path) -> None:
+        """Take requests from `control`; workers find large payloads in `blobs`."""
+        self._control = control
+        self._blobs = blobs
+        self._workers: dict[int, int] = {}  # process id -> number
+
+    def serve(self) -> None:
+        """Fork workers until the agent closes its end."""
+        wake_read, wake_write = socket.socketpair()
+        for end in (wake_read, wake_write):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if wake_read.fileno() in ready:
+                with suppress(BlockingIOError):
+                    wake_read.recv(4096)
+                self._reap()
+            if self._control.fileno() in ready and not self._answer(wake_read, wake_write):
+                signal.set_wakeup_fd(-1)  # workers end from here on, and the sockets with this method
+                return
+
+    def _answer(self, *private: socket.socket) -> bool:
+        """Serve one request; False when the agent is gone."""
+        message, descriptors, _, _ = socket.recv_fds(self._control, SPAWN.size, SPAWN_FDS)
+        if not message:
+            return False
+        (number,) = SPAWN.unpack(message)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            for end in (self._control, *private):
+                end.close()
+            become_worker(parent, descriptors, self._blobs)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._workers[pid] = number
+        self._tell(SPAWNED, number, pid, 0)
+        return True
+
+    def _reap(self) -> None:
+        """Report the workers that ended, and end what they left behind."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            # Before it is reaped its id cannot belong to anybody else.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(ended.si_pid, signal.SIGKILL)
+            pid, status = os.waitpid(ended.si_pid, 0)
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                self._tell(EXITED, number, pid, status)
+
+    def _tell(self, kind: int, number: int, pid: int, status: int) -> None:
+        with suppress(OSError):  # the agent is gone, which the next poll says too
+            self._control.send(ANSWER.pack(kind, number, pid, status))
+
+    def end_workers(self) -> None:
+        """Kill every worker with everything it started."""
+        for pid in self._workers:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoReturn:
+    """Turn a fresh fork into a worker."""
+    os.setsid()
+    die_with_parent(zygote, signal.SIGKILL)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.enable()
+    worker = import_module("taskyard_agent.runner.worker")
+    data, control = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
+    worker.main(data, control, descriptors[2], blobs)
+    os._exit(70)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Be a zygote."""
+    parser = argparse.ArgumentParser(prog="taskyard-zygote", description=__doc__)
+    parser.add_argument("--agent", type=int, required=True, help="process id of the agent")
+    parser.add_argument("--control", type=int, required=True, help="descriptor of the control socket")
+    parser.add_argument("--blobs", type=Path, required=True, help="directory of large payloads")
+    parser.add_argument("--preload", action="append", default=[], help="module to import before forking")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=log_level(), stream=sys.stderr)
+    # Its own session: a Ctrl-C in the terminal is the agent's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(arguments.agent, signal.SIGTERM)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    preload((*PRELOAD, *arguments.preload))
+    control = socket.socket(fileno=arguments.control)
+    zygote = Zygote(control, arguments.blobs)
+    signal.signal(signal.SIGTERM, lambda signum, frame: _leave(zygote))
+    # What is loaded now is shared with all workers; no collection should copy its pages.
+    gc.collect()
+    gc.freeze()
+    try:
+        zygote.serve()
+    finally:
+        _leave(zygote)
+
+
+def _leave(zygote: Zygote) -> NoReturn:
+    zygote.end_workers()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

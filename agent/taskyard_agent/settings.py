@@ -1,0 +1,53 @@
+"""What an agent is told at its start. Frozen: nothing of it changes while it runs."""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_QUEUE = "default"
+DEFAULT_GRACE = 30.0
+
+
+def log_level() -> str:
+    """Return what is logged; a level that does not exist is no reason not to work."""
+    level = os.environ.get("TASKYARD_LOG_LEVEL", "").upper()
+    return level if level in logging.getLevelNamesMapping() else "INFO"
+
+
+def home() -> Path:
+    """Return the directory for everything Taskyard keeps on this machine."""
+    return Path(os.environ.get("TASKYARD_HOME") or "~/.taskyard").expanduser()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One agent."""
+
+    server: str
+    name: str
+    slots: int = 1
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    grace: float = DEFAULT_GRACE
+    blob_bytes: int = 2 * 1024**3
+    state_dir: Path = field(default_factory=home)
+
+    @property
+    def agent_id(self) -> str:
+        """The agent's identity: the same name on the same machine is the same agent."""
+        return f"{socket.gethostname()}/{self.name}"
+
+    @property
+    def blob_dir(self) -> Path:
+        """Where large payloads are kept."""
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.name)
+        return self.state_dir / "agents" / (safe.lstrip(".") or "agent") / "blobs"
+
+
+def default_name() -> str:
+    """Return a name no other agent on this machine has at the moment."""
+    return f"{socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,49 @@
+"""The agent's command line and its words for people."""
+
+import signal
+
+import pytest
+
+from taskyard_agent.cli import parse
+from taskyard_agent.executors.exits import describe_exit
+
+
+def test_defaults_serve_the_default_queue() -> None:
+    settings = parse(["--server", "localhost:4700"])
+    assert settings.queues == ("default",)
+    assert settings.slots >= 1
+    assert settings.name
+
+
+def test_everything_can_be_said() -> None:
+    line = "--server unix:/s --slots 3 --queue a --queue b --queue a --name n --label gpu=a100 --label zone="
+    settings = parse([*line.split(), "--preload", "json", "--grace", "2"])
+    assert (settings.server, settings.slots, settings.queues) == ("unix:/s", 3, ("a", "b"))
+    assert settings.labels == {"gpu": "a100", "zone": ""}
+    assert (settings.preload, settings.grace) == (("json",), 2.0)
+    assert settings.agent_id.endswith("/n")
+
+
+def test_a_name_becomes_a_harmless_directory() -> None:
+    settings = parse(["--server", "s", "--name", "../../etc"])
+    assert settings.blob_dir.parent.name == "_.._etc"
+    assert parse(["--server", "s", "--name", ".."]).blob_dir.parent.name == "agent"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"), [(["--slots", "0"], "number of slots"), (["--label", "x"], "KEY=VALUE"), ([], "")]
+)
+def test_nonsense_is_refused_by_name(
+    options: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--server", "s", *options] if options else []
+    with pytest.raises(SystemExit):
+        parse(arguments)
+    assert text in capsys.readouterr().err
+
+
+def test_an_exit_is_described() -> None:
+    assert "exit code 3" in describe_exit(3 << 8)
+    assert "SIGKILL; if nobody sent that" in describe_exit(signal.SIGKILL)
+    assert "SIGSEGV" in describe_exit(signal.SIGSEGV | 0x80)
+    assert "zygote" in describe_exit(None)

@@ -1,0 +1,132 @@
+"""The worker's end of its link: order, logs, and runs taken back."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskyard_agent.runner import board, frames
+from taskyard_agent.runner.host import Link
+from taskyard_agent.runner.outcomes import Packer
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_contract.execution import Invocation
+
+
+class Ends:
+    def __init__(self, path: Path) -> None:
+        self.data, far_data = socket.socketpair()
+        self.control, self.far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptor = board.create()
+        self.board = board.BoardReader(descriptor)
+        self.writer = board.BoardWriter(descriptor)
+        os.close(descriptor)
+        self.far_data = far_data
+        self.link = Link(far_data, self.far_control, self.writer, Packer(path))
+        self._reader = frames.FrameReader()
+
+    def received(self) -> list[tuple[int, bytes]]:
+        self.data.setblocking(False)
+        try:
+            return self._reader.feed(self.data.recv(frames.READ_BYTES))
+        except BlockingIOError:
+            return []
+
+    def ask(self, number: int) -> tuple[int, int]:
+        """Ask for a chunk back, as the agent does, and serve the request."""
+        self.control.send(frames.REVOKE.pack(number))
+        self.control.shutdown(socket.SHUT_WR)
+        self.link.serve_control()
+        answer: tuple[int, int] = frames.REVOKED.unpack(self.control.recv(frames.REVOKED.size))
+        return answer
+
+    def close(self) -> None:
+        for end in (self.data, self.far_data, self.control, self.far_control):
+            end.close()
+        self.board.close()
+        self.writer.map.close()
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[Ends]:
+    made = Ends(tmp_path)
+    yield made
+    made.close()
+
+
+def reports(received: list[tuple[int, bytes]]) -> list[tuple[int, int, int]]:
+    return [frames.REPORT_HEAD.unpack_from(body)[:3] for kind, body in received if kind == frames.REPORT]
+
+
+def invocation() -> Invocation:
+    return Invocation(b"r" * 16, 1, template_pb2.RunTemplate(name="t"), b"", ordinal=4)
+
+
+def test_reports_are_consecutive_ranges(ends: Ends) -> None:
+    link = ends.link
+    link.begin(7, 2, 6)
+    link.ended.extend([(b"a", 0, 0), (b"b", 0, 0)])
+    link.flush()
+    link.flush()
+    link.ended.append((b"c", 0, 0))
+    link.flush()
+    assert reports(ends.received()) == [(7, 2, 2), (7, 4, 1)]
+
+
+def test_log_records_are_sent_before_results(ends: Ends) -> None:
+    ends.link.begin(1, 0, 1)
+    ends.link.log(invocation(), 5, 20, "tests", "hello \ud800")
+    assert ends.board.read().logs == 1
+    ends.link.ended.append((b"a", 0, 0))
+    ends.link.flush()
+    (log_kind, batch), (report_kind, _) = ends.received()
+    assert (log_kind, report_kind) == (frames.LOGS, frames.REPORT)
+    logs = session_service_pb2.LogBatch.FromString(batch)
+    assert (list(logs.run_names), list(logs.messages)) == (["t-4"], ["hello \\ud800"])
+    assert ends.board.read().logs == 0
+
+
+def test_the_unstarted_tail_is_taken_back(ends: Ends) -> None:
+    positions = ends.link.begin(3, 0, 5)
+    assert [positions.popleft(), positions.popleft()] == [0, 1]
+    assert ends.ask(3) == (3, 2)
+    assert not positions
+
+
+def test_a_chunk_that_has_not_been_read_is_taken_back_whole(ends: Ends) -> None:
+    ends.link.begin(3, 0, 1)
+    assert ends.ask(4) == (4, 0)
+    assert list(ends.link.begin(4, 0, 9)) == []
+    assert list(ends.link.begin(5, 0, 2)) == [0, 1]
+
+
+def test_nothing_is_taken_back_of_a_chunk_that_is_done(ends: Ends) -> None:
+    ends.link.begin(3, 0, 1)
+    ends.link.begin(4, 0, 1)
+    assert ends.ask(3) == (3, frames.NOTHING_REVOKED)
+
+
+def test_what_has_ended_is_sent_before_a_run_waits(ends: Ends) -> None:
+    ends.link.begin(1, 0, 2)
+    ends.link.ended.append((b"a", 0, 0))
+    with ends.link.blocked(), ends.link.blocked():
+        pass
+    assert [kind for kind, _ in ends.received()] == [frames.REPORT, frames.BLOCKED, frames.UNBLOCKED]
+
+
+def test_the_board_tells_what_executes(ends: Ends) -> None:
+    assert ends.board.read().started_ns == 0
+    board.note_run(ends.writer.map, 0, 9, 4, 123)
+    assert ends.board.read()[:3] == (9, 4, 123)
+    ends.writer.idle()
+    assert ends.board.read()[:3] == (0, 0, 0)
+
+
+def test_a_report_is_a_readable_message(ends: Ends) -> None:
+    ends.link.begin(1, 0, 1)
+    ends.link.ended.append((b"value", 0, 3000))
+    ends.link.flush()
+    ((_, body),) = ends.received()
+    assert pb.ReportColumns.FromString(body[frames.REPORT_HEAD.size :]).results[0] == b"value"

@@ -1,0 +1,97 @@
+"""What a worker reports of its runs."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+from taskyard_agent.runner.outcomes import MAX_MESSAGE, Packer, failure_of, raised, unavailable
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.pickling import ENCODING
+from taskyard_contract.states import StateReason
+
+
+class _Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class _Unpicklable(Exception):
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("not to be pickled")
+
+
+def packer(path: Path, inline: int = 10, most: int = 100) -> Packer:
+    made = Packer(path)
+    made.max_inline, made.max_payload, made.encoding = inline, most, ENCODING
+    return made
+
+
+def test_ordinary_results_are_columns(tmp_path: Path) -> None:
+    ended = [(b"one", 5_000_000, 7_000_000), (b"two", 7_000_000, 7_500_000)]
+    data, busy_us, blobs = packer(tmp_path).pack(ended, wall_ns=1_000_000_000)
+    columns = pb.ReportColumns.FromString(data)
+    assert columns.base_us == 1_005_000
+    assert list(columns.started_us) == [0, 2000]
+    assert list(columns.durations_us) == [2000, 500]
+    assert list(columns.results) == [b"one", b"two"]
+    assert (busy_us, blobs, len(columns.exceptions)) == (2500, [], 0)
+
+
+def test_a_large_result_becomes_a_file_named_by_digest(tmp_path: Path) -> None:
+    data, _, (blob,) = packer(tmp_path).pack([(b"ok", 0, 0), (b"x" * 50, 0, 0)], 0)
+    (entry,) = pb.ReportColumns.FromString(data).exceptions
+    assert (entry.position, entry.kind) == (1, pb.REPORT_KIND_SUCCEEDED)
+    assert (entry.result.blob.size, entry.result.encoding) == (50, ENCODING)
+    assert blob.digest == hashlib.sha256(b"x" * 50).digest()
+    assert [path.name for path in tmp_path.iterdir()] == [blob.digest.hex()]
+
+
+def test_a_result_over_the_limit_is_refused(tmp_path: Path) -> None:
+    data, _, blobs = packer(tmp_path).pack([(b"x" * 101, 0, 0)], 0)
+    (entry,) = pb.ReportColumns.FromString(data).exceptions
+    assert (entry.kind, entry.reason) == (pb.REPORT_KIND_FAILED, StateReason.RESULT_REFUSED)
+    assert "101 bytes" in entry.message
+    assert not blobs
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_exception_becomes_a_file_and_a_huge_one_only_text(tmp_path: Path) -> None:
+    large, huge = raised(ValueError("v" * 40), ENCODING), raised(ValueError("v" * 200), ENCODING)
+    data, _, blobs = packer(tmp_path).pack([(large, 0, 0), (huge, 0, 0)], 0)
+    first, second = pb.ReportColumns.FromString(data).exceptions
+    assert first.failure.encoded.blob == blobs[0]
+    assert not second.failure.HasField("encoded")
+    assert second.failure.message == "v" * 200
+
+
+def test_an_exception_is_told_in_full() -> None:
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+    except ValueError as error:
+        report = raised(error, ENCODING)
+    assert (report.kind, report.message) == (pb.REPORT_KIND_FAILED, "outer")
+    assert (report.failure.type, report.failure.cause.type) == ("ValueError", "KeyError")
+    assert "test_an_exception_is_told_in_full" in report.failure.traceback
+    assert isinstance(pickle.loads(report.failure.encoded.data), ValueError)
+
+
+def test_an_exit_call_is_a_crash() -> None:
+    report = raised(SystemExit(1), ENCODING)
+    assert (report.kind, report.reason) == (pb.REPORT_KIND_CRASHED, StateReason.INTERRUPTED)
+
+
+def test_awkward_exceptions_are_told_as_far_as_possible() -> None:
+    assert "RuntimeError" in failure_of(_Silent(), "").message
+    assert not failure_of(_Unpicklable("x"), ENCODING).HasField("encoded")
+    assert failure_of(ValueError("\ud800"), "json/plain").message == "\\ud800"
+    assert len(failure_of(ValueError("x" * 100_000), "").message) == MAX_MESSAGE
+
+
+def test_what_cannot_be_loaded_is_not_retried() -> None:
+    report = unavailable("no such module", ImportError("nope"))
+    assert report.reason == StateReason.CODE_UNAVAILABLE
+    assert report.not_retriable
+    assert report.failure.type == "ImportError"

@@ -1,0 +1,104 @@
+"""Pieces of assigned chunks: every run is in exactly one of them."""
+
+from taskyard_agent.executors.pieces import Piece, PieceQueue, Source, Template
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2, template_pb2
+
+
+def run_id(number: int) -> bytes:
+    return number.to_bytes(16)
+
+
+def piece(count: int, first: int = 0, args: bytes = b"") -> Piece:
+    body = pb.ChunkBody(args=[args + bytes([n]) for n in range(count)], ordinals=range(count))
+    body.input_positions.extend([0, count - 1])
+    body.input_ids.extend([b"u", b"v"])
+    body.inputs.extend([b"", b"value"])
+    body.others.append(session_service_pb2.RunOutcome(run_id=b"u"))
+    body.extras.append(pb.AttemptExtra(position=count - 1, attempt=2))
+    ids = b"".join(run_id(first + n) for n in range(count))
+    source = Source(
+        Template(0, template_pb2.TemplateDefinition()), 100 + first, ids, body.SerializeToString()
+    )
+    return Piece(source, 0, count)
+
+
+def epochs(pieces: list[Piece]) -> list[int]:
+    return [key.epoch - 100 for part in pieces for key in part.run_keys()]
+
+
+def test_a_run_is_found_by_id_and_epoch() -> None:
+    held = piece(3)
+    assert held.find(pb.RunKey(run_id=run_id(2), epoch=102)) == 2
+    assert held.find(pb.RunKey(run_id=run_id(2), epoch=101)) is None
+    assert held.find(pb.RunKey(run_id=run_id(3), epoch=103)) is None
+    held.start = 3
+    assert held.find(pb.RunKey(run_id=run_id(2), epoch=102)) is None
+
+
+def test_a_queue_splits_what_is_too_long() -> None:
+    queue = PieceQueue()
+    queue.append(piece(5))
+    first = queue.take(2)
+    assert first is not None
+    assert (epochs([first]), queue.runs) == ([0, 1], 3)
+    rest = queue.take(10)
+    assert rest is not None
+    assert (epochs([rest]), queue.runs, queue.take(1)) == ([2, 3, 4], 0, None)
+
+
+def test_what_comes_back_goes_to_the_front_in_order() -> None:
+    queue = PieceQueue()
+    queue.append(piece(1, 10))
+    queue.put_back([piece(2, 0), piece(1, 5)])
+    assert epochs(list(queue)) == [0, 1, 5, 10]
+    assert queue.runs == 4
+
+
+def test_the_end_of_a_queue_is_given_back_first() -> None:
+    queue = PieceQueue()
+    queue.append(piece(3, 0))
+    queue.append(piece(2, 10))
+    assert sorted(epochs(queue.take_last(3))) == [2, 10, 11]
+    assert (epochs(list(queue)), queue.runs) == ([0, 1], 2)
+    queue.take_last(99)
+    assert queue.runs == 0
+
+
+def test_one_run_can_be_removed_from_the_middle() -> None:
+    queue = PieceQueue()
+    queue.append(piece(3, 0))
+    queue.append(piece(1, 10))
+    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    assert not queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    assert (epochs(list(queue)), queue.runs) == ([0, 2, 10], 3)
+
+
+def test_unwanted_runs_are_left_out() -> None:
+    held = piece(5)
+    held.start = 1
+    held.unwanted = {0: True, 1: True, 3: False}
+    assert epochs(held.wanted()) == [2, 4]
+
+
+def test_a_small_part_of_a_large_body_is_carved_out() -> None:
+    part = piece(4, args=b"x" * 10_000).part(3, 4).slimmed()
+    assert (part.start, part.stop, part.source.first_epoch, part.source.ids) == (0, 1, 103, run_id(3))
+    body = pb.ChunkBody.FromString(part.source.body)
+    assert [args[-1] for args in body.args] == [3]
+    assert list(body.ordinals) == [3]
+    assert (list(body.input_positions), list(body.input_ids), list(body.inputs)) == ([0], [b"v"], [b"value"])
+    assert not body.others
+    assert [(extra.position, extra.attempt) for extra in body.extras] == [(0, 2)]
+
+
+def test_a_carved_part_keeps_the_outcomes_it_needs() -> None:
+    part = piece(4, args=b"x" * 10_000).part(0, 1).slimmed()
+    body = pb.ChunkBody.FromString(part.source.body)
+    assert [outcome.run_id for outcome in body.others] == [b"u"]
+    assert not body.extras
+
+
+def test_small_bodies_travel_whole() -> None:
+    part = piece(4).part(3, 4)
+    assert part.slimmed() is part
