@@ -1,0 +1,143 @@
+"""Durable tasks and flows: decorate functions, call them, and the control plane keeps what happens.
+
+Everything is imported when it is first used, so that ``import taskyard`` costs next to nothing.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from taskyard._absent import AbsentModules
+
+if TYPE_CHECKING:
+    from taskyard.context import tags
+    from taskyard.exceptions import TaskyardError
+    from taskyard.flows import Flow, flow
+    from taskyard.futures import Future, FutureList, as_completed, wait
+    from taskyard.logging import get_run_logger
+    from taskyard.states import (
+        AwaitingRetry,
+        Cancelled,
+        Cancelling,
+        Completed,
+        Crashed,
+        Failed,
+        Paused,
+        Pending,
+        Retrying,
+        Running,
+        Scheduled,
+        State,
+        StateType,
+    )
+    from taskyard.tasks import Task, exponential_backoff, task, task_input_hash
+    from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
+
+__all__ = [
+    "Flow",
+    "Future",
+    "FutureList",
+    "State",
+    "StateType",
+    "Task",
+    "TaskyardError",
+    "allow_failure",
+    "as_completed",
+    "exponential_backoff",
+    "flow",
+    "get_run_logger",
+    "opaque",
+    "quote",
+    "tags",
+    "task",
+    "task_input_hash",
+    "unmapped",
+    "wait",
+    "AwaitingRetry",
+    "Cancelled",
+    "Cancelling",
+    "Completed",
+    "Crashed",
+    "Failed",
+    "Paused",
+    "Pending",
+    "Retrying",
+    "Running",
+    "Scheduled",
+    "__version__",
+]
+
+_STATES = [
+    "AwaitingRetry",
+    "Cancelled",
+    "Cancelling",
+    "Completed",
+    "Crashed",
+    "Failed",
+    "Paused",
+    "Pending",
+    "Retrying",
+    "Running",
+    "Scheduled",
+    "State",
+    "StateType",
+]
+_HOMES = {
+    "Flow": "flows",
+    "flow": "flows",
+    "Future": "futures",
+    "FutureList": "futures",
+    "as_completed": "futures",
+    "wait": "futures",
+    "Task": "tasks",
+    "task": "tasks",
+    "task_input_hash": "tasks",
+    "exponential_backoff": "tasks",
+    "TaskyardError": "exceptions",
+    "get_run_logger": "logging",
+    "tags": "context",
+    "allow_failure": "utilities.annotations",
+    "opaque": "utilities.annotations",
+    "quote": "utilities.annotations",
+    "unmapped": "utilities.annotations",
+    **dict.fromkeys(_STATES, "states"),
+}
+_MODULES = frozenset(
+    [
+        "cache_policies",
+        "context",
+        "exceptions",
+        "flows",
+        "futures",
+        "logging",
+        "runtime",
+        "states",
+        "task_runners",
+        "tasks",
+        "utilities",
+    ]
+)
+
+sys.meta_path.append(AbsentModules)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name, or a module, when it is first used."""
+    import importlib
+
+    if name == "__version__":
+        from taskyard_contract.versions import VERSION
+
+        return VERSION
+    if name in _MODULES:
+        return importlib.import_module(f"taskyard.{name}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'taskyard' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"taskyard.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name everything that can be imported."""
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,242 @@
+"""What stops the body of a flow from outside: a cancellation, a timeout, a termination signal.
+
+Invariant: an interruption is raised inside the body or not at all; one that comes too late is swallowed here
+and never hits the engine, or the program, afterwards. In the main thread signals do it, because they also
+end blocking calls; other threads get an exception at their next bytecode.
+"""
+
+import asyncio
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, Self
+
+from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
+
+_LATE_SECONDS: Final = 0.2
+_SOON: Final = 0.001
+
+
+class FlowCancelled(BaseException):
+    """Raised inside the body of a flow whose cancellation was requested.
+
+    Not an `Exception`: bodies that catch everything they know must still end.
+    """
+
+
+class ThreadInterrupter:
+    """Raises an exception in one thread, at its next bytecode."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        """Prepare to raise `kind` in the current thread."""
+        self._kind = kind
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._active = True
+
+    def interrupt(self, kind: type[BaseException] | None = None) -> None:
+        """Raise it, or an exception of another kind, unless the body has ended. From any thread."""
+        with self._lock:
+            if self._active:
+                _raise_in(self._thread, kind or self._kind)
+
+    def close(self) -> None:
+        """Make sure that nothing is raised any more."""
+        with self._lock:
+            self._active = False
+            # Takes back what was set and not raised yet.
+            _raise_in(self._thread, None)
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    exception = ctypes.py_object(kind) if kind is not None else ctypes.py_object()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
+
+
+class SignalInterrupter:
+    """Raises an exception in the main thread, by a signal that also ends blocking calls."""
+
+    def __init__(self, kind: type[BaseException], number: int) -> None:
+        """Prepare to raise `kind`; other causes of the signal keep their handler."""
+        self._kind = kind
+        self._number = number
+        self._previous: Any = signal.signal(number, self._handle)
+        self._lock = threading.Lock()
+        self._active = True
+        self._sent = 0
+        self._received = 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._received < self._sent:
+            self._received += 1
+            if self._active:
+                raise self._kind
+        elif callable(self._previous):
+            self._previous(number, frame)
+
+    def interrupt(self) -> None:
+        """Raise it, unless the body has ended. From any thread."""
+        with self._lock:
+            if self._active:
+                self._sent += 1
+                signal.pthread_kill(threading.main_thread().ident or 0, self._number)
+
+    def close(self) -> None:
+        """Make sure that nothing is raised any more; runs in the main thread."""
+        with self._lock:
+            self._active = False
+        deadline = time.monotonic() + _LATE_SECONDS
+        while self._received < self._sent and time.monotonic() < deadline:
+            time.sleep(0)
+        signal.signal(self._number, self._previous)
+
+
+def interrupter() -> ThreadInterrupter | SignalInterrupter:
+    """Return what can stop a body that runs in this thread."""
+    if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return SignalInterrupter(FlowCancelled, signal.SIGINT)
+    return ThreadInterrupter(FlowCancelled)
+
+
+class TimeLimit:
+    """Ends a block of code in this thread by `FlowRunTimeoutError`."""
+
+    def __init__(self, seconds: float | None, name: str) -> None:
+        """Allow so many seconds; None for any number. `name` is the flow's, for the message."""
+        self._seconds = seconds
+        self._name = name
+        self._undo: Callable[[], None] | None = None
+        self.expired = False
+
+    @property
+    def message(self) -> str:
+        """What happened, for people."""
+        return f"Flow run of '{self._name}' exceeded timeout of {self._seconds or 0:g} second(s)"
+
+    def error(self) -> FlowRunTimeoutError:
+        """Return what says that time was up."""
+        return FlowRunTimeoutError(self.message)
+
+    def __enter__(self) -> Self:
+        """Start the clock."""
+        if self._seconds is not None:
+            self._undo = self._by_signal() if _in_main_thread() else self._by_thread()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the clock."""
+        if self._undo is not None:
+            self._undo()
+
+    def _by_signal(self) -> Callable[[], None]:
+        """Use the process's one timer; whoever uses it already gets it back, and its signal meanwhile."""
+        started, seconds = time.monotonic(), self._seconds or 0
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+
+        def expire(number: int, frame: FrameType | None) -> None:
+            elapsed = time.monotonic() - started
+            if elapsed >= seconds:
+                self.expired = True
+                raise self.error()
+            signal.setitimer(signal.ITIMER_REAL, seconds - elapsed)
+            if callable(previous):
+                previous(number, frame)
+
+        previous = signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, min(seconds, left) if left else seconds)
+
+        def undo() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+            if left:
+                rest = max(left - (time.monotonic() - started), _SOON)
+                signal.setitimer(signal.ITIMER_REAL, rest, interval)
+
+        return undo
+
+    def _by_thread(self) -> Callable[[], None]:
+        target = ThreadInterrupter(FlowRunTimeoutError)
+
+        def expire() -> None:
+            self.expired = True
+            target.interrupt()
+
+        timer = threading.Timer(self._seconds or 0, expire)
+        timer.daemon = True
+        timer.start()
+
+        def undo() -> None:
+            timer.cancel()
+            target.close()
+
+        return undo
+
+
+@contextmanager
+def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterator[bool]:
+    """Turn SIGTERM into `TerminationSignal`, or a call, where the program has no handler of its own.
+
+    Yields:
+        Whether this block is the one that does it: not in other threads, and not inside another block.
+    """
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield False
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if on_signal is not None:
+            on_signal(number)
+        else:
+            raise TerminationSignal(number)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield True
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def exit_code_of(number: int) -> int:
+    """Return the exit code by which shells know that a signal ended a program."""
+    return 128 + number
+
+
+class LoopInterrupter:
+    """Cancels the asyncio task in which the body of an asynchronous flow runs."""
+
+    def __init__(self) -> None:
+        """Prepare to cancel the current task."""
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[Any] = task
+        self._active = True
+        self._sent = False
+
+    def interrupt(self) -> None:
+        """Cancel it, unless the body has ended. From any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._active:
+            self._sent = True
+            self._task.cancel()
+
+    def was_meant(self) -> bool:
+        """Say whether a `CancelledError` is this one's; if so, the task may go on."""
+        if self._sent:
+            self._task.uncancel()
+        return self._sent
+
+    def close(self) -> None:
+        """Make sure that nothing is cancelled any more."""
+        self._active = False
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,154 @@
+"""The private thread on which all network work of this process happens.
+
+Invariant: grpc.aio objects are made, used and closed on this thread's loop and nowhere else. The loop
+starts with the first use, so that importing the SDK costs nothing. Threads, and gRPC, do not survive a fork:
+the child of a process that had started its loop gets an error instead of a crash.
+"""
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from taskyard_contract.errors import ConnectionFailed
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+STOP_SECONDS = 2.0
+
+
+class Portal:
+    """A thread with an event loop, started when first needed."""
+
+    def __init__(self) -> None:
+        """Prepare a portal; nothing is started yet."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._inherited: asyncio.AbstractEventLoop | None = None
+
+    def loop(self) -> "asyncio.AbstractEventLoop":
+        """Return the running loop, starting its thread if necessary.
+
+        Raises:
+            ConnectionFailed: This process was forked from one that had started it.
+        """
+        loop = self._loop
+        return loop if loop is not None else self._start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine on the loop and wait for it, from any other thread.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds; it has been cancelled.
+        """
+        import asyncio
+
+        try:
+            loop = self.loop()
+        except ConnectionFailed:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result(timeout)
+        except BaseException:  # a timeout, an interrupt, the cancellation of a flow
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop and its thread. A later use starts a new one."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(STOP_SECONDS)
+
+    def forget(self) -> None:
+        """Drop a loop that belongs to the parent of this forked process."""
+        # The parent's loop is kept: destroying gRPC objects after a fork can crash.
+        self._inherited = self._inherited or self._loop
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
+
+    def _start(self) -> "asyncio.AbstractEventLoop":
+        if self._inherited is not None:
+            raise ConnectionFailed(
+                "this process was forked from one that is connected to a control plane, and gRPC does not "
+                "survive a fork; start processes with multiprocessing's 'spawn' or 'forkserver' method"
+            )
+        # gRPC is imported after this. Its own fork handlers do not help with grpc.aio, they only print a
+        # line to standard error for every subprocess.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+        with self._lock:
+            if self._loop is None:
+                self._loop = new_loop()
+                self._thread = threading.Thread(
+                    target=_run_loop, args=(self._loop,), name="taskyard-portal", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+def new_loop() -> "asyncio.AbstractEventLoop":
+    """Make an event loop, uvloop's where it is installed: it saves a tenth of a round trip."""
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _run_loop(loop: "asyncio.AbstractEventLoop") -> None:
+    import asyncio
+
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        _cancel_tasks(loop)
+    finally:
+        loop.close()
+
+
+def _cancel_tasks(loop: "asyncio.AbstractEventLoop") -> None:
+    """End what still runs, so that nothing is garbage-collected while pending."""
+    import asyncio
+
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+portal = Portal()
+_before_exit: list[Callable[[], None]] = []
+
+
+def at_exit(callback: Callable[[], None]) -> None:
+    """Call `callback` before the portal stops at the end of the process."""
+    _before_exit.append(callback)
+
+
+def _exit() -> None:
+    for callback in reversed(_before_exit):
+        callback()
+    portal.stop()
+
+
+def _after_fork() -> None:
+    portal.forget()
+    _before_exit.clear()
+
+
+atexit.register(_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,184 @@
+"""Checks of single decorator options; each returns the option in its one normal form.
+
+Wrong options are refused where the function is decorated, because a run may be made days later on
+another machine. Messages name the option, what was given and what is expected.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from taskyard.exceptions import ReservedArgumentError
+
+MAX_RETRY_DELAYS: Final = 50
+RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
+
+RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Make retry delays that double each time: ``factor * 2 ** n``.
+
+    Args:
+        backoff_factor: The delay before the first retry, in seconds.
+
+    Returns:
+        A callable for `retry_delay_seconds`.
+    """
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2**number for number in range(min(retries, MAX_RETRY_DELAYS))]
+
+    return delays
+
+
+def checked_retries(retries: object) -> int:
+    """Return the number of retries."""
+    if retries is None:
+        return 0
+    if not isinstance(retries, int):
+        raise TypeError(f"'retries' must be an int, got {type(retries).__name__}")
+    if retries < 0:
+        raise ValueError(f"'retries' must not be negative, got {retries}")
+    return int(retries)
+
+
+def checked_retry_delays(given: RetryDelays, retries: int) -> tuple[float, ...]:
+    """Return the delay before each retry in seconds; the last one serves all further retries."""
+    if given is None:
+        return ()
+    if callable(given):
+        given = given(retries)
+    if isinstance(given, (int, float)):
+        given = [given]
+    if isinstance(given, (str, bytes)) or not isinstance(given, (list, tuple)):
+        raise TypeError(
+            "'retry_delay_seconds' must be a number, a list of numbers, or a callable that takes the "
+            f"number of retries and returns such a list, got {type(given).__name__}"
+        )
+    if len(given) > MAX_RETRY_DELAYS:
+        raise ValueError(
+            f"'retry_delay_seconds' can hold at most {MAX_RETRY_DELAYS} delays, got {len(given)}; the last "
+            "one is repeated, so a shorter list may do"
+        )
+    return tuple(_seconds(delay) for delay in given)
+
+
+def _seconds(delay: object) -> float:
+    if not isinstance(delay, (int, float)):
+        raise TypeError(f"'retry_delay_seconds' must hold numbers, got {type(delay).__name__}")
+    if delay < 0 or not math.isfinite(delay):
+        raise ValueError(f"'retry_delay_seconds' must be finite and not negative, got {delay}")
+    return float(delay)
+
+
+def checked_jitter(factor: float | None) -> float:
+    """Return the jitter factor; 0 means none."""
+    if factor is None:
+        return 0.0
+    if not isinstance(factor, (int, float)):
+        raise TypeError(f"'retry_jitter_factor' must be a number, got {type(factor).__name__}")
+    if factor < 0:
+        raise ValueError(f"'retry_jitter_factor' must be >= 0, got {factor}")
+    return float(factor)
+
+
+def checked_timeout(seconds: float | None) -> float | None:
+    """Return the timeout; None and 0 mean none."""
+    if seconds is None:
+        return None
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"'timeout_seconds' must be a number, got {type(seconds).__name__}")
+    if seconds < 0 or not math.isfinite(seconds):
+        raise ValueError(f"'timeout_seconds' must be finite and not negative, got {seconds}")
+    return float(seconds) or None
+
+
+def checked_expiration(expiration: timedelta | None) -> timedelta | None:
+    """Return how long cached results may be used; None means for ever."""
+    if expiration is not None and not isinstance(expiration, timedelta):
+        raise TypeError(f"'cache_expiration' must be a timedelta, got {type(expiration).__name__}")
+    return expiration
+
+
+def checked_tags(tags: Iterable[str] | None) -> frozenset[str]:
+    """Return the tags as a set."""
+    if tags is None:
+        return frozenset()
+    if isinstance(tags, str):
+        raise TypeError(f"'tags' must be a collection of strings, got the string '{tags}'; write ['{tags}']")
+    collected = frozenset(tags)
+    wrong = next((tag for tag in collected if not isinstance(tag, str)), None)
+    if wrong is not None:
+        raise TypeError(f"'tags' must hold strings, got {wrong!r}")
+    return collected
+
+
+def checked_hooks(option: str, hooks: Iterable[Callable[..., Any]] | None) -> tuple[Callable[..., Any], ...]:
+    """Return a list of hooks as a tuple."""
+    if hooks is None:
+        return ()
+    if not isinstance(hooks, Iterable):
+        raise TypeError(
+            f"'{option}' must be a list of callables, got {type(hooks).__name__}; write {option}=[hook]"
+        )
+    collected = tuple(hooks)
+    wrong = next((hook for hook in collected if not callable(hook)), None)
+    if wrong is not None:
+        raise TypeError(f"'{option}' must hold callables, got {wrong!r}")
+    return collected
+
+
+def checked_callable(option: str, value: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """Return an optional callable."""
+    if value is not None and not callable(value):
+        raise TypeError(f"'{option}' must be callable, got {type(value).__name__}")
+    return value
+
+
+def checked_type(option: str, value: object, kind: type, expected: str) -> None:
+    """Refuse an option that is neither None nor of its type.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    wrong_bool = isinstance(value, bool) and kind is not bool
+    if value is not None and (wrong_bool or not isinstance(value, kind)):
+        raise TypeError(f"'{option}' must be {expected}, got {value!r}")
+
+
+def checked_run_name(option: str, value: object) -> Any:
+    """Return a run name: a template, or a callable that returns a name."""
+    if value is not None and not isinstance(value, str) and not callable(value):
+        raise TypeError(f"'{option}' must be a string or a callable, got {type(value).__name__}")
+    return value
+
+
+def checked_function(fn: object) -> Callable[..., Any]:
+    """Return the function to decorate.
+
+    Raises:
+        TypeError: It cannot be called.
+        ReservedArgumentError: It has a parameter that calls of tasks and flows use themselves.
+    """
+    if not callable(fn):
+        raise TypeError(f"'fn' must be callable, got {type(fn).__name__}")
+    for name in RESERVED_ARGUMENTS:
+        if name in signature_of(fn).parameters:
+            raise ReservedArgumentError(f"'{name}' is a reserved argument name and cannot be used.")
+    return fn
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function; of a builtin that has none, one that takes everything."""
+    try:
+        return inspect.signature(fn)
+    except ValueError:
+        return inspect.signature(lambda *args, **kwargs: None)
+
+
+def function_name(fn: Callable[..., Any]) -> str:
+    """Return the name of a function, or the class name of a callable object."""
+    return getattr(fn, "__name__", None) or type(fn).__name__

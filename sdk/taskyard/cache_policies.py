@@ -1,0 +1,254 @@
+"""Cache policies: which parts of a call make up its cache key.
+
+Policies are values: they compare, add up (``INPUTS + TASK_SOURCE``) and leave parameters out
+(``INPUTS - "session"``). A policy only computes a key; whether a run with that key exists is the control
+plane's business. A key of None means: do not cache this run.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from taskyard._cache_keys import hash_objects, source_code
+from taskyard.exceptions import HashError
+
+if TYPE_CHECKING:
+    from taskyard.context import TaskRunContext
+
+__all__ = [
+    "CachePolicy",
+    "CacheKeyFnPolicy",
+    "CompoundCachePolicy",
+    "FlowParameters",
+    "Inputs",
+    "NoCache",
+    "RunId",
+    "StorageKeyPolicy",
+    "TaskSource",
+    "DEFAULT",
+    "FLOW_PARAMETERS",
+    "INPUTS",
+    "NONE",
+    "NO_CACHE",
+    "RUN_ID",
+    "TASK_SOURCE",
+]
+
+Values = Mapping[str, Any]
+NO_PARAMETERS: Final[Values] = MappingProxyType({})
+
+
+class CachePolicy(ABC):
+    """Computes cache keys."""
+
+    needs_source: ClassVar[bool] = False
+    """Whether the task's source must be captured where it is defined."""
+
+    @abstractmethod
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Return the key of one run, or None for none.
+
+        Args:
+            task_ctx: The task run.
+            inputs: Its parameters by name.
+            flow_parameters: Those of its flow run; None where they are not known.
+
+        Raises:
+            ValueError: A key that the policy wants cannot be computed.
+        """
+
+    @classmethod
+    def from_cache_key_fn(
+        cls, cache_key_fn: "Callable[[TaskRunContext, dict[str, Any]], str | None]"
+    ) -> "CacheKeyFnPolicy":
+        """Make a policy of a function."""
+        return CacheKeyFnPolicy(cache_key_fn)
+
+    def __add__(self, other: "CachePolicy") -> "CachePolicy":
+        """Combine: keys are equal when both parts are."""
+        if not isinstance(other, CachePolicy):
+            return NotImplemented
+        if isinstance(other, NoCache):
+            return self
+        return CompoundCachePolicy((*_parts(self), *_parts(other)))
+
+    def __sub__(self, parameter: str) -> "CachePolicy":
+        """Leave a parameter out of the inputs; policies without inputs stay as they are."""
+        _require_name(parameter)
+        return self
+
+
+@dataclass(frozen=True)
+class CacheKeyFnPolicy(CachePolicy):
+    """The key is what a function of the user returns."""
+
+    cache_key_fn: "Callable[[TaskRunContext, dict[str, Any]], str | None]"
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Ask the function."""
+        key = self.cache_key_fn(task_ctx, dict(inputs))
+        if key is not None and not isinstance(key, str):
+            raise ValueError(f"a cache_key_fn must return a string or None, got {type(key).__name__}")
+        return key or None
+
+
+@dataclass(frozen=True)
+class StorageKeyPolicy(CachePolicy):
+    """The key is a template, filled with parameters and with what `taskyard.runtime` knows."""
+
+    template: str
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Fill the template."""
+        from taskyard import runtime
+        from taskyard.context import TaskRunContext
+
+        with TaskRunContext(task_ctx.task, task_ctx.task_run, inputs):
+            return self.template.format(
+                parameters=inputs, task_run=runtime.task_run, flow_run=runtime.flow_run
+            )
+
+
+@dataclass(frozen=True)
+class NoCache(CachePolicy):
+    """No key, ever."""
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> None:
+        """Return None."""
+        return
+
+    def __add__(self, other: CachePolicy) -> CachePolicy:
+        """Add nothing."""
+        return other
+
+
+@dataclass(frozen=True)
+class Inputs(CachePolicy):
+    """The key is made of the task's parameters."""
+
+    exclude: frozenset[str] = frozenset()
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Hash the parameters by name."""
+        if not inputs:
+            return None
+        kept = {name: value for name, value in inputs.items() if name not in self.exclude}
+        try:
+            return hash_objects(kept, raise_on_failure=True)
+        except HashError as error:
+            raise ValueError(
+                f"{error}. To cache this task anyway, leave the parameter out with INPUTS - 'name', or pass "
+                "a cache_key_fn; to stop trying, pass cache_policy=NO_CACHE"
+            ) from error
+
+    def __sub__(self, parameter: str) -> "Inputs":
+        """Leave a parameter out."""
+        return Inputs(self.exclude | {_require_name(parameter)})
+
+
+@dataclass(frozen=True)
+class TaskSource(CachePolicy):
+    """The key is made of the task's source code, as it was where the task was defined."""
+
+    needs_source = True
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Hash the source text."""
+        task = task_ctx.task
+        captured: str = task.settings.source_code
+        return hash_objects(captured or source_code(task.fn))
+
+
+@dataclass(frozen=True)
+class FlowParameters(CachePolicy):
+    """The key is made of the parameters of the flow run."""
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Hash the flow's parameters by name."""
+        if flow_parameters is None and task_ctx.flow_run_id is not None:
+            raise ValueError(
+                "the flow's parameters are not known in this process; pass the task results instead of "
+                "futures, so that the key is computed where the flow runs"
+            )
+        return hash_objects(dict(flow_parameters), raise_on_failure=True) if flow_parameters else None
+
+
+@dataclass(frozen=True)
+class RunId(CachePolicy):
+    """The key is the flow run, or outside of flows the task run."""
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str:
+        """Return the id."""
+        return str(task_ctx.flow_run_id or task_ctx.task_run_id)
+
+
+@dataclass(frozen=True)
+class CompoundCachePolicy(CachePolicy):
+    """The key is made of the keys of several policies; parts without a key are left out."""
+
+    policies: tuple[CachePolicy, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Merge policies of inputs into one, the last, so that the order of adding does not matter to it."""
+        inputs = [policy for policy in self.policies if isinstance(policy, Inputs)]
+        if inputs:
+            others = [policy for policy in self.policies if not isinstance(policy, Inputs)]
+            merged = Inputs(frozenset().union(*(policy.exclude for policy in inputs)))
+            object.__setattr__(self, "policies", (*others, merged))
+
+    @property
+    def needs_source(self) -> bool:  # type: ignore[override]  # decided by the parts
+        """Whether a part needs the source."""
+        return any(policy.needs_source for policy in self.policies)
+
+    def compute_key(
+        self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
+    ) -> str | None:
+        """Hash the parts' keys in order."""
+        computed = (policy.compute_key(task_ctx, inputs, flow_parameters) for policy in self.policies)
+        keys = [key for key in computed if key is not None]
+        return hash_objects(*keys, raise_on_failure=True) if keys else None
+
+    def __sub__(self, parameter: str) -> "CompoundCachePolicy":
+        """Leave a parameter out of the inputs, if they are a part."""
+        _require_name(parameter)
+        return CompoundCachePolicy(tuple(policy - parameter for policy in self.policies))
+
+
+def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
+    return policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,)
+
+
+def _require_name(parameter: object) -> str:
+    if not isinstance(parameter, str):
+        raise TypeError(
+            f"only names of parameters can be subtracted from a cache policy, got {type(parameter).__name__}"
+        )
+    return parameter
+
+
+INPUTS: Final = Inputs()
+TASK_SOURCE: Final = TaskSource()
+FLOW_PARAMETERS: Final = FlowParameters()
+RUN_ID: Final = RunId()
+NO_CACHE: Final = NoCache()
+NONE: Final = NO_CACHE
+DEFAULT: Final = INPUTS + TASK_SOURCE + RUN_ID

@@ -1,0 +1,224 @@
+"""The run that the current code belongs to.
+
+One context variable holds the innermost run; each context remembers the one around it. Entering costs
+one read and one write of that variable, because every task run pays for it; everything that is not
+always needed (ids as UUIDs, parameters by name) is made when it is asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from datetime import datetime
+from typing import Any, Final, Self, TypeVar
+from uuid import UUID
+
+from taskyard._run_records import FlowRun, LogSink, TaskRun
+from taskyard.exceptions import MissingContextError
+
+__all__ = [
+    "FlowRun",
+    "FlowRunContext",
+    "RunContext",
+    "TaskRun",
+    "TaskRunContext",
+    "current_context",
+    "current_tags",
+    "get_run_context",
+    "tags",
+]
+
+Parameters = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+C = TypeVar("C", bound="RunContext")
+
+_current: Final[ContextVar["RunContext | None"]] = ContextVar("taskyard_run", default=None)
+_tags: Final[ContextVar[frozenset[str]]] = ContextVar("taskyard_tags", default=frozenset())
+
+current_context = _current.get
+"""Returns the innermost run's context, or None. A bare method of the variable: hot code calls it."""
+
+
+class RunContext:
+    """What flow runs and task runs have in common. A context manager, entered at most once at a time."""
+
+    __slots__ = ("_parameters", "_token", "engine", "log_prints", "log_sink", "outer", "print_buffer")
+
+    def __init__(
+        self,
+        parameters: Parameters = {},  # noqa: B006  # never written to
+        log_prints: bool = False,
+        log_sink: LogSink | None = None,
+        engine: Any = None,
+    ) -> None:
+        """Describe a run.
+
+        Args:
+            parameters: Arguments by name, or what makes them when they are asked for.
+            log_prints: Whether printed lines become log records.
+            log_sink: Receives the run's log records.
+            engine: Whatever the engine wants to find again.
+        """
+        self._parameters = parameters
+        self._token: Token[RunContext | None] | None = None
+        self.engine = engine
+        self.log_prints = log_prints
+        self.log_sink = log_sink
+        self.outer: RunContext | None = None
+        self.print_buffer = ""
+
+    def __enter__(self) -> Self:
+        """Become the current run."""
+        self.outer = _current.get()
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give way to the run around this one."""
+        if self.print_buffer:
+            from taskyard.logging.prints import flush
+
+            flush(self)
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None
+
+    @classmethod
+    def get(cls) -> Self | None:
+        """Return the innermost active context of this kind, or None."""
+        context = _current.get()
+        while context is not None and not isinstance(context, cls):
+            context = context.outer
+        return context
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The run's arguments by name, defaults included."""
+        if callable(self._parameters):
+            self._parameters = self._parameters()
+        return self._parameters
+
+    @property
+    def run(self) -> "TaskRun | FlowRun":
+        """The run itself."""
+        raise NotImplementedError  # each kind of context has its own
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The flow run all this happens in; None outside flows."""
+        raise NotImplementedError  # each kind of context has its own
+
+
+class TaskRunContext(RunContext):
+    """A task run, as its function and `cache_key_fn` see it."""
+
+    __slots__ = ("task", "task_run")
+
+    def __init__(
+        self,
+        task: Any,
+        task_run: TaskRun,
+        parameters: Parameters = {},  # noqa: B006  # never written to
+        *,
+        log_prints: bool = False,
+        log_sink: LogSink | None = None,
+        engine: Any = None,
+    ) -> None:
+        """Describe a task run; see `RunContext` for the rest."""
+        super().__init__(parameters, log_prints, log_sink, engine)
+        self.task = task
+        self.task_run = task_run
+
+    @property
+    def run(self) -> TaskRun:
+        """The task run itself."""
+        return self.task_run
+
+    @property
+    def task_run_id(self) -> UUID:
+        """Id of the task run."""
+        return self.task_run.id
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """Id of the flow run that the task run belongs to; None outside flows."""
+        return self.task_run.flow_run_id
+
+    @property
+    def start_time(self) -> datetime:
+        """When this attempt started."""
+        return self.task_run.start_time
+
+
+class FlowRunContext(RunContext):
+    """A flow run, as its function sees it."""
+
+    __slots__ = ("flow", "flow_run", "task_runner")
+
+    def __init__(
+        self,
+        flow: Any,
+        flow_run: FlowRun,
+        parameters: Parameters = {},  # noqa: B006  # never written to
+        *,
+        task_runner: Any = None,
+        log_prints: bool = False,
+        log_sink: LogSink | None = None,
+        engine: Any = None,
+    ) -> None:
+        """Describe a flow run; see `RunContext` for the rest."""
+        super().__init__(parameters, log_prints, log_sink, engine)
+        self.flow = flow
+        self.flow_run = flow_run
+        self.task_runner = task_runner
+
+    @property
+    def run(self) -> FlowRun:
+        """The flow run itself."""
+        return self.flow_run
+
+    @property
+    def flow_run_id(self) -> UUID:
+        """Id of the flow run."""
+        return self.flow_run.id
+
+    @property
+    def start_time(self) -> datetime:
+        """When this attempt started."""
+        return self.flow_run.start_time
+
+
+def get_run_context() -> TaskRunContext | FlowRunContext:
+    """Return the context of the innermost run.
+
+    Raises:
+        MissingContextError: No run is active here.
+    """
+    context = _current.get()
+    if isinstance(context, (TaskRunContext, FlowRunContext)):
+        return context
+    raise MissingContextError(
+        "there is no active flow or task run here; call this inside a function decorated with @flow or @task "
+        "while it runs"
+    )
+
+
+def current_tags() -> frozenset[str]:
+    """Return the tags of all enclosing `tags` blocks."""
+    return _tags.get()
+
+
+@contextmanager
+def tags(*new_tags: str) -> Iterator[frozenset[str]]:
+    """Add tags to every run that is made inside the block.
+
+    Args:
+        *new_tags: The tags.
+
+    Yields:
+        All tags active inside, those of outer blocks included.
+    """
+    active = _tags.get() | frozenset(new_tags)
+    token = _tags.set(active)
+    try:
+        yield active
+    finally:
+        _tags.reset(token)

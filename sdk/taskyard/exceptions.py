@@ -1,0 +1,161 @@
+"""Every exception that programs written with Taskyard may want to catch.
+
+    TaskyardError                       (from taskyard_contract.errors, with the server's own errors below it)
+      MissingResult                     a completed run has no stored value
+      UnfinishedRun                     the run has no result yet
+        PausedRun                       the run is paused
+      FailedRun                         the run failed, and its exception object is not available
+      CrashedRun                        the run's process was lost or interrupted
+      CancelledRun                      the run was cancelled
+      UpstreamTaskError                 an upstream run did not complete
+      MissingContextError               (RuntimeError) called outside of a run
+      ConfigurationError                (ValueError) options that contradict each other
+      HashError                         (ValueError) no cache key can be computed from these values
+      NotPicklable                      (TypeError) a value cannot travel to another process
+      ParameterTypeError                (TypeError) a flow's parameters do not have their declared types
+      ParameterBindError                (TypeError) arguments do not match the function's signature
+      ReservedArgumentError             (TypeError) a parameter has a name that Taskyard uses itself
+      MappingMissingIterable            (TypeError) nothing to map over
+      MappingLengthMismatch             (ValueError) iterables of different lengths
+      TaskRunTimeoutError               (TimeoutError) an attempt of a task took too long
+      FlowRunTimeoutError               (TimeoutError) an attempt of a flow took too long
+    BaseException
+      ExternalSignal
+        TerminationSignal               this process was told to end
+
+Invariant: all of them can be pickled and come back equal in type, text and attributes, because they
+travel inside results.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskyard_contract.errors import ConnectionFailed, Overloaded, PayloadTooLarge, RunNotFound, TaskyardError
+
+__all__ = [
+    "TaskyardError",
+    "ConnectionFailed",
+    "Overloaded",
+    "PayloadTooLarge",
+    "RunNotFound",
+    "MissingResult",
+    "UnfinishedRun",
+    "PausedRun",
+    "FailedRun",
+    "CrashedRun",
+    "CancelledRun",
+    "UpstreamTaskError",
+    "MissingContextError",
+    "ConfigurationError",
+    "HashError",
+    "NotPicklable",
+    "ParameterTypeError",
+    "ParameterBindError",
+    "ReservedArgumentError",
+    "MappingMissingIterable",
+    "MappingLengthMismatch",
+    "TaskRunTimeoutError",
+    "FlowRunTimeoutError",
+    "ExternalSignal",
+    "TerminationSignal",
+]
+
+
+class MissingResult(TaskyardError):
+    """The run completed, but no value was stored with its state."""
+
+
+class UnfinishedRun(TaskyardError):
+    """The run has not ended, so it has no result."""
+
+
+class PausedRun(UnfinishedRun):
+    """The run is paused, so it has no result."""
+
+
+class FailedRun(TaskyardError):
+    """The run failed, and the exception object itself is not available."""
+
+
+class CrashedRun(TaskyardError):
+    """The process that executed the run was lost or interrupted."""
+
+
+class CancelledRun(TaskyardError):
+    """The run was cancelled."""
+
+
+class UpstreamTaskError(TaskyardError):
+    """An upstream run did not complete, so the run that needs its result cannot start."""
+
+
+class MissingContextError(TaskyardError, RuntimeError):
+    """Something that only exists during a flow or task run was used outside of one."""
+
+
+class ConfigurationError(TaskyardError, ValueError):
+    """Options of a task or flow contradict each other."""
+
+
+class HashError(TaskyardError, ValueError):
+    """No cache key can be computed from these values."""
+
+
+class NotPicklable(TaskyardError, TypeError):
+    """A value cannot be pickled, so it cannot travel to another process."""
+
+
+class ParameterTypeError(TaskyardError, TypeError):
+    """Parameters of a flow run do not have the types that the flow declares."""
+
+
+class ParameterBindError(TaskyardError, TypeError):
+    """The arguments of a call do not match the signature of the function."""
+
+    @classmethod
+    def from_call(
+        cls,
+        function_name: str,
+        signature: object,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        why: object,
+    ) -> "ParameterBindError":
+        """Describe a call that does not fit: what Python says about it, and both sides."""
+        return cls(
+            f"cannot bind the arguments of '{function_name}': {why}. Its signature is '{signature}', but it "
+            f"received {len(args)} positional arguments and the keywords {sorted(kwargs)}."
+        )
+
+
+class ReservedArgumentError(TaskyardError, TypeError):
+    """A parameter of a task or flow has a name that Taskyard uses for itself."""
+
+
+class MappingMissingIterable(TaskyardError, TypeError):
+    """None of the arguments given to `map` can be iterated over."""
+
+
+class MappingLengthMismatch(TaskyardError, ValueError):
+    """Iterables given to `map` have different lengths."""
+
+
+class TaskRunTimeoutError(TaskyardError, TimeoutError):
+    """An attempt of a task took longer than its `timeout_seconds`."""
+
+
+class FlowRunTimeoutError(TaskyardError, TimeoutError):
+    """An attempt of a flow took longer than its `timeout_seconds`."""
+
+
+class ExternalSignal(BaseException):
+    """The operating system told this process something. Not an `Exception`: user code must not swallow it."""
+
+
+class TerminationSignal(ExternalSignal):
+    """This process received a signal that asks it to end."""
+
+    def __init__(self, signal: int) -> None:
+        """Remember which signal it was."""
+        super().__init__(signal)
+        self.signal = signal

@@ -1,0 +1,10 @@
+"""Logging of runs: to the console in one format, and to the control plane.
+
+Importing this changes nothing: handlers are put on Taskyard's own loggers (never on the root logger) when
+the first run starts, and only if the program has not put any there itself.
+"""
+
+from taskyard.logging.loggers import configure, get_logger, get_run_logger, show
+from taskyard.logging.prints import capture_prints
+
+__all__ = ["capture_prints", "configure", "get_logger", "get_run_logger", "show"]

@@ -1,0 +1,152 @@
+"""Loggers of runs, and where their records go.
+
+Every record of a run goes two ways: to the handlers of Taskyard's loggers (the console) and to the
+sink in the run's context (the control plane). Which run it is travels with the logger, so that code in
+threads of its own may use it too.
+"""
+
+import logging
+import os
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from taskyard._run_records import TaskRun
+from taskyard.context import RunContext, get_run_context
+from taskyard.logging.formatters import ConsoleHandler
+
+ROOT: Final = "taskyard"
+FLOW_RUNS: Final = "taskyard.flow_runs"
+TASK_RUNS: Final = "taskyard.task_runs"
+LEVEL_VARIABLE: Final = "TASKYARD_LOG_LEVEL"
+MAX_MESSAGE: Final = 32 * 1024
+"""Longer messages are cut before they are sent; the console shows them whole."""
+
+
+class RunLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose records belong to one run."""
+
+    def __init__(self, context: RunContext, extra: dict[str, Any]) -> None:
+        """Log for the run of `context`; `extra` is added to every record."""
+        run = context.run
+        is_task = isinstance(run, TaskRun)
+        names = _task_extra(run) if isinstance(run, TaskRun) else _flow_extra(run.name, str(run.id))
+        super().__init__(
+            logging.getLogger(TASK_RUNS if is_task else FLOW_RUNS), {**names, **extra, "run_context": context}
+        )
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the run's names to what the caller adds."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+def _task_extra(run: TaskRun) -> dict[str, Any]:
+    flow_run_id = run.flow_run_id
+    return {
+        "task_run_name": run.name,
+        "task_run_id": str(run.id),
+        "task_name": run.task_name,
+        **_flow_extra(run.flow_run_name, str(flow_run_id) if flow_run_id else ""),
+    }
+
+
+def _flow_extra(name: str, run_id: str) -> dict[str, Any]:
+    return {"flow_run_name": name, "flow_run_id": run_id}
+
+
+def get_logger(name: str = "") -> logging.Logger:
+    """Return a logger of Taskyard's, below ``taskyard``."""
+    if not name or name == ROOT or name.startswith(f"{ROOT}."):
+        return logging.getLogger(name or ROOT)
+    return logging.getLogger(f"{ROOT}.{name}")
+
+
+def get_run_logger(context: RunContext | None = None, **extra: Any) -> RunLogger:
+    """Return the logger of the current run.
+
+    Args:
+        context: The run to log for, when it is not the current one.
+        **extra: Attributes to add to every record.
+
+    Raises:
+        MissingContextError: No run is active here.
+    """
+    configure()
+    return RunLogger(context or get_run_context(), extra)
+
+
+class SinkHandler(logging.Handler):
+    """Hands records of runs to the sink of their run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one record on."""
+        context: RunContext | None = getattr(record, "run_context", None)
+        if context is None or context.log_sink is None:
+            return
+        try:
+            run = context.run
+            at_us = int(record.created * 1_000_000)
+            context.log_sink((run.raw_id, at_us, record.levelno, record.name, _text(record), run.name))
+        except Exception:  # logging must not break the program; logging reports this its own way
+            self.handleError(record)
+
+
+def _text(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if record.exc_info:
+        text = f"{text}\n{_plain.formatException(record.exc_info)}"
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}... (cut)"
+
+
+_plain: Final = logging.Formatter()
+_console: Final = ConsoleHandler()
+_sink: Final = SinkHandler()
+
+
+def configure(console: bool = True) -> None:
+    """Install the handlers, once. Does not touch what the program has set up itself.
+
+    Args:
+        console: Whether records are shown on standard error; workers only send them. The first call
+            decides.
+    """
+    root = logging.getLogger(ROOT)
+    if _sink in root.handlers:
+        return
+    if console and not root.handlers:
+        root.addHandler(_console)
+        # Otherwise a root logger that the program configured would show every line a second time.
+        root.propagate = False
+    root.addHandler(_sink)
+    if root.level == logging.NOTSET:
+        root.setLevel(_level())
+
+
+def _level() -> int:
+    name = os.environ.get(LEVEL_VARIABLE, "INFO").upper()
+    level = logging.getLevelNamesMapping().get(name) or (int(name) if name.isdecimal() else 0)
+    if not level:
+        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise ValueError(f"{LEVEL_VARIABLE} is '{name}', which is no log level; expected {known}")
+    return level
+
+
+def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = False) -> None:
+    """Show a record that another process wrote, as if it had been written here.
+
+    Args:
+        run_name: The run it belongs to.
+        at_us: When it was written, microseconds since the epoch.
+        level: Its numeric level.
+        message: Its text.
+        flow: Whether the run is a flow run.
+    """
+    configure()
+    logger = logging.getLogger(FLOW_RUNS if flow else TASK_RUNS)
+    if not logger.isEnabledFor(level):
+        return
+    record = logger.makeRecord(logger.name, level, "(another process)", 0, message, (), None)
+    record.created = at_us / 1_000_000
+    record.msecs = at_us % 1_000_000 // 1000
+    setattr(record, "flow_run_name" if flow else "task_run_name", run_name)
+    logger.handle(record)

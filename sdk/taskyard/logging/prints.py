@@ -1,0 +1,60 @@
+"""Turns printed lines into log records, for runs with ``log_prints``.
+
+Standard output is replaced once, by an object that asks for the current run at each write: replacing it
+for every run would cost more than most tasks, and would mix up runs in threads. Output of other runs
+and of the program itself passes through unchanged.
+"""
+
+import sys
+from typing import Any, TextIO
+
+from taskyard.context import RunContext, current_context
+from taskyard.logging.loggers import RunLogger, configure
+
+
+class PrintCapture:
+    """Stands in for standard output; everything but `write` is the real one's."""
+
+    def __init__(self, real: TextIO) -> None:
+        """Stand in for `real`."""
+        self.real = real
+
+    def write(self, text: str) -> int:
+        """Log full lines if the current run wants that, else write them."""
+        context = current_context()
+        if context is None or not context.log_prints:
+            return self.real.write(text)
+        *lines, context.print_buffer = (context.print_buffer + text).split("\n")
+        if lines:
+            logger = _logger_of(context)
+            for line in lines:
+                logger.info("%s", line)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the real one in everything else."""
+        return getattr(self.real, name)
+
+
+def capture_prints() -> None:
+    """Install the capture if standard output is not captured already."""
+    stream = sys.stdout
+    if type(stream) is not PrintCapture:
+        sys.stdout = PrintCapture(stream)
+
+
+def flush(context: RunContext) -> None:
+    """Log what was printed without a newline at the end."""
+    text, context.print_buffer = context.print_buffer, ""
+    if text:
+        _logger_of(context).info("%s", text)
+
+
+def _logger_of(context: RunContext) -> RunLogger:
+    configure()
+    return RunLogger(context, {})

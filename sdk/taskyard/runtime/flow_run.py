@@ -1,0 +1,57 @@
+"""Attributes of the current flow run: id, name, flow_name, flow_version, tags, parameters, run_count.
+
+They are read when they are asked for. Inside a task only the id and the name of its flow run are known,
+because the task may execute on another machine; everything else is empty there, as it is outside of
+runs.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from taskyard.context import FlowRunContext, TaskRunContext
+
+_READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], Any]]]] = {
+    "id": (lambda context: str(context.flow_run.id), lambda: _of_task("flow_run_id")),
+    "name": (lambda context: context.flow_run.name, lambda: _of_task("flow_run_name")),
+    "flow_name": (lambda context: context.flow_run.flow_name, lambda: None),
+    "flow_version": (lambda context: context.flow_run.flow_version, lambda: None),
+    "tags": (lambda context: list(context.flow_run.tags), list),
+    "parameters": (lambda context: dict(context.parameters), dict),
+    "run_count": (lambda context: context.flow_run.run_count, int),
+    "parent_run_id": (lambda context: _text(context.flow_run.parent_run_id), lambda: None),
+}
+
+__all__ = [  # noqa: F822
+    "flow_name",
+    "flow_version",
+    "id",
+    "name",
+    "parameters",
+    "parent_run_id",
+    "run_count",
+    "tags",
+]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _of_task(attribute: str) -> str | None:
+    """Read what a task run knows of its flow run."""
+    context = TaskRunContext.get()
+    return _text(getattr(context.task_run, attribute)) or None if context is not None else None
+
+
+def __getattr__(name: str) -> Any:
+    """Read an attribute of the current flow run."""
+    if name not in _READERS:
+        raise AttributeError(f"{__name__} has no attribute '{name}'; it has {', '.join(_READERS)}")
+    read, empty = _READERS[name]
+    context = FlowRunContext.get()
+    return empty() if context is None else read(context)
+
+
+def __dir__() -> list[str]:
+    """List what can be read."""
+    return sorted(_READERS)

@@ -1,0 +1,149 @@
+"""States, and functions that make them by hand: a task or flow may return one to decide how it ends.
+
+Named and called as in Prefect 3. The class itself is in `_state`, states of recorded runs are made by
+`from_outcome` and `from_run`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskyard._outcomes import exception_of, from_outcome, from_run
+from taskyard._state import State, StateDetails, is_state, is_state_iterable
+from taskyard_contract.states import StateType
+
+__all__ = [
+    "State",
+    "StateDetails",
+    "StateType",
+    "is_state",
+    "is_state_iterable",
+    "Scheduled",
+    "Late",
+    "AwaitingRetry",
+    "AwaitingConcurrencySlot",
+    "Pending",
+    "NotReady",
+    "Running",
+    "Retrying",
+    "Paused",
+    "Suspended",
+    "Cancelling",
+    "Cancelled",
+    "Completed",
+    "Cached",
+    "Failed",
+    "TimedOut",
+    "Crashed",
+    "exception_of",
+    "from_outcome",
+    "from_run",
+]
+
+
+def _scheduled(name: str, scheduled_time: datetime | None, options: dict[str, Any]) -> State[Any]:
+    details: StateDetails = options.pop("state_details", None) or StateDetails()
+    if scheduled_time is not None and details.scheduled_time is not None:
+        raise ValueError("an extra scheduled_time was given: state_details has one already")
+    details.scheduled_time = scheduled_time or details.scheduled_time or datetime.now(UTC)
+    options.setdefault("name", name)
+    return State(StateType.SCHEDULED, state_details=details, **options)
+
+
+def Scheduled(scheduled_time: datetime | None = None, **options: Any) -> State[Any]:  # noqa: N802
+    """Make a state that waits for a time; without one, for now."""
+    return _scheduled("Scheduled", scheduled_time, options)
+
+
+def Late(scheduled_time: datetime | None = None, **options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose time has passed without a start."""
+    return _scheduled("Late", scheduled_time, options)
+
+
+def AwaitingRetry(scheduled_time: datetime | None = None, **options: Any) -> State[Any]:  # noqa: N802
+    """Make the state between a failed attempt and the next one."""
+    return _scheduled("AwaitingRetry", scheduled_time, options)
+
+
+def AwaitingConcurrencySlot(  # noqa: N802
+    scheduled_time: datetime | None = None, **options: Any
+) -> State[Any]:
+    """Make the state of a run that waits for a limit."""
+    return _scheduled("AwaitingConcurrencySlot", scheduled_time, options)
+
+
+def _named(state_type: StateType, name: str, options: dict[str, Any]) -> State[Any]:
+    options.setdefault("name", name)
+    return State(state_type, **options)
+
+
+def Pending(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that has not started."""
+    return State(StateType.PENDING, **options)
+
+
+def NotReady(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose upstream runs did not complete."""
+    return _named(StateType.PENDING, "NotReady", options)
+
+
+def Running(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that executes."""
+    return State(StateType.RUNNING, **options)
+
+
+def Retrying(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that executes again after a failed attempt."""
+    return _named(StateType.RUNNING, "Retrying", options)
+
+
+def _paused(name: str, timeout_seconds: float | None, options: dict[str, Any]) -> State[Any]:
+    details: StateDetails = options.pop("state_details", None) or StateDetails()
+    if timeout_seconds is not None:
+        details.pause_timeout = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
+    options.setdefault("name", name)
+    return State(StateType.PAUSED, state_details=details, **options)
+
+
+def Paused(timeout_seconds: float | None = None, **options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that waits for somebody to resume it."""
+    return _paused("Paused", timeout_seconds, options)
+
+
+def Suspended(timeout_seconds: float | None = None, **options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that was put aside until somebody resumes it."""
+    return _paused("Suspended", timeout_seconds, options)
+
+
+def Cancelling(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose cancellation was requested."""
+    return State(StateType.CANCELLING, **options)
+
+
+def Cancelled(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that was cancelled."""
+    return State(StateType.CANCELLED, **options)
+
+
+def Completed(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that succeeded."""
+    return State(StateType.COMPLETED, **options)
+
+
+def Cached(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose value came from the cache."""
+    return _named(StateType.COMPLETED, "Cached", options)
+
+
+def Failed(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose code failed."""
+    return State(StateType.FAILED, **options)
+
+
+def TimedOut(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run that took too long."""
+    return _named(StateType.FAILED, "TimedOut", options)
+
+
+def Crashed(**options: Any) -> State[Any]:  # noqa: N802
+    """Make the state of a run whose process was lost."""
+    return State(StateType.CRASHED, **options)

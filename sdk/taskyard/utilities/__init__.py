@@ -1,0 +1,1 @@
+"""Small helpers under the names that users of other workflow systems know."""

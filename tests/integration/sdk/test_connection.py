@@ -1,0 +1,109 @@
+"""The client's stream over a real socket: greetings, broken streams, a server that is not there."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.scripted_sessions import ScriptedServer
+
+from taskyard._exchange import Exchange
+from taskyard._scope import Scope
+from taskyard._session import Session
+from taskyard._submission import submit_one
+from taskyard.exceptions import ConnectionFailed
+from taskyard.tasks import task
+
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer(f"unix:{tmp_path}/s.sock")
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def session(server: ScriptedServer) -> Iterator[Session]:
+    opened = Session(lambda: server.address).open()
+    yield opened
+    opened.close()
+
+
+def test_a_session_introduces_itself_and_takes_the_servers_limits(
+    server: ScriptedServer, session: Session
+) -> None:
+    (hello,) = server.sessions.hellos
+    assert hello.session_id == session.session_id
+    assert not hello.resume
+    assert str(os.getpid()) in hello.client_name
+    assert session.max_payload_bytes == 1_000_000
+
+
+def test_runs_go_out_and_results_come_back(session: Session) -> None:
+    scope = Scope(session)
+    futures = [submit_one(double, scope, (n,), {}) for n in range(1500)]
+    assert [future.result(10) for future in futures] == [2 * n for n in range(1500)]
+
+
+def test_a_broken_stream_is_not_noticed(server: ScriptedServer, session: Session) -> None:
+    scope = Scope(session)
+    server.sessions.break_after = 0
+    futures = [submit_one(double, scope, (n,), {}) for n in range(20)]
+    assert [future.result(10) for future in futures] == [2 * n for n in range(20)]
+    assert [hello.resume for hello in server.sessions.hellos] == [False, True]
+    assert len({hello.session_id for hello in server.sessions.hellos}) == 1
+    assert len(set(server.sessions.submitted)) == 20
+
+
+def test_a_server_that_was_away_is_found_again(
+    server: ScriptedServer, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = Scope(session)
+    assert submit_one(double, scope, (1,), {}).result(10) == 2
+    server.stop()
+    future = submit_one(double, scope, (2,), {})
+    assert future.wait(0.05) is None
+    server.restart()
+    assert future.result(10) == 4
+
+
+def test_a_session_ends_with_a_goodbye(server: ScriptedServer) -> None:
+    session = Session(lambda: server.address).open()
+    submit_one(double, Scope(session), (1,), {}).result(10)
+    session.close()
+    assert server.sessions.goodbyes == 1
+
+
+def test_a_server_that_is_not_there_is_an_error_at_the_first_use(tmp_path: Path) -> None:
+    session = Session(lambda: f"unix:{tmp_path}/nobody.sock")
+    with pytest.raises(ConnectionFailed, match=r"no control plane answered at unix:.*nobody\.sock"):
+        session.open(timeout=0.3)
+    session.close()
+
+
+def test_an_address_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="not a server address"):
+        Session(lambda: "host:port").open()
+
+
+def test_threads_may_submit_at_the_same_time(session: Session) -> None:
+    scope, values = Scope(session), list[int]()
+
+    def submit(base: int) -> None:
+        futures = [submit_one(double, scope, (base + n,), {}) for n in range(200)]
+        values.extend(future.result(10) for future in futures)
+
+    threads = [threading.Thread(target=submit, args=(1000 * n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(values) == sorted(2 * (1000 * t + n) for t in range(4) for n in range(200))
+    assert isinstance(session.exchange, Exchange)
+    assert not session.exchange.outstanding

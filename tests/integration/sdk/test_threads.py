@@ -1,0 +1,176 @@
+"""`ThreadPoolTaskRunner` against a real control plane: same records, nothing leaves the process."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.plane_and_agent import Plane
+
+from taskyard import allow_failure, flow, task, task_input_hash
+from taskyard.exceptions import ConfigurationError
+from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner, runner_of
+
+THREADS = ThreadPoolTaskRunner(max_workers=2)
+
+
+@task
+def identity(value: Any) -> Any:
+    return value
+
+
+@task
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_values_that_cannot_be_pickled_stay_the_same_objects(plane: Plane) -> None:
+    lock = threading.Lock()
+
+    @flow(task_runner=THREADS)
+    def main() -> bool:
+        first = identity.submit([lock])
+        return identity({"deep": first})["deep"][0] is lock and identity(lock) is lock
+
+    assert main()
+
+
+def test_direct_calls_run_in_the_calling_thread(plane: Plane) -> None:
+    @task
+    def where() -> int:
+        return threading.get_ident()
+
+    @flow(task_runner=THREADS)
+    def main() -> tuple[bool, bool]:
+        here = threading.get_ident()
+        return where() == here, where.submit().result() == here
+
+    assert main() == (True, False)
+
+
+def test_exceptions_are_the_very_objects(plane: Plane) -> None:
+    error = ValueError("mine")
+
+    @flow(task_runner=THREADS)
+    def main() -> tuple[bool, str]:
+        with pytest.raises(ValueError, match="mine") as caught:
+            fail(error)
+        bad = fail.submit(error)
+        waiting = identity.submit(bad).wait()
+        assert waiting is not None
+        assert identity(allow_failure(bad)) is error
+        return caught.value is error, waiting.name
+
+    assert main() == (True, "NotReady")
+
+
+def test_maps_retries_and_caching_work_as_with_agents(plane: Plane) -> None:
+    attempts: list[int] = []
+    computed: list[str] = []
+
+    @task(retries=2)
+    def flaky() -> int:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise OSError("again")
+        return len(attempts)
+
+    @task(cache_key_fn=task_input_hash)
+    def once(key: str) -> str:
+        computed.append(key)
+        return key
+
+    @flow(task_runner=THREADS)
+    def main() -> None:
+        assert identity.map(range(100)).result() == list(range(100))
+        assert flaky() == 3
+        key = f"{time.time()}"
+        assert [once(key), once(key), once(identity.submit(key))] == [key] * 3
+
+    main()
+    assert len(computed) == 1
+
+
+def test_tasks_that_wait_for_tasks_do_not_hold_a_worker(plane: Plane) -> None:
+    @task
+    def countdown(n: int) -> int:
+        return 0 if n == 0 else 1 + countdown.submit(n - 1).result()
+
+    @flow(task_runner=THREADS)
+    def main() -> int:
+        return countdown.submit(6).result()
+
+    assert main() == 6
+
+
+def test_a_timeout_interrupts_python_code(plane: Plane) -> None:
+    @task(timeout_seconds=0.1)
+    def slow() -> None:
+        while True:
+            time.sleep(0.01)
+
+    @flow(task_runner=THREADS)
+    def main() -> str:
+        state = slow.submit().wait()
+        assert state is not None
+        return state.name
+
+    assert main() == "TimedOut"
+
+
+def test_running_and_waiting_runs_can_be_cancelled(plane: Plane) -> None:
+    @task
+    def slow() -> None:
+        while True:
+            time.sleep(0.01)
+
+    @flow(task_runner=THREADS)
+    def main() -> list[str]:
+        futures = [slow.submit() for _ in range(4)]
+        time.sleep(0.1)
+        for future in futures:
+            future.cancel()
+        return [future.wait(10).name for future in futures]  # type: ignore[union-attr]
+
+    assert main() == ["Cancelled"] * 4
+
+
+def test_async_tasks_run_in_threads(plane: Plane) -> None:
+    @task
+    async def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner=THREADS)
+    def main() -> list[int]:
+        return double.map([1, 2, 3]).result()
+
+    assert main() == [2, 4, 6]
+
+
+def test_subflows_inherit_the_runner(plane: Plane) -> None:
+    lock = threading.Lock()
+
+    @flow
+    def inner() -> Any:
+        return identity(lock)
+
+    @flow(task_runner=THREADS)
+    def outer() -> Any:
+        return inner()
+
+    assert outer() is lock
+
+
+def test_the_environment_chooses_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from taskyard._scope import Scope
+
+    assert isinstance(runner_of(None, Scope()), AgentTaskRunner)
+    monkeypatch.setenv("TASKYARD_TASK_RUNNER", "threads")
+    assert isinstance(runner_of(None, Scope()), ThreadPoolTaskRunner)
+    monkeypatch.setenv("TASKYARD_TASK_RUNNER", "dask")
+    with pytest.raises(ConfigurationError, match="expected one of agents, threads"):
+        runner_of(None, Scope())
+    with pytest.raises(TypeError, match="must be a task runner"):
+        runner_of(5, Scope())
+    with pytest.raises(ValueError, match="at least 1"):
+        ThreadPoolTaskRunner(max_workers=0)

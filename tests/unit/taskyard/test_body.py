@@ -1,0 +1,247 @@
+"""What a worker does with one attempt: sections B3 to B7 and B16."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+
+from taskyard._body import TaskBody
+from taskyard._code import plain_template
+from taskyard.context import get_run_context
+from taskyard.logging import get_run_logger
+from taskyard.states import Cancelled, Completed, Failed
+from taskyard.tasks import Task, task
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract import pickling, references
+from taskyard_contract.execution import Invocation
+from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import ReportKind, StateReason
+
+
+class Host:
+    def __init__(self) -> None:
+        self.logs: list[tuple[int, str]] = []
+
+    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+        self.logs.append((level, message))
+
+    def blocked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def execute(
+    of: Task[..., Any], *args: Any, host: Host | None = None, log_prints: bool = False, **fields: Any
+) -> Any:
+    """Execute one attempt; returns the value, or the report."""
+    data = pickling.dumps((args, {})) if args else b""
+    invocation = Invocation(new_id(), 1, plain_template(of, frozenset()), data, **fields)
+    report = TaskBody(of, log_prints).execute(invocation, host or Host())
+    return pickling.loads(report) if isinstance(report, bytes) else report
+
+
+@task
+def add(a: int, b: int = 10) -> int:
+    return a + b
+
+
+@task
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_a_value_is_returned_encoded() -> None:
+    assert execute(add, 1, 2) == 3
+    assert execute(add, 1) == 11
+
+
+def test_references_are_resolved_at_any_depth() -> None:
+    upstream = new_id()
+
+    class Reference:
+        def __reduce__(self) -> Any:
+            return references.resolve, (upstream,)
+
+    data = pickling.dumps_by_value((([Reference()],), {}))
+    invocation = Invocation(new_id(), 1, plain_template(add, frozenset()), data, inputs={upstream: [4]})
+    body = TaskBody(task(lambda values: values[0][0]), False)
+    assert pickling.loads(body.execute(invocation, Host())) == 4  # type: ignore[arg-type]
+
+
+def test_arguments_that_cannot_be_loaded_are_reported() -> None:
+    invocation = Invocation(new_id(), 1, plain_template(add, frozenset()), b"\x80\x05damaged")
+    report = TaskBody(add, False).execute(invocation, Host())
+    assert isinstance(report, pb.ReportException)
+    assert (report.kind, report.reason) == (ReportKind.FAILED, StateReason.CODE_UNAVAILABLE)
+    assert report.not_retriable
+
+
+def test_b3_an_exception_fails_the_run() -> None:
+    report = execute(fail, "bad")
+    assert report.kind == ReportKind.FAILED
+    assert report.message == "Task run encountered an exception ValueError: bad"
+    assert report.failure.type == "ValueError"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_b3_interrupts_crash_the_run(error: type[BaseException]) -> None:
+    def interrupted() -> None:
+        raise error
+
+    report = execute(task(interrupted))
+    assert (report.kind, report.reason) == (ReportKind.CRASHED, StateReason.INTERRUPTED)
+
+
+def test_b16_coroutines_run_in_one_loop() -> None:
+    import asyncio
+
+    async def loop_id() -> int:
+        await asyncio.sleep(0)
+        return id(asyncio.get_running_loop())
+
+    of = task(loop_id)
+    assert execute(of) == execute(of)
+
+
+def test_b16_submitted_generators_become_lists() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    assert execute(task(numbers)) == [0, 1, 2]
+    assert execute(task(later)) == [1, 2]
+
+
+def test_the_function_sees_its_run() -> None:
+    def look() -> tuple[str, int]:
+        context = get_run_context()
+        return context.run.name, context.run.run_count
+
+    assert execute(task(look), ordinal=4, attempt=2) == ("look-4", 2)
+
+
+def test_log_records_and_prints_go_to_the_host() -> None:
+    def talk() -> None:
+        get_run_logger().warning("logged")
+        print("printed")
+
+    host = Host()
+    execute(task(talk), host=host, log_prints=True)
+    assert host.logs == [(logging.WARNING, "logged"), (logging.INFO, "printed")]
+
+
+def test_the_tasks_own_log_prints_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    host = Host()
+    execute(task(log_prints=False)(lambda: print("shown")), host=host, log_prints=True)
+    assert host.logs == []
+
+
+def test_a_run_name_is_rendered_from_values() -> None:
+    report = execute(add.with_options(task_run_name="sum-{a}-{b}"), 1)
+    assert report.kind == ReportKind.SUCCEEDED
+    assert report.run_name == "sum-1-10"
+    assert pickling.loads(report.result.data) == 11
+
+
+def test_a_run_name_that_fails_is_the_runs_failure() -> None:
+    report = execute(add.with_options(task_run_name="{missing}"), 1)
+    assert (report.kind, report.failure.type) == (ReportKind.FAILED, "KeyError")
+
+
+def test_a_cache_key_is_proposed_unless_decided() -> None:
+    calls: list[int] = []
+    of = task(cache_key_fn=lambda context, parameters: f"key-{parameters['n']}")(lambda n: calls.append(n))
+    report = execute(of, 5)
+    assert (report.kind, report.cache_key) == (ReportKind.CACHE_KEY, "key-5")
+    assert calls == []
+    execute(of, 5, cache_key_decided=True)
+    assert calls == [5]
+
+
+def test_b5_7_a_key_that_cannot_be_computed_means_no_caching() -> None:
+    def broken(context: Any, parameters: Any) -> str:
+        raise RuntimeError("no key")
+
+    assert execute(add.with_options(cache_key_fn=broken), 1) == 11
+
+
+def test_b4_2_the_condition_is_asked_only_while_retries_remain() -> None:
+    asked: list[str] = []
+
+    def condition(of: Any, run: Any, state: Any) -> bool:
+        asked.append(state.message)
+        return False
+
+    of = fail.with_options(retries=1, retry_condition_fn=condition)
+    assert execute(of, "1").not_retriable
+    assert len(asked) == 1
+    assert not execute(of, "2", attempt=2).not_retriable
+    assert len(asked) == 1
+
+
+def test_b4_2_async_conditions_and_partials_are_called() -> None:
+    class Condition:
+        async def __call__(self, of: Any, run: Any, state: Any) -> bool:
+            return bool(state.is_failed())
+
+    assert not execute(fail.with_options(retries=1, retry_condition_fn=Condition()), "x").not_retriable
+
+
+def test_a_condition_that_raises_forbids_the_retry() -> None:
+    def condition(*_: Any) -> bool:
+        raise RuntimeError("condition")
+
+    assert execute(fail.with_options(retries=1, retry_condition_fn=condition), "x").not_retriable
+
+
+def test_b6_hooks_run_once_after_the_final_state() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def hook(of: Any, run: Any, state: Any) -> None:
+        seen.append((run.name, state.name))
+
+    async def async_hook(of: Any, run: Any, state: Any) -> None:
+        seen.append(("async", state.name))
+
+    hooked = {"on_completion": [hook, async_hook], "on_failure": [hook], "on_running": [hook]}
+    execute(add.with_options(**hooked), 1)  # type: ignore[misc]
+    assert seen == [("add-0", "Running"), ("add-0", "Completed"), ("async", "Completed")]
+    seen.clear()
+    execute(fail.with_options(retries=1, **hooked), "x")  # type: ignore[misc]
+    assert seen == [("fail-0", "Running")], "a retry is left, so the state is not final"
+    execute(fail.with_options(retries=1, **hooked), "x", attempt=2)  # type: ignore[misc]
+    assert seen[1:] == [("fail-0", "Running"), ("fail-0", "Failed")]
+
+
+def test_b6_a_raising_hook_changes_nothing() -> None:
+    def hook(*_: Any) -> None:
+        raise RuntimeError("hook")
+
+    assert execute(add.with_options(on_completion=[hook]), 1) == 11
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (Completed(data=3, message="done"), ReportKind.SUCCEEDED),
+        (Failed(message="by hand"), ReportKind.FAILED),
+        (Cancelled(), ReportKind.CANCELLED),
+    ],
+)
+def test_row_66_states_returned_by_hand(state: Any, kind: ReportKind) -> None:
+    report = execute(task(lambda: state))
+    assert (report.kind, report.reason) == (kind, StateReason.RETURNED_STATE)
+    assert report.message == (state.message or "")
+
+
+def test_a_result_that_cannot_be_pickled_is_refused() -> None:
+    import threading
+
+    report = execute(task(lambda: threading.Lock()))
+    assert (report.kind, report.reason) == (ReportKind.FAILED, StateReason.RESULT_REFUSED)
+    assert "cannot be pickled" in report.message
+    assert report.not_retriable

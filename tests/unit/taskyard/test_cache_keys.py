@@ -1,0 +1,129 @@
+import hashlib
+import os
+import subprocess
+import sys
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taskyard._cache_keys import (
+    code_fingerprint,
+    hash_objects,
+    qualified_name,
+    source_code,
+    task_input_hash,
+    task_key,
+)
+from taskyard.exceptions import HashError
+
+
+def f(x: int) -> int:
+    return x + 1
+
+
+class Adder:
+    def __call__(self, x: int) -> int:
+        return x + 1
+
+
+class Stubborn:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+def context(fn: Any = f) -> Any:
+    return SimpleNamespace(task=SimpleNamespace(task_key="key", fn=fn))
+
+
+def test_b5_2_task_key_is_made_of_name_function_and_tags() -> None:
+    text = f"n{f.__module__}.f{['a', 'b']}"
+    assert task_key("n", f, {"b", "a"}) == hashlib.md5(text.encode()).hexdigest()
+    keys = {
+        task_key("n", f),
+        task_key("m", f),
+        task_key("n", test_b5_2_task_key_is_made_of_name_function_and_tags),
+    }
+    assert len(keys | {task_key("n", f, ["a"])}) == 4
+
+
+def test_b5_2_callable_objects_are_known_by_their_class() -> None:
+    assert qualified_name(Adder()) == f"{__name__}.Adder"
+    assert qualified_name(Adder().__call__) == f"{__name__}.Adder.__call__"
+    assert qualified_name(partial(f, 1)) == "functools.partial"
+
+
+def test_b5_4_the_order_of_keys_does_not_matter() -> None:
+    assert hash_objects({"a": 1, "b": 2}) == hash_objects({"b": 2, "a": 1})
+    assert hash_objects(a=1, b=2) == hash_objects(b=2, a=1)
+    assert hash_objects(1, 2) != hash_objects(2, 1)
+
+
+def test_b5_4_what_json_cannot_write_is_pickled() -> None:
+    assert hash_objects(3 + 4j) == hash_objects(3 + 4j)
+    assert hash_objects(3 + 4j) != hash_objects(3 - 4j)
+
+
+def test_b5_4_what_nothing_can_write_has_no_key() -> None:
+    assert hash_objects(Stubborn()) is None
+    with pytest.raises(HashError, match="neither as JSON nor as a pickle"):
+        hash_objects(Stubborn(), raise_on_failure=True)
+
+
+def test_values_of_different_types_have_different_keys() -> None:
+    keys = {hash_objects(value) for value in (1, "1", True, None, [1], {1}, b"1", {"a": 1})}
+    assert len(keys) == 8
+
+
+def test_circular_values_are_pickled() -> None:
+    circular: list[Any] = []
+    circular.append(circular)
+    assert hash_objects(circular) is not None
+
+
+def test_keys_do_not_depend_on_the_process() -> None:
+    program = (
+        "from taskyard._cache_keys import hash_objects\n"
+        "print(hash_objects({'names': {'a', 'b', 'c'}, 'more': [frozenset({'x', 'y'}), b'z']}))"
+    )
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(keys) == 1
+    assert len(keys.pop().strip()) == 32
+
+
+def test_row_18_input_hash_depends_on_task_code_and_arguments() -> None:
+    def g(x: int) -> int:
+        return x - 1
+
+    key = task_input_hash(context(), {"x": 1})
+    assert key == task_input_hash(context(), {"x": 1})
+    assert key != task_input_hash(context(), {"x": 2})
+    assert key != task_input_hash(context(g), {"x": 1})
+
+
+def test_row_18_input_hash_of_arguments_without_a_form_is_none() -> None:
+    assert task_input_hash(context(), {"x": Stubborn()}) is None
+
+
+def test_code_of_callable_objects_and_builtins() -> None:
+    assert code_fingerprint(Adder()) == Adder.__call__.__code__.co_code.hex()
+    assert code_fingerprint(len) == "builtins.len"
+
+
+def test_b5_5_source_text_falls_back_to_bytecode() -> None:
+    assert source_code(f) == "def f(x: int) -> int:\n    return x + 1\n"
+    assert source_code(Adder()).startswith("class Adder:")
+    namespace: dict[str, Any] = {}
+    exec("def made(): return 1", namespace)
+    assert source_code(namespace["made"]) == code_fingerprint(namespace["made"])

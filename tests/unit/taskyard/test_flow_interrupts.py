@@ -1,0 +1,161 @@
+"""Interruptions hit the body of a flow, or nothing."""
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from taskyard._flow_interrupts import (
+    FlowCancelled,
+    LoopInterrupter,
+    SignalInterrupter,
+    ThreadInterrupter,
+    TimeLimit,
+    catch_termination,
+    exit_code_of,
+    interrupter,
+)
+from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
+
+
+def spin_until_stopped() -> None:
+    while True:
+        time.sleep(0)
+
+
+def test_in_the_main_thread_a_signal_ends_blocking_calls() -> None:
+    stopper = interrupter()
+    assert isinstance(stopper, SignalInterrupter)
+    threading.Timer(0.01, stopper.interrupt).start()
+    try:
+        with pytest.raises(FlowCancelled):
+            time.sleep(30)
+    finally:
+        stopper.close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_users_own_interrupt_stays_one() -> None:
+    stopper = interrupter()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        stopper.close()
+
+
+def test_a_late_signal_is_swallowed() -> None:
+    stopper = interrupter()
+    stopper.close()
+    stopper.interrupt()
+
+
+def test_programs_with_a_handler_of_their_own_keep_it() -> None:
+    def own(number: int, frame: object) -> None:
+        """Do nothing."""
+
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        assert isinstance(interrupter(), ThreadInterrupter)
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_is_stopped_at_its_next_bytecode() -> None:
+    ended: list[type[BaseException]] = []
+    started = threading.Event()
+    stoppers: list[ThreadInterrupter | SignalInterrupter] = []
+
+    def body() -> None:
+        stoppers.append(interrupter())
+        started.set()
+        try:
+            spin_until_stopped()
+        except FlowCancelled as error:
+            ended.append(type(error))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    started.wait(5)
+    stoppers[0].interrupt()
+    thread.join(5)
+    assert ended == [FlowCancelled]
+
+
+def test_what_was_not_raised_yet_is_taken_back() -> None:
+    stopper = ThreadInterrupter(FlowCancelled)
+    stopper.close()
+    stopper.interrupt()
+    assert sum(range(1000)) == 499_500
+
+
+def test_a_time_limit_in_the_main_thread() -> None:
+    limit = TimeLimit(0.01, "slow")
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    with pytest.raises(FlowRunTimeoutError, match=r"'slow' exceeded timeout of 0\.01 second"), limit:
+        time.sleep(30)
+    assert limit.expired
+    after = signal.getitimer(signal.ITIMER_REAL)[0]
+    assert before - 5 < after <= before, "the timer of whoever had it before goes on"
+
+
+def test_a_time_limit_inside_another_one() -> None:
+    outer, inner = TimeLimit(30, "outer"), TimeLimit(0.01, "inner")
+    with outer:
+        with pytest.raises(FlowRunTimeoutError), inner:
+            spin_until_stopped()
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert (outer.expired, inner.expired) == (False, True)
+
+
+def test_no_limit_and_a_kept_limit_do_nothing() -> None:
+    with TimeLimit(None, "x") as none, TimeLimit(30, "y") as kept:
+        assert sum(range(10)) == 45
+    assert not none.expired
+    assert not kept.expired
+
+
+def test_sigterm_becomes_an_exception_once() -> None:
+    with catch_termination() as outer, catch_termination() as inner:
+        assert (outer, inner) == (True, False)
+        with pytest.raises(TerminationSignal) as caught:
+            signal.raise_signal(signal.SIGTERM)
+    assert exit_code_of(caught.value.signal) == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_loops_task_is_cancelled_and_goes_on() -> None:
+    async def main() -> str:
+        stopper = LoopInterrupter()
+        threading.Timer(0.01, stopper.interrupt).start()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            assert stopper.was_meant()
+        stopper.close()
+        stopper.interrupt()
+        await asyncio.sleep(0)
+        return "went on"
+
+    assert asyncio.run(main()) == "went on"
+
+
+def test_a_cancellation_by_somebody_else_is_theirs() -> None:
+    async def body() -> None:
+        stopper = LoopInterrupter()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            assert not stopper.was_meant()
+
+    async def main() -> None:
+        work = asyncio.create_task(body())
+        await asyncio.sleep(0)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(main())
