@@ -1,0 +1,46 @@
+"""Which server a command talks to: the option, else the environment, else the local yard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskyard._yard import yard_home
+from taskyard.cli._exits import CliError, ExitCode
+
+ServerOption = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        envvar="TASKYARD_SERVER",
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:PATH of a server. Without it: the local yard.",
+        show_default=False,
+    ),
+]
+
+
+def yard_address(directory: Path) -> str:
+    """Return the address of the yard whose home is `directory`."""
+    return f"unix:{directory / 'yard.sock'}"
+
+
+def address_of(server: str) -> str:
+    """Return the address to call.
+
+    Args:
+        server: What the person named; empty means the local yard.
+
+    Raises:
+        CliError: No server was named and no local yard runs.
+    """
+    if server:
+        return server
+    directory = yard_home()
+    if not (directory / "yard.sock").exists():
+        raise CliError(
+            f"no server was named and no local yard runs in {directory}; start one with 'taskyard dev', or "
+            "name a server with --server HOST:PORT or TASKYARD_SERVER",
+            ExitCode.UNREACHABLE,
+        )
+    return yard_address(directory)

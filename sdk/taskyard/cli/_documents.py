@@ -1,0 +1,136 @@
+"""Runs, agents and log records as plain documents, for ``--json``. Pure.
+
+Invariant: a document has the same keys whatever the run went through; what is not known is null. Ids are UUID
+text, times are ISO 8601 in UTC.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamKind, shown_as
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.admin_service_pb2 import Agent
+    from taskyard_api.v1.failure_pb2 import Failure
+    from taskyard_api.v1.run_service_pb2 import ListRunLogsResponse, Run, RunStateEntry
+
+Document = dict[str, Any]
+
+
+def name_in(kind: type[IntEnum], value: int) -> str:
+    """Return the name of an enum's member; a newer server may send one that this release has not."""
+    try:
+        return kind(value).name
+    except ValueError:
+        return f"UNKNOWN_{value}"
+
+
+def state_of(run: "Run | RunStateEntry") -> tuple[str, str]:
+    """Return the type and the name of a state, as users see them."""
+    try:
+        state_type, name = shown_as(run.state, run.reason, run.state_name, run.attempt)
+    except ValueError:
+        return "UNKNOWN", f"Unknown{run.state}"
+    return state_type.value, name
+
+
+def moment(at_us: int) -> str | None:
+    """Return a time as text, None for none."""
+    if not at_us:
+        return None
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="milliseconds")
+
+
+def run_document(run: "Run") -> Document:
+    """Return a run."""
+    state_type, state_name = state_of(run)
+    return {
+        "id": format_id(run.run_id),
+        "kind": name_in(RunKind, run.kind).lower(),
+        "name": run.name,
+        "task_name": run.task_name,
+        "task_key": run.task_key or None,
+        "flow_run_id": format_id(run.flow_run_id) or None,
+        "parent_run_id": format_id(run.parent_run_id) or None,
+        "state": state_type,
+        "state_name": state_name,
+        "reason": _reason(run.reason),
+        "message": run.message or None,
+        "attempt": run.attempt,
+        "infra_retries": run.infra_retries,
+        "submitted": moment(run.submitted_us),
+        "started": moment(run.started_us),
+        "ended": moment(run.ended_us),
+        "queue": run.queue or None,
+        "tags": list(run.tags),
+        "agent": run.agent_name or None,
+        "cache_key": run.cache_key or None,
+        "upstream": [
+            {"id": format_id(edge.run_id), "kind": name_in(UpstreamKind, edge.kind).lower()}
+            for edge in run.upstream
+        ],
+        "failure": failure_document(run.failure) if run.HasField("failure") else None,
+    }
+
+
+def state_document(entry: "RunStateEntry") -> Document:
+    """Return one state of a history."""
+    state_type, state_name = state_of(entry)
+    return {
+        "state": state_type,
+        "state_name": state_name,
+        "reason": _reason(entry.reason),
+        "message": entry.message or None,
+        "at": moment(entry.at_us),
+        "attempt": entry.attempt,
+    }
+
+
+def failure_document(failure: "Failure") -> Document:
+    """Return an exception and what caused it."""
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback or None,
+        "cause": failure_document(failure.cause) if failure.HasField("cause") else None,
+    }
+
+
+def agent_document(agent: "Agent") -> Document:
+    """Return an agent."""
+    return {
+        "id": agent.agent_id,
+        "name": agent.name,
+        "state": name_in(AgentState, agent.state),
+        "slots": agent.slots,
+        "held_runs": agent.held_runs,
+        "queues": list(agent.queues),
+        "labels": dict(agent.labels),
+        "version": agent.version,
+        "connected": moment(agent.connected_us),
+        "last_seen": moment(agent.last_seen_us),
+    }
+
+
+def log_documents(page: "ListRunLogsResponse") -> Iterator[Document]:
+    """Yield the records of a page of a log."""
+    logs = page.logs
+    rows = zip(
+        logs.run_ids, logs.run_names, logs.at_us, logs.levels, logs.loggers, logs.messages, strict=True
+    )
+    for run_id, run_name, at_us, level, logger, message in rows:
+        yield {
+            "at": moment(at_us),
+            "level": level,
+            "logger": logger,
+            "run_id": format_id(run_id),
+            "run_name": run_name,
+            "message": message,
+        }
+
+
+def _reason(value: int) -> str | None:
+    return name_in(StateReason, value).lower() if value else None

@@ -1,0 +1,42 @@
+from support.fake_services import START_US
+
+from taskyard_api.v1 import admin_service_pb2 as admin
+from taskyard_contract.states import AgentState
+
+
+def agent(number: int, **fields) -> admin.Agent:
+    usual = {
+        "agent_id": f"id-{number}",
+        "name": f"agent-{number}",
+        "state": AgentState.ONLINE,
+        "queues": ["default", "gpu"],
+        "slots": 2,
+        "held_runs": 7,
+        "last_seen_us": START_US,
+        "version": "0.1.0",
+        "labels": {"zone": "a"},
+    }
+    return admin.Agent(**{**usual, **fields})
+
+
+def test_agents_of_all_pages_are_listed(services, call):
+    services.agents = [agent(number) for number in range(5)]
+    heading, *lines = call("agent", "ls").lines
+    assert heading.split() == ["NAME", "STATE", "SLOTS", "HOLDS", "LAST", "SEEN", "VERSION", "QUEUES"]
+    assert [line.split()[0] for line in lines] == [f"agent-{number}" for number in range(5)]
+    assert lines[0].split()[1:4] == ["Online", "2", "7"]
+    assert lines[0].endswith("default, gpu")
+
+
+def test_the_same_as_json(services, call):
+    services.agents = [agent(1, state=AgentState.DRAINING)]
+    (document,) = call("agent", "ls", "--json").document
+    assert document["state"] == "DRAINING"
+    assert document["labels"] == {"zone": "a"}
+    assert document["connected"] is None
+
+
+def test_no_agents_say_how_to_start_one(call):
+    called = call("agent", "ls")
+    assert called.code == 0
+    assert "taskyard agent start" in called.out

@@ -1,0 +1,126 @@
+import sys
+
+import pytest
+
+from taskyard.cli import _programs
+from taskyard_contract.versions import VERSION
+
+
+class Replaced(Exception):
+    """Stands for the moment at which the process becomes another program."""
+
+
+@pytest.fixture
+def became(monkeypatch):
+    """What the process would have become: arguments and environment."""
+    seen = {}
+
+    def execve(path, command, environment):
+        seen.update(path=path, arguments=command[1:], environment=environment)
+        raise Replaced
+
+    monkeypatch.setattr(_programs.os, "execve", execve)
+    return seen
+
+
+def test_server_start_becomes_the_control_plane(bare_call, became):
+    arguments = (
+        "--listen",
+        "0.0.0.0:4700",
+        "--http",
+        "0.0.0.0:4701",
+        "--agent-lease",
+        "5",
+        "--session-lease",
+        "6",
+    )
+    with pytest.raises(Replaced):
+        bare_call("server", "start", *arguments, "--database", "sqlite:////data/t.db")
+    assert became["path"] == sys.executable
+    assert became["arguments"][:3] == ["-m", "taskyard_controlplane", "serve"]
+    given = became["arguments"][3:]
+    assert dict(zip(given[::2], given[1::2], strict=True)) == {
+        "--listen": "0.0.0.0:4700",
+        "--http": "0.0.0.0:4701",
+        "--agent-lease": "5.0",
+        "--session-lease": "6.0",
+    }
+    assert became["environment"]["TASKYARD_DATABASE"] == "sqlite:////data/t.db"
+
+
+def test_a_password_does_not_get_into_the_process_list(bare_call, became):
+    with pytest.raises(Replaced):
+        bare_call("server", "start", "--database", "postgresql://me:secret@db/taskyard")
+    assert "secret" not in " ".join(became["arguments"])
+
+
+def test_without_a_database_the_server_has_one_at_home(bare_call, became, monkeypatch, tmp_path):
+    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path / "new"))
+    with pytest.raises(Replaced):
+        bare_call("server", "start")
+    assert became["arguments"] == ["-m", "taskyard_controlplane", "serve", "--http", "127.0.0.1:4701"]
+    assert became["environment"]["TASKYARD_DATABASE"] == f"sqlite:///{tmp_path / 'new' / 'server.db'}"
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_server_elsewhere_serves_no_http_unasked(bare_call, became):
+    with pytest.raises(Replaced):
+        bare_call("server", "start", "--listen", "127.0.0.1:0")
+    assert became["arguments"][3:] == ["--listen", "127.0.0.1:0"]
+
+
+def test_agent_start_becomes_the_agent(bare_call, became):
+    arguments = ("--server", "h:1", "--slots", "3", "--queue", "a", "--queue", "b", "--name", "me")
+    with pytest.raises(Replaced):
+        bare_call("agent", "start", *arguments)
+    assert became["arguments"] == [
+        *("-m", "taskyard_agent", "--server", "h:1", "--slots", "3"),
+        *("--name", "me", "--queue", "a", "--queue", "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "absent", "extra"),
+    [
+        (("server", "start"), "sqlalchemy", "server"),
+        (("server", "start", "--database", "postgresql://db/t"), "psycopg", "postgres"),
+        (("agent", "start", "--server", "h:1"), "taskyard_agent", "agent"),
+        (("dev",), "alembic", "server"),
+    ],
+)
+def test_a_missing_package_names_the_extra_and_is_4(bare_call, became, monkeypatch, command, absent, extra):
+    monkeypatch.setattr(_programs, "find_spec", lambda name: None if name == absent else name)
+    called = bare_call(*command)
+    assert called.code == 4
+    assert f"needs {absent}, which is not installed" in called.err
+    assert f"pip install 'taskyard[{extra}]'" in called.err
+    assert became == {}
+
+
+def test_version(bare_call):
+    assert bare_call("version").out.startswith(f"taskyard {VERSION} ")
+    assert bare_call("version", "--json").document["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("run",),
+        ("run", "ls"),
+        ("run", "show"),
+        ("run", "logs"),
+        ("run", "cancel"),
+        ("agent", "ls"),
+        ("dev",),
+    ],
+)
+def test_help_names_the_exit_codes(bare_call, command):
+    called = bare_call(*command, "--help")
+    assert called.code == 0
+    assert "3 no server could be reached" in " ".join(called.out.split())
+
+
+def test_no_command_is_wrong_usage(bare_call):
+    assert bare_call().code == 2
+    assert bare_call("walk").code == 2

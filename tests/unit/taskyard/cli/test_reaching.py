@@ -1,0 +1,58 @@
+import socket
+
+import pytest
+from support.fake_services import FakeServices, make_run, serving
+
+from taskyard.cli._addresses import address_of
+from taskyard.cli._exits import CliError, ExitCode
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_option_wins_over_the_environment(call):
+    with serving(FakeServices(runs=[make_run(1, name="other")])) as address:
+        assert "other" in call("run", "ls", "--server", address).out
+
+
+def test_without_an_address_the_local_yard_is_meant(home):
+    (home / "yard.sock").touch()
+    assert address_of("") == f"unix:{home / 'yard.sock'}"
+
+
+def test_no_local_yard_says_what_to_do_and_is_3(home, bare_call):
+    called = bare_call("run", "ls")
+    assert called.code == 3
+    assert f"no local yard runs in {home}" in called.err
+    assert "taskyard dev" in called.err
+    assert "TASKYARD_SERVER" in called.err
+
+
+def test_a_dead_socket_is_3(home, bare_call):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(home / "yard.sock"))
+    called = bare_call("agent", "ls")
+    assert called.code == 3
+    assert "no server could be reached at unix:" in called.err
+
+
+def test_nobody_at_the_port_is_3(bare_call):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    called = bare_call("run", "show", "add-1", "--server", address)
+    assert called.code == 3
+    assert f"no server could be reached at {address}" in called.err
+
+
+def test_a_malformed_address_is_2(bare_call):
+    called = bare_call("run", "ls", "--server", "localhost:http")
+    assert called.code == 2
+    assert "'localhost:http' is not a server address" in called.err
+
+
+def test_errors_carry_their_code():
+    assert CliError("no").code is ExitCode.FAILED

@@ -1,0 +1,84 @@
+import pytest
+from support.fake_services import FakeServices, make_run, run_id
+
+from taskyard_contract.errors import Overloaded
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunState, StateReason
+
+
+def test_piped_output_is_aligned_and_complete(services, call):
+    services.runs = [
+        make_run(1, name="a" * 120),
+        make_run(2, reason=StateReason.CACHED),
+        make_run(3, kind=2, state=RunState.RUNNING, ended_us=0),
+    ]
+    heading, first, second, third = call("run", "ls").lines
+    assert heading.split() == ["ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"]
+    assert first.endswith("a" * 120)
+    assert first.startswith(format_id(run_id(1)))
+    assert " Cached " in second
+    assert " flow " in third
+    assert " Running " in third
+    assert {line.index("add-") for line in (second, third)} == {heading.index("NAME")}
+
+
+def test_nothing_to_list_is_said(call):
+    called = call("run", "ls")
+    assert (called.code, called.out) == (0, "no runs\n")
+
+
+def test_json_is_one_list(services, call):
+    services.runs = [make_run(2), make_run(1)]
+    document = call("run", "ls", "--json").document
+    assert [run["id"] for run in document] == [format_id(run_id(2)), format_id(run_id(1))]
+    assert document[0]["state"] == "COMPLETED"
+    assert document[0]["submitted"] == "2026-01-01T00:00:00.000+00:00"
+
+
+def test_an_empty_list_is_json_too(call):
+    assert call("run", "ls", "--json").document == []
+
+
+def test_limit_reaches_over_pages(services, call):
+    services.runs = [make_run(number) for number in range(20, 0, -1)]
+    document = call("run", "ls", "--json", "--limit", "8").document
+    assert [run["name"] for run in document] == [f"add-{number}" for number in range(20, 12, -1)]
+
+
+def test_filters_reach_the_server(services: FakeServices, call):
+    services.runs = [make_run(7, kind=2, name="nightly")]
+    arguments = ("--kind", "flow", "--state", "failed", "--state", "NotReady", "--name", "night")
+    assert call("run", "ls", *arguments, "--flow", format_id(run_id(7))).code == 0
+    asked = services.asked[-1]
+    assert asked.kind == 2
+    assert list(asked.states) == [RunState.FAILED, RunState.NOT_READY]
+    assert asked.name_contains == "night"
+    assert asked.flow_run_id == run_id(7)
+
+
+def test_a_type_stands_for_all_its_states(services, call):
+    call("run", "ls", "--state", "pending")
+    assert set(services.asked[-1].states) == {
+        RunState.PENDING,
+        RunState.READY,
+        RunState.ASSIGNED,
+        RunState.AWAITING_CACHE,
+        RunState.NOT_READY,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--state", "finished"), ("--kind", "job"), ("--limit", "0"), ("--no-such-option",), ("surplus",)],
+)
+def test_wrong_usage_is_2(call, arguments):
+    called = call("run", "ls", *arguments)
+    assert called.code == 2
+    assert called.out == ""
+
+
+def test_a_refusal_is_1_and_one_line(services, call):
+    services.refuse = Overloaded("the server is busy; repeat in a second", retry_after=1.0)
+    called = call("run", "ls")
+    assert called.code == 1
+    assert called.err == "taskyard: the server is busy; repeat in a second\n"

@@ -1,0 +1,88 @@
+from support.fake_services import START_US, make_run, run_id
+
+from taskyard_api.v1 import failure_pb2
+from taskyard_api.v1 import run_service_pb2 as pb
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunState, StateReason, UpstreamKind
+
+CAUSE = failure_pb2.Failure(type="KeyError", message="'x'", traceback="Traceback ...\nKeyError: 'x'\n")
+FAILURE = failure_pb2.Failure(
+    type="ValueError", message="no", traceback="Traceback ...\nValueError: no\n", cause=CAUSE
+)
+
+
+def failed_run() -> pb.Run:
+    edges = [
+        pb.Upstream(run_id=run_id(2), kind=UpstreamKind.DATA),
+        pb.Upstream(run_id=run_id(9), kind=UpstreamKind.ORDER),
+    ]
+    return make_run(
+        1,
+        state=RunState.FAILED,
+        message="Task run encountered an exception ValueError: no",
+        attempt=2,
+        infra_retries=1,
+        tags=["a", "b"],
+        upstream=edges,
+        failure=FAILURE,
+        flow_run_id=run_id(3),
+        cache_key="k",
+    )
+
+
+STATES = [
+    pb.RunStateEntry(state=RunState.PENDING, at_us=START_US, attempt=1),
+    pb.RunStateEntry(
+        state=RunState.AWAITING_RETRY, at_us=START_US + 1_000, attempt=1, message="ValueError: no"
+    ),
+    pb.RunStateEntry(state=RunState.FAILED, at_us=START_US + 2_000_000, attempt=2),
+]
+
+
+def test_everything_about_a_failed_run(services, call):
+    services.runs, services.states = [failed_run(), make_run(2)], STATES
+    out = call("run", "show", "add-1").out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["task", "run", "add-1"] in lines
+    assert ["flow", "run", format_id(run_id(3))] in lines
+    assert ["lost", "1", "attempts,", "with", "their", "worker", "or", "agent"] in lines
+    assert ["tags", "a,", "b"] in lines
+    assert any(line[3:] == ["AwaitingRetry", "ValueError:", "no"] for line in lines)
+    assert [format_id(run_id(2)), "data", "Completed", "add-2"] in lines
+    assert [format_id(run_id(9)), "order"] in lines  # nobody knows this one any more
+    first, _, second = out.partition("This was the cause of:")
+    assert CAUSE.traceback in first
+    assert FAILURE.traceback in second
+
+
+def test_the_same_as_json(services, call):
+    services.runs, services.states = [failed_run()], STATES
+    document = call("run", "show", "add-1", "--json").document
+    assert document["failure"]["type"] == "ValueError"
+    assert document["failure"]["cause"]["traceback"] == CAUSE.traceback
+    assert document["upstream"][0] == {"id": format_id(run_id(2)), "kind": "data"}
+    assert [entry["state_name"] for entry in document["states"]] == ["Pending", "AwaitingRetry", "Failed"]
+    assert document["infra_retries"] == 1
+
+
+def test_what_is_not_known_is_null(services, call):
+    services.runs = [make_run(1, state=RunState.PENDING, started_us=0, ended_us=0, queue="")]
+    document = call("run", "show", "add-1", "--json").document
+    empty = ("started", "ended", "queue", "failure", "message", "reason", "agent", "cache_key", "flow_run_id")
+    assert {name: document[name] for name in empty} == dict.fromkeys(empty)
+
+
+def test_a_flow_run_says_how_to_see_inside(services, call):
+    services.runs = [make_run(1, kind=2, name="nightly")]
+    assert f"taskyard run ls --flow {format_id(run_id(1))}" in call("run", "show", "nightly").out
+
+
+def test_names_of_states_are_what_users_know(services, call):
+    services.runs = [
+        make_run(1, state=RunState.FAILED, reason=StateReason.TIMED_OUT),
+        make_run(2, state=RunState.RUNNING, attempt=2),
+        make_run(3, state_name="Skipped"),
+        make_run(4, state=99),
+    ]
+    names = [run["state_name"] for run in call("run", "ls", "--json").document]
+    assert names == ["TimedOut", "Retrying", "Skipped", "Unknown99"]
