@@ -1,0 +1,52 @@
+"""What a run may cost. CPU time, not wall time: it hardly depends on what else the machine does."""
+
+from pathlib import Path
+
+import psutil
+from support.programs import Program, Stage
+
+RUNS = 10_000
+ALL_PROCESSES_US = 120
+CONTROL_PLANE_US = 45
+
+MAP = f"""
+import time
+from taskyard import flow, task
+
+@task
+def nothing(x):
+    return x
+
+@flow
+def rounds():
+    nothing.map(range({RUNS // 2})).result()
+    print("ready", flush=True)
+    time.sleep(0.5)  # while the test reads the clocks of the others
+    before = time.process_time()
+    assert nothing.map(range({RUNS})).result() == list(range({RUNS}))
+    print(time.process_time() - before, flush=True)
+    time.sleep(0.5)
+
+rounds()
+"""
+
+
+def cpu_seconds(program: Program) -> float:
+    """Return the CPU time of a program and of everything it started."""
+    process = psutil.Process(program.process.pid)
+    family = [process, *process.children(recursive=True)]
+    return sum(sum(member.cpu_times()[:2]) for member in family)
+
+
+def test_a_run_stays_within_its_budget_of_cpu(stage: Stage, tmp_path: Path) -> None:
+    server = stage.serve("--database", f"sqlite:///{tmp_path / 'budget.db'}")
+    agent = stage.work("--slots", "2")
+    client = stage.start_script(MAP)
+    assert client.line() == "ready"
+    before = {"server": cpu_seconds(server), "agent": cpu_seconds(agent)}
+    spent = {"client": float(client.line())}
+    spent |= {"server": cpu_seconds(server) - before["server"], "agent": cpu_seconds(agent) - before["agent"]}
+    assert client.wait() == 0
+    each = {name: seconds / RUNS * 1e6 for name, seconds in spent.items()}
+    assert sum(each.values()) <= ALL_PROCESSES_US, each
+    assert each["server"] <= CONTROL_PLANE_US, each

@@ -1,0 +1,75 @@
+"""PostgreSQL is stopped at once and started again while runs are under way."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.history import check_all, read_history
+from support.postgres import PostgresServer, running_server
+from support.processes import Installation, installation
+from support.recorded import Recorded
+
+pytestmark = [pytest.mark.chaos, pytest.mark.postgresql, pytest.mark.timeout(120)]
+
+COUNT = 14_000
+STOPS = 3
+LONG_SECONDS = 7.0
+"""Longer than the control plane lets new runs wait for their commit."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this module's own: the session's is used by others."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def running(server: PostgresServer, tmp_path: Path) -> Iterator[Installation]:
+    with (
+        server.database() as url,
+        installation(tmp_path, url, agent_lease=3, session_lease=4) as running,
+    ):
+        running.start_server()
+        running.start_agent()
+        yield running
+
+
+def test_the_database_is_restarted_in_the_middle(running: Installation, server: PostgresServer) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    drawn = random.Random(seed)
+    client = running.start_client("bulk", COUNT - 500, 500, 1.0)
+    running.wait_for(lambda: len(client.output()) > 1000, 30, "the first results")
+    for _ in range(STOPS):
+        time.sleep(drawn.uniform(0.1, 0.7))
+        assert client.running, client.describe()
+        server.stop_at_once()
+        time.sleep(drawn.uniform(0.0, 1.5))
+        server.start_again()
+    records = running.succeeded(client, 60)
+    assert len(records) == COUNT
+    assert running.metric("taskyard_commit_failures_total") > 0, "no commit met the restart"
+    running.stop_server()
+    check_all(records, Recorded(running.database), read_history(running.history))
+
+
+def test_a_client_waits_for_a_database_that_is_away_for_long(
+    running: Installation, server: PostgresServer
+) -> None:
+    """Leases are extended meanwhile: nobody can prove to be alive while nothing can be recorded."""
+    early = running.start_client("bulk", 4_000, 1, 1.0)
+    running.wait_for(lambda: len(early.output()) > 1000, 30, "the first results")
+    server.stop_at_once()
+    time.sleep(LONG_SECONDS)
+    late = running.start_client("bulk", 500, 500, 1.0)
+    time.sleep(1.5)
+    assert early.running, early.describe()
+    assert late.running, late.describe()
+    server.start_again()
+    records = running.succeeded(early, 60) + running.succeeded(late, 60)
+    assert len(records) == 4_001 + 1_000
+    running.stop_server()
+    check_all(records, Recorded(running.database), read_history(running.history))

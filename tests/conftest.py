@@ -1,0 +1,55 @@
+"""What every test runs under: no settings of the developer's own, and PostgreSQL when a test asks for it."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.postgres import PostgresServer, running_server
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("TASKYARD_")}
+
+
+def pytest_configure() -> None:
+    """Forget TASKYARD_* before any module under test can read it."""
+    for name in _settings():
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_leak() -> Iterator[None]:
+    """Undo what a test, or code it called, did to TASKYARD_*."""
+    before = _settings()
+    yield
+    for name in _settings():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_leaks() -> Iterator[None]:
+    """Undo what a test, or code it called, did to loggers: later tests read what is logged."""
+    ours = logging.getLogger("taskyard")
+    before = ours.handlers[:], ours.propagate, ours.level
+    yield
+    ours.handlers[:], ours.propagate = before[0], before[1]
+    ours.setLevel(before[2])
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the session, started by the first test that needs it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a database with Taskyard's tables and nothing in them."""
+    with postgres.database() as url:
+        yield url
