@@ -1,0 +1,1 @@
+"""The measurements, one module each; every one of them runs unchanged on every system."""
