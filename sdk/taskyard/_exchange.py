@@ -1,8 +1,9 @@
 """The state of a session between its user threads and its stream: what to send, what is awaited.
 
 Invariant: a run is in `outstanding` until its outcome arrived, a batch in `_unacked` until the control plane
-made it durable, a flow report in `_unanswered` until its decision came; so a new stream can always
-repeat exactly what may have been lost. Methods of `StreamOwner` run on the portal's loop only.
+made it durable, a flow report in `_unanswered` until its decision came, a run whose end was requested in
+`_ending` until it has ended; so a new stream can always repeat exactly what may have been lost. Methods of
+`StreamOwner` run on the portal's loop only.
 """
 
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from typing import TYPE_CHECKING, Final
 
-from taskyard._outbox import Block, Outbox
+from taskyard._outbox import IDS_PER_FRAME, Block, Outbox, cancels_of
 from taskyard._portal import portal
 from taskyard._templates import Template
 from taskyard_api.v1 import common_pb2, template_pb2
@@ -26,7 +27,6 @@ from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 if TYPE_CHECKING:
     from taskyard.futures import Future
 
-IDS_PER_FRAME: Final = 4096
 LOGS_PER_FRAME: Final = 1000
 
 LogEntry = tuple[bytes, int, int, str, str, str]
@@ -63,7 +63,8 @@ class Exchange:
         self._unacked: deque[Batch] = deque()
         self._resend: deque[Batch] = deque()
         self._unanswered: deque[pb.FlowReport] = deque()
-        self._repeat: list[pb.FlowReport] = []
+        self._ending: dict[bytes, bool] = {}
+        """Runs whose end was requested, and whether only unless they had started."""
         self._templates: dict[Template, int] = {}
         self._blobs_sent: set[bytes] = set()
         self._blobs_durable: set[bytes] = set()
@@ -101,13 +102,12 @@ class Exchange:
         taken = self.outbox.take(with_blocks=len(self._unacked) < self._window)
         blocks, reports, cancels, withdrawn = taken
         self._unanswered.extend(reports)
-        repeated, self._repeat = self._repeat, []
+        if cancels or withdrawn:
+            self._note_ending(cancels, withdrawn)
         wanted = self._take_subscriptions()
-        if not (blocks or reports or repeated or cancels or withdrawn or wanted or self.logs):
+        if not (blocks or reports or cancels or withdrawn or wanted or self.logs):
             return None
-        frame = pb.ClientFrame(
-            flow_reports=repeated + reports, cancel=cancels, withdraw=withdrawn, subscribe=wanted
-        )
+        frame = pb.ClientFrame(flow_reports=reports, cancel=cancels, withdraw=withdrawn, subscribe=wanted)
         if blocks:
             self._batches += 1
             self._unacked.append((self._batches, blocks))
@@ -175,15 +175,27 @@ class Exchange:
 
     def _repeat_open_work(self) -> None:
         self._resend = deque(self._unacked)
-        self._repeat = list(self._unanswered)
         sent_again = {run_id for _, blocks in self._unacked for block in blocks for run_id in block.run_ids}
         sent_again |= self.outbox.run_ids()
         self.subscriptions = deque(run_id for run_id in self.outstanding.copy() if run_id not in sent_again)
+        for unless_started in (False, True):
+            ids = [run_id for run_id, unless in self._ending.items() if unless == unless_started]
+            self.outbox.put_back(cancels_of(ids, unless_started=unless_started))
+        unanswered, self._unanswered = self._unanswered, deque()
+        self.outbox.put_back(unanswered)  # what they tell happened before anybody asked for an end
+
+    def _note_ending(self, cancels: list[bytes], withdrawn: list[bytes]) -> None:
+        """Remember what was asked to end until it has ended: the request may be lost with the stream."""
+        ending = self._ending
+        ending.update((run_id, True) for run_id in withdrawn if run_id in self.outstanding)
+        ending.update((run_id, False) for run_id in cancels if run_id in self.outstanding)
 
     # What arrives.
 
     def _forget_acknowledged(self, number: int) -> None:
-        unacked = self._unacked
+        unacked, resend = self._unacked, self._resend
+        while resend and resend[0][0] <= number:
+            resend.popleft()
         while unacked and unacked[0][0] <= number:
             for block in unacked.popleft()[1]:
                 if block.template.digest:
@@ -201,15 +213,26 @@ class Exchange:
             future = pop(outcome.run_id, None)
             if future is not None and future.put(outcome):
                 awaited.append(future)
+        if self._ending:
+            self._forget_ending(results)
         for future in awaited:
             future.announce()
 
+    def _forget_ending(self, results: pb.ResultBatch) -> None:
+        pop = self._ending.pop
+        for run_id in results.run_ids:
+            pop(run_id, None)
+        for outcome in results.others:
+            pop(outcome.run_id, None)
+
     def _decide(self, decision: pb.FlowDecision) -> None:
-        for report in self._unanswered:
-            if report.run_id == decision.run_id:
-                self._unanswered.remove(report)
-                break
         state = int(decision.state)
+        for index, report in enumerate(self._unanswered):
+            if report.run_id == decision.run_id:
+                if state == RunState.AWAITING_RETRY and decision.attempt <= report.attempt:
+                    return  # what an earlier attempt was told, once more
+                del self._unanswered[index]
+                break
         if state < FIRST_FINAL and state != RunState.AWAITING_RETRY:
             return  # the answer to a start, for which nobody waits
         waiting = self.decisions.pop(decision.run_id, None)
@@ -234,6 +257,7 @@ class Exchange:
 
     def _refuse(self, run_id: bytes, error: TaskyardError) -> None:
         future = self.outstanding.pop(run_id, None)
+        self._ending.pop(run_id, None)
         if future is not None:
             future.settle(error)
         else:

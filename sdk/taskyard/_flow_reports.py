@@ -17,10 +17,11 @@ from taskyard_contract.states import FlowEvent
 logger = logging.getLogger("taskyard.flows")
 
 
-def report_of(run_id: bytes, event: FlowEvent, message: str = "") -> pb.FlowReport:
-    """Return a report about a flow run, as of now."""
+def report_of(run_id: bytes, attempt: int, event: FlowEvent, message: str = "") -> pb.FlowReport:
+    """Return a report about an attempt of a flow run, as of now."""
     return pb.FlowReport(
         run_id=run_id,
+        attempt=attempt,
         event=event,  # type: ignore[arg-type]  # the enums are numerically equal
         occurred_us=time.time_ns() // 1000,
         message=message,

@@ -126,7 +126,7 @@ class FlowRunRecord:
             capture_prints()
         try:
             with self.context:
-                self.session.report_start(report_of(self.run_id, FlowEvent.STARTED))
+                self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
                 self.state = State(StateType.RUNNING)
                 verb = "Beginning" if self.attempt_number == 1 else "Retrying"
                 self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
@@ -181,7 +181,7 @@ class FlowRunRecord:
     def end_report(self) -> pb.FlowReport:
         """Return the report of the state that the attempt ended in."""
         event = _EVENTS.get(self.state.type, FlowEvent.FAILED)
-        report = report_of(self.run_id, event, self.state.message or "")
+        report = report_of(self.run_id, self.attempt_number, event, self.state.message or "")
         if self.state.name != self.state.type.value.title():
             report.state_name = self.state.name
         report.reason = self._reason()  # type: ignore[assignment]  # the enums are numerically equal

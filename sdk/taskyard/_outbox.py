@@ -7,7 +7,7 @@ takes; one lock guards both, held for a few list operations only.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from taskyard._templates import Template
@@ -15,6 +15,9 @@ from taskyard_api.v1 import session_service_pb2 as pb
 
 RUNS_PER_FRAME: Final = 512
 BYTES_PER_FRAME: Final = 4 * 1024 * 1024
+IDS_PER_FRAME: Final = 4096
+MOST_IDS: Final = 16 * IDS_PER_FRAME
+"""How many ids a frame may hold before requests to end further runs wait for the next one."""
 MOST_BYTES: Final = 256 * 1024 * 1024
 """What may wait here before whoever submits more has to wait, too."""
 _LOOK_SECONDS: Final = 0.1
@@ -138,6 +141,12 @@ class Cancel:
         self.unless_started = unless_started
 
 
+def cancels_of(run_ids: list[bytes], *, unless_started: bool = False) -> list[Cancel]:
+    """Return the requests to end some runs, none of them too large for a frame."""
+    starts = range(0, len(run_ids), IDS_PER_FRAME)
+    return [Cancel(run_ids[start : start + IDS_PER_FRAME], unless_started=unless_started) for start in starts]
+
+
 def _copy(extra: pb.RunExtra | None) -> pb.RunExtra | None:
     """Copy a message whose position will differ in another block."""
     if extra is None:
@@ -207,11 +216,11 @@ class Outbox:
             if isinstance(item, Block):
                 self.size += sum(map(len, item.args))
 
-    def put_back(self, blocks: list[Block]) -> None:
-        """Queue blocks before everything else: they were sent and must be sent again."""
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Queue items before everything else: they were sent and must be sent again."""
         with self._lock:
-            self._items.extendleft(reversed(blocks))
-            self.size += sum(len(args) for block in blocks for args in block.args)
+            self._items.extendleft(reversed(items))
+            self.size += sum(len(args) for item in items if isinstance(item, Block) for args in item.args)
 
     def wait_for_room(self, given_up: Callable[[], bool]) -> None:
         """Block this thread while too much waits here, unless nobody will ever send it."""
@@ -250,9 +259,14 @@ class Outbox:
                     if item is self._tail:
                         self._tail = None
                 elif isinstance(item, Cancel):
+                    if len(cancels) + len(withdrawn) > MOST_IDS:
+                        break
                     (withdrawn if item.unless_started else cancels).extend(item.run_ids)
                 else:
+                    if size > BYTES_PER_FRAME:
+                        break
                     reports.append(item)
+                    size += item.ByteSize()
                 items.popleft()
             self.size -= sum(len(args) for block in blocks for args in block.args)
         self._room.set()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._client import Client
-from taskyard._exchange import IDS_PER_FRAME, Decision, Exchange, LogEntry
-from taskyard._outbox import MOST_BYTES, Block, Cancel, Upstream
+from taskyard._exchange import Decision, Exchange, LogEntry
+from taskyard._outbox import MOST_BYTES, Block, Upstream, cancels_of
 from taskyard._portal import at_exit, portal
 from taskyard._templates import Template
 from taskyard_api.v1 import common_pb2
@@ -159,9 +159,8 @@ class Session:
 
     def cancel(self, run_ids: list[bytes], *, unless_started: bool = False) -> None:
         """Request the cancellation of runs, or only of those that have not started."""
-        for start in range(0, len(run_ids), IDS_PER_FRAME):
-            part = run_ids[start : start + IDS_PER_FRAME]
-            self._outbox.add(Cancel(part, unless_started=unless_started))
+        for item in cancels_of(run_ids, unless_started=unless_started):
+            self._outbox.add(item)
         self.signal()
 
     def log(self, entry: LogEntry) -> None:

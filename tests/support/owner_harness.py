@@ -6,6 +6,7 @@ Time is the test's: leases and retry delays pass when `advance` is called.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from taskyard_api.v1 import agent_service_pb2 as ap
@@ -295,3 +296,20 @@ async def assigned(it: World, agent: Agent) -> list[bytes]:
     """Let everything happen, then return what an agent was newly assigned."""
     await it.settle()
     return agent.receive()
+
+
+def crash_and_restart(path: Path, before: Scenario, after: Scenario) -> None:
+    """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
+    url = f"sqlite:///{path}/yard.db"
+
+    async def main() -> None:
+        first = World(url, None)
+        await first.owner.start()
+        await first.settle()
+        await before(first)
+        first.owner._shard.timers.stop()
+        await first.owner._shard.committer.close()
+        async with world(url) as second:
+            await after(second)
+
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -24,6 +24,8 @@ _EVENTS: Final[dict[int, RunEvent]] = {
     FlowEvent.CANCELLED: RunEvent.ENDED_CANCELLED,
     FlowEvent.CRASHED: RunEvent.INTERRUPTED,
 }
+_STALE: Final[dict[int, RunState]] = {RunEvent.STARTED: RunState.RUNNING}
+"""What a repeated report about an earlier attempt is told; the end of one was: run the body again."""
 
 
 class Flows:
@@ -60,8 +62,11 @@ class Flows:
             raise InvalidRequest(f"'{run.shown_name}' is not a flow run; only its agent can report about it")
         run.session = session
         session.flows[run.run_id] = run
-        self._apply(run, event, report)
-        self._committer.open.decided.append((session, self.decision(run)))
+        stale = 0 < report.attempt < run.attempt and run.state != RunState.CANCELLING
+        if not stale:
+            self._apply(run, event, report)
+        state = run.state if not stale else _STALE.get(event, RunState.AWAITING_RETRY)
+        self._committer.open.decided.append((session, self._decision(run, state)))
         self._committer.touch()
         return True
 
@@ -87,15 +92,15 @@ class Flows:
             )
         self._settling.settle(run, effects, attempt, started_us, report.state_name)
 
-    def decision(self, run: Run) -> pb.FlowDecision:
-        """Return the answer to the last report about a flow run."""
+    def _decision(self, run: Run, state: int) -> pb.FlowDecision:
+        """Return the answer to a report about a flow run."""
         retry_after = 0.0
-        if run.state == RunState.AWAITING_RETRY:
+        if state == RunState.AWAITING_RETRY:
             base = delay_after(run.template, run.attempt - 1)
             retry_after = jittered(base, run.template.jitter, self._draw())
         return pb.FlowDecision(
             run_id=run.run_id,
-            state=run.state,  # type: ignore[arg-type]  # the enums are numerically equal
+            state=state,  # type: ignore[arg-type]  # the enums are numerically equal
             retry_after_ms=round(retry_after * 1000),
             attempt=run.attempt,
         )

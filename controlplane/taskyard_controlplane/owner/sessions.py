@@ -63,14 +63,15 @@ class ClientSession:
 
     def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
         """Attach a stream. Templates are per stream; what was not sent on the old one is repeated by need:
-        the client resends and subscribes, so nothing is kept for it here. Acknowledgements are said again,
-        because the last ones may be lost.
+        the client resends, reports and subscribes again, so nothing is kept for it here. Acknowledgements
+        are said again, because the last ones may be lost.
         """
         self.wake, self.close = wake, close
         self.disconnected_at = None
         self.templates = {}
         self._sent_up_to = 0
         self._result_ids, self._result_data, self._others = [], [], []
+        self._decisions, self._cancel_requests = [], []
         self._refused, self.refused_since = [], set()
 
     def detach(self, now: float) -> None:

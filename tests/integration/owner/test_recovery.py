@@ -1,32 +1,14 @@
 """An owner that is lost as a kill would, and the one that takes over."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-from support.owner_harness import Agent, Client, Scenario, World, assigned, world
+from support.owner_harness import Agent, Client, World, assigned, crash_and_restart
 
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.states import ReportKind, RunState
 
 S = RunState
-
-
-def crash_and_restart(path: Path, before: Scenario, after: Scenario) -> None:
-    """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
-    url = f"sqlite:///{path}/yard.db"
-
-    async def main() -> None:
-        first = World(url, None)
-        await first.owner.start()
-        await first.settle()
-        await before(first)
-        first.owner._shard.timers.stop()
-        await first.owner._shard.committer.close()
-        async with world(url) as second:
-            await after(second)
-
-    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_recovery_finishes_what_was_acknowledged(tmp_path: Path) -> None:

@@ -101,6 +101,58 @@ def test_after_a_reconnect_unanswered_flow_reports_are_sent_again(recorded: Loop
     assert recorded.script.flow_events == [FlowEvent.SUCCEEDED] * 2, "answered reports are not repeated"
 
 
+def test_after_a_reconnect_requests_to_end_runs_are_sent_again(recorded: LoopbackSession) -> None:
+    recorded.script.execute = False
+    ended, cancelled, withdrawn = (submit_one(double, recorded.scope(), (n,), {}) for n in range(3))
+    recorded.cancel([ended.run_id, cancelled.run_id])
+    recorded.cancel([withdrawn.run_id], unless_started=True)
+    outcome = pb.RunOutcome(run_id=ended.run_id, state=RunState.CANCELLED)
+    recorded.exchange.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
+    for _ in range(2):
+        before = len(recorded.script.frames)
+        recorded.reconnect()
+        [again] = recorded.script.frames[before:]
+        assert (list(again.cancel), list(again.withdraw)) == ([cancelled.run_id], [withdrawn.run_id])
+
+
+def test_a_request_to_end_a_run_does_not_overtake_its_batch_when_repeated(
+    recorded: LoopbackSession,
+) -> None:
+    recorded.script.acknowledge = recorded.script.execute = False
+    future = submit_one(double, recorded.scope(), (1,), {})
+    recorded.cancel([future.run_id])
+    before = len(recorded.script.frames)
+    recorded.reconnect()
+    batch, request = recorded.script.frames[before:]
+    assert list(batch.submit.groups[0].run_ids) == list(request.cancel) == [future.run_id]
+
+
+def test_batches_acknowledged_meanwhile_are_not_sent_again(recorded: LoopbackSession) -> None:
+    recorded.script.acknowledge = recorded.script.execute = False
+    for n in range(3):
+        submit_one(double, recorded.scope(), (n,), {})
+    before = len(recorded.script.frames)
+    recorded.exchange.on_welcome(recorded.script.welcome().welcome)
+    recorded.exchange.on_frame(pb.SessionFrame(submitted_up_to=2))
+    recorded.script.acknowledge = True
+    recorded.signal()
+    assert [frame.submit.number for frame in recorded.script.frames[before:]] == [3]
+
+
+def test_an_answer_to_an_earlier_attempt_is_not_taken_for_the_next_one(session: LoopbackSession) -> None:
+    flow_run = new_id()
+    again = pb.FlowDecision(run_id=flow_run, state=RunState.AWAITING_RETRY, attempt=2)
+    session.script.decide = lambda report: again
+    first = session.report_end(pb.FlowReport(run_id=flow_run, attempt=1, event=FlowEvent.FAILED))
+    assert first.result(0).attempt == 2
+    second = session.report_end(pb.FlowReport(run_id=flow_run, attempt=2, event=FlowEvent.FAILED))
+    assert not second.done(), "that was said about the first attempt"
+    session.exchange.on_frame(
+        pb.SessionFrame(flow_decisions=[pb.FlowDecision(run_id=flow_run, state=RunState.FAILED, attempt=2)])
+    )
+    assert second.result(0).state == RunState.FAILED
+
+
 def test_a_refused_run_raises_the_typed_error(session: LoopbackSession) -> None:
     session.script.refuse = lambda run_id: errors_pb2.ErrorDetail(reason=ErrorReason.INVALID_REQUEST)
     future = submit_one(double, session.scope(), (1,), {})

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from taskyard._outbox import RUNS_PER_FRAME, Block, Cancel, Outbox
+from taskyard._outbox import RUNS_PER_FRAME, Block, Cancel, Outbox, cancels_of
 from taskyard._templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -116,6 +116,20 @@ def test_put_back_blocks_are_taken_first() -> None:
     outbox.put_back([block])
     blocks, _, _, _ = outbox.take(with_blocks=True)
     assert [b.first_ordinal for b in blocks] == [0, 1]
+
+
+def test_requests_and_reports_are_cut_to_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard._outbox.IDS_PER_FRAME", 2)
+    monkeypatch.setattr("taskyard._outbox.MOST_IDS", 3)
+    monkeypatch.setattr("taskyard._outbox.BYTES_PER_FRAME", 50)
+    outbox, ids = Outbox(), new_ids(7)
+    for item in cancels_of(ids, unless_started=True):
+        outbox.add(item)
+    for number in range(3):
+        outbox.add(pb.FlowReport(run_id=FLOW, attempt=number, message="long" * 10))
+    frames = [outbox.take(with_blocks=True) for _ in range(4)]
+    assert [frame.withdrawn for frame in frames] == [ids[:4], ids[4:], [], []]
+    assert [[report.attempt for report in frame.reports] for frame in frames] == [[], [0], [1], [2]]
 
 
 def test_whoever_submits_too_much_waits_until_some_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,6 +352,7 @@ class FlowReport(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     STATE_NAME_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The flow run."""
     event: global___FlowEvent.ValueType
@@ -364,6 +365,10 @@ class FlowReport(google.protobuf.message.Message):
     """The final state's name, when the user chose one."""
     reason: taskyard_api.v1.states_pb2.StateReason.ValueType
     """Why, where the event alone does not say it."""
+    attempt: builtins.int
+    """The attempt it is about, counting from 1; 0 means the current one. A report about an earlier attempt
+    was counted before its answer was lost: it is answered again and changes nothing.
+    """
     @property
     def result(self) -> taskyard_api.v1.common_pb2.Payload:
         """The final state's value."""
@@ -383,9 +388,10 @@ class FlowReport(google.protobuf.message.Message):
         message: builtins.str = ...,
         state_name: builtins.str = ...,
         reason: taskyard_api.v1.states_pb2.StateReason.ValueType = ...,
+        attempt: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["failure", b"failure", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["event", b"event", "failure", b"failure", "message", b"message", "occurred_us", b"occurred_us", "reason", b"reason", "result", b"result", "run_id", b"run_id", "state_name", b"state_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "event", b"event", "failure", b"failure", "message", b"message", "occurred_us", b"occurred_us", "reason", b"reason", "result", b"result", "run_id", b"run_id", "state_name", b"state_name"]) -> None: ...
 
 global___FlowReport = FlowReport
 
