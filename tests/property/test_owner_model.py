@@ -450,7 +450,7 @@ class OwnerModel(RuleBasedStateMachine):
         assert not shard.cache._flights
         assert not shard.upstream._unknown
         assert not shard._watchers
-        assert not shard._subscribers
+        assert not shard.stored._subscribers
         assert not any(run.state < FIRST_FINAL for run in rows.values()), "recorded as open"
         for client in self.clients:
             self.check_client(client, rows)

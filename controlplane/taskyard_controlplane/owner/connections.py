@@ -143,7 +143,7 @@ class Connections:
         shard = self._shard
         ids = [run_id for group in batch.groups for run_id in group.run_ids]
         unknown = [run_id for run_id in ids if run_id not in shard.runs]
-        rows = await shard.stored(unknown)
+        rows = await shard.stored.rows(unknown)
         known = {row.run_id for row in rows} | (set(ids) - set(unknown))
         self._adopt(session, known)
         # A run refused on this very stream stays refused, though its batch was under way once more.
@@ -157,7 +157,7 @@ class Connections:
         unknown = [run_id for run_id in run_ids if run_id not in shard.runs]
         if not unknown:
             return
-        rows = await shard.stored(unknown)
+        rows = await shard.stored.rows(unknown)
         found = {row.run_id for row in rows}
         for run_id in unknown:
             if run_id not in found and run_id not in shard.runs:
@@ -178,7 +178,7 @@ class Connections:
             if run is not None:
                 run.session = session  # it was loaded, or resubmitted, while the database was asked
             elif row.state < RunState.COMPLETED:
-                self._shard.subscribe_later(row, session)
+                self._shard.stored.subscribe_later(row, session)
             elif row.state >= RunState.COMPLETED and row.kind == RunKind.TASK:
                 session.push_result(row.run_id, row.result, row.outcome)
         session.wake()
@@ -186,7 +186,7 @@ class Connections:
     async def _late_report(self, session: ClientSession, run_id: bytes) -> None:
         """Answer a report about a flow run that has ended: its recorded state stands."""
         try:
-            run = await self._shard.find(run_id)
+            run = await self._shard.stored.find(run_id)
         except RunNotFound as error:
             session.refuse(run_id, error)
             session.wake()
@@ -205,7 +205,7 @@ class Connections:
         shard = self._shard
         unknown = [run_id for run_id in run_ids if run_id not in shard.runs]
         if unknown:
-            shard.load(await shard.stored(unknown))
+            shard.stored.load(await shard.stored.rows(unknown))
         return [shard.runs[run_id] for run_id in run_ids if run_id in shard.runs]
 
     def _keep_logs(self, logs: session_service_pb2.LogBatch) -> None:
@@ -239,7 +239,7 @@ class Connections:
 
         end([run for run in shard.runs.values() if run.session is session])
         if shard.backlog.count():
-            shard.with_backlog(lambda: shard.store.backlog_of_session(session.session_id), forget)
+            shard.stored.read(lambda: shard.store.backlog_of_session(session.session_id), forget)
         else:
             forget([])
 

@@ -69,7 +69,7 @@ async def recover(shard: Shard, agent_lease: float) -> None:
         if run.state in HELD and run.epoch == epoch:
             shard.orphans.setdefault(agent_id, []).append(run)
         shard.runs[run.run_id] = run
-        run.session = shard.session_of(row)
+        run.session = shard.stored.session_of(row)
         _resume(shard, run, due_us)
     for row in found.ended_upstream:
         shard.recent[row.run_id] = (row.state, row.result, row.outcome)

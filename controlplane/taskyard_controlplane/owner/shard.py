@@ -5,11 +5,11 @@ is in `connections`. Invariant: nothing of a run is shown to anybody before the 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import RunExists, RunNotFound, StorageFull, StorageUnavailable
+from taskyard_contract.errors import RunExists, StorageFull, StorageUnavailable
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.effects import Effect
@@ -25,9 +25,9 @@ from taskyard_controlplane.owner.flows import Flows
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.outcomes import copy_outcome
 from taskyard_controlplane.owner.reporting import Reporting
-from taskyard_controlplane.owner.restoring import restore_run
 from taskyard_controlplane.owner.sessions import ClientSession
 from taskyard_controlplane.owner.settling import Settling
+from taskyard_controlplane.owner.stored import REPEAT_SECONDS, StoredRuns
 from taskyard_controlplane.owner.submission import Submission
 from taskyard_controlplane.owner.templates import Templates
 from taskyard_controlplane.owner.timers import Timers
@@ -38,7 +38,6 @@ MAX_RECENT: Final = 8_192
 MAX_RECENT_BYTES: Final = 4_096
 ACK_DELAY: Final = 0.02
 ACKS_AT_ONCE: Final = 3
-REPEAT_SECONDS: Final = 1.0
 CANCEL_REQUESTED: Final = "cancellation was requested"
 READY: Final = int(RunState.READY)
 _ENDED: Final = int(Effect.NOTIFY)
@@ -88,7 +87,6 @@ class Shard:
         self._fatal = fatal
         self._window = window
         self._watchers: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._subscribers: dict[bytes, ClientSession] = {}
         self._ack_pending: set[AgentSession | ClientSession] = set()
         self.templates = Templates()
         self.timers = Timers(asyncio.get_running_loop(), clock)
@@ -99,6 +97,16 @@ class Shard:
             committed=self._committed,
             refused=self._refused,
             fatal=fatal,
+        )
+        self.stored = StoredRuns(
+            store,
+            self.committer,
+            self.templates,
+            self.timers,
+            clock,
+            self.runs,
+            self.flows_by_seq,
+            self.sessions,
         )
         self.settling = Settling(self.committer, self.timers, clock, self.metrics)
         self.upstream = UpstreamEdges(self.runs, self.recent, self.settling.apply)
@@ -125,7 +133,7 @@ class Shard:
             self._undeliverable,
         )
         limit = {} if self._window is None else {"window": self._window}
-        self.backlog = Backlog(self.store, self.committer, self.dispatcher, self.refill, **limit)
+        self.backlog = Backlog(self.store, self.committer, self.dispatcher, self._refill, **limit)
         self.submission = Submission(
             self.runs, self.committer, self.templates, self.upstream, self.cache, self.backlog,
             self.clock, self.metrics, next_seq, self.max_inline_bytes,
@@ -157,34 +165,14 @@ class Shard:
         agent_name = run.agent.name if run.agent is not None else ""
         return LiveState(run.state, run.reason, run.attempt, run.infra_retries, run.started_us, agent_name)
 
-    async def find(self, run_id: bytes) -> Run | StoredRun:
-        """Return the record of a run in memory, or else its row, which is open when it is in the backlog.
-
-        Raises:
-            RunNotFound: There is no such run.
-        """
-        run = self.runs.get(run_id)
-        if run is not None:
-            return run
-        rows = await self.stored([run_id])
-        if not rows:
-            raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
-        return self.runs.get(run_id) or rows[0]
-
-    async def stored(self, run_ids: list[bytes]) -> list[StoredRun]:
-        """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
-        if self.committer.open.rows.backlog_added:
-            await self.committer.durable()  # what is only a row is nowhere else
-        return await self.committer.run(lambda: self.store.runs_by_id(run_ids))
-
     async def cancel(self, run_id: bytes) -> int:
         """Request the end of a run; returns its state once the request is durable.
 
         Raises:
             RunNotFound: There is no such run.
         """
-        found = await self.find(run_id)
-        run = self.load([found]).get(run_id) if isinstance(found, StoredRun) else found
+        found = await self.stored.find(run_id)
+        run = self.stored.load([found]).get(run_id) if isinstance(found, StoredRun) else found
         if run is None:
             return found.state
         self.flows.cancel([run], CANCEL_REQUESTED)
@@ -197,7 +185,7 @@ class Shard:
         Raises:
             RunNotFound: There is no such run.
         """
-        run = await self.find(run_id)
+        run = await self.stored.find(run_id)
         if isinstance(run, StoredRun) and run.state >= FIRST_FINAL:
             return
         future = asyncio.get_running_loop().create_future()
@@ -312,36 +300,10 @@ class Shard:
     def _cancel_inside(self, flow: Run) -> None:
         self.flows.cancel_inside(flow)
         if self.backlog.count():
-            self.with_backlog(
+            self.stored.read(
                 lambda: self.store.backlog_of_flow(flow.seq),
                 lambda runs: self.flows.cancel_inside(flow, runs),
             )
-
-    def with_backlog(
-        self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]
-    ) -> None:
-        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
-        if self.committer.open.rows.backlog_added:
-            # Behind the commit that is open: what is only a row is nowhere else.
-            self.committer.open.then.append(lambda: self._read_backlog(read, then))
-            self.committer.touch()
-        else:
-            self._read_backlog(read, then)
-
-    def _read_backlog(
-        self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]
-    ) -> None:
-        future = self.committer.run(read)
-
-        def done(_: object) -> None:
-            if future.cancelled():
-                return
-            if future.exception() is None:
-                then(self.load(future.result()).values())
-            elif isinstance(future.exception(), StorageUnavailable):
-                self.timers.after(REPEAT_SECONDS, lambda: self._read_backlog(read, then))
-
-        future.add_done_callback(done)
 
     def _acknowledge_soon(self, peer: AgentSession | ClientSession) -> None:
         """Let an acknowledgement ride on the next frame, or send it on its own after a short while."""
@@ -353,6 +315,13 @@ class Shard:
         for peer in self._ack_pending:
             peer.wake()
         self._ack_pending.clear()
+
+    def _refill(self, rows: list[StoredRun]) -> None:
+        """Let runs that were taken out of the backlog start."""
+        for run in self.stored.load(rows).values():
+            if run.state == READY:
+                self.dispatcher.enqueue(run)
+        self.dispatcher.pump()
 
     def _cache_hit(self, run: Run, hit: Hit) -> None:
         attempt = run.attempt
@@ -429,45 +398,3 @@ class Shard:
             self.committer.open.rows.templates[:0] = rows.templates
             self.committer.open.rows.blobs[:0] = rows.blobs
             rows.templates, rows.blobs = [], []
-
-    # Runs that are only in the database.
-
-    def load(self, rows: list[StoredRun]) -> dict[bytes, Run]:
-        """Return the records of runs that were read back, made anew where there was none; open runs only.
-
-        Whoever loads a run whose row stays in the backlog has to end it before anything else happens: its
-        history is not looked for there.
-        """
-        loaded: dict[bytes, Run] = {}
-        for row in rows:
-            run = self.runs.get(row.run_id)
-            if run is None and row.state < FIRST_FINAL:
-                flow = self.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
-                run = self.runs[row.run_id] = restore_run(row, self.templates, flow)
-                run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
-            if run is not None:
-                loaded[row.run_id] = run
-        return loaded
-
-    def refill(self, rows: list[StoredRun]) -> None:
-        """Let runs that were taken out of the backlog start."""
-        for run in self.load(rows).values():
-            if run.state == READY:
-                self.dispatcher.enqueue(run)
-        self.dispatcher.pump()
-
-    def subscribe_later(self, row: StoredRun, session: ClientSession) -> None:
-        """Let a session have the outcome of a run of the backlog that was submitted in another one."""
-        if row.session_id != session.session_id:
-            self._subscribers[row.run_id] = session
-
-    def session_of(self, row: StoredRun) -> ClientSession | None:
-        """Return the session a recorded run belongs to; its lease starts now if nobody has resumed it yet."""
-        if not row.session_id:
-            return None
-        session = self.sessions.get(row.session_id)
-        if session is None:
-            name = "unknown until it reconnects"
-            session = ClientSession(row.session_id, name, b"", self.clock.monotonic())
-            self.sessions[row.session_id] = session
-        return session

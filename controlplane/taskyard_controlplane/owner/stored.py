@@ -1,0 +1,122 @@
+"""Runs that are only in the database: finding them, and making records of them again.
+
+Invariant: a run is never in two records; one that is in memory is found there, whatever its row says.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from taskyard_contract.clock import Clock
+from taskyard_contract.errors import RunNotFound, StorageUnavailable
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.restoring import restore_run
+from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.timers import Timers
+from taskyard_controlplane.storage.interface import Store, StoredRun
+
+REPEAT_SECONDS: Final = 1.0
+
+
+class StoredRuns:
+    """Looks runs up behind the commit that is open, and brings them into memory."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        templates: Templates,
+        timers: Timers,
+        clock: Clock,
+        runs: dict[bytes, Run],
+        flows_by_seq: dict[int, Run],
+        sessions: dict[bytes, ClientSession],
+    ) -> None:
+        """Read from `store`, through `committer`; records go into `runs`, new sessions into `sessions`."""
+        self._store = store
+        self._committer = committer
+        self._templates = templates
+        self._timers = timers
+        self._clock = clock
+        self._runs = runs
+        self._flows_by_seq = flows_by_seq
+        self._sessions = sessions
+        self._subscribers: dict[bytes, ClientSession] = {}
+
+    async def find(self, run_id: bytes) -> Run | StoredRun:
+        """Return the record of a run in memory, or else its row, which is open when it is in the backlog.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        run = self._runs.get(run_id)
+        if run is not None:
+            return run
+        rows = await self.rows([run_id])
+        if not rows:
+            raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
+        return self._runs.get(run_id) or rows[0]
+
+    async def rows(self, run_ids: list[bytes]) -> list[StoredRun]:
+        """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
+        if self._committer.open.rows.backlog_added:
+            await self._committer.durable()  # what is only a row is nowhere else
+        return await self._committer.run(lambda: self._store.runs_by_id(run_ids))
+
+    def load(self, rows: list[StoredRun]) -> dict[bytes, Run]:
+        """Return the records of runs that were read back, made anew where there was none; open runs only.
+
+        Whoever loads a run whose row stays in the backlog has to end it before anything else happens: its
+        history is not looked for there.
+        """
+        loaded: dict[bytes, Run] = {}
+        for row in rows:
+            run = self._runs.get(row.run_id)
+            if run is None and row.state < FIRST_FINAL:
+                flow = self._flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+                run = self._runs[row.run_id] = restore_run(row, self._templates, flow)
+                run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
+            if run is not None:
+                loaded[row.run_id] = run
+        return loaded
+
+    def read(self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]) -> None:
+        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
+        if self._committer.open.rows.backlog_added:
+            # Behind the commit that is open: what is only a row is nowhere else.
+            self._committer.open.then.append(lambda: self._read(read, then))
+            self._committer.touch()
+        else:
+            self._read(read, then)
+
+    def _read(self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]) -> None:
+        future = self._committer.run(read)
+
+        def done(_: object) -> None:
+            if future.cancelled():
+                return
+            if future.exception() is None:
+                then(self.load(future.result()).values())
+            elif isinstance(future.exception(), StorageUnavailable):
+                self._timers.after(REPEAT_SECONDS, lambda: self._read(read, then))
+
+        future.add_done_callback(done)
+
+    def subscribe_later(self, row: StoredRun, session: ClientSession) -> None:
+        """Let a session have the outcome of a run of the backlog that was submitted in another one."""
+        if row.session_id != session.session_id:
+            self._subscribers[row.run_id] = session
+
+    def session_of(self, row: StoredRun) -> ClientSession | None:
+        """Return the session a recorded run belongs to; its lease starts now if nobody has resumed it yet."""
+        if not row.session_id:
+            return None
+        session = self._sessions.get(row.session_id)
+        if session is None:
+            name = "unknown until it reconnects"
+            session = ClientSession(row.session_id, name, b"", self._clock.monotonic())
+            self._sessions[row.session_id] = session
+        return session
