@@ -46,6 +46,7 @@ class AgentSession:
         self.granted = 0
         self.assigned = 0
         self.chunk_size = 1
+        self.nested_only = False
         self.last_report = 0
         self.wake: Callable[[], None] = _nobody
         self.close: Callable[[TaskyardError], None] | None = None
@@ -78,10 +79,21 @@ class AgentSession:
             return 0
         return self.granted - self.assigned
 
+    @property
+    def reported_up_to(self) -> int:
+        """The number up to which reports are durable, or stale."""
+        return self._reported_up_to
+
+    @property
+    def settled(self) -> bool:
+        """Whether the agent holds nothing, and everything it reported is durable."""
+        return not self.held and self._reported_up_to >= self.last_report
+
     def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
         """Attach a stream. Credit, templates and unsent frames belong to a stream and start anew."""
         self.wake, self.close = wake, close
         self.granted = self.assigned = 0
+        self.nested_only = False
         self._templates = {}
         self._new_templates, self._chunks, self._cancel = [], [], []
         self._sent_up_to = self._heartbeat = 0

@@ -15,6 +15,7 @@ from taskyard_contract.errors import (
     RunNotFound,
     Superseded,
     TaskyardError,
+    UnknownSession,
     UnsupportedProtocol,
 )
 from taskyard_contract.ids import ID_BYTES, format_id
@@ -57,6 +58,11 @@ class Connections:
             self.agent_lost,
             self.session_lost,
         )
+
+    @property
+    def agent_lease(self) -> float:
+        """For how long the silence of an agent is tolerated, in seconds."""
+        return self._times.agent_lease
 
     def begin_stop(self, after_ms: int = 500) -> None:
         """Tell everybody to reconnect, because this server stops."""
@@ -352,7 +358,24 @@ class Connections:
         if frame.HasField("credit"):
             agent.granted = frame.credit.granted_total
             agent.chunk_size = frame.credit.chunk_size
+            agent.nested_only = frame.credit.nested_only
             shard.dispatcher.pump()
+
+    async def agent_report(self, agent: AgentSession, frame: agent_service_pb2.AgentFrame) -> None:
+        """Apply a frame of an agent and return when everything in it is durable.
+
+        Raises:
+            TaskyardError: The frame is malformed, or this process lost the database.
+        """
+        self.agent_frame(agent, frame)
+        await self._shard.committer.durable()
+
+    def why_unknown(self, agent_id: str, session_id: bytes) -> TaskyardError:
+        """Return what to tell an agent whose session is attached to nothing it could call."""
+        agent = self._shard.agents_by_id.get(agent_id)
+        if agent is not None and (agent.connected or agent.session_id != session_id):
+            return Superseded(f"another process, or a stream, took over as agent '{agent.name}'")
+        return UnknownSession("the server was restarted, or the lease has lapsed; say hello again")
 
     def agent_lost(self, agent: AgentSession) -> None:
         """End an agent's session: what it held is lost."""
@@ -361,7 +384,7 @@ class Connections:
             "agent '%s' is lost with %d runs", agent.name, len(agent.held), extra={"event": "agent_lost"}
         )
         if agent.close is not None:
-            agent.close(Superseded(f"the lease of agent '{agent.name}' has lapsed"))
+            agent.close(UnknownSession(f"the lease of agent '{agent.name}' has lapsed; say hello again"))
         for run in list(agent.held.values()):
             self._shard.settling.apply(
                 run,

@@ -1,21 +1,25 @@
 """The agents' stream: moves frames between gRPC and the owner, decides nothing."""
 
+from typing import Any
+
 import grpc.aio
 
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.rpc.polling import Polling
 from taskyard_controlplane.rpc.streams import Outgoing, first_frame
 
 Context = grpc.aio.ServicerContext[agent_service_pb2.AgentFrame, agent_service_pb2.ServerFrame]
 
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
-    """Serves `AgentService.Connect`."""
+    """Serves `AgentService.Connect`, and has `polling` serve those without a stream."""
 
     def __init__(self, connections: Connections) -> None:
         """Connect agents to the shard behind `connections`."""
         self._connections = connections
+        self._polling = Polling(connections)
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Serve one agent until its stream ends."""
@@ -33,3 +37,15 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         finally:
             self._connections.agent_disconnected(agent, outgoing.wake)
             await outgoing.stop()
+
+    async def Poll(
+        self, request: agent_service_pb2.PollRequest, context: Any
+    ) -> agent_service_pb2.PollResponse:
+        """Answer a poll."""
+        return await self._polling.poll(request, context.time_remaining())
+
+    async def ReportBatch(
+        self, request: agent_service_pb2.ReportBatchRequest, context: Any
+    ) -> agent_service_pb2.ReportBatchResponse:
+        """Take reports."""
+        return await self._polling.report(request, context.time_remaining())

@@ -16,6 +16,7 @@
       AgentNotFound             no such agent
       ServerStopping            the server is going down
       UpstreamNotFound          an upstream run is unknown
+      UnknownSession            the server knows no such session (any more)
       ConnectionFailed          the server could not be reached (made by clients)
 
 A failure of user code is none of these: it is data in a run's state.
@@ -44,6 +45,7 @@ class ErrorReason(IntEnum):
     AGENT_NOT_FOUND = 13
     STOPPING = 14
     UPSTREAM_NOT_FOUND = 15
+    UNKNOWN_SESSION = 16
 
 
 class TaskyardError(Exception):
@@ -174,6 +176,12 @@ class UpstreamNotFound(TaskyardError):
     """An upstream run is unknown; submit it first."""
 
     reason = ErrorReason.UPSTREAM_NOT_FOUND
+
+
+class UnknownSession(TaskyardError):
+    """The server does not know this session; say hello again, with what is held."""
+
+    reason = ErrorReason.UNKNOWN_SESSION
 
 
 class ConnectionFailed(TaskyardError):

@@ -61,6 +61,199 @@ REPORT_KIND_CACHE_KEY: ReportKind.ValueType  # 5
 global___ReportKind = ReportKind
 
 @typing.final
+class PollRequest(google.protobuf.message.Message):
+    """Asks for work."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    HELLO_FIELD_NUMBER: builtins.int
+    MAX_RUNS_FIELD_NUMBER: builtins.int
+    CHUNK_SIZE_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    DRAINING_FIELD_NUMBER: builtins.int
+    NESTED_ONLY_FIELD_NUMBER: builtins.int
+    agent_id: builtins.str
+    """As in the hello."""
+    session_id: builtins.bytes
+    """As in the hello."""
+    number: builtins.int
+    """Number of this poll, counting up from 1 within the session, hello or not."""
+    max_runs: builtins.int
+    """How many more runs the agent takes now; the server may give fewer. Without meaning beside `hello`."""
+    chunk_size: builtins.int
+    """Most runs in one chunk; a chunk is executed by one worker in order. At least 1 when runs are asked for."""
+    wait_ms: builtins.int
+    """Longest wait when there is nothing to say; 0 does not wait. The server waits for less when the lease or
+    the deadline of the call demands it.
+    """
+    draining: builtins.bool
+    """The agent takes no more work. It polls on until `drained`."""
+    nested_only: builtins.bool
+    """As in Credit."""
+    @property
+    def hello(self) -> global___AgentHello:
+        """In the first poll, and after UNKNOWN_SESSION. Everything begins anew, as on a new stream: templates are
+        sent again, and `held` says what the agent still executes or has not been told to be durable.
+        """
+
+    def __init__(
+        self,
+        *,
+        agent_id: builtins.str = ...,
+        session_id: builtins.bytes = ...,
+        number: builtins.int = ...,
+        hello: global___AgentHello | None = ...,
+        max_runs: builtins.int = ...,
+        chunk_size: builtins.int = ...,
+        wait_ms: builtins.int = ...,
+        draining: builtins.bool = ...,
+        nested_only: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunk_size", b"chunk_size", "draining", b"draining", "hello", b"hello", "max_runs", b"max_runs", "nested_only", b"nested_only", "number", b"number", "session_id", b"session_id", "wait_ms", b"wait_ms"]) -> None: ...
+
+global___PollRequest = PollRequest
+
+@typing.final
+class PollResponse(google.protobuf.message.Message):
+    """What there is to say to an agent; empty when there was nothing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WELCOME_FIELD_NUMBER: builtins.int
+    TEMPLATES_FIELD_NUMBER: builtins.int
+    CHUNKS_FIELD_NUMBER: builtins.int
+    CANCEL_FIELD_NUMBER: builtins.int
+    DRAIN_FIELD_NUMBER: builtins.int
+    RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
+    REPORTED_UP_TO_FIELD_NUMBER: builtins.int
+    DRAINED_FIELD_NUMBER: builtins.int
+    drain: builtins.bool
+    """The agent should drain."""
+    reconnect_after_ms: builtins.int
+    """The agent should wait for this long before its next call, because the server is stopping."""
+    reported_up_to: builtins.int
+    """Reports up to this number are durable, or stale."""
+    drained: builtins.bool
+    """The agent drains, holds nothing, and every report has been made durable: the session is over."""
+    @property
+    def welcome(self) -> global___AgentWelcome:
+        """Answers `hello`."""
+
+    @property
+    def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.template_pb2.TemplateDefinition]:
+        """Templates used here for the first time since the hello."""
+
+    @property
+    def chunks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AssignChunk]:
+        """Runs to execute."""
+
+    @property
+    def cancel(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
+        """Runs to end now. Confirmed by `cancelled`, or by an ordinary report that was faster."""
+
+    def __init__(
+        self,
+        *,
+        welcome: global___AgentWelcome | None = ...,
+        templates: collections.abc.Iterable[taskyard_api.v1.template_pb2.TemplateDefinition] | None = ...,
+        chunks: collections.abc.Iterable[global___AssignChunk] | None = ...,
+        cancel: collections.abc.Iterable[global___RunKey] | None = ...,
+        drain: builtins.bool = ...,
+        reconnect_after_ms: builtins.int = ...,
+        reported_up_to: builtins.int = ...,
+        drained: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "chunks", b"chunks", "drain", b"drain", "drained", b"drained", "reconnect_after_ms", b"reconnect_after_ms", "reported_up_to", b"reported_up_to", "templates", b"templates", "welcome", b"welcome"]) -> None: ...
+
+global___PollResponse = PollResponse
+
+@typing.final
+class ReportBatchRequest(google.protobuf.message.Message):
+    """Reports what happened. Fields are those of AgentFrame."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    REPORT_NUMBER_FIELD_NUMBER: builtins.int
+    REPORTS_FIELD_NUMBER: builtins.int
+    STARTED_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    LOST_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
+    LOGS_FIELD_NUMBER: builtins.int
+    agent_id: builtins.str
+    """As in the hello."""
+    session_id: builtins.bytes
+    """As in the hello."""
+    report_number: builtins.int
+    """Number of this batch, counting up from 1 within the session."""
+    @property
+    def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportChunk]:
+        """Ended runs."""
+
+    @property
+    def started(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StartedRun]:
+        """Runs known to have started."""
+
+    @property
+    def returned(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
+        """Runs the agent gives back without having started them."""
+
+    @property
+    def lost(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LostRun]:
+        """Runs whose worker died while executing them, or that could not be given to a worker."""
+
+    @property
+    def cancelled(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
+        """Runs ended by cancellation, confirmed by the exit of their process."""
+
+    @property
+    def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
+        """Log records of runs. Ignored in a batch whose number was seen before."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: builtins.str = ...,
+        session_id: builtins.bytes = ...,
+        report_number: builtins.int = ...,
+        reports: collections.abc.Iterable[global___ReportChunk] | None = ...,
+        started: collections.abc.Iterable[global___StartedRun] | None = ...,
+        returned: collections.abc.Iterable[global___RunKey] | None = ...,
+        lost: collections.abc.Iterable[global___LostRun] | None = ...,
+        cancelled: collections.abc.Iterable[global___RunKey] | None = ...,
+        logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "returned", b"returned", "session_id", b"session_id", "started", b"started"]) -> None: ...
+
+global___ReportBatchRequest = ReportBatchRequest
+
+@typing.final
+class ReportBatchResponse(google.protobuf.message.Message):
+    """Acknowledges reports."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORTED_UP_TO_FIELD_NUMBER: builtins.int
+    reported_up_to: builtins.int
+    """Reports up to this number are durable, or stale."""
+    def __init__(
+        self,
+        *,
+        reported_up_to: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reported_up_to", b"reported_up_to"]) -> None: ...
+
+global___ReportBatchResponse = ReportBatchResponse
+
+@typing.final
 class AgentFrame(google.protobuf.message.Message):
     """What an agent sends. Every field is independent of the others."""
 
@@ -247,19 +440,23 @@ class Credit(google.protobuf.message.Message):
 
     GRANTED_TOTAL_FIELD_NUMBER: builtins.int
     CHUNK_SIZE_FIELD_NUMBER: builtins.int
+    NESTED_ONLY_FIELD_NUMBER: builtins.int
     granted_total: builtins.int
     """Runs it has asked for on this stream, a cumulative count: a lost or repeated frame can neither
     create nor leak a slot. It falls when the agent takes unused credit back.
     """
     chunk_size: builtins.int
     """Most runs in one chunk; a chunk is executed by one worker in order."""
+    nested_only: builtins.bool
+    """Only runs that were submitted from inside other runs: enough of those wait here for theirs."""
     def __init__(
         self,
         *,
         granted_total: builtins.int = ...,
         chunk_size: builtins.int = ...,
+        nested_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only"]) -> None: ...
 
 global___Credit = Credit
 
@@ -563,6 +760,7 @@ class AssignChunk(google.protobuf.message.Message):
     BODY_FIELD_NUMBER: builtins.int
     BLOBS_FIELD_NUMBER: builtins.int
     BODY_BLOB_FIELD_NUMBER: builtins.int
+    NESTED_FIELD_NUMBER: builtins.int
     first_epoch: builtins.int
     """Epoch of the first one; the others follow on."""
     template: builtins.int
@@ -571,6 +769,8 @@ class AssignChunk(google.protobuf.message.Message):
     """Their ids, 16 bytes each, concatenated."""
     body: builtins.bytes
     """A serialised ChunkBody. Agents pass it on unopened, unless `blobs` names something."""
+    nested: builtins.bool
+    """They were submitted from inside a run, which may be waiting for them: to be executed before others."""
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
         """Blobs the worker will need, to be fetched first."""
@@ -588,9 +788,10 @@ class AssignChunk(google.protobuf.message.Message):
         body: builtins.bytes = ...,
         blobs: collections.abc.Iterable[taskyard_api.v1.common_pb2.BlobRef] | None = ...,
         body_blob: taskyard_api.v1.common_pb2.BlobRef | None = ...,
+        nested: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["body_blob", b"body_blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "first_epoch", b"first_epoch", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
 
 global___AssignChunk = AssignChunk
 

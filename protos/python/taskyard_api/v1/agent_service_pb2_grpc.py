@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class AgentServiceStub(object):
-    """For agents: one stream over which runs are assigned and their outcomes are reported.
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
     """
 
     def __init__(self, channel):
@@ -40,10 +42,22 @@ class AgentServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.AgentFrame.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.ServerFrame.FromString,
                 _registered_method=True)
+        self.Poll = channel.unary_unary(
+                '/taskyard_api.v1.AgentService/Poll',
+                request_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.PollRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.PollResponse.FromString,
+                _registered_method=True)
+        self.ReportBatch = channel.unary_unary(
+                '/taskyard_api.v1.AgentService/ReportBatch',
+                request_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
-    """For agents: one stream over which runs are assigned and their outcomes are reported.
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
     """
 
     def Connect(self, request_iterator, context):
@@ -63,6 +77,45 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Poll(self, request, context):
+        """Asks for work, and for whatever else there is to say; waits for it, up to `wait_ms`.
+
+        Caller: agents without a stream, one call after the other. The first poll MUST carry `hello`; it is
+        answered at once, with `welcome` and without runs. Every poll and every ReportBatch renews the lease,
+        which the agent counts from when it sent the last one that was answered. Work is given only to a poll
+        that waits for it. The receiving limit of the channel MUST be at least 16 MiB.
+        Idempotency: polls are numbered, and a response is kept until the next number is asked for. Who has no
+        response, for whatever reason, asks for the same number again and gets it; asking for the next number
+        says that the response was received. A repeat that finds the first call waiting joins it: the newer
+        `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
+        hello, ends a call that waits with an empty response.
+        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
+        FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
+        an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
+        address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+        DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportBatch(self, request, context):
+        """Reports ended runs, and the other things an agent has to tell. Answered after the commit that made
+        them durable.
+
+        Caller: agents that poll, beside their polls, one batch after the other.
+        Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
+        of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
+        the same batch again before any other.
+        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
+        before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
+        NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+        durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -70,6 +123,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.AgentFrame.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.ServerFrame.SerializeToString,
+            ),
+            'Poll': grpc.unary_unary_rpc_method_handler(
+                    servicer.Poll,
+                    request_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.PollRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.PollResponse.SerializeToString,
+            ),
+            'ReportBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportBatch,
+                    request_deserializer=taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -80,7 +143,9 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService(object):
-    """For agents: one stream over which runs are assigned and their outcomes are reported.
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
     """
 
     @staticmethod
@@ -100,6 +165,60 @@ class AgentService(object):
             '/taskyard_api.v1.AgentService/Connect',
             taskyard__api_dot_v1_dot_agent__service__pb2.AgentFrame.SerializeToString,
             taskyard__api_dot_v1_dot_agent__service__pb2.ServerFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Poll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.AgentService/Poll',
+            taskyard__api_dot_v1_dot_agent__service__pb2.PollRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_agent__service__pb2.PollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.AgentService/ReportBatch',
+            taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_agent__service__pb2.ReportBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,10 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class AgentServiceStub:
-    """For agents: one stream over which runs are assigned and their outcomes are reported."""
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Connect: grpc.StreamStreamMultiCallable[
@@ -38,8 +41,50 @@ class AgentServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
+    Poll: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.agent_service_pb2.PollRequest,
+        taskyard_api.v1.agent_service_pb2.PollResponse,
+    ]
+    """Asks for work, and for whatever else there is to say; waits for it, up to `wait_ms`.
+
+    Caller: agents without a stream, one call after the other. The first poll MUST carry `hello`; it is
+    answered at once, with `welcome` and without runs. Every poll and every ReportBatch renews the lease,
+    which the agent counts from when it sent the last one that was answered. Work is given only to a poll
+    that waits for it. The receiving limit of the channel MUST be at least 16 MiB.
+    Idempotency: polls are numbered, and a response is kept until the next number is asked for. Who has no
+    response, for whatever reason, asks for the same number again and gets it; asking for the next number
+    says that the response was received. A repeat that finds the first call waiting joins it: the newer
+    `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
+    hello, ends a call that waits with an empty response.
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
+    FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
+    an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
+    address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+    DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+    """
+
+    ReportBatch: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.agent_service_pb2.ReportBatchRequest,
+        taskyard_api.v1.agent_service_pb2.ReportBatchResponse,
+    ]
+    """Reports ended runs, and the other things an agent has to tell. Answered after the commit that made
+    them durable.
+
+    Caller: agents that poll, beside their polls, one batch after the other.
+    Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
+    of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
+    the same batch again before any other.
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
+    before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
+    NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+    durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
+    """
+
 class AgentServiceAsyncStub:
-    """For agents: one stream over which runs are assigned and their outcomes are reported."""
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
+    """
 
     Connect: grpc.aio.StreamStreamMultiCallable[
         taskyard_api.v1.agent_service_pb2.AgentFrame,
@@ -58,8 +103,50 @@ class AgentServiceAsyncStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
+    Poll: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.agent_service_pb2.PollRequest,
+        taskyard_api.v1.agent_service_pb2.PollResponse,
+    ]
+    """Asks for work, and for whatever else there is to say; waits for it, up to `wait_ms`.
+
+    Caller: agents without a stream, one call after the other. The first poll MUST carry `hello`; it is
+    answered at once, with `welcome` and without runs. Every poll and every ReportBatch renews the lease,
+    which the agent counts from when it sent the last one that was answered. Work is given only to a poll
+    that waits for it. The receiving limit of the channel MUST be at least 16 MiB.
+    Idempotency: polls are numbered, and a response is kept until the next number is asked for. Who has no
+    response, for whatever reason, asks for the same number again and gets it; asking for the next number
+    says that the response was received. A repeat that finds the first call waiting joins it: the newer
+    `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
+    hello, ends a call that waits with an empty response.
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
+    FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
+    an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
+    address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+    DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+    """
+
+    ReportBatch: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.agent_service_pb2.ReportBatchRequest,
+        taskyard_api.v1.agent_service_pb2.ReportBatchResponse,
+    ]
+    """Reports ended runs, and the other things an agent has to tell. Answered after the commit that made
+    them durable.
+
+    Caller: agents that poll, beside their polls, one batch after the other.
+    Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
+    of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
+    the same batch again before any other.
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
+    before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
+    NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+    durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
+    """
+
 class AgentServiceServicer(metaclass=abc.ABCMeta):
-    """For agents: one stream over which runs are assigned and their outcomes are reported."""
+    """For agents: one stream over which runs are assigned and their outcomes are reported, or two unary calls
+    that do the same where streams are hard to have: in languages without good ones, behind proxies that cut
+    long ones.
+    """
 
     @abc.abstractmethod
     def Connect(
@@ -78,6 +165,49 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         jitter). Problems of single runs never end the stream.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+
+    @abc.abstractmethod
+    def Poll(
+        self,
+        request: taskyard_api.v1.agent_service_pb2.PollRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.agent_service_pb2.PollResponse, collections.abc.Awaitable[taskyard_api.v1.agent_service_pb2.PollResponse]]:
+        """Asks for work, and for whatever else there is to say; waits for it, up to `wait_ms`.
+
+        Caller: agents without a stream, one call after the other. The first poll MUST carry `hello`; it is
+        answered at once, with `welcome` and without runs. Every poll and every ReportBatch renews the lease,
+        which the agent counts from when it sent the last one that was answered. Work is given only to a poll
+        that waits for it. The receiving limit of the channel MUST be at least 16 MiB.
+        Idempotency: polls are numbered, and a response is kept until the next number is asked for. Who has no
+        response, for whatever reason, asks for the same number again and gets it; asking for the next number
+        says that the response was received. A repeat that finds the first call waiting joins it: the newer
+        `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
+        hello, ends a call that waits with an empty response.
+        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
+        FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
+        an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
+        address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+        DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+        """
+
+    @abc.abstractmethod
+    def ReportBatch(
+        self,
+        request: taskyard_api.v1.agent_service_pb2.ReportBatchRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.agent_service_pb2.ReportBatchResponse, collections.abc.Awaitable[taskyard_api.v1.agent_service_pb2.ReportBatchResponse]]:
+        """Reports ended runs, and the other things an agent has to tell. Answered after the commit that made
+        them durable.
+
+        Caller: agents that poll, beside their polls, one batch after the other.
+        Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
+        of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
+        the same batch again before any other.
+        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
+        before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
+        NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+        durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
