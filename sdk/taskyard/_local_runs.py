@@ -197,7 +197,7 @@ class LocalRuns:
             if kept.direct:
                 kept.assigned.put(job)
             else:
-                self._waiting.append(job)
+                (self._waiting.appendleft if chunk.nested else self._waiting.append)(job)
         self._start_waiting()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:

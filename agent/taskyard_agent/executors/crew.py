@@ -17,6 +17,8 @@ from taskyard_agent.executors.zygote_client import ZygoteClient
 logger = logging.getLogger(__name__)
 
 EXIT_SECONDS: Final = 1.0
+REST_SECONDS: Final = 3.0
+"""How long a worker too many is kept for the next run that waits: forking and connecting one takes longer."""
 MAX_SPAWN_DELAY: Final = 5.0
 
 
@@ -41,7 +43,7 @@ class WorkerEvents(Protocol):
 
 
 class Crew:
-    """A fixed number of workers, and one more for each that waits for other runs."""
+    """A fixed number of workers at work, and one more for each that waits for other runs."""
 
     def __init__(self, size: int, start_zygote: Callable[[], ZygoteClient]) -> None:
         """Keep `size` workers, forked by what `start_zygote` returns."""
@@ -53,6 +55,8 @@ class Crew:
         self._numbers = count(1)
         self._events: WorkerEvents
         self._failures = 0
+        self._too_many = False
+        self._retiring: asyncio.TimerHandle | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -65,18 +69,35 @@ class Crew:
         return sum(worker.blocked for worker in self.workers.values())
 
     def fit(self) -> None:
-        """Have as many workers as there should be."""
+        """Have as many workers at work as there should be."""
         if self._closed or self._waiting is not None:
             return
         staying = [w for w in self.workers.values() if not (w.retiring or w.ending or w.gone)]
-        surplus = len(staying) - self._size - self.blocked()
+        surplus = sum(not worker.resting for worker in staying) - self._size - self.blocked()
         for worker in reversed(staying):
-            if surplus > 0 and worker.ready and not worker.pieces:
-                worker.retiring = True
-                worker.close()
+            if surplus > 0 and worker.ready and not (worker.pieces or worker.resting):
+                worker.resting, worker.rests_since = True, self._loop.time()
                 surplus -= 1
+            elif surplus < 0 and worker.resting:
+                worker.resting = False
+                surplus += 1
+        self._too_many = surplus > 0
         for _ in range(-surplus):
             self._spawn()
+        if self._retiring is None and any(worker.resting for worker in staying):
+            self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
+
+    def _retire(self) -> None:
+        """Let workers go that nobody has needed for a while."""
+        self._retiring = None
+        resting = [w for w in self.workers.values() if w.resting and not (w.retiring or w.ending or w.gone)]
+        since = self._loop.time() - REST_SECONDS
+        for worker in resting:
+            if worker.rests_since <= since:
+                worker.retiring = True
+                worker.close()
+        if resting and not self._closed:
+            self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
     def _spawn(self) -> None:
         if self._zygote is None:
@@ -117,6 +138,8 @@ class Crew:
             self._events.on_frame(worker, kind, body)
         if worker.ready:
             self._failures = 0
+        if self._too_many and not worker.pieces:
+            self.fit()
         self._events.dispatch()
 
     def _insist(self, worker: Worker) -> None:
@@ -163,8 +186,9 @@ class Crew:
     def close(self) -> None:
         """End all workers."""
         self._closed = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for timer in (self._waiting, self._retiring):
+            if timer is not None:
+                timer.cancel()
         for worker in self.workers.values():
             worker.close()
         if self._zygote is not None:

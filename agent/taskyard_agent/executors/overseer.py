@@ -47,6 +47,7 @@ class Overseer:
     def look(self) -> float:
         """Look once; returns after how many seconds to look again."""
         delay, slow = IDLE_LOOK_SECONDS, 0
+        self._pool.reconsider()
         for worker in list(self._pool.crew.workers.values()):
             if not worker.pieces or worker.ending is not None:
                 continue
@@ -57,7 +58,7 @@ class Overseer:
             seconds = executing[1].seconds()
             slow += seconds > SLOW_SECONDS
             delay = min(delay, self._judge(worker, *executing, seconds))
-        if slow and slow == len(self._pool.crew.workers):
+        if slow and slow == sum(not worker.resting for worker in self._pool.crew.workers.values()):
             self._return_stranded()
         return delay
 

@@ -32,7 +32,7 @@ class Template:
 class Source:
     """A chunk as it was assigned; `body` stays unopened unless a part of a large one is split off."""
 
-    __slots__ = ("_parsed", "blobs", "body", "body_digest", "first_epoch", "ids", "template")
+    __slots__ = ("_parsed", "blobs", "body", "body_digest", "first_epoch", "ids", "nested", "template")
 
     def __init__(
         self, template: Template, first_epoch: int, ids: bytes, body: bytes, blobs: tuple[bytes, ...] = ()
@@ -44,6 +44,7 @@ class Source:
         self.body = body
         self.blobs = blobs
         self.body_digest = b""  # the blob the body comes from, when it is too large for a frame
+        self.nested = False
         self._parsed: pb.ChunkBody | None = None
 
     def __len__(self) -> int:
@@ -60,7 +61,9 @@ class Source:
             self._parsed = pb.ChunkBody.FromString(self.body)
         body = carve_body(self._parsed, start, stop)
         ids = self.ids_of(start, stop - start)
-        return Source(self.template, self.first_epoch + start, ids, body.SerializeToString(), self.blobs)
+        carved = Source(self.template, self.first_epoch + start, ids, body.SerializeToString(), self.blobs)
+        carved.nested = self.nested
+        return carved
 
 
 def carve_body(body: pb.ChunkBody, start: int, stop: int) -> pb.ChunkBody:
@@ -143,35 +146,45 @@ class Piece:
 
 
 class PieceQueue:
-    """Pieces that no worker has yet, in the order they came."""
+    """Pieces that no worker has yet: what other runs wait for, the latest first, then the rest in order."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._pieces: deque[Piece] = deque()
+        self._nested: deque[Piece] = deque()
+        self._others: deque[Piece] = deque()
         self.runs = 0
 
     def __iter__(self) -> Iterator[Piece]:
         """Iterate over the pieces."""
-        return iter(self._pieces)
+        yield from self._nested
+        yield from self._others
 
-    def append(self, piece: Piece) -> None:
-        """Put a piece at the end."""
-        if len(piece):
-            self._pieces.append(piece)
+    @property
+    def nested(self) -> int:
+        """How many runs are here that other runs wait for."""
+        return sum(map(len, self._nested))
+
+    def add(self, piece: Piece) -> None:
+        """Put a piece where its kind goes."""
+        if piece.source.nested:
+            self.put_back([piece])
+        elif len(piece):
+            self._others.append(piece)
             self.runs += len(piece)
 
     def put_back(self, pieces: list[Piece]) -> None:
         """Put pieces that had left the queue back to its front, in their order."""
         for piece in reversed(pieces):
             if len(piece):
-                self._pieces.appendleft(piece)
+                (self._nested if piece.source.nested else self._others).appendleft(piece)
                 self.runs += len(piece)
 
-    def take(self, limit: int) -> Piece | None:
+    def take(self, limit: int, nested_only: bool = False) -> Piece | None:
         """Take a piece of at most `limit` runs from the front."""
-        if not self._pieces:
+        pieces = self._nested if self._nested or nested_only else self._others
+        if not pieces:
             return None
-        piece = self._pieces.popleft()
+        piece = pieces.popleft()
         self.runs -= len(piece)
         if len(piece) > limit:
             self.put_back([piece.part(piece.start + limit, piece.stop)])
@@ -179,13 +192,13 @@ class PieceQueue:
         return piece
 
     def take_last(self, count: int) -> list[Piece]:
-        """Take up to `count` runs from the end."""
+        """Take up to `count` of the runs that nobody here waits for, from the end."""
         taken: list[Piece] = []
-        while count > 0 and self._pieces:
-            piece = self._pieces.pop()
+        while count > 0 and self._others:
+            piece = self._others.pop()
             self.runs -= len(piece)
             if len(piece) > count:
-                self.append(piece.part(piece.start, piece.stop - count))
+                self.add(piece.part(piece.start, piece.stop - count))
                 piece = piece.part(piece.stop - count, piece.stop)
             count -= len(piece)
             taken.append(piece)
@@ -193,20 +206,22 @@ class PieceQueue:
 
     def remove(self, key: pb.RunKey) -> bool:
         """Remove one run; returns whether it was here."""
-        for index, piece in enumerate(self._pieces):
-            position = piece.find(key)
-            if position is not None:
-                del self._pieces[index]
-                self.runs -= 1
-                halves = [piece.part(piece.start, position), piece.part(position + 1, piece.stop)]
-                for half in reversed([half for half in halves if len(half)]):
-                    self._pieces.insert(index, half)
-                return True
+        for pieces in (self._nested, self._others):
+            for index, piece in enumerate(pieces):
+                position = piece.find(key)
+                if position is not None:
+                    del pieces[index]
+                    self.runs -= 1
+                    halves = [piece.part(piece.start, position), piece.part(position + 1, piece.stop)]
+                    for half in reversed([half for half in halves if len(half)]):
+                        pieces.insert(index, half)
+                    return True
         return False
 
     def clear(self) -> list[Piece]:
         """Take everything."""
-        taken = list(self._pieces)
-        self._pieces.clear()
+        taken = list(self)
+        self._nested.clear()
+        self._others.clear()
         self.runs = 0
         return taken

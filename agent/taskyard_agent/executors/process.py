@@ -11,6 +11,7 @@ from itertools import count
 
 from taskyard_agent.blobs import BlobStore
 from taskyard_agent.executors.crew import Crew
+from taskyard_agent.executors.crowding import Crowding
 from taskyard_agent.executors.endings import Endings, Why
 from taskyard_agent.executors.overseer import Overseer
 from taskyard_agent.executors.pieces import Piece, PieceQueue, Source, Template
@@ -33,11 +34,13 @@ class ProcessPool:
         self.sizer = WindowSizer(slots)
         self.queue = PieceQueue()
         self.crew = crew
+        self._crowding = Crowding(slots)
         self.session: LinkSession
         self._leave = leave
-        self.endings = Endings(self, asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self.endings = Endings(self, self._loop)
         self._transfers = Transfers(self, blobs)
-        self._overseer = Overseer(self, asyncio.get_running_loop())
+        self._overseer = Overseer(self, self._loop)
         self._templates: dict[bytes, Template] = {}  # the least recently used one first
         self._last_template: Template | None = None
         self._numbers = count(1)
@@ -76,16 +79,16 @@ class ProcessPool:
         if local.digest and not local.definition.code:
             blobs = (local.digest, *blobs)
         source = Source(local, chunk.first_epoch, chunk.run_ids, chunk.body, blobs)
-        source.body_digest = chunk.body_blob.digest
+        source.body_digest, source.nested = chunk.body_blob.digest, chunk.nested
         piece = Piece(source, 0, len(source))
         self._in_hand += len(piece)
         self._empty.clear()
-        if self._draining:
-            self.requeue([piece])
+        if self._draining or (self._crowding.crowded and not chunk.nested):
+            self.give_back([piece])
         elif blobs:
             self._transfers.fetch(piece)
         else:
-            self.queue.append(piece)
+            self.queue.add(piece)
             self.dispatch()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
@@ -132,7 +135,9 @@ class ProcessPool:
 
     def demand(self) -> Demand:
         """Say how much work is wanted; a run that waits for others takes no room."""
-        return Demand(self._in_hand - self.crew.blocked(), self.sizer.window, self.sizer.chunk_size)
+        sizer, crowding = self.sizer, self._crowding
+        in_hand = self._in_hand - self.crew.blocked() - crowding.passable(self.queue.nested)
+        return Demand(in_hand, sizer.window, sizer.chunk_size, crowding.crowded)
 
     # From the workers --------------------------------------------------------------------------------
 
@@ -173,6 +178,8 @@ class ProcessPool:
             # What waits behind this run may be what the run waits for.
             for piece in reversed(worker.pieces.values()):
                 worker.revoke(piece)
+        if self._crowding.weigh(self.crew.blocked()):
+            self.give_back(self.queue.take_last(self.queue.runs))  # others may start them, and room is needed
         self.crew.fit()
         self.session.wake()
 
@@ -210,7 +217,7 @@ class ProcessPool:
         self._overseer.arm()
 
     def _give(self, worker: Worker) -> None:
-        piece = self.queue.take(self.sizer.chunk_size)
+        piece = self.queue.take(self.sizer.chunk_size, self._crowding.crowded)
         if piece is None:
             return
         piece = piece.slimmed()
@@ -220,11 +227,11 @@ class ProcessPool:
         worker.give(next(self._numbers), piece)
 
     def requeue(self, pieces: list[Piece]) -> None:
-        """Put runs that have not started first in the queue, or return them when the agent is leaving."""
-        if self._draining:
-            self.give_back(pieces)
-        else:
-            self.queue.put_back(pieces)
+        """Put runs that have not started first in the queue, or return those that will not start here."""
+        crowded = self._crowding.crowded
+        unwanted = [piece for piece in pieces if self._draining or (crowded and not piece.source.nested)]
+        self.give_back(unwanted)
+        self.queue.put_back([piece for piece in pieces if piece not in unwanted])
         self.dispatch()
 
     def give_back(self, pieces: list[Piece]) -> None:
@@ -239,6 +246,12 @@ class ProcessPool:
         self.session.wake()  # there is room again
         if self._in_hand == 0:
             self._empty.set()
+
+    def reconsider(self) -> None:
+        """Start something new after all, when nothing comes that the waiting runs could be waiting for."""
+        idle = any(worker.available and not worker.pieces for worker in self.crew.workers.values())
+        if self._crowding.look(self.crew.blocked(), idle, self._loop.time()):
+            self.session.wake()
 
     def _end(self, key: pb.RunKey, confirm: bool) -> None:
         if self.queue.remove(key) or self._transfers.remove(key):

@@ -44,6 +44,8 @@ class Worker:
         self.ready = False
         self.retiring = False
         self.blocked = False
+        self.resting = False
+        self.rests_since = 0.0
         self.deaf = False
         self.gone = False
         self.ending: Ending | None = None
@@ -68,7 +70,7 @@ class Worker:
     @property
     def available(self) -> bool:
         """Whether it may be given runs."""
-        return self.ready and not (self.retiring or self.blocked or self.deaf or self.ending)
+        return self.ready and not (self.retiring or self.blocked or self.resting or self.deaf or self.ending)
 
     def runs(self) -> int:
         """Return the number of runs it has."""

@@ -20,63 +20,13 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.ready_queues import ReadyQueue, parent_of
 from taskyard_controlplane.owner.templates import Templates
 from taskyard_controlplane.storage.interface import Store
 
-READY: Final = int(RunState.READY)
 CANCELLING: Final = int(RunState.CANCELLING)
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
-MAX_CHUNK_BYTES: Final = 512 * 1024
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-
-
-class ReadyQueue:
-    """The runs of one queue that could start now, by priority."""
-
-    __slots__ = ("name", "priorities", "sorted")
-
-    def __init__(self, name: str) -> None:
-        """Start empty."""
-        self.name = name
-        self.priorities: dict[int, deque[Run]] = {}
-        self.sorted: list[int] = []
-
-    def runs(self, priority: int) -> deque[Run]:
-        """Return the runs of one priority."""
-        runs = self.priorities.get(priority)
-        if runs is None:
-            runs = self.priorities[priority] = deque()
-            self.sorted = sorted(self.priorities)
-        return runs
-
-    def take(self, limit: int) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run from the front; lower priorities first."""
-        for priority in self.sorted:
-            taken = _take_alike(self.priorities[priority], limit)
-            if taken:
-                return taken
-        return []
-
-
-def _take_alike(runs: deque[Run], limit: int) -> list[Run]:
-    # Runs that were cancelled or adopted while they waited are still in the deque; their state says so.
-    while runs and runs[0].state != READY:
-        runs.popleft().queued = False
-    if not runs:
-        return []
-    template, flow = runs[0].template, runs[0].flow
-    taken: list[Run] = []
-    size = 0
-    while runs and len(taken) < limit and size < MAX_CHUNK_BYTES:
-        run = runs[0]
-        if run.state == READY and (run.template is not template or run.flow is not flow):
-            break
-        runs.popleft().queued = False
-        if run.state != READY:
-            continue
-        taken.append(run)
-        size += (len(run.args) if run.args else 0) + (1024 * len(run.inputs) if run.inputs else 0)
-    return taken
 
 
 class Dispatcher:
@@ -109,17 +59,20 @@ class Dispatcher:
         self.agents: list[AgentSession] = []
 
     def enqueue(self, run: Run) -> None:
-        """Put a ready run at the end of its queue, unless it never left it."""
+        """Put a ready run into its queue, unless it never left it."""
         if not run.queued:
             run.queued = True
-            self.runs(run.template.queue, run.template.priority).append(run)
+            self._queue(run.template.queue).append(run)
 
     def runs(self, queue: str, priority: int) -> deque[Run]:
-        """Return the ready runs of a queue and priority."""
-        ready = self.queues.get(queue)
+        """Return the ready runs of a queue and priority that no other run waits for."""
+        return self._queue(queue).lane.runs(priority)
+
+    def _queue(self, name: str) -> ReadyQueue:
+        ready = self.queues.get(name)
         if ready is None:
-            ready = self.queues[queue] = ReadyQueue(queue)
-        return ready.runs(priority)
+            ready = self.queues[name] = ReadyQueue()
+        return ready
 
     def add(self, agent: AgentSession) -> None:
         """Let an agent take part."""
@@ -145,7 +98,7 @@ class Dispatcher:
         limit = min(agent.credit, max(1, agent.chunk_size))
         for name in agent.queues:
             ready = self.queues.get(name)
-            taken = ready.take(limit) if ready is not None else None
+            taken = ready.take(limit, agent.nested_only) if ready is not None else None
             if taken:
                 self._assign(agent, taken)
                 return agent.credit > 0
@@ -232,7 +185,10 @@ def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.As
     """Write the assignment of some runs."""
     body = pb.ChunkBody(args=[run.args or b"" for run in runs], ordinals=[run.ordinal for run in runs])
     chunk = pb.AssignChunk(
-        first_epoch=first_epoch, template=template_index, run_ids=b"".join([run.run_id for run in runs])
+        first_epoch=first_epoch,
+        template=template_index,
+        run_ids=b"".join([run.run_id for run in runs]),
+        nested=bool(parent_of(runs[0])),
     )
     flow = runs[0].flow
     if flow is not None:

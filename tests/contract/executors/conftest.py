@@ -43,11 +43,13 @@ class Bench:
         welcome = pb.AgentWelcome(lease_ms=30_000, heartbeat_ms=5_000)
         session.welcomed(pb.ServerFrame(welcome=welcome, templates=[self._definition]))
 
-    def assign(self, calls: list[bytes]) -> list[pb.RunKey]:
+    def assign(self, calls: list[bytes], **fields: Any) -> list[pb.RunKey]:
         ids = new_ids(len(calls))
         keys = [pb.RunKey(run_id=run_id, epoch=self._epoch + at) for at, run_id in enumerate(ids)]
         body = pb.ChunkBody(args=calls, ordinals=range(len(calls))).SerializeToString()
-        chunk = pb.AssignChunk(first_epoch=self._epoch, template=1, run_ids=b"".join(ids), body=body)
+        chunk = pb.AssignChunk(
+            first_epoch=self._epoch, template=1, run_ids=b"".join(ids), body=body, **fields
+        )
         self._epoch += len(calls)
         self._session.received(pb.ServerFrame(chunks=[chunk]), 0.0)
         return keys

@@ -10,7 +10,7 @@ from support.scripted_controlplane import ScriptedControlPlane, scripted
 from support.task_codes import call
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.errors import Superseded, UnsupportedProtocol
+from taskyard_contract.errors import Superseded, UnknownSession, UnsupportedProtocol
 from taskyard_contract.states import StateReason
 
 
@@ -166,6 +166,17 @@ def test_a_terminal_refusal_stops_the_agent(tmp_path: Path) -> None:
         async with agent_and_server(tmp_path) as (agent, server):
             server.stream.outbound.put_nowait(Superseded())
             assert await agent.exit_code() == 1
+
+    asyncio.run(main())
+
+
+def test_an_agent_whose_lease_has_lapsed_says_hello_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with agent_and_server(tmp_path) as (_, server):
+            server.stream.outbound.put_nowait(UnknownSession("the lease has lapsed"))
+            await server.until(lambda: len(server.streams) == 2)
+            (run_id,) = server.assign(1, [call("echo", 1)])
+            await server.until(lambda: run_id in server.outcomes)
 
     asyncio.run(main())
 

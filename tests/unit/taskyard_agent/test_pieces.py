@@ -38,7 +38,7 @@ def test_a_run_is_found_by_id_and_epoch() -> None:
 
 def test_a_queue_splits_what_is_too_long() -> None:
     queue = PieceQueue()
-    queue.append(piece(5))
+    queue.add(piece(5))
     first = queue.take(2)
     assert first is not None
     assert (epochs([first]), queue.runs) == ([0, 1], 3)
@@ -49,16 +49,34 @@ def test_a_queue_splits_what_is_too_long() -> None:
 
 def test_what_comes_back_goes_to_the_front_in_order() -> None:
     queue = PieceQueue()
-    queue.append(piece(1, 10))
+    queue.add(piece(1, 10))
     queue.put_back([piece(2, 0), piece(1, 5)])
     assert epochs(list(queue)) == [0, 1, 5, 10]
     assert queue.runs == 4
 
 
+def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None:
+    queue = PieceQueue()
+    for count, epoch, nested in ((2, 0, False), (2, 10, True), (3, 20, True), (1, 30, False)):
+        one = piece(count, epoch)
+        one.source.nested = nested
+        queue.add(one)
+    assert (queue.runs, queue.nested) == (8, 5)
+    assert epochs(list(queue)) == [20, 21, 22, 10, 11, 0, 1, 30]
+    first = queue.take(2)
+    assert first is not None
+    assert epochs([first]) == [20, 21], "and what is left of it stays in front"
+    assert [epochs([taken]) for taken in queue.take_last(99)] == [[30], [0, 1]]
+    rest = [queue.take(9, nested_only=True) for _ in range(2)]
+    assert epochs([one for one in rest if one is not None]) == [22, 10, 11]
+    queue.add(piece(1))
+    assert queue.take(9, nested_only=True) is None
+
+
 def test_the_end_of_a_queue_is_given_back_first() -> None:
     queue = PieceQueue()
-    queue.append(piece(3, 0))
-    queue.append(piece(2, 10))
+    queue.add(piece(3, 0))
+    queue.add(piece(2, 10))
     assert sorted(epochs(queue.take_last(3))) == [2, 10, 11]
     assert (epochs(list(queue)), queue.runs) == ([0, 1], 2)
     queue.take_last(99)
@@ -67,8 +85,8 @@ def test_the_end_of_a_queue_is_given_back_first() -> None:
 
 def test_one_run_can_be_removed_from_the_middle() -> None:
     queue = PieceQueue()
-    queue.append(piece(3, 0))
-    queue.append(piece(1, 10))
+    queue.add(piece(3, 0))
+    queue.add(piece(1, 10))
     assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
     assert not queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
     assert (epochs(list(queue)), queue.runs) == ([0, 2, 10], 3)

@@ -18,6 +18,7 @@ class Recorder:
         self.calls: list[tuple[str, object]] = []
         self.keys: list[pb.RunKey] = []
         self.wanted = Demand(0, 2, 1)
+        self.told = False
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
         self.calls.append(("welcome", welcome.max_inline_bytes))
@@ -139,6 +140,21 @@ def test_credit_counts_anew_on_each_stream() -> None:
     session.hello(1.0)
     session.welcomed(pb.ServerFrame(welcome=WELCOME))
     assert drained(session)[0].credit.granted_total == 1
+
+
+def test_wanting_nested_runs_only_is_said_when_it_changes() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    drained(session)
+    for wanted in (True, True, False):
+        handler.wanted = Demand(0, 2, 1, wanted)
+        said = [(frame.credit.granted_total, frame.credit.nested_only) for frame in drained(session)]
+        assert said == ([] if wanted is handler.told else [(2, wanted)])
+        handler.told = wanted
+    handler.wanted = Demand(0, 2, 1, True)
+    session.hello(1.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert drained(session)[0].credit.nested_only, "a new stream starts without"
 
 
 def test_frames_become_calls_in_order() -> None:

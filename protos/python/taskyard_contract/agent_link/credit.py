@@ -15,6 +15,11 @@ class CreditLedger:
         self._granted = 0
 
     @property
+    def granted(self) -> int:
+        """The total that was announced last."""
+        return self._granted
+
+    @property
     def unused(self) -> int:
         """Runs the server may still send."""
         return self._granted - self._received

@@ -41,6 +41,8 @@ class Demand(NamedTuple):
     in_hand: int
     window: int
     chunk_size: int
+    nested_only: bool = False
+    """Whether only runs are wanted that were submitted from inside other runs."""
 
 
 class LinkHandler(Protocol):
@@ -101,6 +103,7 @@ class LinkSession:
         self._hello_at = 0.0
         self._heartbeat = 0
         self._told_draining = False
+        self._told_nested_only = False
         self._clear_pending()
 
     def _clear_pending(self) -> None:
@@ -165,7 +168,7 @@ class LinkSession:
         self._credit = CreditLedger()
         self._templates = {}
         self._heartbeat = 0
-        self._told_draining = False
+        self._told_draining = self._told_nested_only = False
         self._resend = []
         self.reconnect_after = None
         self._hello_at = now
@@ -252,9 +255,12 @@ class LinkSession:
     def _next_credit(self) -> pb.Credit | None:
         if self.draining:
             return None
-        in_hand, window, chunk_size = self._handler.demand()
+        in_hand, window, chunk_size, nested_only = self._handler.demand()
         total = self._credit.advance(in_hand, window, self.identity.slots)
-        return None if total is None else pb.Credit(granted_total=total, chunk_size=chunk_size)
+        if total is None and nested_only is self._told_nested_only:
+            return None
+        self._told_nested_only = nested_only
+        return pb.Credit(granted_total=self._credit.granted, chunk_size=chunk_size, nested_only=nested_only)
 
     # What a stream received --------------------------------------------------------------------------
 

@@ -1,0 +1,112 @@
+"""Runs that wait for runs give their place to others, and to those they wait for first."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.task_codes import call
+
+Bench = Any
+Executor = Callable[[Path], AbstractAsyncContextManager[Bench]]
+
+
+def run(executor: Executor, path: Path, scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with executor(path) as bench:
+            await scenario(bench)
+
+    asyncio.run(main())
+
+
+async def block(bench: Bench, path: Path, count: int) -> list[Path]:
+    """Have so many runs wait, each for a file of its own."""
+    notes = [path / f"note-{number}" for number in range(count)]
+    for at, note in enumerate(notes):
+        bench.assign([call("wait_for_file", str(note))])
+        await bench.until(lambda at=at: bench.handler.crew.blocked() == at + 1)
+    return notes
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Look now and then, outside the loop."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_work(bench: Bench) -> int:
+    return sum(not worker.resting for worker in bench.handler.crew.workers.values())
+
+
+def test_a_waiting_run_takes_no_room(executor: Executor, tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        notes = await block(bench, tmp_path, 3)
+        assert bench.handler.demand().in_hand == 0
+        assert at_work(bench) == 5, "two slots, and one worker for each that waits"
+        bench.assign([call("write_file", str(notes[0])), call("write_file", str(notes[1]))])
+        bench.assign([call("write_file", str(notes[2]))])
+        await bench.until(lambda: len(bench.reported) == 6)
+
+    run(executor, tmp_path, scenario)
+
+
+def test_workers_too_many_rest_are_woken_and_let_go(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard_agent.executors.crew.REST_SECONDS", 0.5)
+
+    async def scenario(bench: Bench) -> None:
+        crew = bench.handler.crew
+        for note in await block(bench, tmp_path, 2):
+            note.touch()
+        await bench.until(lambda: len(bench.reported) == 2)
+        assert (at_work(bench), len(crew.workers)) == (2, 4)
+        known = set(crew.workers)
+        (tmp_path / "again").mkdir()
+        [note] = await block(bench, tmp_path / "again", 1)
+        assert set(crew.workers) == known, "nobody new was forked"
+        note.touch()
+        await asyncio.to_thread(eventually, lambda: len(crew.workers) == 2)
+        bench.assign([call("echo", 1)] * 10)
+        await bench.until(lambda: len(bench.reported) == 13)
+
+    run(executor, tmp_path, scenario)
+
+
+def test_what_others_wait_for_comes_first(executor: Executor, tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        busy = bench.assign([call("sleep", 0.5)]) + bench.assign([call("sleep", 0.5)])
+        await bench.until(lambda: len(bench.started) == 2)
+        new = [bench.assign([call("sleep", 0.05)])[0] for _ in range(2)]
+        nested = [bench.assign([call("sleep", 0.05)], nested=True)[0] for _ in range(2)]
+        await bench.until(lambda: len(bench.reported) == 6)
+        order = [bench.reported.index(key.run_id) for key in (*busy, *nested, *new)]
+        assert max(order[2:4]) < min(order[4:]), "nested runs were executed after new ones"
+
+    run(executor, tmp_path, scenario)
+
+
+def test_with_enough_waiting_runs_nothing_new_is_started_for_a_moment(
+    executor: Executor, tmp_path: Path
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        notes = await block(bench, tmp_path, 4)
+        assert bench.handler.demand().nested_only
+        [new] = bench.assign([call("echo", 1)])
+        await bench.until(lambda: bench.returned == [new.run_id])
+        [nested] = bench.assign([call("echo", 1)], nested=True)
+        await bench.until(lambda: bench.reported == [nested.run_id])
+        # But nothing that they wait for comes, so that there is room for others after all.
+        await asyncio.to_thread(eventually, lambda: not bench.handler.demand().nested_only)
+        [new] = bench.assign([call("echo", 1)])
+        await bench.until(lambda: new.run_id in bench.reported)
+        for note in notes:
+            note.touch()
+        await bench.until(lambda: len(bench.reported) == 6)
+
+    run(executor, tmp_path, scenario)

@@ -1,0 +1,56 @@
+"""When an agent starts nothing new because enough runs wait for runs of their own."""
+
+import logging
+
+import pytest
+
+from taskyard_agent.executors.crowding import MOST_WAITING, PATIENCE_SECONDS, Crowding
+
+
+def test_two_waiting_runs_a_slot_are_enough() -> None:
+    crowding = Crowding(2)
+    assert [crowding.weigh(waiting) for waiting in range(6)] == [False] * 4 + [True, False]
+    assert crowding.crowded
+    assert not crowding.weigh(3)
+    assert not crowding.crowded
+
+
+def test_queued_children_do_not_keep_others_out_while_it_is_crowded() -> None:
+    crowding = Crowding(1)
+    assert crowding.passable(7) == 0
+    crowding.weigh(2)
+    assert (crowding.passable(7), crowding.passable(1000)) == (7, 32)
+
+
+def test_patience_runs_out_when_a_worker_stays_idle() -> None:
+    crowding = Crowding(2)
+    crowding.weigh(4)
+    assert not crowding.look(4, True, 10.0)
+    assert not crowding.look(4, False, 10.0 + PATIENCE_SECONDS), "it was busy meanwhile"
+    assert not crowding.look(4, True, 11.0)
+    assert not crowding.look(4, True, 11.0 + PATIENCE_SECONDS / 2)
+    assert crowding.look(4, True, 11.0 + 2 * PATIENCE_SECONDS)
+    assert not crowding.crowded
+
+
+def test_then_a_few_more_may_wait_until_there_are_few_again() -> None:
+    crowding = Crowding(2)
+    crowding.weigh(4)
+    for now in (0.0, PATIENCE_SECONDS):
+        crowding.look(4, True, now)
+    assert [crowding.weigh(waiting) for waiting in (5, 6)] == [False, True], "one more for each slot"
+    crowding.weigh(3)
+    assert crowding.weigh(4), "the old bound holds again"
+
+
+def test_there_is_a_bound_to_patience(caplog: pytest.LogCaptureFixture) -> None:
+    crowding = Crowding(2)
+    with caplog.at_level(logging.WARNING):
+        for waiting in (MOST_WAITING, MOST_WAITING + 1, MOST_WAITING):
+            crowding.weigh(waiting)
+    for now in (0.0, PATIENCE_SECONDS, 9.0):
+        assert not crowding.look(MOST_WAITING, True, now)
+    assert crowding.crowded
+    assert [record.message for record in caplog.records] == [
+        "200 runs wait for runs they have submitted, each in a process; no other runs are started"
+    ]

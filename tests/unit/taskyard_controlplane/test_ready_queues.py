@@ -1,0 +1,90 @@
+"""The order in which ready runs start."""
+
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.ready_queues import MAX_CHUNK_BYTES, ReadyQueue
+from taskyard_controlplane.owner.sessions import ClientSession
+
+
+def template(priority: int = 0) -> Template:
+    return Template(1, b"", b"", priority=priority)
+
+
+PLAIN = template()
+
+
+def ready(number: int, of: Template = PLAIN, parent: bytes = b"", args: bytes = b"") -> Run:
+    run = Run(number, bytes([number]) * 16, of, RunState.READY, None, None, args, 0, 0)
+    run.parent_id = parent or None
+    return run
+
+
+def filled(*runs: Run) -> ReadyQueue:
+    queue = ReadyQueue()
+    for run in runs:
+        queue.append(run)
+    return queue
+
+
+def order(queue: ReadyQueue, limit: int = 100) -> list[list[int]]:
+    """Take everything, at most `limit` at a time."""
+    taken = []
+    while runs := queue.take(limit):
+        taken.append([run.seq for run in runs])
+    return taken
+
+
+def test_runs_start_in_the_order_they_came() -> None:
+    assert order(filled(*map(ready, range(5))), limit=2) == [[0, 1], [2, 3], [4]]
+
+
+def test_lower_priorities_come_first() -> None:
+    assert order(filled(ready(0, template(5)), ready(1), ready(2, template(-3)))) == [[2], [1], [0]]
+
+
+def test_a_chunk_holds_runs_of_one_template() -> None:
+    other = template()
+    assert order(filled(ready(0), ready(1, other), ready(2, other), ready(3))) == [[0], [1, 2], [3]]
+
+
+def test_a_chunk_is_cut_where_it_grows_large() -> None:
+    half = bytes(MAX_CHUNK_BYTES // 2)
+    assert order(filled(*(ready(number, args=half) for number in range(3)))) == [[0, 1], [2]]
+
+
+def test_runs_that_are_not_ready_any_more_are_passed_over() -> None:
+    runs = [ready(number) for number in range(4)]
+    for run in runs:
+        run.queued = True
+    runs[0].state = runs[2].state = RunState.CANCELLED
+    assert order(filled(*runs)) == [[1, 3]]
+    assert not any(run.queued for run in runs)
+
+
+def test_what_another_run_waits_for_comes_before_new_runs() -> None:
+    assert order(filled(ready(0), ready(1), ready(2, parent=b"p"), ready(3, parent=b"p"))) == [[2, 3], [0, 1]]
+
+
+def test_the_latest_family_comes_first_and_is_in_order_itself() -> None:
+    low = template(5)
+    runs = [
+        ready(0, parent=b"p"), ready(1, parent=b"q"), ready(2, low, parent=b"q"),
+        ready(3, parent=b"p"), ready(4, parent=b"q"),
+    ]  # fmt: skip
+    assert order(filled(*runs)) == [[1, 4], [2], [0, 3]]
+
+
+def test_a_family_that_comes_back_is_the_latest_again() -> None:
+    queue = filled(ready(0, parent=b"p"), ready(1, parent=b"q"))
+    assert [run.seq for run in queue.take(9)] == [1]
+    assert [run.seq for run in queue.take(9)] == [0]
+    assert queue.take(9) == []
+    queue.append(ready(2, parent=b"q"))
+    queue.append(ready(3, parent=b"p"))
+    assert order(queue) == [[3], [2]]
+
+
+def test_runs_of_a_session_inside_a_run_count_as_nested() -> None:
+    inside = ready(1)
+    inside.session = ClientSession(b"s" * 16, "worker", b"p" * 16, 0.0)
+    assert order(filled(ready(0), inside)) == [[1], [0]]
