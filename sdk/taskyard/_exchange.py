@@ -19,7 +19,7 @@ from taskyard._portal import portal
 from taskyard._templates import Template
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import BY_REASON, Overloaded, TaskyardError
+from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
@@ -121,7 +121,9 @@ class Exchange:
         if frame.refused:
             self._take_refusals(frame)
         if frame.submitted_up_to:
-            self._forget_acknowledged(frame.submitted_up_to)
+            # Code that came with runs for which there was no room may not be stored either.
+            full = ErrorReason.STORAGE_FULL in {int(refused.error.reason) for refused in frame.refused}
+            self._forget_acknowledged(frame.submitted_up_to, blobs_stored=not full)
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
@@ -192,13 +194,13 @@ class Exchange:
 
     # What arrives.
 
-    def _forget_acknowledged(self, number: int) -> None:
+    def _forget_acknowledged(self, number: int, blobs_stored: bool) -> None:
         unacked, resend = self._unacked, self._resend
         while resend and resend[0][0] <= number:
             resend.popleft()
         while unacked and unacked[0][0] <= number:
             for block in unacked.popleft()[1]:
-                if block.template.digest:
+                if block.template.digest and blobs_stored:
                     self._blobs_durable.add(block.template.digest)
 
     def _settle(self, results: pb.ResultBatch) -> None:

@@ -8,7 +8,7 @@ from taskyard.exceptions import Overloaded
 from taskyard.tasks import task
 from taskyard_api.v1 import errors_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import ErrorReason, InvalidRequest, Superseded
+from taskyard_contract.errors import ErrorReason, InvalidRequest, StorageFull, Superseded
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, RunState
 
@@ -177,6 +177,17 @@ def test_a_run_refused_by_an_overloaded_server_is_submitted_again(
     session.script.refuse = lambda run_id: overloaded
     assert submit_one(double, session.scope(), (21,), {}).result(0) == 42
     assert waits == [0.25]
+
+
+def test_code_refused_for_want_of_room_is_sent_again_on_a_new_stream(recorded: LoopbackSession) -> None:
+    full = errors_pb2.ErrorDetail(reason=ErrorReason.STORAGE_FULL)
+    recorded.script.refuse = lambda run_id: full
+    with pytest.raises(StorageFull):
+        submit_one(double, recorded.scope(), (1,), {}).result(0)
+    recorded.script.refuse = lambda run_id: None
+    recorded.reconnect()
+    assert submit_one(double, recorded.scope(), (2,), {}).result(0) == 4
+    assert [len(batch.blobs) for batch in frames_with_runs(recorded)] == [1, 1]
 
 
 def test_overload_without_a_delay_is_an_error(session: LoopbackSession) -> None:
