@@ -7,11 +7,11 @@ tested without an engine.
 
 import inspect
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import fields, is_dataclass, replace
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from taskyard._duck import FutureLike, is_future
+from taskyard._parts import with_parts
 from taskyard._state import State, is_state, is_state_iterable
 from taskyard.states import Completed
 from taskyard_contract.states import StateType
@@ -68,7 +68,7 @@ async def collect_async(value: Any) -> Any:
 def replace_futures(value: Any) -> Any:
     """Return a value with the futures in it replaced by the states their runs ended in.
 
-    Looks into lists, tuples, sets, dicts and dataclasses. What holds no future is returned as the same
+    Looks into collections, dataclasses and pydantic models. What holds no future is returned as the same
     object.
     """
     return _replaced(value, _state_of)
@@ -85,30 +85,4 @@ def _belongs_to_nobody(state: State[Any]) -> bool:
 
 
 def _replaced(value: Any, by: Callable[[FutureLike], Any]) -> Any:
-    if is_future(value):
-        return by(value)
-    if isinstance(value, dict):
-        return _if_changed(value, value.values(), lambda new: dict(zip(value, new, strict=True)), by)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return _if_changed(value, value, lambda new: _like(value, new), by)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value) if field.init]
-        old = [getattr(value, name) for name in names]
-        return _if_changed(value, old, lambda new: replace(value, **dict(zip(names, new, strict=True))), by)
-    return value
-
-
-def _if_changed(
-    value: Any, parts: Collection[Any], rebuild: Callable[[list[Any]], Any], by: Callable[[FutureLike], Any]
-) -> Any:
-    new = [_replaced(part, by) for part in parts]
-    return value if all(a is b for a, b in zip(parts, new, strict=True)) else rebuild(new)
-
-
-def _like(value: Any, parts: list[Any]) -> Any:
-    """Rebuild a collection. A list of futures becomes a plain list: it no longer holds any."""
-    if isinstance(value, list):
-        return parts
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*parts)
-    return type(value)(parts)
+    return by(value) if is_future(value) else with_parts(value, lambda part: _replaced(part, by))

@@ -4,10 +4,10 @@ Invariant: what holds no future is returned as the same object, so that identity
 taken off on the way, as they are for values that travel.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable
 from typing import Any
 
+from taskyard._parts import with_parts
 from taskyard.futures import Future
 from taskyard.utilities.annotations import Annotation, allow_failure, opaque, quote
 from taskyard_contract.states import UpstreamKind
@@ -35,23 +35,7 @@ def replaced(value: Any, by: Replace, kind: int = UpstreamKind.DATA) -> Any:
         return by(value, kind)
     if isinstance(value, Annotation):
         return _unwrapped(value, by, kind)
-    if isinstance(value, dict):
-        return _rebuilt(value, value.values(), lambda new: dict(zip(value, new, strict=True)), by, kind)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return _rebuilt(value, list(value), lambda new: _like(value, new), by, kind)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value) if field.init]
-        parts = [getattr(value, name) for name in names]
-        return _rebuilt(
-            value, parts, lambda new: replace(value, **dict(zip(names, new, strict=True))), by, kind
-        )
-    if hasattr(type(value), "model_fields") and hasattr(value, "model_copy"):
-        names = list(type(value).model_fields)
-        parts = [getattr(value, name) for name in names]
-        return _rebuilt(
-            value, parts, lambda new: value.model_copy(update=dict(zip(names, new, strict=True))), by, kind
-        )
-    return value
+    return with_parts(value, lambda part: replaced(part, by, kind))
 
 
 def _unwrapped(value: Annotation[Any], by: Replace, kind: int) -> Any:
@@ -61,19 +45,3 @@ def _unwrapped(value: Annotation[Any], by: Replace, kind: int) -> Any:
     if isinstance(value, quote):
         return inner
     return replaced(inner, by, UpstreamKind.DATA_OR_FAILURE if isinstance(value, allow_failure) else kind)
-
-
-def _rebuilt(
-    value: Any, parts: Collection[Any], rebuild: Callable[[list[Any]], Any], by: Replace, kind: int
-) -> Any:
-    new = [replaced(part, by, kind) for part in parts]
-    return value if all(a is b for a, b in zip(parts, new, strict=True)) else rebuild(new)
-
-
-def _like(value: Any, parts: list[Any]) -> Any:
-    """Rebuild a collection; a list of futures becomes a plain list, it no longer holds any."""
-    if isinstance(value, list):
-        return parts
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*parts)
-    return type(value)(parts)
