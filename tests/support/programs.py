@@ -102,7 +102,13 @@ class Stage:
 
     def serve(self, *arguments: str, listen: str = "127.0.0.1:0") -> Program:
         """Start a server and make it the one that everything else on this stage talks to."""
-        server = self.start("server", "start", "--listen", listen, *arguments)
+        return self._served(self.start("server", "start", "--listen", listen, *arguments))
+
+    def serve_script(self, source: str) -> Program:
+        """Start a server that is a Python program, and make it the one that everything else talks to."""
+        return self._served(self.start_script(source))
+
+    def _served(self, server: Program) -> Program:
         line = server.line()
         assert line.startswith("taskyard server ready on "), f"{line}\n{server.log}"
         self.environment["TASKYARD_SERVER"] = line.split()[4]
@@ -134,7 +140,7 @@ class Stage:
         return self._run([sys.executable, str(path)], seconds)
 
     def _script(self, source: str) -> Path:
-        script = self.home / "program.py"
+        script = self.home / f"program-{len(self._programs)}.py"
         script.write_text(source)
         return script
 
