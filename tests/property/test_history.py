@@ -57,10 +57,10 @@ def test_fold_of_history_is_the_record(
     )
     run = Run(7, b"r" * 16, template, RunState.PENDING, None, None, None, 0, 0)
     rows = settle(run, history).open.rows
-    events = [EventRow._make(row) for row in rows.events]  # type: ignore[arg-type]
+    events = [EventRow._make(row) for row in rows.events]
     assert len(rows.ended) == int(run.ended)
     if run.ended:
-        last = EndedRow._make(rows.ended[0])  # type: ignore[arg-type]
+        last = EndedRow._make(rows.ended[0])
         assert (last.state, last.attempt, last.infra_retries) == (run.state, run.attempt, run.infra_retries)
         assert [event.at_us for event in events] == sorted(event.at_us for event in events)
         return
@@ -77,6 +77,6 @@ def test_fold_of_history_is_the_record(
 def test_attempts_in_the_history_never_fall(history: list[RunEvent]) -> None:
     template = Template(1, b"", b"", name="t", max_retries=3, max_infra_retries=3, delays=(1.0,))
     run = Run(7, b"r" * 16, template, RunState.PENDING, None, None, None, 0, 0)
-    events = [EventRow._make(row) for row in settle(run, history).open.rows.events]  # type: ignore[arg-type]
+    events = [EventRow._make(row) for row in settle(run, history).open.rows.events]
     started = [event.attempt for event in events if event.state != RunState.RUNNING]
     assert started == sorted(started)

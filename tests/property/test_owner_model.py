@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Coroutine
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,16 +18,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.owner_harness import World
 from support.owner_model import (
     FAILED,
-    REFUSALS,
     Faults,
     InlineExecutor,
     ModelAgent,
     ModelClient,
     Spec,
+    check_dispatches,
+    check_nothing_left,
+    check_queues,
     result_of,
 )
 
 from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_api.v1 import states_pb2
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.states import (
     FIRST_FINAL,
@@ -43,9 +46,12 @@ from taskyard_controlplane.owner.upstream import accepts
 from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import StoredRun
 
+pytestmark = pytest.mark.timeout(240)
 EXAMPLES = int(os.environ.get("OWNER_MODEL_EXAMPLES", "150"))
 STEPS = int(os.environ.get("OWNER_MODEL_STEPS", "40"))
 S = RunState
+HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
+PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
 WINDOW = 4
 PICK = st.integers(0, 50)
@@ -64,15 +70,18 @@ class OwnerModel(RuleBasedStateMachine):
         self.flow_retries: dict[bytes, int] = {}
         self.failures: set[tuple[bytes, int]] = set()
         self.epochs: dict[bytes, int] = {}
+        self.first_epochs: dict[bytes, int] = {}
+        self.failed_at: dict[bytes, list[float]] = {}
         self.kinds: dict[tuple[bytes, bytes], int] = {}
         self.keyed: set[bytes] = set()
         """Runs whose workers name no cache key (any more)."""
         self.cancelled: set[bytes] = set()
         self.clients = [ModelClient(bytes([n]) * 16) for n in (1, 2)]
-        self.agents = [ModelAgent(name) for name in "ab"]
+        self.agents = [ModelAgent("a", ("default", "other")), ModelAgent("b", ("default",))]
+        self.checked: set[tuple[int, bytes]] = set()
+        """What clients were told and was compared with what is recorded."""
         self.faults = Faults()
         self.seconds = 1_000.0
-        self.crashes = 0
 
     # The world.
 
@@ -89,7 +98,7 @@ class OwnerModel(RuleBasedStateMachine):
     async def _start(self) -> None:
         self.world = World(self.url, WINDOW)
         self.world.clock.seconds = self.seconds
-        self.world.store.small_commits_are_fast = self.fast  # type: ignore[attr-defined]
+        self.world.store.small_commits_are_fast = self.fast
         self.writer = self.world.shard.committer._thread = InlineExecutor()
         self.tasks: list[asyncio.Task[None]] = []
         self.faults.install(self.world.store)
@@ -109,18 +118,20 @@ class OwnerModel(RuleBasedStateMachine):
     async def release(self) -> None:
         """Let the database do what it was asked for."""
         self.writer.release()
-        self.world.store.small_commits_are_fast = self.fast  # type: ignore[attr-defined]
+        self.world.store.small_commits_are_fast = self.fast
         await asyncio.gather(*self.tasks)
         self.tasks.clear()
 
     async def receive(self) -> None:
         for client in self.clients:
             client.receive()
+            self.check_durable(client)
             if client.peer is not None and client.peer.closed is not None:
                 client.disconnect()
         for agent in self.agents:
             for run_id in agent.receive():
                 self.check_assigned(agent, run_id)
+            self.check_acknowledged(agent)
             if agent.peer is not None and agent.peer.closed is not None:
                 agent.disconnect()
 
@@ -151,11 +162,12 @@ class OwnerModel(RuleBasedStateMachine):
     @rule(
         pick=PICK, size=st.integers(1, 8), upstream=st.lists(PICK, max_size=3), kind=st.integers(1, 4),
         key=st.sampled_from(["", "", "k", "l"]), retries=st.integers(0, 2), delay=st.sampled_from([0, 3]),
-        flow=PICK, settled=st.booleans(),
+        flow=PICK, place=st.sampled_from(PLACES), lifetime=st.sampled_from([0, 0, 2]),
+        refresh=st.sampled_from([False, False, True]), settled=st.booleans(),
     )  # fmt: skip
     def submit(
         self, pick: int, size: int, upstream: list[int], kind: int, key: str, retries: int, delay: int,
-        flow: int, settled: bool,
+        flow: int, place: tuple[str, int], lifetime: int, refresh: bool, settled: bool,
     ) -> None:  # fmt: skip
         client = self.client(pick)
         if client.gone:
@@ -167,16 +179,18 @@ class OwnerModel(RuleBasedStateMachine):
         ids = self.new_ids(size)
         for position, run_id in enumerate(ids):
             above = [upstream_id for at, upstream_id in edges if at == position]
-            self.specs[run_id] = Spec(above, key, inside, retries)
+            self.specs[run_id] = Spec(above, key, inside, retries, delay, *place, plain=not edges and not key)
         group = sp.SubmitGroup(
             flow_run_id=inside, run_ids=ids, args=[b"args"] * size, cache_keys=[key] * size if key else [],
             upstream_positions=[edge[0] for edge in edges], upstream_ids=[edge[1] for edge in edges],
-            upstream_kinds=[UpstreamKind(kind)] * len(edges),
+            upstream_kinds=[cast(Any, kind)] * len(edges),
         )  # fmt: skip
         self.kinds.update({(ids[at], upstream_id): kind for at, upstream_id in edges})
         template = tp.RunTemplate(
-            kind=RunKind.TASK, name="task", queue="default", encoding="json/plain",
+            kind=states_pb2.RUN_KIND_TASK, name="task", encoding="json/plain",
+            queue=place[0], priority=place[1],
             retry=tp.RetryPolicy(max_retries=retries, delays_ms=[delay * 1000]),
+            cache_expiration_ms=lifetime * 1000, refresh_cache=refresh,
         )  # fmt: skip
         self.do(client.submit(group, template))
         self.finish_step(settled)
@@ -195,7 +209,9 @@ class OwnerModel(RuleBasedStateMachine):
         self.flow_retries[flow] = retries
         client.flows.add(flow)
         template = tp.RunTemplate(
-            kind=RunKind.FLOW, name="flow", retry=tp.RetryPolicy(max_retries=retries, delays_ms=[1000])
+            kind=states_pb2.RUN_KIND_FLOW,
+            name="flow",
+            retry=tp.RetryPolicy(max_retries=retries, delays_ms=[1000]),
         )
         self.do(client.submit(sp.SubmitGroup(run_ids=[flow], args=[b""]), template))
         self.do(self.release())  # the owner may have to look the flow run up
@@ -226,13 +242,13 @@ class OwnerModel(RuleBasedStateMachine):
             return
         run_id = known[which % len(known)]
         if how == "owner" and run_id in client.durable:
-            self.faults.planned.clear()
+            self.faults.clear()
             self.do(self.release())
             state = self.do(self.world.owner.cancel(run_id))
             if state in (S.CANCELLED, S.CANCELLING):
                 self.cancelled.add(run_id)
         elif how != "owner":
-            self.tasks.append(self.loop.create_task(client.peer.send(**{how: [run_id]})))
+            self.tasks.append(self.loop.create_task(client.send(**{how: [run_id]})))
             self.do(asyncio.sleep(0))
         self.finish_step(settled)
 
@@ -241,7 +257,7 @@ class OwnerModel(RuleBasedStateMachine):
     def goodbye(self, pick: int) -> None:
         client = self.client(pick)
         if client.peer is not None and not client.unacknowledged():
-            self.do(client.peer.send(goodbye=True))
+            self.do(client.send(goodbye=True))
             self.do(self.receive())
             client.gone = True
             client.disconnect()
@@ -256,6 +272,11 @@ class OwnerModel(RuleBasedStateMachine):
     @rule(pick=PICK, how=st.sampled_from(["disconnect", "die"]))
     def lose_agent(self, pick: int, how: str) -> None:
         getattr(self.agents[pick % 2], how)()
+
+    @precondition(lambda self: len(self.specs) > 10)
+    @rule(pick=PICK)
+    def drain_agent(self, pick: int) -> None:
+        self.agents[pick % 2].drain()
 
     @rule(pick=PICK, credit=st.integers(1, 5))
     def grant(self, pick: int, credit: int) -> None:
@@ -280,6 +301,7 @@ class OwnerModel(RuleBasedStateMachine):
             agent.report(run_id, epoch)
         elif how in ("failed", "final"):
             self.failures.add((run_id, epoch))
+            self.failed_at.setdefault(run_id, []).append(self.world.clock.seconds)
             agent.report(run_id, epoch, not_retriable=how == "final", **FAILED)
         elif how == "key":
             self.report_key(agent, run_id, epoch)
@@ -329,24 +351,34 @@ class OwnerModel(RuleBasedStateMachine):
     def plan_faults(self, faults: list[str]) -> None:
         self.faults.planned = faults
 
+    @rule(reads=st.integers(1, 3))
+    def plan_failing_reads(self, reads: int) -> None:
+        self.faults.reads = reads
+
     @rule()
     def slow_database(self) -> None:
         """Let nothing be written or read until somebody has to wait for it."""
         self.writer.held = True
-        self.world.store.small_commits_are_fast = False  # type: ignore[attr-defined]
+        self.world.store.small_commits_are_fast = False
 
     @precondition(lambda self: len(self.specs) > 4)
-    @rule(credit=st.integers(-1, 3))
-    def crash(self, credit: int) -> None:
-        """Lose the owner as a kill would, and let another one take over."""
-        self.do(self._crash())
+    @rule(credit=st.integers(-1, 3), how=st.sampled_from(["kill", "kill", "stop"]))
+    def replace_owner(self, credit: int, how: str) -> None:
+        """Lose the owner as a kill would, or stop it, and let another one take over."""
+        self.do(self._crash() if how == "kill" else self._stop())
         if credit >= 0:
             self.do(self._bring_back(credit))
 
+    def lose_streams(self) -> None:
+        """Lose every stream with what was on it."""
+        for client in self.clients:
+            client.peer = None
+        for agent in self.agents:
+            agent.peer = None
+
     async def _crash(self) -> None:
-        for peer in (*self.clients, *self.agents):
-            peer.peer = None
-        self.faults.planned.clear()
+        self.lose_streams()
+        self.faults.clear()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -356,7 +388,18 @@ class OwnerModel(RuleBasedStateMachine):
         self.world.store.close()
         for _ in range(5):
             await asyncio.sleep(0)
-        self.crashes += 1
+        await self._start_again()
+
+    async def _stop(self) -> None:
+        self.faults.clear()
+        await self.release()
+        taken = set(self.world.shard.runs)
+        await self.world.owner.stop()
+        self.lose_streams()
+        assert taken <= self.rows(taken).keys(), "stopped without writing what it took"
+        await self._start_again()
+
+    async def _start_again(self) -> None:
         self.keyed.update(self.specs)
         self.seconds += 1
         await self._start()
@@ -366,7 +409,10 @@ class OwnerModel(RuleBasedStateMachine):
     def check_assigned(self, agent: ModelAgent, run_id: bytes) -> None:
         spec, epoch = self.specs[run_id], agent.working[run_id]
         assert epoch > self.epochs.get(run_id, 0), "an epoch was used twice"
+        assert spec.queue in agent.queues, "assigned from a queue the agent does not serve"
         self.epochs[run_id] = epoch
+        self.first_epochs.setdefault(run_id, epoch)
+        self.check_attempt(agent, run_id)
         rows = self.rows(spec.upstream)
         expected = {}
         for upstream_id in spec.upstream:
@@ -377,12 +423,42 @@ class OwnerModel(RuleBasedStateMachine):
         assert agent.peer is not None
         assert agent.peer.inputs_of(run_id) == expected
 
+    def check_attempt(self, agent: ModelAgent, run_id: bytes) -> None:
+        assert agent.peer is not None
+        body, position = agent.peer.bodies[run_id]
+        attempt = max([extra.attempt for extra in body.extras if extra.position == position], default=1)
+        failed_at = self.failed_at.get(run_id, [])
+        assert attempt <= len(failed_at) + 1, "an attempt nobody asked for"
+        if attempt > 1:
+            due = failed_at[attempt - 2] + self.specs[run_id].delay
+            assert self.world.clock.seconds >= due, "retried too early"
+
+    def check_durable(self, client: ModelClient) -> None:
+        """Compare what a client was told just now with what is recorded at this moment."""
+        promised = {(0, run_id) for run_id in client.durable - client.refused.keys()}
+        promised |= {(state, run_id) for run_id, state in (client.told | client.decided).items()}
+        new = promised - self.checked
+        self.checked |= new
+        rows = self.rows({run_id for _, run_id in new}) if new else {}
+        for state, run_id in new:
+            assert run_id in rows, "told before it was recorded"
+            assert not state or rows[run_id].state == state, "told of an end before it was recorded"
+
+    def check_acknowledged(self, agent: ModelAgent) -> None:
+        """A report whose result counts is acknowledged after it was recorded."""
+        results, agent.acknowledged = agent.acknowledged, []
+        for run_id, epoch in results:
+            run = self.world.shard.runs.get(run_id)
+            if run is None or (run.state, run.epoch, run.reason) != (S.COMPLETED, epoch, 0):
+                continue
+            assert self.rows([run_id])[run_id].state == S.COMPLETED, "acknowledged before it was recorded"
+
     @invariant()
     def nobody_shares_the_lead_of_a_cache_key(self) -> None:
         live = Counter(
             run.cache_key
             for run in self.world.shard.runs.values()
-            if run.cache_key in ("k", "l") and run.state in LIVE
+            if run.cache_key in ("k", "l") and run.state in LIVE and not run.template.refresh_cache
         )
         assert all(number == 1 for number in live.values()), live
 
@@ -393,13 +469,27 @@ class OwnerModel(RuleBasedStateMachine):
             for run_id, run in agent.held.items():
                 assert run.agent is agent, "held by two"
                 assert run.run_id == run_id
+                assert run.state in HELD, "held without being executed"
+
+    @invariant()
+    def what_could_start_waits_in_its_queue(self) -> None:
+        check_queues(self.world.shard)
+
+    @invariant()
+    def recorded_dispatches_know_what_is_open(self) -> None:
+        check_dispatches(self.world.shard)
+
+    @invariant()
+    def only_those_who_are_there_take_part(self) -> None:
+        shard = self.world.shard
+        assert Counter(shard.dispatcher.agents) == Counter(shard.agents_by_id.values())
 
     # The end.
 
     def teardown(self) -> None:
         try:
             if hasattr(self, "world"):
-                self.faults.planned.clear()
+                self.faults.clear()
                 self.do(self._finish())
         finally:
             self.reader.close()
@@ -426,6 +516,8 @@ class OwnerModel(RuleBasedStateMachine):
 
     async def _work_off(self) -> None:
         for agent in self.agents:
+            if agent.draining and agent.done:
+                agent.die()
             if agent.peer is None:
                 agent.connect(self.world, 50)
             for run_id in agent.cancelled():
@@ -445,29 +537,25 @@ class OwnerModel(RuleBasedStateMachine):
         assert not shard.runs, (
             f"stuck: {[(run.run_id.hex()[-4:], S(run.state)) for run in shard.runs.values()]}"
         )
-        assert not shard.backlog_count()
-        assert not any(agent.held for agent in shard.agents)
-        assert not shard.cache._flights
-        assert not shard.upstream._unknown
-        assert not shard._watchers
-        assert not shard.stored._subscribers
+        check_nothing_left(shard)
         assert not any(run.state < FIRST_FINAL for run in rows.values()), "recorded as open"
         for client in self.clients:
-            self.check_client(client, rows)
+            client.check_end(rows)
         for row in rows.values():
             self.check_row(row, rows)
+        self.check_order(rows)
 
-    def check_client(self, client: ModelClient, rows: dict[bytes, StoredRun]) -> None:
-        lost = client.durable - rows.keys() - client.refused.keys()
-        assert not lost, f"acknowledged and not recorded: {lost}"
-        for run_id, state in (client.told | client.decided).items():
-            assert rows[run_id].state == state, "told something else than recorded"
-        assert set(client.refused.values()) <= set(REFUSALS)
-        assert not client.refused.keys() & rows.keys() - client.flows, "refused and recorded"
-        if not client.gone:
-            waiting = client.durable - client.told.keys() - client.refused.keys() - client.flows
-            assert not waiting, f"never told: {waiting}"
-            assert not client.unacknowledged(), "never acknowledged"
+    def check_order(self, rows: dict[bytes, StoredRun]) -> None:
+        """Runs of one queue and priority start as they were submitted, but for those that met trouble."""
+        resent = set[bytes]().union(*(client.resent for client in self.clients))
+        started: dict[tuple[object, ...], list[tuple[int, int]]] = {}
+        for run_id, epoch in self.first_epochs.items():
+            spec, seq = self.specs[run_id], rows[run_id].seq
+            if spec.plain and run_id not in resent and not self.reader.events(seq):
+                started.setdefault((epoch >> 32, spec.queue, spec.priority), []).append((epoch, seq))
+        for order in started.values():
+            seqs = [seq for _, seq in sorted(order)]
+            assert seqs == sorted(seqs), "overtook an earlier run"
 
     def check_row(self, row: StoredRun, rows: dict[bytes, StoredRun]) -> None:
         spec = self.specs[row.run_id]

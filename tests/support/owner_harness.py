@@ -157,7 +157,7 @@ class Client(Peer):
             args=args if args is not None else [b"args"] * len(ids),
             upstream_positions=[edge[0] for edge in edges],
             upstream_ids=[edge[1] for edge in edges],
-            upstream_kinds=[edge[2] if len(edge) > 2 else UpstreamKind.DATA for edge in edges],
+            upstream_kinds=[edge[2] if len(edge) > 2 else UpstreamKind.DATA for edge in edges],  # type: ignore[misc]
         )  # fmt: skip
         definition = tp.TemplateDefinition(index=self._templates, template=tp.RunTemplate(**template))
         batch = sp.SubmitBatch(number=self._number, templates=[definition], groups=[group], resend=resend)
@@ -167,7 +167,7 @@ class Client(Peer):
     async def start_flow(self, **template: Any) -> bytes:
         """Submit a flow run and say that its body started."""
         [flow] = await self.submit(kind=RunKind.FLOW, name="flow", queue="", **template)
-        await self.send(flow_reports=[sp.FlowReport(run_id=flow, event=1)])
+        await self.send(flow_reports=[sp.FlowReport(run_id=flow, event=1)])  # type: ignore[arg-type]
         await self._world.settle()
         return flow
 
@@ -298,17 +298,28 @@ async def assigned(it: World, agent: Agent) -> list[bytes]:
     return agent.receive()
 
 
+async def started(url: str, window: int | None = None) -> World:
+    """Start an owner that the test will lose."""
+    it = World(url, window)
+    await it.owner.start()
+    await it.settle()
+    return it
+
+
+async def lose(it: World) -> None:
+    """Lose an owner as a kill would."""
+    it.shard.timers.stop()
+    await it.shard.committer.close()
+
+
 def crash_and_restart(path: Path, before: Scenario, after: Scenario) -> None:
     """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
     url = f"sqlite:///{path}/yard.db"
 
     async def main() -> None:
-        first = World(url, None)
-        await first.owner.start()
-        await first.settle()
+        first = await started(url)
         await before(first)
-        first.owner._shard.timers.stop()
-        await first.owner._shard.committer.close()
+        await lose(first)
         async with world(url) as second:
             await after(second)
 

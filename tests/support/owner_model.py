@@ -3,18 +3,20 @@
 Invariant: what a peer remembers is what it was told on its streams, never what the owner knows.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.owner_harness import Agent, Client, World
+from support.owner_harness import Agent, Client, FakeClock, World
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import ErrorReason, StorageFull, StorageUnavailable
 from taskyard_contract.states import FlowEvent, ReportKind, RunState
+from taskyard_controlplane.storage.interface import StoredRun
 
 
 class InlineExecutor(Executor):
@@ -54,6 +56,14 @@ class Spec:
     cache_key: str
     flow: bytes
     max_retries: int
+    delay: float = 0.0
+    queue: str = ""
+    priority: int = 0
+    plain: bool = False
+    """Whether nothing but its place in the queue decides when it starts, as with all runs of its group."""
+
+
+READS = ("runs_by_id", "backlog_page", "backlog_of_session", "backlog_of_flow")
 
 
 @dataclass
@@ -61,6 +71,13 @@ class Faults:
     """How the next commits fail: before or after the database took them, or for lack of room."""
 
     planned: list[str] = field(default_factory=list)
+    reads: int = 0
+    """How many of the next look-ups find no answer."""
+
+    def clear(self) -> None:
+        """Let nothing fail any more."""
+        self.planned.clear()
+        self.reads = 0
 
     def install(self, store: Any) -> None:
         """Stand between an owner and its store."""
@@ -78,6 +95,17 @@ class Faults:
             return result
 
         store.commit = faulty
+        for name in READS:
+            setattr(store, name, self._unreliable(getattr(store, name)))
+
+    def _unreliable(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        def faulty(*args: Any) -> Any:
+            if self.reads:
+                self.reads -= 1
+                raise StorageUnavailable("it did not answer")
+            return read(*args)
+
+        return faulty
 
 
 class ModelClient:
@@ -93,6 +121,7 @@ class ModelClient:
         self.flows: set[bytes] = set()
         self.decided: dict[bytes, int] = {}
         self.awaiting_retry: set[bytes] = set()
+        self.resent: set[bytes] = set()
         self._unacked: list[sp.SubmitBatch] = []
         self._unanswered: list[sp.FlowReport] = []
         self._number = 0
@@ -101,14 +130,26 @@ class ModelClient:
         """Open a stream; the first one, or one more."""
         resume = self.peer is not None or self._number > 0
         self.peer = Client(world, self.session_id, resume)
+        resent = self.unacknowledged()
+        self.resent |= resent
         for batch in self._unacked:
             again = sp.SubmitBatch()
             again.CopyFrom(batch)
             again.resend = True
-            await self.peer.send(submit=again)
-        resent = self.unacknowledged()
+            await self.send(submit=again)
         waiting = self.durable - resent - self.flows - self.told.keys() - self.refused.keys()
-        await self.peer.send(flow_reports=list(self._unanswered), subscribe=sorted(waiting))
+        await self.send(flow_reports=list(self._unanswered), subscribe=sorted(waiting))
+
+    async def send(self, **fields: Any) -> None:
+        """Send a frame, if there is a stream; one that finds no answer in the database ends it."""
+        peer = self.peer
+        if peer is None:
+            return
+        try:
+            await peer.send(**fields)
+        except StorageUnavailable:
+            if self.peer is peer:
+                self.disconnect()
 
     def unacknowledged(self) -> set[bytes]:
         """Return the runs of batches that may not be recorded."""
@@ -128,16 +169,14 @@ class ModelClient:
         definition = tp.TemplateDefinition(index=self._number, template=template)
         batch = sp.SubmitBatch(number=self._number, templates=[definition], groups=[group])
         self._unacked.append(batch)
-        if self.peer is not None:
-            await self.peer.send(submit=batch)
+        await self.send(submit=batch)
 
     async def report_flow(self, flow: bytes, event: FlowEvent) -> None:
         """Propose something about a flow run."""
         report = sp.FlowReport(run_id=flow, event=int(event))  # type: ignore[arg-type]
         self._unanswered.append(report)
         self.awaiting_retry.discard(flow)
-        if self.peer is not None:
-            await self.peer.send(flow_reports=[report])
+        await self.send(flow_reports=[report])
 
     def answered(self, flow: bytes) -> bool:
         """Whether every report about a flow run has been decided."""
@@ -174,8 +213,21 @@ class ModelClient:
         if decision.state >= RunState.COMPLETED:
             before = self.decided.setdefault(decision.run_id, int(decision.state))
             assert before == decision.state, "decided two different ends"
-        elif decision.state == RunState.AWAITING_RETRY:
+        elif int(decision.state) == RunState.AWAITING_RETRY:
             self.awaiting_retry.add(decision.run_id)
+
+    def check_end(self, rows: dict[bytes, StoredRun]) -> None:
+        """Compare what was told with what is recorded when everything has ended."""
+        lost = self.durable - rows.keys() - self.refused.keys()
+        assert not lost, f"acknowledged and not recorded: {lost}"
+        for run_id, state in (self.told | self.decided).items():
+            assert rows[run_id].state == state, "told something else than recorded"
+        assert set(self.refused.values()) <= set(REFUSALS)
+        assert not self.refused.keys() & rows.keys() - self.flows, "refused and recorded"
+        if not self.gone:
+            waiting = self.durable - self.told.keys() - self.refused.keys() - self.flows
+            assert not waiting, f"never told: {waiting}"
+            assert not self.unacknowledged(), "never acknowledged"
 
 
 def result_of(run_id: bytes, epoch: int) -> bytes:
@@ -186,12 +238,18 @@ def result_of(run_id: bytes, epoch: int) -> bytes:
 class ModelAgent:
     """An agent: executes what it was assigned, and keeps its reports until they are acknowledged."""
 
-    def __init__(self, agent_id: str) -> None:
+    def __init__(self, agent_id: str, queues: tuple[str, ...]) -> None:
         self.agent_id = agent_id
+        self.queues = queues
         self.peer: Agent | None = None
         self.session_id = b""
         self.working: dict[bytes, int] = {}
         self.seen: list[tuple[bytes, int]] = []
+        self.draining = False
+        self.acknowledged: list[tuple[bytes, int]] = []
+        """Results that the owner said are durable, until somebody looks."""
+        self._results: dict[int, tuple[bytes, int]] = {}
+        self._clock = FakeClock()
         self._outbox: list[tuple[int, dict[str, Any]]] = []
         self._number = 0
         self._received = 0
@@ -203,9 +261,10 @@ class ModelAgent:
             self._processes += 1
             self.session_id = f"{self.agent_id}-{self._processes}".encode().ljust(16)
         self.peer = Agent(
-            world, self.agent_id, credit, 2, session_id=self.session_id, held=list(self.working.items())
-        )
-        self._received = 0
+            world, self.agent_id, credit, 2, session_id=self.session_id, held=list(self.working.items()),
+            queues=self.queues,
+        )  # fmt: skip
+        self._received, self._clock = 0, world.clock
         for key in self.peer.welcome.drop:
             if self.working.get(key.run_id) == key.epoch:
                 del self.working[key.run_id]
@@ -222,6 +281,18 @@ class ModelAgent:
         """End the process; the next one under this id holds nothing."""
         self.disconnect()
         self.session_id, self.working, self._outbox, self._number = b"", {}, [], 0
+        self._results, self.draining = {}, False
+
+    def drain(self) -> None:
+        """Take nothing more, and end when everything is done and known to be."""
+        self.draining = True
+        if self.peer is not None:
+            self.peer.send(draining=True)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is executed, and nothing waits to be acknowledged."""
+        return not self.working and not self._outbox
 
     def grant(self, credit: int) -> None:
         """Take that many runs more."""
@@ -239,6 +310,9 @@ class ModelAgent:
         for run_id in new:
             self.working[run_id] = self.peer.assigned[run_id]
             self.seen.append((run_id, self.working[run_id]))
+        for number, _ in self._outbox:
+            if number <= self.peer.acknowledged and number in self._results:
+                self.acknowledged.append(self._results.pop(number))
         self._outbox = [entry for entry in self._outbox if entry[0] > self.peer.acknowledged]
         return new
 
@@ -256,12 +330,14 @@ class ModelAgent:
     def report(self, run_id: bytes, epoch: int, **exception: Any) -> None:
         """Report how an execution ended."""
         columns = ap.ReportColumns(
-            base_us=1_700_000_000_000_000, started_us=[0], durations_us=[5],
+            base_us=self._clock.now_us(), started_us=[0], durations_us=[5],
             results=[b"" if exception else result_of(run_id, epoch)],
             exceptions=[ap.ReportException(position=0, **exception)] if exception else [],
         )  # fmt: skip
         self.working.pop(run_id, None)
         chunk = ap.ReportChunk(first_epoch=epoch, run_ids=run_id, columns=columns.SerializeToString())
+        if not exception:
+            self._results[self._number + 1] = run_id, epoch
         self.send(reports=[chunk])
 
     def give_up(self, run_id: bytes, how: str) -> None:
@@ -275,3 +351,45 @@ class ModelAgent:
 
 FAILED = {"kind": int(ReportKind.FAILED)}
 REFUSALS = (ErrorReason.RUN_NOT_FOUND, ErrorReason.STORAGE_FULL)
+
+
+def check_queues(shard: Any) -> None:
+    """Runs are queued once, and whatever could start is."""
+    lanes = [
+        (name, lane)
+        for name, queue in shard.dispatcher.queues.items()
+        for lane in (queue.lane, *queue._families.values())
+    ]
+    waiting = Counter(
+        (name, priority, run.run_id)
+        for name, lane in lanes
+        for priority, runs in lane.priorities.items()
+        for run in runs
+    )
+    assert all(number == 1 for number in waiting.values()), "queued twice"
+    if shard.committer.idle:
+        for run in shard.runs.values():
+            place = run.template.queue, run.template.priority, run.run_id
+            assert run.state != RunState.READY or place in waiting, "ready and in no queue"
+
+
+def check_dispatches(shard: Any) -> None:
+    """A dispatch is known as long as one of its runs is open."""
+    entries = {id(entry): entry for entry in shard.dispatcher._open}
+    left = Counter(id(run.dispatch) for run in shard.runs.values() if run.dispatch is not None)
+    assert left.keys() <= entries.keys(), "forgot a dispatch with open runs"
+    assert all(entry[1] == left[key] for key, entry in entries.items())
+
+
+def check_nothing_left(shard: Any) -> None:
+    """Nothing is kept of what has ended."""
+    assert not shard.backlog_count()
+    assert not any(agent.held for agent in shard.agents)
+    assert not shard.cache._flights
+    assert not shard.upstream._unknown
+    assert not shard._watchers
+    assert not shard.stored._subscribers
+    assert not shard.flows_by_seq
+    assert not shard.dispatcher._open
+    assert not any(session.flows for session in shard.sessions.values())
+    assert shard.committer.full is shard.committer.stalled_since is None

@@ -170,6 +170,7 @@ class Committer:
     async def close(self) -> None:
         """Give the database up. Call after `flush`, or while the database refuses commits."""
         self._closed = True
+        self._refuse_all(StorageUnavailable("this control plane is stopping; connect again"))
         await self._loop.run_in_executor(self._thread, self._store.close)
         self._thread.shutdown(wait=True)
 
@@ -237,12 +238,15 @@ class Committer:
 
     def _die(self, error: BaseException) -> None:
         """Write nothing more, and tell whoever waits."""
+        self._refuse_all(error)
+        self._fatal(error)
+
+    def _refuse_all(self, error: BaseException) -> None:
         self._dead = error
         for waiter in [*self._waiters, *(future for _, future in self._jobs)]:
             if not waiter.done():
                 waiter.set_exception(error)
         self._jobs.clear()
-        self._fatal(error)
 
     def _failed(self, commit: Commit, error: BaseException) -> None:
         self._metrics.commit_failures += 1

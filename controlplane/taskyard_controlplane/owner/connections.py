@@ -164,6 +164,7 @@ class Connections:
         if not unknown:
             return
         rows = await shard.stored.rows(unknown)
+        self._adopt(session, unknown)  # those that were submitted meanwhile
         found = {row.run_id for row in rows}
         for run_id in unknown:
             if run_id not in found and run_id not in shard.runs:
@@ -303,7 +304,8 @@ class Connections:
     ) -> None:
         """Decide about every run the agent says it holds, and about those it no longer mentions."""
         shard = self._shard
-        restated = set()
+        restated: set[bytes] = set()
+        adopted: list[Run] = []
         for key in hello.held:
             run = shard.runs.get(key.run_id)
             if run is None or not accepts_epoch(run, key.epoch, shard.generation):
@@ -313,10 +315,14 @@ class Connections:
                 welcome.drop.add(run_id=key.run_id, epoch=key.epoch)
                 continue
             restated.add(key.run_id)
+            if run.dispatch is None:
+                adopted.append(run)
             shard.metrics.adopted_runs += 1
             welcome.adopt.add(run_id=key.run_id, epoch=key.epoch)
             if run.state == RunState.CANCELLING:
                 agent.cancel(run)  # what is dropped ends in silence, and this end is waited for
+        if adopted:
+            shard.dispatcher.record(agent, adopted)  # the rows of an earlier owner are about to go
         assigned = [*agent.held.values(), *shard.orphans.pop(agent.agent_id, ())]
         missing = [(run, run.epoch) for run in assigned if run.run_id not in restated]
         if missing:

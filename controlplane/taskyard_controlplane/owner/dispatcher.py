@@ -27,6 +27,8 @@ from taskyard_controlplane.storage.interface import Store
 CANCELLING: Final = int(RunState.CANCELLING)
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+FEW_DISPATCHES: Final = 64
+"""Rows that are kept although most of them may have no open runs."""
 
 
 class Dispatcher:
@@ -55,6 +57,7 @@ class Dispatcher:
         self._epoch = generation << 32
         self._number = number
         self._open: deque[list[int]] = deque()  # [number, runs not yet reported]
+        self._compact_at = FEW_DISPATCHES
         self.queues: dict[str, ReadyQueue] = {}
         self.agents: list[AgentSession] = []
 
@@ -107,18 +110,16 @@ class Dispatcher:
     def _assign(self, agent: AgentSession, runs: list[Run]) -> None:
         first_epoch = self._epoch + 1
         self._epoch += len(runs)
-        entry = [self._number, len(runs)]
         held, epoch = agent.held, first_epoch
         for run in runs:
             transition(run, DISPATCHED)
             run.epoch = epoch
             run.agent = agent
-            run.dispatch = entry
             held[run.run_id] = run
             epoch += 1
         agent.assigned += len(runs)
         self._metrics.assigned_runs += len(runs)
-        self._record(agent, runs, first_epoch, entry)
+        self.record(agent, runs)
         template = runs[0].template
         index = agent.template_index(template, self._templates.code(template.code_digest))
         chunk = write_chunk(index, first_epoch, runs)
@@ -153,13 +154,14 @@ class Dispatcher:
 
         future.add_done_callback(stored)
 
-    def _record(self, agent: AgentSession, runs: list[Run], first_epoch: int, entry: list[int]) -> None:
+    def record(self, agent: AgentSession, runs: list[Run]) -> None:
+        """Log that an agent holds some runs, each under its epoch."""
         entries = array("Q")
-        epoch = first_epoch
+        entry = [self._number, len(runs)]
         for run in runs:
             entries.append(run.seq)
-            entries.append(epoch)
-            epoch += 1
+            entries.append(run.epoch)
+            run.dispatch = entry
         self._open.append(entry)
         self._number += 1
         # The row rides on the next commit, normally that of the reports: a restart in between finds the
@@ -176,9 +178,24 @@ class Dispatcher:
         while self._open and self._open[0][1] <= 0:
             self._open.popleft()
             changed = True
+        if len(self._open) >= self._compact_at:
+            changed |= self._compact()
         if not changed:
             return None
         return self._open[0][0] if self._open else self._number
+
+    def _compact(self) -> bool:
+        """Log what is held again if most rows have no open runs: a long run must not keep all that follow."""
+        ended = sum(remaining <= 0 for _, remaining in self._open)
+        compact = ended * 2 >= len(self._open)
+        if compact:
+            self._open.clear()
+            for agent in self.agents:
+                held = [run for run in agent.held.values() if run.dispatch is not None]
+                if held:
+                    self.record(agent, held)
+        self._compact_at = max(FEW_DISPATCHES, 2 * len(self._open))
+        return compact
 
 
 def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.AssignChunk:

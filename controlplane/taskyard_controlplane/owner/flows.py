@@ -80,17 +80,18 @@ class Flows:
         if event == RunEvent.STARTED:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
             return
+        state_name = report.state_name
         if run.ended:
             run.ended_us = now_us
             if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
-                run.reason = StateReason.CANCEL_REQUESTED
+                run.reason, state_name = StateReason.CANCEL_REQUESTED, ""
             run.outcome = write_outcome(
                 run,
-                state_name=report.state_name,
+                state_name=state_name,
                 result=report.result if report.HasField("result") else None,
                 failure=report.failure if report.HasField("failure") else None,
             )
-        self._settling.settle(run, effects, attempt, started_us, report.state_name)
+        self._settling.settle(run, effects, attempt, started_us, state_name)
 
     def _decision(self, run: Run, state: int) -> pb.FlowDecision:
         """Return the answer to a report about a flow run."""

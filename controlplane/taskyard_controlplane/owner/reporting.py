@@ -177,13 +177,14 @@ class Reporting:
         if report.run_name:
             run.name = report.run_name
         run.reason, run.message = report.reason, report.message
+        state_name = report.state_name
         if run.ended:
             run.ended_us = ended_us
             if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
-                run.reason = StateReason.CANCEL_REQUESTED
+                run.reason, state_name = StateReason.CANCEL_REQUESTED, ""
             else:
                 run.outcome = outcome_of_report(run, report, inline)
-        self._settling.settle(run, effects, attempt, started_us, report.state_name)
+        self._settling.settle(run, effects, attempt, started_us, state_name)
 
     def _started(self, agent: AgentSession, started: pb.StartedRun) -> None:
         run = self._find(agent, started.key.run_id, started.key.epoch)

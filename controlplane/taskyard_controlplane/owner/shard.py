@@ -16,6 +16,7 @@ from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.backlog import Backlog
 from taskyard_controlplane.owner.cache import CacheFlights, Hit
@@ -319,7 +320,13 @@ class Shard:
     def _refill(self, rows: list[StoredRun]) -> None:
         """Let runs that were taken out of the backlog start."""
         for run in self.stored.load(rows).values():
-            if run.state == READY:
+            if run.state != READY:
+                continue
+            if needs_cache_decision(run):
+                run.state = RunState.AWAITING_CACHE
+                self.cache.enter(run, self.committer.open.rows)
+                self.committer.touch()
+            else:
                 self.dispatcher.enqueue(run)
         self.dispatcher.pump()
 
@@ -349,19 +356,21 @@ class Shard:
     # When the database refuses.
 
     def _duplicate(self, commit: Commit, run_id: bytes) -> None:
+        """Refuse a run whose id the database had; for those that wait for it, the one it had counts."""
         run = self.runs.get(run_id)
-        if run is None or run not in commit.submitted:
-            return
-        del self.runs[run_id]
-        run.state = RunState.CANCELLED
-        self.cache.refused(run)
-        self.upstream.look_up(run, self.committer.open.rows)
-        self.committer.touch()
-        if run.session is not None:
+        if run is not None and run in commit.submitted:
+            del self.runs[run_id]
+            run.state = RunState.CANCELLED
+            self.cache.refused(run)
+            self.upstream.look_up(run, self.committer.open.rows)
+            self.committer.touch()
+        new = next(row for row in map(NewRunRow._make, commit.rows.new_runs) if row.run_id == run_id)
+        session = self.sessions.get(new.session_id) if new.session_id else None
+        if session is not None:
             error = RunExists(
                 f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
             )
-            run.session.refuse(run_id, error)
+            session.refuse(run_id, error)
 
     def _refused(self, commit: Commit, error: StorageFull) -> None:
         """Take the new runs out of a commit that found the database full, and say so."""

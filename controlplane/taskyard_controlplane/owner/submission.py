@@ -225,7 +225,7 @@ class Submission:
         cache_key: str | None = None,
         edges: list[tuple[bytes, int]] | None = None,
         extra: pb.RunExtra | None = None,
-    ) -> Run:
+    ) -> None:
         """Add one run with all it may have."""
         commit = self._committer.open
         run = Run(self.next_seq, run_id, template, READY, flow, session, args, ordinal, self._clock.now_us())
@@ -234,6 +234,12 @@ class Submission:
         if extra is not None:
             run.name = extra.name or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
+        if not (template.kind != TASK or edges or parent_id) and self._backlog.takes(template, 1):
+            # It waits for nothing but its turn; its key is decided when that comes.
+            commit.rows.new_runs.append(new_row(run))
+            self._backlog.add(template, [run.seq], commit.rows)
+            self._metrics.submitted_runs += 1
+            return
         if template.kind == RunKind.FLOW:
             run.state = PENDING
             if session is not None:
@@ -248,7 +254,6 @@ class Submission:
         commit.rows.new_runs.append(new_row(run))
         commit.submitted.append(run)
         self._metrics.submitted_runs += 1
-        return run
 
 
 def check_group(

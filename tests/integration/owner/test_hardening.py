@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import World, assigned, play, world
+from support.owner_harness import World, assigned, lose, play, started, world
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -17,20 +17,12 @@ from taskyard_controlplane.owner import committer
 S = RunState
 
 
-async def lose(it: World) -> None:
-    """Lose an owner as a kill would."""
-    it.shard.timers.stop()
-    await it.shard.committer.close()
-
-
 def test_runs_read_back_from_the_backlog_survive_a_kill(tmp_path: Path) -> None:
     """How far recovery looks back must not pass runs that are only in the backlog."""
     url = f"sqlite:///{tmp_path}/yard.db"
 
     async def main() -> None:
-        first = World(url, 3)
-        await first.owner.start()
-        await first.settle()
+        first = await started(url, 3)
         client, agent = first.client(), first.agent(credit=0)
         ids = await client.submit(6)
         await first.settle()
@@ -192,26 +184,6 @@ def test_waiting_for_a_run_in_the_backlog_leaves_it_there() -> None:
         assert waiting.done()
 
     play(scenario, window=3)
-
-
-def test_an_adopted_run_is_not_queued_twice() -> None:
-    async def scenario(it: World) -> None:
-        client, agent = it.client(), it.agent("a")
-        [run_id] = await client.submit(retry={"max_retries": 1})
-        await assigned(it, agent)
-        agent.disconnect()
-        for _ in range(31):
-            await it.advance(1)
-        again = it.agent("a", credit=0, session_id=agent.session_id, held=list(agent.assigned.items()))
-        again.assigned = agent.assigned
-        again.granted = -1  # so that the report brings no credit
-        again.report([run_id], kind=ReportKind.FAILED)  # its retry meets the entry it was adopted from
-        again.send(credit=ap.Credit(granted_total=0, chunk_size=9))
-        await it.settle()
-        again.send(credit=ap.Credit(granted_total=9, chunk_size=9))
-        assert await assigned(it, again) == [run_id]
-
-    play(scenario)
 
 
 def test_a_run_that_was_not_restated_is_not_lost_again_under_its_next_epoch() -> None:

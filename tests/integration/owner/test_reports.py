@@ -1,0 +1,158 @@
+"""Reports that come twice, late or for a run that is being ended: what is recorded of them."""
+
+from typing import Any
+
+from support.owner_harness import World, assigned, play
+
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_contract.states import FlowEvent, ReportKind, RunState, StateReason
+from taskyard_controlplane.storage.interface import StoredRun
+
+S = RunState
+
+
+async def row_of(it: World, run_id: bytes) -> StoredRun:
+    """Return what is recorded of a run."""
+    rows: list[StoredRun] = await it.shard.committer.run(lambda: it.store.runs_by_id([run_id]))
+    return rows[0]
+
+
+def test_logs_that_are_sent_again_are_kept_once() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run_id] = await client.submit()
+        await assigned(it, agent)
+        rows: list[object] = []
+        store: Any = it.store
+        commit = store.commit
+
+        def noted(batch: Any) -> Any:
+            rows.extend(batch.logs)
+            return commit(batch)
+
+        store.commit = noted
+        logs = sp.LogBatch(
+            run_ids=[run_id], at_us=[1], levels=[20], loggers=["l"], messages=["m"], run_names=["n"]
+        )
+        agent.send(report_number=1, logs=logs)
+        await it.settle()
+        agent.disconnect()
+        again = it.agent(session_id=agent.session_id, held=list(agent.assigned.items()))
+        again.send(report_number=1, logs=logs)
+        again.send(report_number=2, logs=logs)
+        await it.settle()
+        assert len(rows) == 2
+
+    play(scenario)
+
+
+def test_a_failure_while_being_cancelled_is_the_cancellation() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(2, retry={"max_retries": 1})
+        await assigned(it, agent)
+        for run_id in ids:
+            await it.owner.cancel(run_id)
+        agent.report(ids[:1], kind=ReportKind.FAILED, message="boom")
+        agent.report(ids[1:])
+        await it.settle()
+        for run_id in ids:
+            assert client.state_of(run_id) == S.CANCELLED
+            outcome, row = client.outcomes[run_id], await row_of(it, run_id)
+            assert int(outcome.reason) == row.reason == StateReason.CANCEL_REQUESTED
+            assert (outcome.HasField("result"), row.result, row.attempt) == (False, None, 1)
+
+    play(scenario)
+
+
+def test_a_flow_that_returned_while_being_cancelled_is_cancelled() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        await it.owner.cancel(flow)
+        report = sp.FlowReport(run_id=flow, event=int(FlowEvent.SUCCEEDED))  # type: ignore[arg-type]
+        await client.send(flow_reports=[report])
+        await it.settle()
+        row = await row_of(it, flow)
+        assert (row.state, row.reason) == (S.CANCELLED, StateReason.CANCEL_REQUESTED)
+
+    play(scenario)
+
+
+def test_times_are_those_of_whoever_executed() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(2)
+        await assigned(it, agent)
+        began = it.clock.now_us()
+        agent.report(ids[:1])
+        agent.report(ids[1:], kind=ReportKind.FAILED)
+        it.clock.seconds += 5
+        await it.settle()
+        for run_id in ids:
+            row = await row_of(it, run_id)
+            assert (row.started_us, row.ended_us) == (began, began + 5)
+
+    play(scenario)
+
+
+def test_a_run_that_never_started_ends_when_it_was_cancelled() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        [run_id] = await client.submit()
+        await it.settle()
+        it.clock.seconds += 5
+        await it.owner.cancel(run_id)
+        row = await row_of(it, run_id)
+        assert (row.started_us, row.ended_us) == (None, it.clock.now_us())
+
+    play(scenario)
+
+
+def test_a_late_report_about_an_ended_flow_run_gets_what_is_recorded() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.SUCCEEDED))])  # type: ignore[arg-type]
+        await it.settle()
+        client.receive()
+        client.decisions.clear()
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.FAILED))])  # type: ignore[arg-type]
+        await it.settle()
+        client.receive()
+        assert [int(decision.state) for decision in client.decisions] == [S.COMPLETED]
+
+    play(scenario)
+
+
+def test_the_logs_of_a_run_reach_the_client_that_waits_for_it() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run_id] = await client.submit()
+        await assigned(it, agent)
+        woken: list[int] = []
+        client.session.wake = lambda: woken.append(1)
+        logs = sp.LogBatch(
+            run_ids=[run_id], at_us=[1], levels=[20], loggers=["l"], messages=["m"], run_names=[""]
+        )
+        agent.send(logs=logs)
+        assert woken
+        frame = client.session.take_frame()
+        assert frame is not None
+        assert (list(frame.logs.messages), list(frame.logs.run_names)) == (["m"], ["task-0"])
+
+    play(scenario)
+
+
+def test_a_cancelled_run_does_not_carry_the_name_of_the_failed_state_it_reported() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run_id] = await client.submit()
+        await assigned(it, agent)
+        await it.owner.cancel(run_id)
+        agent.report([run_id], kind=ReportKind.FAILED, state_name="NotEnoughData")
+        await it.settle()
+        client.receive()
+        assert client.outcomes[run_id].state_name == ""
+
+    play(scenario)
