@@ -18,6 +18,7 @@ from typing import Final
 from taskyard.exceptions import ConnectionFailed
 
 HOME_VARIABLE: Final = "TASKYARD_HOME"
+YARD_DATABASE: Final = "taskyard.db"
 START_SECONDS: Final = 20.0
 _FIRST_POLL: Final = 0.002
 _LONGEST_POLL: Final = 0.02

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from taskyard._yard import yard_home
+from taskyard._yard import YARD_DATABASE, ensure_yard, yard_home
 from taskyard.cli._exits import CliError, ExitCode
 
 ServerOption = Annotated[
@@ -28,19 +28,22 @@ def yard_address(directory: Path) -> str:
 def address_of(server: str) -> str:
     """Return the address to call.
 
+    A local yard that has ended, because it was idle, is started again: its runs are still there.
+
     Args:
         server: What the person named; empty means the local yard.
 
     Raises:
-        CliError: No server was named and no local yard runs.
+        CliError: No server was named and there has never been a local yard.
+        ConnectionFailed: The local yard does not start.
     """
     if server:
         return server
     directory = yard_home()
-    if not (directory / "yard.sock").exists():
+    if not (directory / YARD_DATABASE).exists():
         raise CliError(
-            f"no server was named and no local yard runs in {directory}; start one with 'taskyard dev', or "
-            "name a server with --server HOST:PORT or TASKYARD_SERVER",
+            f"no server was named and there is no local yard in {directory}; run a program that calls tasks, "
+            "start a yard with 'taskyard dev', or name a server with --server HOST:PORT or TASKYARD_SERVER",
             ExitCode.UNREACHABLE,
         )
-    return yard_address(directory)
+    return ensure_yard()

@@ -19,22 +19,33 @@ def test_the_option_wins_over_the_environment(call):
 
 
 def test_without_an_address_the_local_yard_is_meant(home):
-    (home / "yard.sock").touch()
-    assert address_of("") == f"unix:{home / 'yard.sock'}"
+    (home / "taskyard.db").touch()
+    with socket.socket(socket.AF_UNIX) as yard:
+        yard.bind(str(home / "yard.sock"))
+        yard.listen()
+        assert address_of("") == f"unix:{home / 'yard.sock'}"
 
 
 def test_no_local_yard_says_what_to_do_and_is_3(home, bare_call):
     called = bare_call("run", "ls")
     assert called.code == 3
-    assert f"no local yard runs in {home}" in called.err
+    assert f"there is no local yard in {home}" in called.err
     assert "taskyard dev" in called.err
     assert "TASKYARD_SERVER" in called.err
 
 
+def test_a_yard_that_does_not_start_is_3(home, bare_call):
+    (home / "taskyard.db").touch()
+    (home / "yard.log").mkdir()
+    called = bare_call("agent", "ls")
+    assert called.code == 3
+    assert f"the local yard cannot use its directory {home}" in called.err
+
+
 def test_a_dead_socket_is_3(home, bare_call):
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(home / "yard.sock"))
-    called = bare_call("agent", "ls")
+        dead.bind(str(home / "other.sock"))
+    called = bare_call("agent", "ls", "--server", f"unix:{home / 'other.sock'}")
     assert called.code == 3
     assert "no server could be reached at unix:" in called.err
 
