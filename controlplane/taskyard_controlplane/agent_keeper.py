@@ -103,14 +103,17 @@ class AgentKeeper:
         backoff = Backoff()
         while True:
             started = time.monotonic()
-            process = self._start()
-            if process is None:
-                return
-            code = process.wait()
+            try:
+                process = self._start()
+                if process is None:
+                    return
+                how = f"ended with code {process.wait()}"
+            except OSError as error:  # no memory, or too many processes
+                how = f"could not be started ({error.strerror})"
             if self._ending.is_set():
                 return
             delay = backoff.after_run(time.monotonic() - started)
-            _log.warning("the agent ended with code %d and is started again in %.1f s", code, delay)
+            _log.warning("the agent %s and is started again in %.1f s", how, delay)
             if self._ending.wait(delay):
                 return
 

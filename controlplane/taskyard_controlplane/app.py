@@ -242,17 +242,18 @@ def settle_memory() -> None:
 
 
 async def _first_of(*awaitables: Awaitable[Any]) -> None:
-    """Wait for the first of several; cancel the others, and wait for what they do then.
+    """Wait for the first of several; cancel the other coroutines, and wait for what they do then.
 
     Raises:
         Exception: The error the first one ended with.
     """
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    own = [task for task, awaitable in zip(tasks, awaitables, strict=True) if task is not awaitable]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
+        for task in own:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*own, return_exceptions=True)
     for task in done:
         task.result()

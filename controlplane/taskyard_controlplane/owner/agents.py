@@ -1,7 +1,7 @@
 """Live sessions of agents: credit, what each holds, and what is to be sent to it."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -9,17 +9,20 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.model import Run, Template
 
+T = TypeVar("T")
+
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """Frames are cut here, far below what the transport takes."""
 
 
-def _first_of(chunks: list[pb.AssignChunk]) -> list[pb.AssignChunk]:
+def _first_of(items: list[T], size_of: Callable[[T], int]) -> list[T]:
+    """Return the first of some items, as many as fit into a frame; at least one, if there are any."""
     size = 0
-    for count, chunk in enumerate(chunks):
-        size += len(chunk.body)
+    for count, item in enumerate(items):
+        size += size_of(item)
         if size > MAX_FRAME_BYTES and count:
-            return chunks[:count]
-    return chunks
+            return items[:count]
+    return items
 
 
 def _nobody() -> None:
@@ -42,6 +45,8 @@ class AgentSession:
         self.last_seen_us = now_us
         self.last_seen = now
         self.draining = False
+        self.asked_to_drain = False
+        """Whether it has not answered yet that it drains."""
         self.held: dict[bytes, Run] = {}
         self.granted = 0
         self.assigned = 0
@@ -97,6 +102,7 @@ class AgentSession:
         self._templates = {}
         self._new_templates, self._chunks, self._cancel = [], [], []
         self._sent_up_to = self._heartbeat = 0
+        self._drain = self.asked_to_drain  # the request may have been lost with the old stream
 
     def detach(self) -> None:
         """Note that the stream is gone; the lease goes on."""
@@ -131,7 +137,7 @@ class AgentSession:
 
     def drain(self) -> None:
         """Ask the agent to drain."""
-        self.draining = self._drain = True
+        self.draining = self.asked_to_drain = self._drain = True
         self.wake()
 
     def reconnect(self, after_ms: int) -> None:
@@ -143,6 +149,7 @@ class AgentSession:
         """Return what there is to send, None for nothing."""
         if not (
             self._chunks
+            or self._new_templates
             or self._reported_up_to > self._sent_up_to
             or self._heartbeat
             or self._cancel
@@ -150,9 +157,12 @@ class AgentSession:
             or self._reconnect_after_ms
         ):
             return None
-        chunks = _first_of(self._chunks)
+        templates = _first_of(self._new_templates, lambda one: len(one.code))
+        self._new_templates = self._new_templates[len(templates) :]
+        # Nothing may come before its template.
+        chunks = [] if self._new_templates else _first_of(self._chunks, lambda one: len(one.body))
         frame = pb.ServerFrame(
-            templates=self._new_templates,
+            templates=templates,
             chunks=chunks,
             reported_up_to=self._reported_up_to,
             cancel=self._cancel,
@@ -161,8 +171,8 @@ class AgentSession:
             reconnect_after_ms=self._reconnect_after_ms,
         )
         self._sent_up_to = self._reported_up_to
-        self._new_templates, self._chunks, self._cancel = [], self._chunks[len(chunks) :], []
-        if self._chunks:
+        self._chunks, self._cancel = self._chunks[len(chunks) :], []
+        if self._chunks or self._new_templates:
             self.wake()
         self._heartbeat = self._reconnect_after_ms = 0
         self._drain = False

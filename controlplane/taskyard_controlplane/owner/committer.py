@@ -35,7 +35,8 @@ class Commit:
     """One transaction, and what is to be done after it."""
 
     __slots__ = (
-        "accepted", "decided", "effects", "overdue", "refused", "reported", "rows", "submitted", "then",
+        "accepted", "decided", "duplicates", "effects", "overdue", "refused", "reported", "rows",
+        "submitted", "then",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -49,6 +50,8 @@ class Commit:
         self.then: list[Callable[[], None]] = []
         self.refused: StorageFull | None = None
         """Why it was written without the new runs it once had."""
+        self.duplicates: frozenset[bytes] = frozenset()
+        """New runs that were not written, because the database had their ids."""
         self.overdue = False
 
     def empty(self) -> bool:
@@ -285,6 +288,8 @@ class Committer:
     def _job_done(self, done: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
         self._busy = False
         error = done.exception()
+        if isinstance(error, NotOwner):
+            self._die(error)
         if not future.done():
             if error is None:
                 future.set_result(done.result())

@@ -26,7 +26,7 @@ from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.leases import Leases, LeaseTimes
-from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.sessions import HIGHEST_LEVEL, ClientSession
 from taskyard_controlplane.owner.shard import Shard
 from taskyard_controlplane.storage.interface import StoredRun
 
@@ -223,7 +223,7 @@ class Connections:
             run = self._shard.runs.get(run_id)
             if run is not None:
                 flow_seq = run.seq if run.template.kind == RunKind.FLOW else run.flow and run.flow.seq
-                rows.append((run.seq, flow_seq, at_us, level, logger, message))
+                rows.append((run.seq, flow_seq, at_us, min(level, HIGHEST_LEVEL), logger, message))
         self._shard.committer.touch()
 
     def session_lost(self, session: ClientSession) -> None:
@@ -344,7 +344,7 @@ class Connections:
         if agent.wake is not wake:
             return
         agent.detach()
-        if agent.draining and not agent.held:
+        if agent.draining and not (agent.asked_to_drain or agent.held):
             self._forget(agent)
 
     def agent_frame(self, agent: AgentSession, frame: agent_service_pb2.AgentFrame) -> None:
@@ -357,7 +357,7 @@ class Connections:
         shard = self._shard
         shard.reporting.take(agent, frame)
         if frame.draining:
-            agent.draining = True
+            agent.draining, agent.asked_to_drain = True, False
         if frame.heartbeat:
             agent.answer_heartbeat(frame.heartbeat)
             agent.wake()

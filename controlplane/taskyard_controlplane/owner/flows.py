@@ -7,7 +7,7 @@ from typing import Final
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
-from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason
+from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, known_reason
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
@@ -76,7 +76,7 @@ class Flows:
         if not effects:
             return
         now_us = report.occurred_us or self._clock.now_us()
-        run.reason, run.message = report.reason, report.message
+        run.reason, run.message = known_reason(report.reason), report.message
         if event == RunEvent.STARTED:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
             return

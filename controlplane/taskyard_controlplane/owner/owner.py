@@ -12,7 +12,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, RunExists, TaskyardError
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.rpc_errors import to_detail
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.connections import Connections
 from taskyard_controlplane.owner.leases import LeaseTimes
@@ -179,32 +179,41 @@ class Owner:
         for new in runs:
             if len(new.run_id) != ID_BYTES:
                 raise InvalidRequest(f"a run id has {ID_BYTES} bytes, not {len(new.run_id)}")
-        unknown = [new.run_id for new in runs if new.run_id not in shard.runs]
-        rows = await shard.committer.run(lambda: shard.store.runs_by_id(unknown))
-        known: dict[bytes, StoredRun | Run] = {row.run_id: row for row in rows}
+        known = await self._known([new.run_id for new in runs])
         shard.submission.keep_blobs(blobs)
-        refused = []
         commit = shard.committer.open
-        for new in runs:
-            error = self._submit_one(new, known.get(new.run_id) or shard.runs.get(new.run_id))
-            if error is not None:
-                detail = to_detail(error)
-                refused.append(
-                    session_service_pb2.RefusedRun(run_id=new.run_id, error=detail, message=str(error))
-                )
+        # All of them before the first run is added: a malformed one must leave nothing behind.
+        templates = [
+            shard.templates.intern(new.template.SerializeToString(deterministic=True), commit.rows)
+            for new in runs
+        ]
+        errors = {
+            new.run_id: self._submit_one(new, template, known.get(new.run_id) or shard.runs.get(new.run_id))
+            for new, template in zip(runs, templates, strict=True)
+        }
         await shard.committer.durable()
         if commit.refused is not None:
             raise commit.refused
-        return refused
+        if commit.duplicates:  # another call was faster
+            known = await self._known([new.run_id for new in runs if new.run_id in commit.duplicates])
+            errors |= {new.run_id: _conflict(new, known[new.run_id]) for new in runs if new.run_id in known}
+        return [
+            session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
+            for run_id, error in errors.items()
+            if error is not None
+        ]
+
+    async def _known(self, run_ids: list[bytes]) -> dict[bytes, StoredRun | Run]:
+        """Return what there is of some runs that are not in memory."""
+        shard = self._shard
+        rows = await shard.stored.rows([run_id for run_id in run_ids if run_id not in shard.runs])
+        return {row.run_id: row for row in rows}
 
     def _submit_one(
-        self, new: run_service_pb2.NewRun, existing: StoredRun | Run | None
+        self, new: run_service_pb2.NewRun, template: Template, existing: StoredRun | Run | None
     ) -> TaskyardError | None:
         if existing is not None:
-            if (existing.args or b"") == new.args.data:
-                return None  # a repeated call
-            text = f"run {format_id(new.run_id)} was submitted before with other arguments"
-            return RunExists(text, run_id=new.run_id)
+            return _conflict(new, existing)
         shard = self._shard
         if len(new.args.data) > shard.max_inline_bytes:
             return PayloadTooLarge(
@@ -213,8 +222,6 @@ class Owner:
                 run_id=new.run_id,
                 limit=shard.max_inline_bytes,
             )
-        definition = new.template.SerializeToString(deterministic=True)
-        template = shard.templates.intern(definition, shard.committer.open.rows)
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
         if new.args.HasField("blob"):
             extra.args.CopyFrom(new.args.blob)
@@ -225,3 +232,11 @@ class Owner:
             extra=extra,
         )  # fmt: skip
         return None
+
+
+def _conflict(new: run_service_pb2.NewRun, existing: StoredRun | Run) -> TaskyardError | None:
+    """Say why a run cannot be recorded beside one with the same id; None when it is the same run."""
+    if (existing.args or b"") == new.args.data:
+        return None  # a repeated call
+    text = f"run {format_id(new.run_id)} was submitted before with other arguments"
+    return RunExists(text, run_id=new.run_id)

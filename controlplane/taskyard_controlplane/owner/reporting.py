@@ -13,7 +13,7 @@ from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
-from taskyard_contract.states import ReportKind, RunState, StateReason
+from taskyard_contract.states import ReportKind, RunState, StateReason, known_reason
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import Run
@@ -21,11 +21,14 @@ from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.outcomes import outcome_of_report
+from taskyard_controlplane.owner.sessions import HIGHEST_LEVEL
 from taskyard_controlplane.owner.settling import HELD, Settling, cache_row, release
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)
 RUNNING: Final = int(RunState.RUNNING)
+LATEST_US: Final = 1 << 60
+"""Times beyond would not fit into the database when they are added."""
 _EVENTS: Final[dict[int, RunEvent]] = {
     ReportKind.SUCCEEDED: RunEvent.SUCCEEDED,
     ReportKind.FAILED: RunEvent.FAILED,
@@ -76,7 +79,8 @@ class Reporting:
             self._simple(agent, key, RunEvent.RETURNED, StateReason.RETURNED, "")
         for lost in frame.lost:
             event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
-            self._simple(agent, lost.key, event, lost.reason or StateReason.WORKER_DIED, lost.message)
+            reason = known_reason(lost.reason) or StateReason.WORKER_DIED
+            self._simple(agent, lost.key, event, reason, lost.message)
         for key in frame.cancelled:
             self._simple(agent, key, RunEvent.ENDED_CANCELLED, StateReason.CANCEL_REQUESTED, "")
         if frame.report_number:
@@ -176,7 +180,7 @@ class Reporting:
         run.started_us = started_us
         if report.run_name:
             run.name = report.run_name
-        run.reason, run.message = report.reason, report.message
+        run.reason, run.message = known_reason(report.reason), report.message
         state_name = report.state_name
         if run.ended:
             run.ended_us = ended_us
@@ -207,7 +211,8 @@ class Reporting:
             run = agent.held.get(run_id) or self._runs.get(run_id)
             if run is None:
                 continue
-            rows.append((run.seq, run.flow.seq if run.flow else None, at_us, level, logger, message))
+            flow_seq = run.flow.seq if run.flow else None
+            rows.append((run.seq, flow_seq, at_us, min(level, HIGHEST_LEVEL), logger, message))
             if run.session is not None:
                 run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken.add(run.session)
@@ -226,6 +231,9 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
         columns = pb.ReportColumns.FromString(chunk.columns)
     except DecodeError as error:
         raise InvalidRequest(f"a report of agent '{agent.name}' is not a ReportColumns message") from error
+    times = [columns.base_us, *columns.started_us, *columns.durations_us]
+    if min(times) < 0 or max(times) > LATEST_US:
+        raise InvalidRequest(f"a report of agent '{agent.name}' has times that are beyond all dates")
     count = len(chunk.run_ids) // ID_BYTES
     lengths = len(columns.results), len(columns.started_us), len(columns.durations_us)
     if lengths != (count, count, count):

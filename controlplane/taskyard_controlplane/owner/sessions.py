@@ -11,6 +11,9 @@ from taskyard_controlplane.domain.model import Run, Template
 MAX_RESULTS_PER_FRAME: Final = 2048
 MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
 MAX_LOGS_PER_FRAME: Final = 1000
+MAX_REFUSED_PER_FRAME: Final = 4096
+HIGHEST_LEVEL: Final = 1000
+"""Of log records; Python's own end at 50."""
 
 
 def fitting(items: list[bytes]) -> int:
@@ -127,7 +130,11 @@ class ClientSession:
         """Return what there is to send, None for nothing."""
         frame = pb.SessionFrame()
         used = False
-        if self.submitted_up_to > self._sent_up_to:
+        if self._refused or self._decisions or self._cancel_requests or self._reconnect_after_ms:
+            self._write_rare(frame)
+            used = True
+        # A batch counts as settled for the client once it is acknowledged: refusals come first.
+        if self.submitted_up_to > self._sent_up_to and not self._refused:
             frame.submitted_up_to = self._sent_up_to = self.submitted_up_to
             used = True
         if self._logs:
@@ -135,9 +142,6 @@ class ClientSession:
             used = True
         if self._result_ids or self._others:
             self._write_results(frame.results)
-            used = True
-        if self._refused or self._decisions or self._cancel_requests or self._reconnect_after_ms:
-            self._write_rare(frame)
             used = True
         return frame if used else None
 
@@ -154,7 +158,8 @@ class ClientSession:
             self.wake()
 
     def _write_logs(self, batch: pb.LogBatch) -> None:
-        records, self._logs = self._logs[:MAX_LOGS_PER_FRAME], self._logs[MAX_LOGS_PER_FRAME:]
+        count = fitting([record[4].encode() for record in self._logs[:MAX_LOGS_PER_FRAME]])
+        records, self._logs = self._logs[:count], self._logs[count:]
         run_ids, at_us, levels, loggers, messages, names = zip(*records, strict=True)
         batch.run_ids.extend(run_ids)
         batch.at_us.extend(at_us)
@@ -166,8 +171,11 @@ class ClientSession:
             self.wake()
 
     def _write_rare(self, frame: pb.SessionFrame) -> None:
-        frame.refused.extend(self._refused)
+        frame.refused.extend(self._refused[:MAX_REFUSED_PER_FRAME])
         frame.flow_decisions.extend(self._decisions)
         frame.cancel_requests.extend(self._cancel_requests)
         frame.reconnect_after_ms, self._reconnect_after_ms = self._reconnect_after_ms, 0
-        self._refused, self._decisions, self._cancel_requests = [], [], []
+        self._refused = self._refused[MAX_REFUSED_PER_FRAME:]
+        self._decisions, self._cancel_requests = [], []
+        if self._refused:
+            self.wake()

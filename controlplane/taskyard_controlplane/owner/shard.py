@@ -212,6 +212,7 @@ class Shard:
                 woken.add(session)
             else:
                 self._acknowledge_soon(session)
+        commit.duplicates = frozenset(result.duplicates)
         for run_id in result.duplicates:
             self._duplicate(commit, run_id)
         enqueue = self.dispatcher.enqueue
@@ -245,7 +246,8 @@ class Shard:
         self._upkeep()
 
     def _upkeep(self) -> None:
-        below = self.dispatcher.forget()
+        # What an earlier owner logged is needed until its agents have said what they still hold.
+        below = None if self.orphans else self.dispatcher.forget()
         if below is not None:
             self.committer.open.rows.dispatched_below = below
         if len(self.recent) > 2 * MAX_RECENT:
@@ -365,12 +367,16 @@ class Shard:
             self.upstream.look_up(run, self.committer.open.rows)
             self.committer.touch()
         new = next(row for row in map(NewRunRow._make, commit.rows.new_runs) if row.run_id == run_id)
-        session = self.sessions.get(new.session_id) if new.session_id else None
-        if session is not None:
-            error = RunExists(
-                f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
-            )
-            session.refuse(run_id, error)
+        submitter = self.sessions.get(new.session_id) if new.session_id else None
+        subscriber = run.session if run is not None else None
+        error = RunExists(
+            f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
+        )
+        for session in {submitter, subscriber}:
+            if session is not None:
+                session.refuse(run_id, error)
+                session.wake()
+        self._wake_watchers(run_id)
 
     def _refused(self, commit: Commit, error: StorageFull) -> None:
         """Take the new runs out of a commit that found the database full, and say so."""

@@ -21,7 +21,7 @@ from taskyard_contract.errors import (
     TaskyardError,
 )
 from taskyard_contract.ids import ID_BYTES, format_id
-from taskyard_contract.states import RunKind, RunState
+from taskyard_contract.states import RunKind, RunState, UpstreamKind
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.backlog import Backlog
@@ -38,6 +38,8 @@ AWAITING_CACHE: Final = int(RunState.AWAITING_CACHE)
 TASK: Final = int(RunKind.TASK)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
+LARGEST_ORDINAL: Final = 2**31 - 1
+UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
 
 
 class Submission:
@@ -275,6 +277,14 @@ def check_group(
         raise InvalidRequest(f"the upstream columns of a group of '{template.name}' differ in length")
     if group.upstream_positions and max(group.upstream_positions) >= count:
         raise InvalidRequest(f"an upstream edge of a group of '{template.name}' names a run beyond its end")
+    if len(set(run_ids)) != count:
+        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has an id twice")
+    if group.first_ordinal + count > LARGEST_ORDINAL:
+        raise InvalidRequest(f"a group of '{template.name}' has ordinals above {LARGEST_ORDINAL}")
+    if any(len(upstream_id) != ID_BYTES for upstream_id in group.upstream_ids):
+        raise InvalidRequest(f"an upstream id in a group of '{template.name}' is not {ID_BYTES} bytes long")
+    if not UPSTREAM_KINDS.issuperset(group.upstream_kinds):
+        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
     if any(len(run_id) != ID_BYTES for run_id in run_ids):
         raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
 

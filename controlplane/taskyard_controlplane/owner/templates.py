@@ -11,6 +11,8 @@ from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.storage.interface import TemplateRow, WriteBatch
 
 DEFAULT_INFRA_RETRIES: Final = 3
+LONGEST_MS: Final = 1000 * 365 * 24 * 3600 * 1000
+"""A thousand years: what is longer could not be added to a time of today."""
 CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -37,10 +39,10 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         encoding=message.encoding,
         code_digest=message.code.blob_digest,
         max_retries=message.retry.max_retries,
-        delays=tuple(delay / 1000 for delay in message.retry.delays_ms),
+        delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
         jitter=message.retry.jitter_factor,
         max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
-        cache_expiration_us=message.cache_expiration_ms * 1000,
+        cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
         refresh_cache=message.refresh_cache,
     )
 

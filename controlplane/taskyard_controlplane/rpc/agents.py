@@ -1,5 +1,6 @@
 """The agents' stream: moves frames between gRPC and the owner, decides nothing."""
 
+import asyncio
 from typing import Any
 
 import grpc.aio
@@ -34,6 +35,9 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 if frame.HasField("hello"):
                     raise InvalidRequest("an agent said hello twice on one stream")
                 self._connections.agent_frame(agent, frame)
+        except asyncio.CancelledError:
+            outgoing.raise_if_closed()
+            raise
         finally:
             self._connections.agent_disconnected(agent, outgoing.wake)
             await outgoing.stop()

@@ -1,5 +1,7 @@
 """The clients' stream: moves frames between gRPC and the owner, decides nothing."""
 
+import asyncio
+
 import grpc.aio
 
 from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
@@ -30,6 +32,9 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 if frame.HasField("hello"):
                     raise InvalidRequest("a client said hello twice on one stream")
                 await self._connections.session_frame(session, frame)
+        except asyncio.CancelledError:
+            outgoing.raise_if_closed()
+            raise
         finally:
             self._connections.session_disconnected(session, outgoing.wake)
             await outgoing.stop()

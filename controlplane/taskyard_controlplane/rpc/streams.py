@@ -35,7 +35,7 @@ class Outgoing:
         self._writer: asyncio.Task[None] | None = None
         # Closing interrupts whoever reads; a task of its own for each read would cost more than the read.
         self._serving = asyncio.current_task()
-        self._closed: TaskyardError | None = None
+        self._closed: Exception | None = None
         # Made once: the owner tells streams apart by the identity of these.
         self.wake: Callable[[], None] = self._event.set
         self.close: Callable[[TaskyardError], None] = self._close
@@ -47,14 +47,17 @@ class Outgoing:
 
     async def _write(self, take_frame: Callable[[], Message | None]) -> None:
         event, write = self._event, self._context.write
-        while True:
-            await event.wait()
-            event.clear()
-            frame = take_frame()
-            if frame is not None:
-                await write(frame)
+        try:
+            while True:
+                await event.wait()
+                event.clear()
+                frame = take_frame()
+                if frame is not None:
+                    await write(frame)
+        except Exception as error:
+            self._close(error)  # a stream on which nothing can be sent would keep its peer waiting
 
-    def _close(self, error: TaskyardError) -> None:
+    def _close(self, error: Exception) -> None:
         self._closed = error
         if self._serving is not None:
             self._serving.cancel()
@@ -65,15 +68,19 @@ class Outgoing:
         Raises:
             TaskyardError: The owner closed the stream with it.
         """
-        try:
-            if self._closed is not None:
-                raise self._closed
-            frame = await self._context.read()
-        except asyncio.CancelledError:
-            if self._closed is not None:
-                raise self._closed from None
-            raise
+        self.raise_if_closed()
+        frame = await self._context.read()
         return None if frame is grpc.aio.EOF else frame
+
+    def raise_if_closed(self) -> None:
+        """Say why the stream was closed. To be called also when the call is interrupted, which closing does.
+
+        Raises:
+            TaskyardError: The owner closed the stream with it.
+            Exception: Sending failed with it.
+        """
+        if self._closed is not None:
+            raise self._closed from None
 
     async def stop(self) -> None:
         """Stop sending."""

@@ -50,6 +50,14 @@ class StateReason(IntEnum):
     RESULT_REFUSED = 12
 
 
+_REASONS = frozenset(map(int, StateReason))
+
+
+def known_reason(number: int) -> int:
+    """Return a reason that somebody sent, NONE for a number that this release does not know."""
+    return number if number in _REASONS else StateReason.NONE
+
+
 class UpstreamKind(IntEnum):
     """What an upstream run is to a downstream run."""
 
