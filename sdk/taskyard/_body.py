@@ -11,6 +11,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -297,6 +298,17 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     if own is None or own.pid != os.getpid():
         own = _runners.own = _OwnRunner()
     return own.runner.run(work, context=contextvars.copy_context())
+
+
+def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; where a loop runs already, which could not, in another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_coroutine(work)
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskyard-hook") as thread:
+        return thread.submit(lambda: context.run(asyncio.run, work)).result()
 
 
 def close_runner() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from taskyard._failures import failure_of, interruption_of, message_of
 from taskyard._payloads import PICKLE, encode
 from taskyard._state import State
+from taskyard._text import NAME_LIMIT, cut
 from taskyard.exceptions import NotPicklable
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2
 from taskyard_contract.states import ReportKind, StateReason
@@ -71,8 +72,8 @@ def returned_state(state: State[Any], run_name: str = "") -> Report:
         _kind_of(state),
         run_name,
         reason=StateReason.RETURNED_STATE,
-        state_name=state.name,
-        message=state.message or "",
+        state_name=cut(state.name, NAME_LIMIT),
+        message=cut(state.message or ""),
     )
     if state.is_completed():
         return _with_value(report, state)
@@ -80,7 +81,7 @@ def returned_state(state: State[Any], run_name: str = "") -> Report:
     if isinstance(data, BaseException):
         report.failure.CopyFrom(failure_of(data))
     elif not state.is_cancelled():
-        report.failure.CopyFrom(failure_pb2.Failure(type="", message=state.message or ""))
+        report.failure.CopyFrom(failure_pb2.Failure(type="", message=report.message))
     return report
 
 

@@ -38,7 +38,10 @@ def key_of(name: str, policy: CachePolicy | None, context: TaskRunContext) -> st
     flow_context = FlowRunContext.get()
     flow_parameters = flow_context.parameters if flow_context is not None else None
     try:
-        return policy.compute_key(context, context.parameters, flow_parameters)
+        key = policy.compute_key(context, context.parameters, flow_parameters)
+        if key is not None:
+            key.encode()  # it travels as UTF-8
+        return key
     except Exception:  # user code
         logger.exception("no cache key could be computed for '%s', so it runs uncached", name)
         return None

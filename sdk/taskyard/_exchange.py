@@ -14,9 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from typing import TYPE_CHECKING, Final
 
-from taskyard._outbox import IDS_PER_FRAME, Block, Outbox, cancels_of
+from taskyard._outbox import BYTES_PER_FRAME, IDS_PER_FRAME, Block, Outbox, cancels_of
 from taskyard._portal import portal
 from taskyard._templates import Template
+from taskyard._text import printable
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
@@ -63,6 +64,8 @@ class Exchange:
         self._unacked: deque[Batch] = deque()
         self._resend: deque[Batch] = deque()
         self._unanswered: deque[pb.FlowReport] = deque()
+        self._later: set[bytes] = set()
+        """Runs that an overloaded server is asked to take once more after a while."""
         self._ending: dict[bytes, bool] = {}
         """Runs whose end was requested, and whether only unless they had started."""
         self._templates: dict[Template, int] = {}
@@ -138,6 +141,7 @@ class Exchange:
     def on_fatal(self, error: TaskyardError) -> None:
         """Fail everything that is awaited: the session cannot go on."""
         self.fatal = error
+        self.signalled = False
         outstanding, self.outstanding = self.outstanding, {}
         for future in outstanding.values():
             future.settle(error)
@@ -169,16 +173,22 @@ class Exchange:
         return [wanted.popleft() for _ in range(min(len(wanted), IDS_PER_FRAME))]
 
     def _take_logs(self) -> pb.LogBatch:
-        entries = [self.logs.popleft() for _ in range(min(len(self.logs), LOGS_PER_FRAME))]
-        run_ids, at_us, levels, loggers, messages, names = zip(*entries, strict=True)
-        return pb.LogBatch(
-            run_ids=run_ids, at_us=at_us, levels=levels, loggers=loggers, messages=messages, run_names=names
-        )
+        batch, size = pb.LogBatch(), 0
+        while self.logs and len(batch.run_ids) < LOGS_PER_FRAME and size < BYTES_PER_FRAME:
+            run_id, at_us, level, logger, message, name = self.logs.popleft()
+            batch.run_ids.append(run_id)
+            batch.at_us.append(at_us)
+            batch.levels.append(level)
+            batch.loggers.append(printable(logger))
+            batch.messages.append(printable(message))
+            batch.run_names.append(printable(name))
+            size += 4 * len(message)
+        return batch
 
     def _repeat_open_work(self) -> None:
         self._resend = deque(self._unacked)
         sent_again = {run_id for _, blocks in self._unacked for block in blocks for run_id in block.run_ids}
-        sent_again |= self.outbox.run_ids()
+        sent_again |= self.outbox.run_ids() | self._later
         self.subscriptions = deque(run_id for run_id in self.outstanding.copy() if run_id not in sent_again)
         for unless_started in (False, True):
             ids = [run_id for run_id, unless in self._ending.items() if unless == unless_started]
@@ -239,7 +249,8 @@ class Exchange:
             return  # the answer to a start, for which nobody waits
         waiting = self.decisions.pop(decision.run_id, None)
         if waiting is not None:
-            waiting.set_result(decision)
+            if waiting.set_running_or_notify_cancel():  # or whoever waited has gone
+                waiting.set_result(decision)
         elif state >= FIRST_FINAL and decision.run_id in self.on_cancel:
             # It ended while its body still runs: the session's lease had lapsed, or somebody cancelled it.
             self.on_cancel[decision.run_id]()
@@ -270,8 +281,10 @@ class Exchange:
     def _submit_later(self, run_ids: set[bytes], delay: float) -> None:
         """Send runs once more that an overloaded server did not take."""
         blocks = [part for _, sent in self._unacked for block in sent for part in block.parts_with(run_ids)]
+        self._later |= run_ids
 
         def put_back() -> None:
+            self._later -= run_ids
             self.outbox.put_back(blocks)
             self.wake()
 
@@ -280,7 +293,7 @@ class Exchange:
     def _fail_decisions(self, run_id: bytes, error: TaskyardError) -> None:
         self._unanswered = deque(report for report in self._unanswered if report.run_id != run_id)
         decision = self.decisions.pop(run_id, None)
-        if decision is not None:
+        if decision is not None and decision.set_running_or_notify_cancel():
             decision.set_exception(error)
 
 

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from taskyard._payloads import PICKLE
+from taskyard._text import cut, cut_front
 from taskyard.exceptions import TerminationSignal
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import pickling
 
-MESSAGE_LIMIT: Final = 8 * 1024
 TRACEBACK_LIMIT: Final = 32 * 1024
 ENCODED_LIMIT: Final = 48 * 1024
 _CHAIN: Final = 4
@@ -23,8 +23,8 @@ def failure_of(error: BaseException, depth: int = _CHAIN) -> failure_pb2.Failure
     """Write an exception, and those that caused it, as a message."""
     failure = failure_pb2.Failure(
         type=_type_name(error),
-        message=_cut(_text(error), MESSAGE_LIMIT),
-        traceback=_cut_front(_format(error), TRACEBACK_LIMIT),
+        message=cut(_text(error)),
+        traceback=cut_front(_format(error), TRACEBACK_LIMIT),
     )
     encoded = _pickled(error)
     if encoded is not None:
@@ -37,7 +37,7 @@ def failure_of(error: BaseException, depth: int = _CHAIN) -> failure_pb2.Failure
 
 def message_of(error: BaseException, kind: str = "Task") -> str:
     """Say what ended a run, without its traceback."""
-    text = _cut(_text(error), MESSAGE_LIMIT)
+    text = cut(_text(error))
     return f"{kind} run encountered an exception {_type_name(error)}" + (f": {text}" if text else "")
 
 
@@ -124,15 +124,3 @@ def _user_frames(error: BaseException) -> TracebackType | None:
 def _is_own(frames: TracebackType) -> bool:
     name: str = frames.tb_frame.f_globals.get("__name__", "")
     return name.startswith(_OWN_MODULES)
-
-
-def _cut(text: str, limit: int) -> str:
-    """Cut a text from its end to at most `limit` bytes."""
-    data = text.encode("utf-8", "replace")
-    return data.decode() if len(data) <= limit else data[:limit].decode("utf-8", "ignore") + "..."
-
-
-def _cut_front(text: str, limit: int) -> str:
-    """Cut a text from its front: the end of a traceback says most."""
-    data = text.encode("utf-8", "replace")
-    return data.decode() if len(data) <= limit else "..." + data[-limit:].decode("utf-8", "ignore")

@@ -10,6 +10,7 @@ from typing import Any
 from taskyard._payloads import PICKLE, encode
 from taskyard._session import Session
 from taskyard._state import is_state, is_state_iterable
+from taskyard._text import cut
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import FlowEvent
@@ -24,7 +25,7 @@ def report_of(run_id: bytes, attempt: int, event: FlowEvent, message: str = "") 
         attempt=attempt,
         event=event,  # type: ignore[arg-type]  # the enums are numerically equal
         occurred_us=time.time_ns() // 1000,
-        message=message,
+        message=cut(message),
     )
 
 

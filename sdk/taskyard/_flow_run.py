@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from taskyard._body import run_coroutine
+from taskyard._body import run_beside_loop
 from taskyard._failures import failure_of, interruption_of, message_of
 from taskyard._final_state import final_state_of
 from taskyard._flow_interrupts import FlowCancelled
@@ -23,6 +23,7 @@ from taskyard._run_records import FlowRun
 from taskyard._scope import Scope, current_scope, outside_scope
 from taskyard._session import Session
 from taskyard._state import State
+from taskyard._text import NAME_LIMIT, cut
 from taskyard.context import FlowRunContext, current_tags
 from taskyard.exceptions import CancelledRun
 from taskyard.logging import capture_prints, get_run_logger
@@ -183,7 +184,7 @@ class FlowRunRecord:
         event = _EVENTS.get(self.state.type, FlowEvent.FAILED)
         report = report_of(self.run_id, self.attempt_number, event, self.state.message or "")
         if self.state.name != self.state.type.value.title():
-            report.state_name = self.state.name
+            report.state_name = cut(self.state.name, NAME_LIMIT)
         report.reason = self._reason()  # type: ignore[assignment]  # the enums are numerically equal
         data = self.state.data
         if isinstance(data, BaseException):
@@ -243,7 +244,7 @@ class FlowRunRecord:
             try:
                 value = hook(self.flow, run, self.state)
                 if inspect.iscoroutine(value):
-                    run_coroutine(value)
+                    run_beside_loop(value)
             except Exception:  # user code
                 name = getattr(hook, "__name__", repr(hook))
                 self._logger().exception("hook '%s' raised, the state of the run is not changed", name)

@@ -4,6 +4,7 @@ Invariant: the value, or the exception, is kept in the run's future before it is
 the very object that their task made.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -11,14 +12,14 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from taskyard._body import RunCancelled, TaskBody
-from taskyard._body_reports import encoded
+from taskyard._body_reports import encoded, failed
 from taskyard._flow_arguments import value_of
 from taskyard._flow_interrupts import ThreadInterrupter
 from taskyard._payloads import PICKLE
 from taskyard._scope import Scope
 from taskyard._traversal import replaced
 from taskyard.context import TaskRunContext
-from taskyard.exceptions import TaskRunTimeoutError
+from taskyard.exceptions import TaskRunTimeoutError, TaskyardError
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
@@ -28,6 +29,8 @@ from taskyard_contract.states import ReportKind, StateReason
 if TYPE_CHECKING:
     from taskyard._local_runs import LocalRuns
     from taskyard.tasks import Task
+
+logger = logging.getLogger("taskyard.task_runners")
 
 
 class Kept:
@@ -154,7 +157,10 @@ class Job:
 
     def _call(self) -> Any:
         kept = self._kept
-        args, kwargs = replaced((kept.args, kept.kwargs), value_of)
+        try:
+            args, kwargs = replaced((kept.args, kept.kwargs), value_of)
+        except Exception as error:  # a value may not fit where its future was, in a set for example
+            return failed(error)
         own = kept.future.scope.log_prints
         body = TaskBody(kept.task, own)
         return body.run(self._invocation, self, args, kwargs, kept.future.keep_local)
@@ -189,7 +195,11 @@ class Job:
             return data
         report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED)
         if isinstance(data, bytes) and len(data) <= session.max_payload_bytes:
-            blob = session.client().upload(data)
-            report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))
+            try:
+                blob = session.client().upload(data)
+            except TaskyardError as error:
+                logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
+            else:
+                report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report

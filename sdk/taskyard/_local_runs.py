@@ -169,7 +169,8 @@ class LocalRuns:
         portal.loop().call_soon_threadsafe(self._report, job, columns)
 
     def _report(self, job: Job, columns: pb.ReportColumns | None) -> None:
-        self._jobs.pop(job.key.run_id, None)
+        if self._jobs.get(job.key.run_id) is job:
+            del self._jobs[job.key.run_id]
         if job.dropped:
             self._link.wake()
         elif columns is None:
@@ -218,8 +219,15 @@ class LocalRuns:
         """Forget runs that are somebody else's now; their threads are not stopped."""
         for key in keys:
             job = self._jobs.get(key.run_id)
-            if job is not None:
-                job.dropped = True
+            if job is None:
+                continue
+            job.dropped = True
+            with self._lock:
+                waits = job in self._waiting
+                if waits:
+                    self._waiting.remove(job)
+            if waits:
+                self._report(job, None)
 
     def on_doubt(self, doubtful: bool) -> None:
         """Nothing is held back: nobody else can execute these runs."""

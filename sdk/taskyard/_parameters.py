@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskyard._text import printable
 from taskyard._validation import function_name, signature_of
 from taskyard.exceptions import ParameterBindError
 
@@ -126,9 +127,9 @@ def render_run_name(
         KeyError: The template names a parameter that does not exist.
     """
     if isinstance(template, str):
-        return template.format(**parameters)
+        return printable(template.format(**parameters))
     wants_parameters = "parameters" in signature_of(template).parameters
     name = template(parameters=dict(parameters)) if wants_parameters else template()
     if not isinstance(name, str):
         raise TypeError(f"'{option}' must return a string, its callable returned {type(name).__name__}")
-    return name
+    return printable(name)

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from taskyard._client import Client
 from taskyard._exchange import Decision, Exchange, LogEntry
@@ -46,6 +47,7 @@ class Session:
         self._stream: Stream | None = None
         self._opening = threading.Lock()
         self._client: Client | None = None
+        _made.add(self)
 
     @property
     def session_id(self) -> bytes:
@@ -112,7 +114,7 @@ class Session:
         self._outbox.add_run(
             template, flow_run_id, parent_run_id, run_id, args, ordinal, upstream, cache_key, extra
         )
-        if not self.exchange.signalled:
+        if self.exchange.fatal is not None or not self.exchange.signalled:
             self.signal()
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self._failed)
@@ -250,6 +252,7 @@ def _locator(address: str) -> Callable[[], str]:
     return ensure_yard
 
 
+_made: WeakSet[Session] = WeakSet()
 _inherited: list[Session] = []
 """Sessions of the parent process. Kept, because destroying gRPC objects after a fork can crash."""
 
@@ -257,8 +260,14 @@ _inherited: list[Session] = []
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
-    _inherited.extend(_sessions.values())
+    _inherited.extend(_made)
     _sessions.clear()
+    for session in _inherited:
+        exchange = session.exchange
+        exchange.fatal = ConnectionFailed("this process was forked; the session belongs to its parent")
+        exchange.signalled = False
+        for future in exchange.outstanding.values():
+            future.put(exchange.fatal)
 
 
 os.register_at_fork(after_in_child=_after_fork)

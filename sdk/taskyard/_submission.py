@@ -134,14 +134,14 @@ def submit_many(
     session = scope.session
     template = task.template(scope, session)
     futures: FutureList[Any] = FutureList([Future(run_id, scope) for run_id in new_ids(expansion.count)])
-    if scope.kept_futures is not None:
-        scope.kept_futures.extend(futures)
     shared = _shared_upstream(expansion.resolved, wait_for)
     first = scope.take_ordinals(task.task_key, expansion.count)
     packing = _Packing(task, scope, template, first, shared)
     plain = scope.local_runs is None and not task.call_work
     blocks = packing.plain(futures, expansion) if plain else packing.special(futures, expansion)
     # Nothing was sent so far: a child that cannot be submitted must not leave its siblings behind.
+    if scope.kept_futures is not None:
+        scope.kept_futures.extend(futures)
     start = 0
     for block in blocks:
         end = start + len(block.run_ids)

@@ -6,8 +6,9 @@ grow the future.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -78,12 +79,23 @@ def waker(loop: Any, callback: Callable[[], None]) -> Callable[[], None]:
     return wake
 
 
+@contextmanager
+def giving_way(futures: Iterable["Future[Any]"]) -> Iterator[None]:
+    """Let other runs have the place of those that wait here for some futures."""
+    hosts = {future.scope.host for future in futures} - {None}
+    with ExitStack() as stack:
+        for host in hosts:
+            if host is not None:
+                stack.enter_context(host.blocked())
+        yield
+
+
 class Arrivals:
     """Futures in the order in which they are settled, for those who wait for many."""
 
     def __init__(self, futures: Iterable["Future[Any]"]) -> None:
         """Watch some futures."""
-        self._settled: list[Future[Any]] = []
+        self._settled: deque[Future[Any]] = deque()
         self._something = threading.Semaphore(0)
         self._callbacks = [(future, self._callback(future)) for future in futures]
         for future, callback in self._callbacks:
@@ -93,7 +105,7 @@ class Arrivals:
         """Return the next settled future, or None if there is none in time."""
         if not self._something.acquire(timeout=timeout):
             return None
-        return self._settled.pop(0)
+        return self._settled.popleft()
 
     def close(self) -> None:
         """Stop watching."""

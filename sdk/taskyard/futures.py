@@ -5,7 +5,7 @@ decoded when somebody asks for it; what is needed to wait is made only for those
 of a large map are neither waited for one by one nor looked at.
 """
 
-import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Generator
@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Generic, TypeVar, cast
 from uuid import UUID
 
+from taskyard import _callbacks
 from taskyard._outcomes import from_outcome, from_run
 from taskyard._payloads import decode, decode_payload
 from taskyard._scope import Scope
@@ -36,8 +37,6 @@ __all__ = [
 ]
 
 R = TypeVar("R")
-logger = logging.getLogger("taskyard.futures")
-
 _UNDECODED: Final = object()
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 _callbacks_lock = threading.Lock()
@@ -127,15 +126,18 @@ class Future(Generic[R]):
             self.scope.session.cancel([self.run_id])
 
     def add_done_callback(self, fn: Callable[["Future[R]"], object]) -> None:
-        """Call `fn` with this future when the run has ended; at once if it has.
+        """Call `fn` with this future when the run has ended; at once, in this thread, if it has.
 
-        It is called on a thread of Taskyard's and should return soon.
+        Otherwise it is called on a thread that all callbacks share, so it should return soon.
         """
 
         def call() -> None:
             fn(self)
 
-        self.when_settled(call)
+        if self._outcome is not None:
+            _callbacks.run(call)
+        else:
+            self.when_settled(lambda: _callbacks.call_soon(call))
 
     # For the engine.
 
@@ -161,7 +163,7 @@ class Future(Generic[R]):
         with _callbacks_lock:
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            _call(callback)
+            _callbacks.run(callback)
 
     def settle(self, outcome: Outcome) -> None:
         """Settle and wake those who wait."""
@@ -267,13 +269,12 @@ class Future(Generic[R]):
         return f"<Future of task run {self.task_run_id}, {'ended' if self.done() else 'open'}>"
 
 
-def _call(callback: Callable[[], None]) -> None:
-    """Run a callback; one that raises must not keep others from being called."""
-    try:
-        callback()
-    except Exception:
-        logger.exception("a callback of a future raised")
+def _after_fork() -> None:
+    global _callbacks_lock
+    _callbacks_lock = threading.Lock()
 
+
+os.register_at_fork(after_in_child=_after_fork)
 
 from taskyard._future_sets import DoneAndNotDone, FutureList, as_completed, wait  # noqa: E402  # needs Future
 

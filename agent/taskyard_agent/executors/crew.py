@@ -66,7 +66,7 @@ class Crew:
 
     def blocked(self) -> int:
         """Return how many workers wait for other runs."""
-        return sum(worker.blocked for worker in self.workers.values())
+        return sum(worker.blocked and not worker.ending for worker in self.workers.values())
 
     def fit(self) -> None:
         """Have as many workers at work as there should be."""
@@ -83,7 +83,8 @@ class Crew:
                 surplus += 1
         self._too_many = surplus > 0
         for _ in range(-surplus):
-            self._spawn()
+            if self._waiting is None:
+                self._spawn()
         if self._retiring is None and any(worker.resting for worker in staying):
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
@@ -101,7 +102,13 @@ class Crew:
 
     def _spawn(self) -> None:
         if self._zygote is None:
-            self._zygote = self._start_zygote()
+            try:
+                self._zygote = self._start_zygote()
+            except OSError as error:  # no memory, or too many processes
+                logger.error("no worker can be started: %s", error)
+                self._failures += 1
+                self._later()
+                return
             self._zygote.listen(self._loop, self._on_spawned, self._on_exited, self._on_zygote_gone)
         lines = WorkerLines()
         worker = Worker(next(self._numbers), lines, self._loop)
@@ -168,9 +175,8 @@ class Crew:
         self.fit()
 
     def _read_rest(self, worker: Worker) -> None:
-        while frames := worker.receive():
-            for kind, body in frames:
-                self._events.on_frame(worker, kind, body)
+        for kind, body in worker.receive_rest():
+            self._events.on_frame(worker, kind, body)
 
     def _on_zygote_gone(self) -> None:
         if self._closed or self._zygote is None:

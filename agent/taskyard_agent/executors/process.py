@@ -178,9 +178,13 @@ class ProcessPool:
             # What waits behind this run may be what the run waits for.
             for piece in reversed(worker.pieces.values()):
                 worker.revoke(piece)
+        self._weigh()
+        self.crew.fit()
+
+    def _weigh(self) -> None:
+        """Look whether so many runs wait for others now that nothing new should be started."""
         if self._crowding.weigh(self.crew.blocked()):
             self.give_back(self.queue.take_last(self.queue.runs))  # others may start them, and room is needed
-        self.crew.fit()
         self.session.wake()
 
     def on_revoked(self, worker: Worker, number: int, first: int) -> None:
@@ -200,7 +204,9 @@ class ProcessPool:
 
     def on_exit(self, worker: Worker, status: int | None) -> None:
         """Settle what a worker had that has ended; its last frames have been taken."""
-        self.requeue(self.endings.settle(worker, status))
+        rest = self.endings.settle(worker, status)
+        self._weigh()  # it may have been waiting for others
+        self.requeue(rest)
 
     # Inside ------------------------------------------------------------------------------------------
 
@@ -301,3 +307,4 @@ class ProcessPool:
     def _blobs_in_use(self) -> Iterable[bytes]:
         for piece in self._all_pieces():
             yield from piece.source.blobs
+        yield from self._transfers.results()

@@ -31,6 +31,7 @@ class Transfers:
         self._blobs = blobs
         self._fetching: dict[Piece, asyncio.Task[None]] = {}
         self._uploading: dict[Piece, asyncio.Task[None]] = {}
+        self._results: dict[Piece, list[bytes]] = {}
 
     def present(self, piece: Piece) -> bool:
         """Whether everything a piece needs is here."""
@@ -40,6 +41,11 @@ class Transfers:
         """Iterate over the pieces on their way."""
         yield from self._fetching
         yield from self._uploading
+
+    def results(self) -> Iterator[bytes]:
+        """Iterate over the digests of results on their way to the store."""
+        for digests in self._results.values():
+            yield from digests
 
     def fetch(self, piece: Piece) -> None:
         """Fetch what a piece needs, then queue it."""
@@ -87,6 +93,7 @@ class Transfers:
             for digest, size in frames.BLOB_ENTRY.iter_unpack(tail[: count * frames.BLOB_ENTRY.size])
         ]
         columns = tail[count * frames.BLOB_ENTRY.size :]
+        self._results[piece] = [blob.digest for blob in blobs]
         self._uploading[piece] = asyncio.create_task(self._upload(piece, blobs, columns))
 
     async def _upload(self, piece: Piece, blobs: list[common_pb2.BlobRef], columns: bytes) -> None:
@@ -96,7 +103,7 @@ class Transfers:
             except (TaskyardError, OSError) as error:
                 logger.warning("a result of %d bytes could not be stored: %s", blob.size, error)
                 columns = refuse(columns, blob.digest, f"the result could not be stored: {error}")
-        del self._uploading[piece]
+        del self._uploading[piece], self._results[piece]
         source = piece.source
         self._pool.removed(len(piece))
         self._pool.session.report(

@@ -162,6 +162,17 @@ class Worker:
             return None
         return self._reader.feed(data) if data else None
 
+    def receive_rest(self) -> Iterator[tuple[int, bytes]]:
+        """Return the frames that a worker which has ended has left in its socket."""
+        while True:
+            try:
+                data = self._data.recv(frames.READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            yield from self._reader.feed(data)
+
     def receive_control(self) -> Iterator[tuple[int, int]]:
         """Return the answers to revocations that have arrived: number of the piece, first revoked run."""
         while True:

@@ -4,6 +4,7 @@ Two threads use it: the main one, which executes runs, and a mostly sleeping one
 user code is busy. Invariant: positions are executed, reported or revoked exactly once, in order.
 """
 
+import os
 import socket
 import threading
 from collections import deque
@@ -45,6 +46,7 @@ class Link:
         self._revoked: set[int] = set()
         self._logs: deque[_LogRecord] = deque()
         self._waiting = 0
+        self._pid = os.getpid()
 
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
@@ -57,6 +59,8 @@ class Link:
 
     def flush(self) -> None:
         """Send what has ended and what was logged."""
+        if self._is_copy():
+            return
         with self._sending:
             self._send_logs()
             ended = self.ended
@@ -71,6 +75,8 @@ class Link:
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Send a frame."""
+        if self._is_copy():
+            return
         with self._sending:
             self._data.sendall(frames.pack(kind, body))
 
@@ -104,6 +110,8 @@ class Link:
 
     def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
         """Send a log record of the run to the control plane, with the results of about the same time."""
+        if self._is_copy():
+            return
         self._logs.append(
             (invocation.run_id, at_us, level, logger, message[:MAX_LOG_MESSAGE], invocation.run_name)
         )
@@ -112,6 +120,10 @@ class Link:
             self.flush()
         else:
             self._board.logs(unsent)
+
+    def _is_copy(self) -> bool:
+        """Say whether a task has forked this process: what there is to tell is the worker's to tell."""
+        return self._pid != os.getpid()
 
     def _send_logs(self) -> None:
         records = [self._logs.popleft() for _ in range(len(self._logs))]
@@ -124,13 +136,17 @@ class Link:
             batch.at_us.append(at_us)
             batch.levels.append(max(0, level))
             batch.loggers.append(logger)
-            batch.messages.append(message.encode("utf-8", "backslashreplace").decode())
+            text = message.encode("utf-8", "backslashreplace")[:MAX_LOG_MESSAGE]
+            batch.messages.append(text.decode("utf-8", "ignore"))
             batch.run_names.append(name)
         self._data.sendall(frames.pack(frames.LOGS, batch.SerializeToString()))
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
         """Say that the run waits for other runs meanwhile, so that its slot can serve them."""
+        if self._is_copy():
+            yield
+            return
         with self._sending:
             self._waiting += 1
             if self._waiting == 1:

@@ -93,7 +93,14 @@ class Zygote:
             return False
         (number,) = SPAWN.unpack(message)
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes: those that there are go on
+            logger.error("no worker can be forked: %s", error)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._tell(EXITED, number, 0, os.EX_OSERR << 8)
+            return True
         if pid == 0:
             for end in (self._control, *private):
                 end.close()

@@ -5,6 +5,7 @@ hands it the frames received, which become calls of a `LinkHandler`. Invariant: 
 numbered frame until acknowledged; everything else may be lost with a stream.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -18,6 +19,7 @@ from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
+MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 MAX_REPORT_BYTES: Final = 1024 * 1024
 """Reports of one frame are cut here; frames must stay far below the transport's limit."""
 
@@ -112,7 +114,7 @@ class LinkSession:
         self._returned: list[pb.RunKey] = []
         self._lost: list[pb.LostRun] = []
         self._cancelled: list[pb.RunKey] = []
-        self._logs: session_service_pb2.LogBatch | None = None
+        self._logs: deque[session_service_pb2.LogBatch] = deque()
 
     # What the executor tells -------------------------------------------------------------------------
 
@@ -145,10 +147,7 @@ class LinkSession:
 
     def log(self, batch: session_service_pb2.LogBatch) -> None:
         """Send log records, not later than the reports told afterwards."""
-        if self._logs is None:
-            self._logs = batch
-        else:
-            self._logs.MergeFrom(batch)
+        self._logs.append(batch)
         self.wake()
 
     def drain(self) -> None:
@@ -217,9 +216,13 @@ class LinkSession:
     def _take_reports(self) -> pb.AgentFrame | None:
         if not (self._reports or self._returned or self._lost or self._cancelled):
             return None
-        frame = pb.AgentFrame(returned=self._returned, lost=self._lost, cancelled=self._cancelled)
-        if self._logs is not None:
-            frame.logs.CopyFrom(self._logs)
+        frame = pb.AgentFrame()
+        self._move_logs(frame)
+        if self._logs:
+            return frame  # reports come after what was logged before them
+        frame.returned.extend(self._returned)
+        frame.lost.extend(self._lost)
+        frame.cancelled.extend(self._cancelled)
         size = taken = 0
         for chunk in self._reports:
             if taken and size + len(chunk.columns) > MAX_REPORT_BYTES:
@@ -228,8 +231,16 @@ class LinkSession:
             taken += 1
         frame.reports.extend(self._reports[:taken])
         self._reports = self._reports[taken:]
-        self._returned, self._lost, self._cancelled, self._logs = [], [], [], None
+        self._returned, self._lost, self._cancelled = [], [], []
         return frame
+
+    def _move_logs(self, frame: pb.AgentFrame) -> None:
+        """Add as many of the log records as a frame should have."""
+        size = 0
+        while self._logs and (not size or size + self._logs[0].ByteSize() <= MAX_LOG_BYTES):
+            batch = self._logs.popleft()
+            size += batch.ByteSize()
+            frame.logs.MergeFrom(batch)
 
     def _add_rest(self, frame: pb.AgentFrame | None) -> pb.AgentFrame | None:
         credit = self._next_credit()
@@ -243,9 +254,8 @@ class LinkSession:
         if self._started:
             frame.started.extend(self._started)
             self._started = []
-        if self._logs is not None:
-            frame.logs.CopyFrom(self._logs)
-            self._logs = None
+        if not frame.HasField("logs"):
+            self._move_logs(frame)
         if self._heartbeat:
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
         if announce:
