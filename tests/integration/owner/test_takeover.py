@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import Agent, World, assigned, crash_and_restart, lose, started, world
+from support.owner_harness import Agent, World, assigned, crash_and_restart, lose, play, started, world
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
+from taskyard_contract.errors import NotOwner
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, ReportKind, RunKind, RunState
+from taskyard_controlplane.owner.owner import MAINTAIN_SECONDS
 
 S = RunState
 
@@ -341,3 +343,21 @@ def test_a_run_that_was_adopted_is_still_held_after_another_restart(tmp_path: Pa
             assert [key.run_id for key in back.welcome.adopt] == [run_id]
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_an_idle_owner_that_was_replaced_ends() -> None:
+    async def scenario(it: World) -> None:
+        def replaced() -> None:
+            raise NotOwner("generation 1 has been replaced by a newer one")
+
+        it.store.maintain = replaced  # type: ignore[method-assign]
+        it.clock.seconds += MAINTAIN_SECONDS + 1
+        it.shard.timers._fire()
+        for _ in range(100):
+            if it.failed:
+                break
+            await asyncio.sleep(0.01)
+        failed, it.failed = it.failed, []
+        assert [type(error) for error in failed] == [NotOwner]
+
+    play(scenario)

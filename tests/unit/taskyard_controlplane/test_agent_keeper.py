@@ -1,7 +1,13 @@
 """The yard's agent is restarted with growing delays, and ends with the yard."""
 
+import subprocess
 import sys
+import time
+from typing import Any
 
+import pytest
+
+from taskyard_controlplane import agent_keeper
 from taskyard_controlplane.agent_keeper import LONGEST_DELAY_SECONDS, STABLE_SECONDS, AgentKeeper, Backoff
 
 
@@ -23,3 +29,24 @@ def test_leaving_the_context_ends_the_agent() -> None:
     with AgentKeeper([sys.executable, "-c", "input()"]) as keeper:
         pass
     assert keeper.pid is None
+
+
+def test_an_agent_that_cannot_be_started_now_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_keeper, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(agent_keeper.threading, "excepthook", lambda _: None)
+    real, refused = subprocess.Popen, 1
+
+    def popen(*args: Any, **options: Any) -> Any:
+        nonlocal refused
+        if refused:
+            refused -= 1
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return real(*args, **options)
+
+    monkeypatch.setattr(agent_keeper.subprocess, "Popen", popen)
+    with agent_keeper.AgentKeeper([sys.executable, "-c", "import time; time.sleep(60)"]) as keeper:
+        for _ in range(100):
+            if keeper.pid:
+                break
+            time.sleep(0.01)
+        assert keeper.pid

@@ -1,0 +1,79 @@
+"""Ids that were used before, and calls that are made twice: everybody involved is told."""
+
+import asyncio
+
+import pytest
+from support.owner_harness import World, assigned, play
+
+from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import run_service_pb2 as rp
+from taskyard_api.v1 import template_pb2 as tp
+from taskyard_contract.errors import ErrorReason, InvalidRequest
+from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import RunKind
+
+
+def test_whoever_waits_for_a_run_that_was_refused_as_a_duplicate_is_told() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [used] = await client.submit()
+        await assigned(it, agent)
+        agent.report([used])
+        await it.settle()
+        it.store.small_commits_are_fast = False  # so that there is time while it commits
+        await it.client().submit(run_ids=[used])
+        assert used in it.shard.runs  # not committed yet
+        waiting = asyncio.ensure_future(it.owner.wait_ended(used))
+        await it.settle()
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        waiting.cancel()
+        assert done
+
+    play(scenario)
+
+
+def test_whoever_subscribed_to_a_run_that_was_refused_as_a_duplicate_is_told() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [used] = await client.submit()
+        await assigned(it, agent)
+        agent.report([used])
+        await it.settle()
+        other = it.client()
+        await it.client().submit(run_ids=[used])
+        await other.send(subscribe=[used])
+        await it.settle()
+        assert other.state_of(used) is not None or used in other.refused
+
+    play(scenario)
+
+
+def test_a_refused_request_records_nothing() -> None:
+    async def scenario(it: World) -> None:
+        def new(queue: str) -> rp.NewRun:
+            template = tp.RunTemplate(kind=1, name="t", queue=queue)  # type: ignore[arg-type]
+            return rp.NewRun(run_id=new_id(), template=template)
+
+        with pytest.raises(InvalidRequest):
+            await it.owner.submit_unowned([new("default"), new("")], [])
+        assert it.owner.open_count() == 0
+
+    play(scenario)
+
+
+def test_a_repeated_call_is_compared_also_on_its_way_to_the_backlog() -> None:
+    async def scenario(it: World) -> None:
+        await it.client().submit(5)
+        await it.settle()
+        template = tp.RunTemplate(kind=int(RunKind.TASK), name="t", queue="default")  # type: ignore[arg-type]
+        run_id = new_id()
+        calls = [
+            it.owner.submit_unowned(
+                [rp.NewRun(run_id=run_id, template=template, args=common_pb2.Payload(data=data))], []
+            )
+            for data in (b"1", b"1", b"2")
+        ]
+        refused = await asyncio.gather(*calls)
+        assert [[one.error.reason for one in each] for each in refused] == [[], [], [ErrorReason.RUN_EXISTS]]
+
+    play(scenario, window=2)
