@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from taskyard._state import State
-from taskyard._waiting import Arrivals, giving_way
+from taskyard._waiting import Arrivals
 from taskyard.futures import Future
 
 R = TypeVar("R")
@@ -118,9 +118,7 @@ def _as_completed(
     arrivals = Arrivals(rest)
     try:
         for unfinished in range(len(rest), 0, -1):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            with giving_way(rest):
-                future = arrivals.next(left)
+            future = arrivals.next(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if future is None:
                 raise TimeoutError(f"{unfinished} (of {len(wanted)}) futures unfinished")
             yield future

@@ -123,7 +123,11 @@ class Job:
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
         started = time.time_ns() // 1000
-        report = self._executed()
+        try:
+            report = self._executed()
+        except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
+            logger.exception("the run could not be executed")
+            report = failed(error)
         duration = max(0, time.time_ns() // 1000 - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
         if isinstance(report, bytes):
@@ -143,6 +147,8 @@ class Job:
     def _executed(self) -> bytes | pb.ReportException:
         stopper = ThreadInterrupter(TaskRunTimeoutError)
         with self._lock:
+            if self._cancelled:
+                return pb.ReportException(kind=pb.REPORT_KIND_CANCELLED)
             self._stopper = stopper
         timer = self._start_timer(stopper)
         try:
@@ -197,7 +203,7 @@ class Job:
         if isinstance(data, bytes) and len(data) <= session.max_payload_bytes:
             try:
                 blob = session.client().upload(data)
-            except TaskyardError as error:
+            except (TaskyardError, TimeoutError) as error:
                 logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
             else:
                 report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))

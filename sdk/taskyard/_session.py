@@ -109,6 +109,8 @@ class Session:
 
         Returns at once, unless more waits to be sent than memory should hold.
         """
+        if self.exchange.fatal is not None:
+            raise self.exchange.fatal
         run_id = future.run_id
         self.exchange.outstanding[run_id] = future
         self._outbox.add_run(
@@ -121,6 +123,8 @@ class Session:
 
     def submit_block(self, block: Block, futures: "Iterable[Future[Any]]") -> None:
         """Submit a whole block of runs."""
+        if self.exchange.fatal is not None:
+            raise self.exchange.fatal
         self.exchange.outstanding.update(zip(block.run_ids, futures, strict=True))
         self._outbox.add(block)
         self.signal()
@@ -132,6 +136,8 @@ class Session:
 
     def submit_flow(self, block: Block) -> None:
         """Record a flow run, whose body runs in this process."""
+        if self.exchange.fatal is not None:
+            raise self.exchange.fatal
         self._outbox.add(block)
         self.signal()
 

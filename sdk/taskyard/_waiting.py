@@ -7,8 +7,8 @@ grow the future.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -79,22 +79,13 @@ def waker(loop: Any, callback: Callable[[], None]) -> Callable[[], None]:
     return wake
 
 
-@contextmanager
-def giving_way(futures: Iterable["Future[Any]"]) -> Iterator[None]:
-    """Let other runs have the place of those that wait here for some futures."""
-    hosts = {future.scope.host for future in futures} - {None}
-    with ExitStack() as stack:
-        for host in hosts:
-            if host is not None:
-                stack.enter_context(host.blocked())
-        yield
-
-
 class Arrivals:
     """Futures in the order in which they are settled, for those who wait for many."""
 
     def __init__(self, futures: Iterable["Future[Any]"]) -> None:
         """Watch some futures."""
+        futures = list(futures)
+        self._hosts = {future.scope.host for future in futures}
         self._settled: deque[Future[Any]] = deque()
         self._something = threading.Semaphore(0)
         self._callbacks = [(future, self._callback(future)) for future in futures]
@@ -102,10 +93,20 @@ class Arrivals:
             future.when_settled(callback)
 
     def next(self, timeout: float | None) -> "Future[Any] | None":
-        """Return the next settled future, or None if there is none in time."""
-        if not self._something.acquire(timeout=timeout):
+        """Return the next settled future, or None if there is none in time.
+
+        Whoever has to wait lets other runs have its place meanwhile.
+        """
+        if not (self._something.acquire(blocking=False) or self._wait(timeout)):
             return None
         return self._settled.popleft()
+
+    def _wait(self, timeout: float | None) -> bool:
+        with ExitStack() as stack:
+            for host in self._hosts:
+                if host is not None:
+                    stack.enter_context(host.blocked())
+            return self._something.acquire(timeout=timeout)
 
     def close(self) -> None:
         """Stop watching."""

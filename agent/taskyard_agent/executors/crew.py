@@ -101,16 +101,16 @@ class Crew:
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
     def _spawn(self) -> None:
-        if self._zygote is None:
-            try:
+        try:
+            if self._zygote is None:
                 self._zygote = self._start_zygote()
-            except OSError as error:  # no memory, or too many processes
-                logger.error("no worker can be started: %s", error)
-                self._failures += 1
-                self._later()
-                return
-            self._zygote.listen(self._loop, self._on_spawned, self._on_exited, self._on_zygote_gone)
-        lines = WorkerLines()
+                self._zygote.listen(self._loop, self._on_spawned, self._on_exited, self._on_zygote_gone)
+            lines = WorkerLines()
+        except OSError as error:  # no memory, too many processes, too many open files
+            logger.error("no worker can be started: %s", error)
+            self._failures = min(self._failures + 1, 10)
+            self._later()
+            return
         worker = Worker(next(self._numbers), lines, self._loop)
         if not self._zygote.spawn(worker.number, lines):
             worker.close()

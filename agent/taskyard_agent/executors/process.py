@@ -164,6 +164,8 @@ class ProcessPool:
         piece.start = start + runs
         if piece.start >= piece.stop:
             del worker.pieces[number]
+            if worker.blocked and not worker.pieces:
+                self._on_blocked(worker, False)  # it was a thread, which its run has left behind
         source, offset = piece.source, frames.REPORT_HEAD.size
         self.sizer.ended(runs, busy_us / 1e6)
         if blobs:
@@ -173,8 +175,8 @@ class ProcessPool:
         self.session.report(source.first_epoch + start, source.ids_of(start, runs), body[offset:])
 
     def _on_blocked(self, worker: Worker, blocked: bool) -> None:
-        worker.blocked = blocked
-        if blocked:
+        worker.blocked = blocked and bool(worker.pieces)
+        if worker.blocked:
             # What waits behind this run may be what the run waits for.
             for piece in reversed(worker.pieces.values()):
                 worker.revoke(piece)
