@@ -372,10 +372,9 @@ class Shard:
         error = RunExists(
             f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
         )
-        for session in {submitter, subscriber}:
-            if session is not None:
-                session.refuse(run_id, error)
-                session.wake()
+        for session in filter(None, {submitter, subscriber}):
+            session.refuse(run_id, error)
+            session.wake()
         self._wake_watchers(run_id)
 
     def _refused(self, commit: Commit, error: StorageFull) -> None:
@@ -388,16 +387,17 @@ class Shard:
         seqs = {row[0] for row in rows.new_runs}
         for row in map(NewRunRow._make, rows.new_runs):
             run = self.runs.pop(row.run_id, None)
-            owner = self.sessions.get(row.session_id) if row.session_id else None
+            told = {self.sessions.get(row.session_id) if row.session_id else None}
             if run is not None:
+                told.add(run.session)  # somebody else may have subscribed
                 run.state = RunState.CANCELLED
                 self.cache.refused(run)
                 self._wake_watchers(row.run_id)
-            if owner is not None:
-                owner.flows.pop(row.run_id, None)
-                owner.refuse(
-                    row.run_id, StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
-                )
+            refusal = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
+            for session in filter(None, told):
+                session.flows.pop(row.run_id, None)
+                session.refuse(row.run_id, refusal)
+                session.wake()
         self.metrics.refused_runs += len(rows.new_runs)
         self.backlog.refused(rows.backlog_added)
         commit.submitted.clear()

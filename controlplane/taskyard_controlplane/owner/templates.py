@@ -20,7 +20,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     """Make the record of a template from its serialised message.
 
     Raises:
-        InvalidRequest: It has no kind, no name or no queue.
+        InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored.
     """
     message = template_pb2.RunTemplate.FromString(definition)
     kind = int(message.kind)
@@ -28,6 +28,8 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         raise InvalidRequest("a template needs a kind and a name")
     if kind == RunKind.TASK and not message.queue:
         raise InvalidRequest(f"the template of task '{message.name}' names no queue")
+    if "\x00" in message.queue:
+        raise InvalidRequest(f"the name of the queue {message.queue!r} has a NUL in it, which cannot be stored")
     return Template(
         template_id,
         digest,

@@ -72,10 +72,14 @@ def test_final_is_final(store: Store, batch: Batches, count: int) -> None:
     assert {(row.state, row.result) for row in stored(store, *seqs)} == {(RunState.COMPLETED, b"result")}
 
 
+@pytest.mark.parametrize("rare", [{}, {"cache_key": "key"}])
 @pytest.mark.parametrize("count", [1, 130])
-def test_a_run_id_is_stored_once(store: Store, batch: Batches, count: int) -> None:
+def test_a_run_id_is_stored_once(store: Store, batch: Batches, count: int, rare: dict[str, str]) -> None:
     store.commit(batch(new_runs=[new_run(1, args=b"first")]))
-    again = [new_run(2, run_id=run_id(1), args=b"second"), *(new_run(seq) for seq in range(3, 2 + count))]
+    again = [
+        new_run(2, run_id=run_id(1), args=b"second", **rare),
+        *(new_run(seq) for seq in range(3, 2 + count)),
+    ]
     result = store.commit(batch(new_runs=again))
     assert result.duplicates == [run_id(1)]
     assert stored(store, 1)[0].args == b"first"
@@ -198,3 +202,11 @@ def test_a_failed_batch_leaves_nothing_behind(store: Store, batch: Batches) -> N
     assert store.events_of([1]) == []
     store.commit(batch(new_runs=[new_run(1)]))
     assert stored(store, 1)[0].seq == 1
+
+
+def test_a_newer_result_brings_its_own_lifetime(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(1), new_run(2)], ended=[ended(1), ended(2)], cache=[("k", 1, 10)]))
+    store.commit(batch(cache=[("k", 2, 30)]))
+    for now_us, found in ((20, [2]), (40, [])):
+        result = store.commit(batch(lookup_keys=["k"], now_us=now_us))
+        assert [cached.run_seq for cached in result.cached] == found

@@ -13,14 +13,14 @@ import pytest
 from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable
-from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage import create_store, sqlite_store
 from taskyard_controlplane.storage.engine import raw
 from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.interface import Store
 
 OPEN_AND_WAIT = """
 import sys
-from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage import create_store, sqlite_store
 store = create_store(sys.argv[1])
 store.open()
 print("open", flush=True)
@@ -195,3 +195,24 @@ def test_the_log_is_reused_not_grown(sqlite_file_url: str, tmp_path: Path, batch
             sizes.append(log.stat().st_size)
         assert sizes[-1] == sizes[-5], "it has stopped growing"
         assert sizes[-1] < 160 << 20
+
+
+def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
+    store: Store, batch: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is recorded: whoever takes the failure for its own would refuse runs that are there."""
+    failures = 0
+
+    def fail(_: Store) -> None:
+        nonlocal failures
+        failures += 1
+        raise StorageFull("no room for the checkpoint", retry_after=5.0)
+
+    monkeypatch.setattr(sqlite_store, "_MOST_PAGES", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "_checkpoint", fail)
+        store.commit(batch(new_runs=[new_run(1)]))
+    assert failures == 1
+    assert stored(store, 1)[0].seq == 1
+    store.commit(batch(new_runs=[new_run(2)]))
+    assert store._pages == 0, "it was repeated"  # type: ignore[attr-defined]

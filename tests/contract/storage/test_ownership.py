@@ -3,10 +3,12 @@
 from typing import Protocol
 
 import pytest
+from sqlalchemy import Connection, text
 from support.storage_rows import Batches, event, new_run, stored
 
 from taskyard_contract.errors import NotOwner
-from taskyard_controlplane.storage.errors import DatabaseInUse
+from taskyard_controlplane.storage.engine import parse_url, writer_engine
+from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
 from taskyard_controlplane.storage.interface import Store
 
 
@@ -85,3 +87,24 @@ def test_maintenance_may_come_at_any_time(store: Store, batch: Batches) -> None:
     store.maintain()
     store.commit(batch(new_runs=[new_run(2)]))
     assert None not in stored(store, 1, 2)
+
+
+def test_a_store_that_could_not_be_opened_keeps_nobody_out(database: Database) -> None:
+    engine = writer_engine(parse_url(database.url))
+
+    def note(connection: Connection, revision: str) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+    with engine.connect() as keeping:  # a database in memory is gone with its last connection
+        first = database.store()
+        first.open()
+        first.close()
+        known = keeping.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        note(keeping, "later")
+        keeping.commit()
+        with pytest.raises(SchemaNotUnderstood):
+            database.store().open()
+        note(keeping, known)
+        keeping.commit()
+        assert database.store().open().generation == 2
+    engine.dispose()

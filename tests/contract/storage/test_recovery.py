@@ -124,3 +124,10 @@ def test_the_events_of_many_runs_are_read_at_once(store: Store, batch: Batches) 
     store.commit(batch(events=[event(seq) for seq in range(1, 1101)]))
     assert [row.run_seq for row in store.events_of(range(2, 1101))] == list(range(2, 1101))
     assert store.events_of([]) == []
+
+
+def test_runs_leave_the_backlog_of_their_own_queue_and_priority_only(store: Store, batch: Batches) -> None:
+    waiting = [("a", 0, 1), ("b", 0, 2), ("a", 1, 3), ("a", 0, 4), ("a", 0, 5)]
+    store.commit(batch(new_runs=[new_run(seq) for *_, seq in waiting], backlog_added=waiting))
+    store.commit(batch(backlog_removed=[("a", 0, 4)]))
+    assert store.backlog_counts() == [("a", 0, 1), ("a", 1, 1), ("b", 0, 1)]

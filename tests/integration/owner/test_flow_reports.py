@@ -3,17 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from support.owner_harness import World, crash_and_restart, play
+import pytest
+from support.owner_harness import World, assigned, crash_and_restart, play
 
+from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
-from taskyard_contract.states import FlowEvent, RunState
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.states import FlowEvent, RunState, StateReason
 
 S = RunState
 TWO_RETRIES = {"max_retries": 2, "delays_ms": [1000]}
 
 
-def report(flow: bytes, attempt: int, event: FlowEvent) -> sp.FlowReport:
-    return sp.FlowReport(run_id=flow, attempt=attempt, event=event)  # type: ignore[arg-type]
+def report(flow: bytes, attempt: int, event: FlowEvent, **fields: Any) -> sp.FlowReport:
+    return sp.FlowReport(run_id=flow, attempt=attempt, event=event, **fields)  # type: ignore[arg-type]
+
+
+async def row_of(it: World, run_id: bytes) -> Any:
+    """Return what the database has of a run."""
+    return (await it.shard.committer.run(lambda: it.store.runs_by_id([run_id])))[0]
 
 
 def test_a_failure_repeated_with_its_start_counts_once() -> None:
@@ -86,5 +94,132 @@ def test_answers_that_a_broken_stream_left_behind_are_not_sent_twice() -> None:
         await it.settle()
         again.receive()
         assert [(one.state, one.attempt) for one in again.decisions] == [(S.AWAITING_RETRY, 2)]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (FlowEvent.SUCCEEDED, S.COMPLETED),
+        (FlowEvent.FAILED, S.FAILED),
+        (FlowEvent.CANCELLED, S.CANCELLED),
+        (FlowEvent.CRASHED, S.CRASHED),
+    ],
+)
+def test_the_end_of_a_flow_is_recorded_as_it_was_reported(event: FlowEvent, state: RunState) -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        ended = it.clock.now_us() + 5_000_000
+        told: dict[str, Any] = {
+            "occurred_us": ended,
+            "message": "so it is",
+            "state_name": "Mine",
+            "reason": int(StateReason.RETURNED_STATE),
+            "result": common_pb2.Payload(encoding="json/plain", data=b"1"),
+            "failure": failure_pb2.Failure(type="ValueError", message="no"),
+        }
+        await client.send(flow_reports=[report(flow, 1, event, **told)])
+        it.clock.seconds += 60
+        await it.settle()
+        row = await row_of(it, flow)
+        outcome = sp.RunOutcome.FromString(row.outcome)
+        assert (row.state, row.reason, row.ended_us) == (state, StateReason.RETURNED_STATE, ended)
+        assert (outcome.message, outcome.state_name) == ("so it is", "Mine")
+        assert (outcome.result, outcome.failure) == (told["result"], told["failure"])
+
+    play(scenario)
+
+
+def test_a_flow_does_not_start_before_it_was_submitted() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        submitted = it.clock.now_us()
+        for occurred, began in ((submitted - 1_000_000, submitted), (submitted + 7, submitted + 7)):
+            [flow] = await client.submit(kind=2, name="flow", queue="")
+            await client.send(
+                flow_reports=[
+                    report(flow, 1, FlowEvent.STARTED, occurred_us=occurred),
+                    report(flow, 1, FlowEvent.SUCCEEDED),
+                ]
+            )
+            await it.settle()
+            assert (await row_of(it, flow)).started_us == began
+
+    play(scenario)
+
+
+def test_each_attempt_of_a_flow_has_its_own_delay_and_is_recorded_under_its_number() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        it.shard.flows._draw = lambda: 0.0
+        retry = {"max_retries": 2, "delays_ms": [1000, 4000], "jitter_factor": 0.5}
+        flow = await client.start_flow(retry=retry)
+        for attempt in (1, 2):
+            await client.send(
+                flow_reports=[
+                    report(flow, attempt, FlowEvent.STARTED),
+                    report(flow, attempt, FlowEvent.FAILED, state_name="Mine"),
+                ]
+            )
+            await it.settle()
+        client.receive()
+        delays = [one.retry_after_ms for one in client.decisions if one.state == S.AWAITING_RETRY]
+        assert delays == [500, 2000]
+        row = await row_of(it, flow)
+        events = await it.shard.committer.run(lambda: it.store.events_of([row.seq]))
+        assert [(one.state, one.attempt, one.state_name) for one in events] == [
+            (S.RUNNING, 1, None),
+            (S.AWAITING_RETRY, 2, "Mine"),
+            (S.RUNNING, 2, None),
+            (S.AWAITING_RETRY, 3, "Mine"),
+        ]
+
+    play(scenario)
+
+
+def test_whoever_reports_about_a_flow_is_asked_to_end_it() -> None:
+    async def scenario(it: World) -> None:
+        first, second = it.client(), it.client()
+        flow = await first.start_flow()
+        await second.send(flow_reports=[report(flow, 1, FlowEvent.STARTED)])
+        await it.owner.cancel(flow)
+        await it.settle()
+        for client in (first, second):
+            client.receive()
+        assert (first.cancel_requests, second.cancel_requests) == ([], [flow])
+        second.disconnect()
+        again = it.client(second.session.session_id, resume=True)
+        again.receive()
+        assert again.cancel_requests == [flow]
+
+    play(scenario)
+
+
+def test_only_a_flow_run_is_reported_about_by_a_client() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [task] = await client.submit()
+        assert await assigned(it, agent) == [task]
+        with pytest.raises(InvalidRequest, match="not a flow run"):
+            await client.send(flow_reports=[report(task, 1, FlowEvent.SUCCEEDED)])
+        flow = await client.start_flow()
+        with pytest.raises(InvalidRequest, match="unknown event"):
+            await client.send(flow_reports=[sp.FlowReport(run_id=flow)])
+        assert it.shard.runs[task].state == S.ASSIGNED
+
+    play(scenario)
+
+
+def test_what_was_cancelled_says_why() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        [run_id] = await client.submit()
+        await client.send(cancel=[run_id])
+        await it.settle()
+        assert client.state_of(run_id) == S.CANCELLED
+        assert client.outcomes[run_id].reason == (await row_of(it, run_id)).reason
+        assert client.outcomes[run_id].reason == StateReason.CANCEL_REQUESTED
 
     play(scenario)

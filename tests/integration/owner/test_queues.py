@@ -5,6 +5,8 @@ from support.owner_harness import World, assigned, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2, run_service_pb2, template_pb2
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunKind, RunState
 
@@ -241,3 +243,37 @@ def new_run(number: int) -> run_service_pb2.NewRun:
     template = template_pb2.RunTemplate(kind=int(RunKind.TASK), name="task", queue="default")  # type: ignore[arg-type]
     args = common_pb2.Payload(data=b"%d" % number)
     return run_service_pb2.NewRun(run_id=new_id(), name=f"run {number}", template=template, args=args)
+
+
+def test_agents_are_told_which_runs_others_wait_for() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(chunk=1)
+        [parent] = await client.submit()
+        await assigned(it, agent)
+        definition = template_pb2.RunTemplate(kind=1, name="child", queue="default")  # type: ignore[arg-type]
+        batch = sp.SubmitBatch(
+            number=2,
+            templates=[template_pb2.TemplateDefinition(index=2, template=definition)],
+            groups=[sp.SubmitGroup(template=2, run_ids=[new_id()], args=[b""], parent_run_id=parent)],
+        )
+        await client.send(submit=batch)
+        await it.settle()
+        agent.receive()
+        assert [chunk.nested for chunk in agent.chunks] == [False, True]
+        assert [extra.parent_run_id for extra in agent.bodies[batch.groups[0].run_ids[0]][0].extras] == [
+            parent
+        ]
+
+    play(scenario)
+
+
+def test_templates_belong_to_a_stream() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        await client.submit()
+        again = it.client(client.session.session_id, resume=True)
+        group = sp.SubmitGroup(template=1, run_ids=[new_id()], args=[b""])
+        with pytest.raises(InvalidRequest, match="was not sent on this stream"):
+            await again.send(submit=sp.SubmitBatch(number=2, groups=[group]))
+
+    play(scenario)

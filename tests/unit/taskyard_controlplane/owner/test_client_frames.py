@@ -1,0 +1,120 @@
+"""What a client's stream is sent: every frame of a size that travels, and nothing left behind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import TaskyardError
+from taskyard_contract.id_factory import new_id, new_ids
+from taskyard_controlplane.owner.sessions import (
+    MAX_LOGS_PER_FRAME,
+    MAX_RESULT_BYTES,
+    MAX_RESULTS_PER_FRAME,
+    ClientSession,
+    fitting,
+)
+
+
+def close(error: TaskyardError) -> None:
+    """End the stream."""
+
+
+class Stream:
+    """A session with a stream that takes a frame whenever it is woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+        self.session = ClientSession(new_id(), "client", b"", 0.0)
+        self.session.attach(self.wake, close)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def frames(self) -> list[pb.SessionFrame]:
+        """Take a frame for this time, and for each time the session asks for another."""
+        frames, self.woken = [], 1
+        while self.woken:
+            self.woken -= 1
+            frame = self.session.take_frame()
+            if frame is not None:
+                frames.append(frame)
+        return frames
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [
+        ([], 0),
+        ([1, 1], 2),
+        ([MAX_RESULT_BYTES + 1, 1], 1),
+        ([MAX_RESULT_BYTES, 1], 1),
+        ([1, MAX_RESULT_BYTES], 1),
+        ([0] * (MAX_RESULTS_PER_FRAME + 1), MAX_RESULTS_PER_FRAME),
+    ],
+)
+def test_a_frame_takes_what_fits_and_at_least_one(sizes: list[int], count: int) -> None:
+    assert fitting([bytes(size) for size in sizes]) == count
+
+
+def test_all_results_arrive_however_many_there_are() -> None:
+    stream = Stream()
+    plain, others = new_ids(MAX_RESULTS_PER_FRAME + 1), new_ids(MAX_RESULTS_PER_FRAME + 1)
+    for run_id in plain:
+        stream.session.push_result(run_id, b"result", None)
+    for run_id in others:
+        stream.session.push_result(run_id, None, pb.RunOutcome(run_id=run_id).SerializeToString())
+    frames = stream.frames()
+    assert [run_id for frame in frames for run_id in frame.results.run_ids] == plain
+    assert [len(frame.results.data) for frame in frames] == [MAX_RESULTS_PER_FRAME, 1]
+    assert [other.run_id for frame in frames for other in frame.results.others] == others
+
+
+def test_all_logs_arrive_however_many_there_are() -> None:
+    stream = Stream()
+    for number in range(MAX_LOGS_PER_FRAME + 1):
+        stream.session.push_log((bytes(16), number, 20, "logger", "message", "run"))
+    numbers = [number for frame in stream.frames() for number in frame.logs.at_us]
+    assert numbers == list(range(MAX_LOGS_PER_FRAME + 1))
+
+
+@pytest.mark.parametrize(
+    ("act", "field"),
+    [
+        (lambda session: session.request_cancel(b"f" * 16), "cancel_requests"),
+        (lambda session: session.reconnect(500), "reconnect_after_ms"),
+    ],
+)
+def test_a_request_is_sent_at_once_and_once(act: Callable[[ClientSession], None], field: str) -> None:
+    stream = Stream()
+    act(stream.session)
+    assert stream.woken
+    [frame] = stream.frames()
+    assert getattr(frame, field)
+    assert stream.session.take_frame() is None
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: session.push_result(new_id(), b"result", None),
+        lambda session: session.push_result(new_id(), None, pb.RunOutcome().SerializeToString()),
+        lambda session: session.decide(pb.FlowDecision(run_id=new_id())),
+        lambda session: session.request_cancel(new_id()),
+        lambda session: session.refuse(new_id(), TaskyardError("no")),
+    ],
+)
+def test_a_new_stream_is_not_sent_what_was_meant_for_the_old_one(act: Callable[[Any], None]) -> None:
+    stream = Stream()
+    act(stream.session)
+    stream.session.attach(stream.wake, close)
+    assert stream.frames() == []
+
+
+def test_an_acknowledgement_is_never_taken_back() -> None:
+    stream = Stream()
+    stream.session.acknowledge(5)
+    stream.session.acknowledge(3)
+    assert [frame.submitted_up_to for frame in stream.frames()] == [5]
+    assert stream.frames() == [], "and is said once"
