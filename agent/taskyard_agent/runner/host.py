@@ -47,6 +47,7 @@ class Link:
         self._logs: deque[_LogRecord] = deque()
         self._waiting = 0
         self._pid = os.getpid()
+        self._torn = False
 
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
@@ -71,14 +72,14 @@ class Link:
             head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
             self._reported += len(taken)
             entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
-            self._data.sendall(frames.pack(frames.REPORT, head, *entries, columns))
+            self._write(frames.pack(frames.REPORT, head, *entries, columns))
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Send a frame."""
         if self._is_copy():
             return
         with self._sending:
-            self._data.sendall(frames.pack(kind, body))
+            self._write(frames.pack(kind, body))
 
     def serve_control(self) -> None:
         """Answer the agent on the control socket until it closes. Runs in a thread of its own."""
@@ -121,6 +122,14 @@ class Link:
         else:
             self._board.logs(unsent)
 
+    def _write(self, data: bytes) -> None:
+        """Write a frame, unless an earlier one was cut off when the agent ended this process."""
+        if self._torn:
+            return
+        self._torn = True
+        self._data.sendall(data)
+        self._torn = False
+
     def _is_copy(self) -> bool:
         """Say whether a task has forked this process: what there is to tell is the worker's to tell."""
         return self._pid != os.getpid()
@@ -139,13 +148,18 @@ class Link:
             text = message.encode("utf-8", "backslashreplace")[:MAX_LOG_MESSAGE]
             batch.messages.append(text.decode("utf-8", "ignore"))
             batch.run_names.append(name)
-        self._data.sendall(frames.pack(frames.LOGS, batch.SerializeToString()))
+        self._write(frames.pack(frames.LOGS, batch.SerializeToString()))
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
         """Say that the run waits for other runs meanwhile, so that its slot can serve them."""
         if self._is_copy():
-            yield
+            # The slot is the run's, whichever process waits; so short a frame is never torn by the other's.
+            self._write(frames.pack(frames.BLOCKED))
+            try:
+                yield
+            finally:
+                self._write(frames.pack(frames.UNBLOCKED))
             return
         with self._sending:
             self._waiting += 1

@@ -102,9 +102,14 @@ class Zygote:
             self._tell(EXITED, number, 0, os.EX_OSERR << 8)
             return True
         if pid == 0:
-            for end in (self._control, *private):
-                end.close()
-            become_worker(parent, descriptors, self._blobs)
+            try:
+                for end in (self._control, *private):
+                    end.close()
+                become_worker(parent, descriptors, self._blobs)
+            except BaseException:
+                logger.exception("a worker could not begin")
+            finally:
+                os._exit(os.EX_SOFTWARE)  # what is above on the stack is the zygote's
         for descriptor in descriptors:
             os.close(descriptor)
         self._workers[pid] = number

@@ -26,7 +26,7 @@ async def block(bench: Bench, path: Path, count: int) -> list[Path]:
     """Have so many runs wait, each for a file of its own."""
     notes = [path / f"note-{number}" for number in range(count)]
     for at, note in enumerate(notes):
-        bench.assign([call("wait_for_file", str(note))])
+        bench.assign([call("wait_for_file", str(note))], nested=at >= 4)  # new ones would be returned
         await bench.until(lambda at=at: bench.handler.crew.blocked() == at + 1)
     return notes
 
@@ -108,5 +108,31 @@ def test_with_enough_waiting_runs_nothing_new_is_started_for_a_moment(
         for note in notes:
             note.touch()
         await bench.until(lambda: len(bench.reported) == 6)
+
+    run(executor, tmp_path, scenario)
+
+
+def test_an_agent_whose_waiting_runs_were_killed_takes_new_work_again(
+    executor: Executor, tmp_path: Path
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await block(bench, tmp_path, 4)
+        assert bench.handler.demand().nested_only
+        bench.handler.on_lease_lost()
+        await bench.until(lambda: not bench.held())
+        await asyncio.to_thread(eventually, lambda: not bench.handler.demand().nested_only)
+        [new] = bench.assign([call("echo", 1)])
+        await bench.until(lambda: bench.reported == [new.run_id])
+
+    run(executor, tmp_path, scenario)
+
+
+def test_ending_waiting_runs_forks_no_worker_for_each_of_them(executor: Executor, tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await block(bench, tmp_path, 12)
+        before = max(bench.handler.crew.workers)
+        bench.handler.on_lease_lost()
+        await bench.until(lambda: not bench.held())
+        assert max(bench.handler.crew.workers) - before <= 2, "more were forked than there are slots"
 
     run(executor, tmp_path, scenario)

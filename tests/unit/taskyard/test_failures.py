@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from taskyard._failures import TRACEBACK_LIMIT, failure_of, message_of
-from taskyard._text import MESSAGE_LIMIT
 from taskyard._outcomes import exception_of
 from taskyard._payloads import decode_payload
+from taskyard._text import MESSAGE_LIMIT
 
 
 class Stubborn(Exception):

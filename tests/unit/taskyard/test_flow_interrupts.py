@@ -159,3 +159,47 @@ def test_a_cancellation_by_somebody_else_is_theirs() -> None:
             await work
 
     asyncio.run(main())
+
+
+def test_closing_takes_back_what_was_not_raised_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr("taskyard._flow_interrupts._raise_in", lambda thread, kind: raised.append(kind))
+    stopper = ThreadInterrupter(FlowCancelled)
+    stopper.interrupt()
+    stopper.close()
+    stopper.interrupt()
+    assert raised == [FlowCancelled, None]
+
+
+def test_a_kept_limit_in_another_thread_ends_nothing_afterwards() -> None:
+    timers: list[threading.Thread] = []
+
+    def body() -> None:
+        before = set(threading.enumerate())
+        with TimeLimit(30, "kept"):
+            timers.extend(set(threading.enumerate()) - before)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join(5)
+    [timer] = timers
+    timer.join(5)
+    assert not timer.is_alive(), "it would wait for half a minute more"
+
+
+def test_a_cancelled_loops_task_is_not_marked_any_more() -> None:
+    async def main() -> int:
+        stopper = LoopInterrupter()
+        stopper.interrupt()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        assert stopper.was_meant()
+        stopper.close()
+        stopper.interrupt()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert asyncio.run(main()) == 0

@@ -143,3 +143,38 @@ def test_whoever_submits_too_much_waits_until_some_was_sent(monkeypatch: pytest.
     threading.Timer(0.01, lambda: outbox.take(with_blocks=True)).start()
     outbox.wait_for_room(lambda: False)
     assert outbox.size == 0
+
+
+def test_a_request_divides_the_runs_around_it() -> None:
+    outbox, one = Outbox(), template()
+    add(outbox, one, 0)
+    outbox.add(pb.FlowReport(run_id=FLOW))
+    add(outbox, one, 1)
+    assert [len(block.run_ids) for block in outbox.take(with_blocks=True).blocks] == [1, 1]
+
+
+def test_runs_of_another_parent_begin_a_block() -> None:
+    outbox, one = Outbox(), template()
+    for ordinal, parent in enumerate((b"p", b"q")):
+        outbox.add_run(one, FLOW, parent, new_id(), b"", ordinal)
+    assert [block.parent_run_id for block in outbox.take(with_blocks=True).blocks] == [b"p", b"q"]
+
+
+def test_blocks_and_frames_are_cut_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard._outbox.BYTES_PER_FRAME", 100)
+    outbox, one = Outbox(), template()
+    for ordinal in range(3):
+        outbox.add_run(one, FLOW, b"", new_id(), b"x" * 90, ordinal)
+    taken = [outbox.take(with_blocks=True).blocks for _ in range(3)]
+    assert [[len(block.run_ids) for block in blocks] for blocks in taken] == [[1], [1], [1]]
+
+
+def test_what_waits_is_counted_however_it_came() -> None:
+    outbox, block = Outbox(), Block(template(), FLOW, b"", 0)
+    block.add_plain(new_id(), b"four")
+    outbox.add(block)
+    assert outbox.size == 4
+    taken = outbox.take(with_blocks=True)
+    assert outbox.size == 0
+    outbox.put_back(taken.blocks)
+    assert outbox.size == 4

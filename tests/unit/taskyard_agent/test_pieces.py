@@ -120,3 +120,43 @@ def test_a_carved_part_keeps_the_outcomes_it_needs() -> None:
 def test_small_bodies_travel_whole() -> None:
     part = piece(4).part(3, 4)
     assert part.slimmed() is part
+
+
+def test_parts_are_of_the_same_kind_as_the_whole() -> None:
+    whole = piece(4, args=b"x" * 10_000)
+    whole.strikes, whole.source.nested, whole.source.blobs = 2, True, (b"digest",)
+    part = whole.part(3, 4)
+    carved = part.slimmed()
+    assert carved is not part
+    assert [one.strikes for one in (part, carved)] == [2, 2], "or code that kills workers goes on for ever"
+    assert [one.source.nested for one in (part, carved)] == [True, True]
+    assert carved.source.blobs == (b"digest",)
+
+
+def test_a_cleared_queue_is_empty() -> None:
+    queue = PieceQueue()
+    nested = piece(2, 10)
+    nested.source.nested = True
+    for one in (piece(3), nested):
+        queue.add(one)
+    assert epochs(queue.clear()) == [10, 11, 0, 1, 2]
+    assert (queue.runs, queue.nested, queue.take(9), queue.clear()) == (0, 0, None, [])
+
+
+def test_nested_runs_that_come_back_stay_before_all_others() -> None:
+    queue = PieceQueue()
+    queue.add(piece(1))
+    nested = piece(1, 10)
+    nested.source.nested = True
+    queue.put_back([piece(1, 20), nested])
+    assert epochs(list(queue)) == [10, 20, 0]
+    assert queue.nested == 1
+
+
+def test_the_middle_of_a_nested_piece_can_be_removed() -> None:
+    queue = PieceQueue()
+    nested = piece(3)
+    nested.source.nested = True
+    queue.add(nested)
+    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    assert (epochs(list(queue)), queue.runs, queue.nested) == ([0, 2], 2, 2)

@@ -1,0 +1,154 @@
+"""Workers without processes: the test holds their ends of the sockets and says when they end."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from taskyard_agent.executors.worker import WorkerLines
+from taskyard_agent.runner import board, frames
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+
+
+class FarEnd:
+    """What a worker process holds."""
+
+    def __init__(self, lines: WorkerLines) -> None:
+        self.data, self.control = lines.far_data, lines.far_control
+        self.data.setblocking(False)
+        self.control.setblocking(False)
+        self._reader = frames.FrameReader()
+        self._board = board.BoardWriter(lines.board)
+        os.close(lines.board)
+
+    def execute(self, number: int, position: int) -> None:
+        """Note on the board what is executing."""
+        board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
+
+    def ready(self, pid: int = 0) -> None:
+        self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid)))
+
+    def blocked(self, blocked: bool = True) -> None:
+        self.data.sendall(frames.pack(frames.BLOCKED if blocked else frames.UNBLOCKED))
+
+    def report(self, number: int, start: int, runs: int, seconds: float = 0.0) -> None:
+        head = frames.REPORT_HEAD.pack(number, start, runs, round(seconds * 1e6), 0)
+        self.data.sendall(frames.pack(frames.REPORT, head, pb.ReportColumns().SerializeToString()))
+
+    def revoked(self, number: int, first: int) -> None:
+        self.control.send(frames.REVOKED.pack(number, first))
+
+    def received(self) -> list[tuple[int, bytes]]:
+        """Everything that was sent on the data socket since."""
+        try:
+            return self._reader.feed(self.data.recv(1 << 20))
+        except BlockingIOError:
+            return []
+
+    def asked_back(self) -> list[int]:
+        """The chunks that were asked back since."""
+        asked = []
+        while True:
+            try:
+                asked += frames.REVOKE.unpack(self.control.recv(frames.REVOKE.size))
+            except BlockingIOError:
+                return asked
+
+    def close(self) -> None:
+        self.data.close()
+        self.control.close()
+        self._board.map.close()
+
+
+class FakeZygote:
+    """Stands for a `ZygoteClient`."""
+
+    def __init__(self) -> None:
+        self.far: dict[int, FarEnd] = {}
+        self.refusals = 0
+        self.closed = False
+        self.exited: Callable[[int, int], None]
+        self.gone: Callable[[], None]
+
+    def listen(self, loop: Any, on_spawned: Any, on_exited: Any, on_gone: Any) -> None:
+        self.exited, self.gone = on_exited, on_gone
+
+    def spawn(self, number: int, lines: WorkerLines) -> bool:
+        far = FarEnd(lines)
+        if self.refusals:
+            self.refusals -= 1
+            far.close()
+            return False
+        self.far[number] = far
+        return True
+
+    def close(self, loop: Any, timeout: float = 0.0) -> None:
+        self.closed = True
+        for far in self.far.values():
+            far.close()
+
+
+class ToldSession:
+    """Stands for a `LinkSession`; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.reported: list[bytes] = []
+        self.returned: list[bytes] = []
+        self.lost_runs: list[bytes] = []
+        self.ended_runs: list[bytes] = []
+        self.draining = False
+        self.wakes = 0
+
+    def report(self, first_epoch: int, run_ids: bytes, columns: bytes) -> None:
+        self.reported.append(run_ids)
+
+    def give_back(self, keys: Iterable[pb.RunKey]) -> None:
+        self.returned += [key.run_id for key in keys]
+
+    def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
+        self.lost_runs.append(key.run_id)
+
+    def cancelled(self, key: pb.RunKey) -> None:
+        self.ended_runs.append(key.run_id)
+
+    def started(self, key: pb.RunKey, running: float) -> None:
+        """Nothing depends on it."""
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+class FakeBlobs:
+    """Stands for a `BlobStore` whose transfers end when the test says so."""
+
+    def __init__(self) -> None:
+        self.here: set[bytes] = set()
+        self.arrived = asyncio.Event()
+        self.error: Exception | None = None
+        self.transfers = 0
+        self.in_use: Callable[[], Iterable[bytes]] = tuple
+
+    def path(self, digest: bytes) -> Path:
+        return Path("/nowhere") / digest.hex()
+
+    def has(self, digests: Iterable[bytes]) -> bool:
+        return self.here.issuperset(digests)
+
+    async def fetch(self, digests: Iterable[bytes]) -> None:
+        await self._travel()
+        self.here.update(digests)
+
+    async def upload(self, blob: common_pb2.BlobRef) -> None:
+        await self._travel()
+
+    async def _travel(self) -> None:
+        await self.arrived.wait()
+        self.transfers += 1
+        if self.error is not None:
+            raise self.error

@@ -1,0 +1,79 @@
+"""A pool of one slot, everything around which is made up: zygote, workers, blobs and session."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from support.agent_process import eventually
+from support.fake_workers import FakeBlobs, FakeZygote, FarEnd, ToldSession
+
+from taskyard_agent.executors.crew import Crew
+from taskyard_agent.executors.process import ProcessPool
+from taskyard_agent.runner import frames
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.id_factory import new_ids
+
+DIGEST = b"d" * 32
+"""The blob that chunks need which need one."""
+Scenario = Callable[["Stage"], Coroutine[Any, Any, None]]
+
+
+class Stage:
+    """The pool, and what a test does to it."""
+
+    def __init__(self) -> None:
+        self.zygote, self.blobs, self.told = FakeZygote(), FakeBlobs(), ToldSession()
+        self.crew = Crew(1, lambda: self.zygote)  # type: ignore[arg-type, return-value]
+        self.left: list[bool] = []
+        self.pool = ProcessPool(1, self.crew, self.blobs, lambda: self.left.append(True))  # type: ignore[arg-type]
+        self.pool.serve(self.told)  # type: ignore[arg-type]
+        self._epoch = 1
+
+    def assign(
+        self, count: int, template: int = 1, nested: bool = False, blobs: bool = False
+    ) -> list[pb.RunKey]:
+        ids = new_ids(count)
+        body = pb.ChunkBody(args=[b""] * count, ordinals=range(count)).SerializeToString()
+        chunk = pb.AssignChunk(
+            first_epoch=self._epoch, template=template, run_ids=b"".join(ids), body=body, nested=nested
+        )
+        if blobs:
+            chunk.blobs.add(digest=DIGEST)
+        keys = [pb.RunKey(run_id=run_id, epoch=self._epoch + at) for at, run_id in enumerate(ids)]
+        self._epoch += count
+        one = template_pb2.RunTemplate(name=f"task {template}")
+        self.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=template, template=one))
+        return keys
+
+    def in_hand(self) -> tuple[int, int]:
+        """The runs counted, and the runs named."""
+        return self.pool.demand().in_hand, len(list(self.pool.held()))
+
+    async def ready(self, number: int = 1) -> FarEnd:
+        far = self.zygote.far[number]
+        far.ready()
+        await eventually(lambda: self.crew.workers[number].ready)
+        return far
+
+    async def given(self, far: FarEnd) -> tuple[int, int, int]:
+        """Number, first and end position of the one chunk that a worker got."""
+        [body] = [body for kind, body in far.received() if kind == frames.CHUNK]
+        number, _, _, start, stop, _ = frames.CHUNK_HEAD.unpack_from(body)
+        return number, start, stop
+
+
+def play(scenario: Scenario) -> None:
+    async def main() -> None:
+        stage = Stage()
+        try:
+            await scenario(stage)
+        finally:
+            stage.crew.close()
+
+    asyncio.run(main())
+
+
+def ids(keys: list[pb.RunKey]) -> list[bytes]:
+    """The runs' ids."""
+    return [key.run_id for key in keys]

@@ -1,0 +1,156 @@
+"""What a session does when runs are refused, streams break, or it cannot go on: nobody waits in vain."""
+
+from typing import Any
+
+import pytest
+from support.loopback import LoopbackSession
+
+from taskyard._exchange import Exchange
+from taskyard._submission import submit_one
+from taskyard.futures import Future
+from taskyard.tasks import task
+from taskyard_api.v1 import errors_pb2
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import ErrorReason, InvalidRequest, StorageFull, Superseded
+from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import FlowEvent, RunState
+
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+
+def outbound(session: LoopbackSession) -> list[pb.ClientFrame]:
+    """Return what the session would send now."""
+    frames = []
+    while (frame := session.exchange.next_frame()) is not None:
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture
+def silent(session: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> LoopbackSession:
+    """A session whose frames nobody takes until the test does."""
+    monkeypatch.setattr(session, "signal", lambda: None)
+    return session
+
+
+def ended(attempt: int = 1, run_id: bytes = b"") -> pb.FlowReport:
+    return pb.FlowReport(run_id=run_id or new_id(), attempt=attempt, event=FlowEvent.SUCCEEDED)
+
+
+def test_a_session_that_ends_fails_decisions_and_those_who_wait_for_its_opening(
+    silent: LoopbackSession,
+) -> None:
+    decision = silent.report_end(ended())
+    silent.exchange.opened.clear()
+    silent.exchange.on_fatal(Superseded("another process has this session"))
+    assert silent.exchange.opened.is_set()
+    with pytest.raises(Superseded):
+        decision.result(0)
+
+
+def test_runs_that_wait_to_be_sent_are_not_asked_for(silent: LoopbackSession) -> None:
+    future = submit_one(double, silent.scope(), (1,), {})
+    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    frames = outbound(silent)
+    assert not any(frame.subscribe for frame in frames), "no server knows the run yet"
+    assert [list(frame.submit.groups[0].run_ids) for frame in frames] == [[future.run_id]]
+
+
+def test_runs_of_an_overloaded_server_wake_the_stream(
+    session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[Any] = []
+
+    class Loop:
+        def call_later(self, delay: float, callback: object) -> None:
+            later.append(callback)
+
+    monkeypatch.setattr("taskyard._exchange.portal.loop", Loop)
+    overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
+    session.script.refuse = lambda run_id: overloaded
+    future = submit_one(double, session.scope(), (1,), {})
+    session.script.refuse = lambda run_id: None
+    session.exchange.wake = session.signal
+    [put_back] = later
+    put_back()
+    assert future.result(0) == 2
+
+
+def test_the_first_reason_why_a_flow_run_was_refused_is_the_one_given(silent: LoopbackSession) -> None:
+    run_id = new_id()
+    for reason in (ErrorReason.STORAGE_FULL, ErrorReason.INVALID_REQUEST):
+        refused = pb.RefusedRun(run_id=run_id, error=errors_pb2.ErrorDetail(reason=reason))
+        silent.exchange.on_frame(pb.SessionFrame(refused=[refused]))
+    with pytest.raises(StorageFull):
+        silent.report_end(ended(run_id=run_id)).result(0)
+
+
+def test_reports_of_a_refused_flow_run_are_not_repeated(silent: LoopbackSession) -> None:
+    refused, kept = ended(), ended()
+    decision = silent.report_end(refused)
+    silent.report_end(kept)
+    outbound(silent)
+    reason = errors_pb2.ErrorDetail(reason=ErrorReason.INVALID_REQUEST)
+    silent.exchange.on_frame(
+        pb.SessionFrame(refused=[pb.RefusedRun(run_id=refused.run_id, error=reason, message="no")])
+    )
+    with pytest.raises(InvalidRequest):
+        decision.result(0)
+    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    repeated = [report.run_id for frame in outbound(silent) for report in frame.flow_reports]
+    assert repeated == [kept.run_id]
+
+
+@pytest.mark.parametrize("unless_started", [False, True], ids=["cancelled", "withdrawn"])
+def test_requests_to_end_runs_are_remembered_while_somebody_waits_for_the_run(
+    silent: LoopbackSession, unless_started: bool
+) -> None:
+    known, refused = (submit_one(double, silent.scope(), (n,), {}) for n in range(2))
+    ids = [known.run_id, refused.run_id, new_id()]
+    silent.cancel(ids, unless_started=unless_started)
+    outbound(silent)
+    reason = errors_pb2.ErrorDetail(reason=ErrorReason.INVALID_REQUEST)
+    silent.exchange.on_frame(
+        pb.SessionFrame(submitted_up_to=1, refused=[pb.RefusedRun(run_id=refused.run_id, error=reason)])
+    )
+    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    frames = outbound(silent)
+    repeated = [run_id for frame in frames for run_id in (*frame.cancel, *frame.withdraw)]
+    assert repeated == [known.run_id], "not what was refused, nor what is nobody's"
+
+
+def test_those_who_wait_are_woken_when_all_of_a_batch_is_settled(silent: LoopbackSession) -> None:
+    first, second = (submit_one(double, silent.scope(), (n,), {}) for n in range(2))
+    seen: list[bool] = []
+    first.when_settled(lambda: seen.append(second.done()))
+    results = pb.ResultBatch(run_ids=[first.run_id, second.run_id], data=[b"", b""])
+    silent.exchange.on_frame(pb.SessionFrame(results=results))
+    assert seen == [True]
+
+
+def test_a_cancel_request_for_nobody_changes_nothing(silent: LoopbackSession) -> None:
+    silent.exchange.on_frame(
+        pb.SessionFrame(
+            cancel_requests=[new_id()],
+            flow_decisions=[pb.FlowDecision(run_id=new_id(), state=RunState.CANCELLED)],
+        )
+    )
+
+
+def test_an_outcome_wakes_who_waits_for_it(silent: LoopbackSession) -> None:
+    future: Future[Any] = submit_one(double, silent.scope(), (1,), {})
+    seen: list[Any] = []
+    future.when_settled(lambda: seen.append(future))
+    outcome = pb.RunOutcome(run_id=future.run_id, state=RunState.FAILED)
+    silent.exchange.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
+    assert seen == [future]
+
+
+def test_asking_for_a_frame_lets_the_next_submission_ask_again() -> None:
+    exchange = Exchange(lambda: "nowhere")
+    exchange.signalled = True
+    assert exchange.next_frame() is None
+    assert not exchange.signalled, "or no submission would ever wake the stream again"

@@ -1,0 +1,148 @@
+"""Runs in threads of the flow's own process: each is executed once, reported once, and ends."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.loopback import LoopbackSession
+
+from taskyard import _local_runs, task
+from taskyard._local_job import Job
+from taskyard._portal import portal
+from taskyard.exceptions import ConnectionFailed
+from taskyard.futures import Future
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.id_factory import new_id
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait for something that happens on another thread."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, session: LoopbackSession) -> Iterator[Any]:
+    async def nothing(self: Any) -> None: ...
+
+    monkeypatch.setattr(_local_runs.LocalRuns, "_start", nothing)
+    made = _local_runs.LocalRuns(session, 1)
+    made.reported = []  # type: ignore[attr-defined]
+    made._link.report = lambda epoch, run_id, columns: made.reported.append((epoch, run_id))  # type: ignore[attr-defined, method-assign]
+    yield made
+    made._pool.shutdown(wait=True)
+
+
+def _assign(runs: Any, epoch: int, run_ids: list[bytes]) -> None:
+    body = ap.ChunkBody(args=[b""] * len(run_ids), ordinals=range(len(run_ids))).SerializeToString()
+    chunk = ap.AssignChunk(first_epoch=epoch, template=1, run_ids=b"".join(run_ids), body=body)
+
+    async def give() -> None:
+        runs.on_assign(chunk, template_pb2.TemplateDefinition(template=template_pb2.RunTemplate(name="t")))
+
+    portal.run(give())
+
+
+def _keep(runs: Any, function: Any, *args: Any) -> bytes:
+    future: Future[Any] = Future(new_id(), runs.session.scope())
+    runs.keep(future, task(function), args, {}, {}, False)
+    return future.run_id
+
+
+def _on_loop(work: Any) -> None:
+    async def do() -> None:
+        work()
+
+    portal.run(do())
+
+
+def test_local_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:
+    release, times = threading.Event(), []
+    first = _keep(runs, lambda: release.wait(5))
+    second = _keep(runs, lambda: times.append(1))
+    _assign(runs, 1, [first, second])
+    _on_loop(runs.on_lease_lost)
+    _assign(runs, 11, [second])
+    release.set()
+    eventually(lambda: (11, second) in runs.reported)
+    time.sleep(0.1)
+    assert len(times) == 1
+
+
+def test_a_local_job_that_was_dropped_does_not_take_its_successor_along(runs: Any) -> None:
+    releases = [threading.Event(), threading.Event()]
+    turn: list[int] = []
+
+    def work() -> None:
+        turn.append(1)
+        releases[len(turn) - 1].wait(5)
+
+    run_id = _keep(runs, work)
+    runs._max_workers = 2
+    _assign(runs, 1, [run_id])
+    _on_loop(runs.on_lease_lost)
+    _assign(runs, 11, [run_id])
+    eventually(lambda: len(turn) == 2)
+    releases[0].set()
+    time.sleep(0.2)
+    held = [key.epoch for key in runs.held()]
+    releases[1].set()
+    assert held == [11]
+
+
+def test_a_local_run_whose_result_cannot_be_uploaded_ends(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
+) -> None:
+    def upload(data: bytes) -> Any:
+        raise ConnectionFailed("the server is restarting")
+
+    monkeypatch.setattr(session.stored, "upload", upload)
+    run_id = _keep(runs, lambda: b"x" * 200_000)
+    _assign(runs, 1, [run_id])
+    eventually(lambda: runs.reported)
+    assert runs.reported == [(1, run_id)]
+
+
+def test_a_local_run_whose_result_takes_too_long_to_upload_ends(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
+) -> None:
+    def upload(data: bytes) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(session.stored, "upload", upload)
+    run_id = _keep(runs, lambda: b"x" * 200_000)
+    _assign(runs, 1, [run_id])
+    eventually(lambda: runs.reported)
+    assert runs.reported == [(1, run_id)]
+
+
+def test_a_local_run_that_was_cancelled_before_its_thread_began_is_not_executed(runs: Any) -> None:
+    times: list[int] = []
+    run_id = _keep(runs, lambda: times.append(1))
+    job = Job(
+        runs,
+        runs._kept[run_id],
+        ap.RunKey(run_id=run_id, epoch=1),
+        template_pb2.RunTemplate(name="t"),
+        ap.ChunkBody(),
+        0,
+        None,
+    )
+    job.cancel()
+    job.execute()
+    assert times == []
+
+
+def test_a_local_run_whose_arguments_cannot_be_put_together_ends(runs: Any, session: LoopbackSession) -> None:
+    upstream: Future[Any] = Future(new_id(), session.scope())
+    upstream.keep_local([1])
+    upstream.settle(b"")
+    run_id = _keep(runs, len, {upstream})
+    _assign(runs, 1, [run_id])
+    eventually(lambda: runs.reported)
+    assert runs.reported == [(1, run_id)]

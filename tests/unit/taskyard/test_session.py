@@ -1,0 +1,76 @@
+"""A session that has ended is an error to those who use it, and is replaced for those who come after."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from taskyard import _session
+from taskyard._scope import Scope
+from taskyard._session import Session, current_session
+from taskyard.exceptions import ConnectionFailed
+from taskyard.futures import Future
+from taskyard_contract.errors import Superseded
+from taskyard_contract.id_factory import new_id
+
+
+async def _said() -> None:
+    """Goodbye."""
+
+
+def unconnected() -> Session:
+    session = Session(lambda: "nowhere")
+    session._stream = SimpleNamespace(close=_said, wake=lambda: None)  # type: ignore[assignment]
+    return session
+
+
+def test_closing_fails_what_is_awaited() -> None:
+    session = unconnected()
+    future: Future[int] = Future(new_id(), Scope(session))
+    session.watch(future)
+    session.close()
+    with pytest.raises(ConnectionFailed, match="was closed"):
+        future.result(0)
+
+
+def test_a_session_that_cannot_go_on_takes_nothing_more() -> None:
+    session = unconnected()
+    session.exchange.on_fatal(Superseded("another process has this session"))
+    with pytest.raises(Superseded):
+        session.cancel([new_id()])
+    with pytest.raises(Superseded):
+        session.watch(Future(new_id(), Scope(session)))
+    with pytest.raises(Superseded):
+        session.open()
+
+
+def test_a_session_that_ends_while_somebody_waits_for_its_opening_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = unconnected()
+
+    def wait(timeout: float) -> bool:
+        session.exchange.on_fatal(Superseded("another process has this session"))
+        return True
+
+    monkeypatch.setattr(session.exchange.opened, "wait", wait)
+    with pytest.raises(Superseded):
+        session.open()
+
+
+def test_the_next_call_gets_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_SERVER", "127.0.0.1:1")
+    monkeypatch.setattr(_session, "_sessions", {})
+    monkeypatch.setattr(Session, "open", lambda self: self)
+    first = current_session()
+    assert current_session() is first
+    first.exchange.on_fatal(Superseded("another process has this session"))
+    assert current_session() is not first
+
+
+def test_a_forked_child_has_no_sessions_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_session, "_sessions", {"here": unconnected()})
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(_session._sessions))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,0 +1,102 @@
+"""What a map becomes on the wire: blocks of children, each with its own edges and no other's."""
+
+import pytest
+from support.loopback import LoopbackSession
+
+from taskyard._mapping import expand
+from taskyard._outbox import Block
+from taskyard._scope import Scope
+from taskyard._submission import submit_many, submit_one
+from taskyard.futures import Future, FutureList
+from taskyard.states import Completed
+from taskyard.tasks import Task, task
+from taskyard_contract.pickling import dumps, loads
+from taskyard_contract.states import UpstreamKind
+
+
+@task
+def double(x: object) -> object:
+    return x
+
+
+@pytest.fixture
+def silent(session: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> LoopbackSession:
+    """A session that keeps what is submitted."""
+    monkeypatch.setattr(session, "signal", lambda: None)
+    return session
+
+
+def mapped(scope: Scope, values: object, of: Task[..., object] = double) -> FutureList[object]:
+    return submit_many(of, scope, expand(of.signature, (values,), {}))
+
+
+def blocks(session: LoopbackSession) -> list[Block]:
+    taken: list[Block] = []
+    while found := session.exchange.outbox.take(with_blocks=True).blocks:
+        taken += found
+    return taken
+
+
+def test_each_child_depends_on_what_is_in_its_own_arguments(silent: LoopbackSession) -> None:
+    scope = silent.scope()
+    upstream = submit_one(double, scope, (1,), {})
+    mapped(scope, [[upstream], 5, 6])
+    block = blocks(silent)[-1]
+    assert block.upstream == [(0, upstream.run_id, UpstreamKind.DATA)]
+
+
+def test_children_are_numbered_through_their_blocks(
+    silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard._submission.RUNS_PER_FRAME", 2)
+    scope = silent.scope()
+    futures = mapped(scope, range(5))
+    mapped(scope, range(1))
+    found = blocks(silent)
+    assert [(block.first_ordinal, len(block.run_ids)) for block in found] == [(0, 2), (2, 2), (4, 1), (5, 1)]
+    assert [run_id for block in found[:3] for run_id in block.run_ids] == [one.run_id for one in futures]
+
+
+def test_blocks_of_a_map_are_cut_by_their_bytes(
+    silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard._submission.BYTES_PER_FRAME", 100)
+    mapped(silent.scope(), ["x" * 200] * 3)
+    assert [len(block.run_ids) for block in blocks(silent)] == [1, 1, 1]
+
+
+def test_a_flow_that_keeps_its_futures_keeps_those_of_a_map(silent: LoopbackSession) -> None:
+    scope = silent.scope(keep_futures=True)
+    futures = mapped(scope, [1, 2])
+    assert scope.kept_futures == list(futures)
+
+
+def test_children_depend_on_the_run_that_says_how_many_they_are(silent: LoopbackSession) -> None:
+    scope = silent.scope()
+    upstream: Future[object] = submit_one(double, scope, ([1, 2],), {})
+    upstream.settle(dumps([1, 2]))
+    mapped(scope, upstream)
+    block = blocks(silent)[-1]
+    kind = UpstreamKind.ORDER_OR_FAILURE
+    assert block.upstream == [(0, upstream.run_id, kind), (1, upstream.run_id, kind)]
+
+
+def test_large_arguments_of_a_child_are_stored(silent: LoopbackSession) -> None:
+    mapped(silent.scope(), [b"x" * 100_000, b"y"])
+    [block] = blocks(silent)
+    assert [extra.position for extra in block.extras] == [0]
+    assert len(silent.stored.download(block.extras[0].args)) > 100_000
+    assert (block.args[0], loads(block.args[1])) == (b"", ((b"y",), {}))
+
+
+def test_states_to_map_over_stand_for_their_values(silent: LoopbackSession) -> None:
+    mapped(silent.scope(), [Completed(data=3), 4])
+    [block] = blocks(silent)
+    assert [loads(data)[0] for data in block.args] == [(3,), (4,)]
+
+
+def test_only_open_futures_of_a_scope_are_its_open_futures(silent: LoopbackSession) -> None:
+    mine, other = silent.scope(), silent.scope()
+    first, second = submit_one(double, mine, (1,), {}), submit_one(double, mine, (2,), {})
+    submit_one(double, other, (3,), {})
+    assert mine.open_futures() == [first, second]

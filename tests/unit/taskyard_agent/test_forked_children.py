@@ -1,0 +1,56 @@
+"""What a process that a task has forked may tell the agent in the worker's name."""
+
+import os
+import socket
+from pathlib import Path
+
+from taskyard_agent.runner import board, frames
+from taskyard_agent.runner.host import Link
+from taskyard_agent.runner.outcomes import Packer
+
+
+def test_a_forked_child_of_a_run_reports_nothing_again(tmp_path: Path) -> None:
+    data, far_data = socket.socketpair()
+    control, far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = board.create()
+    writer = board.BoardWriter(descriptor)
+    os.close(descriptor)
+    link = Link(far_data, far_control, writer, Packer(tmp_path))
+    link.begin(7, 0, 2)
+    link.ended.append((b"a", 0, 0))
+    pid = os.fork()
+    if pid == 0:
+        with link.blocked():
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+    link.flush()
+    received = frames.FrameReader().feed(data.recv(frames.READ_BYTES))
+    reports = [kind for kind, _ in received if kind == frames.REPORT]
+    for end in (data, far_data, control, far_control):
+        end.close()
+    writer.map.close()
+    assert len(reports) == 1
+
+
+def test_a_forked_child_that_waits_for_runs_gives_its_slot_away(tmp_path: Path) -> None:
+    data, far_data = socket.socketpair()
+    control, far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = board.create()
+    writer = board.BoardWriter(descriptor)
+    os.close(descriptor)
+    link = Link(far_data, far_control, writer, Packer(tmp_path))
+    pid = os.fork()
+    if pid == 0:
+        with link.blocked():
+            os._exit(0)
+    os.waitpid(pid, 0)
+    data.setblocking(False)
+    try:
+        received = [kind for kind, _ in frames.FrameReader().feed(data.recv(frames.READ_BYTES))]
+    except BlockingIOError:
+        received = []
+    for end in (data, far_data, control, far_control):
+        end.close()
+    writer.map.close()
+    assert received == [frames.BLOCKED]

@@ -1,0 +1,237 @@
+"""The pool's accounts: each run in hand is in one place, and leaves it once."""
+
+import asyncio
+
+import pytest
+from support.agent_process import eventually
+from support.pool_stage import DIGEST, Stage, ids, play
+
+from taskyard_agent.executors.transfers import refuse
+from taskyard_agent.runner import frames
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.errors import BlobNotFound
+
+
+def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(3, blobs=True)
+        for _ in range(2):
+            stage.pool.on_cancel(keys[1:2])
+        assert stage.told.ended_runs == ids(keys[1:2])
+        stage.blobs.arrived.set()
+        await eventually(lambda: stage.pool.queue.runs > 0)
+        assert [key.run_id for piece in stage.pool.queue for key in piece.run_keys()] == ids(keys[::2])
+        assert stage.in_hand() == (2, 2)
+
+    play(scenario)
+
+
+def test_a_lost_lease_stops_what_is_being_fetched() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(2, blobs=True)
+        stage.pool.on_cancel(keys[:1])
+        await asyncio.sleep(0)
+        stage.pool.on_lease_lost()
+        assert stage.in_hand() == (0, 0)
+        await asyncio.wait_for(stage.pool.emptied(), 1)
+        stage.blobs.arrived.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (stage.blobs.transfers, stage.pool.queue.runs) == (0, 0)
+
+    play(scenario)
+
+
+def test_runs_whose_blobs_do_not_come_are_lost_and_take_no_room() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.blobs.error = BlobNotFound()
+        stage.blobs.arrived.set()
+        keys = stage.assign(2, blobs=True)
+        await eventually(lambda: len(stage.told.lost_runs) == 2)
+        assert (stage.told.lost_runs, stage.in_hand()) == (ids(keys), (0, 0))
+
+    play(scenario)
+
+
+def test_what_has_been_fetched_while_others_began_to_wait_goes_back() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(1, blobs=True)
+        nested = stage.assign(1, blobs=True, nested=True)
+        stage.pool._crowding.weigh(2)
+        stage.blobs.arrived.set()
+        await eventually(lambda: stage.pool.queue.runs == 1)
+        assert stage.told.returned == ids(keys)
+        assert ids(list(stage.pool.held())) == ids(nested)
+
+    play(scenario)
+
+
+def test_a_result_on_its_way_to_the_store_is_held_and_then_leaves() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(1)
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        number, start, _ = await stage.given(far)
+        columns = pb.ReportColumns(exceptions=[_stored()]).SerializeToString()
+        head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(DIGEST, 9)
+        far.data.sendall(frames.pack(frames.REPORT, head, columns))
+        await eventually(lambda: not stage.crew.workers[1].pieces)
+        assert (ids(list(stage.pool.held())), stage.told.reported) == (ids(keys), [])
+        stage.blobs.arrived.set()
+        await eventually(lambda: bool(stage.told.reported))
+        assert stage.in_hand() == (0, 0)
+
+    play(scenario)
+
+
+def _stored() -> pb.ReportException:
+    result = common_pb2.Payload(blob=common_pb2.BlobRef(digest=DIGEST, size=9))
+    return pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
+
+
+def test_an_exception_that_could_not_be_stored_leaves_its_words() -> None:
+    failed = pb.ReportException(kind=pb.REPORT_KIND_FAILED)
+    failed.failure.message = "why"
+    failed.failure.encoded.blob.digest = DIGEST
+    columns = pb.ReportColumns(exceptions=[failed, _stored()]).SerializeToString()
+    words, value = pb.ReportColumns.FromString(refuse(columns, DIGEST, "no room")).exceptions
+    assert (words.failure.message, words.failure.HasField("encoded")) == ("why", False)
+    assert (value.kind, value.failure.message) == (pb.REPORT_KIND_FAILED, "no room")
+    assert not value.HasField("result")
+
+
+def test_a_part_given_to_a_worker_may_be_taken_back_before_it_was_read() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(3)
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        for expected in keys[:2]:
+            number, start, stop = await stage.given(far)
+            assert (stop - start, keys[start]) == (1, expected)
+            far.report(number, start, 1, seconds=2)
+            await eventually(lambda run=expected: run.run_id in stage.told.reported)
+        # The third one: its position is 2, but a worker that has not read its chunk answers with 0.
+        number, start, _ = await stage.given(far)
+        stage.crew.workers[1].revoke(stage.crew.workers[1].pieces[number])
+        far.revoked(number, 0)
+        await eventually(lambda: number not in stage.crew.workers[1].pieces)
+        assert (start, stage.in_hand(), ids(list(stage.pool.held()))) == (2, (1, 1), ids(keys[2:]))
+
+    play(scenario)
+
+
+def test_what_was_not_taken_back_can_be_asked_for_again() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.assign(1)
+        far = await stage.ready()
+        worker = stage.crew.workers[1]
+        await eventually(lambda: bool(worker.pieces))
+        [piece] = worker.pieces.values()
+        for _ in range(2):
+            worker.revoke(piece)
+            worker.revoke(piece)
+            assert far.asked_back() == [piece.number], "once until it is answered"
+            far.revoked(piece.number, frames.NOTHING_REVOKED)
+            await eventually(lambda: not piece.revoking)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("confirm", [True, False], ids=["cancelled", "dropped"])
+def test_a_cancelled_run_that_comes_back_is_not_given_to_another_worker(confirm: bool) -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(1)
+        far = await stage.ready()
+        worker = stage.crew.workers[1]
+        await eventually(lambda: bool(worker.pieces))
+        (stage.pool.on_cancel if confirm else stage.pool.on_drop)(keys)
+        [number] = far.asked_back()
+        assert stage.told.ended_runs == [], "it may have started"
+        far.revoked(number, 0)
+        await eventually(lambda: not worker.pieces)
+        assert stage.told.ended_runs == (ids(keys) if confirm else [])
+        assert (stage.pool.queue.runs, stage.in_hand()) == (0, (0, 0))
+
+    play(scenario)
+
+
+def test_draining_asks_everything_back_and_takes_nothing_more() -> None:
+    async def scenario(stage: Stage) -> None:
+        first = stage.assign(1)
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        queued, coming = stage.assign(1), stage.assign(1, blobs=True)
+        stage.pool.on_drain()
+        late = stage.assign(1)
+        assert sorted(stage.told.returned) == sorted(ids(queued + coming + late))
+        assert (stage.told.draining, stage.left) == (True, [True])
+        [number] = far.asked_back()
+        far.revoked(number, 0)
+        await asyncio.wait_for(stage.pool.emptied(), 5)
+        assert first[0].run_id in stage.told.returned
+
+    play(scenario)
+
+
+def test_workers_learn_the_servers_limits_whenever_they_come() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        stage.pool.on_welcome(pb.AgentWelcome(max_inline_bytes=7, max_payload_bytes=8))
+        [(kind, body)] = far.received()
+        assert (kind, frames.SETTINGS_BODY.unpack(body)) == (frames.SETTINGS, (7, 8))
+        stage.zygote.exited(1, 0)
+        far = await stage.ready(2)
+        [(kind, body)] = far.received()
+        assert (kind, frames.SETTINGS_BODY.unpack(body)) == (frames.SETTINGS, (7, 8))
+
+    play(scenario)
+
+
+def test_room_is_told_of_and_templates_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard_agent.executors.process.MAX_TEMPLATES", 2)
+
+    async def scenario(stage: Stage) -> None:
+        keys = [stage.assign(1, template=number)[0] for number in range(1, 5)]
+        assert len(stage.pool._templates) == 2
+        before = stage.told.wakes
+        stage.pool.on_drop(keys)
+        assert stage.told.wakes > before
+        assert stage.in_hand() == (0, 0)
+
+    play(scenario)
+
+
+def test_inputs_of_runs_in_hand_are_in_use() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.assign(1, blobs=True)
+        assert set(stage.blobs.in_use()) == {DIGEST}
+
+    play(scenario)
+
+
+def test_inputs_that_were_removed_meanwhile_are_fetched_again() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.blobs.arrived.set()
+        stage.assign(1, blobs=True)
+        await eventually(lambda: stage.pool.queue.runs == 1)
+        stage.blobs.here.clear()
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        assert stage.blobs.transfers == 2
+        assert (await stage.given(far))[1:] == (0, 1)
+
+    play(scenario)
+
+
+def test_a_pool_with_runs_is_not_empty_and_starts_them_when_the_doubt_is_over() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        stage.pool.on_doubt(True)
+        stage.assign(1)
+        assert not stage.pool._empty.is_set()
+        assert not stage.crew.workers[1].pieces
+        stage.pool.on_doubt(False)
+        assert (await stage.given(far))[1:] == (0, 1)
+
+    play(scenario)
