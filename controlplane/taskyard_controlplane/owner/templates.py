@@ -29,7 +29,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     if kind == RunKind.TASK and not message.queue:
         raise InvalidRequest(f"the template of task '{message.name}' names no queue")
     if "\x00" in message.queue:
-        raise InvalidRequest(f"the name of the queue {message.queue!r} has a NUL in it, which cannot be stored")
+        raise InvalidRequest(f"the queue {message.queue!r} has a NUL in its name, which cannot be stored")
     return Template(
         template_id,
         digest,
