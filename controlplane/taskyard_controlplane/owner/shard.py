@@ -246,9 +246,9 @@ class Shard:
         self._upkeep()
 
     def _upkeep(self) -> None:
+        below = self.dispatcher.forget()
         # What an earlier owner logged is needed until its agents have said what they still hold.
-        below = None if self.orphans else self.dispatcher.forget()
-        if below is not None:
+        if below is not None and not self.orphans:
             self.committer.open.rows.dispatched_below = below
         if len(self.recent) > 2 * MAX_RECENT:
             for run_id in list(self.recent)[:MAX_RECENT]:
@@ -387,17 +387,16 @@ class Shard:
         seqs = {row[0] for row in rows.new_runs}
         for row in map(NewRunRow._make, rows.new_runs):
             run = self.runs.pop(row.run_id, None)
-            told = {self.sessions.get(row.session_id) if row.session_id else None}
+            owner = self.sessions.get(row.session_id) if row.session_id else None
             if run is not None:
-                told.add(run.session)  # somebody else may have subscribed
                 run.state = RunState.CANCELLED
                 self.cache.refused(run)
                 self._wake_watchers(row.run_id)
-            refusal = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
-            for session in filter(None, told):
-                session.flows.pop(row.run_id, None)
-                session.refuse(row.run_id, refusal)
-                session.wake()
+            if owner is not None:
+                owner.flows.pop(row.run_id, None)
+                owner.refuse(
+                    row.run_id, StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
+                )
         self.metrics.refused_runs += len(rows.new_runs)
         self.backlog.refused(rows.backlog_added)
         commit.submitted.clear()

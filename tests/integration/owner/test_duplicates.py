@@ -8,10 +8,9 @@ from support.owner_harness import World, assigned, play
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import run_service_pb2 as rp
 from taskyard_api.v1 import template_pb2 as tp
-from taskyard_contract.errors import ErrorReason, InvalidRequest, StorageFull
+from taskyard_contract.errors import ErrorReason, InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunKind
-from taskyard_controlplane.storage.interface import CommitResult, WriteBatch
 
 
 def test_whoever_waits_for_a_run_that_was_refused_as_a_duplicate_is_told() -> None:
@@ -78,27 +77,6 @@ def test_a_repeated_call_is_compared_also_on_its_way_to_the_backlog() -> None:
         assert [[one.error.reason for one in each] for each in refused] == [[], [], [ErrorReason.RUN_EXISTS]]
 
     play(scenario, window=2)
-
-
-def test_whoever_subscribed_to_a_run_for_which_there_was_no_room_is_told() -> None:
-    async def scenario(it: World) -> None:
-        commit, run_id = it.store.commit, new_id()
-
-        def full(batch: WriteBatch) -> CommitResult:
-            it.store.commit = commit  # type: ignore[method-assign]
-            raise StorageFull("no room")
-
-        client, other = it.client(), it.client()
-        await it.settle()
-        it.store.commit = full  # type: ignore[method-assign]
-        await client.submit(run_ids=[run_id])
-        await other.send(subscribe=[run_id])
-        await it.settle()
-        for session in (client, other):
-            session.receive()
-            assert session.refused[run_id].error.reason == ErrorReason.STORAGE_FULL
-
-    play(scenario)
 
 
 def test_a_queue_that_could_not_be_stored_is_refused() -> None:
