@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.owner_harness import World
@@ -587,10 +587,12 @@ def _retry_commits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer, "RETRY_DELAYS", (0.0,))
 
 
+SEARCHING = "OWNER_MODEL_EXAMPLES" in os.environ
 OwnerModel.TestCase.settings = settings(
     max_examples=EXAMPLES,
-    # The same examples every time, unless somebody looks for new ones.
-    derandomize="OWNER_MODEL_EXAMPLES" not in os.environ,
+    # The same examples every time, unless somebody looks for new ones; making one smaller takes minutes.
+    derandomize=not SEARCHING,
+    phases=list(Phase) if SEARCHING else [Phase.explicit, Phase.generate],
     stateful_step_count=STEPS,
     deadline=None,
     suppress_health_check=list(HealthCheck),
