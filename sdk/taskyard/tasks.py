@@ -23,8 +23,8 @@ from typing import (
 )
 
 from taskyard._absent import absent_method
-from taskyard._cache_keys import source_code, task_input_hash, task_key
-from taskyard._caching import key_of, policy_of
+from taskyard._cache_keys import task_input_hash, task_key
+from taskyard._caching import key_of
 from taskyard._code import function_at, plain_template, reference_of, task_template
 from taskyard._direct_calls import call_async, call_generator, call_sync
 from taskyard._mapping import expand
@@ -92,9 +92,8 @@ class Task(Generic[P, R]):
         self.task_key = task_key(settings.name, fn, settings.tags)
         self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
         self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
-        self.cache_policy = policy_of(settings)
+        self.cache_policy = settings.caching
         self.has_cache_key = self.cache_policy is not None
-        self.source_code = source_code(fn) if self.cache_policy and self.cache_policy.needs_source else ""
         # Whether a call, or a worker, has anything to do beyond handing the arguments on.
         self.call_work = self.has_cache_key or settings.task_run_name is not None
         self.worker_work = self.call_work or bool(settings.on_running)

@@ -138,6 +138,8 @@ def test_a_cancel_request_for_nobody_changes_nothing(silent: LoopbackSession) ->
             flow_decisions=[pb.FlowDecision(run_id=new_id(), state=RunState.CANCELLED)],
         )
     )
+    assert silent.exchange.fatal is None
+    assert silent.exchange.next_frame() is None, "there is nothing to say to it"
 
 
 def test_an_outcome_wakes_who_waits_for_it(silent: LoopbackSession) -> None:

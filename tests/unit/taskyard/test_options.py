@@ -9,6 +9,7 @@ import pytest
 from taskyard._options import FlowSettings, NotSet, TaskSettings, exponential_backoff
 from taskyard.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, StorageKeyPolicy
 from taskyard.exceptions import ConfigurationError, ReservedArgumentError
+from taskyard.tasks import Task
 
 
 def f(x: int = 0) -> int:
@@ -232,6 +233,7 @@ def test_b5_6_precedence_of_cache_options(caplog: pytest.LogCaptureFixture) -> N
     assert task(result_storage_key="k", persist_result=True).caching == StorageKeyPolicy("k")
     assert task(cache_policy=INPUTS, result_storage_key="k").caching == INPUTS
     assert task(persist_result=True).caching == DEFAULT
+    assert Task(f, persist_result=True).cache_policy == DEFAULT, "what runs are cached by"
     assert task(cache_key_fn=key_fn).caching == CacheKeyFnPolicy(key_fn)
     assert caplog.records == []
     with caplog.at_level(logging.WARNING):

@@ -40,6 +40,7 @@ def test_a_decision_that_nobody_waits_for_any_more_ends_no_session() -> None:
     asyncio.run(main())
     decided = sp.FlowDecision(run_id=run_id, state=RunState.COMPLETED)  # type: ignore[arg-type]
     exchange_session.exchange.on_frame(sp.SessionFrame(flow_decisions=[decided]))
+    assert exchange_session.exchange.decisions == {}
 
 
 def test_nothing_is_submitted_to_a_session_that_cannot_go_on() -> None:
