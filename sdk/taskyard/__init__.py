@@ -6,7 +6,7 @@ Everything is imported when it is first used, so that ``import taskyard`` costs 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from taskyard._absent import AbsentModules
+from taskyard._missing_features import AbsentModules
 
 if TYPE_CHECKING:
     from taskyard.context import tags

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol, TypeGuard
 
-from taskyard._state import State
+from taskyard._data.runs.state import State
 
 
 class FutureLike(Protocol):

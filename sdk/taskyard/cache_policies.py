@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskyard._cache_keys import hash_objects, source_code
+from taskyard._data.values.hashing import hash_objects, source_code
 from taskyard.exceptions import HashError
 
 if TYPE_CHECKING:

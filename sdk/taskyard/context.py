@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
-from taskyard._run_records import FlowRun, LogSink, TaskRun
+from taskyard._data.runs.records import FlowRun, LogSink, TaskRun
 from taskyard.exceptions import MissingContextError
 
 __all__ = [

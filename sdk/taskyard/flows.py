@@ -10,14 +10,14 @@ from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from taskyard import _flow_engine
-from taskyard._absent import absent_method
-from taskyard._cache_keys import task_key
-from taskyard._options import FlowOptions, FlowSettings
-from taskyard._parameters import CallSignature
-from taskyard._state import State
-from taskyard._templates import Template
-from taskyard._validate_parameters import ParameterValidator
+from taskyard._data.runs.state import State
+from taskyard._data.values.hashing import task_key
+from taskyard._engine.definitions.options import FlowOptions, FlowSettings
+from taskyard._engine.definitions.parameter_types import ParameterValidator
+from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._engine.flow_runs import engine
+from taskyard._missing_features import absent_method
+from taskyard._network.session.templates import Template
 from taskyard.context import current_tags
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
@@ -103,8 +103,8 @@ class Flow(Generic[P, R]):
         """
         call = (self._prefix + args, kwargs)
         if self.isasync:
-            return _flow_engine.run_async(self, call, wait_for, return_state)
-        return _flow_engine.run_sync(self, call, wait_for, return_state)
+            return engine.run_async(self, call, wait_for, return_state)
+        return engine.run_sync(self, call, wait_for, return_state)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options replaced."""

@@ -13,16 +13,16 @@ from contextlib import nullcontext
 from typing import Any, Final, Generic, TypeVar, cast
 from uuid import UUID
 
-from taskyard import _callbacks
-from taskyard._outcomes import from_outcome, from_run
-from taskyard._payloads import decode, decode_payload
-from taskyard._scope import Scope
-from taskyard._state import State, StateDetails
-from taskyard._waiting import wait_async, wait_blocking
+from taskyard._data.runs.recorded import from_outcome, from_run
+from taskyard._data.runs.state import State, StateDetails
+from taskyard._engine.futures.callbacks import call_soon, run
+from taskyard._engine.futures.waiting import wait_async, wait_blocking
+from taskyard._engine.submission.scope import Scope
 from taskyard.exceptions import RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import references
+from taskyard_contract.encodings import decode, decode_payload
 from taskyard_contract.states import RunState, StateType
 
 __all__ = [
@@ -135,9 +135,9 @@ class Future(Generic[R]):
             fn(self)
 
         if self._outcome is not None:
-            _callbacks.run(call)
+            run(call)
         else:
-            self.when_settled(lambda: _callbacks.call_soon(call))
+            self.when_settled(lambda: call_soon(call))
 
     # For the engine.
 
@@ -163,7 +163,7 @@ class Future(Generic[R]):
         with _callbacks_lock:
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            _callbacks.run(callback)
+            run(callback)
 
     def settle(self, outcome: Outcome) -> None:
         """Settle and wake those who wait."""
@@ -276,7 +276,7 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-from taskyard._future_sets import DoneAndNotDone, FutureList, as_completed, wait  # noqa: E402  # needs Future
+from taskyard._engine.futures.sets import DoneAndNotDone, FutureList, as_completed, wait  # noqa: E402  # needs Future
 
 PrefectFuture = Future
 PrefectDistributedFuture = Future

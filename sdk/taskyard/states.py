@@ -7,8 +7,8 @@ Named and called as in Prefect 3. The class itself is in `_state`, states of rec
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskyard._outcomes import exception_of, from_outcome, from_run
-from taskyard._state import State, StateDetails, is_state, is_state_iterable
+from taskyard._data.runs.recorded import exception_of, from_outcome, from_run
+from taskyard._data.runs.state import State, StateDetails, is_state, is_state_iterable
 from taskyard_contract.states import StateType
 
 __all__ = [

@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from taskyard._session import Session
+from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from taskyard._local_runs import LocalRuns
-    from taskyard._scope import Scope
+    from taskyard._engine.submission.scope import Scope
+    from taskyard._engine.thread_agent.agent import LocalRuns
 
 __all__ = ["AgentTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
 
@@ -60,7 +60,7 @@ class ThreadPoolTaskRunner(TaskRunner):
 
     def serving(self, session: Session) -> "AbstractContextManager[LocalRuns | None]":
         """Serve the session's own queue in this process."""
-        from taskyard._local_runs import serve_locally
+        from taskyard._engine.thread_agent.agent import serve_locally
 
         return serve_locally(session, self.max_workers)
 

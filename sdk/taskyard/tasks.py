@@ -22,19 +22,19 @@ from typing import (
     overload,
 )
 
-from taskyard._absent import absent_method
-from taskyard._cache_keys import task_input_hash, task_key
 from taskyard._caching import key_of
-from taskyard._code import function_at, plain_template, reference_of, task_template
-from taskyard._direct_calls import call_async, call_generator, call_sync
-from taskyard._mapping import expand
-from taskyard._options import TaskOptions, TaskSettings, exponential_backoff
-from taskyard._parameters import CallSignature
-from taskyard._scope import Scope, current_scope, outside_scope
-from taskyard._session import Session
-from taskyard._state import State
-from taskyard._submission import submit_many, submit_one
-from taskyard._templates import Template
+from taskyard._data.runs.state import State
+from taskyard._data.values.hashing import task_input_hash, task_key
+from taskyard._engine.definitions.importable import function_at, plain_template, reference_of, task_template
+from taskyard._engine.definitions.options import TaskOptions, TaskSettings, exponential_backoff
+from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
+from taskyard._engine.submission.mapping import expand
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.submitting import submit_many, submit_one
+from taskyard._missing_features import absent_method
+from taskyard._network.session.session import Session
+from taskyard._network.session.templates import Template
 from taskyard.context import TaskRunContext, current_tags
 from taskyard.futures import Future, FutureList
 from taskyard.utilities.annotations import unmapped
@@ -255,7 +255,7 @@ class Task(Generic[P, R]):
         whole = tuple(unmapped(value) for value in self._prefix) + args
         expansion = expand(self.signature, whole, kwargs)
         if deferred:
-            from taskyard._deferred import submit_deferred
+            from taskyard._engine.submission.deferred import submit_deferred
 
             return FutureList([submit_deferred(self, *call, wait_for) for call in _calls(expansion)])
         futures = submit_many(self, scope, expansion, wait_for)
@@ -286,7 +286,7 @@ class Task(Generic[P, R]):
             TypeError: `args` is no tuple, or `kwargs` no dict.
             ParameterBindError: The arguments do not fit the function's signature.
         """
-        from taskyard._deferred import submit_deferred
+        from taskyard._engine.submission.deferred import submit_deferred
 
         if not isinstance(args or (), (tuple, list)) or not isinstance(kwargs or {}, Mapping):
             raise TypeError(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import typer
 
-from taskyard.cli._app import app
-from taskyard.cli._exits import ExitCode
+from taskyard.cli.app import app
+from taskyard.cli.exits import ExitCode
 from taskyard_controlplane.cli import ExitCode as ServerExitCode
 from taskyard_controlplane.domain.diagrams import page
 

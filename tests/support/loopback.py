@@ -8,8 +8,8 @@ from typing import Any
 
 from support.scripted_sessions import ScriptedSessions
 
-from taskyard._scope import Scope
-from taskyard._session import Session
+from taskyard._engine.submission.scope import Scope
+from taskyard._network.session.session import Session
 from taskyard_api.v1 import common_pb2, template_pb2
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskyard import _session
+from taskyard._network.session import session as _session
 
 
 class Program:

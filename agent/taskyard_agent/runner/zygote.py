@@ -32,7 +32,7 @@ ANSWER: Final = struct.Struct("<BIii")
 SPAWNED: Final = 1
 EXITED: Final = 2
 SPAWN_FDS: Final = 3
-PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._body", "taskyard.tasks")
+PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._engine.execution.task_body", "taskyard.tasks")
 
 _PR_SET_PDEATHSIG: Final = 1
 logger = logging.getLogger("taskyard_agent.zygote")

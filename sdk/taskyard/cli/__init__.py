@@ -10,6 +10,6 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
-    from taskyard.cli._app import run
+    from taskyard.cli.app import run
 
     sys.exit(run())

@@ -9,8 +9,8 @@ from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from taskyard.cli._addresses import address_of
-from taskyard.cli._exits import CliError, ExitCode
+from taskyard.cli.exits import CliError, ExitCode
+from taskyard.cli.server_option import address_of
 from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceStub

@@ -10,7 +10,7 @@ import os
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from taskyard._run_records import TaskRun
+from taskyard._data.runs.records import TaskRun
 from taskyard.context import RunContext, get_run_context
 from taskyard.logging.formatters import ConsoleHandler
 

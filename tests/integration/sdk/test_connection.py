@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.scripted_sessions import ScriptedServer
 
-from taskyard._exchange import Exchange
-from taskyard._scope import Scope
-from taskyard._session import Session
-from taskyard._submission import submit_one
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.tasks import task
 

@@ -18,7 +18,7 @@ from taskyard import (
     task_input_hash,
     unmapped,
 )
-from taskyard._client import Client
+from taskyard._network.server.calls import Client
 from taskyard.exceptions import CancelledRun, CrashedRun
 from taskyard.states import State
 from taskyard_api.v1 import run_service_pb2

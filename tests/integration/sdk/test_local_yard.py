@@ -13,7 +13,7 @@ import pytest
 from support.plane_and_agent import end_sessions
 
 from taskyard import flow, task
-from taskyard._yard import ensure_yard, yard_home
+from taskyard._network.server.local_yard import ensure_yard, yard_home
 from taskyard.exceptions import ConnectionFailed
 
 
@@ -94,7 +94,7 @@ def test_a_yard_that_does_not_start_says_why(
 def test_a_yard_that_never_listens_is_given_up(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskyard._yard.START_SECONDS", 0.1)
+    monkeypatch.setattr("taskyard._network.server.local_yard.START_SECONDS", 0.1)
     monkeypatch.setattr(sys, "executable", fake_python(tmp_path / "python", "exec sleep 1"))
     with pytest.raises(ConnectionFailed, match=r"(?s)not answer within 0\.1 seconds.*\(it wrote nothing"):
         ensure_yard()

@@ -162,7 +162,7 @@ def test_subflows_inherit_the_runner(plane: Plane) -> None:
 
 
 def test_the_environment_chooses_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    from taskyard._scope import Scope
+    from taskyard._engine.submission.scope import Scope
 
     assert isinstance(runner_of(None, Scope()), AgentTaskRunner)
     monkeypatch.setenv("TASKYARD_TASK_RUNNER", "threads")

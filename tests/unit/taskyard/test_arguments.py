@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._arguments import add_order, offload, pack
-from taskyard._mapping import expand
-from taskyard._submission import submit_many, submit_one
+from taskyard._engine.submission.arguments import add_order, offload, pack
+from taskyard._engine.submission.mapping import expand
+from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.futures import Future
 from taskyard.states import Completed

@@ -10,7 +10,7 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard import as_completed, task
-from taskyard._submission import submit_one
+from taskyard._engine.submission.submitting import submit_one
 from taskyard.futures import Future
 from taskyard_contract.id_factory import new_id
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskyard._cache_keys import (
+from taskyard._data.values.hashing import (
     code_fingerprint,
     hash_objects,
     qualified_name,
@@ -84,7 +84,7 @@ def test_circular_values_are_pickled() -> None:
 
 def test_keys_do_not_depend_on_the_process() -> None:
     program = (
-        "from taskyard._cache_keys import hash_objects\n"
+        "from taskyard._data.values.hashing import hash_objects\n"
         "print(hash_objects({'names': {'a', 'b', 'c'}, 'more': [frozenset({'x', 'y'}), b'z']}))"
     )
     keys = {

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from taskyard._cache_keys import hash_objects
+from taskyard._data.values.hashing import hash_objects
 from taskyard.cache_policies import (
     DEFAULT,
     FLOW_PARAMETERS,

@@ -5,8 +5,8 @@ import sys
 import threading
 from pathlib import Path
 
-from taskyard._scope import Scope
-from taskyard._session import Session
+from taskyard._engine.submission.scope import Scope
+from taskyard._network.session.session import Session
 from taskyard.futures import Future
 from taskyard_contract.id_factory import new_id
 
@@ -27,8 +27,8 @@ def test_callbacks_are_called_before_the_program_ends(tmp_path: Path) -> None:
 import time
 from pathlib import Path
 from taskyard.futures import Future
-from taskyard._scope import Scope
-from taskyard._session import Session
+from taskyard._engine.submission.scope import Scope
+from taskyard._network.session.session import Session
 future = Future(b"r" * 16, Scope(Session(lambda: "nowhere")))
 for number in range(3):
     note = Path({str(tmp_path)!r}, str(number))

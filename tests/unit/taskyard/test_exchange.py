@@ -3,7 +3,7 @@
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._submission import submit_one
+from taskyard._engine.submission.submitting import submit_one
 from taskyard.exceptions import Overloaded
 from taskyard.tasks import task
 from taskyard_api.v1 import errors_pb2
@@ -172,7 +172,7 @@ def test_a_run_refused_by_an_overloaded_server_is_submitted_again(
             session.script.refuse = lambda run_id: None
             callback()  # type: ignore[operator]
 
-    monkeypatch.setattr("taskyard._exchange.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     assert submit_one(double, session.scope(), (21,), {}).result(0) == 42

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._exchange import Exchange
-from taskyard._submission import submit_one
+from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.session.in_flight import Exchange
 from taskyard.futures import Future
 from taskyard.tasks import task
 from taskyard_api.v1 import errors_pb2
@@ -68,7 +68,7 @@ def test_runs_of_an_overloaded_server_wake_the_stream(
         def call_later(self, delay: float, callback: object) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._exchange.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     future = submit_one(double, session.scope(), (1,), {})

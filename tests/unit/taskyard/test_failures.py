@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from taskyard._failures import TRACEBACK_LIMIT, failure_of, message_of
-from taskyard._outcomes import exception_of
-from taskyard._payloads import decode_payload
-from taskyard._text import MESSAGE_LIMIT
+from taskyard._data.runs.recorded import exception_of
+from taskyard._data.values.failures import TRACEBACK_LIMIT, failure_of, message_of
+from taskyard_contract.encodings import decode_payload
+from taskyard_contract.wire_text import MESSAGE_LIMIT
 
 
 class Stubborn(Exception):

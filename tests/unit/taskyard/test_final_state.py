@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from taskyard._final_state import collect, collect_async, final_state_of
+from taskyard._engine.flow_runs.final_state import collect, collect_async, final_state_of
 from taskyard.states import Cancelled, Completed, Crashed, Failed, Paused, Running, State, StateDetails
 
 

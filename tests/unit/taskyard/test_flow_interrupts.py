@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from taskyard._flow_interrupts import (
+from taskyard._engine.execution.interrupts import (
     FlowCancelled,
     LoopInterrupter,
     SignalInterrupter,
@@ -163,7 +163,9 @@ def test_a_cancellation_by_somebody_else_is_theirs() -> None:
 
 def test_closing_takes_back_what_was_not_raised_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[object] = []
-    monkeypatch.setattr("taskyard._flow_interrupts._raise_in", lambda thread, kind: raised.append(kind))
+    monkeypatch.setattr(
+        "taskyard._engine.execution.interrupts._raise_in", lambda thread, kind: raised.append(kind)
+    )
     stopper = ThreadInterrupter(FlowCancelled)
     stopper.interrupt()
     stopper.close()

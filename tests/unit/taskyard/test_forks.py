@@ -4,11 +4,12 @@ import os
 import signal
 from types import SimpleNamespace
 
-from taskyard import _session, task
-from taskyard._portal import portal
-from taskyard._scope import Scope
-from taskyard._session import Session
-from taskyard._submission import submit_one
+from taskyard import task
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.server.loop_thread import portal
+from taskyard._network.session import session as _session
+from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_contract.id_factory import new_id

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard import _local_runs, task
-from taskyard._local_job import Job
-from taskyard._portal import portal
+from taskyard import task
+from taskyard._engine.thread_agent import agent as _local_runs
+from taskyard._engine.thread_agent.attempts import Job
+from taskyard._network.server.loop_thread import portal
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap

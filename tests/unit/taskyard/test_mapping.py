@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from taskyard._mapping import Call, expand
-from taskyard._parameters import CallSignature
+from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._engine.submission.mapping import Call, expand
 from taskyard.exceptions import (
     MappingLengthMismatch,
     MappingMissingIterable,

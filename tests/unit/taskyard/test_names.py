@@ -1,6 +1,6 @@
 import random
 
-from taskyard._names import ADJECTIVES, ANIMALS, new_flow_run_name
+from taskyard._data.runs.names import ADJECTIVES, ANIMALS, new_flow_run_name
 
 
 def test_flow_run_names_are_an_adjective_and_an_animal() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taskyard._options import FlowSettings, NotSet, TaskSettings, exponential_backoff
+from taskyard._engine.definitions.options import FlowSettings, NotSet, TaskSettings, exponential_backoff
 from taskyard.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, StorageKeyPolicy
 from taskyard.exceptions import ConfigurationError, ReservedArgumentError
 from taskyard.tasks import Task

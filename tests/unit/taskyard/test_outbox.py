@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from taskyard._outbox import RUNS_PER_FRAME, Block, Cancel, Outbox, cancels_of
-from taskyard._templates import Template
+from taskyard._network.session.outbox import RUNS_PER_FRAME, Block, Cancel, Outbox, cancels_of
+from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.id_factory import new_id, new_ids
@@ -119,9 +119,9 @@ def test_put_back_blocks_are_taken_first() -> None:
 
 
 def test_requests_and_reports_are_cut_to_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard._outbox.IDS_PER_FRAME", 2)
-    monkeypatch.setattr("taskyard._outbox.MOST_IDS", 3)
-    monkeypatch.setattr("taskyard._outbox.BYTES_PER_FRAME", 50)
+    monkeypatch.setattr("taskyard._network.session.outbox.IDS_PER_FRAME", 2)
+    monkeypatch.setattr("taskyard._network.session.outbox.MOST_IDS", 3)
+    monkeypatch.setattr("taskyard._network.session.outbox.BYTES_PER_FRAME", 50)
     outbox, ids = Outbox(), new_ids(7)
     for item in cancels_of(ids, unless_started=True):
         outbox.add(item)
@@ -133,7 +133,7 @@ def test_requests_and_reports_are_cut_to_frames(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_whoever_submits_too_much_waits_until_some_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard._outbox.MOST_BYTES", 0)
+    monkeypatch.setattr("taskyard._network.session.outbox.MOST_BYTES", 0)
     outbox = Outbox()
     add(outbox, template(), 0)
     assert outbox.size == 1
@@ -161,7 +161,7 @@ def test_runs_of_another_parent_begin_a_block() -> None:
 
 
 def test_blocks_and_frames_are_cut_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard._outbox.BYTES_PER_FRAME", 100)
+    monkeypatch.setattr("taskyard._network.session.outbox.BYTES_PER_FRAME", 100)
     outbox, one = Outbox(), template()
     for ordinal in range(3):
         outbox.add_run(one, FLOW, b"", new_id(), b"x" * 90, ordinal)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from taskyard._outcomes import exception_of, from_outcome, from_run
+from taskyard._data.runs.recorded import exception_of, from_outcome, from_run
 from taskyard.exceptions import CancelledRun, CrashedRun, FailedRun, FlowRunTimeoutError, TaskRunTimeoutError
 from taskyard_api.v1 import common_pb2, failure_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.states import RunKind, RunState, StateReason

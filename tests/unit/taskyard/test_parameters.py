@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from taskyard._parameters import (
+from taskyard._engine.definitions.signatures import (
     CallSignature,
     get_call_parameters,
     parameters_to_args_kwargs,

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from taskyard._portal import Portal
+from taskyard._network.server.loop_thread import Portal
 from taskyard.exceptions import ConnectionFailed
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskyard import _session
-from taskyard._scope import Scope
-from taskyard._session import Session, current_session
+from taskyard._engine.submission.scope import Scope
+from taskyard._network.session import session as _session
+from taskyard._network.session.session import Session, current_session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_contract.errors import Superseded

@@ -8,10 +8,10 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard import task
-from taskyard._mapping import expand
-from taskyard._scope import Scope
-from taskyard._session import Session
-from taskyard._submission import submit_many, submit_one
+from taskyard._engine.submission.mapping import expand
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_many, submit_one
+from taskyard._network.session.session import Session
 from taskyard_api.v1 import errors_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import ErrorReason, Superseded
@@ -67,7 +67,7 @@ def test_runs_that_are_submitted_later_are_not_asked_for_before(
         def call_later(self, delay: float, callback: Any) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._exchange.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
     detail = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=100)  # type: ignore[arg-type]
     session.script.refuse = lambda run_id: detail
     future = submit_one(double, session.scope(), (4,), {})

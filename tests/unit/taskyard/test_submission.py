@@ -3,10 +3,10 @@
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._mapping import expand
-from taskyard._outbox import Block
-from taskyard._scope import Scope
-from taskyard._submission import submit_many, submit_one
+from taskyard._engine.submission.mapping import expand
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_many, submit_one
+from taskyard._network.session.outbox import Block
 from taskyard.futures import Future, FutureList
 from taskyard.states import Completed
 from taskyard.tasks import Task, task
@@ -48,7 +48,7 @@ def test_each_child_depends_on_what_is_in_its_own_arguments(silent: LoopbackSess
 def test_children_are_numbered_through_their_blocks(
     silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskyard._submission.RUNS_PER_FRAME", 2)
+    monkeypatch.setattr("taskyard._engine.submission.submitting.RUNS_PER_FRAME", 2)
     scope = silent.scope()
     futures = mapped(scope, range(5))
     mapped(scope, range(1))
@@ -60,7 +60,7 @@ def test_children_are_numbered_through_their_blocks(
 def test_blocks_of_a_map_are_cut_by_their_bytes(
     silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskyard._submission.BYTES_PER_FRAME", 100)
+    monkeypatch.setattr("taskyard._engine.submission.submitting.BYTES_PER_FRAME", 100)
     mapped(silent.scope(), ["x" * 200] * 3)
     assert [len(block.run_ids) for block in blocks(silent)] == [1, 1, 1]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._scope import Scope
+from taskyard._engine.submission.scope import Scope
 from taskyard.context import TaskRun, TaskRunContext, tags
 from taskyard.exceptions import ParameterBindError
 from taskyard.futures import Future, FutureList

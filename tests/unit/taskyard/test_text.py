@@ -2,11 +2,12 @@
 
 from support.loopback import LoopbackSession
 
-from taskyard import _body_reports, task
-from taskyard._exchange import Exchange
-from taskyard._scope import Scope
-from taskyard._session import Session
-from taskyard._submission import submit_one
+from taskyard import task
+from taskyard._engine.execution import reports
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.session import Session
 from taskyard.logging.loggers import MAX_MESSAGE
 from taskyard.states import Failed
 from taskyard_contract.channels import MAX_FRAME_BYTES
@@ -40,5 +41,5 @@ def test_frames_of_logs_stay_below_the_limit() -> None:
 
 
 def test_a_message_given_by_hand_is_cut() -> None:
-    report = _body_reports.returned_state(Failed(message="x" * 20_000_000))
+    report = reports.returned_state(Failed(message="x" * 20_000_000))
     assert report.ByteSize() < MAX_FRAME_BYTES

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from support.loopback import LoopbackSession
 
-from taskyard._traversal import futures_in, replaced
+from taskyard._engine.futures.in_values import futures_in, replaced
 from taskyard.futures import Future
 from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
 from taskyard_contract.id_factory import new_id

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from taskyard._parameters import CallSignature
-from taskyard._validate_parameters import ParameterValidator
+from taskyard._engine.definitions.parameter_types import ParameterValidator
+from taskyard._engine.definitions.signatures import CallSignature
 from taskyard.exceptions import ParameterTypeError
 
 if TYPE_CHECKING:

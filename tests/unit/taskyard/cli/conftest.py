@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from support.fake_services import FakeServices, serving
 
-from taskyard.cli._app import run
+from taskyard.cli.app import run
 
 
 class Called(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard.cli import dev
+from taskyard.cli.commands import dev
 
 READY = "print('ready', flush=True);"
 

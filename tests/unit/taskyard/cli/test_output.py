@@ -1,7 +1,7 @@
 import pytest
 
-from taskyard.cli import _output
-from taskyard.cli._output import duration, print_pairs, print_table
+from taskyard.cli.views import output
+from taskyard.cli.views.output import duration, print_pairs, print_table
 
 
 def test_cells_line_up(capsys):
@@ -10,7 +10,7 @@ def test_cells_line_up(capsys):
 
 
 def test_brackets_are_text_and_not_markup_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(_output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
     print_table(("NAME",), [("[red]x[/red]",)], ["green"])
     assert "[red]x[/red]" in capsys.readouterr().out
 

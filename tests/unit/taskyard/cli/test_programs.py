@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from taskyard.cli import _programs
+from taskyard.cli import programs
 from taskyard_contract.versions import VERSION
 
 
@@ -19,7 +19,7 @@ def became(monkeypatch):
         seen.update(path=path, arguments=command[1:], environment=environment)
         raise Replaced
 
-    monkeypatch.setattr(_programs.os, "execve", execve)
+    monkeypatch.setattr(programs.os, "execve", execve)
     return seen
 
 
@@ -89,7 +89,7 @@ def test_agent_start_becomes_the_agent(bare_call, became):
     ],
 )
 def test_a_missing_package_names_the_extra_and_is_4(bare_call, became, monkeypatch, command, absent, extra):
-    monkeypatch.setattr(_programs, "find_spec", lambda name: None if name == absent else name)
+    monkeypatch.setattr(programs, "find_spec", lambda name: None if name == absent else name)
     called = bare_call(*command)
     assert called.code == 4
     assert f"needs {absent}, which is not installed" in called.err

@@ -3,8 +3,8 @@ import socket
 import pytest
 from support.fake_services import FakeServices, make_run, serving
 
-from taskyard.cli._addresses import address_of
-from taskyard.cli._exits import CliError, ExitCode
+from taskyard.cli.exits import CliError, ExitCode
+from taskyard.cli.server_option import address_of
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pytest
 from support.fake_services import START_US, make_run, run_id
 
-from taskyard.cli import _log_view
+from taskyard.cli.views import logs
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.ids import format_id
@@ -25,7 +25,7 @@ def page(*messages: str, level: int = 20) -> pb.ListRunLogsResponse:
 
 @pytest.fixture(autouse=True)
 def _no_late_records(monkeypatch):
-    monkeypatch.setattr(_log_view, "LATE_SECONDS", 0)
+    monkeypatch.setattr(logs, "LATE_SECONDS", 0)
 
 
 def test_all_pages_are_printed_in_order(services, call):

@@ -1,0 +1,1 @@
+"""What a decorated function is, before anybody calls it: options, signature, importable code."""

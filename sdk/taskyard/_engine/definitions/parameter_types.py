@@ -1,0 +1,98 @@
+"""Parameters of flows checked against, and converted to, the types that the flow declares.
+
+pydantic is imported with the first flow that has annotations to check: tasks never pay for it.
+Invariant: a parameter that has its default value is not touched, so ``x: str = None`` keeps working.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskyard._engine.definitions.signatures import CallSignature
+from taskyard.exceptions import ParameterTypeError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+
+class ParameterValidator:
+    """Validates the parameters of one flow. Made once per flow, builds its model at first use."""
+
+    __slots__ = ("_aliases", "_fn", "_model", "_signature")
+
+    def __init__(self, fn: Callable[..., Any], signature: CallSignature) -> None:
+        """Prepare for the function of a flow."""
+        self._fn = fn
+        self._signature = signature
+        self._model: type[BaseModel] | None = None
+        self._aliases: dict[str, str] = {}
+
+    def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters, converted where the declared type asks for it.
+
+        Args:
+            parameters: Arguments by name, defaults included.
+
+        Raises:
+            ParameterTypeError: Parameters do not have their declared types; names each of them.
+        """
+        checked = {name: value for name, value in parameters.items() if not self._is_default(name, value)}
+        if not checked:
+            return dict(parameters)
+        from pydantic import ValidationError
+
+        model = self._model or self._build()
+        given = {name: value for name, value in checked.items() if name in self._aliases}
+        try:
+            converted = model.model_validate(given)
+        except ValidationError as error:
+            raise ParameterTypeError(_explain(error)) from error
+        return {**parameters, **{name: getattr(converted, self._aliases[name]) for name in given}}
+
+    def _is_default(self, name: str, value: object) -> bool:
+        return value is self._signature.signature.parameters[name].default
+
+    def _build(self) -> "type[BaseModel]":
+        """Make a model with one optional field per annotated parameter.
+
+        Fields have names of their own, because parameters may be called like attributes of models.
+        """
+        from pydantic import BaseModel, ConfigDict, Field, create_model
+
+        fields: dict[str, Any] = {}
+        for position, (name, declared) in enumerate(self._declared_types().items()):
+            self._aliases[name] = f"field_{position}"
+            fields[f"field_{position}"] = (declared, Field(default=None, alias=name))
+        config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+        model: type[BaseModel] = create_model("FlowParameters", __config__=config, **fields)
+        self._model = model
+        return model
+
+    def _declared_types(self) -> dict[str, Any]:
+        """Return what each annotated parameter is declared to be.
+
+        Annotations that cannot be evaluated (names imported for type checkers only) check nothing.
+        """
+        try:
+            hints = typing.get_type_hints(self._fn, include_extras=True)
+        except Exception:  # evaluating annotations runs foreign expressions
+            raw = typing.cast("dict[str, Any]", getattr(self._fn, "__annotations__", {}))
+            hints = {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
+        parameters = self._signature.signature.parameters
+        return {name: _declared(parameters[name], hints[name]) for name in parameters if name in hints}
+
+
+def _declared(parameter: inspect.Parameter, hint: Any) -> Any:
+    """Return the type of a parameter's value: ``*args`` arrives as a tuple, ``**kwargs`` as a dict."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return types.GenericAlias(tuple, (hint, ...))
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return types.GenericAlias(dict, (str, hint))
+    return hint
+
+
+def _explain(error: "ValidationError") -> str:
+    lines = [f" - {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return "\n".join(["Flow run received invalid parameters:", *lines])

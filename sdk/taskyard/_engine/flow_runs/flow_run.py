@@ -1,0 +1,277 @@
+"""One flow run: its record at the control plane, its context, its attempts and how it ends.
+
+Invariant: what a caller is told (value, exception, state) is what the control plane decided; a report that
+it did not take as meant, because the run had been cancelled meanwhile, changes the answer.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from taskyard._data.runs.names import new_flow_run_name
+from taskyard._data.runs.records import FlowRun
+from taskyard._data.runs.state import State
+from taskyard._data.values.failures import failure_of, interruption_of, message_of
+from taskyard._engine.definitions.signatures import render_run_name
+from taskyard._engine.execution.interrupts import FlowCancelled
+from taskyard._engine.execution.task_body import run_beside_loop
+from taskyard._engine.flow_runs.final_state import final_state_of
+from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._network.session.outbox import Block
+from taskyard._network.session.session import Session
+from taskyard.context import FlowRunContext, current_tags
+from taskyard.exceptions import CancelledRun
+from taskyard.logging import capture_prints, get_run_logger
+from taskyard.task_runners import runner_of
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.encodings import encode
+from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
+from taskyard_contract.wire_text import NAME_LIMIT, cut
+
+if TYPE_CHECKING:
+    from taskyard.flows import Flow
+
+INTERRUPTED_SECONDS: Final = 2.0
+"""How long an interrupted process waits for the control plane to note that."""
+
+
+class FlowRunRecord:
+    """One flow run, from its submission to its final state."""
+
+    def __init__(self, flow: "Flow[..., Any]", parameters: dict[str, Any], stack: ExitStack) -> None:
+        """Submit the flow run; `stack` ends what it starts (its task runner).
+
+        Raises:
+            ConnectionFailed: There is no control plane to record it.
+        """
+        self.flow = flow
+        self.parameters = parameters
+        self.run_id = new_id()
+        self.attempt_number = 1
+        self.cancel_requested = False
+        self.state: State[Any] = State(StateType.PENDING)
+        self._error: BaseException | None = None
+        self._settings = flow.settings
+        self._outer = current_scope()
+        caller = self._outer or outside_scope()
+        self.session: Session = caller.session
+        self.name = self._make_name()
+        runner = runner_of(flow.settings.task_runner, caller)
+        local_runs = stack.enter_context(runner.serving(self.session))
+        own = flow.settings.log_prints
+        self.scope = Scope(
+            self.session,
+            self.run_id,
+            log_prints=caller.log_prints if own is None else own,
+            queue=local_runs.queue if local_runs is not None else "",
+            local_runs=local_runs,
+            host=caller.host,
+            keep_futures=flow.settings.final_state == "all",
+            task_runner=runner,
+        )
+        self.context = self._make_context()
+        self._submit(caller)
+
+    def _make_name(self) -> str:
+        template = self._settings.flow_run_name
+        if template is None:
+            return new_flow_run_name()
+        return render_run_name(template, self.parameters, "flow_run_name")
+
+    def _make_context(self) -> FlowRunContext:
+        run = FlowRun(
+            self.run_id,
+            self.name,
+            flow_name=self.flow.name,
+            flow_version=self.flow.version,
+            parameters=self.parameters,
+            parent_run_id=self._outer.own_run_id if self._outer is not None else b"",
+            tags=sorted(current_tags()),
+            run_count=self.attempt_number,
+        )
+        return FlowRunContext(
+            self.flow,
+            run,
+            self.parameters,
+            log_prints=self.scope.log_prints,
+            log_sink=self.session.log,
+            engine=self.scope,
+        )
+
+    def _submit(self, caller: Scope) -> None:
+        template = self.flow.template()
+        ordinal = caller.take_ordinals(template.task_key)
+        block = Block(template, caller.flow_run_id, caller.parent_run_id, ordinal)
+        block.add(self.run_id, self._encoded_parameters(), None, None, pb.RunExtra(name=self.name))
+        self.session.submit_flow(block)
+
+    def _encoded_parameters(self) -> bytes:
+        """Return the parameters for the record; they are not needed to run, so some may be missing."""
+        try:
+            data = encode(((), self.parameters))
+        except Exception:  # pickling runs foreign code; a flow may take anything
+            return b""
+        return data if len(data) <= self.session.max_inline_bytes else b""
+
+    @contextmanager
+    def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Enter the run's context for one attempt; `stop` ends the body when somebody cancels the run."""
+        self.context = self._make_context()
+        on_cancel = self.session.exchange.on_cancel
+        on_cancel[self.run_id] = lambda: self._cancel(stop)
+        if self.scope.log_prints:
+            capture_prints()
+        try:
+            with self.context:
+                self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
+                self.state = State(StateType.RUNNING)
+                verb = "Beginning" if self.attempt_number == 1 else "Retrying"
+                self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
+                self.run_hooks(self._settings.on_running)
+                yield
+        finally:
+            on_cancel.pop(self.run_id, None)
+
+    def _cancel(self, stop: Callable[[], None]) -> None:
+        self.cancel_requested = True
+        stop()
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of the body, converted to their declared types.
+
+        Raises:
+            ParameterTypeError: One does not have its declared type.
+        """
+        validator = self.flow.validator
+        parameters = self.parameters if validator is None else validator.validate(self.parameters)
+        return self.flow.signature.split(parameters)
+
+    def ended(self, value: Any) -> None:
+        """Note what the body returned."""
+        kept = self.scope.kept_futures or ()
+        self._error = None
+        self.state = final_state_of(value, [future.get_state() for future in kept])
+
+    def failed(self, error: BaseException, timed_out: bool, message: str) -> None:
+        """Note that the body raised, was cancelled, or took too long."""
+        self._error = error
+        if self.cancel_requested or isinstance(error, FlowCancelled):
+            self.cancel_requested = True
+            self.state = State(StateType.CANCELLED, message="Flow run was cancelled.")
+        elif timed_out:
+            self.state = State(StateType.FAILED, name="TimedOut", message=message, data=error)
+        else:
+            self.state = State(StateType.FAILED, message=message_of(error, "Flow"), data=error)
+
+    def withdraw_children(self) -> None:
+        """End what the body submitted and nobody waits for, as far as it has not started."""
+        open_ids = [future.run_id for future in self.scope.open_futures()]
+        if open_ids:
+            self.session.cancel(open_ids, unless_started=True)
+
+    def interrupted(self, error: BaseException) -> None:
+        """Note that the process is being ended, and end what the flow run has started."""
+        self._error = error
+        self.state = State(StateType.CRASHED, message=interruption_of(error), data=error)
+        self.session.cancel([future.run_id for future in self.scope.open_futures()])
+
+    def end_report(self) -> pb.FlowReport:
+        """Return the report of the state that the attempt ended in."""
+        event = _EVENTS.get(self.state.type, FlowEvent.FAILED)
+        report = report_of(self.run_id, self.attempt_number, event, self.state.message or "")
+        if self.state.name != self.state.type.value.title():
+            report.state_name = cut(self.state.name, NAME_LIMIT)
+        report.reason = self._reason()  # type: ignore[assignment]  # the enums are numerically equal
+        data = self.state.data
+        if isinstance(data, BaseException):
+            report.failure.CopyFrom(failure_of(data))
+        elif event == FlowEvent.SUCCEEDED and self._settings.persist_result is not False:
+            payload = flow_payload(data, self.session)
+            if payload is not None:
+                report.result.CopyFrom(payload)
+        return report
+
+    def _reason(self) -> int:
+        if self.state.is_crashed():
+            return StateReason.INTERRUPTED
+        if self.state.name == "TimedOut":
+            return StateReason.TIMED_OUT
+        return StateReason.CANCEL_REQUESTED if self.cancel_requested else StateReason.NONE
+
+    def decide(self, decision: pb.FlowDecision) -> float | None:
+        """Take the control plane's decision; returns the delay before the next attempt, or None."""
+        state = int(decision.state)
+        if state == RunState.AWAITING_RETRY:
+            self.attempt_number = decision.attempt or self.attempt_number + 1
+            delay = decision.retry_after_ms / 1000
+            self._logger().info("Flow run %r failed and is retried in %g s", self.name, delay)
+            return delay
+        if state != _RECORDED.get(self.state.type):
+            self._overruled(state)
+        self.run_hooks(self._final_hooks())
+        level = logging.INFO if self.state.is_completed() else logging.ERROR
+        self._logger().log(level, "Finished in state %s", self.state)
+        return None
+
+    def _overruled(self, state: int) -> None:
+        """Adopt a state that somebody else decided: a cancellation that was faster, a lost session."""
+        if state == RunState.CANCELLED:
+            self._error = None
+            self.state = State(StateType.CANCELLED, message="Flow run was cancelled.")
+        elif state == RunState.CRASHED:
+            self._error = None
+            text = "The control plane gave the flow run up: its session had been out of contact for too long."
+            self.state = State(StateType.CRASHED, message=text)
+
+    def _final_hooks(self) -> tuple[Callable[..., Any], ...]:
+        settings = self._settings
+        return {
+            StateType.COMPLETED: settings.on_completion,
+            StateType.FAILED: settings.on_failure,
+            StateType.CANCELLED: settings.on_cancellation,
+            StateType.CRASHED: settings.on_crashed,
+        }.get(self.state.type, ())
+
+    def run_hooks(self, hooks: tuple[Callable[..., Any], ...]) -> None:
+        """Call hooks in order; what they raise is logged and changes nothing."""
+        run = self.context.flow_run
+        run.state = self.state
+        for hook in hooks:
+            try:
+                value = hook(self.flow, run, self.state)
+                if inspect.iscoroutine(value):
+                    run_beside_loop(value)
+            except Exception:  # user code
+                name = getattr(hook, "__name__", repr(hook))
+                self._logger().exception("hook '%s' raised, the state of the run is not changed", name)
+
+    def result(self, return_state: bool) -> Any:
+        """Return, or raise, what the caller of the flow gets."""
+        if return_state:
+            return self.state
+        if isinstance(self._error, FlowCancelled) or (self.state.is_cancelled() and self._error is not None):
+            raise CancelledRun(f"flow run '{self.name}' was cancelled") from None
+        if self._error is not None:
+            raise self._error
+        return self.state.result()
+
+    def _logger(self) -> Any:
+        return get_run_logger(self.context)
+
+
+_EVENTS: Final = {
+    StateType.COMPLETED: FlowEvent.SUCCEEDED,
+    StateType.FAILED: FlowEvent.FAILED,
+    StateType.CANCELLED: FlowEvent.CANCELLED,
+    StateType.CRASHED: FlowEvent.CRASHED,
+}
+_RECORDED: Final = {
+    StateType.COMPLETED: RunState.COMPLETED,
+    StateType.FAILED: RunState.FAILED,
+    StateType.CANCELLED: RunState.CANCELLED,
+    StateType.CRASHED: RunState.CRASHED,
+}

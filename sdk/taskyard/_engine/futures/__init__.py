@@ -1,0 +1,1 @@
+"""Results that may not exist yet: waiting for them, alone, in sets and inside other values."""

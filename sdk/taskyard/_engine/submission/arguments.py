@@ -1,0 +1,158 @@
+"""Arguments of calls on their way into a submission.
+
+Invariant: what cannot travel is refused here, before a run exists, with the path of the culprit. Futures
+inside arguments, at any depth, become upstream edges while the arguments are pickled.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from taskyard._data.runs.state import State, is_state
+from taskyard._duck import is_future
+from taskyard._network.session.session import Session
+from taskyard.exceptions import NotPicklable, PayloadTooLarge
+from taskyard.utilities.annotations import Annotation, allow_failure
+from taskyard_api.v1 import common_pb2
+from taskyard_contract import pickling
+from taskyard_contract.references import begin_collecting, note, resolve
+from taskyard_contract.states import UpstreamKind
+
+Upstream = dict[bytes, int]
+_DEPTH: Final = 8
+
+
+def pack(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], upstream: Upstream) -> bytes:
+    """Pickle the arguments of a call of task `name`; its upstream runs are added to `upstream`.
+
+    Returns:
+        The encoded arguments; nothing for a call without arguments.
+
+    Raises:
+        NotPicklable: An argument cannot travel to another process.
+    """
+    if not args and not kwargs:
+        return b""
+    if State in map(type, args) or State in map(type, kwargs.values()):
+        args, kwargs = tuple(map(_by_reference, args)), {k: _by_reference(v) for k, v in kwargs.items()}
+    outside = begin_collecting(upstream)
+    try:
+        return pickling.dumps((args, kwargs))
+    except NotPicklable:
+        raise
+    except Exception as error:  # pickling runs foreign code, which may raise anything
+        raise not_picklable(name, args, kwargs, error) from error
+    finally:
+        begin_collecting(outside)
+
+
+class StateReference:
+    """Stands for a state among arguments: the task receives the value of the run that ended in it."""
+
+    __slots__ = ("_run_id",)
+
+    def __init__(self, run_id: bytes) -> None:
+        """Refer to a run."""
+        self._run_id = run_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Become a reference, like a future."""
+        note(self._run_id)
+        return resolve, (self._run_id,)
+
+
+def _by_reference(value: Any) -> Any:
+    """Replace a state by a reference to its run; one made by hand by its own value."""
+    if not is_state(value):
+        return value
+    run_id = value.state_details.task_run_id
+    return StateReference(run_id.bytes) if run_id is not None else value.result()
+
+
+def offload(name: str, data: bytes, session: Session) -> common_pb2.BlobRef | None:
+    """Store arguments that are too large to travel inside a frame; returns where they are.
+
+    Raises:
+        PayloadTooLarge: The control plane would not take them either.
+    """
+    if len(data) <= session.max_inline_bytes:
+        return None
+    if len(data) > session.max_payload_bytes:
+        raise PayloadTooLarge(
+            f"the arguments of '{name}' take {len(data):,} bytes, the server takes at most "
+            f"{session.max_payload_bytes:,}; pass a reference to the data (a path, a key) instead",
+            limit=session.max_payload_bytes,
+        )
+    return session.client().upload(data)
+
+
+def add_order(upstream: Upstream, wait_for: object) -> Upstream:
+    """Add the runs of `wait_for`, a future, a state or any collection of them, as upstream runs."""
+    for run_id, kind in _runs_in(wait_for, UpstreamKind.ORDER):
+        upstream.setdefault(run_id, kind)
+    return upstream
+
+
+def _runs_in(value: object, kind: int) -> Iterable[tuple[bytes, int]]:
+    if is_future(value):
+        yield value.run_id, kind  # type: ignore[attr-defined]  # every future of ours has one
+    elif is_state(value):
+        run_id = value.state_details.task_run_id
+        if run_id is not None:
+            yield run_id.bytes, kind
+    elif isinstance(value, allow_failure):
+        yield from _runs_in(value.value, UpstreamKind.ORDER_OR_FAILURE)
+    elif isinstance(value, Annotation):
+        yield from _runs_in(value.value, kind)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _runs_in(item, kind)
+    elif isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        for item in value:
+            yield from _runs_in(item, kind)
+
+
+def not_picklable(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], why: object) -> NotPicklable:
+    """Describe which part of which argument cannot be pickled."""
+    labelled = {**{f"argument {position}": value for position, value in enumerate(args)}, **kwargs}
+    for label, value in labelled.items():
+        path = _culprit(label, value, _DEPTH)
+        if path is not None:
+            where, culprit = path
+            return NotPicklable(
+                f"cannot submit '{name}': {where} (a {type(culprit).__qualname__}) cannot be pickled ({why});"
+                " pass something that can, or use ThreadPoolTaskRunner, which keeps values in this process"
+            )
+    return NotPicklable(f"cannot submit '{name}': its arguments cannot be pickled ({why})")
+
+
+def _culprit(label: str, value: object, depth: int) -> tuple[str, object] | None:
+    """Return the path of the innermost part that cannot be pickled, or None."""
+    if _can_pickle(value):
+        return None
+    for part_label, part in _parts(label, value) if depth else ():
+        found = _culprit(part_label, part, depth - 1)
+        if found is not None:
+            return found
+    return label, value
+
+
+def _parts(label: str, value: object) -> Iterable[tuple[str, object]]:
+    if isinstance(value, Annotation):
+        yield label, value.value
+    elif isinstance(value, Mapping):
+        yield from ((f"{label}[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"{label}[{position}]", item) for position, item in enumerate(value))
+    elif hasattr(value, "__dict__"):
+        yield from ((f"{label}.{name}", item) for name, item in vars(value).items())
+
+
+def _can_pickle(value: object) -> bool:
+    outside = begin_collecting({})
+    try:
+        pickling.dumps(value)
+    except Exception:  # foreign code again
+        return False
+    finally:
+        begin_collecting(outside)
+    return True

@@ -1,0 +1,50 @@
+"""Runs that belong to no session: they outlive the program that made them.
+
+Invariant: when `submit_deferred` returns, the run is durable.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from taskyard._engine.submission.arguments import Upstream, add_order, offload, pack
+from taskyard._engine.submission.scope import outside_scope
+from taskyard._network.session.in_flight import error_of
+from taskyard.futures import Future
+from taskyard_api.v1 import common_pb2, run_service_pb2
+from taskyard_contract.encodings import PICKLE
+from taskyard_contract.id_factory import new_id
+
+if TYPE_CHECKING:
+    from taskyard.tasks import Task
+
+
+def submit_deferred(
+    task: "Task[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object = None
+) -> Future[Any]:
+    """Submit a run by a unary call and watch it from this process's session.
+
+    Raises:
+        ParameterBindError: The arguments do not fit.
+        NotPicklable: An argument cannot travel to another process.
+        TaskyardError: The control plane refused the run.
+    """
+    task.signature.check(args, kwargs)
+    scope = outside_scope()
+    session = scope.session
+    upstream: Upstream = {}
+    data = pack(task.name, args, kwargs, upstream)
+    payload = common_pb2.Payload(encoding=PICKLE, data=data)
+    ref = offload(task.name, data, session)
+    if ref is not None:
+        payload = common_pb2.Payload(encoding=PICKLE, blob=ref)
+    template = task.template(scope, session)
+    run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload)
+    for run_id, kind in add_order(upstream, wait_for).items():
+        run.upstream.add(run_id=run_id, kind=kind)
+    request = run_service_pb2.SubmitRunsRequest(runs=[run])
+    if template.code:
+        request.blobs.append(common_pb2.InlineBlob(digest=template.digest, data=template.code))
+    for refused in session.client().submit_runs(request).refused:
+        raise error_of(refused)
+    future: Future[Any] = Future(run.run_id, scope)
+    session.watch(future)
+    return future

@@ -1,0 +1,112 @@
+"""Direct calls of tasks: submit, wait, hand the value over.
+
+Invariant: to the caller a direct call behaves like the function itself, exceptions included.
+"""
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from taskyard._data.runs.state import State
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.submitting import submit_one
+from taskyard.futures import Future
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.states import RunState, StateReason
+
+if TYPE_CHECKING:
+    from taskyard.tasks import Task
+
+_GIVEN_BACK: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
+
+
+def call_sync(
+    task: "Task[..., Any]",
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    return_state: bool,
+) -> Any:
+    """Call a task and wait in this thread."""
+    scope = _scope()
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
+    if scope.local_runs is not None:
+        scope.local_runs.serve(future)
+    if return_state:
+        return future.wait()
+    future.wait()
+    return _value(future)
+
+
+def call_async(
+    task: "Task[..., Any]",
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    return_state: bool,
+) -> Coroutine[Any, Any, Any]:
+    """Call a task of a coroutine function; the run is submitted when the coroutine is awaited."""
+    task.signature.check(args, kwargs)
+
+    async def call() -> Any:
+        future = submit_one(task, _scope(), args, kwargs, wait_for)
+        state = await future.await_state()
+        return state if return_state else _value(future)
+
+    return call()
+
+
+def call_generator(
+    task: "Task[..., Any]",
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    return_state: bool,
+) -> Iterator[Any] | AsyncIterator[Any]:
+    """Call a task of a generator function: what the run yielded, once the caller iterates.
+
+    Raises:
+        ValueError: `return_state` is set; a generator has no state to return.
+    """
+    if return_state:
+        raise ValueError(
+            f"task '{task.name}' is a generator, which cannot return its state when called; use "
+            f"{task.name}.submit(..., return_state=True)"
+        )
+    task.signature.check(args, kwargs)
+    if task.isasync:
+        return _generate_async(task, args, kwargs, wait_for)
+    return _generate(task, args, kwargs, wait_for)
+
+
+def _generate(
+    task: "Task[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+) -> Iterator[Any]:
+    yield from submit_one(task, _scope(), args, kwargs, wait_for).result()
+
+
+async def _generate_async(
+    task: "Task[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+) -> AsyncIterator[Any]:
+    for value in await submit_one(task, _scope(), args, kwargs, wait_for):
+        yield value
+
+
+def _scope() -> Scope:
+    return current_scope() or outside_scope()
+
+
+def _value(future: Future[Any]) -> Any:
+    """Return what a direct call returns.
+
+    A state that the task returned by hand is given back as it is, unless it holds a value. A run that
+    never starts because of an upstream failure has no value: None.
+    """
+    outcome = future.outcome
+    if isinstance(outcome, pb.RunOutcome):
+        state: State[Any] = future.get_state()
+        if int(outcome.state) == RunState.NOT_READY:
+            return None
+        by_hand = int(outcome.reason) == StateReason.RETURNED_STATE
+        if by_hand and int(outcome.state) in _GIVEN_BACK:
+            return state
+    return future.result()

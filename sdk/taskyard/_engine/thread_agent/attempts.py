@@ -1,0 +1,211 @@
+"""One attempt of a run that is executed by a thread of this process.
+
+Invariant: the value, or the exception, is kept in the run's future before it is reported, so that users get
+the very object that their task made.
+"""
+
+import logging
+import queue
+import threading
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from taskyard._engine.execution.interrupts import ThreadInterrupter
+from taskyard._engine.execution.reports import encoded, failed
+from taskyard._engine.execution.task_body import RunCancelled, TaskBody
+from taskyard._engine.flow_runs.flow_arguments import value_of
+from taskyard._engine.futures.in_values import replaced
+from taskyard._engine.submission.scope import Scope
+from taskyard.context import TaskRunContext
+from taskyard.exceptions import TaskRunTimeoutError, TaskyardError
+from taskyard.futures import Future
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.encodings import PICKLE
+from taskyard_contract.execution import Invocation
+from taskyard_contract.states import ReportKind, StateReason
+
+if TYPE_CHECKING:
+    from taskyard._engine.thread_agent.agent import LocalRuns
+    from taskyard.tasks import Task
+
+logger = logging.getLogger("taskyard.task_runners")
+
+
+class Kept:
+    """What this process keeps of a run until it has ended."""
+
+    __slots__ = ("args", "assigned", "direct", "future", "kwargs", "task")
+
+    def __init__(
+        self,
+        task: "Task[..., Any]",
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        future: Future[Any],
+        direct: bool,
+    ) -> None:
+        """Keep a call; `direct` says that its caller executes it."""
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.future = future
+        self.direct = direct
+        self.assigned: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+
+
+class Job:
+    """One attempt; also the worker host that the task's code sees."""
+
+    def __init__(
+        self,
+        runs: "LocalRuns",
+        kept: Kept,
+        key: pb.RunKey,
+        template: template_pb2.RunTemplate,
+        body: pb.ChunkBody,
+        ordinal: int,
+        extra: pb.AttemptExtra | None,
+    ) -> None:
+        """Describe an assigned run."""
+        self._runs = runs
+        self._kept = kept
+        self.key = key
+        self.dropped = False
+        self._cancelled = False
+        self._timed_out = False
+        self._stopper: ThreadInterrupter | None = None
+        self._lock = threading.Lock()
+        extra = extra or pb.AttemptExtra()
+        self._invocation = Invocation(
+            key.run_id,
+            key.epoch,
+            template,
+            b"",
+            flow_run_id=body.flow_run_id,
+            flow_run_name=body.flow_run_name,
+            parent_run_id=extra.parent_run_id,
+            ordinal=ordinal,
+            name=extra.name,
+            attempt=extra.attempt or 1,
+            cache_key=extra.cache_key,
+            cache_key_decided=extra.cache_key_decided,
+        )
+
+    # What a host offers.
+
+    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+        """Send a log record over the session; this process has shown it itself."""
+        run_id, name = invocation.run_id, invocation.run_name
+        self._runs.session.log((run_id, at_us, level, logger, message, name))
+
+    def blocked(self) -> AbstractContextManager[None]:
+        """Say that the code waits for other runs meanwhile."""
+        return self._runs.blocked()
+
+    def make_scope(self, context: TaskRunContext) -> Scope:
+        """Return where calls made by this run go: to this process again."""
+        run = context.task_run
+        return Scope(
+            self._runs.session,
+            run.raw_flow_run_id,
+            run.raw_id,
+            log_prints=context.log_prints,
+            queue=self._runs.queue,
+            local_runs=self._runs,
+            host=self,
+            task_runner=self._kept.future.scope.task_runner,
+        )
+
+    # What the pool does.
+
+    def execute(self) -> None:
+        """Execute the attempt in this thread and report it."""
+        started = time.time_ns() // 1000
+        try:
+            report = self._executed()
+        except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
+            logger.exception("the run could not be executed")
+            report = failed(error)
+        duration = max(0, time.time_ns() // 1000 - started)
+        columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
+        if isinstance(report, bytes):
+            columns.results.append(report)
+        else:
+            columns.results.append(b"")
+            columns.exceptions.append(report)
+        self._runs.ended(self, None if self._cancelled else columns)
+
+    def cancel(self) -> None:
+        """End the attempt as soon as its thread executes Python."""
+        with self._lock:
+            self._cancelled = True
+            if self._stopper is not None:
+                self._stopper.interrupt(RunCancelled)
+
+    def _executed(self) -> bytes | pb.ReportException:
+        stopper = ThreadInterrupter(TaskRunTimeoutError)
+        with self._lock:
+            if self._cancelled:
+                return pb.ReportException(kind=pb.REPORT_KIND_CANCELLED)
+            self._stopper = stopper
+        timer = self._start_timer(stopper)
+        try:
+            value = self._call()
+        except RunCancelled as error:
+            value = pb.ReportException(kind=pb.REPORT_KIND_CANCELLED, message=str(error))
+        finally:
+            stopper.close()
+            if timer is not None:
+                timer.cancel()
+        return self._report_of(value)
+
+    def _call(self) -> Any:
+        kept = self._kept
+        try:
+            args, kwargs = replaced((kept.args, kept.kwargs), value_of)
+        except Exception as error:  # a value may not fit where its future was, in a set for example
+            return failed(error)
+        own = kept.future.scope.log_prints
+        body = TaskBody(kept.task, own)
+        return body.run(self._invocation, self, args, kwargs, kept.future.keep_local)
+
+    def _start_timer(self, stopper: ThreadInterrupter) -> threading.Timer | None:
+        seconds = self._invocation.template.timeout_ms / 1000
+        if not seconds:
+            return None
+
+        def expire() -> None:
+            self._timed_out = True
+            stopper.interrupt(TaskRunTimeoutError)
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _report_of(self, value: Any) -> bytes | pb.ReportException:
+        """Turn what the body gave into a report; keeps ordinary values."""
+        if isinstance(value, pb.ReportException):
+            if self._timed_out and int(value.kind) == ReportKind.FAILED:
+                value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
+                value.message = (
+                    f"the attempt exceeded {self._invocation.template.timeout_ms / 1000:g} seconds"
+                )
+            return value
+        self._kept.future.keep_local(value)
+        data = encoded(value)
+        session = self._runs.session
+        if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
+            return data
+        report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED)
+        if isinstance(data, bytes) and len(data) <= session.max_payload_bytes:
+            try:
+                blob = session.client().upload(data)
+            except (TaskyardError, TimeoutError) as error:
+                logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
+            else:
+                report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))
+        # A value that cannot be recorded stays in this process: that is what this runner is for.
+        return report

@@ -1,0 +1,199 @@
+"""Unary calls to a control plane: runs, blobs, agents.
+
+Invariant: everything that fails raises a `TaskyardError`; nothing of gRPC reaches callers. One object
+serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each call is a coroutine
+underneath, and `call` runs it on the portal.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from taskyard._network.server.loop_thread import portal
+from taskyard_api.v1 import (
+    admin_service_pb2,
+    blob_service_pb2,
+    common_pb2,
+    run_service_pb2,
+)
+from taskyard_contract.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.errors import ConnectionFailed, DigestMismatch
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
+    from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
+    from taskyard_api.v1.run_service_pb2_grpc import RunServiceAsyncStub
+
+T = TypeVar("T")
+
+CALL_SECONDS: Final = 30.0
+BLOB_SECONDS: Final = 300.0
+PART_BYTES: Final = 1024 * 1024
+
+
+def open_channel(address: str) -> "grpc.aio.Channel":
+    """Open a channel. Must be called on the portal's loop."""
+    import grpc.aio
+
+    return grpc.aio.insecure_channel(target_of(address), options=CLIENT_OPTIONS)
+
+
+class Client:
+    """Calls of one control plane. Use as a context manager, or `close` it."""
+
+    def __init__(self, address: str) -> None:
+        """Prepare calls to `address` (``HOST:PORT`` or ``unix:PATH``); connects with the first one."""
+        self.address = address
+        self._channel: grpc.aio.Channel | None = None
+
+    def __enter__(self) -> "Client":
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            portal.run(channel.close(), CALL_SECONDS)
+
+    def get_run(self, run_id: bytes, include_result: bool = False) -> run_service_pb2.Run:
+        """Read one run."""
+        request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result)
+        return self._call(lambda: self._runs().GetRun(request, timeout=CALL_SECONDS)).run
+
+    def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
+        """Wait until a run has ended, at most `timeout` seconds, and read it."""
+        request = run_service_pb2.WaitRunRequest(run_id=run_id, timeout_ms=round(timeout * 1000))
+        return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + CALL_SECONDS)).run
+
+    def list_runs(self, request: run_service_pb2.ListRunsRequest) -> run_service_pb2.ListRunsResponse:
+        """Read one page of runs, newest first."""
+        return self._call(lambda: self._runs().ListRuns(request, timeout=CALL_SECONDS))
+
+    def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
+        """Read every state a run has been in, oldest first."""
+        request = run_service_pb2.ListRunStatesRequest(run_id=run_id)
+        return list(self._call(lambda: self._runs().ListRunStates(request, timeout=CALL_SECONDS)).states)
+
+    def list_run_logs(
+        self, run_id: bytes, page_token: str = "", page_size: int = 0
+    ) -> run_service_pb2.ListRunLogsResponse:
+        """Read one page of a run's log records, oldest first."""
+        request = run_service_pb2.ListRunLogsRequest(
+            run_id=run_id, page_token=page_token, page_size=page_size
+        )
+        return self._call(lambda: self._runs().ListRunLogs(request, timeout=CALL_SECONDS))
+
+    def cancel_run(self, run_id: bytes) -> int:
+        """Request cancellation; returns the run's state after the request was recorded."""
+        request = run_service_pb2.CancelRunRequest(run_id=run_id)
+        return int(self._call(lambda: self._runs().CancelRun(request, timeout=CALL_SECONDS)).state)
+
+    def submit_runs(self, request: run_service_pb2.SubmitRunsRequest) -> run_service_pb2.SubmitRunsResponse:
+        """Submit runs that belong to no session."""
+        return self._call(lambda: self._runs().SubmitRuns(request, timeout=CALL_SECONDS))
+
+    def server_info(self) -> admin_service_pb2.GetServerInfoResponse:
+        """Describe the server."""
+        request = admin_service_pb2.GetServerInfoRequest()
+        return self._call(lambda: self._admin().GetServerInfo(request, timeout=CALL_SECONDS))
+
+    def list_agents(self, page_token: str = "", page_size: int = 0) -> admin_service_pb2.ListAgentsResponse:
+        """Read one page of agents."""
+        request = admin_service_pb2.ListAgentsRequest(page_token=page_token, page_size=page_size)
+        return self._call(lambda: self._admin().ListAgents(request, timeout=CALL_SECONDS))
+
+    def drain_agent(self, agent_id: str) -> int:
+        """Ask an agent to finish what it holds and end; returns how many runs it holds."""
+        request = admin_service_pb2.DrainAgentRequest(agent_id=agent_id)
+        return int(self._call(lambda: self._admin().DrainAgent(request, timeout=CALL_SECONDS)).held_runs)
+
+    def upload(self, data: bytes) -> common_pb2.BlobRef:
+        """Store bytes in the control plane, unless it has them."""
+        return portal.run(_translated(self.upload_async(data)), BLOB_SECONDS)
+
+    def download(self, ref: common_pb2.BlobRef) -> bytes:
+        """Read stored bytes."""
+        return portal.run(_translated(self.download_async(ref)), BLOB_SECONDS)
+
+    async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
+        """Store bytes, on the portal's loop."""
+        stub = self._blobs()
+        ref = common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
+        asked = blob_service_pb2.FindMissingBlobsRequest(digests=[ref.digest])
+        if (await stub.FindMissingBlobs(asked, timeout=CALL_SECONDS)).missing:
+            await stub.UploadBlob(_parts(ref, data), timeout=BLOB_SECONDS)
+        return ref
+
+    async def download_async(self, ref: common_pb2.BlobRef) -> bytes:
+        """Read stored bytes, on the portal's loop.
+
+        Raises:
+            DigestMismatch: What arrived is not what was stored.
+        """
+        stub = self._blobs()
+        request = blob_service_pb2.DownloadBlobRequest(digest=ref.digest)
+        parts = [response.part async for response in stub.DownloadBlob(request, timeout=BLOB_SECONDS)]
+        data = b"".join(parts)
+        if hashlib.sha256(data).digest() != ref.digest:
+            raise DigestMismatch(f"blob {ref.digest.hex()} arrived damaged; call again")
+        return data
+
+    def _open(self) -> "grpc.aio.Channel":
+        if self._channel is None:
+            self._channel = open_channel(self.address)
+        return self._channel
+
+    def _runs(self) -> "RunServiceAsyncStub":
+        from taskyard_api.v1.run_service_pb2_grpc import RunServiceStub
+
+        return cast("RunServiceAsyncStub", RunServiceStub(self._open()))
+
+    def _admin(self) -> "AdminServiceAsyncStub":
+        from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceStub
+
+        return cast("AdminServiceAsyncStub", AdminServiceStub(self._open()))
+
+    def _blobs(self) -> "BlobServiceAsyncStub":
+        from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
+
+        return cast("BlobServiceAsyncStub", BlobServiceStub(self._open()))
+
+    def _call(self, start: Callable[[], Awaitable[T]]) -> T:
+        """Make a call on the portal's loop and wait for its answer."""
+
+        async def call() -> T:
+            return await start()
+
+        return portal.run(_translated(call()))
+
+
+async def _translated(work: Coroutine[Any, Any, T]) -> T:
+    """Run a call and turn what gRPC raises into a `TaskyardError`."""
+    import grpc.aio
+
+    from taskyard_contract.rpc_errors import from_rpc_error
+
+    try:
+        return await work
+    except grpc.aio.AioRpcError as error:
+        translated = from_rpc_error(error)
+        if isinstance(translated, ConnectionFailed):
+            translated.args = (f"{translated}; is a server running at this address?",)
+        raise translated from None
+
+
+async def _parts(ref: common_pb2.BlobRef, data: bytes) -> AsyncIterator[blob_service_pb2.UploadBlobRequest]:
+    yield blob_service_pb2.UploadBlobRequest(blob=ref, part=data[:PART_BYTES])
+    for part in _cut(data, PART_BYTES):
+        yield blob_service_pb2.UploadBlobRequest(part=part)
+
+
+def _cut(data: bytes, start: int) -> Iterable[bytes]:
+    return (data[at : at + PART_BYTES] for at in range(start, len(data), PART_BYTES))

@@ -1,0 +1,219 @@
+"""Keeps one stream to the control plane open for a session, whatever happens to the server.
+
+Invariant: the session's state outlives every stream. A stream that breaks is followed by another one
+that resumes the session, repeats what was not acknowledged and asks again for what is still open; user
+code notices nothing but a warning in the log. Runs on the portal's loop only.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import grpc
+import grpc.aio
+
+from taskyard._network.server.calls import open_channel
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
+from taskyard_contract.errors import (
+    ConnectionFailed,
+    InvalidRequest,
+    NotOwner,
+    Superseded,
+    TaskyardError,
+    UnsupportedProtocol,
+)
+from taskyard_contract.rpc_errors import from_rpc_error
+
+logger = logging.getLogger("taskyard.session")
+
+FIRST_DELAY: Final = 0.05
+LONGEST_DELAY: Final = 5.0
+HELLO_SECONDS: Final = 15.0
+SAID_AFTER: Final = 4
+"""Failures before people who wait for the first connection are told: about a second."""
+FATAL: Final = (InvalidRequest, Superseded, UnsupportedProtocol)
+
+
+class StreamOwner(Protocol):
+    """What a stream needs of its session."""
+
+    opened: threading.Event
+    """Set once the session has been welcomed for the first time."""
+    trouble: str
+    """What went wrong with the latest connection, for people."""
+    wake: Callable[[], None]
+    """Makes the stream ask for the next frame; set by the stream."""
+
+    def hello(self) -> pb.SessionHello:
+        """Introduce the session."""
+        ...
+
+    def on_welcome(self, welcome: pb.SessionWelcome) -> None:
+        """Take the server's limits and prepare what must be repeated."""
+        ...
+
+    def next_frame(self) -> pb.ClientFrame | None:
+        """Return what should be sent now, or None."""
+        ...
+
+    def on_frame(self, frame: pb.SessionFrame) -> None:
+        """Take in what the server sent."""
+        ...
+
+    def on_fatal(self, error: TaskyardError) -> None:
+        """The session cannot go on."""
+        ...
+
+    def locate(self) -> str:
+        """Return the server's address; may block, to start a local yard."""
+        ...
+
+
+class Stream:
+    """The connection of one session; replaces itself until closed."""
+
+    def __init__(self, owner: StreamOwner) -> None:
+        """Prepare the connection of `owner`; `start` opens it."""
+        self._owner = owner
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._idle = True
+        self._beat_due = False
+        self._connected = False
+        self._redirect = ""
+        self._task: asyncio.Task[None] | None = None
+        owner.wake = self._wake.set
+
+    def start(self) -> None:
+        """Begin connecting."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_open())
+
+    def wake(self) -> None:
+        """Say that `next_frame` has something."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Send what is pending, say goodbye and end."""
+        self._closing = True
+        self._wake.set()
+        task = self._task
+        if task is not None:
+            if not self._connected:
+                task.cancel()
+            await asyncio.wait([task], timeout=HELLO_SECONDS)
+
+    async def _keep_open(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._one_stream(await self._address())
+                failures = 0
+                error = TaskyardError("the server closed the connection")
+            except grpc.aio.AioRpcError as rpc_error:
+                error = from_rpc_error(rpc_error)
+            except TaskyardError as own_error:
+                error = own_error
+            except (OSError, asyncio.InvalidStateError) as local_error:
+                # A local yard could not be started, or the call had ended when it was written to.
+                error = ConnectionFailed(str(local_error) or type(local_error).__name__)
+            if self._closing:
+                return
+            if isinstance(error, FATAL):
+                self._owner.on_fatal(error)
+                return
+            failures = 1 if self._lost() else failures + 1
+            await self._pause(error, failures)
+
+    async def _address(self) -> str:
+        redirect, self._redirect = self._redirect, ""
+        return redirect or await asyncio.get_running_loop().run_in_executor(None, self._owner.locate)
+
+    def _lost(self) -> bool:
+        """Say whether the stream that just ended had been working."""
+        connected, self._connected = self._connected, False
+        return connected
+
+    async def _pause(self, error: TaskyardError, failures: int) -> None:
+        """Wait before the next attempt; full jitter keeps a thousand clients from coming at once."""
+        if isinstance(error, NotOwner) and error.address:
+            self._redirect = error.address
+            return
+        self._owner.trouble = str(error)
+        if failures == 1 and self._owner.opened.is_set():
+            logger.warning("connection to the control plane lost (%s); reconnecting", error)
+        elif failures == SAID_AFTER and not self._owner.opened.is_set():
+            logger.warning("no control plane answers yet (%s); still trying", error)
+        longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0**failures)
+        await asyncio.sleep(max(error.retry_after if failures > 1 else 0.0, random.uniform(0, longest)))
+
+    async def _one_stream(self, address: str) -> None:
+        channel = open_channel(address)
+        try:
+            stub: Any = SessionServiceStub(channel)
+            call = stub.Connect()
+            welcome = await self._greet(call, address)
+            self._connected = True
+            await self._converse(call, welcome)
+        finally:
+            await channel.close()
+
+    async def _greet(self, call: Any, address: str) -> pb.SessionWelcome:
+        await call.write(pb.ClientFrame(hello=self._owner.hello()))
+        try:
+            frame = await asyncio.wait_for(call.read(), HELLO_SECONDS)
+        except TimeoutError:
+            raise ConnectionFailed(f"the server at {address} did not answer") from None
+        if frame is grpc.aio.EOF or not frame.HasField("welcome"):
+            raise ConnectionFailed(f"the server at {address} did not send a welcome")
+        welcome: pb.SessionWelcome = frame.welcome
+        self._owner.on_welcome(welcome)
+        self._owner.on_frame(frame)
+        return welcome
+
+    async def _converse(self, call: Any, welcome: pb.SessionWelcome) -> None:
+        """Read and write until the stream ends."""
+        interval = (welcome.heartbeat_ms or 5000) / 1000
+        jobs = [asyncio.ensure_future(job) for job in (self._write(call), self._beat(interval))]
+        try:
+            await self._read(call, self._owner.on_frame)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _read(self, call: Any, on_frame: Callable[[pb.SessionFrame], None]) -> None:
+        while (frame := await call.read()) is not grpc.aio.EOF:
+            on_frame(frame)
+            if frame.submitted_up_to:
+                self._wake.set()  # there is room for further batches
+            if frame.reconnect_after_ms:
+                raise TaskyardError("the server is restarting", retry_after=frame.reconnect_after_ms / 1000)
+
+    async def _write(self, call: Any) -> None:
+        while True:
+            self._wake.clear()
+            frame = self._owner.next_frame()
+            if frame is None and self._closing:
+                await call.write(pb.ClientFrame(goodbye=True))
+                await call.done_writing()
+                return
+            if frame is None and self._beat_due:
+                frame = pb.ClientFrame(heartbeat=True)
+            if frame is None:
+                await self._wake.wait()
+            else:
+                self._idle = self._beat_due = False
+                await call.write(frame)
+
+    async def _beat(self, interval: float) -> None:
+        """Keep the lease alive when nothing else is sent."""
+        while True:
+            self._idle = True
+            await asyncio.sleep(interval)
+            if self._idle:
+                self._beat_due = True
+                self._wake.set()

@@ -1,0 +1,53 @@
+"""Puts the commands together and turns errors into messages and exit codes, once for all commands.
+
+Invariant: whatever Taskyard itself refuses ends in one line on standard error and a documented exit code,
+never in a traceback.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from taskyard.cli.commands import agent, dev, server, version
+from taskyard.cli.commands import run as run_commands
+from taskyard.cli.exits import EPILOG, CliError, ExitCode
+from taskyard_contract.errors import ConnectionFailed, TaskyardError
+
+app = typer.Typer(
+    name="taskyard",
+    help="Durable Python tasks and flows: run a yard, look at runs, cancel them.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("dev", epilog=EPILOG)(dev.dev)
+app.add_typer(server.app, name="server")
+app.add_typer(agent.app, name="agent")
+app.add_typer(run_commands.app, name="run")
+app.command("version", epilog=EPILOG)(version.version)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Args:
+        arguments: What follows the program's name; None takes it from the process.
+    """
+    try:
+        app(args=arguments, prog_name="taskyard")
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else ExitCode.OK
+    except CliError as error:
+        return _report(str(error), error.code)
+    except TaskyardError as error:
+        lost = isinstance(error, ConnectionFailed)
+        return _report(str(error), ExitCode.UNREACHABLE if lost else ExitCode.FAILED)
+    return ExitCode.OK
+
+
+def _report(message: str, code: ExitCode) -> int:
+    print(f"taskyard: {message}", file=sys.stderr)
+    return code

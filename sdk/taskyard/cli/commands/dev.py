@@ -1,0 +1,104 @@
+"""``taskyard dev``: a yard in the foreground, for the person at this machine.
+
+Invariant: the yard ends with this command, however this command ends; on Linux also when it is killed.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+
+from taskyard._network.server.local_yard import yard_home
+from taskyard.cli.programs import command_of, flags, require_extra
+from taskyard.cli.server_option import yard_address
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def dev(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            help="Directory of the yard.",
+            show_default="$TASKYARD_HOME or ~/.taskyard",
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="How many runs at the same time.", show_default="one per processor"
+        ),
+    ] = None,
+) -> None:
+    """Run a yard in the foreground: control plane, agent and database in one directory.
+
+    Programs that use Taskyard and name no server find it by themselves. Ctrl-C ends it.
+    """
+    for extra in ("server", "agent"):
+        require_extra(extra, "taskyard dev")
+    where = directory.expanduser().absolute() if directory else yard_home()
+    arguments = flags({"--home": where, "--idle-seconds": 0, "--slots": slots})
+    raise typer.Exit(_supervise(command_of("taskyard_controlplane", ["yard", *arguments]), where))
+
+
+def _supervise(command: list[str], directory: Path) -> int:
+    """Run the yard to its end and return its exit code.
+
+    It has a session of its own, so that Ctrl-C reaches this process alone, which passes it on once.
+    """
+    process: subprocess.Popen[str] | None = None
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if process is None:
+            raise typer.Exit(128 + number)
+        process.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_end_with_parent(),  # calls into the kernel only
+    )
+    with process:
+        assert process.stdout is not None
+        if process.stdout.readline():
+            print(_ready_line(directory), flush=True)
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _ready_line(directory: Path) -> str:
+    address = yard_address(directory)
+    if directory == yard_home():
+        hint = "run your program in another terminal, 'taskyard run ls' shows its runs"
+    else:
+        hint = f"run your program in another terminal with TASKYARD_SERVER={address}"
+    return f"taskyard yard ready on {address}; {hint}; Ctrl-C ends it"
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what the yard's process calls at its start; None where the kernel has no such call."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # it ended in the meantime
+            os._exit(0)
+
+    return ask

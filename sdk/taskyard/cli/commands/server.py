@@ -1,0 +1,103 @@
+"""``taskyard server``: the control plane, on machines of one's own."""
+
+from typing import Annotated
+
+import typer
+
+from taskyard._network.server.local_yard import yard_home
+from taskyard.cli.exits import EPILOG
+from taskyard.cli.programs import become, flags, require_extra
+from taskyard_contract.channels import DEFAULT_HTTP_PORT
+
+app = typer.Typer(help="Run a control plane.", epilog=EPILOG, no_args_is_help=True)
+
+ListenOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:PATH for gRPC; port 0 takes a free one.",
+        show_default="127.0.0.1:4700",
+    ),
+]
+HttpOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where /healthz and /metrics are.",
+        show_default="127.0.0.1:4701, nowhere when --listen is given",
+    ),
+]
+DatabaseOption = Annotated[
+    str,
+    typer.Option(
+        envvar="TASKYARD_DATABASE",
+        metavar="URL",
+        help="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME.",
+        show_default="SQLite in TASKYARD_HOME",
+    ),
+]
+AgentLeaseOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        metavar="SECONDS",
+        help="How long an agent may be silent before its runs go to others.",
+        show_default="30",
+    ),
+]
+SessionLeaseOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        metavar="SECONDS",
+        help="How long a client may be gone before its flow runs are crashed.",
+        show_default="30",
+    ),
+]
+LogLevelOption = Annotated[
+    str | None,
+    typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default="INFO"),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `start` a command of its own although it is the only one."""
+
+
+@app.command("start", epilog=f"{EPILOG} Once the server runs, its own codes hold: see docs/cli.md.")
+def start(
+    listen: ListenOption = None,
+    http: HttpOption = None,
+    database: DatabaseOption = "",
+    agent_lease: AgentLeaseOption = None,
+    session_lease: SessionLeaseOption = None,
+    log_level: LogLevelOption = None,
+) -> None:
+    """Serve runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
+    require_extra("server", "taskyard server start")
+    if database.startswith("postgres"):
+        require_extra("postgres", "taskyard server start")
+    if http is None and listen is None:
+        http = f"127.0.0.1:{DEFAULT_HTTP_PORT}"
+    arguments = flags(
+        {
+            "--listen": listen,
+            "--http": http,
+            "--agent-lease": agent_lease,
+            "--session-lease": session_lease,
+            "--log-level": log_level,
+        }
+    )
+    # By the environment, because everybody on the machine can read the arguments of a process.
+    become(
+        "taskyard_controlplane",
+        ["serve", *arguments],
+        {"TASKYARD_DATABASE": database or _default_database()},
+    )
+
+
+def _default_database() -> str:
+    directory = yard_home()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{directory / 'server.db'}"

@@ -1,0 +1,76 @@
+"""Finds the run a person means: by id, by the beginning of an id, or by name.
+
+Invariant: the answer is never a guess. When several runs fit, the command ends and names them.
+"""
+
+import string
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from taskyard.cli.exits import CliError
+from taskyard_contract.ids import ID_BYTES, format_id
+
+if TYPE_CHECKING:
+    from taskyard.cli._api import Api
+    from taskyard_api.v1.run_service_pb2 import Run
+
+SHORTEST_PREFIX: Final = 8
+SCANNED_RUNS: Final = 10_000
+SHOWN_CANDIDATES: Final = 5
+
+
+def find_run(api: "Api", text: str) -> "Run":
+    """Return the run that `text` names.
+
+    Args:
+        api: Where to look.
+        text: An id, at least the first 8 digits of one, or a name.
+
+    Raises:
+        CliError: No run fits, or several do.
+        RunNotFound: It is a whole id, and there is no such run.
+    """
+    digits = _digits_of(text)
+    if len(digits) == 2 * ID_BYTES:
+        return api.get_run(bytes.fromhex(digits))
+    found = _by_prefix(api, digits) if len(digits) >= SHORTEST_PREFIX else []
+    found = found or _by_name(api, text)
+    if len(found) > 1:
+        raise CliError(f"'{text}' fits several runs: {_shown(found)}; give more of the id")
+    if not found:
+        raise CliError(
+            f"there is no run '{text}' among the newest {SCANNED_RUNS:,}; give the id that 'taskyard run ls' "
+            f"shows, at least its first {SHORTEST_PREFIX} digits, or the name of a run"
+        )
+    return api.get_run(found[0].run_id)
+
+
+def _digits_of(text: str) -> str:
+    """Return the hexadecimal digits of what looks like an id, else nothing."""
+    digits = text.replace("-", "").lower()
+    return digits if set(digits) <= set(string.hexdigits) else ""
+
+
+def _by_prefix(api: "Api", digits: str) -> "list[Run]":
+    from taskyard_api.v1.run_service_pb2 import ListRunsRequest
+
+    runs = api.list_runs(ListRunsRequest(), SCANNED_RUNS)
+    return _few(run for run in runs if run.run_id.hex().startswith(digits))
+
+
+def _by_name(api: "Api", name: str) -> "list[Run]":
+    from taskyard_api.v1.run_service_pb2 import ListRunsRequest
+
+    runs = api.list_runs(ListRunsRequest(name_contains=name), SCANNED_RUNS)
+    return _few(run for run in runs if run.name == name)
+
+
+def _few(runs: "Iterable[Run]") -> "list[Run]":
+    """Return one more than can be shown: nobody needs to know how many there are beyond that."""
+    return list(islice(runs, SHOWN_CANDIDATES + 1))
+
+
+def _shown(runs: "list[Run]") -> str:
+    shown = [f"{format_id(run.run_id)} ({run.name})" for run in runs[:SHOWN_CANDIDATES]]
+    return ", ".join(shown) + (", ..." if len(runs) > SHOWN_CANDIDATES else "")

@@ -1,0 +1,123 @@
+"""Runs as people read them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from taskyard.cli.views.documents import name_in, state_of
+from taskyard.cli.views.output import (
+    STATE_STYLES,
+    clock_time,
+    duration,
+    print_heading,
+    print_pairs,
+    print_table,
+)
+from taskyard_contract.errors import RunNotFound
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunKind, UpstreamKind
+
+if TYPE_CHECKING:
+    from taskyard.cli._api import Api
+    from taskyard_api.v1.failure_pb2 import Failure
+    from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry, Upstream
+
+SHOWN_UPSTREAM: Final = 20
+
+
+def print_runs(runs: "Sequence[Run]") -> None:
+    """Print a list of runs."""
+    if not runs:
+        print("no runs")
+        return
+    rows = [
+        (
+            format_id(run.run_id),
+            name_in(RunKind, run.kind).lower(),
+            state_of(run)[1],
+            clock_time(run.submitted_us)[:-4],
+            duration(run.started_us, run.ended_us),
+            run.name,
+        )
+        for run in runs
+    ]
+    print_table(("ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"), rows, _styles(runs))
+
+
+def print_run(api: "Api", run: "Run", states: "Sequence[RunStateEntry]") -> None:
+    """Print everything about a run."""
+    print_pairs(_properties(run))
+    if states:
+        print_heading("States")
+        rows = [
+            (clock_time(one.at_us), str(one.attempt), state_of(one)[1], _first_line(one.message))
+            for one in states
+        ]
+        print_table(("AT", "ATTEMPT", "STATE", "MESSAGE"), rows, _styles(states))
+    if run.upstream:
+        print_heading("Upstream")
+        _print_upstream(api, run.upstream)
+    if run.HasField("failure"):
+        print_heading("Failure")
+        _print_failure(run.failure)
+    if int(run.kind) == RunKind.FLOW:
+        print(f"\nThe runs inside: taskyard run ls --flow {format_id(run.run_id)}")
+
+
+def _properties(run: "Run") -> list[tuple[str, str]]:
+    kind = name_in(RunKind, run.kind).lower()
+    state = state_of(run)[1]
+    took = duration(run.started_us, run.ended_us)
+    return [
+        (f"{kind} run", run.name),
+        ("id", format_id(run.run_id)),
+        ("state", f"{state}: {_first_line(run.message)}" if run.message else state),
+        (kind, run.task_name),
+        ("flow run", format_id(run.flow_run_id)),
+        ("called by", format_id(run.parent_run_id)),
+        ("attempt", str(run.attempt)),
+        ("lost", f"{run.infra_retries} attempts, with their worker or agent" if run.infra_retries else ""),
+        ("submitted", clock_time(run.submitted_us)),
+        ("started", clock_time(run.started_us)),
+        ("ended", f"{clock_time(run.ended_us)} (took {took})" if took else clock_time(run.ended_us)),
+        ("queue", run.queue),
+        ("tags", ", ".join(run.tags)),
+        ("agent", run.agent_name),
+        ("cache key", run.cache_key),
+    ]
+
+
+def _print_upstream(api: "Api", upstream: "Sequence[Upstream]") -> None:
+    shown = upstream[:SHOWN_UPSTREAM]
+    rows = [
+        (format_id(edge.run_id), name_in(UpstreamKind, edge.kind).lower(), *_name_and_state(api, edge.run_id))
+        for edge in shown
+    ]
+    print_table(("ID", "KIND", "STATE", "NAME"), rows)
+    if len(upstream) > len(shown):
+        print(f"... and {len(upstream) - len(shown)} more; --json lists all")
+
+
+def _name_and_state(api: "Api", run_id: bytes) -> tuple[str, str]:
+    try:
+        run = api.get_run(run_id)
+    except RunNotFound:  # removed by retention
+        return "", ""
+    return state_of(run)[1], run.name
+
+
+def _print_failure(failure: "Failure") -> None:
+    if failure.HasField("cause"):
+        _print_failure(failure.cause)
+        print("\nThis was the cause of:\n")
+    if failure.traceback:
+        print(failure.traceback.rstrip("\n"))
+    else:
+        print(f"{failure.type}: {failure.message}")
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
+
+
+def _styles(states: "Sequence[Run] | Sequence[RunStateEntry]") -> list[str]:
+    return [STATE_STYLES.get(state_of(one)[0], "") for one in states]
