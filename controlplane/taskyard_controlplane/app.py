@@ -22,8 +22,8 @@ from taskyard_api.v1 import (
     session_service_pb2_grpc,
 )
 from taskyard_contract.clock import Clock, SystemClock
-from taskyard_controlplane.owner.leases import LeaseTimes
-from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.owner.serving.leases import LeaseTimes
+from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.pulse import Pulse
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService

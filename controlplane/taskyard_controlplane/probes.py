@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from taskyard_contract.states import AgentState, RunState
 from taskyard_contract.versions import VERSION
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.rpc.addresses import ensure_free, split_host_port
 
 REQUEST_SECONDS: Final = 10.0

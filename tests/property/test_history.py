@@ -9,10 +9,10 @@ from support.owner_harness import FakeClock
 from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.committer import Commit
+from taskyard_controlplane.owner.journal.committer import Commit
+from taskyard_controlplane.owner.journal.restoring import replay_events
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.restoring import replay_events
-from taskyard_controlplane.owner.settling import Settling
+from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import EndedRow, EventRow
 

@@ -41,8 +41,8 @@ from taskyard_contract.states import (
     StateReason,
     UpstreamKind,
 )
-from taskyard_controlplane.owner import committer
-from taskyard_controlplane.owner.upstream import accepts
+from taskyard_controlplane.owner.journal import committer
+from taskyard_controlplane.owner.rules.upstream import accepts
 from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import StoredRun
 

@@ -16,8 +16,8 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, UpstreamKind
-from taskyard_controlplane.owner.leases import LeaseTimes
-from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.owner.serving.leases import LeaseTimes
+from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.storage import create_store
 
 LEASES = LeaseTimes(agent_lease=30.0, agent_heartbeat=5.0, session_lease=30.0, session_heartbeat=5.0)

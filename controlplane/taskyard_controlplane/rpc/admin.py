@@ -7,7 +7,7 @@ from taskyard_api.v1 import admin_service_pb2 as pb
 from taskyard_api.v1 import admin_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-from taskyard_controlplane.owner.owner import Owner
+from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.rpc import convert, page_tokens
 from taskyard_controlplane.rpc.page_tokens import Listing
 from taskyard_controlplane.settings import RpcSettings

@@ -7,7 +7,7 @@ import grpc.aio
 
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
-from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.polling import Polling
 from taskyard_controlplane.rpc.streams import Outgoing, first_frame
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from taskyard_api.v1 import admin_service_pb2, common_pb2, run_service_pb2, session_service_pb2, template_pb2
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.owner.shard import LiveState
+from taskyard_controlplane.owner.shard.shard import LiveState
 from taskyard_controlplane.rpc.history import HistoryEntry
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 

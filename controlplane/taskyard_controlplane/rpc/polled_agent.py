@@ -11,7 +11,7 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
-from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.owner.serving.connections import Connections
 
 MAX_RUNS: Final = 1_000
 """Most runs asked for at once: what waits to be executed here could be executed by others."""

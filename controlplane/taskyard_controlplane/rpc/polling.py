@@ -5,7 +5,7 @@ from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
-from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.polled_agent import PolledAgent
 
 LEASE_SHARE: Final = 1 / 3

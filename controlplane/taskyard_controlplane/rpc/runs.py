@@ -14,8 +14,8 @@ from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest, RunNotFound, ServerStopping
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import FIRST_FINAL
-from taskyard_controlplane.owner.owner import Owner
-from taskyard_controlplane.owner.shard import LiveState
+from taskyard_controlplane.owner.serving.owner import Owner
+from taskyard_controlplane.owner.shard.shard import LiveState
 from taskyard_controlplane.rpc import convert, page_tokens
 from taskyard_controlplane.rpc.background import Background
 from taskyard_controlplane.rpc.history import history_of

@@ -6,7 +6,7 @@ import grpc.aio
 
 from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
-from taskyard_controlplane.owner.connections import Connections
+from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.streams import Outgoing, first_frame
 
 Context = grpc.aio.ServicerContext[session_service_pb2.ClientFrame, session_service_pb2.SessionFrame]

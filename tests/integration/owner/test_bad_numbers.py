@@ -9,7 +9,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind
-from taskyard_controlplane.owner.sessions import HIGHEST_LEVEL
+from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL
 
 
 def test_a_lifetime_beyond_all_dates_is_no_end_of_the_server() -> None:

@@ -10,8 +10,9 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import ErrorReason
 from taskyard_contract.states import FlowEvent
-from taskyard_controlplane.owner import shard, submission
-from taskyard_controlplane.owner.restoring import read_dispatches
+from taskyard_controlplane.owner.journal.restoring import read_dispatches
+from taskyard_controlplane.owner.queueing import submission
+from taskyard_controlplane.owner.shard import shard
 
 
 async def complete(it: World, client: Client, agent: Agent, count: int) -> list[bytes]:

@@ -12,7 +12,7 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import FlowEvent, ReportKind, RunState, StateReason
-from taskyard_controlplane.owner import committer
+from taskyard_controlplane.owner.journal import committer
 
 S = RunState
 
@@ -273,7 +273,7 @@ def test_credit_for_what_could_not_be_sent_is_given_back(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(it.store, "put_blob", failing)
         [run_id] = await client.submit(args=[b"a" * 60_000])
-        monkeypatch.setattr("taskyard_controlplane.owner.dispatcher.MAX_BODY_BYTES", 50_000)
+        monkeypatch.setattr("taskyard_controlplane.owner.queueing.dispatcher.MAX_BODY_BYTES", 50_000)
         assert await assigned(it, agent) == []
         await it.advance(1)
         await it.settle()

@@ -326,7 +326,7 @@ def test_results_that_could_not_be_sent_are_given_to_whoever_holds_the_run_no_mo
         fail_once(it, monkeypatch, "put_blob")
         [run_id] = await client.submit(args=[b"a" * 60_000])
         with monkeypatch.context() as patched:
-            patched.setattr("taskyard_controlplane.owner.dispatcher.MAX_BODY_BYTES", 50_000)
+            patched.setattr("taskyard_controlplane.owner.queueing.dispatcher.MAX_BODY_BYTES", 50_000)
             await it.settle()
         [epoch] = [run.epoch for run in agent.agent.held.values()]
         agent.send(lost=[ap.LostRun(key=ap.RunKey(run_id=run_id, epoch=epoch))])

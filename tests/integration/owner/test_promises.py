@@ -14,7 +14,7 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import NotOwner, StorageUnavailable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, ReportKind, RunState
-from taskyard_controlplane.owner import committer
+from taskyard_controlplane.owner.journal import committer
 
 S = RunState
 

@@ -7,7 +7,7 @@ from support.owner_harness import World, assigned, lose, started, world
 
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.owner.dispatcher import FEW_DISPATCHES
+from taskyard_controlplane.owner.queueing.dispatcher import FEW_DISPATCHES
 
 
 async def record(it: World) -> None:

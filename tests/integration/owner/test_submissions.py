@@ -14,7 +14,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import DigestMismatch, StorageFull
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import FlowEvent, RunKind, RunState
-from taskyard_controlplane.owner import committer
+from taskyard_controlplane.owner.journal import committer
 
 S = RunState
 

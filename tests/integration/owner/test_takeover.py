@@ -14,7 +14,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import NotOwner
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, ReportKind, RunKind, RunState
-from taskyard_controlplane.owner.owner import MAINTAIN_SECONDS
+from taskyard_controlplane.owner.serving.owner import MAINTAIN_SECONDS
 
 S = RunState
 

@@ -2,8 +2,8 @@
 
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.ready_queues import MAX_CHUNK_BYTES, ReadyQueue
-from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, ReadyQueue
 
 
 def template(priority: int = 0) -> Template:

@@ -9,7 +9,7 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.agents import MAX_FRAME_BYTES, AgentSession
+from taskyard_controlplane.owner.peers.agent_session import MAX_FRAME_BYTES, AgentSession
 
 TEMPLATE = Template(1, b"digest", b"")
 

@@ -8,7 +8,7 @@ import pytest
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_controlplane.owner.sessions import (
+from taskyard_controlplane.owner.peers.client_session import (
     MAX_LOGS_PER_FRAME,
     MAX_RESULT_BYTES,
     MAX_RESULTS_PER_FRAME,

@@ -4,7 +4,7 @@ from typing import Any
 
 from taskyard_api.v1 import common_pb2, failure_pb2, session_service_pb2, states_pb2, template_pb2
 from taskyard_contract.states import RunKind, RunState, StateReason, UpstreamKind
-from taskyard_controlplane.owner.shard import LiveState
+from taskyard_controlplane.owner.shard.shard import LiveState
 from taskyard_controlplane.rpc import convert
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 

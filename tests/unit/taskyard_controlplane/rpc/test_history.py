@@ -3,7 +3,7 @@
 from typing import Any
 
 from taskyard_contract.states import RunKind, RunState, StateReason
-from taskyard_controlplane.owner.shard import LiveState
+from taskyard_controlplane.owner.shard.shard import LiveState
 from taskyard_controlplane.rpc.history import HistoryEntry, history_of
 from taskyard_controlplane.storage.interface import EventRow, StoredRun
 

@@ -24,13 +24,13 @@ from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import RunKind, RunState, UpstreamKind
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
-from taskyard_controlplane.owner.backlog import Backlog
-from taskyard_controlplane.owner.cache import CacheFlights
-from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.sessions import ClientSession
-from taskyard_controlplane.owner.templates import Templates
-from taskyard_controlplane.owner.upstream import UpstreamEdges
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.rules.cache import CacheFlights
+from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 
 READY: Final = int(RunState.READY)
 PENDING: Final = int(RunState.PENDING)

@@ -11,10 +11,10 @@ from taskyard_contract.errors import RunNotFound, StorageUnavailable
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.committer import Committer
-from taskyard_controlplane.owner.restoring import restore_run
-from taskyard_controlplane.owner.sessions import ClientSession
-from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.restoring import restore_run
+from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store, StoredRun
 

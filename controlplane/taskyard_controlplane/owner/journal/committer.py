@@ -15,9 +15,9 @@ from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.agents import AgentSession
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.storage.interface import CommitResult, Store, WriteBatch
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from taskyard_contract.clock import Clock
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.committer import Committer
-from taskyard_controlplane.owner.sessions import ClientSession
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.timers import Timers
 
 CHECKS_PER_LEASE = 10

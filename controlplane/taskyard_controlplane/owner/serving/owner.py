@@ -13,13 +13,13 @@ from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, RunExists,
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.rpc_errors import to_detail
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.connections import Connections
-from taskyard_controlplane.owner.leases import LeaseTimes
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.recovery import recover
-from taskyard_controlplane.owner.sessions import ClientSession
-from taskyard_controlplane.owner.shard import LiveState, Shard
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.serving.leases import LeaseTimes
+from taskyard_controlplane.owner.shard.recovery import recover
+from taskyard_controlplane.owner.shard.shard import LiveState, Shard
 from taskyard_controlplane.storage.interface import Store, StoredRun
 
 MAINTAIN_SECONDS: Final = 3.0

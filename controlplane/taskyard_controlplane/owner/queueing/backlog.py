@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from taskyard_controlplane.domain.model import Template
-from taskyard_controlplane.owner.committer import Committer
-from taskyard_controlplane.owner.dispatcher import Dispatcher
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.storage.interface import Store, StoredRun, WriteBatch
 
 WINDOW: Final = 20_000

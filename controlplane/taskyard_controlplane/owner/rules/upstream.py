@@ -11,7 +11,7 @@ from typing import Final
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.outcomes import upstream_message
+from taskyard_controlplane.owner.rules.outcome_messages import upstream_message
 from taskyard_controlplane.storage.interface import StoredRun, WriteBatch
 
 HOLD: Final = 1 << 30

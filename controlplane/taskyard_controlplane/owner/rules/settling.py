@@ -15,9 +15,9 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
-from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.outcomes import write_outcome
+from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
 from taskyard_controlplane.owner.timers import Timers
 
 _AFTER_COMMIT: Final = int(AFTER_COMMIT)

@@ -17,12 +17,12 @@ from taskyard_contract.states import ReportKind, RunState, StateReason, known_re
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.outcomes import outcome_of_report
-from taskyard_controlplane.owner.sessions import HIGHEST_LEVEL
-from taskyard_controlplane.owner.settling import HELD, Settling, cache_row, release
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL
+from taskyard_controlplane.owner.rules.outcome_messages import outcome_of_report
+from taskyard_controlplane.owner.rules.settling import HELD, Settling, cache_row, release
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.storage.interface import DispatchRow, EventRow, StoredRun
 
 

@@ -10,10 +10,15 @@ from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
-from taskyard_controlplane.owner.restoring import read_dispatches, replay_dispatch, replay_events, restore_run
-from taskyard_controlplane.owner.settling import HELD
-from taskyard_controlplane.owner.shard import Shard
-from taskyard_controlplane.owner.upstream import split_edges
+from taskyard_controlplane.owner.journal.restoring import (
+    read_dispatches,
+    replay_dispatch,
+    replay_events,
+    restore_run,
+)
+from taskyard_controlplane.owner.rules.settling import HELD
+from taskyard_controlplane.owner.rules.upstream import split_edges
+from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
     EventRow,
     Ownership,

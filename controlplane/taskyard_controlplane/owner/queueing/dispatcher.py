@@ -17,11 +17,11 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.committer import Committer
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.ready_queues import ReadyQueue, parent_of
-from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, parent_of
 from taskyard_controlplane.storage.interface import Store
 
 CANCELLING: Final = int(RunState.CANCELLING)

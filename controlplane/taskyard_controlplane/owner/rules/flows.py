@@ -12,10 +12,10 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
-from taskyard_controlplane.owner.committer import Committer
-from taskyard_controlplane.owner.outcomes import write_outcome
-from taskyard_controlplane.owner.sessions import ClientSession
-from taskyard_controlplane.owner.settling import Settling
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
+from taskyard_controlplane.owner.rules.settling import Settling
 
 _EVENTS: Final[dict[int, RunEvent]] = {
     FlowEvent.STARTED: RunEvent.STARTED,

@@ -17,22 +17,22 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.backlog import Backlog
-from taskyard_controlplane.owner.cache import CacheFlights, Hit
-from taskyard_controlplane.owner.committer import Commit, Committer
-from taskyard_controlplane.owner.dispatcher import Dispatcher
-from taskyard_controlplane.owner.flows import Flows
+from taskyard_controlplane.owner.journal.committer import Commit, Committer
+from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS, StoredRuns
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.outcomes import copy_outcome
-from taskyard_controlplane.owner.reporting import Reporting
-from taskyard_controlplane.owner.sessions import ClientSession
-from taskyard_controlplane.owner.settling import Settling
-from taskyard_controlplane.owner.stored import REPEAT_SECONDS, StoredRuns
-from taskyard_controlplane.owner.submission import Submission
-from taskyard_controlplane.owner.templates import Templates
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.submission import Submission
+from taskyard_controlplane.owner.rules.cache import CacheFlights, Hit
+from taskyard_controlplane.owner.rules.flows import Flows
+from taskyard_controlplane.owner.rules.outcome_messages import copy_outcome
+from taskyard_controlplane.owner.rules.reporting import Reporting
+from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.owner.rules.upstream import Ended, UpstreamEdges
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.owner.upstream import Ended, UpstreamEdges
 from taskyard_controlplane.storage.interface import CommitResult, NewRunRow, Store, StoredRun
 
 MAX_RECENT: Final = 8_192

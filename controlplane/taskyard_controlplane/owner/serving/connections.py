@@ -24,10 +24,10 @@ from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION, nego
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.agents import AgentSession
-from taskyard_controlplane.owner.leases import Leases, LeaseTimes
-from taskyard_controlplane.owner.sessions import HIGHEST_LEVEL, ClientSession
-from taskyard_controlplane.owner.shard import Shard
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL, ClientSession
+from taskyard_controlplane.owner.serving.leases import Leases, LeaseTimes
+from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import StoredRun
 
 log = logging.getLogger(__name__)

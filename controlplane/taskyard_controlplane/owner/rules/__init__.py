@@ -1,0 +1,1 @@
+"""What an event means for runs: reports, dependencies and cache keys, settled into the open commit."""
