@@ -25,9 +25,9 @@ from taskyard_contract.clock import Clock, SystemClock
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.pulse import Pulse
+from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService
-from taskyard_controlplane.rpc.background import Background
 from taskyard_controlplane.rpc.blobs import BlobService
 from taskyard_controlplane.rpc.runs import RunService
 from taskyard_controlplane.rpc.server import RpcServer

@@ -7,9 +7,10 @@ from taskyard_api.v1 import admin_service_pb2 as pb
 from taskyard_api.v1 import admin_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.serving.owner import Owner
-from taskyard_controlplane.rpc import convert, page_tokens
-from taskyard_controlplane.rpc.page_tokens import Listing
+from taskyard_controlplane.reading import page_tokens
+from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100
@@ -48,7 +49,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         end = start + limit
         token = page_tokens.encode(Listing.AGENTS, end) if end < len(agents) else ""
         return pb.ListAgentsResponse(
-            agents=[convert.agent_message(agent) for agent in agents[start:end]], next_page_token=token
+            agents=[_message(agent) for agent in agents[start:end]], next_page_token=token
         )
 
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Any) -> pb.DrainAgentResponse:
@@ -56,3 +57,18 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         if not request.agent_id:
             raise InvalidRequest("agent_id is empty; ListAgents shows the ids")
         return pb.DrainAgentResponse(held_runs=self._owner.drain_agent(request.agent_id))
+
+
+def _message(agent: AgentSession) -> pb.Agent:
+    return pb.Agent(
+        agent_id=agent.agent_id,
+        name=agent.name,
+        state=agent.state,  # type: ignore[arg-type]  # the enums are equal
+        queues=agent.queues,
+        slots=agent.slots,
+        held_runs=len(agent.held),
+        connected_us=agent.connected_us,
+        last_seen_us=agent.last_seen_us,
+        version=agent.version,
+        labels=agent.labels,
+    )

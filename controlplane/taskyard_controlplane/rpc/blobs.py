@@ -15,7 +15,7 @@ from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_controlplane.owner.serving.owner import Owner
-from taskyard_controlplane.rpc.background import Background
+from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.submissions import check_digest, check_size
 from taskyard_controlplane.settings import MIB, RpcSettings
 from taskyard_controlplane.storage.interface import Reader

@@ -14,12 +14,12 @@ from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest, RunNotFound, ServerStopping
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.owner.serving.owner import Owner
-from taskyard_controlplane.owner.shard.shard import LiveState
-from taskyard_controlplane.rpc import convert, page_tokens
-from taskyard_controlplane.rpc.background import Background
-from taskyard_controlplane.rpc.history import history_of
-from taskyard_controlplane.rpc.page_tokens import Listing
+from taskyard_controlplane.reading import messages, page_tokens
+from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.history import history_of
+from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.rpc.submissions import check_blobs, check_new_runs
 from taskyard_controlplane.settings import RpcSettings
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, Reader, RunFilter
@@ -86,9 +86,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         """List every state a run has been in."""
         listed = await self._find(check_id(request.run_id))
         events = await self._background(self._reader.events, listed.run.seq)
-        outcome = convert.outcome_of(listed.run)
+        outcome = messages.outcome_of(listed.run)
         entries = history_of(listed.run, events, self._live(listed), outcome.state_name, outcome.message)
-        return pb.ListRunStatesResponse(states=[convert.state_entry(entry) for entry in entries])
+        return pb.ListRunStatesResponse(states=[messages.state_entry(entry) for entry in entries])
 
     async def ListRunLogs(self, request: pb.ListRunLogsRequest, context: Any) -> pb.ListRunLogsResponse:
         """List log records of a run and of the runs inside it."""
@@ -99,7 +99,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         token = request.page_token
         if records:
             token = page_tokens.encode(Listing.LOGS, records[-1].log_id)
-        return pb.ListRunLogsResponse(logs=convert.log_batch(records), next_page_token=token)
+        return pb.ListRunLogsResponse(logs=messages.log_batch(records), next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         """Request cancellation."""
@@ -134,7 +134,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def _read(self, run_id: bytes, *, include_result: bool) -> pb.Run:
         listed = await self._find(run_id)
         last_event = await self._last_event(listed)
-        return convert.run_message(listed, self._live(listed), last_event, include_result=include_result)
+        return messages.run_message(listed, self._live(listed), last_event, include_result=include_result)
 
     async def _last_event(self, listed: ListedRun) -> EventRow | None:
         if listed.run.state >= FIRST_FINAL:
@@ -174,7 +174,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         for _ in range(MAX_SCANNED_PAGES):
             listed = await self._background(self._reader.runs, wanted, before, limit)
             for entry in listed:
-                message = convert.run_message(entry, self._live(entry))
+                message = messages.run_message(entry, self._live(entry))
                 before = entry.run.seq
                 if not states or message.state in states:
                     runs.append(message)
@@ -189,5 +189,5 @@ def _recorded_states(states: Sequence[int]) -> tuple[int, ...]:
     """Return the states to look for in the database, which keeps open runs as they were inserted."""
     recorded = [state for state in states if state >= FIRST_FINAL]
     if len(recorded) < len(states):
-        recorded += convert.OPEN_STATES
+        recorded += messages.OPEN_STATES
     return tuple(recorded)

@@ -25,10 +25,10 @@ def create_store(url: str, clock: Callable[[], float] = monotonic) -> "Store":
 
     target = parse_url(url)
     if target.dialect == "postgresql":
-        from taskyard_controlplane.storage.postgres_store import PostgresStore
+        from taskyard_controlplane.storage.postgres.store import PostgresStore
 
         return PostgresStore(target, clock)
-    from taskyard_controlplane.storage.sqlite_store import SqliteStore
+    from taskyard_controlplane.storage.sqlite.store import SqliteStore
 
     return SqliteStore(target, clock)
 

@@ -17,11 +17,12 @@ from support.postgres_proxy import Fault, PostgresProxy
 from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.storage import create_store, postgres_lease
+from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import parse_url, raw
 from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.faults import translate
-from taskyard_controlplane.storage.postgres_store import PostgresStore
+from taskyard_controlplane.storage.postgres import lease
+from taskyard_controlplane.storage.postgres.store import PostgresStore
 
 OPEN_AND_WAIT = """
 import sys
@@ -150,14 +151,14 @@ def test_an_owner_stopped_inside_a_transaction_is_thrown_out(
     """Its row is locked and its lease has run out: the next owner ends its server process."""
     connection = raw(store._connection)  # type: ignore[arg-type]
     connection.execute("BEGIN")
-    connection.execute(postgres_lease.CLAIM, (1, 1, None))
+    connection.execute(lease.CLAIM, (1, 1, None))
     admin.execute("SET lock_timeout = '100ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable):
         admin.execute("UPDATE shard_owner SET expires_us = 0")
     connection.execute("ROLLBACK")
     admin.execute("UPDATE shard_owner SET expires_us = 0")
     connection.execute("BEGIN")
-    connection.execute(postgres_lease.CLAIM, (1, 1, None))
+    connection.execute(lease.CLAIM, (1, 1, None))
     with closing(create_store(postgresql_url)) as second:
         assert second.open().generation == 2
         with pytest.raises(StorageUnavailable):
@@ -173,7 +174,7 @@ def test_an_owner_that_renews_its_lease_is_not_waited_for(
 
     def renew(seconds: float) -> None:
         waits.append(seconds)
-        clock.now += postgres_lease.RENEW_SECONDS
+        clock.now += lease.RENEW_SECONDS
         store.maintain()
 
     second = PostgresStore(parse_url(postgresql_url), clock, renew)
@@ -189,7 +190,7 @@ def test_commits_renew_the_lease(
     first = admin.execute(query).fetchone()
     store.commit(batch(new_runs=[new_run(1)]))
     assert admin.execute(query).fetchone() == first, "not with every commit"
-    clock.now += postgres_lease.RENEW_SECONDS
+    clock.now += lease.RENEW_SECONDS
     store.commit(batch(new_runs=[new_run(2)]))
     assert admin.execute(query).fetchone() > first  # type: ignore[operator]
 
@@ -215,7 +216,7 @@ def test_a_killed_owner_is_replaced_at_once(postgresql_url: str) -> None:
     started = time.monotonic()
     with closing(create_store(postgresql_url)) as store:
         assert store.open().generation == 2
-    assert time.monotonic() - started < postgres_lease.LEASE_SECONDS / 2
+    assert time.monotonic() - started < lease.LEASE_SECONDS / 2
 
 
 def test_a_closed_store_leaves_no_lease_behind(store: PostgresStore, postgresql_url: str) -> None:
@@ -232,7 +233,7 @@ def test_two_first_starts_at_the_same_time_make_one_owner(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both find no tables; one creates them, one owns them, the other is told so."""
-    monkeypatch.setattr(postgres_lease, "_PATIENCE", 0.5)
+    monkeypatch.setattr(lease, "_PATIENCE", 0.5)
     with postgres.database(empty=True) as url, ThreadPoolExecutor(2) as pool:
         stores = [PostgresStore(parse_url(url), wait=_short_wait) for _ in range(2)]
         barrier = threading.Barrier(2)

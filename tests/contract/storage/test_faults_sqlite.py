@@ -13,14 +13,15 @@ import pytest
 from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable
-from taskyard_controlplane.storage import create_store, sqlite_store
+from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import raw
 from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.interface import Store
+from taskyard_controlplane.storage.sqlite import store as sqlite_store
 
 OPEN_AND_WAIT = """
 import sys
-from taskyard_controlplane.storage import create_store, sqlite_store
+from taskyard_controlplane.storage import create_store
 store = create_store(sys.argv[1])
 store.open()
 print("open", flush=True)

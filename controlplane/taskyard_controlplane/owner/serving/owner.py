@@ -12,6 +12,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, RunExists, TaskyardError
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.rpc_errors import to_detail
+from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
@@ -19,7 +20,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.shard.recovery import recover
-from taskyard_controlplane.owner.shard.shard import LiveState, Shard
+from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import Store, StoredRun
 
 MAINTAIN_SECONDS: Final = 3.0

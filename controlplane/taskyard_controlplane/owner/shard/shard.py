@@ -6,7 +6,7 @@ is in `connections`. Invariant: nothing of a run is shown to anybody before the 
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunExists, StorageFull, StorageUnavailable
@@ -14,6 +14,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
@@ -47,17 +48,6 @@ _SEND_CANCEL: Final = int(Effect.SEND_CANCEL)
 _LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
 _REQUEST_CANCEL: Final = int(Effect.REQUEST_CANCEL)
 _CANCEL_CHILDREN: Final = int(Effect.CANCEL_CHILDREN)
-
-
-class LiveState(NamedTuple):
-    """What only the owner knows about an open run."""
-
-    state: int
-    reason: int
-    attempt: int
-    infra_retries: int
-    started_us: int | None
-    agent_name: str
 
 
 class Shard:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from taskyard_controlplane.storage.statements import RowsStatement, insert
+from taskyard_controlplane.storage.sqlite.statements import RowsStatement, insert
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""Rows of the database and records of the owner, translated to messages. Pure.
+"""Rows of the database, completed by the owner's view of open runs, as messages. Pure.
 
 Invariant: the final state comes from the database, an open state from the owner when it knows the run.
 """
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from taskyard_api.v1 import admin_service_pb2, common_pb2, run_service_pb2, session_service_pb2, template_pb2
+from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2, template_pb2
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.owner.shard.shard import LiveState
-from taskyard_controlplane.rpc.history import HistoryEntry
+from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.reading.history import HistoryEntry
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 
 _EDGE_BYTES = ID_BYTES + 1
@@ -151,22 +151,6 @@ def log_batch(records: Sequence[StoredLog]) -> session_service_pb2.LogBatch:
         loggers=[record.logger for record in records],
         messages=[record.message for record in records],
         run_names=[record.run_name for record in records],
-    )
-
-
-def agent_message(agent: Any) -> admin_service_pb2.Agent:
-    """Write an agent session for operators."""
-    return admin_service_pb2.Agent(
-        agent_id=agent.agent_id,
-        name=agent.name,
-        state=agent.state,
-        queues=agent.queues,
-        slots=agent.slots,
-        held_runs=len(agent.held),
-        connected_us=agent.connected_us,
-        last_seen_us=agent.last_seen_us,
-        version=agent.version,
-        labels=agent.labels,
     )
 
 

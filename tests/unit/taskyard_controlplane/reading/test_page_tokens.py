@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from taskyard_contract.errors import InvalidRequest
-from taskyard_controlplane.rpc.page_tokens import Listing, decode, encode, page_size
+from taskyard_controlplane.reading.page_tokens import Listing, decode, encode, page_size
 
 
 @pytest.mark.parametrize("position", [0, 1, 41, 2**63])

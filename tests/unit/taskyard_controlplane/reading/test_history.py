@@ -3,8 +3,8 @@
 from typing import Any
 
 from taskyard_contract.states import RunKind, RunState, StateReason
-from taskyard_controlplane.owner.shard.shard import LiveState
-from taskyard_controlplane.rpc.history import HistoryEntry, history_of
+from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.reading.history import HistoryEntry, history_of
 from taskyard_controlplane.storage.interface import EventRow, StoredRun
 
 S = RunState

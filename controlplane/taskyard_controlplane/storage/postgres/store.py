@@ -12,8 +12,6 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Connection
 
-from taskyard_controlplane.storage import postgres_lease as lease
-from taskyard_controlplane.storage import postgres_rows as rows
 from taskyard_controlplane.storage.base import BaseStore
 from taskyard_controlplane.storage.blobs import store_blob
 from taskyard_controlplane.storage.engine import Target, raw
@@ -24,6 +22,8 @@ from taskyard_controlplane.storage.ownership import (
     trim_commit_log,
     was_committed,
 )
+from taskyard_controlplane.storage.postgres import arrays as rows
+from taskyard_controlplane.storage.postgres import lease
 from taskyard_controlplane.storage.templates import with_names
 from taskyard_controlplane.storage.upgrade import prepare_schema
 

@@ -16,7 +16,6 @@ from taskyard_controlplane.storage.base import BaseStore
 from taskyard_controlplane.storage.blobs import store_blob
 from taskyard_controlplane.storage.engine import Target, grow_log, raw
 from taskyard_controlplane.storage.interface import CommitResult, EndedRow, NewRunRow, Ownership, WriteBatch
-from taskyard_controlplane.storage.lockfile import lock_for
 from taskyard_controlplane.storage.ownership import (
     SHARD,
     fenced,
@@ -25,7 +24,8 @@ from taskyard_controlplane.storage.ownership import (
     trim_commit_log,
     was_committed,
 )
-from taskyard_controlplane.storage.sqlite_writes import write_batch
+from taskyard_controlplane.storage.sqlite.lockfile import lock_for
+from taskyard_controlplane.storage.sqlite.writer import write_batch
 from taskyard_controlplane.storage.upgrade import prepare_schema
 
 _log = logging.getLogger(__name__)

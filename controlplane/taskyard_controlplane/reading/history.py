@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.owner.shard.shard import LiveState
+from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.storage.interface import EventRow, StoredRun
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from taskyard_api.v1 import common_pb2, failure_pb2, session_service_pb2, states_pb2, template_pb2
 from taskyard_contract.states import RunKind, RunState, StateReason, UpstreamKind
-from taskyard_controlplane.owner.shard.shard import LiveState
-from taskyard_controlplane.rpc import convert
+from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.reading import messages
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 
 TEMPLATE = template_pb2.RunTemplate(
@@ -29,7 +29,7 @@ def listed(state: int, **changes: Any) -> ListedRun:
 
 
 def test_a_run_carries_its_template_and_relations() -> None:
-    run = convert.run_message(listed(RunState.READY))
+    run = messages.run_message(listed(RunState.READY))
     assert (run.name, run.task_name, run.task_key, run.queue) == ("add-3", "add", "key", "default")
     assert (run.flow_run_id, run.parent_run_id, run.cache_key) == (b"f" * 16, b"p" * 16, "k")
     assert [(edge.run_id, edge.kind) for edge in run.upstream] == [(b"u" * 16, UpstreamKind.ORDER)]
@@ -37,15 +37,15 @@ def test_a_run_carries_its_template_and_relations() -> None:
 
 
 def test_a_chosen_name_wins() -> None:
-    assert convert.run_message(listed(RunState.READY, name="mine")).name == "mine"
+    assert messages.run_message(listed(RunState.READY, name="mine")).name == "mine"
     outcome = session_service_pb2.RunOutcome(run_name="rendered").SerializeToString()
-    assert convert.run_message(listed(RunState.COMPLETED, name="mine", outcome=outcome)).name == "rendered"
+    assert messages.run_message(listed(RunState.COMPLETED, name="mine", outcome=outcome)).name == "rendered"
 
 
 def test_an_ordinary_result_is_sent_in_the_templates_encoding() -> None:
     ended = listed(RunState.COMPLETED, result=b"5", started_us=150, ended_us=200)
-    assert not convert.run_message(ended).HasField("result")
-    run = convert.run_message(ended, include_result=True)
+    assert not messages.run_message(ended).HasField("result")
+    run = messages.run_message(ended, include_result=True)
     assert (run.result.encoding, run.result.data) == ("json/plain", b"5")
     assert (run.started_us, run.ended_us) == (150, 200)
 
@@ -58,39 +58,39 @@ def test_another_outcome_carries_its_failure_name_and_value() -> None:
         result=common_pb2.Payload(encoding="x", data=b"1"),
     )
     ended = listed(RunState.FAILED, outcome=outcome.SerializeToString(), reason=StateReason.RETURNED_STATE)
-    run = convert.run_message(ended, include_result=True)
+    run = messages.run_message(ended, include_result=True)
     assert (run.state_name, run.message, run.failure.type) == ("Rejected", "why", "ValueError")
     assert (run.result.encoding, run.reason) == ("x", StateReason.RETURNED_STATE)
 
 
 def test_an_open_run_is_what_the_owner_says() -> None:
     live = LiveState(RunState.RUNNING, 0, 2, 1, 400, "local")
-    run = convert.run_message(listed(RunState.READY), live)
+    run = messages.run_message(listed(RunState.READY), live)
     assert (run.state, run.attempt, run.infra_retries) == (RunState.RUNNING, 2, 1)
     assert (run.started_us, run.agent_name) == (400, "local")
 
 
 def test_the_end_in_the_database_beats_the_owner() -> None:
     live = LiveState(RunState.RUNNING, 0, 1, 0, 400, "local")
-    run = convert.run_message(listed(RunState.COMPLETED, ended_us=500), live)
+    run = messages.run_message(listed(RunState.COMPLETED, ended_us=500), live)
     assert (run.state, run.agent_name) == (RunState.COMPLETED, "")
 
 
 def test_an_event_explains_the_state_it_led_to_and_no_later_one() -> None:
     event = EventRow(1, 200, RunState.AWAITING_RETRY, StateReason.TIMED_OUT, 2, 0, 0, 300, None, "too slow")
     waiting = LiveState(RunState.AWAITING_RETRY, StateReason.TIMED_OUT, 2, 0, None, "")
-    run = convert.run_message(listed(RunState.READY), waiting, event)
+    run = messages.run_message(listed(RunState.READY), waiting, event)
     assert (run.reason, run.message, run.attempt) == (StateReason.TIMED_OUT, "too slow", 2)
     running = LiveState(RunState.RUNNING, 0, 2, 0, 400, "local")
-    run = convert.run_message(listed(RunState.READY), running, event)
+    run = messages.run_message(listed(RunState.READY), running, event)
     assert (run.reason, run.message) == (StateReason.NONE, "")
 
 
 def test_logs_become_columns() -> None:
-    batch = convert.log_batch([StoredLog(1, b"r" * 16, 5, 20, "mine", "hello", "add-3")])
+    batch = messages.log_batch([StoredLog(1, b"r" * 16, 5, 20, "mine", "hello", "add-3")])
     assert (list(batch.messages), list(batch.levels), list(batch.run_names)) == (["hello"], [20], ["add-3"])
 
 
 def test_every_open_state_is_looked_for() -> None:
-    assert RunState.RUNNING in convert.OPEN_STATES
-    assert RunState.COMPLETED not in convert.OPEN_STATES
+    assert RunState.RUNNING in messages.OPEN_STATES
+    assert RunState.COMPLETED not in messages.OPEN_STATES

@@ -22,7 +22,7 @@ from taskyard_controlplane.storage.interface import (
     NewRunRow,
     WriteBatch,
 )
-from taskyard_controlplane.storage.statements import RowsStatement, insert
+from taskyard_controlplane.storage.sqlite.statements import RowsStatement, insert
 from taskyard_controlplane.storage.templates import COLUMNS, with_names
 
 _TEMPLATES: Final = insert("template", COLUMNS, "ON CONFLICT (template_id) DO NOTHING")

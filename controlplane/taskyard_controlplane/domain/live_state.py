@@ -1,0 +1,18 @@
+"""What only the owner knows about an open run, in a form that can be handed out."""
+
+from typing import NamedTuple
+
+
+class LiveState(NamedTuple):
+    """An open run at one moment.
+
+    The database keeps an open run as it was inserted, so whoever shows one needs this as well. It is a copy,
+    because the run itself goes on changing on the owner's event loop.
+    """
+
+    state: int
+    reason: int
+    attempt: int
+    infra_retries: int
+    started_us: int | None
+    agent_name: str

@@ -1,0 +1,1 @@
+"""The store on SQLite: one process, one file, one connection that writes."""
