@@ -118,6 +118,9 @@ _MODULES = frozenset(
 )
 
 sys.meta_path.append(AbsentModules)
+# Pickles that release 0.1.0 stored name modules that have moved since. Searched last, and only for names that
+# are nowhere else.
+__path__.append(f"{__path__[0]}/_former_names")
 
 
 def __getattr__(name: str) -> Any:

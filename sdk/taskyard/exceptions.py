@@ -22,6 +22,8 @@
     BaseException
       ExternalSignal
         TerminationSignal               this process was told to end
+      FlowCancelled                     the flow was cancelled while its body ran
+      RunCancelled                      the task run was cancelled while it ran in a thread of this process
 
 Invariant: all of them can be pickled and come back equal in type, text and attributes, because they
 travel inside results.
@@ -58,6 +60,8 @@ __all__ = [
     "FlowRunTimeoutError",
     "ExternalSignal",
     "TerminationSignal",
+    "FlowCancelled",
+    "RunCancelled",
 ]
 
 
@@ -150,6 +154,17 @@ class FlowRunTimeoutError(TaskyardError, TimeoutError):
 
 class ExternalSignal(BaseException):
     """The operating system told this process something. Not an `Exception`: user code must not swallow it."""
+
+
+class FlowCancelled(BaseException):
+    """Raised inside the body of a flow whose cancellation was requested.
+
+    Not an `Exception`: bodies that catch everything they know must still end.
+    """
+
+
+class RunCancelled(BaseException):
+    """Raised in the thread of a run, in the process that submitted it, when somebody cancels the run."""
 
 
 class TerminationSignal(ExternalSignal):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
+from taskyard import _durable_names
 from taskyard._data.runs.state import State
 from taskyard._data.values.hashing import task_key
 from taskyard._engine.definitions.options import FlowOptions, FlowSettings
@@ -171,14 +172,21 @@ class Flow(Generic[P, R]):
             """Explain what is not there, in particular what a flow has in Prefect 3."""
             raise AttributeError(absent_method("flow", name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Travel without what other processes make for themselves."""
-        return {"settings": self.settings, "prefix": self._prefix}
+    def __copy__(self) -> Self:
+        """Return the same flow with templates of its own."""
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        other._templates = {}
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel under a durable name; made empty and filled later, because a flow may refer to itself."""
+        return _durable_names.flow, (), {"settings": self.settings.values(), "prefix": self._prefix}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the same flow in another process."""
         self._prefix = state["prefix"]
-        self._configure(state["settings"])
+        self._configure(FlowSettings.restored(state["settings"]))
 
     def __repr__(self) -> str:
         """Name the flow."""

@@ -22,6 +22,7 @@ from typing import (
     overload,
 )
 
+from taskyard import _durable_names
 from taskyard._caching import key_of
 from taskyard._data.runs.state import State
 from taskyard._data.values.hashing import task_input_hash, task_key
@@ -361,23 +362,41 @@ class Task(Generic[P, R]):
             """Explain what is not there, in particular what a task has in Prefect 3."""
             raise AttributeError(absent_method("task", name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Travel without what other processes make for themselves, and by reference where that works."""
-        state = {"settings": self.settings, "prefix": self._prefix}
+    def __copy__(self) -> Self:
+        """Return the same task with templates of its own: what it is bound to is part of its code."""
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        other._templates = {}
+        other._latest = (None, None, None)
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel under a durable name; made empty and filled later, because a task may refer to itself."""
+        return _durable_names.task, (), self._pickled()
+
+    def _pickled(self) -> dict[str, Any]:
+        """Return what cannot be made anew in another process; the function by reference where that works."""
+        state = {
+            "prefix": self._prefix,
+            "classmethod": self.isclassmethod,
+            "staticmethod": self.isstaticmethod,
+        }
         reference = reference_of(self.settings.fn)
-        if reference is not None:
-            own = {name: getattr(self.settings, name) for name in _carried()}
-            state |= {"settings": None, "reference": reference, "options": own}
-        return state | {"classmethod": self.isclassmethod, "staticmethod": self.isstaticmethod}
+        if reference is None:
+            return {**state, "settings": self.settings.values()}
+        own = {name: getattr(self.settings, name) for name in _carried()}
+        return {**state, "reference": reference, "options": own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the same task in another process."""
         self._prefix = state["prefix"]
         self.isclassmethod = state["classmethod"]
         self.isstaticmethod = state["staticmethod"]
-        settings = state["settings"]
-        if settings is None:
+        given = state.get("settings")
+        if given is None:
             settings = TaskSettings(fn=function_at(state["reference"]), **state["options"])
+        else:
+            settings = TaskSettings.restored(given)
         self._configure(settings)
 
     def __repr__(self) -> str:

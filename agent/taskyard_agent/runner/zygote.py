@@ -32,7 +32,8 @@ ANSWER: Final = struct.Struct("<BIii")
 SPAWNED: Final = 1
 EXITED: Final = 2
 SPAWN_FDS: Final = 3
-PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._engine.execution.task_body", "taskyard.tasks")
+PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
+"""What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 
 _PR_SET_PDEATHSIG: Final = 1
 logger = logging.getLogger("taskyard_agent.zygote")
@@ -49,7 +50,9 @@ def preload(modules: Sequence[str]) -> None:
     """Import modules so that workers share them; one that is missing is somebody else's problem."""
     for name in modules:
         try:
-            import_module(name)
+            module = import_module(name)
+            if name in PRELOAD:
+                getattr(module, "preload", lambda: None)()
         except Exception as error:
             level = logging.DEBUG if name in PRELOAD and isinstance(error, ImportError) else logging.WARNING
             logger.log(level, "could not preload %s: %s", name, error)

@@ -7,6 +7,7 @@ means for them is decided in its `__reduce__`. Outside of that, annotations pick
 
 from typing import Any, Final, Generic, Self, TypeVar, final
 
+from taskyard import _durable_names
 from taskyard._duck import is_future
 from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling, references
@@ -41,9 +42,8 @@ NotSet: Final = NotSetType()
 """Stands for an option that was not given, where None is a value of its own."""
 
 
-def _same(value: T) -> T:
-    """Return the value; what an annotation without its wrapper unpickles through."""
-    return value
+_same = _durable_names.value
+"""What pickles of release 0.1.0 name."""
 
 
 class Annotation(Generic[T]):
@@ -79,7 +79,7 @@ class Annotation(Generic[T]):
 
     def _reduce_argument(self, collected: dict[bytes, int]) -> Reduced:
         """Say how the value travels as an argument, where `collected` receives its references."""
-        return _same, (self.value,)
+        return _durable_names.value, (self.value,)
 
     def __reduce__(self) -> Reduced:
         """Unwrap when pickled as an argument of a task, otherwise stay an annotation."""
@@ -137,7 +137,11 @@ class opaque(quote[T]):  # noqa: N801  # reads as a word in calls
     __slots__ = ()
 
     def _reduce_argument(self, collected: dict[bytes, int]) -> Reduced:
-        return (_same, (self.value,)) if is_future(self.value) else super()._reduce_argument(collected)
+        return (
+            (_durable_names.value, (self.value,))
+            if is_future(self.value)
+            else super()._reduce_argument(collected)
+        )
 
 
 def _pickle_apart(value: object, inside: dict[bytes, int]) -> tuple[bytes, dict[bytes, int]]:

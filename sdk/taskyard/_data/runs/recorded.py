@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from taskyard._data.runs.state import State, StateDetails
+from taskyard._durable_names import public
 from taskyard.exceptions import (
     CancelledRun,
     CrashedRun,
@@ -31,6 +32,7 @@ _FALLBACKS: dict[int, type[TaskyardError]] = {
 }
 
 
+@public("taskyard.states")
 def from_outcome(
     outcome: session_service_pb2.RunOutcome, decode: Decode, *, flow: bool = False
 ) -> State[Any]:
@@ -53,6 +55,7 @@ def from_outcome(
     )
 
 
+@public("taskyard.states")
 def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
     """Make the state that a run is in, from its record."""
     state_type, name = shown_as(run.state, run.reason, run.state_name, run.attempt)
@@ -71,6 +74,7 @@ def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
     )
 
 
+@public("taskyard.states")
 def exception_of(
     failure: failure_pb2.Failure, decode: Decode, fallback: type[TaskyardError] = FailedRun
 ) -> BaseException:

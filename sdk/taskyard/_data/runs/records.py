@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from taskyard import _durable_names
 from taskyard._data.runs.state import State
+from taskyard._durable_names import public
 
 if TYPE_CHECKING:
     # Its messages take 30 ms to import, which programs that only submit need not pay.
@@ -21,6 +23,7 @@ LogSink = Callable[[LogEntry], None]
 """Takes a log record of a run to the control plane."""
 
 
+@public("taskyard.context")
 class TaskRun:
     """One attempt of a task run."""
 
@@ -90,6 +93,19 @@ class TaskRun:
             setattr(self, name, value)
             return value
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with everything read, and without the worker's own view of the run."""
+        parts = {name: getattr(self, name) for name in self.__slots__ if name != "_invocation"}
+        return _durable_names.task_run, (parts,)
+
+    @classmethod
+    def restored(cls, parts: dict[str, Any]) -> "TaskRun":
+        """Return the record that was pickled."""
+        run = cls.__new__(cls)
+        for name, value in parts.items():
+            setattr(run, name, value)
+        return run
+
     @property
     def id(self) -> UUID:
         """The run's id."""
@@ -129,6 +145,7 @@ _READERS: Final[dict[str, "Callable[[Invocation], Any]"]] = {
 }
 
 
+@public("taskyard.context")
 class FlowRun:
     """A flow run."""
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeGuard, TypeVar
 from uuid import UUID
 
+from taskyard import _durable_names
+from taskyard._durable_names import public
 from taskyard.exceptions import (
     CancelledRun,
     CrashedRun,
@@ -34,6 +36,7 @@ _ERRORS: Final[dict[StateType, type[TaskyardError]]] = {
 _ABSENT: Final = object()
 
 
+@public("taskyard.states")
 class StateDetails:
     """What is known about a state besides its type; None where it does not apply."""
 
@@ -76,6 +79,7 @@ class StateDetails:
         return f"StateDetails({', '.join(f'{k}={v!r}' for k, v in known.items() if v is not None)})"
 
 
+@public("taskyard.states")
 class State(Generic[R]):
     """The state of a run: by its type code decides, its name is for people."""
 
@@ -240,7 +244,12 @@ class State(Generic[R]):
         data = {"data": self.data} if self.has_data else {}
         details = {name: getattr(self.state_details, name) for name in StateDetails.__slots__}
         rest = {"name": self.name, "message": self.message, "timestamp": self.timestamp, "id": self.id}
-        return _rebuild, (type(self), self.type.value, {**rest, **data}, details)
+        return _durable_names.state, (self.type.value, {**rest, **data}, details)
+
+    @classmethod
+    def restored(cls, state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> "State[Any]":
+        """Return the state that was pickled."""
+        return cls(state_type, state_details=StateDetails(**details), **parts)
 
     def __repr__(self) -> str:
         """Show the parts for debugging, like `Completed(message='text', type=COMPLETED)`."""
@@ -254,17 +263,13 @@ class State(Generic[R]):
         return f"{self.name}({', '.join(shown)})"
 
 
-def _rebuild(
-    kind: type[State[Any]], state_type: str, parts: dict[str, Any], details: dict[str, Any]
-) -> State[Any]:
-    return kind(state_type, state_details=StateDetails(**details), **parts)
-
-
+@public("taskyard.states")
 def is_state(value: object) -> TypeGuard[State[Any]]:
     """Say whether a value is a state."""
     return isinstance(value, State)
 
 
+@public("taskyard.states")
 def is_state_iterable(value: object) -> TypeGuard[Iterable[State[Any]]]:
     """Say whether a value is a list, tuple or set, not empty, of nothing but states."""
     return isinstance(value, (list, tuple, set)) and bool(value) and all(map(is_state, value))

@@ -7,6 +7,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
+from taskyard import _durable_names
 from taskyard.exceptions import TerminationSignal
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import pickling
@@ -85,7 +86,7 @@ class _Parts:
     def __reduce__(self) -> tuple[Any, ...]:
         error = self._error
         kept = {name: value for name, value in vars(error).items() if _travels(value)}
-        return _from_parts, (type(error), error.args, kept)
+        return _durable_names.exception, (type(error), error.args, kept)
 
 
 def _travels(value: object) -> bool:
@@ -94,16 +95,6 @@ def _travels(value: object) -> bool:
     except Exception:  # foreign code; the attribute stays behind, the exception need not
         return False
     return True
-
-
-def _from_parts(
-    kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]
-) -> BaseException:
-    """Make an exception without its constructor."""
-    error: BaseException = kind.__new__(kind, *args)
-    error.args = args
-    vars(error).update(attributes)
-    return error
 
 
 def _format(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from taskyard._durable_names import public
 from taskyard.exceptions import HashError
 from taskyard_contract import pickling
 
@@ -80,6 +81,7 @@ def source_code(fn: Callable[..., Any]) -> str:
         return code_fingerprint(fn)
 
 
+@public("taskyard.tasks")
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
     """Return a cache key for a call of a task: of the task, its bytecode and all arguments.
 

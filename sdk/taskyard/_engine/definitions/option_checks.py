@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from taskyard._durable_names import public
 from taskyard.exceptions import ReservedArgumentError
 
 MAX_RETRY_DELAYS: Final = 50
@@ -18,6 +19,7 @@ RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
 
 
+@public("taskyard.tasks")
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """Make retry delays that double each time: ``factor * 2 ** n``.
 
@@ -27,11 +29,20 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     Returns:
         A callable for `retry_delay_seconds`.
     """
+    return _Doubling(backoff_factor)
 
-    def delays(retries: int) -> list[float]:
-        return [backoff_factor * 2**number for number in range(min(retries, MAX_RETRY_DELAYS))]
 
-    return delays
+class _Doubling:
+    """Delays that double; a class, because a function inside another one would travel by value."""
+
+    def __init__(self, first: float) -> None:
+        self._first = first
+
+    def __call__(self, retries: int) -> list[float]:
+        return [self._first * 2**number for number in range(min(retries, MAX_RETRY_DELAYS))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exponential_backoff, (self._first,)
 
 
 def checked_retries(retries: object) -> int:

@@ -8,7 +8,7 @@ callable for delays is asked again when only `retries` is replaced).
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Literal, Self, TypedDict
 
@@ -158,6 +158,21 @@ class _Settings:
             TypeError: There is no such option.
         """
         return refuse_unknown_options(f"{cls.kind} '{name}'", options, list(cls.options.__annotations__))
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that are not as by default, by name: what pickles hold."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) is not one.default
+        }
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """Return settings that were checked where they were made; what they lack is as by default."""
+        settings = object.__new__(cls)
+        settings._set(**{one.name: values.get(one.name, one.default) for one in fields(cls)})
+        return settings
 
     @classmethod
     def of(cls, fn: Callable[..., Any], options: Mapping[str, Any]) -> Self:

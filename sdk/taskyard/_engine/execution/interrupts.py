@@ -15,17 +15,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Self
 
-from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
+from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
 
 _LATE_SECONDS: Final = 0.2
 _SOON: Final = 0.001
-
-
-class FlowCancelled(BaseException):
-    """Raised inside the body of a flow whose cancellation was requested.
-
-    Not an `Exception`: bodies that catch everything they know must still end.
-    """
 
 
 class ThreadInterrupter:

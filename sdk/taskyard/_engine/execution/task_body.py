@@ -14,8 +14,9 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from taskyard import _durable_names
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State, is_state
 from taskyard._engine.definitions.signatures import render_run_name
@@ -23,6 +24,7 @@ from taskyard._engine.execution import reports
 from taskyard._engine.futures.waiting import wait_for_children
 from taskyard._engine.submission.scope import Scope
 from taskyard.context import TaskRunContext
+from taskyard.exceptions import RunCancelled
 from taskyard.logging import capture_prints, configure, get_run_logger
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.encodings import decode
@@ -35,10 +37,6 @@ if TYPE_CHECKING:
 
 Report = bytes | agent_service_pb2.ReportException
 T = TypeVar("T")
-
-
-class RunCancelled(BaseException):
-    """Raised in the thread of a run, in the process that submitted it, when somebody cancels the run."""
 
 
 _OWN_EXITS: Final = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
@@ -54,8 +52,18 @@ class TaskBody:
         own = task.settings.log_prints
         self.log_prints = log_prints if own is None else own
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel under a name that no move of this module changes."""
+        return _durable_names.task_body, (self.task, self.log_prints)
+
+    @classmethod
+    def arrived(cls, task: "Task[..., Any]", log_prints: bool) -> Self:
+        """Return the code in a worker, where log records are sent and not shown."""
+        configure(console=False)
+        return cls(task, log_prints)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Arrive in a worker, where log records are sent and not shown."""
+        """Arrive in a worker from release 0.1.0, which pickled attributes."""
         self.__dict__.update(state)
         configure(console=False)
 

@@ -13,7 +13,6 @@ from inspect import isgenerator
 from typing import TYPE_CHECKING, Any
 
 from taskyard._engine.execution.interrupts import (
-    FlowCancelled,
     LoopInterrupter,
     TimeLimit,
     catch_termination,
@@ -23,7 +22,7 @@ from taskyard._engine.execution.interrupts import (
 from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
 from taskyard._engine.futures.waiting import wait_for_children, wait_for_children_async
-from taskyard.exceptions import FlowRunTimeoutError, TaskyardError, TerminationSignal
+from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
 if TYPE_CHECKING:
     from taskyard.flows import Flow

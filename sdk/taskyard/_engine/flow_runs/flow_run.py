@@ -15,7 +15,6 @@ from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import failure_of, interruption_of, message_of
 from taskyard._engine.definitions.signatures import render_run_name
-from taskyard._engine.execution.interrupts import FlowCancelled
 from taskyard._engine.execution.task_body import run_beside_loop
 from taskyard._engine.flow_runs.final_state import final_state_of
 from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
@@ -23,7 +22,7 @@ from taskyard._engine.submission.scope import Scope, current_scope, outside_scop
 from taskyard._network.session.outbox import Block
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_tags
-from taskyard.exceptions import CancelledRun
+from taskyard.exceptions import CancelledRun, FlowCancelled
 from taskyard.logging import capture_prints, get_run_logger
 from taskyard.task_runners import runner_of
 from taskyard_api.v1 import session_service_pb2 as pb

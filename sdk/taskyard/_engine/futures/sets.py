@@ -7,13 +7,14 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from taskyard._data.runs.state import State
+from taskyard._durable_names import public
 from taskyard._engine.futures.waiting import Arrivals
 from taskyard.futures import Future
 
 R = TypeVar("R")
 
 
+@public("taskyard.futures")
 class DoneAndNotDone(NamedTuple):
     """What `wait` returns: two sets of futures."""
 
@@ -21,6 +22,7 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Future[Any]]
 
 
+@public("taskyard.futures")
 class FutureList(list[Future[R]]):
     """The futures of a `map`, in the order of its items."""
 
@@ -72,6 +74,7 @@ class FutureList(list[Future[R]]):
         return list, (list(self),)
 
 
+@public("taskyard.futures")
 def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDone:
     """Wait for several futures.
 
@@ -95,6 +98,7 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
     return DoneAndNotDone(done, wanted - done)
 
 
+@public("taskyard.futures")
 def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> Iterator[Future[R]]:
     """Yield futures as their runs end, those that have ended already first.
 
@@ -124,11 +128,6 @@ def _as_completed(
             yield future
     finally:
         arrivals.close()
-
-
-async def gather_states(futures: Iterable[Future[R]]) -> list[State[R]]:
-    """Wait for several futures without blocking the event loop; returns their final states."""
-    return [await future.await_state() for future in futures]
 
 
 def _deadline(timeout: float | None) -> float | None:

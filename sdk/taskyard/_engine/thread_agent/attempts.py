@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.execution.reports import encoded, failed
-from taskyard._engine.execution.task_body import RunCancelled, TaskBody
+from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.flow_runs.flow_arguments import value_of
 from taskyard._engine.futures.in_values import replaced
 from taskyard._engine.submission.scope import Scope
 from taskyard.context import TaskRunContext
-from taskyard.exceptions import TaskRunTimeoutError, TaskyardError
+from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2

@@ -1,0 +1,94 @@
+"""The names that pickles hold: code, failures, states and annotations are stored for years.
+
+A pickle names functions and classes by module, and pickles lie in databases, in blob stores and in agents of
+other releases. So this module is never renamed and nothing is ever removed from it; in exchange all private
+rooms may be moved and renamed freely. Rules for what is here:
+
+- functions take plain values (numbers, text, tuples, dicts, objects of the user's), never private classes;
+- a function may get further arguments, with defaults that mean what their absence meant before;
+- where the real thing lives is said once, in `_HOMES`, as text: this module stands below everything that is
+  pickled, and an import would make a circle. It is imported when the first such pickle is read.
+
+Classes and functions that users see are named by their public door (see `public`); those are as durable.
+What release 0.1.0 named besides is in `_former_names`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, TypeVar, cast
+
+T = TypeVar("T")
+
+_HOMES: Final[Mapping[str, tuple[str, str]]] = {
+    "task_body": ("taskyard._engine.execution.task_body", "TaskBody"),
+    "task": ("taskyard.tasks", "Task"),
+    "flow": ("taskyard.flows", "Flow"),
+    "state": ("taskyard._data.runs.state", "State"),
+    "task_run": ("taskyard._data.runs.records", "TaskRun"),
+}
+
+
+def task_body(task: Any, log_prints: bool) -> Any:
+    """Return the code of a task as a worker holds it."""
+    return _home("task_body").arrived(task, log_prints)
+
+
+def task() -> Any:
+    """Return a task without anything in it: its state follows, because a task may refer to itself."""
+    return _empty("task")
+
+
+def flow() -> Any:
+    """Return a flow without anything in it; its state follows."""
+    return _empty("flow")
+
+
+def state(state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> Any:
+    """Return a state of a run."""
+    return _home("state").restored(state_type, parts, details)
+
+
+def task_run(parts: dict[str, Any]) -> Any:
+    """Return what user code saw of a task run."""
+    return _home("task_run").restored(parts)
+
+
+def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    """Return an exception whose constructor wants other arguments than it was made with."""
+    error: BaseException = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
+
+def value(of: T) -> T:
+    """Return the value itself: what an annotation without its wrapper unpickles through."""
+    return of
+
+
+def public(door: str) -> Callable[[T], T]:
+    """Make a decorator by which pickles and tracebacks name a door instead of the room behind it."""
+
+    def name_door(of: T) -> T:
+        cast(Any, of).__module__ = door
+        return of
+
+    return name_door
+
+
+def preload() -> None:
+    """Import everything that reading a pickle may need, once for all workers that are forked afterwards."""
+    for name in _HOMES:
+        _home(name)
+
+
+@cache
+def _home(name: str) -> Any:
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
+
+
+def _empty(name: str) -> Any:
+    kind = _home(name)
+    return kind.__new__(kind)
