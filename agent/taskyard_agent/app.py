@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from taskyard_agent.blobs import BlobStore
-from taskyard_agent.executors.crew import Crew
-from taskyard_agent.executors.endings import Why
-from taskyard_agent.executors.process import ProcessPool
-from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.processes.endings import Why
+from taskyard_agent.processes.pool import ProcessPool
+from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import Settings
 from taskyard_contract import pickling
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession

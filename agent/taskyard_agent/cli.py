@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain, repeat
 
-from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name, log_level
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from taskyard_agent.executors.worker import WorkerLines
-from taskyard_agent.runner import board, frames
+from taskyard_agent.processes.worker_handle import WorkerLines
+from taskyard_agent.runner import frames, progress_board
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 
@@ -21,12 +21,12 @@ class FarEnd:
         self.data.setblocking(False)
         self.control.setblocking(False)
         self._reader = frames.FrameReader()
-        self._board = board.BoardWriter(lines.board)
+        self._board = progress_board.BoardWriter(lines.board)
         os.close(lines.board)
 
     def execute(self, number: int, position: int) -> None:
         """Note on the board what is executing."""
-        board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
+        progress_board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
 
     def ready(self, pid: int = 0) -> None:
         self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid)))

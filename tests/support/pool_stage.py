@@ -7,8 +7,8 @@ from typing import Any
 from support.agent_process import eventually
 from support.fake_workers import FakeBlobs, FakeZygote, FarEnd, ToldSession
 
-from taskyard_agent.executors.crew import Crew
-from taskyard_agent.executors.process import ProcessPool
+from taskyard_agent.processes.pool import ProcessPool
+from taskyard_agent.processes.workforce import Crew
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2

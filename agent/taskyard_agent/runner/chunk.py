@@ -4,8 +4,8 @@ Invariant: what most runs have comes from columns at the price of an index; what
 in chunks that have any of it.
 """
 
-from taskyard_agent.runner.loading import Blobs, Inputs
-from taskyard_agent.runner.outcomes import unavailable
+from taskyard_agent.runner.inputs import Blobs, Inputs
+from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import Invocation

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from taskyard_agent.runner.outcomes import raised, unavailable
+from taskyard_agent.runner.report_columns import raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract import pickling, references
 from taskyard_contract.execution import Invocation, WorkerHost

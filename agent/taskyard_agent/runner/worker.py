@@ -18,11 +18,11 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from taskyard_agent.runner import frames
-from taskyard_agent.runner.board import BoardWriter, note_run
 from taskyard_agent.runner.chunk import Chunk
-from taskyard_agent.runner.host import Link
-from taskyard_agent.runner.loading import Blobs, CodeShelf
-from taskyard_agent.runner.outcomes import Outcome, Packer, raised
+from taskyard_agent.runner.inputs import Blobs, CodeShelf
+from taskyard_agent.runner.link import Link
+from taskyard_agent.runner.progress_board import BoardWriter, note_run
+from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import TaskCode, WorkerHost

@@ -11,10 +11,10 @@ import pytest
 from support.agent_process import TESTS
 from support.task_codes import COMMANDS
 
-from taskyard_agent.blobs import BlobStore
-from taskyard_agent.executors.crew import Crew
-from taskyard_agent.executors.process import ProcessPool
-from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.processes.pool import ProcessPool
+from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import Identity, LinkHandler, LinkSession

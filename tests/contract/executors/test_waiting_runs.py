@@ -58,7 +58,7 @@ def test_a_waiting_run_takes_no_room(executor: Executor, tmp_path: Path) -> None
 def test_workers_too_many_rest_are_woken_and_let_go(
     executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskyard_agent.executors.crew.REST_SECONDS", 0.5)
+    monkeypatch.setattr("taskyard_agent.processes.workforce.REST_SECONDS", 0.5)
 
     async def scenario(bench: Bench) -> None:
         crew = bench.handler.crew

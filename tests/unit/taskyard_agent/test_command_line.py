@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from taskyard_agent.cli import parse
-from taskyard_agent.executors.exits import describe_exit
+from taskyard_agent.processes.terminating import describe_exit
 
 
 def test_defaults_serve_the_default_queue() -> None:

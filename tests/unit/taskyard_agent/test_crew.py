@@ -8,8 +8,8 @@ import pytest
 from support.agent_process import eventually
 from support.fake_workers import FakeZygote
 
-from taskyard_agent.executors.crew import REST_SECONDS, Crew
-from taskyard_agent.executors.worker import Worker
+from taskyard_agent.processes.worker_handle import Worker
+from taskyard_agent.processes.workforce import REST_SECONDS, Crew
 from taskyard_agent.runner import frames
 
 Scenario = Callable[["Stage"], Coroutine[Any, Any, None]]

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from taskyard_agent.executors.crowding import MOST_WAITING, PATIENCE_SECONDS, Crowding
+from taskyard_agent.holding.admission import MOST_WAITING, PATIENCE_SECONDS, Crowding
 
 
 def test_two_waiting_runs_a_slot_are_enough() -> None:

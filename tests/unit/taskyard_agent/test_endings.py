@@ -6,9 +6,9 @@ from typing import Any
 from support.agent_process import eventually
 from support.pool_stage import Stage, ids, play
 
-from taskyard_agent.executors.endings import Ending, Why
-from taskyard_agent.executors.pieces import Piece
-from taskyard_agent.executors.worker import Worker
+from taskyard_agent.holding.chunks import Piece
+from taskyard_agent.processes.endings import Ending, Why
+from taskyard_agent.processes.worker_handle import Worker
 from taskyard_api.v1 import agent_service_pb2 as pb
 
 

@@ -4,16 +4,16 @@ import os
 import socket
 from pathlib import Path
 
-from taskyard_agent.runner import board, frames
-from taskyard_agent.runner.host import Link
-from taskyard_agent.runner.outcomes import Packer
+from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.link import Link
+from taskyard_agent.runner.report_columns import Packer
 
 
 def test_a_forked_child_of_a_run_reports_nothing_again(tmp_path: Path) -> None:
     data, far_data = socket.socketpair()
     control, far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    descriptor = board.create()
-    writer = board.BoardWriter(descriptor)
+    descriptor = progress_board.create()
+    writer = progress_board.BoardWriter(descriptor)
     os.close(descriptor)
     link = Link(far_data, far_control, writer, Packer(tmp_path))
     link.begin(7, 0, 2)
@@ -36,8 +36,8 @@ def test_a_forked_child_of_a_run_reports_nothing_again(tmp_path: Path) -> None:
 def test_a_forked_child_that_waits_for_runs_gives_its_slot_away(tmp_path: Path) -> None:
     data, far_data = socket.socketpair()
     control, far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    descriptor = board.create()
-    writer = board.BoardWriter(descriptor)
+    descriptor = progress_board.create()
+    writer = progress_board.BoardWriter(descriptor)
     os.close(descriptor)
     link = Link(far_data, far_control, writer, Packer(tmp_path))
     pid = os.fork()

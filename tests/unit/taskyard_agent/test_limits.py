@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from support.agent_process import eventually
 
-from taskyard_agent.blobs import BlobStore
-from taskyard_agent.executors import crew as crew_module
-from taskyard_agent.executors.crew import Crew
-from taskyard_agent.executors.pieces import Piece, Source, Template
-from taskyard_agent.executors.process import ProcessPool
+from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.chunks import Piece, Source, Template
+from taskyard_agent.processes import workforce as workforce_module
+from taskyard_agent.processes.pool import ProcessPool
+from taskyard_agent.processes.workforce import Crew
 from taskyard_agent.runner import frames, zygote
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import Identity, LinkSession
@@ -113,7 +113,7 @@ def test_a_zygote_that_cannot_be_started_is_tried_again() -> None:
 
 def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        real, tries = crew_module.WorkerLines, []
+        real, tries = workforce_module.WorkerLines, []
 
         def lines() -> Any:
             tries.append(1)
@@ -121,7 +121,7 @@ def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(monkeypatch:
                 raise OSError(24, "Too many open files")
             return real()
 
-        monkeypatch.setattr(crew_module, "WorkerLines", lines)
+        monkeypatch.setattr(workforce_module, "WorkerLines", lines)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         crew = Crew(1, lambda: Silent())  # type: ignore[arg-type, return-value]
         crew.attach(Heard())

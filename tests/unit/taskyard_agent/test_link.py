@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from taskyard_agent.runner import board, frames
-from taskyard_agent.runner.host import Link
-from taskyard_agent.runner.outcomes import Packer
+from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.link import Link
+from taskyard_agent.runner.report_columns import Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
 from taskyard_contract.execution import Invocation
@@ -19,9 +19,9 @@ class Ends:
     def __init__(self, path: Path) -> None:
         self.data, far_data = socket.socketpair()
         self.control, self.far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        descriptor = board.create()
-        self.board = board.BoardReader(descriptor)
-        self.writer = board.BoardWriter(descriptor)
+        descriptor = progress_board.create()
+        self.board = progress_board.BoardReader(descriptor)
+        self.writer = progress_board.BoardWriter(descriptor)
         os.close(descriptor)
         self.far_data = far_data
         self.link = Link(far_data, self.far_control, self.writer, Packer(path))
@@ -118,7 +118,7 @@ def test_what_has_ended_is_sent_before_a_run_waits(ends: Ends) -> None:
 
 def test_the_board_tells_what_executes(ends: Ends) -> None:
     assert ends.board.read().started_ns == 0
-    board.note_run(ends.writer.map, 0, 9, 4, 123)
+    progress_board.note_run(ends.writer.map, 0, 9, 4, 123)
     assert ends.board.read()[:3] == (9, 4, 123)
     ends.writer.idle()
     assert ends.board.read()[:3] == (0, 0, 0)

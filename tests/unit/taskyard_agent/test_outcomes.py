@@ -4,7 +4,7 @@ import hashlib
 import pickle
 from pathlib import Path
 
-from taskyard_agent.runner.outcomes import MAX_MESSAGE, Packer, failure_of, raised, unavailable
+from taskyard_agent.runner.report_columns import MAX_MESSAGE, Packer, failure_of, raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.pickling import ENCODING
 from taskyard_contract.states import StateReason

@@ -1,6 +1,6 @@
 """Pieces of assigned chunks: every run is in exactly one of them."""
 
-from taskyard_agent.executors.pieces import Piece, PieceQueue, Source, Template
+from taskyard_agent.holding.chunks import Piece, PieceQueue, Source, Template
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
 

@@ -6,7 +6,7 @@ import pytest
 from support.agent_process import eventually
 from support.pool_stage import DIGEST, Stage, ids, play
 
-from taskyard_agent.executors.transfers import refuse
+from taskyard_agent.holding.blob_transfers import refuse
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
@@ -189,7 +189,7 @@ def test_workers_learn_the_servers_limits_whenever_they_come() -> None:
 
 
 def test_room_is_told_of_and_templates_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard_agent.executors.process.MAX_TEMPLATES", 2)
+    monkeypatch.setattr("taskyard_agent.processes.pool.MAX_TEMPLATES", 2)
 
     async def scenario(stage: Stage) -> None:
         keys = [stage.assign(1, template=number)[0] for number in range(1, 5)]

@@ -9,8 +9,8 @@ import pytest
 from support.agent_process import eventually
 from support.fake_workers import FarEnd
 
-from taskyard_agent.executors.pieces import Piece, Source, Template
-from taskyard_agent.executors.worker import Worker, WorkerLines
+from taskyard_agent.holding.chunks import Piece, Source, Template
+from taskyard_agent.processes.worker_handle import Worker, WorkerLines
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import template_pb2
 
@@ -68,7 +68,7 @@ def test_a_worker_that_has_read_everything_costs_nothing() -> None:
 
 
 def test_a_template_is_told_once_and_again_after_all_were_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard_agent.executors.worker.MAX_TEMPLATES", 2)
+    monkeypatch.setattr("taskyard_agent.processes.worker_handle.MAX_TEMPLATES", 2)
 
     async def scenario(worker: Worker, far: FarEnd) -> None:
         told: list[int] = []

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from taskyard_agent.executors.worker import WorkerLines
+from taskyard_agent.processes.worker_handle import WorkerLines
 from taskyard_agent.runner import zygote
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
-from taskyard_agent.blobs import BlobStore
-from taskyard_agent.executors.crew import Crew
-from taskyard_agent.executors.crowding import Crowding
-from taskyard_agent.executors.endings import Endings, Why
-from taskyard_agent.executors.overseer import Overseer
-from taskyard_agent.executors.pieces import Piece, PieceQueue, Source, Template
-from taskyard_agent.executors.transfers import Transfers
-from taskyard_agent.executors.worker import MAX_TEMPLATES, Worker
+from taskyard_agent.holding.admission import Crowding
+from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.blob_transfers import Transfers
+from taskyard_agent.holding.chunks import Piece, PieceQueue, Source, Template
+from taskyard_agent.processes.endings import Endings, Why
+from taskyard_agent.processes.watchdog import Overseer
+from taskyard_agent.processes.worker_handle import MAX_TEMPLATES, Worker
+from taskyard_agent.processes.workforce import Crew
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2

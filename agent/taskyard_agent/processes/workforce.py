@@ -10,9 +10,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
-from taskyard_agent.executors.exits import describe_exit, signal_group
-from taskyard_agent.executors.worker import Worker, WorkerLines
-from taskyard_agent.executors.zygote_client import ZygoteClient
+from taskyard_agent.processes.terminating import describe_exit, signal_group
+from taskyard_agent.processes.worker_handle import Worker, WorkerLines
+from taskyard_agent.processes.zygote_client import ZygoteClient
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taskyard_agent.blobs import BlobStore
-from taskyard_agent.executors.pieces import Piece
+from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.chunks import Piece
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
@@ -17,7 +17,7 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import StateReason
 
 if TYPE_CHECKING:
-    from taskyard_agent.executors.process import ProcessPool
+    from taskyard_agent.processes.pool import ProcessPool
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from taskyard_agent.runner import frames
-from taskyard_agent.runner.board import BoardWriter
-from taskyard_agent.runner.outcomes import Ended, Packer
+from taskyard_agent.runner.progress_board import BoardWriter
+from taskyard_agent.runner.report_columns import Ended, Packer
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.execution import Invocation
 

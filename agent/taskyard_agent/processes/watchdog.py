@@ -8,13 +8,13 @@ in a row have seen, because a single look may mix two runs.
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from taskyard_agent.executors.endings import Why
-from taskyard_agent.executors.pieces import Piece
-from taskyard_agent.executors.worker import Worker
-from taskyard_agent.runner.board import Progress
+from taskyard_agent.holding.chunks import Piece
+from taskyard_agent.processes.endings import Why
+from taskyard_agent.processes.worker_handle import Worker
+from taskyard_agent.runner.progress_board import Progress
 
 if TYPE_CHECKING:
-    from taskyard_agent.executors.process import ProcessPool
+    from taskyard_agent.processes.pool import ProcessPool
 
 LOOK_SECONDS: Final = 0.02
 IDLE_LOOK_SECONDS: Final = 0.25

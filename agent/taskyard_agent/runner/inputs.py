@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from taskyard_agent.runner.outcomes import failure_of, unavailable
 from taskyard_agent.runner.reference_code import JSON, ReferenceCode
+from taskyard_agent.runner.report_columns import failure_of, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2, session_service_pb2, states_pb2, template_pb2
 from taskyard_contract import pickling

@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from taskyard_agent.executors.pieces import Piece, Template
-from taskyard_agent.runner import board, frames
-from taskyard_agent.runner.board import Progress
+from taskyard_agent.holding.chunks import Piece, Template
+from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.progress_board import Progress
 
 if TYPE_CHECKING:
-    from taskyard_agent.executors.endings import Ending
+    from taskyard_agent.processes.endings import Ending
 
 MAX_TEMPLATES: Final = 256
 """A worker that has met more is told to forget them all: code of yesterday's scripts must not pile up."""
@@ -27,7 +27,7 @@ class WorkerLines:
         """Open two socket pairs and a board."""
         self.data, self.far_data = socket.socketpair()
         self.control, self.far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.board = board.create()
+        self.board = progress_board.create()
 
     def descriptors(self) -> list[int]:
         """Return what the worker gets."""
@@ -52,7 +52,7 @@ class Worker:
         self.pieces: dict[int, Piece] = {}
         self.started: tuple[int, int] = (0, 0)
         self.seen: Progress | None = None
-        self._board = board.BoardReader(lines.board)
+        self._board = progress_board.BoardReader(lines.board)
         self._data = lines.data
         self._control = lines.control
         self._data.setblocking(False)

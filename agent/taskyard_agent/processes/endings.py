@@ -10,14 +10,14 @@ import signal
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from taskyard_agent.executors.exits import describe_exit, signal_group
-from taskyard_agent.executors.pieces import Piece
-from taskyard_agent.executors.worker import Worker
+from taskyard_agent.holding.chunks import Piece
+from taskyard_agent.processes.terminating import describe_exit, signal_group
+from taskyard_agent.processes.worker_handle import Worker
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.states import StateReason
 
 if TYPE_CHECKING:
-    from taskyard_agent.executors.process import ProcessPool
+    from taskyard_agent.processes.pool import ProcessPool
 
 MAX_STRIKES: Final = 3
 
