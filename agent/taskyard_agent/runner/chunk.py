@@ -4,7 +4,8 @@ Invariant: what most runs have comes from columns at the price of an index; what
 in chunks that have any of it.
 """
 
-from taskyard_agent.runner.inputs import Blobs, Inputs
+from taskyard_agent.runner.blob_files import BlobFiles
+from taskyard_agent.runner.inputs import Inputs
 from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -21,7 +22,7 @@ class Chunk:
         ids: bytes,
         template: template_pb2.RunTemplate,
         body: pb.ChunkBody,
-        blobs: Blobs,
+        blobs: BlobFiles,
     ) -> None:
         """Open the columns of `body`; run i has epoch ``first_epoch + i``."""
         self.template = template

@@ -18,8 +18,9 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from taskyard_agent.runner import frames
+from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
-from taskyard_agent.runner.inputs import Blobs, CodeShelf
+from taskyard_agent.runner.code_shelf import CodeShelf
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
@@ -45,7 +46,7 @@ class Worker:
         self._packer = Packer(blobs)
         self._link = Link(data, control, self._board, self._packer)
         self._host: WorkerHost = self._link
-        self._blobs = Blobs(blobs)
+        self._blobs = BlobFiles(blobs)
         self._shelf = CodeShelf(self._blobs)
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._terminated = False

@@ -1,0 +1,67 @@
+"""The code of tasks inside a worker.
+
+Invariant: code is loaded once per worker and digest; what cannot be loaded is an outcome of the run, never
+an exception of the worker.
+"""
+
+from taskyard_agent.runner.blob_files import BlobFiles
+from taskyard_agent.runner.reference_code import ReferenceCode
+from taskyard_agent.runner.report_columns import failure_of, unavailable
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract import pickling
+from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
+
+
+class UnavailableCode:
+    """Stands for code that could not be loaded: every run of it fails and says why."""
+
+    def __init__(self, message: str, error: BaseException) -> None:
+        """Remember the reason."""
+        self._message = message
+        self._failure = failure_of(error, "")
+
+    def execute(self, invocation: Invocation, host: WorkerHost) -> pb.ReportException:
+        """Report the reason."""
+        report = unavailable(self._message)
+        report.failure.CopyFrom(self._failure)
+        return report
+
+
+class CodeShelf:
+    """The code this worker has loaded."""
+
+    def __init__(self, blobs: BlobFiles) -> None:
+        """Load from `blobs` what does not come with its template."""
+        self._blobs = blobs
+        self._by_key: dict[bytes | tuple[str, str], TaskCode] = {}
+
+    def clear(self) -> None:
+        """Forget all code; what is needed again is loaded again."""
+        self._by_key.clear()
+
+    def find(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
+        """Return the code of a template."""
+        template = definition.template
+        location = template.code.WhichOneof("location")
+        key = template.code.blob_digest or (template.code.reference, template.encoding)
+        code = self._by_key.get(key)
+        if code is not None:
+            return code
+        try:
+            if location == "blob_digest":
+                code = self._unpickle(definition)
+            elif location == "reference":
+                code = ReferenceCode(template.code.reference, template.encoding)
+            else:
+                raise LookupError("its template names no code that a Python worker could load")
+        except Exception as error:
+            # Not kept: an import may succeed later, when whatever it lacked is there.
+            return UnavailableCode(f"the code of task '{template.name}' could not be loaded: {error}", error)
+        self._by_key[key] = code
+        return code
+
+    def _unpickle(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
+        data = definition.code or self._blobs.read(definition.template.code.blob_digest)
+        code: TaskCode = pickling.loads(data)
+        return code
