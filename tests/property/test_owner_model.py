@@ -290,7 +290,7 @@ class OwnerModel(RuleBasedStateMachine):
 
     @rule(
         pick=PICK, which=PICK, settled=st.booleans(),
-        how=st.sampled_from(["ok", "ok", "ok", "failed", "final", "key", "lost", "returned", "started"]),
+        how=st.sampled_from(["ok", "ok", "ok", "failed", "final", "key", "lost", "given_back", "started"]),
     )  # fmt: skip
     def report(self, pick: int, which: int, how: str, settled: bool) -> None:
         agent, run_id = self.work(pick, which)

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_controlplane.domain.cells import Go, Ignore, Reject, leaves
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import TABLES, accepts_epoch, explain, transition
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.domain.outcomes import Go, Ignore, Reject, leaves
 
 KINDS = [RunKind.TASK, RunKind.FLOW]
 FINAL = [state for state in RunState if state >= FIRST_FINAL]

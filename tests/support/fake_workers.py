@@ -96,7 +96,7 @@ class ToldSession:
 
     def __init__(self) -> None:
         self.reported: list[bytes] = []
-        self.returned: list[bytes] = []
+        self.given_back: list[bytes] = []
         self.lost_runs: list[bytes] = []
         self.ended_runs: list[bytes] = []
         self.draining = False
@@ -106,7 +106,7 @@ class ToldSession:
         self.reported.append(run_ids)
 
     def give_back(self, keys: Iterable[pb.RunKey]) -> None:
-        self.returned += [key.run_id for key in keys]
+        self.given_back += [key.run_id for key in keys]
 
     def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
         self.lost_runs.append(key.run_id)

@@ -341,7 +341,7 @@ class ModelAgent:
         self.send(reports=[chunk])
 
     def give_up(self, run_id: bytes, how: str) -> None:
-        """Say that a run was lost, returned or cancelled."""
+        """Say that a run was lost, given back or cancelled."""
         key = ap.RunKey(run_id=run_id, epoch=self.working.pop(run_id))
         if how == "lost":
             self.send(lost=[ap.LostRun(key=key)])

@@ -67,7 +67,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         self.started: list[bytes] = []
         self.lost: dict[bytes, pb.LostRun] = {}
         self.cancelled: list[bytes] = []
-        self.returned: list[bytes] = []
+        self.given_back: list[bytes] = []
         self.logs: list[tuple[bytes, str]] = []
         self.draining = False
         self.blobs: dict[bytes, bytes] = {}
@@ -147,7 +147,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         return chunk, ids
 
     def _assign_again(self, run_id: bytes) -> None:
-        """Assign a run that was returned, as a chunk of its own under a new epoch."""
+        """Assign a run that was given back, as a chunk of its own under a new epoch."""
         index, args = self._origins[run_id]
         body = pb.ChunkBody(args=[args], ordinals=[0]).SerializeToString()
         self._keys[run_id] = pb.RunKey(run_id=run_id, epoch=self._epoch)
@@ -253,11 +253,11 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
             self._take_report(chunk)
         self.started += [started.key.run_id for started in frame.started]
         self.cancelled += [key.run_id for key in frame.cancelled]
-        self.returned += [key.run_id for key in frame.returned]
+        self.given_back += [key.run_id for key in frame.given_back]
         self.lost.update({lost.key.run_id: lost for lost in frame.lost})
         self.draining = self.draining or frame.draining
         if self.reassign and not self.draining:
-            for key in frame.returned:
+            for key in frame.given_back:
                 self._assign_again(key.run_id)
 
     def _take_report(self, chunk: pb.ReportChunk) -> None:

@@ -213,14 +213,14 @@ _STATES = {
     ReportKind.SUCCEEDED: RunState.COMPLETED,
     ReportKind.FAILED: RunState.FAILED,
     ReportKind.CANCELLED: RunState.CANCELLED,
-    ReportKind.CRASHED: RunState.CRASHED,
+    ReportKind.INTERRUPTED: RunState.CRASHED,
 }
 _FLOW_STATES = {
     FlowEvent.STARTED: RunState.RUNNING,
     FlowEvent.SUCCEEDED: RunState.COMPLETED,
     FlowEvent.FAILED: RunState.FAILED,
     FlowEvent.CANCELLED: RunState.CANCELLED,
-    FlowEvent.CRASHED: RunState.CRASHED,
+    FlowEvent.INTERRUPTED: RunState.CRASHED,
 }
 
 

@@ -139,7 +139,7 @@ def raised(error: BaseException, encoding: str) -> pb.ReportException:
     if isinstance(error, Exception):
         report.kind = pb.REPORT_KIND_FAILED
     else:
-        report.kind = pb.REPORT_KIND_CRASHED
+        report.kind = pb.REPORT_KIND_INTERRUPTED
         report.reason = StateReason.INTERRUPTED.value  # type: ignore[assignment]  # numerically equal
     return report
 

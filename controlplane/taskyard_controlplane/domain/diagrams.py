@@ -8,8 +8,8 @@ from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain import flow_machine, task_machine
+from taskyard_controlplane.domain.cells import Cell, Choice, Go, Table
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.outcomes import Cell, Choice, Go, Table
 
 _HEAD: Final = """# States of runs
 

@@ -34,7 +34,7 @@ class RunEvent(IntEnum):
     """User code was interrupted by a signal or an exit call."""
     LOST = 13
     """The worker or the agent that held the run is gone."""
-    RETURNED = 14
+    GIVEN_BACK = 14
     """The agent gave the run back without starting it."""
     DUE = 15
     """The delay before a retry is over."""

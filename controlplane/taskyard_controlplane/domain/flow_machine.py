@@ -7,9 +7,9 @@ session proposes, the table decides, and a session that is gone crashes its flow
 from typing import Final
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.cells import Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.outcomes import Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.retries import has_retry
 from taskyard_controlplane.domain.task_machine import COMPLETED, DUPLICATE, LATE
 
@@ -34,7 +34,7 @@ _TASKS_ONLY: Final[Row] = {
     E.DISPATCHED: FOR_TASKS,
     E.ADOPTED: FOR_TASKS,
     E.LOST: FOR_TASKS,
-    E.RETURNED: FOR_TASKS,
+    E.GIVEN_BACK: FOR_TASKS,
     E.DUE: LATE,
     E.WITHDRAWN: Ignore("its body runs"),
 }

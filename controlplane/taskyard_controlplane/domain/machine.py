@@ -9,10 +9,10 @@ from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain import flow_machine, task_machine
+from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.domain.outcomes import Cell, Choice, Go, Ignore, Reject, Table
 
 _STATE_LIMIT: Final = max(RunState) + 1
 _NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)

@@ -7,10 +7,10 @@ cannot happen unless its sender has a defect. Diagrams and property tests are ma
 from typing import Final
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.domain.outcomes import Cell, Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.retries import has_infra_retry, has_retry, retries_at_once
 
 S = RunState
@@ -83,7 +83,7 @@ def _unassigned_row(
         E.STARTED: NOT_HELD,
         **dict.fromkeys(_REPORTS, NOT_STARTED),
         E.LOST: NOT_HELD,
-        E.RETURNED: NOT_HELD,
+        E.GIVEN_BACK: NOT_HELD,
         E.DUE: due,
         E.CANCEL_REQUESTED: CANCELLED,
         E.SESSION_LOST: CANCELLED,
@@ -91,7 +91,7 @@ def _unassigned_row(
     }
 
 
-def _held_row(*, started: Cell, returned: Cell) -> Row:
+def _held_row(*, started: Cell, given_back: Cell) -> Row:
     """A state in which an agent holds the run."""
     return {
         E.UPSTREAM_DONE: LATE,
@@ -108,7 +108,7 @@ def _held_row(*, started: Cell, returned: Cell) -> Row:
         E.ENDED_CANCELLED: CANCELLED,
         E.INTERRUPTED: CRASHED,
         E.LOST: AGAIN_OR_CRASH,
-        E.RETURNED: returned,
+        E.GIVEN_BACK: given_back,
         E.DUE: LATE,
         E.CANCEL_REQUESTED: STOP_PROCESS,
         # A run that has started may finish: its work is paid for and its effects may be wanted.
@@ -124,15 +124,15 @@ TABLE: Final[Table] = {
         adopted=Ignore("the run waits for upstream runs"),
     ),
     S.READY: _unassigned_row(dispatched=ASSIGNED),
-    S.ASSIGNED: _held_row(started=Go(S.RUNNING), returned=QUEUE),
-    S.RUNNING: _held_row(started=DUPLICATE, returned=Reject("the run has started")),
+    S.ASSIGNED: _held_row(started=Go(S.RUNNING), given_back=QUEUE),
+    S.RUNNING: _held_row(started=DUPLICATE, given_back=Reject("the run has started")),
     S.AWAITING_RETRY: _unassigned_row(
         due=QUEUE, adopted=Ignore("the attempt the agent holds has failed already")
     ),
     S.AWAITING_CACHE: _unassigned_row(cache_hit=COMPLETED, cache_leads=QUEUE),
     # Whatever the process still managed to report: what was promised to whoever cancelled is CANCELLED.
     S.CANCELLING: {
-        **_held_row(started=LATE, returned=CANCELLED),
+        **_held_row(started=LATE, given_back=CANCELLED),
         **dict.fromkeys(_REPORTS, CANCELLED),
         E.LOST: CANCELLED,
         E.CANCEL_REQUESTED: DUPLICATE,

@@ -129,7 +129,7 @@ def _frame_of(request: pb.ReportBatchRequest, last: int) -> pb.AgentFrame:
         report_number=max(request.report_number, last),
         reports=request.reports,
         started=request.started,
-        returned=request.returned,
+        given_back=request.given_back,
         lost=request.lost,
         cancelled=request.cancelled,
         logs=request.logs if request.HasField("logs") else None,

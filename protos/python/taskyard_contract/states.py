@@ -45,8 +45,8 @@ class StateReason(IntEnum):
     CANCEL_REQUESTED = 7
     CODE_UNAVAILABLE = 8
     INTERRUPTED = 9
-    RETURNED = 10
-    RETURNED_STATE = 11
+    GIVEN_BACK = 10
+    STATE_BY_HAND = 11
     RESULT_REFUSED = 12
 
 
@@ -73,7 +73,7 @@ class ReportKind(IntEnum):
     SUCCEEDED = 1
     FAILED = 2
     CANCELLED = 3
-    CRASHED = 4
+    INTERRUPTED = 4
     CACHE_KEY = 5
 
 
@@ -84,7 +84,7 @@ class FlowEvent(IntEnum):
     SUCCEEDED = 2
     FAILED = 3
     CANCELLED = 4
-    CRASHED = 5
+    INTERRUPTED = 5
 
 
 class AgentState(IntEnum):

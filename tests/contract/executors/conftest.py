@@ -30,7 +30,7 @@ class Bench:
         self.reported: list[bytes] = []
         self.cancelled: list[bytes] = []
         self.lost: list[bytes] = []
-        self.returned: list[bytes] = []
+        self.given_back: list[bytes] = []
         self.started: list[bytes] = []
         self._session = session
         self._changed = asyncio.Event()
@@ -58,7 +58,7 @@ class Bench:
         return {key.run_id for key in self.handler.held()}
 
     def ended(self) -> list[bytes]:
-        return self.reported + self.cancelled + self.lost + self.returned
+        return self.reported + self.cancelled + self.lost + self.given_back
 
     async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
         async with asyncio.timeout(timeout):
@@ -75,7 +75,7 @@ class Bench:
             self.cancelled += [key.run_id for key in frame.cancelled]
             self.started += [started.key.run_id for started in frame.started]
             self.lost += [lost.key.run_id for lost in frame.lost]
-            self.returned += [key.run_id for key in frame.returned]
+            self.given_back += [key.run_id for key in frame.given_back]
 
 
 def _identity() -> Identity:

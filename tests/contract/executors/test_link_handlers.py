@@ -57,7 +57,7 @@ def test_ended_runs_are_confirmed_only_when_cancelled(
         await bench.until(lambda: not bench.held())
         named = sorted(key.run_id for key in keys)
         # What waited behind slow runs may have been returned before.
-        assert sorted(bench.cancelled + bench.returned) == named if confirm else not bench.cancelled
+        assert sorted(bench.cancelled + bench.given_back) == named if confirm else not bench.cancelled
         assert len(bench.cancelled) >= 2 or not confirm
         assert not bench.reported
         assert not bench.lost
@@ -73,7 +73,7 @@ def test_a_lost_lease_leaves_nothing_in_hand_and_nothing_to_report(
         await bench.until(lambda: bench.started)
         bench.handler.on_lease_lost()
         await bench.until(lambda: not bench.held())
-        assert bench.ended() == bench.returned
+        assert bench.ended() == bench.given_back
         bench.assign([call("echo", 1)])
         await bench.until(lambda: len(bench.reported) == 1)
 
@@ -88,7 +88,7 @@ def test_draining_returns_the_unstarted_and_reports_the_rest(executor: Executor,
         late = bench.assign([call("echo", 1)])
         await bench.until(lambda: len(bench.ended()) == 9)
         assert 1 <= len(bench.reported) <= 2
-        assert late[0].run_id in bench.returned
+        assert late[0].run_id in bench.given_back
 
     run(executor, tmp_path, scenario)
 

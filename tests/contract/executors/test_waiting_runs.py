@@ -98,7 +98,7 @@ def test_with_enough_waiting_runs_nothing_new_is_started_for_a_moment(
         notes = await block(bench, tmp_path, 4)
         assert bench.handler.demand().nested_only
         [new] = bench.assign([call("echo", 1)])
-        await bench.until(lambda: bench.returned == [new.run_id])
+        await bench.until(lambda: bench.given_back == [new.run_id])
         [nested] = bench.assign([call("echo", 1)], nested=True)
         await bench.until(lambda: bench.reported == [nested.run_id])
         # But nothing that they wait for comes, so that there is room for others after all.

@@ -89,7 +89,7 @@ def test_an_exception_is_reported_with_its_traceback(tmp_path: Path) -> None:
             assert (report.failure.type, report.failure.message) == ("ValueError", "no luck")
             assert "do_raise" in report.failure.traceback
             assert isinstance(pickle.loads(report.failure.encoded.data), ValueError)
-            assert server.failed(exiting).kind == pb.REPORT_KIND_CRASHED
+            assert server.failed(exiting).kind == pb.REPORT_KIND_INTERRUPTED
             assert server.failed(exiting).reason == StateReason.INTERRUPTED
             assert server.result(after) == 1
 

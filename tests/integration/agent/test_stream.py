@@ -112,7 +112,7 @@ def test_draining_returns_what_has_not_started_and_finishes_the_rest(tmp_path: P
             assert await agent.exit_code() == 0
             assert server.draining
             assert running in server.outcomes
-            assert sorted(server.returned) == sorted(waiting)
+            assert sorted(server.given_back) == sorted(waiting)
 
     asyncio.run(main())
 
@@ -203,7 +203,7 @@ def test_credit_grows_with_quick_runs_and_is_taken_back_from_slow_ones(tmp_path:
             await server.until(lambda: server.stream.credit > 100)
             slow = server.assign(1, [call("sleep", 0.3)] * 40)
             await server.until(lambda: server.stream.credit <= 4)
-            await server.until(lambda: len(server.returned) >= 20)
-            assert set(server.returned) < set(slow)
+            await server.until(lambda: len(server.given_back) >= 20)
+            assert set(server.given_back) < set(slow)
 
     asyncio.run(main())

@@ -305,7 +305,7 @@ def test_what_started_and_what_was_given_back(served: Any, poller: Poller) -> No
     assert served.get(run_id).state == RunState.RUNNING
     poller.report(2, lost=[pb.LostRun(key=key)])
     epoch, again = poller.take(3)
-    poller.report(3, returned=[pb.RunKey(run_id=again, epoch=epoch)])
+    poller.report(3, given_back=[pb.RunKey(run_id=again, epoch=epoch)])
     assert (poller.take(4)[1], served.get(run_id).infra_retries) == (run_id, 1)
 
 

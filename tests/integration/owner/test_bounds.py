@@ -69,7 +69,7 @@ def test_dispatches_stay_recorded_as_long_as_one_of_their_runs_is_open() -> None
         agent.report(ids[1:2])
         await it.settle()
         assert await recorded() == 1
-        agent.send(returned=[agent.key(ids[2])])
+        agent.send(given_back=[agent.key(ids[2])])
         agent.send(lost=[ap.LostRun(key=agent.key(ids[3]))])
         agent.report(await assigned(it, agent))
         await it.settle()
@@ -101,7 +101,7 @@ def test_nothing_is_kept_for_a_client_without_a_stream() -> None:
 def test_ended_flow_runs_are_let_go() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
-        for event in (FlowEvent.SUCCEEDED, FlowEvent.CRASHED):
+        for event in (FlowEvent.SUCCEEDED, FlowEvent.INTERRUPTED):
             flow = await client.start_flow()
             assert len(client.session.flows) == len(it.shard.flows_by_seq) == 1
             await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(event))])  # type: ignore[arg-type]

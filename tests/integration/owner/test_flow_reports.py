@@ -104,7 +104,7 @@ def test_answers_that_a_broken_stream_left_behind_are_not_sent_twice() -> None:
         (FlowEvent.SUCCEEDED, S.COMPLETED),
         (FlowEvent.FAILED, S.FAILED),
         (FlowEvent.CANCELLED, S.CANCELLED),
-        (FlowEvent.CRASHED, S.CRASHED),
+        (FlowEvent.INTERRUPTED, S.CRASHED),
     ],
 )
 def test_the_end_of_a_flow_is_recorded_as_it_was_reported(event: FlowEvent, state: RunState) -> None:
@@ -116,7 +116,7 @@ def test_the_end_of_a_flow_is_recorded_as_it_was_reported(event: FlowEvent, stat
             "occurred_us": ended,
             "message": "so it is",
             "state_name": "Mine",
-            "reason": int(StateReason.RETURNED_STATE),
+            "reason": int(StateReason.STATE_BY_HAND),
             "result": common_pb2.Payload(encoding="json/plain", data=b"1"),
             "failure": failure_pb2.Failure(type="ValueError", message="no"),
         }
@@ -125,7 +125,7 @@ def test_the_end_of_a_flow_is_recorded_as_it_was_reported(event: FlowEvent, stat
         await it.settle()
         row = await row_of(it, flow)
         outcome = sp.RunOutcome.FromString(row.outcome)
-        assert (row.state, row.reason, row.ended_us) == (state, StateReason.RETURNED_STATE, ended)
+        assert (row.state, row.reason, row.ended_us) == (state, StateReason.STATE_BY_HAND, ended)
         assert (outcome.message, outcome.state_name) == ("so it is", "Mine")
         assert (outcome.result, outcome.failure) == (told["result"], told["failure"])
 

@@ -144,7 +144,7 @@ def test_a_crashed_flow_takes_its_runs_in_the_backlog_with_it() -> None:
         flow = await client.start_flow()
         ids = await client.submit(9, flow=flow)
         await it.settle()
-        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.CRASHED))])  # type: ignore[arg-type]
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.INTERRUPTED))])  # type: ignore[arg-type]
         await it.settle()
         agent.send(credit=ap.Credit(granted_total=50, chunk_size=5))
         assert await assigned(it, agent) == []
@@ -236,7 +236,7 @@ def test_a_resent_batch_is_not_refused_for_what_is_recorded() -> None:
         ids = new_ids(3)
         await client.submit(run_ids=ids, flow=flow)
         await it.settle()
-        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.CRASHED))])  # type: ignore[arg-type]
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.INTERRUPTED))])  # type: ignore[arg-type]
         await it.settle()
         client.disconnect()
         again = it.client(client.session.session_id, resume=True)

@@ -175,7 +175,7 @@ def test_a_run_that_was_given_back_is_held_by_nobody() -> None:
         client, agent = it.client(), it.agent(credit=1)
         [run_id] = await client.submit()
         await assigned(it, agent)
-        agent.send(returned=[agent.key(run_id)])
+        agent.send(given_back=[agent.key(run_id)])
         await it.settle()
         live = it.owner.state_of(run_id)
         assert live is not None

@@ -123,7 +123,7 @@ def test_b7_allow_failure_does_not_admit_crashed_or_cancelled() -> None:
         [parent] = await client.submit()
         [child] = await client.submit(upstream=[(0, parent, UpstreamKind.DATA_OR_FAILURE)])
         await assigned(it, agent)
-        agent.report([parent], kind=ReportKind.CRASHED)
+        agent.report([parent], kind=ReportKind.INTERRUPTED)
         await it.settle()
         assert client.state_of(child) == S.NOT_READY
 

@@ -277,7 +277,7 @@ def test_the_last_recorded_assignment_counts(tmp_path: Path) -> None:
         run_id, _ = await client.submit(2)
         assert len(await assigned(it, agent)) == len(agent.chunks) + 1  # the other keeps the record there
         found["old"] = agent.assigned[run_id]
-        agent.send(returned=[agent.key(run_id)])  # leaves no trace but the next assignment
+        agent.send(given_back=[agent.key(run_id)])  # leaves no trace but the next assignment
         assert await assigned(it, agent) == [run_id]
         await record(it)
         found.update(run=run_id, epoch=agent.assigned[run_id], session=client.session.session_id)

@@ -90,7 +90,7 @@ def test_b3_interrupts_crash_the_run(error: type[BaseException]) -> None:
         raise error
 
     report = execute(task(interrupted))
-    assert (report.kind, report.reason) == (ReportKind.CRASHED, StateReason.INTERRUPTED)
+    assert (report.kind, report.reason) == (ReportKind.INTERRUPTED, StateReason.INTERRUPTED)
 
 
 def test_b16_coroutines_run_in_one_loop() -> None:
@@ -234,7 +234,7 @@ def test_b6_a_raising_hook_changes_nothing() -> None:
 )
 def test_row_66_states_returned_by_hand(state: Any, kind: ReportKind) -> None:
     report = execute(task(lambda: state))
-    assert (report.kind, report.reason) == (kind, StateReason.RETURNED_STATE)
+    assert (report.kind, report.reason) == (kind, StateReason.STATE_BY_HAND)
     assert report.message == (state.message or "")
 
 

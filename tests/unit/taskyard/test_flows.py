@@ -191,7 +191,7 @@ def test_an_interrupt_crashes_the_flow_and_cancels_its_runs(session: LoopbackSes
         main()
     assert session.script.cancelled == submitted
     report = last_report(session)
-    assert (report.event, report.reason) == (FlowEvent.CRASHED, StateReason.INTERRUPTED)
+    assert (report.event, report.reason) == (FlowEvent.INTERRUPTED, StateReason.INTERRUPTED)
 
 
 def test_b11_7_a_termination_signal_crashes_the_flow_and_ends_the_program(session: LoopbackSession) -> None:
@@ -204,7 +204,7 @@ def test_b11_7_a_termination_signal_crashes_the_flow_and_ends_the_program(sessio
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 143
-    assert last_report(session).event == FlowEvent.CRASHED
+    assert last_report(session).event == FlowEvent.INTERRUPTED
 
 
 def test_a_requested_cancellation_ends_the_body(session: LoopbackSession) -> None:
@@ -366,7 +366,7 @@ def test_a_cancelled_asyncio_task_crashes_its_flow(session: LoopbackSession) -> 
             await work
 
     asyncio.run(program())
-    assert last_report(session).event == FlowEvent.CRASHED
+    assert last_report(session).event == FlowEvent.INTERRUPTED
 
 
 def test_generators_are_collected(session: LoopbackSession) -> None:

@@ -41,5 +41,5 @@ def test_frames_of_logs_stay_below_the_limit() -> None:
 
 
 def test_a_message_given_by_hand_is_cut() -> None:
-    report = reports.returned_state(Failed(message="x" * 20_000_000))
+    report = reports.state_by_hand(Failed(message="x" * 20_000_000))
     assert report.ByteSize() < MAX_FRAME_BYTES

@@ -27,7 +27,7 @@ def test_a_lost_lease_leaves_nothing_of_a_worker_to_execute_or_to_report() -> No
         far.execute(piece.number, piece.start)
         stage.pool.on_lease_lost()
         stage.zygote.exited(1, 9)
-        assert (stage.told.lost_runs, stage.told.ended_runs, stage.told.returned) == ([], [], [])
+        assert (stage.told.lost_runs, stage.told.ended_runs, stage.told.given_back) == ([], [], [])
         assert (stage.pool.queue.runs, stage.in_hand()) == (0, (0, 0))
 
     play(scenario)

@@ -61,7 +61,7 @@ def test_what_has_been_fetched_while_others_began_to_wait_goes_back() -> None:
         stage.pool._crowding.weigh(2)
         stage.blobs.arrived.set()
         await eventually(lambda: stage.pool.queue.runs == 1)
-        assert stage.told.returned == ids(keys)
+        assert stage.told.given_back == ids(keys)
         assert ids(list(stage.pool.held())) == ids(nested)
 
     play(scenario)
@@ -164,12 +164,12 @@ def test_draining_asks_everything_back_and_takes_nothing_more() -> None:
         queued, coming = stage.assign(1), stage.assign(1, blobs=True)
         stage.pool.on_drain()
         late = stage.assign(1)
-        assert sorted(stage.told.returned) == sorted(ids(queued + coming + late))
+        assert sorted(stage.told.given_back) == sorted(ids(queued + coming + late))
         assert (stage.told.draining, stage.left) == (True, [True])
         [number] = far.asked_back()
         far.revoked(number, 0)
         await asyncio.wait_for(stage.pool.emptied(), 5)
-        assert first[0].run_id in stage.told.returned
+        assert first[0].run_id in stage.told.given_back
 
     play(scenario)
 

@@ -80,7 +80,7 @@ def test_an_exception_is_told_in_full() -> None:
 
 def test_an_exit_call_is_a_crash() -> None:
     report = raised(SystemExit(1), ENCODING)
-    assert (report.kind, report.reason) == (pb.REPORT_KIND_CRASHED, StateReason.INTERRUPTED)
+    assert (report.kind, report.reason) == (pb.REPORT_KIND_INTERRUPTED, StateReason.INTERRUPTED)
 
 
 def test_awkward_exceptions_are_told_as_far_as_possible() -> None:

@@ -160,7 +160,7 @@ def test_an_outbox_names_every_run_it_speaks_of() -> None:
         pb.AgentFrame(
             reports=[pb.ReportChunk(first_epoch=5, run_ids=b"x" * 16 + b"y" * 16)],
             lost=[pb.LostRun(key=key)],
-            returned=[key],
+            given_back=[key],
             cancelled=[key],
         )
     )

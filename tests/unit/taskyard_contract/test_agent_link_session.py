@@ -93,7 +93,7 @@ def test_everything_pending_goes_into_one_frame_and_only_once() -> None:
     (frame,) = drained(session)
     assert frame.report_number == 1
     assert [chunk.columns for chunk in frame.reports] == [b"columns"]
-    assert (list(frame.cancelled), list(frame.returned), [started.key for started in frame.started]) == (
+    assert (list(frame.cancelled), list(frame.given_back), [started.key for started in frame.started]) == (
         [key("b")],
         [key("d")],
         [key("e")],

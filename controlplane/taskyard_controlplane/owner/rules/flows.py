@@ -22,7 +22,7 @@ _EVENTS: Final[dict[int, RunEvent]] = {
     FlowEvent.SUCCEEDED: RunEvent.SUCCEEDED,
     FlowEvent.FAILED: RunEvent.FAILED,
     FlowEvent.CANCELLED: RunEvent.ENDED_CANCELLED,
-    FlowEvent.CRASHED: RunEvent.INTERRUPTED,
+    FlowEvent.INTERRUPTED: RunEvent.INTERRUPTED,
 }
 _STALE: Final[dict[int, RunState]] = {RunEvent.STARTED: RunState.RUNNING}
 """What a repeated report about an earlier attempt is told; the end of one was: run the body again."""

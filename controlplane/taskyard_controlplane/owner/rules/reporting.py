@@ -33,7 +33,7 @@ _EVENTS: Final[dict[int, RunEvent]] = {
     ReportKind.SUCCEEDED: RunEvent.SUCCEEDED,
     ReportKind.FAILED: RunEvent.FAILED,
     ReportKind.CANCELLED: RunEvent.ENDED_CANCELLED,
-    ReportKind.CRASHED: RunEvent.INTERRUPTED,
+    ReportKind.INTERRUPTED: RunEvent.INTERRUPTED,
     ReportKind.CACHE_KEY: RunEvent.CACHE_KEY_KNOWN,
 }
 _LOST_EVENTS: Final[dict[int, RunEvent]] = {
@@ -75,8 +75,8 @@ class Reporting:
             self._chunk(agent, chunk)
         for started in frame.started:
             self._started(agent, started)
-        for key in frame.returned:
-            self._simple(agent, key, RunEvent.RETURNED, StateReason.RETURNED, "")
+        for key in frame.given_back:
+            self._simple(agent, key, RunEvent.GIVEN_BACK, StateReason.GIVEN_BACK, "")
         for lost in frame.lost:
             event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
             reason = known_reason(lost.reason) or StateReason.WORKER_DIED

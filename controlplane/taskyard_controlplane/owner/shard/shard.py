@@ -343,7 +343,7 @@ class Shard:
     def _give_back(self, runs: list[tuple[Run, int]]) -> None:
         for run, epoch in runs:
             if run.epoch == epoch:
-                self.settling.apply(run, RunEvent.RETURNED, reason=StateReason.RETURNED)
+                self.settling.apply(run, RunEvent.GIVEN_BACK, reason=StateReason.GIVEN_BACK)
 
     # When the database refuses.
 

@@ -38,7 +38,7 @@ class _ReportKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """It raised, or returned a failed state."""
     REPORT_KIND_CANCELLED: _ReportKind.ValueType  # 3
     """It ended in a CANCELLED state by its own doing."""
-    REPORT_KIND_CRASHED: _ReportKind.ValueType  # 4
+    REPORT_KIND_INTERRUPTED: _ReportKind.ValueType  # 4
     """It was interrupted by a signal or an exit call."""
     REPORT_KIND_CACHE_KEY: _ReportKind.ValueType  # 5
     """It did not start: its cache key is now known and the control plane decides."""
@@ -54,7 +54,7 @@ REPORT_KIND_FAILED: ReportKind.ValueType  # 2
 """It raised, or returned a failed state."""
 REPORT_KIND_CANCELLED: ReportKind.ValueType  # 3
 """It ended in a CANCELLED state by its own doing."""
-REPORT_KIND_CRASHED: ReportKind.ValueType  # 4
+REPORT_KIND_INTERRUPTED: ReportKind.ValueType  # 4
 """It was interrupted by a signal or an exit call."""
 REPORT_KIND_CACHE_KEY: ReportKind.ValueType  # 5
 """It did not start: its cache key is now known and the control plane decides."""
@@ -183,7 +183,7 @@ class ReportBatchRequest(google.protobuf.message.Message):
     REPORT_NUMBER_FIELD_NUMBER: builtins.int
     REPORTS_FIELD_NUMBER: builtins.int
     STARTED_FIELD_NUMBER: builtins.int
-    RETURNED_FIELD_NUMBER: builtins.int
+    GIVEN_BACK_FIELD_NUMBER: builtins.int
     LOST_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
@@ -202,7 +202,7 @@ class ReportBatchRequest(google.protobuf.message.Message):
         """Runs known to have started."""
 
     @property
-    def returned(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
+    def given_back(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Runs the agent gives back without having started them."""
 
     @property
@@ -225,13 +225,13 @@ class ReportBatchRequest(google.protobuf.message.Message):
         report_number: builtins.int = ...,
         reports: collections.abc.Iterable[global___ReportChunk] | None = ...,
         started: collections.abc.Iterable[global___StartedRun] | None = ...,
-        returned: collections.abc.Iterable[global___RunKey] | None = ...,
+        given_back: collections.abc.Iterable[global___RunKey] | None = ...,
         lost: collections.abc.Iterable[global___LostRun] | None = ...,
         cancelled: collections.abc.Iterable[global___RunKey] | None = ...,
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "returned", b"returned", "session_id", b"session_id", "started", b"started"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "given_back", b"given_back", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "session_id", b"session_id", "started", b"started"]) -> None: ...
 
 global___ReportBatchRequest = ReportBatchRequest
 
@@ -264,7 +264,7 @@ class AgentFrame(google.protobuf.message.Message):
     REPORTS_FIELD_NUMBER: builtins.int
     CREDIT_FIELD_NUMBER: builtins.int
     STARTED_FIELD_NUMBER: builtins.int
-    RETURNED_FIELD_NUMBER: builtins.int
+    GIVEN_BACK_FIELD_NUMBER: builtins.int
     LOST_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
@@ -293,7 +293,7 @@ class AgentFrame(google.protobuf.message.Message):
         """Runs known to have started. May be left out under load."""
 
     @property
-    def returned(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
+    def given_back(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Runs the agent gives back without having started them."""
 
     @property
@@ -316,7 +316,7 @@ class AgentFrame(google.protobuf.message.Message):
         reports: collections.abc.Iterable[global___ReportChunk] | None = ...,
         credit: global___Credit | None = ...,
         started: collections.abc.Iterable[global___StartedRun] | None = ...,
-        returned: collections.abc.Iterable[global___RunKey] | None = ...,
+        given_back: collections.abc.Iterable[global___RunKey] | None = ...,
         lost: collections.abc.Iterable[global___LostRun] | None = ...,
         cancelled: collections.abc.Iterable[global___RunKey] | None = ...,
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
@@ -324,7 +324,7 @@ class AgentFrame(google.protobuf.message.Message):
         draining: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["credit", b"credit", "hello", b"hello", "logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "credit", b"credit", "draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "returned", b"returned", "started", b"started"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
 
 global___AgentFrame = AgentFrame
 

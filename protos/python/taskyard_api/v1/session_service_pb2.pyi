@@ -72,7 +72,7 @@ class _FlowEventEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The body raised, timed out, or ended in a FAILED state."""
     FLOW_EVENT_CANCELLED: _FlowEvent.ValueType  # 4
     """The body ended in a CANCELLED state, or a cancellation took effect."""
-    FLOW_EVENT_CRASHED: _FlowEvent.ValueType  # 5
+    FLOW_EVENT_INTERRUPTED: _FlowEvent.ValueType  # 5
     """The process was interrupted."""
 
 class FlowEvent(_FlowEvent, metaclass=_FlowEventEnumTypeWrapper):
@@ -88,7 +88,7 @@ FLOW_EVENT_FAILED: FlowEvent.ValueType  # 3
 """The body raised, timed out, or ended in a FAILED state."""
 FLOW_EVENT_CANCELLED: FlowEvent.ValueType  # 4
 """The body ended in a CANCELLED state, or a cancellation took effect."""
-FLOW_EVENT_CRASHED: FlowEvent.ValueType  # 5
+FLOW_EVENT_INTERRUPTED: FlowEvent.ValueType  # 5
 """The process was interrupted."""
 global___FlowEvent = FlowEvent
 

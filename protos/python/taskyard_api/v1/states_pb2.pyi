@@ -133,9 +133,9 @@ class _StateReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED: the agent could not load the code, or the arguments, of the run."""
     STATE_REASON_INTERRUPTED: _StateReason.ValueType  # 9
     """CRASHED: the process received an interrupt or termination signal."""
-    STATE_REASON_RETURNED: _StateReason.ValueType  # 10
+    STATE_REASON_GIVEN_BACK: _StateReason.ValueType  # 10
     """READY: the agent gave the run back without starting it."""
-    STATE_REASON_RETURNED_STATE: _StateReason.ValueType  # 11
+    STATE_REASON_STATE_BY_HAND: _StateReason.ValueType  # 11
     """COMPLETED, FAILED, CANCELLED: user code returned this state by hand."""
     STATE_REASON_RESULT_REFUSED: _StateReason.ValueType  # 12
     """FAILED: the result could not be serialised or was larger than the server's limit."""
@@ -163,9 +163,9 @@ STATE_REASON_CODE_UNAVAILABLE: StateReason.ValueType  # 8
 """FAILED: the agent could not load the code, or the arguments, of the run."""
 STATE_REASON_INTERRUPTED: StateReason.ValueType  # 9
 """CRASHED: the process received an interrupt or termination signal."""
-STATE_REASON_RETURNED: StateReason.ValueType  # 10
+STATE_REASON_GIVEN_BACK: StateReason.ValueType  # 10
 """READY: the agent gave the run back without starting it."""
-STATE_REASON_RETURNED_STATE: StateReason.ValueType  # 11
+STATE_REASON_STATE_BY_HAND: StateReason.ValueType  # 11
 """COMPLETED, FAILED, CANCELLED: user code returned this state by hand."""
 STATE_REASON_RESULT_REFUSED: StateReason.ValueType  # 12
 """FAILED: the result could not be serialised or was larger than the server's limit."""

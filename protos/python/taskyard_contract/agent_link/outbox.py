@@ -50,7 +50,7 @@ class Outbox:
         for frame in self._frames:
             for chunk in frame.reports:
                 yield from chunk_keys(chunk)
-            yield from frame.returned
+            yield from frame.given_back
             yield from frame.cancelled
             for lost in frame.lost:
                 yield lost.key

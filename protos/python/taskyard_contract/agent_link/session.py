@@ -111,7 +111,7 @@ class LinkSession:
     def _clear_pending(self) -> None:
         self._reports: list[pb.ReportChunk] = []
         self._started: list[pb.StartedRun] = []
-        self._returned: list[pb.RunKey] = []
+        self._given_back: list[pb.RunKey] = []
         self._lost: list[pb.LostRun] = []
         self._cancelled: list[pb.RunKey] = []
         self._logs: deque[session_service_pb2.LogBatch] = deque()
@@ -130,7 +130,7 @@ class LinkSession:
 
     def give_back(self, keys: Iterable[pb.RunKey]) -> None:
         """Return runs that were not started."""
-        self._returned.extend(keys)
+        self._given_back.extend(keys)
         self.wake()
 
     def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
@@ -158,7 +158,7 @@ class LinkSession:
     @property
     def settled(self) -> bool:
         """Whether everything that ended has been acknowledged."""
-        return not (self._outbox or self._reports or self._returned or self._lost or self._cancelled)
+        return not (self._outbox or self._reports or self._given_back or self._lost or self._cancelled)
 
     # What a stream asks ------------------------------------------------------------------------------
 
@@ -214,13 +214,13 @@ class LinkSession:
         return self._add_rest(frame)
 
     def _take_reports(self) -> pb.AgentFrame | None:
-        if not (self._reports or self._returned or self._lost or self._cancelled):
+        if not (self._reports or self._given_back or self._lost or self._cancelled):
             return None
         frame = pb.AgentFrame()
         self._move_logs(frame)
         if self._logs:
             return frame  # reports come after what was logged before them
-        frame.returned.extend(self._returned)
+        frame.given_back.extend(self._given_back)
         frame.lost.extend(self._lost)
         frame.cancelled.extend(self._cancelled)
         size = taken = 0
@@ -231,7 +231,7 @@ class LinkSession:
             taken += 1
         frame.reports.extend(self._reports[:taken])
         self._reports = self._reports[taken:]
-        self._returned, self._lost, self._cancelled = [], [], []
+        self._given_back, self._lost, self._cancelled = [], [], []
         return frame
 
     def _move_logs(self, frame: pb.AgentFrame) -> None:

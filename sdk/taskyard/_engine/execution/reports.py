@@ -41,7 +41,7 @@ def failed(error: Exception, run_name: str = "") -> Report:
 def crashed(error: BaseException, run_name: str = "") -> Report:
     """Report that a signal, or an exit call, ended the attempt."""
     return _report(
-        ReportKind.CRASHED,
+        ReportKind.INTERRUPTED,
         run_name,
         reason=StateReason.INTERRUPTED,
         message=interruption_of(error),
@@ -66,12 +66,12 @@ def cache_key(key: str, run_name: str = "") -> Report:
     return _report(ReportKind.CACHE_KEY, run_name, cache_key=key)
 
 
-def returned_state(state: State[Any], run_name: str = "") -> Report:
+def state_by_hand(state: State[Any], run_name: str = "") -> Report:
     """Report a state that user code returned."""
     report = _report(
         _kind_of(state),
         run_name,
-        reason=StateReason.RETURNED_STATE,
+        reason=StateReason.STATE_BY_HAND,
         state_name=cut(state.name, NAME_LIMIT),
         message=cut(state.message or ""),
     )

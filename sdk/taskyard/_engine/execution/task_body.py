@@ -221,10 +221,10 @@ class Attempt:
         """Handle a state that the function returned by hand."""
         if state.is_completed():
             self._run_hooks(self.task.settings.on_completion, state)
-            return reports.returned_state(state, self._name)
+            return reports.state_by_hand(state, self._name)
         if state.is_cancelled():
-            return reports.returned_state(state, self._name)
-        return self._failed_with(state, reports.returned_state(state, self._name))
+            return reports.state_by_hand(state, self._name)
+        return self._failed_with(state, reports.state_by_hand(state, self._name))
 
     def failed(self, error: Exception) -> Report:
         """Handle an exception of the function."""

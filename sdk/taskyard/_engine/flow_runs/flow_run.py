@@ -266,7 +266,7 @@ _EVENTS: Final = {
     StateType.COMPLETED: FlowEvent.SUCCEEDED,
     StateType.FAILED: FlowEvent.FAILED,
     StateType.CANCELLED: FlowEvent.CANCELLED,
-    StateType.CRASHED: FlowEvent.CRASHED,
+    StateType.CRASHED: FlowEvent.INTERRUPTED,
 }
 _RECORDED: Final = {
     StateType.COMPLETED: RunState.COMPLETED,

@@ -106,7 +106,7 @@ def _value(future: Future[Any]) -> Any:
         state: State[Any] = future.get_state()
         if int(outcome.state) == RunState.NOT_READY:
             return None
-        by_hand = int(outcome.reason) == StateReason.RETURNED_STATE
+        by_hand = int(outcome.reason) == StateReason.STATE_BY_HAND
         if by_hand and int(outcome.state) in _GIVEN_BACK:
             return state
     return future.result()

@@ -57,10 +57,10 @@ def test_another_outcome_carries_its_failure_name_and_value() -> None:
         failure=failure_pb2.Failure(type="ValueError"),
         result=common_pb2.Payload(encoding="x", data=b"1"),
     )
-    ended = listed(RunState.FAILED, outcome=outcome.SerializeToString(), reason=StateReason.RETURNED_STATE)
+    ended = listed(RunState.FAILED, outcome=outcome.SerializeToString(), reason=StateReason.STATE_BY_HAND)
     run = messages.run_message(ended, include_result=True)
     assert (run.state_name, run.message, run.failure.type) == ("Rejected", "why", "ValueError")
-    assert (run.result.encoding, run.reason) == ("x", StateReason.RETURNED_STATE)
+    assert (run.result.encoding, run.reason) == ("x", StateReason.STATE_BY_HAND)
 
 
 def test_an_open_run_is_what_the_owner_says() -> None:
