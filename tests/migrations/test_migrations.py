@@ -123,6 +123,49 @@ def test_a_database_of_an_older_release_is_upgraded(
     engine.dispose()
 
 
+def test_a_database_of_the_first_release_is_upgraded_with_all_it_holds(urls: tuple[str, str]) -> None:
+    """Its runs keep their callers, whose column has another name now, and can be gone on with."""
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO run (seq, run_id, kind, state, template_id, ordinal, submitted_us, parent_id, "
+                "args) VALUES (:seq, :run_id, 1, 2, 1, 0, 5, :parent, :args)"
+            ),
+            [
+                {"seq": 1, "run_id": b"1" * 16, "parent": b"c" * 16, "args": b"x"},
+                {"seq": 2, "run_id": b"2" * 16, "parent": None, "args": None},
+            ],
+        )
+    engine.dispose()
+    with closing(create_store(urls[0])) as store:
+        assert store.open().next_seq == 3
+        rows = [(row.seq, row.caller_id, row.args) for row in store.open_runs(1)]
+        assert rows == [(1, b"c" * 16, b"x"), (2, None, None)]
+        assert store.documents.page("any kind") == []
+        stored = store.documents.put("any kind", "name", 0, b"body", 5)
+        assert store.documents.page("any kind") == [stored]
+
+
+def test_an_upgrade_rewrites_no_run(urls: tuple[str, str]) -> None:
+    """A table of many millions of rows must not be copied: the rows stay on the pages they are on."""
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0001")
+        before = _place_of_runs(connection)
+        command.upgrade(_config(connection), "head")
+        assert _place_of_runs(connection) == before
+    engine.dispose()
+
+
+def _place_of_runs(connection: Connection) -> object:
+    """Return where the table of runs begins in the database's files."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(text("SELECT rootpage FROM sqlite_master WHERE name = 'run'")).scalar()
+    return connection.execute(text("SELECT pg_relation_filenode('run')")).scalar()
+
+
 def test_a_database_from_the_future_is_refused_untouched(urls: tuple[str, str]) -> None:
     with closing(create_store(urls[0])) as store:
         store.open()
@@ -130,7 +173,10 @@ def test_a_database_from_the_future_is_refused_untouched(urls: tuple[str, str]) 
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '7777'"))
         before = _description(connection)
-    with closing(create_store(urls[0])) as store, pytest.raises(SchemaNotUnderstood, match=r"7777.*0001"):
+    with (
+        closing(create_store(urls[0])) as store,
+        pytest.raises(SchemaNotUnderstood, match=rf"7777.*{REVISION}"),
+    ):
         store.open()
     with engine.begin() as connection:
         assert _description(connection) == before

@@ -21,7 +21,7 @@ def new_run(seq: int, **changes: Any) -> NewRunRow:
         kind=RunKind.TASK,
         state=RunState.PENDING,
         flow_seq=None,
-        parent_id=None,
+        caller_id=None,
         session_id=b"s" * 16,
         template_id=TEMPLATE_ID,
         ordinal=seq,
@@ -67,8 +67,8 @@ def event(seq: int, **changes: Any) -> EventRow:
     return row._replace(**changes)
 
 
-def template(template_id: int = TEMPLATE_ID, name: str = "add") -> tuple[int, bytes, bytes]:
-    return template_id, b"digest of " + name.encode(), RunTemplate(name=name).SerializeToString()
+def template(template_id: int = TEMPLATE_ID, name: str = "add") -> tuple[int, bytes, bytes, str]:
+    return template_id, b"digest of " + name.encode(), RunTemplate(name=name).SerializeToString(), name
 
 
 class Batches:

@@ -4,8 +4,9 @@ Invariant: no error of a driver leaves a store; those the database causes become
 a connection that failed is thrown away, so that the next call starts with a new one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import Final
 
@@ -13,11 +14,14 @@ from sqlalchemy import Connection
 
 from taskyard_contract.errors import StorageFull
 from taskyard_controlplane.storage import records
+from taskyard_controlplane.storage.blobs import store_blob
+from taskyard_controlplane.storage.documents import OwnedDocuments
 from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
     CommitResult,
     DispatchRow,
+    Documents,
     EventRow,
     StoredRun,
     TemplateRow,
@@ -27,7 +31,7 @@ from taskyard_controlplane.storage.interface import (
 _PAGE: Final = 500  # runs read at a time by recovery; with payloads at their limit that is 32 MB
 
 
-class BaseStore:
+class BaseStore(ABC):
     """Connection keeping and reads. Not thread-safe, as `Store` says."""
 
     def __init__(self, target: Target, clock: Callable[[], float] = monotonic) -> None:
@@ -44,16 +48,22 @@ class BaseStore:
         self._generation = 0
         self._number = 0  # of the newest batch committed
         self._low_seq = 1
+        self.documents: Documents = OwnedDocuments(self._connected, self._owning)
+
+    def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Store a blob in a transaction of its own; a stored one is left alone."""
+        with self._owning() as connection:
+            store_blob(connection, digest, data)
 
     def templates(self) -> list[TemplateRow]:
         """Return all templates."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.templates(connection)
 
     def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
         """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
         while True:
-            with self._session() as connection:
+            with self._connected() as connection:
                 page = records.open_runs_page(connection, low_seq, _PAGE)
             yield from page
             if len(page) < _PAGE:
@@ -62,37 +72,37 @@ class BaseStore:
 
     def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
         """Return the events of some runs in the order they were written."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.events_of(connection, seqs)
 
     def dispatches(self) -> list[DispatchRow]:
         """Return the recorded dispatches in order."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.dispatches(connection)
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:
         """Return (queue, priority, number of runs) of the backlog."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.backlog_counts(connection)
 
     def backlog_page(self, queue: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
         """Return the next runs of the backlog beyond `after_seq`, in order, ended ones included."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.backlog_page(connection, queue, priority, after_seq, limit)
 
     def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
         """Return the backlog's open runs that belong to a session."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.backlog_of_session(connection, session_id)
 
     def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
         """Return the backlog's open runs that belong to a flow run."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.backlog_of_flow(connection, flow_seq)
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
         """Return those of some runs that exist."""
-        with self._session() as connection:
+        with self._connected() as connection:
             return records.runs_by_id(connection, run_ids)
 
     def _connect(self) -> Connection:
@@ -121,12 +131,16 @@ class BaseStore:
             raise known from error
 
     @contextmanager
-    def _session(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         """Hand out the connection inside a transaction that commits at the end."""
         with self._translated():
             connection = self._connect()
             with connection.begin():
                 yield connection
+
+    @abstractmethod
+    def _owning(self) -> AbstractContextManager[Connection]:
+        """Hand out the connection in a transaction that has checked the generation, and commit at the end."""
 
     def _looked_up(self, connection: Connection, batch: WriteBatch, inserted: int) -> CommitResult:
         """Answer a batch, given how many of its new runs are known to have been new."""

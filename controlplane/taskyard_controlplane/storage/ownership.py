@@ -1,5 +1,16 @@
 """Who owns the database: a row with a generation, which every commit checks.
 
+Taking over is: read the owner's row, write it back with the generation one higher. From that commit on
+every transaction of the owner before fails its check, because each checks the generation inside itself: on
+SQLite in the statement that records the commit, on PostgreSQL under a share lock on the row, which a
+takeover has to wait for. So it does not matter whether the owner before was dead, paused, or only slow to
+hear of its end.
+
+Each commit leaves a row (generation, number) in the commit log. It answers the one question that a lost
+answer to COMMIT leaves open, and it carries the lowest open seq, from which the next recovery starts to
+read. Only the newest entries are needed, so upkeep trims the log, after copying the lowest open seq into
+the owner's row; a takeover empties it, because what earlier generations committed is no longer in question.
+
 Invariant: generations only grow, and each is handed out once.
 """
 
@@ -58,8 +69,8 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
     )
 
 
-def was_committed(connection: Connection, generation: int, number: int) -> bool:
-    """Whether a batch of this generation is in the database.
+def check_generation(connection: Connection, generation: int) -> None:
+    """Make sure that this process still is the owner.
 
     Raises:
         NotOwner: A newer generation exists.
@@ -69,6 +80,15 @@ def was_committed(connection: Connection, generation: int, number: int) -> bool:
     ).scalar()
     if current != generation:
         raise fenced(generation)
+
+
+def was_committed(connection: Connection, generation: int, number: int) -> bool:
+    """Whether a batch of this generation is in the database.
+
+    Raises:
+        NotOwner: A newer generation exists.
+    """
+    check_generation(connection, generation)
     logged = select(commit_log.c.number).where(
         commit_log.c.shard == SHARD, commit_log.c.generation == generation, commit_log.c.number == number
     )

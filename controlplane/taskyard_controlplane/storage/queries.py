@@ -11,9 +11,17 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Select, Text, cast, func, select, union_all
 
 from taskyard_controlplane.storage import blobs, records
+from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
 from taskyard_controlplane.storage.faults import translate
-from taskyard_controlplane.storage.interface import EventRow, ListedRun, RunFilter, StoredLog, StoredRun
+from taskyard_controlplane.storage.interface import (
+    DocumentReader,
+    EventRow,
+    ListedRun,
+    RunFilter,
+    StoredLog,
+    StoredRun,
+)
 from taskyard_controlplane.storage.schema import run, run_log, template
 
 _flow = run.alias("flow")
@@ -34,6 +42,7 @@ class DatabaseReader:
         """Name the database; connections are made when they are needed."""
         self._where = str(target)
         self._engine: Engine = reader_engine(target)
+        self.documents: DocumentReader = StoredDocuments(self._connection)
 
     def run(self, run_id: bytes) -> ListedRun | None:
         """Return one run."""

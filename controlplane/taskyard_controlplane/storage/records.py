@@ -67,7 +67,7 @@ def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> 
 
 def templates(connection: Connection) -> list[TemplateRow]:
     """Return all templates."""
-    query = select(template.c.template_id, template.c.digest, template.c.definition)
+    query = select(*(template.c[name] for name in TemplateRow._fields))
     return [TemplateRow._make(row) for row in connection.execute(query.order_by(template.c.template_id))]
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunState
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -69,7 +69,7 @@ run = Table(
     Column("submitted_us", BigInteger, nullable=False),
     Column("started_us", BigInteger),
     Column("ended_us", BigInteger),
-    Column("parent_id", LargeBinary),
+    Column("caller_id", LargeBinary),
     Column("session_id", LargeBinary),
     Column("name", Text),
     Column("cache_key", Text),
@@ -190,6 +190,20 @@ blob_part = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("part", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+# Sorted by code points in both databases, whatever the order of the database's own language is: pages go by
+# it.
+_Name = Text().with_variant(Text(collation="C"), "postgresql")
+
+document = Table(
+    "document",
+    metadata,
+    Column("kind", _Name, primary_key=True),
+    Column("name", _Name, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 commit_log = Table(

@@ -12,7 +12,7 @@ def test_a_run_is_stored_as_it_was_submitted(store: Store, batch: Batches) -> No
         7,
         kind=RunKind.FLOW,
         flow_seq=3,
-        parent_id=b"p" * 16,
+        caller_id=b"p" * 16,
         name='näme \\ "quoted", {braces}\n\tand NULL',
         args=bytes(range(256)),
         args_blob=b"",

@@ -27,7 +27,7 @@ def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
         row.seq, row.run_id, templates.by_id(row.template_id), state, flow, None, row.args, row.ordinal,
         row.submitted_us,
     )  # fmt: skip
-    run.name, run.parent_id, run.args_blob = row.name, row.parent_id, row.args_blob
+    run.name, run.parent_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream = row.cache_key, row.upstream
     return run
 

@@ -82,7 +82,7 @@ class Templates:
         if template is None:
             template = self._keep(read_template(self._next_id, digest, definition))
             self._next_id += 1
-            batch.templates.append((template.template_id, digest, definition))
+            batch.templates.append((template.template_id, digest, definition, template.name))
         return template
 
     def keep_code(self, digest: bytes, data: bytes) -> None:

@@ -14,17 +14,7 @@ import psycopg
 from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
 
-from taskyard_contract.states import FIRST_FINAL
-from taskyard_controlplane.storage.interface import (
-    CacheRow,
-    DispatchRow,
-    EndedRow,
-    EventRow,
-    LogRow,
-    NewRunRow,
-)
 from taskyard_controlplane.storage.schema import metadata
-from taskyard_controlplane.storage.templates import COLUMNS as TEMPLATE_COLUMNS
 
 Rows = Sequence[Sequence[Any]]
 Connection = psycopg.Connection[Any]
@@ -48,21 +38,27 @@ class ArraysStatement:
         self._encoders = [_ENCODERS.get(name, _numbers) for name in types]
         self._sql = sql.format(arrays=", ".join(f"%s::{name}[]" for name in types))
 
-    def run(self, connection: Connection, rows: Rows) -> Cursor | None:
-        """Send it; returns the cursor that will know how many rows it changed, None for no rows."""
-        if not rows:
-            return None
+    def run(self, connection: Connection, rows: Rows) -> Cursor:
+        """Send it for one row or more; returns the cursor that will know how many it changed."""
         columns = zip(*rows, strict=True)
         arrays = [encode(column) for encode, column in zip(self._encoders, columns, strict=True)]
         return connection.execute(self._sql, arrays)
 
 
-def copy_runs(connection: Connection, rows: Rows) -> None:
-    """Insert new runs, none of which may exist: one that does fails the transaction."""
-    with connection.cursor() as cursor, cursor.copy(_COPY_RUNS) as copy:
-        copy.set_types(_RUN_TYPES)
-        for row in rows:
-            copy.write_row(row)
+class CopyStatement:
+    """Insertion through COPY, in the binary format: no row may exist, one that does fails the transaction."""
+
+    def __init__(self, table: str, columns: Sequence[str]) -> None:
+        """Name the table and what a row holds, in order."""
+        self._types = [_type_of(metadata.tables[table].c[name]) for name in columns]
+        self._sql = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
+
+    def run(self, connection: Connection, rows: Rows) -> None:
+        """Send it; returns when the database has taken all rows in."""
+        with connection.cursor() as cursor, cursor.copy(self._sql) as copy:
+            copy.set_types(self._types)
+            for row in rows:
+                copy.write_row(row)
 
 
 def _type_of(column: Column[Any]) -> str:
@@ -89,34 +85,3 @@ def _texts(column: Iterable[str | None]) -> str:
 
 
 _ENCODERS: Final[dict[str, Callable[[Iterable[Any]], str]]] = {"bytea": _bytes, "text": _texts}
-
-
-def _insert(table: str, columns: Sequence[str], conflict: str = "") -> ArraysStatement:
-    names = ", ".join(columns)
-    sql = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({{arrays}}) {conflict}".rstrip()
-    return ArraysStatement(sql, table, columns)
-
-
-_RUN_TYPES: Final = [_type_of(metadata.tables["run"].c[name]) for name in NewRunRow._fields]
-_COPY_RUNS: Final = f"COPY run ({', '.join(NewRunRow._fields)}) FROM STDIN (FORMAT binary)"
-
-TEMPLATES: Final = _insert("template", TEMPLATE_COLUMNS, "ON CONFLICT (template_id) DO NOTHING")
-RUNS: Final = _insert("run", NewRunRow._fields, "ON CONFLICT (run_id) DO NOTHING")
-ENDED: Final = ArraysStatement(
-    "UPDATE run SET "
-    + ", ".join(f"{name} = v.{name}" for name in EndedRow._fields[:-1])
-    + f" FROM unnest({{arrays}}) AS v({', '.join(EndedRow._fields)})"
-    + f" WHERE run.seq = v.seq AND run.state < {FIRST_FINAL}",
-    "run",
-    EndedRow._fields,
-)
-EVENTS: Final = _insert("run_event", EventRow._fields)
-DISPATCHES: Final = _insert("dispatch", DispatchRow._fields)
-BACKLOG_ADDED: Final = _insert("backlog", ("queue", "priority", "seq"), "ON CONFLICT (seq) DO NOTHING")
-BACKLOG_REMOVED: Final = "DELETE FROM backlog WHERE queue = %s AND priority = %s AND seq <= %s"
-CACHE: Final = _insert(
-    "cache_entry",
-    CacheRow._fields,
-    "ON CONFLICT (cache_key) DO UPDATE SET run_seq = excluded.run_seq, expires_us = excluded.expires_us",
-)
-LOGS: Final = _insert("run_log", LogRow._fields)

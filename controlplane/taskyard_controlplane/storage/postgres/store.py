@@ -22,14 +22,12 @@ from taskyard_controlplane.storage.ownership import (
     trim_commit_log,
     was_committed,
 )
-from taskyard_controlplane.storage.postgres import arrays as rows
 from taskyard_controlplane.storage.postgres import lease
-from taskyard_controlplane.storage.templates import with_names
+from taskyard_controlplane.storage.postgres.writer import copy_runs, write_rows
 from taskyard_controlplane.storage.upgrade import prepare_schema
 
 _COPY_FROM: Final = 64  # new runs from which COPY pays, though it costs three more round trips
 _TRIM_SECONDS: Final = 30.0
-_DISPATCHED: Final = "DELETE FROM dispatch WHERE number < %s"
 
 
 class PostgresStore(BaseStore):
@@ -78,13 +76,6 @@ class PostgresStore(BaseStore):
                 result = self._write(connection, batch)
         self._committed(batch)
         return result
-
-    def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store a blob in a transaction of its own; a stored one is left alone."""
-        with self._translated(), self._begun() as connection:
-            if raw(connection).execute(lease.GUARD, (self._generation,)).fetchone() is None:
-                raise fenced(self._generation)
-            store_blob(connection, digest, data)
 
     def maintain(self) -> None:
         """Renew the lease when it is time, and trim what only recovery reads."""
@@ -157,8 +148,7 @@ class PostgresStore(BaseStore):
             with driver.pipeline():
                 if not staged:
                     self._begin(driver, batch)
-                inserting = None if copy else rows.RUNS.run(driver, batch.new_runs)
-                _write_rest(driver, batch)
+                inserting = write_rows(driver, batch, copied=copy)
                 if finish:
                     driver.execute("COMMIT")
             inserted = len(batch.new_runs) if inserting is None else inserting.rowcount
@@ -178,13 +168,21 @@ class PostgresStore(BaseStore):
         for digest, data in batch.blobs:
             store_blob(connection, digest, data)
         if copy:
-            rows.copy_runs(raw(connection), batch.new_runs)
+            copy_runs(raw(connection), batch)
 
     @contextmanager
-    def _session(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         """Hand out the connection: where nobody else writes, reads need no transaction around them."""
         with self._translated():
             yield self._connect()
+
+    @contextmanager
+    def _owning(self) -> Iterator[Connection]:
+        """Hand out the connection in a transaction that has checked the generation, and commit at the end."""
+        with self._translated(), self._begun() as connection:
+            if raw(connection).execute(lease.GUARD, (self._generation,)).fetchone() is None:
+                raise fenced(self._generation)
+            yield connection
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
@@ -206,19 +204,3 @@ class PostgresStore(BaseStore):
             if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.table_name == "commit_log":
                 raise fenced(self._generation) from error
             raise
-
-
-def _write_rest(driver: Any, batch: WriteBatch) -> None:
-    if batch.templates:
-        rows.TEMPLATES.run(driver, with_names(batch.templates))
-    rows.ENDED.run(driver, batch.ended)
-    rows.EVENTS.run(driver, batch.events)
-    rows.LOGS.run(driver, batch.logs)
-    rows.DISPATCHES.run(driver, batch.dispatches)
-    if batch.dispatched_below is not None:
-        driver.execute(_DISPATCHED, (batch.dispatched_below,))
-    rows.BACKLOG_ADDED.run(driver, batch.backlog_added)
-    for range_end in batch.backlog_removed:
-        driver.execute(rows.BACKLOG_REMOVED, range_end)
-    # The last of each key: one statement may not write a row twice.
-    rows.CACHE.run(driver, list({row[0]: row for row in batch.cache}.values()))

@@ -4,7 +4,8 @@ Invariant: while a store is open it holds the lock beside the file, so no other 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from time import monotonic
 from typing import Final
@@ -13,11 +14,11 @@ from sqlalchemy import Connection
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.storage.base import BaseStore
-from taskyard_controlplane.storage.blobs import store_blob
 from taskyard_controlplane.storage.engine import Target, grow_log, raw
 from taskyard_controlplane.storage.interface import CommitResult, EndedRow, NewRunRow, Ownership, WriteBatch
 from taskyard_controlplane.storage.ownership import (
     SHARD,
+    check_generation,
     fenced,
     new_owner_id,
     take_over,
@@ -68,7 +69,7 @@ class SqliteStore(BaseStore):
         """Create or upgrade the schema, become the owner, and say where counting goes on."""
         self._lock.acquire()
         try:
-            with self._session() as connection:
+            with self._connected() as connection:
                 prepare_schema(connection, str(self._target))
                 ownership = take_over(connection, new_owner_id(), 0, 0)
         except BaseException:
@@ -82,7 +83,7 @@ class SqliteStore(BaseStore):
 
     def commit(self, batch: WriteBatch) -> CommitResult:
         """Write a batch in one transaction, and do its lookups inside it, after the writes."""
-        with self._session() as connection:
+        with self._connected() as connection:
             result = self._write(connection, batch)
         self._committed(batch)
         self._pages += _pages_of(batch)
@@ -92,9 +93,7 @@ class SqliteStore(BaseStore):
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
         """Store a blob in a transaction of its own; a stored one is left alone."""
-        with self._session() as connection:
-            was_committed(connection, self._generation, 0)
-            store_blob(connection, digest, data)
+        super().put_blob(digest, data)
         self._pages += len(data) // _PAGE_BYTES + 4
 
     def maintain(self) -> None:
@@ -111,6 +110,13 @@ class SqliteStore(BaseStore):
         self._engine.dispose()
         self._lock.release()
 
+    @contextmanager
+    def _owning(self) -> Iterator[Connection]:
+        """Hand out the connection in a transaction that has checked the generation, and commit at the end."""
+        with self._connected() as connection:
+            check_generation(connection, self._generation)
+            yield connection
+
     def _write(self, connection: Connection, batch: WriteBatch) -> CommitResult:
         if batch.repeated and was_committed(connection, self._generation, batch.number):
             return self._looked_up(connection, batch, -1)
@@ -120,7 +126,7 @@ class SqliteStore(BaseStore):
         return self._looked_up(connection, batch, write_batch(connection, batch))
 
     def _checkpoint(self) -> None:
-        with self._session() as connection:
+        with self._connected() as connection:
             trim_commit_log(connection, self._generation, self._number, self._low_seq)
         with self._translated():
             connection = self._connect()

@@ -1,87 +1,105 @@
 """Writes a batch on SQLite, inside the transaction its caller has begun.
 
-Invariant: the statements run in the order of dependence: templates before runs, insertions before endings,
-endings before cache entries.
+Every kind of row that `WRITES` declares becomes one prepared statement here, when the module is loaded.
 """
 
-from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
 
-from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.storage.blobs import store_blob
+from taskyard_controlplane.storage.clauses import STILL_OPEN, names, on_conflict, removal
 from taskyard_controlplane.storage.engine import raw
-from taskyard_controlplane.storage.interface import (
-    CacheRow,
-    DispatchRow,
-    EndedRow,
-    EventRow,
-    LogRow,
-    NewRunRow,
-    WriteBatch,
-)
-from taskyard_controlplane.storage.sqlite.statements import RowsStatement, insert
-from taskyard_controlplane.storage.templates import COLUMNS, with_names
-
-_TEMPLATES: Final = insert("template", COLUMNS, "ON CONFLICT (template_id) DO NOTHING")
-_ONCE: Final = "ON CONFLICT (run_id) DO NOTHING"
-_RUNS: Final = insert("run", NewRunRow._fields, _ONCE)
-# Most batches have none of these, and not binding their NULLs saves a third of the insertion.
-_RARE: Final = ("parent_id", "name", "args_blob", "cache_key", "upstream")
-_USUAL: Final = tuple(name for name in NewRunRow._fields if name not in _RARE)
-_USUAL_RUNS: Final = insert("run", _USUAL, _ONCE)
-_rare_values: Final = itemgetter(*map(NewRunRow._fields.index, _RARE))
-_usual_values: Final = itemgetter(*map(NewRunRow._fields.index, _USUAL))
-_NONE_SET: Final = (None,) * len(_RARE)
-# SQLite names the columns of VALUES itself: column1, column2 and so on.
-_ENDED: Final = RowsStatement(
-    "UPDATE run SET "
-    + ", ".join(f"{name} = v.column{place}" for place, name in enumerate(EndedRow._fields[:-1], 1))
-    + f" FROM (VALUES {{rows}}) AS v WHERE run.seq = v.column{len(EndedRow._fields)}"
-    + f" AND run.state < {FIRST_FINAL}",
-    len(EndedRow._fields),
-    "UPDATE run SET "
-    + ", ".join(f"{name} = ?" for name in EndedRow._fields[:-1])
-    + f" WHERE seq = ? AND state < {FIRST_FINAL}",
-)
-_EVENTS: Final = insert("run_event", EventRow._fields)
-_DISPATCHES: Final = insert("dispatch", DispatchRow._fields)
-_BACKLOG_ADDED: Final = insert("backlog", ("queue", "priority", "seq"), "ON CONFLICT (seq) DO NOTHING")
-_BACKLOG_REMOVED: Final = "DELETE FROM backlog WHERE queue = ? AND priority = ? AND seq <= ?"
-_CACHE: Final = insert(
-    "cache_entry",
-    CacheRow._fields,
-    "ON CONFLICT (cache_key) DO UPDATE SET run_seq = excluded.run_seq, expires_us = excluded.expires_us",
-)
-_LOGS: Final = insert("run_log", LogRow._fields)
+from taskyard_controlplane.storage.interface import WriteBatch
+from taskyard_controlplane.storage.interface.tables import NEW_RUNS, WRITES, Rule, Write
+from taskyard_controlplane.storage.sqlite.statements import Rows, RowsStatement
 
 _DISPATCHED: Final = "DELETE FROM dispatch WHERE number < ?"
+
+
+class Statement(Protocol):
+    """Something that writes rows of one kind."""
+
+    def run(self, driver: Any, rows: Rows) -> int:
+        """Write rows on the driver's connection, and return how many were changed."""
+        ...
+
+
+class MostlyNarrow:
+    """Inserts without the columns that are rarely set, as long as no row of a batch sets one."""
+
+    def __init__(self, write: Write) -> None:
+        """Prepare both insertions."""
+        columns = write.columns
+        usual = tuple(name for name in columns if name not in write.rarely_set)
+        self._whole = _insertion(write)
+        self._narrow = RowsStatement(
+            f"INSERT INTO {write.table} ({', '.join(usual)}) VALUES {{rows}}{on_conflict(write)}", len(usual)
+        )
+        self._rare_values = itemgetter(*map(columns.index, write.rarely_set))
+        self._usual_values = itemgetter(*map(columns.index, usual))
+        self._none_set = (None,) * len(write.rarely_set)
+
+    def run(self, driver: Any, rows: Rows) -> int:
+        """Write rows on the driver's connection, and return how many were changed."""
+        if all(map(self._none_set.__eq__, map(self._rare_values, rows))):
+            return self._narrow.run(driver, list(map(self._usual_values, rows)))
+        return self._whole.run(driver, rows)
+
+
+class OneByOne:
+    """Deletes row by row: these are a few a second, each for a whole range."""
+
+    def __init__(self, write: Write) -> None:
+        """Prepare the deletion."""
+        self._sql = removal(write, "?")
+
+    def run(self, driver: Any, rows: Rows) -> int:
+        """Write rows on the driver's connection, and return how many were changed."""
+        return sum(driver.execute(self._sql, row).rowcount for row in rows)
+
+
+def _insertion(write: Write) -> RowsStatement:
+    sql = f"INSERT INTO {write.table} ({names(write)}) VALUES {{rows}}{on_conflict(write)}"
+    return RowsStatement(sql, len(write.columns))
+
+
+def _update(write: Write) -> RowsStatement:
+    changed = [name for name in write.columns if name != write.key]
+    # SQLite names the columns of VALUES itself: column1, column2 and so on.
+    place = {name: f"v.column{number}" for number, name in enumerate(write.columns, 1)}
+    return RowsStatement(
+        f"UPDATE {write.table} SET {', '.join(f'{name} = {place[name]}' for name in changed)}"
+        f" FROM (VALUES {{rows}}) AS v WHERE {write.table}.{write.key} = {place[write.key]} AND {STILL_OPEN}",
+        len(write.columns),
+        # The key comes last in a row, as this text wants it.
+        f"UPDATE {write.table} SET {', '.join(f'{name} = ?' for name in changed)}"
+        f" WHERE {write.key} = ? AND {STILL_OPEN}",
+    )
+
+
+def statement_of(write: Write) -> Statement:
+    """Make the statement that writes one kind of row."""
+    if write.rule is Rule.END_OPEN:
+        return _update(write)
+    if write.rule is Rule.REMOVE_UP_TO:
+        return OneByOne(write)
+    return MostlyNarrow(write) if write.rarely_set else _insertion(write)
+
+
+_STATEMENTS: Final = tuple(map(statement_of, WRITES))
 
 
 def write_batch(connection: Connection, batch: WriteBatch) -> int:
     """Write everything in a batch and return how many of its new runs were new."""
     driver = raw(connection)
-    if batch.templates:
-        _TEMPLATES.run(driver, with_names(batch.templates))
     for digest, data in batch.blobs:
         store_blob(connection, digest, data)
-    inserted = _insert_runs(driver, batch.new_runs)
-    _ENDED.run(driver, batch.ended)
-    _EVENTS.run(driver, batch.events)
-    _LOGS.run(driver, batch.logs)
-    _DISPATCHES.run(driver, batch.dispatches)
+    changed = [
+        statement.run(driver, rows) if rows else 0
+        for statement, rows in zip(_STATEMENTS, batch.lists(), strict=True)
+    ]
     if batch.dispatched_below is not None:
         driver.execute(_DISPATCHED, (batch.dispatched_below,))
-    _BACKLOG_ADDED.run(driver, batch.backlog_added)
-    for range_end in batch.backlog_removed:
-        driver.execute(_BACKLOG_REMOVED, range_end)
-    _CACHE.run(driver, batch.cache)
-    return inserted
-
-
-def _insert_runs(driver: Any, rows: Sequence[Sequence[Any]]) -> int:
-    if all(map(_NONE_SET.__eq__, map(_rare_values, rows))):
-        return _USUAL_RUNS.run(driver, list(map(_usual_values, rows)))
-    return _RUNS.run(driver, rows)
+    return changed[NEW_RUNS]

@@ -1,11 +1,13 @@
 """How many rows are cut into statements."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from taskyard_controlplane.storage.sqlite.statements import RowsStatement, insert
+from taskyard_controlplane.storage.sqlite.statements import RowsStatement
+
+INSERT: Final = "INSERT INTO t (a, b) VALUES {rows} ON CONFLICT DO NOTHING"
 
 
 class Recorder:
@@ -26,20 +28,14 @@ class Recorder:
 def test_rows_are_cut_into_powers_of_two_in_order(count: int, sizes: list[int]) -> None:
     connection = Recorder()
     rows = [(number, -number) for number in range(count)]
-    assert insert("t", ("a", "b")).run(connection, rows) == count
+    assert RowsStatement(INSERT, 2).run(connection, rows) == count
     assert [len(values) // 2 for _, values in connection.calls] == sizes
     assert [value for _, values in connection.calls for value in values] == [v for row in rows for v in row]
 
 
-def test_no_rows_are_no_statement() -> None:
-    connection = Recorder()
-    assert insert("t", ("a", "b")).run(connection, []) == 0
-    assert connection.calls == []
-
-
 def test_the_texts_name_every_row() -> None:
     connection = Recorder()
-    insert("t", ("a", "b"), "ON CONFLICT DO NOTHING").run(connection, [(1, 2), (3, 4)])
+    RowsStatement(INSERT, 2).run(connection, [(1, 2), (3, 4)])
     assert connection.calls == [
         ("INSERT INTO t (a, b) VALUES (?, ?), (?, ?) ON CONFLICT DO NOTHING", (1, 2, 3, 4))
     ]

@@ -1,0 +1,37 @@
+"""What a `Rule` is in SQL, as far as both databases say it the same way."""
+
+from typing import Final
+
+from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.storage.interface.tables import Rule, Write
+
+STILL_OPEN: Final = f"run.state < {FIRST_FINAL}"
+"""A run that has ended stays as it is, whoever reports what later."""
+
+
+def names(write: Write) -> str:
+    """Return the columns of a row as a list."""
+    return ", ".join(write.columns)
+
+
+def on_conflict(write: Write) -> str:
+    """Return the clause that says what an insertion does with a row whose key exists; may be empty."""
+    if write.rule is Rule.KEEP_FIRST:
+        return f" ON CONFLICT ({write.key}) DO NOTHING"
+    if write.rule is Rule.KEEP_LAST:
+        others = [name for name in write.columns if name != write.key]
+        assignments = ", ".join(f"{name} = excluded.{name}" for name in others)
+        return f" ON CONFLICT ({write.key}) DO UPDATE SET {assignments}"
+    return ""
+
+
+def removal(write: Write, parameter: str) -> str:
+    """Return the deletion of what agrees with one row in all columns but the last.
+
+    Args:
+        write: What to delete from.
+        parameter: How the driver writes a parameter.
+    """
+    *same, last = write.columns
+    conditions = [f"{name} = {parameter}" for name in same] + [f"{last} <= {parameter}"]
+    return f"DELETE FROM {write.table} WHERE {' AND '.join(conditions)}"

@@ -1,0 +1,41 @@
+"""The interface of the storage room: all that the rest of the control plane may know of a database.
+
+`rows` are written, `results` come back, `tables` declares which rows go into which table and how, `batch`
+is one transaction's worth of them; `store`, `reader` and `documents` are what one can do. Nothing here
+knows SQL.
+"""
+
+from taskyard_controlplane.storage.interface.batch import WriteBatch
+from taskyard_controlplane.storage.interface.documents import (
+    Document,
+    DocumentReader,
+    Documents,
+    VersionConflict,
+)
+from taskyard_controlplane.storage.interface.reader import Reader, RunFilter
+from taskyard_controlplane.storage.interface.results import (
+    CachedResult,
+    CommitResult,
+    ListedRun,
+    Ownership,
+    StoredLog,
+    StoredRun,
+)
+from taskyard_controlplane.storage.interface.rows import (
+    BacklogRow,
+    CacheRow,
+    DispatchRow,
+    EndedRow,
+    EventRow,
+    LogRow,
+    NewRunRow,
+    TemplateRow,
+)
+from taskyard_controlplane.storage.interface.store import Store
+
+__all__ = [
+    "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogRow", "NewRunRow", "TemplateRow",
+    "CachedResult", "CommitResult", "ListedRun", "Ownership", "StoredLog", "StoredRun",
+    "Document", "DocumentReader", "Documents", "VersionConflict",
+    "Reader", "RunFilter", "Store", "WriteBatch",
+]  # fmt: skip

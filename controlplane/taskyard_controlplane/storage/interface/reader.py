@@ -1,0 +1,56 @@
+"""What everybody but the owner needs from a database: to read."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from taskyard_controlplane.storage.interface.documents import DocumentReader
+from taskyard_controlplane.storage.interface.results import ListedRun, StoredLog
+from taskyard_controlplane.storage.interface.rows import EventRow
+
+
+class RunFilter(NamedTuple):
+    """Which runs to list."""
+
+    kind: int = 0  # 0: all
+    flow_seq: int | None = None
+    states: tuple[int, ...] = ()
+    name_contains: str = ""
+
+
+class Reader(Protocol):
+    """Read-only access for listings. Thread-safe; every method blocks and uses a connection of its own."""
+
+    documents: DocumentReader
+    """The cold documents, as they were committed last."""
+
+    def run(self, run_id: bytes) -> ListedRun | None:
+        """Return one run."""
+        ...
+
+    def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
+        """Return runs, newest first, below `before_seq`."""
+        ...
+
+    def events(self, run_seq: int) -> list[EventRow]:
+        """Return a run's events in the order they were written."""
+        ...
+
+    def logs(self, run_seq: int, after_id: int, limit: int) -> list[StoredLog]:
+        """Return log records of a run, and of the runs inside it when it is a flow run, by id."""
+        ...
+
+    def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those digests that are not stored."""
+        ...
+
+    def blob_size(self, digest: bytes) -> int | None:
+        """Return a blob's size, None when it is not stored."""
+        ...
+
+    def blob_parts(self, digest: bytes) -> Iterator[bytes]:
+        """Iterate over a blob's parts, at most 1 MiB each."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...

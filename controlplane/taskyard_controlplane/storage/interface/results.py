@@ -1,0 +1,79 @@
+"""What the database answers: records of runs, and what came of a commit or of an opening."""
+
+from typing import NamedTuple
+
+
+class StoredRun(NamedTuple):
+    """A run as it is recorded."""
+
+    seq: int
+    run_id: bytes
+    kind: int
+    state: int
+    reason: int
+    flow_seq: int | None
+    caller_id: bytes | None
+    session_id: bytes | None
+    template_id: int
+    ordinal: int
+    name: str | None
+    args: bytes | None
+    args_blob: bytes | None
+    cache_key: str | None
+    upstream: bytes | None
+    submitted_us: int
+    attempt: int
+    infra_retries: int
+    epoch: int
+    started_us: int | None
+    ended_us: int | None
+    result: bytes | None
+    outcome: bytes | None
+
+
+class CachedResult(NamedTuple):
+    """A usable result under a cache key."""
+
+    cache_key: str
+    run_seq: int
+    template_id: int
+    result: bytes | None
+    outcome: bytes | None
+
+
+class CommitResult(NamedTuple):
+    """What a commit found."""
+
+    runs: list[StoredRun]  # for `lookup_runs`, those that exist
+    cached: list[CachedResult]  # for `lookup_keys`, those usable at `now_us`
+    duplicates: list[bytes]  # ids among `new_runs` that existed before; those rows were not written
+
+
+class Ownership(NamedTuple):
+    """What `Store.open` acquired."""
+
+    generation: int  # greater than any before
+    next_seq: int  # the first free run seq
+    next_template_id: int
+    low_seq: int  # no open run has a lower seq
+    next_dispatch: int
+
+
+class ListedRun(NamedTuple):
+    """A run for people: the record with its template's definition and its flow run's id."""
+
+    run: StoredRun
+    definition: bytes
+    flow_run_id: bytes | None
+
+
+class StoredLog(NamedTuple):
+    """A log record with the run that wrote it."""
+
+    log_id: int
+    run_id: bytes
+    at_us: int
+    level: int
+    logger: str
+    message: str
+    run_name: str

@@ -1,0 +1,104 @@
+"""The rows that are written, one class for each kind, in the words of the owner.
+
+Rows travel as plain tuples in the order of these fields: the classes name the columns, for the declaration in
+`tables` and for whoever reads a row back, but the owner's hot loops append bare tuples, because an object per
+row costs more than the row (a NamedTuple 0.33 us, a tuple 0.03).
+"""
+
+from typing import NamedTuple
+
+
+class NewRunRow(NamedTuple):
+    """Inserted when a run is submitted; never changed afterwards."""
+
+    seq: int
+    run_id: bytes
+    kind: int
+    state: int
+    flow_seq: int | None
+    caller_id: bytes | None  # the run that made the call
+    session_id: bytes | None
+    template_id: int
+    ordinal: int
+    name: str | None
+    args: bytes | None
+    args_blob: bytes | None  # a serialised BlobRef
+    cache_key: str | None
+    upstream: bytes | None  # per edge: 16 bytes id, 1 byte UpstreamKind
+    submitted_us: int
+
+
+class EndedRow(NamedTuple):
+    """Updates a run once, when it ends; `seq` comes last, as the statement wants it."""
+
+    state: int
+    reason: int
+    attempt: int
+    infra_retries: int
+    epoch: int
+    started_us: int | None
+    ended_us: int
+    result: bytes | None  # an ordinary inline result in the template's encoding
+    outcome: bytes | None  # a serialised RunOutcome, for everything else
+    seq: int
+
+
+class EventRow(NamedTuple):
+    """Appended for every exception to the happy path: retries, lost leases, cancellations."""
+
+    run_seq: int
+    at_us: int
+    state: int
+    reason: int
+    attempt: int
+    infra_retries: int
+    epoch: int
+    due_us: int | None
+    state_name: str | None
+    message: str | None
+
+
+class DispatchRow(NamedTuple):
+    """One batch of assignments; read back only by recovery."""
+
+    number: int
+    agent_id: str
+    session_id: bytes
+    at_us: int
+    entries: bytes  # per run: 8 bytes seq, 8 bytes epoch, little endian
+
+
+class BacklogRow(NamedTuple):
+    """A queued run beyond the memory window."""
+
+    queue: str
+    priority: int
+    seq: int
+
+
+class CacheRow(NamedTuple):
+    """The newest result under a cache key."""
+
+    cache_key: str
+    run_seq: int
+    expires_us: int | None
+
+
+class LogRow(NamedTuple):
+    """A log record."""
+
+    run_seq: int
+    flow_seq: int | None
+    at_us: int
+    level: int
+    logger: str
+    message: str
+
+
+class TemplateRow(NamedTuple):
+    """A template, kept once per content."""
+
+    template_id: int
+    digest: bytes
+    definition: bytes  # a serialised RunTemplate
+    name: str  # a copy out of the definition, because listings search by it

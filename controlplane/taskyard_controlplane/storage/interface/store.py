@@ -1,0 +1,107 @@
+"""What the owner needs from a database, in the owner's terms: the log of runs.
+
+A store is used by one thread at a time, because one connection does all writing (and on SQLite all
+checkpoints). Opening it makes this process the owner: it gets a generation greater than any before, and
+every later transaction checks, inside itself, that no newer one exists. So a process that was paused, or
+cut off from a network, finds out at its next commit that it has been replaced, whatever it believed until
+then.
+
+What can go wrong, and what then holds:
+
+- `StorageUnavailable`: the database does not answer. Whether the last commit succeeded is unknown, so the
+  same batch, under the same number and with `repeated` set, is tried until there is an answer; the commit
+  log tells a repeated batch that it was committed the first time.
+- `StorageFull`: nothing was written; the batch can be tried again with less in it.
+- `NotOwner`: a newer generation exists; nothing was written and nothing ever will be by this process.
+
+Invariant: `Store.commit` is all or nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from taskyard_controlplane.storage.interface.batch import WriteBatch
+from taskyard_controlplane.storage.interface.documents import Documents
+from taskyard_controlplane.storage.interface.results import CommitResult, Ownership, StoredRun
+from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, TemplateRow
+
+
+class Store(Protocol):
+    """The one writer of a shard's database. Not thread-safe; every method blocks.
+
+    Every method may raise `StorageUnavailable`, `StorageFull` and `NotOwner`; the module says what holds
+    then.
+    """
+
+    dialect: str
+    """"sqlite" or "postgresql"."""
+
+    small_commits_are_fast: bool
+    """Whether a commit of a few rows is short enough to run on the event loop's own thread."""
+
+    documents: Documents
+    """The cold documents, written by the same owner but never part of a batch."""
+
+    def open(self) -> Ownership:
+        """Create or upgrade the schema, become the owner, and say where counting goes on.
+
+        MUST refuse with `DatabaseInUse` when another live process owns the database.
+        """
+        ...
+
+    def commit(self, batch: WriteBatch) -> CommitResult:
+        """Write a batch in one transaction, and do its lookups inside it, after the writes.
+
+        MUST insert every row of `new_runs` whose run id is new, and name the others in `duplicates`.
+        MUST leave final runs as they are: an `ended` row of a run that has ended changes nothing.
+        MUST keep the newest row per cache key.
+        """
+        ...
+
+    def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Store a blob of up to 64 MiB in a transaction of its own; a stored one is left alone."""
+        ...
+
+    def templates(self) -> list[TemplateRow]:
+        """Return all templates."""
+        ...
+
+    def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
+        """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
+        ...
+
+    def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
+        """Return the events of some runs in the order they were written."""
+        ...
+
+    def dispatches(self) -> list[DispatchRow]:
+        """Return the recorded dispatches in order."""
+        ...
+
+    def backlog_counts(self) -> list[tuple[str, int, int]]:
+        """Return (queue, priority, number of runs) of the backlog."""
+        ...
+
+    def backlog_page(self, queue: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+        """Return the next runs of the backlog beyond `after_seq`, in order, ended ones included."""
+        ...
+
+    def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
+        """Return the backlog's open runs that belong to a session."""
+        ...
+
+    def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
+        """Return the backlog's open runs that belong to a flow run."""
+        ...
+
+    def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
+        """Return those of some runs that exist."""
+        ...
+
+    def maintain(self) -> None:
+        """Do background upkeep that must not delay commits: checkpoints, trimming. Called when idle."""
+        ...
+
+    def close(self) -> None:
+        """Give the database up."""
+        ...

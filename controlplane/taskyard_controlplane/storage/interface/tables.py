@@ -1,0 +1,76 @@
+"""Which rows a batch can write, declared once.
+
+`WriteBatch` has one list for each entry of `WRITES`, and both databases make their statements from the same
+entries, so a new kind of row is: its class in `rows`, its entry here, its list's type in `batch`, its table
+in `schema` and a migration. Tests hold all of these against each other.
+"""
+
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from taskyard_controlplane.storage.interface.rows import (
+    BacklogRow,
+    CacheRow,
+    DispatchRow,
+    EndedRow,
+    EventRow,
+    LogRow,
+    NewRunRow,
+    TemplateRow,
+)
+
+
+class Rule(Enum):
+    """What writing a row means for the table."""
+
+    APPEND = "insert; no row like it can exist"
+    KEEP_FIRST = "insert, unless there is one under the key"
+    KEEP_LAST = "insert, or replace what is there under the key"
+    END_OPEN = "update the run under the key, unless it has ended"
+    REMOVE_UP_TO = "delete what agrees in all columns but the last, up to the value of that one"
+
+
+class Write(NamedTuple):
+    """One kind of row."""
+
+    batch_list: str
+    """The list of `WriteBatch` that holds them."""
+    table: str
+    row: type[Any]
+    """The named tuple that says what a row holds, in order."""
+    rule: Rule
+    key: str = ""
+    """The column that decides about conflicts."""
+    rarely_set: tuple[str, ...] = ()
+    """Columns that are NULL in most batches: not binding them saves SQLite a third of the insertion."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row, in order."""
+        fields: tuple[str, ...] = self.row._fields
+        return fields
+
+
+# In the order of dependence: templates before runs, insertions before endings (a run may end in the batch
+# that submits it), and endings before the cache entries that point at them.
+WRITES: Final = (
+    Write("templates", "template", TemplateRow, Rule.KEEP_FIRST, "template_id"),
+    Write(
+        "new_runs",
+        "run",
+        NewRunRow,
+        Rule.KEEP_FIRST,
+        "run_id",
+        rarely_set=("caller_id", "name", "args_blob", "cache_key", "upstream"),
+    ),
+    Write("ended", "run", EndedRow, Rule.END_OPEN, "seq"),
+    Write("events", "run_event", EventRow, Rule.APPEND),
+    Write("logs", "run_log", LogRow, Rule.APPEND),
+    Write("dispatches", "dispatch", DispatchRow, Rule.APPEND),
+    Write("backlog_added", "backlog", BacklogRow, Rule.KEEP_FIRST, "seq"),
+    Write("backlog_removed", "backlog", BacklogRow, Rule.REMOVE_UP_TO),
+    Write("cache", "cache_entry", CacheRow, Rule.KEEP_LAST, "cache_key"),
+)
+
+LISTS: Final = tuple(write.batch_list for write in WRITES)
+NEW_RUNS: Final = LISTS.index("new_runs")
