@@ -152,9 +152,9 @@ class ControlPlane:
         runs = RunService(owner, reader, background, rpc)
         services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
-             SessionService(connections)),
+             SessionService(connections.clients)),
             ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
-             AgentService(connections)),
+             AgentService(connections.agents)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server,
              runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,

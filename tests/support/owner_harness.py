@@ -16,10 +16,12 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, UpstreamKind
+from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.storage import create_store
 
+CALLER = Caller("test")
 LEASES = LeaseTimes(agent_lease=30.0, agent_heartbeat=5.0, session_lease=30.0, session_heartbeat=5.0)
 
 
@@ -132,10 +134,12 @@ class Client(Peer):
         hello = sp.SessionHello(
             protocol_min=1, protocol_max=1, session_id=session_id, client_name="test", resume=resume
         )
-        self.session, self.welcome = world.owner.connections.open_session(hello, self.wake, self.close)
+        self.session, self.welcome = world.owner.connections.clients.open(
+            hello, CALLER, self.wake, self.close
+        )
 
     async def send(self, **fields: Any) -> None:
-        await self._world.owner.connections.session_frame(self.session, sp.ClientFrame(**fields))
+        await self._world.owner.connections.clients.receive(self.session, sp.ClientFrame(**fields))
 
     async def submit(
         self, count: int = 1, *, resend: bool = False, flow: bytes = b"", upstream: Any = None,
@@ -173,7 +177,7 @@ class Client(Peer):
 
     def receive(self) -> None:
         """Take what was sent to the client."""
-        while (frame := self.session.take_frame()) is not None:
+        while (frame := self.session.next_frame()) is not None:
             self.acknowledged = max(self.acknowledged, frame.submitted_up_to)
             self.results.update(zip(frame.results.run_ids, frame.results.data, strict=True))
             self.outcomes.update({outcome.run_id: outcome for outcome in frame.results.others})
@@ -190,7 +194,7 @@ class Client(Peer):
         return None if outcome is None else int(outcome.state)
 
     def disconnect(self) -> None:
-        self._world.owner.connections.session_disconnected(self.session, self.wake)
+        self._world.owner.connections.clients.disconnected(self.session, self.wake)
 
 
 class Agent(Peer):
@@ -216,11 +220,11 @@ class Agent(Peer):
             queues=queues, slots=2,
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
         )  # fmt: skip
-        self.agent, self.welcome = world.owner.connections.open_agent(hello, self.wake, self.close)
+        self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
         self.send(credit=ap.Credit(granted_total=credit, chunk_size=chunk))
 
     def send(self, **fields: Any) -> None:
-        self._world.owner.connections.agent_frame(self.agent, ap.AgentFrame(**fields))
+        self._world.owner.connections.agents.receive(self.agent, ap.AgentFrame(**fields))
 
     def heartbeat(self) -> None:
         self.send(heartbeat=1)
@@ -228,7 +232,7 @@ class Agent(Peer):
     def receive(self) -> list[bytes]:
         """Take what was sent to the agent; returns the ids of newly assigned runs."""
         new: list[bytes] = []
-        while (frame := self.agent.take_frame()) is not None:
+        while (frame := self.agent.next_frame()) is not None:
             self.acknowledged = max(self.acknowledged, frame.reported_up_to)
             self.cancels.extend(key.run_id for key in frame.cancel)
             for chunk in frame.chunks:
@@ -276,7 +280,7 @@ class Agent(Peer):
         return ap.RunKey(run_id=run_id, epoch=self.assigned[run_id])
 
     def disconnect(self) -> None:
-        self._world.owner.connections.agent_disconnected(self.agent, self.wake)
+        self._world.owner.connections.agents.disconnected(self.agent, self.wake)
 
 
 Scenario = Callable[[World], Coroutine[Any, Any, None]]

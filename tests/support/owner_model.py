@@ -391,5 +391,5 @@ def check_nothing_left(shard: Any) -> None:
     assert not shard.stored._subscribers
     assert not shard.flows_by_seq
     assert not shard.dispatcher._open
-    assert not any(session.flows for session in shard.sessions.values())
+    assert not any(session.executing for session in shard.sessions.values())
     assert shard.committer.full is shard.committer.stalled_since is None

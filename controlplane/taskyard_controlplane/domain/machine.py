@@ -1,5 +1,9 @@
 """Applies the transition tables: the one place that changes the state of a run.
 
+`transition` follows the tables. Where there is no event to follow, because a run's life begins (`admit`), is
+read back (`restore`) or turns out to never have been recorded (`annul`), the owner says so here: nobody else
+assigns a state, so that a search for how a run came into one ends in this file.
+
 The tables are compiled to lists indexed by plain ints, because a lookup happens several times for each of
 fifty thousand runs a second.
 """
@@ -60,6 +64,21 @@ def transition(run: Run, event: int) -> int:
     if effects & _INFRA_RETRY:
         run.infra_retries += 1
     return effects
+
+
+def admit(run: Run, state: RunState) -> None:
+    """Let a run that waits for nothing any more enter `state`, which is where its life in a queue begins."""
+    run.state = int(state)
+
+
+def restore(run: Run, state: int) -> None:
+    """Give a run that was read back the state its history, or what follows from it, says it is in."""
+    run.state = state
+
+
+def annul(run: Run) -> None:
+    """End the record of a run that was never written: whoever still has it in hand finds it ended."""
+    run.state = int(RunState.CANCELLED)
 
 
 def explain(run: Run, event: int) -> str:

@@ -1,13 +1,64 @@
-"""Records of runs and templates.
+"""Records of runs and templates, and what a run needs of those who submitted and who hold it.
 
-A record belongs to its shard. Only `machine.transition` changes `state`, `attempt` and `infra_retries`;
-the owner fills in the data that came with an accepted event. Slots and plain ints, because a hundred
-thousand of them live at the same time and each is made and dropped within milliseconds.
+A record belongs to its shard. Only `machine` changes `state`, `attempt` and `infra_retries`; the owner fills
+in the data that came with an accepted event. Slots and plain ints, because a hundred thousand of them live at
+the same time and each is made and dropped within milliseconds.
 """
 
-from typing import Any
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final, Protocol
 
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind
+
+
+class Executor(IntEnum):
+    """Who executes the runs of a template, whatever they are."""
+
+    SESSION = 1
+    """The session that submitted them: it starts them when it likes and reports about them."""
+    AGENT = 2
+    """An agent: they queue up, are assigned under an epoch, and that agent reports about them."""
+
+
+SESSION: Final = int(Executor.SESSION)
+AGENT: Final = int(Executor.AGENT)
+
+
+class Submitter(Protocol):
+    """The session a run belongs to, as far as its run knows it."""
+
+    session_id: bytes
+    parent_run_id: bytes
+    executing: "dict[bytes, Run]"
+    """Runs whose bodies this session itself executes."""
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """Makes it send what there is to say."""
+
+    def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
+        """Tell it how a run ended."""
+
+    def push_log(self, record: tuple[bytes, int, int, str, str, str]) -> None:
+        """Show it what a run wrote: run id, time, level, logger, message, run name."""
+
+    def request_cancel(self, flow_run_id: bytes) -> None:
+        """Ask it to end the body of a run that it executes."""
+
+    def refuse(self, run_id: bytes, error: TaskyardError) -> None:
+        """Tell it that a run was not accepted."""
+
+
+class Holder(Protocol):
+    """The agent that executes a run, or has it in hand, as far as its run knows it."""
+
+    name: str
+    held: "dict[bytes, Run]"
+
+    def cancel(self, run: "Run") -> None:
+        """Tell it to end a run."""
 
 
 class Template:
@@ -20,6 +71,7 @@ class Template:
         "delays",
         "digest",
         "encoding",
+        "executor",
         "jitter",
         "kind",
         "max_infra_retries",
@@ -55,6 +107,8 @@ class Template:
         self.digest = digest
         self.definition = definition
         self.kind = kind
+        # Derived as long as flow runs are executed by sessions only; whoever asks who executes asks this.
+        self.executor = SESSION if kind == RunKind.FLOW else AGENT
         self.name = name
         self.queue = queue
         self.priority = priority
@@ -111,7 +165,7 @@ class Run:
         template: Template,
         state: int,
         flow: "Run | None",
-        session: Any,
+        session: Submitter | None,
         args: bytes | None,
         ordinal: int,
         submitted_us: int,
@@ -133,7 +187,7 @@ class Run:
         self.upstream_left = 0
         self.started_us: int | None = None
         self.ended_us = 0
-        self.agent: Any = None
+        self.agent: Holder | None = None
         self.dispatch: list[int] | None = None
         self.queued = False
         self.name: str | None = None

@@ -11,7 +11,8 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
-from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.peers.peer import Caller
+from taskyard_controlplane.owner.serving.agents import Agents
 
 MAX_RUNS: Final = 1_000
 """Most runs asked for at once: what waits to be executed here could be executed by others."""
@@ -21,14 +22,18 @@ class PolledAgent:
     """The session of an agent that polls, from one hello to the next."""
 
     def __init__(
-        self, connections: Connections, request: pb.PollRequest, forget: Callable[["PolledAgent"], None]
+        self,
+        agents: Agents,
+        request: pb.PollRequest,
+        caller: Caller,
+        forget: Callable[["PolledAgent"], None],
     ) -> None:
         """Open the session that `request` says hello for; `forget` is called when it is over.
 
         Raises:
             TaskyardError: The hello is refused.
         """
-        self._connections = connections
+        self._agents = agents
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[pb.PollResponse | TaskyardError] = self._loop.create_future()
@@ -39,8 +44,8 @@ class PolledAgent:
         # Made once: the owner tells connections apart by the identity of these.
         self.wake: Callable[[], None] = self._wake
         self.close: Callable[[TaskyardError], None] = self._close
-        self.agent, welcome = connections.open_agent(request.hello, self.wake, self.close)
-        connections.agent_frame(self.agent, pb.AgentFrame(draining=request.draining))
+        self.agent, welcome = agents.open(request.hello, caller, self.wake, self.close)
+        agents.receive(self.agent, pb.AgentFrame(draining=request.draining))
         response = self._take() or pb.PollResponse()
         response.welcome.CopyFrom(welcome)
         self._say(response)
@@ -79,7 +84,7 @@ class PolledAgent:
             frame.credit.chunk_size = request.chunk_size
             frame.credit.nested_only = request.nested_only
             self._wait(seconds)
-        self._connections.agent_frame(self.agent, frame)
+        self._agents.receive(self.agent, frame)
         self.wake()
 
     async def answer(self) -> pb.PollResponse:
@@ -135,12 +140,12 @@ class PolledAgent:
             response = response or pb.PollResponse()
             response.drained = True
             self._forget(self)
-            self._connections.agent_disconnected(self.agent, self.wake)
+            self._agents.disconnected(self.agent, self.wake)
         if response is not None:
             self._say(response)
 
     def _take(self) -> pb.PollResponse | None:
-        frame = self.agent.take_frame()
+        frame = self.agent.next_frame()
         # Acknowledgements are in the answers to reports, and are no reason to end a wait.
         if frame is None or not (
             frame.templates or frame.chunks or frame.cancel or frame.drain or frame.reconnect_after_ms

@@ -5,7 +5,8 @@ from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
-from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.peers.peer import NOBODY, Caller
+from taskyard_controlplane.owner.serving.agents import Agents
 from taskyard_controlplane.rpc.polled_agent import PolledAgent
 
 LEASE_SHARE: Final = 1 / 3
@@ -57,12 +58,14 @@ def check_ids(request: pb.PollRequest | pb.ReportBatchRequest) -> None:
 class Polling:
     """Serves the unary calls of all agents that poll."""
 
-    def __init__(self, connections: Connections) -> None:
-        """Connect agents to the shard behind `connections`."""
-        self._connections = connections
+    def __init__(self, agents: Agents) -> None:
+        """Connect agents to the shard behind `agents`."""
+        self._agents = agents
         self._polled: dict[bytes, PolledAgent] = {}
 
-    async def poll(self, request: pb.PollRequest, remaining: float | None) -> pb.PollResponse:
+    async def poll(
+        self, request: pb.PollRequest, remaining: float | None, caller: Caller = NOBODY
+    ) -> pb.PollResponse:
         """Answer a poll; `remaining` is what the deadline of the call leaves, None without one.
 
         Raises:
@@ -71,10 +74,10 @@ class Polling:
         check_poll(request)
         polled = self._polled.get(request.session_id)
         if request.HasField("hello") and not (polled and polled.answers_hello(request.number)):
-            polled = self._open(request, polled)
+            polled = self._open(request, caller, polled)
         else:
             polled = self._known(request)
-        polled.ask(request, longest_wait(request.wait_ms / 1000, self._connections.agent_lease, remaining))
+        polled.ask(request, longest_wait(request.wait_ms / 1000, self._agents.lease, remaining))
         return await polled.answer()
 
     async def report(self, request: pb.ReportBatchRequest, remaining: float | None) -> pb.ReportBatchResponse:
@@ -89,18 +92,16 @@ class Polling:
             raise InvalidRequest("a batch of reports needs a number, counting up from 1 within the session")
         polled = self._known(request)
         polled.count_report(request.report_number)
-        lease = self._connections.agent_lease
+        lease = self._agents.lease
         try:
             async with asyncio.timeout(longest_wait(lease, lease, remaining)):
-                await self._connections.agent_report(
-                    polled.agent, _frame_of(request, polled.agent.last_report)
-                )
+                await self._agents.receive_durably(polled.agent, _frame_of(request, polled.agent.last_report))
         except TimeoutError:
             text = "the reports are not durable yet, because the database does not answer; repeat the batch"
             raise StorageUnavailable(text, retry_after=RETRY_SECONDS) from None
         return pb.ReportBatchResponse(reported_up_to=polled.agent.reported_up_to)
 
-    def _open(self, request: pb.PollRequest, known: PolledAgent | None) -> PolledAgent:
+    def _open(self, request: pb.PollRequest, caller: Caller, known: PolledAgent | None) -> PolledAgent:
         if known is not None:
             known.check_owner(request.agent_id)
             if request.number < known.number:
@@ -108,14 +109,14 @@ class Polling:
                     f"a hello as poll {request.number} is late: {known.number} was asked for"
                 )
             known.release()  # its caller said hello again; that somebody took over would be no news
-        polled = PolledAgent(self._connections, request, self._forget)
+        polled = PolledAgent(self._agents, request, caller, self._forget)
         self._polled[request.session_id] = polled
         return polled
 
     def _known(self, request: pb.PollRequest | pb.ReportBatchRequest) -> PolledAgent:
         polled = self._polled.get(request.session_id)
         if polled is None:
-            raise self._connections.why_unknown(request.agent_id, request.session_id)
+            raise self._agents.why_unknown(request.agent_id, request.session_id)
         polled.check_owner(request.agent_id)
         return polled
 

@@ -6,7 +6,8 @@ import grpc.aio
 
 from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
-from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.peers.peer import Caller
+from taskyard_controlplane.owner.serving.clients import Clients
 from taskyard_controlplane.rpc.streams import Outgoing, first_frame
 
 Context = grpc.aio.ServicerContext[session_service_pb2.ClientFrame, session_service_pb2.SessionFrame]
@@ -15,26 +16,28 @@ Context = grpc.aio.ServicerContext[session_service_pb2.ClientFrame, session_serv
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     """Serves `SessionService.Connect`."""
 
-    def __init__(self, connections: Connections) -> None:
-        """Connect clients to the shard behind `connections`."""
-        self._connections = connections
+    def __init__(self, clients: Clients) -> None:
+        """Connect clients to the shard behind `clients`."""
+        self._clients = clients
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Serve one client until its stream ends."""
         frame = await first_frame(context, "hello", "a client")
         outgoing = Outgoing(context)
-        session, welcome = self._connections.open_session(frame.hello, outgoing.wake, outgoing.close)
+        session, welcome = self._clients.open(
+            frame.hello, Caller(context.peer()), outgoing.wake, outgoing.close
+        )
         try:
             await context.write(session_service_pb2.SessionFrame(welcome=welcome))
-            outgoing.start(session.take_frame)
-            await self._connections.session_frame(session, frame)
+            outgoing.start(session.next_frame)
+            await self._clients.receive(session, frame)
             while (frame := await outgoing.read()) is not None:
                 if frame.HasField("hello"):
                     raise InvalidRequest("a client said hello twice on one stream")
-                await self._connections.session_frame(session, frame)
+                await self._clients.receive(session, frame)
         except asyncio.CancelledError:
             outgoing.raise_if_closed()
             raise
         finally:
-            self._connections.session_disconnected(session, outgoing.wake)
+            self._clients.disconnected(session, outgoing.wake)
             await outgoing.stop()

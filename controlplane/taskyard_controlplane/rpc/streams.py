@@ -40,18 +40,18 @@ class Outgoing:
         self.wake: Callable[[], None] = self._event.set
         self.close: Callable[[TaskyardError], None] = self._close
 
-    def start(self, take_frame: Callable[[], Message | None]) -> None:
-        """Send what `take_frame` returns whenever `wake` was called."""
-        self._writer = asyncio.create_task(self._write(take_frame))
+    def start(self, next_frame: Callable[[], Message | None]) -> None:
+        """Send what `next_frame` returns whenever `wake` was called."""
+        self._writer = asyncio.create_task(self._write(next_frame))
         self._event.set()
 
-    async def _write(self, take_frame: Callable[[], Message | None]) -> None:
+    async def _write(self, next_frame: Callable[[], Message | None]) -> None:
         event, write = self._event, self._context.write
         try:
             while True:
                 await event.wait()
                 event.clear()
-                frame = take_frame()
+                frame = next_frame()
                 if frame is not None:
                     await write(frame)
         except Exception as error:

@@ -20,6 +20,9 @@ class Context:
         self.frames = list(frames)
         self.sent: list[Any] = []
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:5"
+
     async def read(self) -> Any:
         if not self.frames:
             await asyncio.Event().wait()
@@ -61,7 +64,7 @@ def test_a_stream_that_is_superseded_while_it_asks_the_database_ends_with_a_stat
             return []
 
         it.shard.stored.rows = slow
-        serving = asyncio.ensure_future(SessionService(it.owner.connections).Connect(None, context))  # type: ignore[arg-type]
+        serving = asyncio.ensure_future(SessionService(it.owner.connections.clients).Connect(None, context))  # type: ignore[arg-type]
         await asked.wait()
         it.client(session_id)  # a newer stream
         await asyncio.wait([serving], timeout=1)

@@ -93,7 +93,7 @@ def test_nothing_is_kept_for_a_client_without_a_stream() -> None:
         agent.send(logs=logs)
         agent.report(ids)
         await it.settle()
-        assert client.session.take_frame() is None
+        assert client.session.next_frame() is None
 
     play(scenario)
 
@@ -103,10 +103,10 @@ def test_ended_flow_runs_are_let_go() -> None:
         client = it.client()
         for event in (FlowEvent.SUCCEEDED, FlowEvent.INTERRUPTED):
             flow = await client.start_flow()
-            assert len(client.session.flows) == len(it.shard.flows_by_seq) == 1
+            assert len(client.session.executing) == len(it.shard.flows_by_seq) == 1
             await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(event))])  # type: ignore[arg-type]
             await it.settle()
-            assert not client.session.flows
+            assert not client.session.executing
             assert not it.shard.flows_by_seq
 
     play(scenario)

@@ -17,7 +17,7 @@ def test_logs_for_a_client_fit_into_frames() -> None:
         client = it.client()
         for _ in range(1_000):
             client.session.push_log((bytes(16), 1, 20, "logger", "x" * 32_768, "run"))
-        frame = client.session.take_frame()
+        frame = client.session.next_frame()
         assert frame is not None
         assert frame.ByteSize() < MAX_FRAME_BYTES
 
@@ -46,7 +46,7 @@ def test_code_for_an_agent_fits_into_frames() -> None:
             await client.send(submit=batch)
         await it.settle()
         sizes, known, seen = list[int](), set[int](), 0
-        while (frame := agent.agent.take_frame()) is not None:
+        while (frame := agent.agent.next_frame()) is not None:
             sizes.append(frame.ByteSize())
             known |= {definition.index for definition in frame.templates}
             assert {chunk.template for chunk in frame.chunks} <= known, "a chunk came before its template"
@@ -65,7 +65,7 @@ def test_refusals_fit_into_frames() -> None:
             client.session.refuse(run_id, error)
         client.session.acknowledge(1)
         told = 0
-        while (frame := client.session.take_frame()) is not None:
+        while (frame := client.session.next_frame()) is not None:
             assert frame.ByteSize() < MAX_FRAME_BYTES, frame.ByteSize()
             told += len(frame.refused)
             assert bool(frame.submitted_up_to) == (told == 60_000), (
@@ -80,10 +80,10 @@ def test_a_request_to_drain_is_repeated_on_a_new_stream() -> None:
     async def scenario(it: World) -> None:
         agent = it.agent()
         it.owner.drain_agent("a")
-        assert agent.agent.take_frame().drain  # lost with its stream
+        assert agent.agent.next_frame().drain  # lost with its stream
         agent.disconnect()
         again = it.agent(session_id=agent.session_id)
-        frame = again.agent.take_frame()
+        frame = again.agent.next_frame()
         assert frame is not None
         assert frame.drain
 

@@ -91,10 +91,10 @@ def test_a_run_cancelled_before_its_chunk_was_stored_is_cancelled_behind_it(
         [run_id] = await client.submit(args=[b"a" * 60_000])
         await dispatch_slowly(it, blobs, monkeypatch)
         await client.send(cancel=[run_id])
-        agent.agent.take_frame()
+        agent.agent.next_frame()
         blobs.end()
         await it.settle()
-        frame: Any = agent.agent.take_frame()
+        frame: Any = agent.agent.next_frame()
         assert [chunk.run_ids for chunk in frame.chunks] == [run_id]
         assert {key.run_id for key in frame.cancel} == {run_id}
 

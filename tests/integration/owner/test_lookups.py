@@ -258,7 +258,7 @@ def test_a_session_that_comes_back_while_its_backlog_is_ended_stays() -> None:
         ids = await client.submit(9)
         await it.settle()
         client.disconnect()
-        it.owner.connections.session_lost(client.session)
+        it.owner.connections.clients.lost(client.session)
         again = it.client(client.session.session_id, resume=True)
         await again.send(subscribe=ids)
         await it.settle()

@@ -236,7 +236,7 @@ def test_a_heartbeat_is_answered() -> None:
         agent.agent.wake = lambda: woken.append(1)
         agent.send(heartbeat=7)
         assert woken
-        frame = agent.agent.take_frame()
+        frame = agent.agent.next_frame()
         assert frame is not None
         assert frame.heartbeat == 7
 

@@ -107,7 +107,7 @@ def test_flow_runs_never_wait_in_the_backlog() -> None:
         flows = await client.submit(3, kind=RunKind.FLOW, name="flow", queue="")
         await it.settle()
         assert {run.run_id for run in it.shard.flows_by_seq.values()} == set(flows)
-        assert set(client.session.flows) == set(flows)
+        assert set(client.session.executing) == set(flows)
 
     play(scenario, window=1)
 

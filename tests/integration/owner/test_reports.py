@@ -137,7 +137,7 @@ def test_the_logs_of_a_run_reach_the_client_that_waits_for_it() -> None:
         )
         agent.send(logs=logs)
         assert woken
-        frame = client.session.take_frame()
+        frame = client.session.next_frame()
         assert frame is not None
         assert (list(frame.logs.messages), list(frame.logs.run_names)) == (["m"], ["task-0"])
 

@@ -1,7 +1,7 @@
 """Sessions, flows, the backlog, and what is refused."""
 
 import pytest
-from support.owner_harness import World, assigned, play
+from support.owner_harness import CALLER, World, assigned, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -217,7 +217,7 @@ def test_malformed_frames_are_refused_with_a_reason() -> None:
             agent.send(report_number=1, reports=[ap.ReportChunk(run_ids=b"x" * 32)])
         hello = sp.SessionHello(protocol_min=7, protocol_max=9, session_id=new_id())
         with pytest.raises(UnsupportedProtocol, match="7 to 9"):
-            it.owner.connections.open_session(hello, lambda: None, lambda error: None)
+            it.owner.connections.clients.open(hello, CALLER, lambda: None, lambda error: None)
 
     play(scenario)
 

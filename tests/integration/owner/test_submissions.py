@@ -241,7 +241,7 @@ def test_a_refused_flow_run_is_let_go(started: bool, monkeypatch: pytest.MonkeyP
         client.receive()
         assert client.refused.keys() == {flow}
         assert client.acknowledged == 1
-        assert not client.session.flows
+        assert not client.session.executing
         assert not it.shard.flows_by_seq
         assert client.outcomes == {}
         assert it.shard.committer.idle

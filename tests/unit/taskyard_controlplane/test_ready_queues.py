@@ -29,7 +29,7 @@ def filled(*runs: Run) -> ReadyQueue:
 def order(queue: ReadyQueue, limit: int = 100) -> list[list[int]]:
     """Take everything, at most `limit` at a time."""
     taken = []
-    while runs := queue.take(limit):
+    while runs := queue.pop(limit):
         taken.append([run.seq for run in runs])
     return taken
 
@@ -76,9 +76,9 @@ def test_the_latest_family_comes_first_and_is_in_order_itself() -> None:
 
 def test_a_family_that_comes_back_is_the_latest_again() -> None:
     queue = filled(ready(0, parent=b"p"), ready(1, parent=b"q"))
-    assert [run.seq for run in queue.take(9)] == [1]
-    assert [run.seq for run in queue.take(9)] == [0]
-    assert queue.take(9) == []
+    assert [run.seq for run in queue.pop(9)] == [1]
+    assert [run.seq for run in queue.pop(9)] == [0]
+    assert queue.pop(9) == []
     queue.append(ready(2, parent=b"q"))
     queue.append(ready(3, parent=b"p"))
     assert order(queue) == [[3], [2]]

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
-from taskyard_controlplane.domain.model import Run
+from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_controlplane.domain.machine import restore
+from taskyard_controlplane.domain.model import AGENT, SESSION, Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.storage.interface import DispatchRow, EventRow, StoredRun
 
@@ -22,9 +23,10 @@ def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
 
 def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
     """Make the record of a run as it was submitted."""
-    state = RunState.PENDING if row.kind == RunKind.FLOW or row.upstream else RunState.READY
+    template = templates.by_id(row.template_id)
+    state = RunState.PENDING if template.executor == SESSION or row.upstream else RunState.READY
     run = Run(
-        row.seq, row.run_id, templates.by_id(row.template_id), state, flow, None, row.args, row.ordinal,
+        row.seq, row.run_id, template, state, flow, None, row.args, row.ordinal,
         row.submitted_us,
     )  # fmt: skip
     run.name, run.parent_id, run.args_blob = row.name, row.caller_id, row.args_blob
@@ -42,7 +44,8 @@ def replay_events(run: Run, events: list[EventRow]) -> int | None:
     for event in events:
         if event.state == RunState.RUNNING:
             continue  # the start of an attempt that ended with the next event
-        run.state, run.reason, run.message = event.state, event.reason, event.message or ""
+        restore(run, event.state)
+        run.reason, run.message = event.reason, event.message or ""
         run.attempt, run.infra_retries = event.attempt, event.infra_retries
         run.epoch = max(run.epoch, event.epoch)
         due_us = event.due_us
@@ -51,10 +54,10 @@ def replay_events(run: Run, events: list[EventRow]) -> int | None:
 
 def replay_dispatch(run: Run, epoch: int) -> None:
     """Take a recorded assignment into account: it counts when nothing that happened later undid it."""
-    if epoch <= run.epoch or run.state >= FIRST_FINAL or run.template.kind != RunKind.TASK:
+    if epoch <= run.epoch or run.state >= FIRST_FINAL or run.template.executor != AGENT:
         return
     run.epoch = epoch
     if run.state != RunState.CANCELLING:
-        run.state = RunState.ASSIGNED
+        restore(run, RunState.ASSIGNED)
         # Its key was decided before it was assigned, or would have been asked for by its worker.
         run.cache_decided = run.cache_key is not None

@@ -5,9 +5,9 @@ from typing import Final, TypeVar
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
-from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 
 T = TypeVar("T")
 
@@ -25,18 +25,18 @@ def _first_of(items: list[T], size_of: Callable[[T], int]) -> list[T]:
     return items
 
 
-def _nobody() -> None:
-    """Nobody is connected."""
+class AgentSession(Peer):
+    """One agent process: what it offers, what it holds, and what is to be sent to it.
 
-
-class AgentSession:
-    """One agent process. It outlives its stream for the length of its lease."""
+    Credit is counted up on both sides and never down: `granted` is all it ever allowed on this stream,
+    `assigned` all it ever got, so that no message about credit can be lost or counted twice.
+    """
 
     def __init__(self, hello: pb.AgentHello, now: float, now_us: int) -> None:
         """Open a session from the first frame; `now` is monotonic, `now_us` wall time."""
+        super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
         self.session_id = hello.session_id
-        self.name = hello.name or hello.agent_id
         self.queues = tuple(hello.queues)
         self.slots = hello.slots
         self.labels = dict(hello.labels)
@@ -53,22 +53,12 @@ class AgentSession:
         self.chunk_size = 1
         self.nested_only = False
         self.last_report = 0
-        self.wake: Callable[[], None] = _nobody
-        self.close: Callable[[TaskyardError], None] | None = None
         self._templates: dict[Template, int] = {}
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []
         self._cancel: list[pb.RunKey] = []
-        self._reported_up_to = 0
-        self._sent_up_to = 0
         self._heartbeat = 0
         self._drain = False
-        self._reconnect_after_ms = 0
-
-    @property
-    def connected(self) -> bool:
-        """Whether a stream is attached."""
-        return self.close is not None
 
     @property
     def state(self) -> AgentState:
@@ -87,26 +77,22 @@ class AgentSession:
     @property
     def reported_up_to(self) -> int:
         """The number up to which reports are durable, or stale."""
-        return self._reported_up_to
+        return self.durable_up_to
 
     @property
     def settled(self) -> bool:
         """Whether the agent holds nothing, and everything it reported is durable."""
-        return not self.held and self._reported_up_to >= self.last_report
+        return not self.held and self.durable_up_to >= self.last_report
 
-    def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
+    def attach(self, wake: Wake, close: Close, caller: Caller = NOBODY) -> None:
         """Attach a stream. Credit, templates and unsent frames belong to a stream and start anew."""
-        self.wake, self.close = wake, close
+        super().attach(wake, close, caller)
         self.granted = self.assigned = 0
         self.nested_only = False
         self._templates = {}
         self._new_templates, self._chunks, self._cancel = [], [], []
-        self._sent_up_to = self._heartbeat = 0
+        self._heartbeat = 0
         self._drain = self.asked_to_drain  # the request may have been lost with the old stream
-
-    def detach(self) -> None:
-        """Note that the stream is gone; the lease goes on."""
-        self.wake, self.close = _nobody, None
 
     def template_index(self, template: Template, code: bytes) -> int:
         """Return the stream's index of a template, sending its definition (and code) the first time."""
@@ -127,10 +113,6 @@ class AgentSession:
         self._cancel.append(pb.RunKey(run_id=run.run_id, epoch=run.epoch))
         self.wake()
 
-    def acknowledge(self, number: int) -> None:
-        """Say that reports up to `number` are durable."""
-        self._reported_up_to = max(self._reported_up_to, number)
-
     def answer_heartbeat(self, number: int) -> None:
         """Answer a heartbeat."""
         self._heartbeat = number
@@ -140,17 +122,12 @@ class AgentSession:
         self.draining = self.asked_to_drain = self._drain = True
         self.wake()
 
-    def reconnect(self, after_ms: int) -> None:
-        """Ask the agent to reconnect later."""
-        self._reconnect_after_ms = after_ms
-        self.wake()
-
-    def take_frame(self) -> pb.ServerFrame | None:
+    def next_frame(self) -> pb.ServerFrame | None:
         """Return what there is to send, None for nothing."""
         if not (
             self._chunks
             or self._new_templates
-            or self._reported_up_to > self._sent_up_to
+            or self.unsaid > 0
             or self._heartbeat
             or self._cancel
             or self._drain
@@ -164,13 +141,13 @@ class AgentSession:
         frame = pb.ServerFrame(
             templates=templates,
             chunks=chunks,
-            reported_up_to=self._reported_up_to,
+            reported_up_to=self.durable_up_to,
             cancel=self._cancel,
             heartbeat=self._heartbeat,
             drain=self._drain,
             reconnect_after_ms=self._reconnect_after_ms,
         )
-        self._sent_up_to = self._reported_up_to
+        self._said_up_to = self.durable_up_to
         self._chunks, self._cancel = self._chunks[len(chunks) :], []
         if self._chunks or self._new_templates:
             self.wake()

@@ -1,12 +1,12 @@
 """Live sessions of clients: what is to be sent to each, gathered until its stream writes the next frame."""
 
-from collections.abc import Callable
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.rpc_errors import to_detail
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 
 MAX_RESULTS_PER_FRAME: Final = 2048
 MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
@@ -26,28 +26,17 @@ def fitting(items: list[bytes]) -> int:
     return min(len(items), MAX_RESULTS_PER_FRAME)
 
 
-def _nobody() -> None:
-    """Nobody is connected."""
-
-
-class ClientSession:
-    """One process that submits runs and waits for their outcomes.
-
-    It outlives its stream for the length of its lease, so that a client that reconnects finds it.
-    """
+class ClientSession(Peer):
+    """One process that submits runs and waits for their outcomes."""
 
     def __init__(self, session_id: bytes, name: str, parent_run_id: bytes, now: float) -> None:
         """Open a session; `now` is monotonic."""
+        super().__init__(name)
         self.session_id = session_id
-        self.name = name
         self.parent_run_id = parent_run_id
-        self.wake: Callable[[], None] = _nobody
-        self.close: Callable[[TaskyardError], None] | None = None
         self.disconnected_at: float | None = now
         self.templates: dict[int, Template] = {}
-        self.flows: dict[bytes, Run] = {}
-        self.submitted_up_to = 0
-        self._sent_up_to = 0
+        self.executing: dict[bytes, Run] = {}
         self._result_ids: list[bytes] = []
         self._result_data: list[bytes] = []
         self._others: list[bytes] = []
@@ -57,29 +46,21 @@ class ClientSession:
         self._decisions: list[pb.FlowDecision] = []
         self._cancel_requests: list[bytes] = []
         self._logs: list[tuple[bytes, int, int, str, str, str]] = []
-        self._reconnect_after_ms = 0
 
-    @property
-    def connected(self) -> bool:
-        """Whether a stream is attached."""
-        return self.disconnected_at is None
-
-    def attach(self, wake: Callable[[], None], close: Callable[[TaskyardError], None]) -> None:
+    def attach(self, wake: Wake, close: Close, caller: Caller = NOBODY) -> None:
         """Attach a stream. Templates are per stream; what was not sent on the old one is repeated by need:
-        the client resends, reports and subscribes again, so nothing is kept for it here. Acknowledgements
-        are said again, because the last ones may be lost.
+        the client resends, reports and subscribes again, so nothing is kept for it here.
         """
-        self.wake, self.close = wake, close
+        super().attach(wake, close, caller)
         self.disconnected_at = None
         self.templates = {}
-        self._sent_up_to = 0
         self._result_ids, self._result_data, self._others = [], [], []
         self._decisions, self._cancel_requests = [], []
         self._refused, self.refused_since = [], set()
 
-    def detach(self, now: float) -> None:
+    def lose_stream(self, now: float) -> None:
         """Note that the stream is gone; the lease starts."""
-        self.wake, self.close = _nobody, None
+        self.detach()
         self.disconnected_at = now
 
     def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
@@ -91,15 +72,6 @@ class ClientSession:
         else:
             self._result_ids.append(run_id)
             self._result_data.append(result or b"")
-
-    def acknowledge(self, number: int) -> None:
-        """Say that batches up to `number` are durable."""
-        self.submitted_up_to = max(self.submitted_up_to, number)
-
-    @property
-    def unsent_acknowledgements(self) -> int:
-        """How many batches are durable without the client knowing."""
-        return self.submitted_up_to - self._sent_up_to
 
     def refuse(self, run_id: bytes, error: TaskyardError) -> None:
         """Say that a run was not accepted."""
@@ -121,12 +93,7 @@ class ClientSession:
         if self.disconnected_at is None:
             self._logs.append(record)
 
-    def reconnect(self, after_ms: int) -> None:
-        """Ask the client to reconnect later."""
-        self._reconnect_after_ms = after_ms
-        self.wake()
-
-    def take_frame(self) -> pb.SessionFrame | None:
+    def next_frame(self) -> pb.SessionFrame | None:
         """Return what there is to send, None for nothing."""
         frame = pb.SessionFrame()
         used = False
@@ -134,8 +101,8 @@ class ClientSession:
             self._write_rare(frame)
             used = True
         # A batch counts as settled for the client once it is acknowledged: refusals come first.
-        if self.submitted_up_to > self._sent_up_to and not self._refused:
-            frame.submitted_up_to = self._sent_up_to = self.submitted_up_to
+        if self.durable_up_to > self._said_up_to and not self._refused:
+            frame.submitted_up_to = self._said_up_to = self.durable_up_to
             used = True
         if self._logs:
             self._write_logs(frame.logs)

@@ -21,7 +21,7 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, parent_of
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, caller_of
 from taskyard_controlplane.storage.interface import Store
 
 CANCELLING: Final = int(RunState.CANCELLING)
@@ -101,7 +101,7 @@ class Dispatcher:
         limit = min(agent.credit, max(1, agent.chunk_size))
         for name in agent.queues:
             ready = self.queues.get(name)
-            taken = ready.take(limit, agent.nested_only) if ready is not None else None
+            taken = ready.pop(limit, agent.nested_only) if ready is not None else None
             if taken:
                 self._assign(agent, taken)
                 return agent.credit > 0
@@ -205,7 +205,7 @@ def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.As
         first_epoch=first_epoch,
         template=template_index,
         run_ids=b"".join([run.run_id for run in runs]),
-        nested=bool(parent_of(runs[0])),
+        nested=bool(caller_of(runs[0])),
     )
     flow = runs[0].flow
     if flow is not None:

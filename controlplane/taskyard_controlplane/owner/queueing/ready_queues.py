@@ -32,10 +32,10 @@ class Lane:
             self._sorted = sorted(self.priorities)
         return runs
 
-    def take(self, limit: int) -> list[Run]:
+    def pop(self, limit: int) -> list[Run]:
         """Take up to `limit` runs of one template and flow run from the front; lower priorities first."""
         for priority in self._sorted:
-            taken = _take_alike(self.priorities[priority], limit)
+            taken = _pop_alike(self.priorities[priority], limit)
             if taken:
                 return taken
         return []
@@ -53,7 +53,7 @@ class ReadyQueue:
 
     def append(self, run: Run) -> None:
         """Put a run behind those of its kind."""
-        parent_id = parent_of(run)
+        parent_id = caller_of(run)
         if not parent_id:
             lane = self.lane
         else:
@@ -61,25 +61,25 @@ class ReadyQueue:
             lane = known if known is not None else self._families.setdefault(parent_id, Lane())
         lane.runs(run.template.priority).append(run)
 
-    def take(self, limit: int, nested_only: bool = False) -> list[Run]:
+    def pop(self, limit: int, nested_only: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run: what others wait for first, or only that."""
         while self._families:
             parent_id = next(reversed(self._families))
-            taken = self._families[parent_id].take(limit)
+            taken = self._families[parent_id].pop(limit)
             if taken:
                 return taken
             del self._families[parent_id]
-        return [] if nested_only else self.lane.take(limit)
+        return [] if nested_only else self.lane.pop(limit)
 
 
-def parent_of(run: Run) -> bytes:
+def caller_of(run: Run) -> bytes:
     """Return the id of the task run that a run was submitted from; empty for none."""
     if run.parent_id:
         return run.parent_id
     return run.session.parent_run_id if run.session is not None else b""
 
 
-def _take_alike(runs: deque[Run], limit: int) -> list[Run]:
+def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
     # Runs that were cancelled or adopted while they waited are still in the deque; their state says so.
     while runs and runs[0].state != READY:
         runs.popleft().queued = False

@@ -21,8 +21,9 @@ from taskyard_contract.errors import (
     TaskyardError,
 )
 from taskyard_contract.ids import ID_BYTES, format_id
-from taskyard_contract.states import RunKind, RunState, UpstreamKind
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_contract.states import RunState, UpstreamKind
+from taskyard_controlplane.domain.machine import admit
+from taskyard_controlplane.domain.model import AGENT, SESSION, Run, Template
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.templates import Templates
@@ -33,9 +34,6 @@ from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 
 READY: Final = int(RunState.READY)
-PENDING: Final = int(RunState.PENDING)
-AWAITING_CACHE: Final = int(RunState.AWAITING_CACHE)
-TASK: Final = int(RunKind.TASK)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
 LARGEST_ORDINAL: Final = 2**31 - 1
@@ -70,7 +68,7 @@ class Submission:
         self.next_seq = next_seq
         self._max_inline = max_inline_bytes
 
-    def take(
+    def submit(
         self, session: ClientSession, batch: pb.SubmitBatch, known: frozenset[bytes] = frozenset()
     ) -> None:
         """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
@@ -117,7 +115,7 @@ class Submission:
             session.wake()
             return
         if (
-            template.kind == TASK
+            template.executor == AGENT
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.parent_run_id)
             and (not args or len(max(args, key=len)) <= self._max_inline)
             and self._runs.keys().isdisjoint(run_ids)
@@ -150,13 +148,14 @@ class Submission:
     ) -> None:
         rows, now_us, seq = self._committer.open.rows, self._clock.now_us(), self.next_seq
         flow_seq = flow.seq if flow is not None else None
-        new_rows, template_id, session_id = rows.new_runs, template.template_id, session.session_id
+        new_rows, session_id = rows.new_runs, session.session_id
+        kind, template_id = template.kind, template.template_id
         each_args = args or repeat(None)
         spilled = self._backlog.takes(template, len(run_ids))
         runs, submitted = self._runs, self._committer.open.submitted
         for run_id, arg in zip(run_ids, each_args, strict=False):
             new_rows.append(
-                (seq, run_id, TASK, READY, flow_seq, None, session_id, template_id, ordinal,
+                (seq, run_id, kind, READY, flow_seq, None, session_id, template_id, ordinal,
                  None, arg, None, None, None, now_us)
             )  # fmt: skip
             if not spilled:
@@ -236,21 +235,21 @@ class Submission:
         if extra is not None:
             run.name = extra.name or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
-        if not (template.kind != TASK or edges or parent_id) and self._backlog.takes(template, 1):
+        if template.executor == AGENT and not (edges or parent_id) and self._backlog.takes(template, 1):
             # It waits for nothing but its turn; its key is decided when that comes.
             commit.rows.new_runs.append(new_row(run))
             self._backlog.add(template, [run.seq], commit.rows)
             self._metrics.submitted_runs += 1
             return
-        if template.kind == RunKind.FLOW:
-            run.state = PENDING
+        if template.executor == SESSION:
+            admit(run, RunState.PENDING)
             if session is not None:
-                session.flows[run_id] = run
+                session.executing[run_id] = run
         elif edges:
-            run.state = PENDING
+            admit(run, RunState.PENDING)
             self._upstream.connect(run, edges, commit.rows)
         elif needs_cache_decision(run):
-            run.state = AWAITING_CACHE
+            admit(run, RunState.AWAITING_CACHE)
             self._cache.enter(run, commit.rows)
         self._runs[run_id] = run
         commit.rows.new_runs.append(new_row(run))

@@ -7,10 +7,10 @@ from typing import Final
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
-from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, known_reason
+from taskyard_contract.states import FlowEvent, RunState, StateReason, known_reason
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -46,7 +46,7 @@ class Flows:
         self._clock = clock
         self._draw = draw
 
-    def take(self, session: ClientSession, report: pb.FlowReport) -> bool:
+    def report(self, session: ClientSession, report: pb.FlowReport) -> bool:
         """Apply a report and decide with the next commit; False when no such flow run is open.
 
         Raises:
@@ -58,10 +58,10 @@ class Flows:
             raise InvalidRequest(f"a flow report has the unknown event {report.event}")
         if run is None:
             return False
-        if run.template.kind != RunKind.FLOW:
+        if run.template.executor != SESSION:
             raise InvalidRequest(f"'{run.shown_name}' is not a flow run; only its agent can report about it")
         run.session = session
-        session.flows[run.run_id] = run
+        session.executing[run.run_id] = run
         stale = 0 < report.attempt < run.attempt and run.state != RunState.CANCELLING
         if not stale:
             self._apply(run, event, report)

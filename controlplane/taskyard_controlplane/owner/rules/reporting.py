@@ -43,7 +43,7 @@ _LOST_EVENTS: Final[dict[int, RunEvent]] = {
 
 
 class Reporting:
-    """Takes reports."""
+    """Applies reports."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Reporting:
         self._metrics = metrics
         self._generation = generation
 
-    def take(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
+    def report(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
         """Apply everything a frame reports; it is acknowledged with the commit.
 
         Raises:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Final
 
 from taskyard_contract.clock import Clock
-from taskyard_contract.states import RunKind, RunState, StateReason
+from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
@@ -124,14 +124,15 @@ class Settling:
             if run.state == RunState.AWAITING_RETRY and run.attempt == attempt:
                 self.apply(run, RunEvent.DUE)
 
-        if run.template.kind == RunKind.TASK:
+        if run.template.executor == AGENT:  # a session knows itself when to start again
             self._timers.after(delay, due)
 
 
 def release(run: Run) -> None:
     """Note that no agent holds the run any more."""
-    run.agent.held.pop(run.run_id, None)
-    run.agent = None
+    if run.agent is not None:
+        run.agent.held.pop(run.run_id, None)
+        run.agent = None
     if run.dispatch is not None:
         run.dispatch[1] -= 1
         run.dispatch = None

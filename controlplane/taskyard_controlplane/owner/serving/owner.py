@@ -165,7 +165,7 @@ class Owner:
         Raises:
             AgentNotFound: No such agent is connected.
         """
-        return self.connections.drain_agent(agent_id)
+        return self.connections.agents.drain(agent_id)
 
     async def submit_unowned(
         self, runs: Sequence[run_service_pb2.NewRun], blobs: Sequence[common_pb2.InlineBlob]

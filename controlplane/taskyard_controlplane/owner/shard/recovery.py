@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.machine import admit, restore
+from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.journal.restoring import (
     read_dispatches,
@@ -86,11 +87,13 @@ async def recover(shard: Shard, agent_lease: float) -> None:
 def _resume(shard: Shard, run: Run, due_us: int | None) -> None:
     if run.template.kind == RunKind.FLOW:
         shard.flows_by_seq[run.seq] = run
+    if run.template.executor == SESSION:
         if run.session is not None:
-            run.session.flows[run.run_id] = run
+            run.session.executing[run.run_id] = run
         if run.state in (RunState.PENDING, RunState.AWAITING_RETRY):
             # Starts are not recorded, so the body may be running.
-            run.state, run.started_us = RunState.RUNNING, run.submitted_us
+            restore(run, RunState.RUNNING)
+            run.started_us = run.submitted_us
     elif due_us is not None:
         run.cache_decided = run.cache_key is not None
         shard.cache.leads(run)
@@ -103,14 +106,14 @@ def _connect(shard: Shard, runs: list[Run]) -> None:
     """Make runs wait again for what they waited for; everything starts with the first commit."""
     commit = shard.committer.open
     for run in runs:
-        if run.template.kind == RunKind.FLOW:
+        if run.template.executor == SESSION:
             continue
         if run.upstream is not None and run.state != RunState.PENDING:
             shard.upstream.redeliver(run)
         if run.state == RunState.PENDING and run.upstream is not None:
             shard.upstream.connect(run, split_edges(run.upstream), commit.rows)
         elif run.state == RunState.READY and needs_cache_decision(run):
-            run.state = RunState.AWAITING_CACHE
+            admit(run, RunState.AWAITING_CACHE)
             shard.cache.enter(run, commit.rows)
             continue
         if run.state in (RunState.PENDING, RunState.READY):

@@ -15,8 +15,8 @@ from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.live_state import LiveState
-from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.machine import admit, annul, transition
+from taskyard_controlplane.domain.model import AGENT, SESSION, Run, Submitter
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.journal.committer import Commit, Committer
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS, StoredRuns
@@ -195,10 +195,10 @@ class Shard:
     # After a commit.
 
     def _committed(self, commit: Commit, result: CommitResult) -> None:
-        woken: set[ClientSession] = set()
+        woken: set[Submitter] = set()
         for session, number in commit.accepted.items():
             session.acknowledge(number)
-            if session.unsent_acknowledgements >= ACKS_AT_ONCE:
+            if session.unsaid >= ACKS_AT_ONCE:
                 woken.add(session)
             else:
                 self._acknowledge_soon(session)
@@ -226,13 +226,13 @@ class Shard:
             self.upstream.looked_up(commit.rows.lookup_runs, result.runs)
         if commit.rows.lookup_keys:
             self.cache.looked_up(commit.rows.lookup_keys, result.cached)
-        for session, decision in commit.decided:
-            session.decide(decision)
-            woken.add(session)
+        for decider, decision in commit.decided:
+            decider.decide(decision)
+            woken.add(decider)
         for action in commit.then:
             action()
-        for session in woken:
-            session.wake()
+        for submitter in woken:
+            submitter.wake()
         self._upkeep()
 
     def _upkeep(self) -> None:
@@ -246,7 +246,7 @@ class Shard:
         self.backlog.refill()
         self.dispatcher.pump()
 
-    def _ended(self, run: Run, effects: int, woken: set[ClientSession]) -> None:
+    def _ended(self, run: Run, effects: int, woken: set[Submitter]) -> None:
         run_id = run.run_id
         if run.downstream is not None or self.upstream.waits_for(run_id):
             self.upstream.ended(run)
@@ -254,7 +254,7 @@ class Shard:
             self.cache.ended(run)
         if run.template.kind == RunKind.FLOW:
             self._flow_ended(run, effects)
-        elif run.session is not None:
+        if run.session is not None and run.template.executor == AGENT:
             run.session.push_result(run_id, run.result, run.outcome)
             woken.add(run.session)
         self.runs.pop(run_id, None)
@@ -272,8 +272,8 @@ class Shard:
 
     def _flow_ended(self, run: Run, effects: int) -> None:
         self.flows_by_seq.pop(run.seq, None)
-        if run.session is not None:
-            run.session.flows.pop(run.run_id, None)
+        if run.session is not None and run.template.executor == SESSION:
+            run.session.executing.pop(run.run_id, None)
         if effects & _CANCEL_CHILDREN:
             self._cancel_inside(run)
 
@@ -315,7 +315,7 @@ class Shard:
             if run.state != READY:
                 continue
             if needs_cache_decision(run):
-                run.state = RunState.AWAITING_CACHE
+                admit(run, RunState.AWAITING_CACHE)
                 self.cache.enter(run, self.committer.open.rows)
                 self.committer.touch()
             else:
@@ -352,7 +352,7 @@ class Shard:
         run = self.runs.get(run_id)
         if run is not None and run in commit.submitted:
             del self.runs[run_id]
-            run.state = RunState.CANCELLED
+            annul(run)
             self.cache.refused(run)
             self.upstream.look_up(run, self.committer.open.rows)
             self.committer.touch()
@@ -379,11 +379,11 @@ class Shard:
             run = self.runs.pop(row.run_id, None)
             owner = self.sessions.get(row.session_id) if row.session_id else None
             if run is not None:
-                run.state = RunState.CANCELLED
+                annul(run)
                 self.cache.refused(run)
                 self._wake_watchers(row.run_id)
             if owner is not None:
-                owner.flows.pop(row.run_id, None)
+                owner.executing.pop(row.run_id, None)
                 owner.refuse(
                     row.run_id, StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
                 )

@@ -40,7 +40,7 @@ class Stream:
         frames, self.woken = [], 1
         while self.woken:
             self.woken -= 1
-            frame = self.agent.take_frame()
+            frame = self.agent.next_frame()
             if frame is not None:
                 frames.append(frame)
         return frames

@@ -37,7 +37,7 @@ class Stream:
         frames, self.woken = [], 1
         while self.woken:
             self.woken -= 1
-            frame = self.session.take_frame()
+            frame = self.session.next_frame()
             if frame is not None:
                 frames.append(frame)
         return frames
@@ -92,7 +92,7 @@ def test_a_request_is_sent_at_once_and_once(act: Callable[[ClientSession], None]
     assert stream.woken
     [frame] = stream.frames()
     assert getattr(frame, field)
-    assert stream.session.take_frame() is None
+    assert stream.session.next_frame() is None
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ Scenario = Callable[[World, Polling], Coroutine[Any, Any, None]]
 def play(scenario: Scenario) -> None:
     async def main() -> None:
         async with world() as it:
-            await scenario(it, Polling(it.owner.connections))
+            await scenario(it, Polling(it.owner.connections.agents))
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

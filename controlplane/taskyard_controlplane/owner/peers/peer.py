@@ -1,0 +1,83 @@
+"""What live sessions of clients and agents have in common: a stream that comes and goes, and a name.
+
+A peer outlives its stream for the length of its lease, so that whoever reconnects finds what was his. Streams
+are told apart by the identity of their `wake`: the end of an old one must not detach the new one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from taskyard_contract.errors import Superseded, TaskyardError
+
+Wake = Callable[[], None]
+Close = Callable[[TaskyardError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of a stream or call, as far as the transport knows."""
+
+    address: str = ""
+    """Where it calls from, in gRPC's words; an identity joins it with authentication."""
+
+
+NOBODY: Final = Caller()
+
+
+def _nobody() -> None:
+    """Stands for the stream that is not there."""
+
+
+class Peer:
+    """Somebody who connects, is told things in frames, and may come back."""
+
+    def __init__(self, name: str) -> None:
+        """Know somebody by `name` who is not connected yet."""
+        self.name = name
+        self.caller = Caller()
+        self.wake: Wake = _nobody
+        self.close: Close | None = None
+        self.durable_up_to = 0
+        """The number up to which what it sent is durable, or needs to be sent no more."""
+        self._said_up_to = 0
+        self._reconnect_after_ms = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is attached."""
+        return self.close is not None
+
+    def attach(self, wake: Wake, close: Close, caller: Caller = NOBODY) -> None:
+        """Attach a stream, on which nothing has been said yet: acknowledgements are said again, because the
+        last ones may have been lost with the stream before.
+        """
+        self.wake, self.close, self.caller = wake, close, caller
+        self._said_up_to = 0
+
+    def detach(self) -> None:
+        """Note that the stream is gone; the lease goes on."""
+        self.wake, self.close = _nobody, None
+
+    def end_stream(self, error: TaskyardError) -> None:
+        """End the stream, if there is one, and say why."""
+        if self.close is not None:
+            self.close(error)
+
+    def supersede(self, text: str) -> None:
+        """End the stream, if there is one, because another has taken its place."""
+        self.end_stream(Superseded(text))
+
+    def acknowledge(self, number: int) -> None:
+        """Say, with the next frame, that what it sent up to `number` is durable."""
+        self.durable_up_to = max(self.durable_up_to, number)
+
+    @property
+    def unsaid(self) -> int:
+        """How many of its frames are durable without its knowing."""
+        return self.durable_up_to - self._said_up_to
+
+    def reconnect(self, after_ms: int) -> None:
+        """Ask it to come back later, because this server stops."""
+        self._reconnect_after_ms = after_ms
+        self.wake()
