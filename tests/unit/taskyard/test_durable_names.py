@@ -39,6 +39,7 @@ DURABLE = {
     "taskyard.task_runners",
     "taskyard.tasks",
     "taskyard.utilities.annotations",
+    "taskyard_contract.code_lines",
     "taskyard_contract.errors",
     "taskyard_contract.references",
     "taskyard_contract.states",

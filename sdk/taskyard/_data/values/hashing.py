@@ -45,7 +45,7 @@ def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> s
         data = json.dumps((args, kwargs), sort_keys=True, default=_json_form).encode()
     except (TypeError, ValueError, RecursionError):
         try:
-            data = pickling.dumps_by_value((args, kwargs))
+            data = pickling.dumps_for_key((args, kwargs))
         except Exception as error:  # pickling runs foreign code, which may raise anything
             if raise_on_failure:
                 raise HashError(

@@ -1,0 +1,111 @@
+"""Code that travels by value keeps its file and shows its lines where that file is not."""
+
+import linecache
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskyard_contract import code_lines, pickling
+
+PROGRAM = """\
+def one():
+    return [
+        1 / 0
+        for _ in "a"
+    ]
+
+
+def two(divisor):
+    def inside():
+        return 1 / divisor
+    return inside()
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Path]:
+    """A file with functions, and what linecache knows about it taken back afterwards."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    yield path
+    linecache.cache.pop(str(path), None)
+
+
+def functions(path: Path) -> dict[str, Callable[..., Any]]:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    return {name: namespace[name] for name in ("one", "two")}
+
+
+def travelled(path: Path, name: str, *, remove: bool = True) -> Callable[..., Any]:
+    """Pickle a function of a file and load it where that file is not."""
+    data = pickling.dumps_by_value(functions(path)[name])
+    linecache.clearcache()
+    if remove:
+        path.unlink(missing_ok=True)
+    function: Callable[..., Any] = pickling.loads(data)
+    return function
+
+
+def raised(function: Callable[..., Any], *args: Any) -> str:
+    with pytest.raises(ZeroDivisionError) as error:
+        function(*args)
+    return "".join(traceback.format_exception(error.value))
+
+
+def test_a_traceback_shows_file_and_line_without_the_file(program: Path) -> None:
+    text = raised(travelled(program, "two"), 0)
+    assert f'File "{program}", line 10, in inside' in text
+    assert "return 1 / divisor" in text
+    assert "return inside()" in text
+
+
+def test_functions_of_one_file_add_up(program: Path) -> None:
+    both = functions(program)
+    data = [pickling.dumps_by_value(both[name]) for name in ("two", "one")]
+    linecache.clearcache()
+    program.unlink()
+    two, one = map(pickling.loads, data)
+    assert "return 1 / divisor" in raised(two, 0)
+    assert "1 / 0" in raised(one)
+    assert linecache.getline(str(program), 6) == "\n"
+
+
+def test_a_file_that_was_changed_since_shows_what_was_submitted(program: Path) -> None:
+    two = functions(program)["two"]
+    data = pickling.dumps_by_value(two)
+    program.write_text("# something else\n" * 30)
+    linecache.clearcache()
+    assert "return 1 / divisor" in raised(pickling.loads(data), 0)
+    assert linecache.getline(str(program), 30) == "# something else\n"
+
+
+def test_an_unchanged_file_is_left_alone(program: Path) -> None:
+    travelled(program, "two", remove=False)
+    size, modified, lines, _ = linecache.cache[str(program)]  # type: ignore[misc]  # it was read, so it is whole
+    assert (size, modified, "".join(lines)) == (len(PROGRAM), program.stat().st_mtime, PROGRAM)
+
+
+def test_very_long_functions_travel_without_their_lines(program: Path) -> None:
+    program.write_text(PROGRAM.replace("    return inside()", "    'x'\n" * 20_000 + "    return inside()"))
+    text = raised(travelled(program, "two"), 0)
+    assert f'File "{program}", line 10, in inside' in text
+    assert "return 1 / divisor" not in text
+
+
+def test_code_without_a_file_travels_too() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def f():\n    return 1 / 0\n", namespace)
+    assert code_lines.lines_of(namespace["f"].__code__) == ""
+    assert 'File "<string>", line 2, in f' in raised(pickling.loads(pickling.dumps_by_value(namespace["f"])))
+
+
+def test_keys_do_not_depend_on_where_code_lies(program: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.py"
+    elsewhere.write_text("# moved down\n\n" + PROGRAM)
+    here, there = functions(program)["two"], functions(elsewhere)["two"]
+    assert pickling.dumps_for_key(here) == pickling.dumps_for_key(there)
+    assert pickling.dumps_for_key(here) != pickling.dumps_for_key(functions(program)["one"])
