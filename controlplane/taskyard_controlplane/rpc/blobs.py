@@ -14,9 +14,9 @@ from typing import Any, Final
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
+from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading.background import Background
-from taskyard_controlplane.rpc.submissions import check_digest, check_size
 from taskyard_controlplane.settings import MIB, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
@@ -41,7 +41,7 @@ class Spool:
         """
         self.digest = check_digest(blob.digest, "blob.digest")
         self.size = blob.size
-        check_size(blob.size, settings)
+        check_size(blob.size, settings.max_payload_bytes)
         self._hash = hashlib.sha256()
         self._received = 0
         self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed by close()

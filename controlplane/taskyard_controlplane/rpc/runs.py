@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import run_service_pb2_grpc
-from taskyard_contract.errors import InvalidRequest, RunNotFound, ServerStopping
-from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.errors import RunNotFound, ServerStopping
+from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.owner.queueing.checks import check_id
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading import messages, page_tokens
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.history import history_of
 from taskyard_controlplane.reading.page_tokens import Listing
-from taskyard_controlplane.rpc.submissions import check_blobs, check_new_runs
 from taskyard_controlplane.settings import RpcSettings
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, Reader, RunFilter
 
@@ -28,17 +28,6 @@ USUAL_PAGE: Final = 100
 USUAL_LOG_PAGE: Final = 1_000
 MAX_SCANNED_PAGES: Final = 10
 RETRY_SECONDS: Final = 0.5
-
-
-def check_id(run_id: bytes, field: str = "run_id") -> bytes:
-    """Return a run id.
-
-    Raises:
-        InvalidRequest: It is not 16 bytes long.
-    """
-    if len(run_id) != ID_BYTES:
-        raise InvalidRequest(f"{field} has {len(run_id)} bytes; a run id has {ID_BYTES}")
-    return run_id
 
 
 class RunService(run_service_pb2_grpc.RunServiceServicer):
@@ -55,8 +44,6 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def SubmitRuns(self, request: pb.SubmitRunsRequest, context: Any) -> pb.SubmitRunsResponse:
         """Record runs that belong to no session."""
-        check_new_runs(request.runs, self._settings)
-        await self._background(check_blobs, request.blobs, self._settings)
         refused = await self._owner.submit_unowned(request.runs, request.blobs)
         return pb.SubmitRunsResponse(refused=refused)
 

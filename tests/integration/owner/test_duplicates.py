@@ -12,6 +12,8 @@ from taskyard_contract.errors import ErrorReason, InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunKind
 
+CODE = tp.Code(task_name="task")
+
 
 def test_whoever_waits_for_a_run_that_was_refused_as_a_duplicate_is_told() -> None:
     async def scenario(it: World) -> None:
@@ -51,7 +53,7 @@ def test_whoever_subscribed_to_a_run_that_was_refused_as_a_duplicate_is_told() -
 def test_a_refused_request_records_nothing() -> None:
     async def scenario(it: World) -> None:
         def new(queue: str) -> rp.NewRun:
-            template = tp.RunTemplate(kind=1, name="t", queue=queue)  # type: ignore[arg-type]
+            template = tp.RunTemplate(kind=1, name="t", queue=queue, code=CODE)  # type: ignore[arg-type]
             return rp.NewRun(run_id=new_id(), template=template)
 
         with pytest.raises(InvalidRequest):
@@ -65,7 +67,7 @@ def test_a_repeated_call_is_compared_also_on_its_way_to_the_backlog() -> None:
     async def scenario(it: World) -> None:
         await it.client().submit(5)
         await it.settle()
-        template = tp.RunTemplate(kind=int(RunKind.TASK), name="t", queue="default")  # type: ignore[arg-type]
+        template = tp.RunTemplate(kind=int(RunKind.TASK), name="t", queue="default", code=CODE)  # type: ignore[arg-type]
         run_id = new_id()
         calls = [
             it.owner.submit_unowned(

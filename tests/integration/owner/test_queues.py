@@ -10,6 +10,8 @@ from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunKind, RunState
 
+CODE = template_pb2.Code(task_name="task")
+
 S = RunState
 
 
@@ -240,7 +242,7 @@ def test_names_and_arguments_of_runs_in_the_backlog_are_kept() -> None:
 
 
 def new_run(number: int) -> run_service_pb2.NewRun:
-    template = template_pb2.RunTemplate(kind=int(RunKind.TASK), name="task", queue="default")  # type: ignore[arg-type]
+    template = template_pb2.RunTemplate(kind=int(RunKind.TASK), name="task", queue="default", code=CODE)  # type: ignore[arg-type]
     args = common_pb2.Payload(data=b"%d" % number)
     return run_service_pb2.NewRun(run_id=new_id(), name=f"run {number}", template=template, args=args)
 

@@ -9,6 +9,8 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import RunKind, RunState
 
+CODE = template_pb2.Code(task_name="task")
+
 
 def test_a_run_has_one_record() -> None:
     async def scenario(it: World) -> None:
@@ -25,7 +27,9 @@ def test_a_run_has_one_record() -> None:
 def test_runs_of_the_backlog_that_belong_to_no_session_get_none() -> None:
     async def scenario(it: World) -> None:
         ids = [new_id() for _ in range(4)]
-        template = template_pb2.RunTemplate(kind=states_pb2.RUN_KIND_TASK, name="task", queue="default")
+        template = template_pb2.RunTemplate(
+            kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", code=CODE
+        )
         new = [run_service_pb2.NewRun(run_id=run_id, template=template) for run_id in ids]
         assert await it.owner.submit_unowned(new, []) == []
         assert it.owner.backlog_count() > 0

@@ -12,6 +12,8 @@ from taskyard_contract.errors import ErrorReason, StorageFull
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
 
+CODE = template_pb2.Code(task_name="task")
+
 
 def play(scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
     async def go() -> None:
@@ -71,7 +73,9 @@ def test_runs_without_a_session_are_refused_as_well(monkeypatch: pytest.MonkeyPa
 
     async def scenario(it: World) -> None:
         refuse_next(it, monkeypatch)
-        template = template_pb2.RunTemplate(kind=states_pb2.RUN_KIND_TASK, name="task", queue="default")
+        template = template_pb2.RunTemplate(
+            kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", code=CODE
+        )
         new = run_service_pb2.NewRun(run_id=new_id(), template=template)
         with pytest.raises(StorageFull) as raised:
             await it.owner.submit_unowned([new], [])

@@ -5,7 +5,6 @@ run by run.
 """
 
 from collections.abc import Iterable
-from hashlib import sha256
 from itertools import repeat
 from typing import Final
 
@@ -13,15 +12,12 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
-    DigestMismatch,
-    InvalidRequest,
     Overloaded,
-    PayloadTooLarge,
     RunNotFound,
     TaskyardError,
 )
-from taskyard_contract.ids import ID_BYTES, format_id
-from taskyard_contract.states import RunState, UpstreamKind
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.machine import admit
 from taskyard_controlplane.domain.model import AGENT, SESSION, Run, Template
 from taskyard_controlplane.domain.task_machine import needs_cache_decision
@@ -30,14 +26,13 @@ from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.queueing.checks import check_group, too_large
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 
 READY: Final = int(RunState.READY)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
-LARGEST_ORDINAL: Final = 2**31 - 1
-UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
 
 
 class Submission:
@@ -74,7 +69,7 @@ class Submission:
         """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
 
         Raises:
-            InvalidRequest, DigestMismatch: The batch is malformed; the client has a defect.
+            InvalidRequest: The batch is malformed; the client has a defect.
         """
         rows = self._committer.open.rows
         self.keep_blobs(batch.blobs)
@@ -87,16 +82,8 @@ class Submission:
         self._committer.touch()
 
     def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob]) -> None:
-        """Store small blobs with the open commit.
-
-        Raises:
-            DigestMismatch: A blob is not what its digest says.
-        """
+        """Store small blobs, which `check_blobs` has checked, with the open commit."""
         for blob in blobs:
-            if sha256(blob.data).digest() != blob.digest:
-                raise DigestMismatch(
-                    f"an inline blob of {len(blob.data)} bytes does not have the digest given"
-                )
             self._committer.open.rows.blobs.append((blob.digest, blob.data))
             self._templates.keep_code(blob.digest, blob.data)
 
@@ -206,11 +193,8 @@ class Submission:
         self, session: ClientSession | None, run_id: bytes, template: Template, size: int
     ) -> None:
         if session is not None:
-            message = (
-                f"the arguments of a run of '{template.name}' are {size} bytes; at most {self._max_inline} "
-                "travel inline, upload larger ones as a blob"
-            )
-            session.refuse(run_id, PayloadTooLarge(message, run_id=run_id, limit=self._max_inline))
+            what = f"the arguments of a run of '{template.name}'"
+            session.refuse(run_id, too_large(run_id, what, size, self._max_inline))
             session.wake()
 
     def add(
@@ -255,37 +239,6 @@ class Submission:
         commit.rows.new_runs.append(new_row(run))
         commit.submitted.append(run)
         self._metrics.submitted_runs += 1
-
-
-def check_group(
-    group: pb.SubmitGroup, run_ids: list[bytes], args: list[bytes], template: Template | None
-) -> None:
-    """Check the shape of a group.
-
-    Raises:
-        InvalidRequest: Columns differ in length, an id is malformed, or the template is unknown.
-    """
-    if template is None:
-        raise InvalidRequest(
-            f"a group of runs names template {group.template}, which was not sent on this stream"
-        )
-    count = len(run_ids)
-    if (args and len(args) != count) or (group.cache_keys and len(group.cache_keys) != count):
-        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has columns of another length")
-    if not len(group.upstream_positions) == len(group.upstream_ids) == len(group.upstream_kinds):
-        raise InvalidRequest(f"the upstream columns of a group of '{template.name}' differ in length")
-    if group.upstream_positions and max(group.upstream_positions) >= count:
-        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' names a run beyond its end")
-    if len(set(run_ids)) != count:
-        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has an id twice")
-    if group.first_ordinal + count > LARGEST_ORDINAL:
-        raise InvalidRequest(f"a group of '{template.name}' has ordinals above {LARGEST_ORDINAL}")
-    if any(len(upstream_id) != ID_BYTES for upstream_id in group.upstream_ids):
-        raise InvalidRequest(f"an upstream id in a group of '{template.name}' is not {ID_BYTES} bytes long")
-    if not UPSTREAM_KINDS.issuperset(group.upstream_kinds):
-        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
-    if any(len(run_id) != ID_BYTES for run_id in run_ids):
-        raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
 
 
 def new_row(run: Run) -> tuple[object, ...]:

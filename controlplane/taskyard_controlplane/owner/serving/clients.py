@@ -16,6 +16,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import AGENT, SESSION, Run
 from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL, ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
+from taskyard_controlplane.owner.queueing.checks import check_blobs
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.protocol import agreed_protocol
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -86,6 +87,8 @@ class Clients:
         """
         shard = self._shard
         if frame.HasField("submit"):
+            if frame.submit.blobs:
+                await check_blobs(frame.submit.blobs, self._max_payload)
             if frame.submit.resend:
                 await self._resubmit(session, frame.submit)
             else:

@@ -9,14 +9,15 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, RunExists, TaskyardError
-from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.errors import RunExists, TaskyardError
+from taskyard_contract.ids import format_id
 from taskyard_contract.rpc_errors import to_detail
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.shard.recovery import recover
@@ -54,6 +55,7 @@ class Owner:
         self._times = times
         self._shard = Shard(store, clock, max_inline_bytes=max_inline_bytes, fatal=fatal, window=window)
         self.connections = Connections(self._shard, times, clock, max_payload_bytes)
+        self._max_payload = max_payload_bytes
         self._stopping = False
 
     async def start(self) -> None:
@@ -173,13 +175,12 @@ class Owner:
         """Record runs that belong to no session; returns those refused, once the others are durable.
 
         Raises:
-            InvalidRequest, DigestMismatch: The request is malformed; nothing was recorded.
+            InvalidRequest, PayloadTooLarge, DigestMismatch: It is malformed; nothing was recorded.
             StorageFull: The database had no room; nothing was recorded.
         """
         shard = self._shard
-        for new in runs:
-            if len(new.run_id) != ID_BYTES:
-                raise InvalidRequest(f"a run id has {ID_BYTES} bytes, not {len(new.run_id)}")
+        check_new_runs(runs, shard.max_inline_bytes)
+        await check_blobs(blobs, self._max_payload)
         known = await self._known([new.run_id for new in runs])
         shard.submission.keep_blobs(blobs)
         commit = shard.committer.open
@@ -216,13 +217,6 @@ class Owner:
         if existing is not None:
             return _conflict(new, existing)
         shard = self._shard
-        if len(new.args.data) > shard.max_inline_bytes:
-            return PayloadTooLarge(
-                f"the arguments of run {format_id(new.run_id)} are {len(new.args.data)} bytes; upload more "
-                f"than {shard.max_inline_bytes} as a blob",
-                run_id=new.run_id,
-                limit=shard.max_inline_bytes,
-            )
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
         if new.args.HasField("blob"):
             extra.args.CopyFrom(new.args.blob)
