@@ -71,7 +71,7 @@ class World:
         """Let time pass."""
         await self.settle()
         self.clock.seconds += seconds
-        self.owner._shard.timers._fire()
+        self.owner._shard.timers.fire()
         await self.settle()
 
     async def advance_slowly(self, seconds: float, step: float = 1.0) -> None:

@@ -59,7 +59,7 @@ def test_nobody_is_lost_while_the_database_takes_no_commits() -> None:
         it.shard.committer.stalled_since = it.clock.monotonic()
         for _ in range(round(3 * LEASES.agent_lease)):
             it.clock.seconds += 1
-            it.shard.timers._fire()
+            it.shard.timers.fire()
         assert (len(it.owner.agents), len(it.owner.sessions)) == (1, 1)
         it.shard.committer.stalled_since = None
         await it.advance_slowly(LEASES.agent_lease - 4)

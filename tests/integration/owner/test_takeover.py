@@ -352,7 +352,7 @@ def test_an_idle_owner_that_was_replaced_ends() -> None:
 
         it.store.maintain = replaced  # type: ignore[method-assign]
         it.clock.seconds += MAINTAIN_SECONDS + 1
-        it.shard.timers._fire()
+        it.shard.timers.fire()
         for _ in range(100):
             if it.failed:
                 break

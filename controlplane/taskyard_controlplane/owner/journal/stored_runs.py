@@ -101,7 +101,7 @@ class StoredRuns:
             if future.exception() is None:
                 then(self.load(future.result()).values())
             elif isinstance(future.exception(), StorageUnavailable):
-                self._timers.after(REPEAT_SECONDS, lambda: self._read(read, then))
+                self._timers.after(REPEAT_SECONDS, lambda: self._read(read, then), name="read again")
 
         future.add_done_callback(done)
 

@@ -8,6 +8,7 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
+from taskyard_controlplane.owner.timers import Timer
 
 T = TypeVar("T")
 
@@ -53,6 +54,8 @@ class AgentSession(Peer):
         self.chunk_size = 1
         self.nested_only = False
         self.last_report = 0
+        self.restating: list[Timer] = []
+        """What will give up runs that it should hold but did not restate, one for each hello."""
         self._templates: dict[Template, int] = {}
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []

@@ -18,7 +18,7 @@ from taskyard_controlplane.domain.retries import delay_after, jittered
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
-from taskyard_controlplane.owner.timers import Timers
+from taskyard_controlplane.owner.timers import Timer, Timers
 
 _AFTER_COMMIT: Final = int(AFTER_COMMIT)
 _RECORD_END: Final = int(Effect.RECORD_END)
@@ -46,6 +46,8 @@ class Settling:
         self._clock = clock
         self._metrics = metrics
         self._draw = draw
+        self._retries: dict[int, Timer] = {}
+        """By the seq of the run that waits for it. Few: runs that succeed at once never come here."""
 
     def apply(
         self,
@@ -73,6 +75,8 @@ class Settling:
         """Write the rows of a transition and remember its effects until they are durable."""
         if run.agent is not None and run.state not in HELD:
             release(run)
+        if self._retries and run.seq in self._retries:
+            self._retries.pop(run.seq).cancel()  # it waited for its retry until now
         if effects & _RECORD_END:
             self._record_end(run, state_name)
         elif effects & _RECORD_EVENT:
@@ -118,14 +122,12 @@ class Settling:
 
     def wake_later(self, run: Run, delay: float) -> None:
         """Let a run in AWAITING_RETRY become due."""
-        attempt = run.attempt
-
-        def due() -> None:
-            if run.state == RunState.AWAITING_RETRY and run.attempt == attempt:
-                self.apply(run, RunEvent.DUE)
-
         if run.template.executor == AGENT:  # a session knows itself when to start again
-            self._timers.after(delay, due)
+            name = f"retry of '{run.shown_name}'"
+            self._retries[run.seq] = self._timers.after(delay, lambda: self._due(run), name=name)
+
+    def _due(self, run: Run) -> None:
+        self.apply(run, RunEvent.DUE)
 
 
 def release(run: Run) -> None:

@@ -122,7 +122,14 @@ class Agents:
         missing = [(run, run.epoch) for run in assigned if run.run_id not in restated]
         if missing:
             # Their reports may be on the way: what the agent finished comes right behind its hello.
-            shard.timers.after(RESTATE_SECONDS, lambda: self._not_restated(agent, missing))
+            agent.restating = [timer for timer in agent.restating if timer.pending]
+            agent.restating.append(
+                shard.timers.after(
+                    RESTATE_SECONDS,
+                    lambda: self._not_restated(agent, missing),
+                    name=f"restating of agent '{agent.name}'",
+                )
+            )
 
     def _not_restated(self, agent: AgentSession, runs: list[tuple[Run, int]]) -> None:
         for run, epoch in runs:
@@ -195,6 +202,9 @@ class Agents:
         self._forget(agent)
 
     def _forget(self, agent: AgentSession) -> None:
+        for timer in agent.restating:
+            timer.fire_early()  # nobody is left who could still report what was not restated
+        agent.restating.clear()
         self._shard.dispatcher.remove(agent)
         if self._shard.agents_by_id.get(agent.agent_id) is agent:
             del self._shard.agents_by_id[agent.agent_id]

@@ -55,7 +55,7 @@ class Leases:
     def start(self) -> None:
         """Check from now on."""
         self._last_check = self._clock.monotonic()
-        self._timers.after(self._interval, self._tick)
+        self._timers.after(self._interval, self._tick, name="leases")
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
@@ -65,7 +65,7 @@ class Leases:
             self._extend(gap)
         else:
             self._check(now)
-        self._timers.after(self._interval, self._tick)
+        self._timers.after(self._interval, self._tick, name="leases")
 
     def _extend(self, gap: float) -> None:
         for agent in self._agents():

@@ -67,7 +67,7 @@ class Owner:
         """
         await recover(self._shard, self._times.agent_lease)
         self.connections.leases.start()
-        self._shard.timers.after(MAINTAIN_SECONDS, self._maintain)
+        self._shard.timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
 
     def begin_stop(self) -> None:
         """Tell everybody to reconnect elsewhere, or later."""
@@ -96,7 +96,7 @@ class Owner:
             shard.backlog.refill()  # commits do it, but nobody may be committing after a read has failed
             future = shard.committer.run(shard.store.maintain)
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        shard.timers.after(MAINTAIN_SECONDS, self._maintain)
+        shard.timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
 
     @property
     def generation(self) -> int:

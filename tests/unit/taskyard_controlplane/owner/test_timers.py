@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from support.owner_harness import FakeClock
 
-from taskyard_controlplane.owner.timers import Timers
+from taskyard_controlplane.owner.timers import FEW_CANCELLED, Timer, Timers
 
 
 class Handle:
@@ -53,8 +53,8 @@ class Fixture:
         self.timers = Timers(cast(asyncio.AbstractEventLoop, self.loop), clock)
         self.done: list[str] = []
 
-    def after(self, seconds: float, name: str) -> None:
-        self.timers.after(seconds, lambda: self.done.append(name))
+    def after(self, seconds: float, name: str) -> Timer:
+        return self.timers.after(seconds, lambda: self.done.append(name), name=name)
 
 
 def test_what_is_due_is_done_in_order_with_one_timer() -> None:
@@ -77,7 +77,7 @@ def test_an_action_that_fails_takes_no_other_with_it() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    it.timers.after(1, fail)
+    it.timers.after(1, fail, name="fails")
     it.after(1, "next")
     with pytest.raises(ZeroDivisionError):
         it.loop.run_until(1)
@@ -89,8 +89,72 @@ def test_nothing_happens_after_the_stop() -> None:
     it = Fixture()
     it.after(1, "before")
     it.timers.stop()
-    it.after(1, "after")
+    assert not it.after(1, "after").pending
     assert it.loop.armed() == []
     it.loop.run_until(10)
-    it.timers._fire()
+    it.timers.fire()
     assert it.done == []
+
+
+def test_what_was_cancelled_is_not_done_and_no_longer_told() -> None:
+    it = Fixture()
+    first, second = it.after(1, "first"), it.after(2, "second")
+    assert it.timers.pending() == ["first", "second"]
+    first.cancel()
+    first.cancel()
+    assert (first.pending, second.pending) == (False, True)
+    assert it.timers.pending() == ["second"]
+    it.loop.run_until(10)
+    assert it.done == ["second"]
+    assert not second.pending
+    second.cancel()
+    assert it.timers.pending() == []
+
+
+def test_a_cancelled_timer_keeps_nothing_alive() -> None:
+    it = Fixture()
+    run = {"run"}
+    timer = it.timers.after(1, lambda: run.clear(), name="retry")
+    timer.cancel()
+    assert run == {"run"}
+    assert not getattr(timer.action, "__closure__", None)
+
+
+def test_what_is_done_early_is_not_done_again() -> None:
+    it = Fixture()
+    timer = it.after(1, "once")
+    timer.fire_early()
+    timer.fire_early()
+    assert it.done == ["once"]
+    it.loop.run_until(10)
+    assert it.done == ["once"]
+
+
+def test_cancelling_nearly_everything_leaves_the_rest_in_order() -> None:
+    it = Fixture()
+    timers = [it.after(seconds, str(seconds)) for seconds in range(4 * FEW_CANCELLED, 0, -1)]
+    kept = timers[::FEW_CANCELLED]
+    for timer in timers:
+        if timer not in kept:
+            timer.cancel()
+    it.loop.run_until(5 * FEW_CANCELLED)
+    assert it.done == [timer.name for timer in reversed(kept)]
+    again = it.after(1, "again")
+    again.cancel()
+    assert it.timers.pending() == []
+
+
+def test_an_action_may_ask_for_the_next_and_cancel_others() -> None:
+    it = Fixture()
+    doomed = it.after(2, "doomed")
+
+    def turn() -> None:
+        doomed.cancel()
+        it.after(0, "at once")
+        it.after(1, "later")
+
+    it.timers.after(1, turn, name="turn")
+    it.loop.run_until(1)
+    assert it.done == ["at once"]
+    it.loop.run_until(2)
+    assert it.done == ["at once", "later"]
