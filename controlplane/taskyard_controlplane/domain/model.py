@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind
+from taskyard_controlplane.domain.matching import Need
 
 
 class Executor(IntEnum):
@@ -66,6 +67,7 @@ class Template:
 
     __slots__ = (
         "cache_expiration_us",
+        "code",
         "code_digest",
         "definition",
         "delays",
@@ -77,6 +79,7 @@ class Template:
         "max_infra_retries",
         "max_retries",
         "name",
+        "need",
         "priority",
         "queue",
         "refresh_cache",
@@ -94,6 +97,7 @@ class Template:
         queue: str = "default",
         priority: int = 0,
         encoding: str = "",
+        code: str = "",
         code_digest: bytes = b"",
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
@@ -113,6 +117,8 @@ class Template:
         self.queue = queue
         self.priority = priority
         self.encoding = encoding
+        self.code = code
+        self.need = Need(queue, code, encoding)
         self.code_digest = code_digest
         self.max_retries = max_retries
         self.delays = delays

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Final
 
 from taskyard_api.v1 import template_pb2
+from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.model import Template
@@ -13,6 +14,12 @@ from taskyard_controlplane.storage.interface import TemplateRow, WriteBatch
 DEFAULT_INFRA_RETRIES: Final = 3
 LONGEST_MS: Final = 1000 * 365 * 24 * 3600 * 1000
 """A thousand years: what is longer could not be added to a time of today."""
+CODE_KINDS: Final = {
+    "blob_digest": capabilities.CODE_BY_VALUE,
+    "reference": capabilities.CODE_BY_REFERENCE,
+    "task_name": capabilities.CODE_BY_NAME,
+}
+"""What an agent must have announced, by where the code of a template is."""
 CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -39,6 +46,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         queue=message.queue,
         priority=message.priority,
         encoding=message.encoding,
+        code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
         code_digest=message.code.blob_digest,
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),

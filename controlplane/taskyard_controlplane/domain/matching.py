@@ -1,0 +1,86 @@
+"""Matching: which agents can execute the runs of a template.
+
+Pure: a template's `Need` is compared with an agent's `Offer`, rule by rule. The rules are data, so that a new
+one (labels, an environment, a Python version, resources) is a field on both sides and a line in `_RULES`.
+
+Both sides change rarely, runs come by the ten thousand. So a need is made once per template, equal needs are
+grouped (a queue keeps the runs of each need apart), and whoever dispatches asks once per agent and need.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from taskyard_contract.capabilities import CODE_PREFIX
+
+
+class Need(NamedTuple):
+    """What the runs of a template need of the agent that executes them. Equal needs are met by the same
+    agents.
+    """
+
+    queue: str
+    code: str = ""
+    """The kind of code, `code/...`; empty when there is none, which any agent can say as well as another."""
+    encoding: str = ""
+    """Of arguments and results; empty when the template names none."""
+
+
+class Offer(NamedTuple):
+    """What an agent announced. None where it announced nothing: it may be able to do anything, as agents were
+    taken to be before they were asked.
+    """
+
+    queues: tuple[str, ...]
+    """In the order in which it wants to serve them."""
+    codes: frozenset[str] | None = None
+    encodings: frozenset[str] | None = None
+
+
+class Mismatch(Enum):
+    """Why an agent cannot execute a run, as people read it."""
+
+    QUEUE = "does not serve its queue"
+    CODE = "cannot load its kind of code"
+    ENCODING = "does not know the encoding of its arguments"
+
+
+def offer_of(queues: Iterable[str], capabilities: Iterable[str]) -> Offer:
+    """Read what an agent announced.
+
+    Who names any kind of code can load no other, and the same with encodings; who names none leaves the
+    question open. A word that is neither is for somebody else.
+    """
+    words = frozenset(word for word in capabilities if "/" in word)
+    codes = frozenset(word for word in words if word.startswith(CODE_PREFIX))
+    return Offer(tuple(dict.fromkeys(queues)), codes or None, words - codes or None)
+
+
+def _serves_queue(need: Need, offer: Offer) -> bool:
+    return need.queue in offer.queues
+
+
+def _loads_code(need: Need, offer: Offer) -> bool:
+    return not need.code or offer.codes is None or need.code in offer.codes
+
+
+def _knows_encoding(need: Need, offer: Offer) -> bool:
+    return not need.encoding or offer.encodings is None or need.encoding in offer.encodings
+
+
+_RULES: Final[tuple[tuple[Mismatch, Callable[[Need, Offer], bool]], ...]] = (
+    (Mismatch.QUEUE, _serves_queue),
+    (Mismatch.CODE, _loads_code),
+    (Mismatch.ENCODING, _knows_encoding),
+)
+"""In the order in which reasons are worth telling: who serves another queue was never meant."""
+
+
+def mismatch(need: Need, offer: Offer) -> Mismatch | None:
+    """Return the first reason why an agent cannot execute runs with this need; None when it can."""
+    return next((reason for reason, holds in _RULES if not holds(need, offer)), None)
+
+
+def matches(need: Need, offer: Offer) -> bool:
+    """Whether an agent can execute runs with this need."""
+    return mismatch(need, offer) is None

@@ -1,0 +1,88 @@
+"""Which agents can execute the runs of a template, and what is said when one cannot."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE
+from taskyard_controlplane.domain.matching import Mismatch, Need, Offer, matches, mismatch, offer_of
+from taskyard_controlplane.domain.model import Template
+
+JSON, PICKLE = "json/plain", "pickle/python"
+CODES = [CODE_BY_VALUE, CODE_BY_REFERENCE, CODE_BY_NAME]
+ENCODINGS = [JSON, PICKLE]
+QUEUES = ["default", "gpu"]
+
+needs = st.builds(
+    Need, st.sampled_from(QUEUES), st.sampled_from(["", *CODES]), st.sampled_from(["", *ENCODINGS])
+)
+queues = st.lists(st.sampled_from(QUEUES), max_size=2)
+capabilities = st.lists(st.sampled_from([*CODES, *ENCODINGS, "gpu"]), max_size=6)
+offers = st.builds(offer_of, queues, capabilities)
+
+
+def test_a_template_says_what_its_runs_need() -> None:
+    template = Template(1, b"", b"", queue="gpu", code=CODE_BY_NAME, encoding=JSON)
+    assert template.need == Need("gpu", CODE_BY_NAME, JSON)
+
+
+def test_what_an_agent_announced_is_sorted_by_what_it_is() -> None:
+    offer = offer_of(["b", "a", "b"], [CODE_BY_REFERENCE, JSON, "code/wasm", "fast"])
+    assert offer == Offer(("b", "a"), frozenset({CODE_BY_REFERENCE, "code/wasm"}), frozenset({JSON}))
+
+
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [
+        ([CODE_BY_REFERENCE, JSON], None),
+        ([CODE_BY_REFERENCE], None),
+        ([JSON], None),
+        ([], None),
+        (["fast"], None),
+        ([CODE_BY_VALUE, JSON], Mismatch.CODE),
+        ([CODE_BY_REFERENCE, PICKLE], Mismatch.ENCODING),
+        ([CODE_BY_VALUE, PICKLE], Mismatch.CODE),
+    ],
+)
+def test_code_and_encoding_have_to_be_announced_by_whoever_announces_any(
+    announced: list[str], reason: Mismatch | None
+) -> None:
+    assert mismatch(Need("default", CODE_BY_REFERENCE, JSON), offer_of(["default"], announced)) is reason
+
+
+def test_who_serves_another_queue_is_not_asked_for_more() -> None:
+    assert mismatch(Need("gpu", CODE_BY_VALUE, PICKLE), offer_of(["default"], [JSON])) is Mismatch.QUEUE
+
+
+def test_reasons_are_sentences_about_an_agent() -> None:
+    for reason in Mismatch:
+        assert f"agent 'a' {reason.value}".isprintable()
+        assert reason.value.split()[0] in {"does", "cannot"}
+
+
+@given(needs, offers)
+def test_there_is_a_match_or_a_reason(need: Need, offer: Offer) -> None:
+    assert matches(need, offer) is (mismatch(need, offer) is None)
+
+
+@given(needs, queues, capabilities)
+def test_nobody_gets_what_he_did_not_announce(need: Need, served: list[str], announced: list[str]) -> None:
+    if not matches(need, offer_of(served, announced)):
+        return
+    assert need.queue in served
+    for wanted, kind in ((need.code, CODES), (need.encoding, ENCODINGS)):
+        assert not wanted or wanted in announced or not set(kind) & set(announced)
+
+
+@given(needs, queues, capabilities, st.sampled_from([*CODES, *ENCODINGS]))
+def test_announcing_more_of_a_kind_never_loses_a_match(
+    need: Need, served: list[str], announced: list[str], more: str
+) -> None:
+    kind = CODES if more in CODES else ENCODINGS
+    if set(kind) & set(announced) and matches(need, offer_of(served, announced)):
+        assert matches(need, offer_of(served, [*announced, more]))
+
+
+@given(needs, queues)
+def test_an_agent_that_announces_nothing_gets_all_of_its_queues(need: Need, served: list[str]) -> None:
+    assert matches(need, offer_of(served, [])) is (need.queue in served)
