@@ -118,7 +118,12 @@ def test_unassigned_runs_reject_reports() -> None:
 
 def test_only_effects_others_can_see_wait_for_the_commit() -> None:
     inner = (
-        Effect.ACCEPTED | Effect.RECORD_EVENT | Effect.RECORD_END | Effect.NEXT_ATTEMPT | Effect.INFRA_RETRY
+        Effect.ACCEPTED
+        | Effect.RECORD_EVENT
+        | Effect.RECORD_END
+        | Effect.NEXT_ATTEMPT
+        | Effect.INFRA_RETRY
+        | Effect.CONNECT_UPSTREAM  # inside the owner: a new run is told of ends from then on
     )
     assert not inner & AFTER_COMMIT
     for effect in Effect:

@@ -38,6 +38,8 @@ class Effect(IntFlag):
     """Ask the session that executes a flow's body to end it."""
     CANCEL_CHILDREN = 8192
     """Cancel the open runs of a flow run."""
+    CONNECT_UPSTREAM = 16384
+    """Let the run be told of the ends of its upstream runs."""
 
 
 AFTER_COMMIT = (

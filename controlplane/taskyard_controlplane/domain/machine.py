@@ -13,6 +13,7 @@ from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain import flow_machine, task_machine
+from taskyard_controlplane.domain.admission import FIRST
 from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
@@ -45,6 +46,7 @@ def _compile(table: Table) -> list[_Compiled]:
 
 TABLES: Final[dict[int, Table]] = {RunKind.TASK: task_machine.TABLE, RunKind.FLOW: flow_machine.TABLE}
 _COMPILED: Final[dict[int, list[_Compiled]]] = {kind: _compile(table) for kind, table in TABLES.items()}
+_ENTRIES: Final = [(int(gate.state), int(gate.effects | Effect.ACCEPTED)) for gate in FIRST]
 
 
 def transition(run: Run, event: int) -> int:
@@ -66,9 +68,14 @@ def transition(run: Run, event: int) -> int:
     return effects
 
 
-def admit(run: Run, state: RunState) -> None:
-    """Let a run that waits for nothing any more enter `state`, which is where its life in a queue begins."""
-    run.state = int(state)
+def admit(run: Run, waits: int) -> int:
+    """Bring a run that is new, or was read back, before the gates with all its reasons to wait.
+
+    Returns:
+        The effects as an int: what has to be done for the run where it stands now.
+    """
+    run.state, effects = _ENTRIES[waits]
+    return effects
 
 
 def restore(run: Run, state: int) -> None:

@@ -8,9 +8,9 @@ def has_retry(run: Run) -> bool:
     return run.attempt <= run.template.max_retries
 
 
-def retries_at_once(run: Run) -> bool:
-    """Whether the next retry has no delay."""
-    return has_retry(run) and delay_after(run.template, run.attempt) <= 0
+def retries_later(run: Run) -> bool:
+    """Whether the retry after the attempt that just failed has a delay."""
+    return delay_after(run.template, run.attempt) > 0
 
 
 def has_infra_retry(run: Run) -> bool:

@@ -1,17 +1,41 @@
 """The transition table of task runs: the whole law, written out.
 
-Every state names every event. `Ignore` is for what is late or does not concern the state, `Reject` for what
-cannot happen unless its sender has a defect. Diagrams and property tests are made from this table.
+Theory of operation. There is one machine per run, and its events come from four sides that know nothing of
+each other: the session (cancel, withdraw, its own end), the agent that holds the run (everything reported),
+the owner's own bookkeeping (upstream, cache, timers, leases) and people. No side waits for another, so any
+event can meet any state. That is why every state names every event: `Ignore` is for what is late or does not
+concern the state, `Reject` for what cannot happen unless its sender has a defect. What is in neither is a
+`Go`, which says the next state and, as `Effect`s, what the owner has to write and do about it.
+
+A life has three stretches. Before an agent holds the run (`_unassigned_row`) it stands before the gates of
+`admission` or in a queue, nobody may report about it, and ending it is immediate. While an agent holds it
+(`_held_row`) only that agent's reports count, and ending it takes the agent's word: CANCELLING. Final states
+absorb everything. The way back from the second stretch to the first is always an `entrance`: retries, lost
+and given back runs pass the same gates as new ones.
+
+What couples the machines, and is not seen here:
+- The end of a run is an event for others: RELEASE_DOWNSTREAM becomes UPSTREAM_DONE or UPSTREAM_FAILED of the
+  runs that wait for it, SETTLE_CACHE becomes CACHE_HIT or CACHE_LEADS of the runs with its key. The end of a
+  flow run cancels what is inside it. Always after the commit, so nobody acts on an end that could be undone.
+- Which attempt speaks is not in the table: a report is compared with the run's epoch first
+  (`machine.accepts_epoch`), and only what passes becomes an event. So a state needs no memory of who held it.
+- ADOPTED is the one event that contradicts what the owner believed: after a restart an agent may hold a run
+  that the database shows as queued. The agent is right, except where the run must not execute yet.
+
+What the diagram cannot show: events that change nothing, the order in which guards are asked (the first that
+holds wins), the counters that bound the loops (`attempt` for failures of user code, `infra_retries` for lost
+workers and agents), and that a run which is never assigned waits for ever: no state here has a time limit.
 """
 
 from typing import Final
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.admission import Wait, entrance, waiting
 from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.domain.retries import has_infra_retry, has_retry, retries_at_once
+from taskyard_controlplane.domain.retries import has_infra_retry, has_retry
 
 S = RunState
 E = RunEvent
@@ -25,11 +49,6 @@ NOT_STARTED: Final = Reject("the run has not been assigned")
 NOT_QUEUED: Final = Reject("the run is not ready")
 
 
-def needs_cache_decision(run: Run) -> bool:
-    """Whether a cache key is known whose fate has not been decided."""
-    return run.cache_key is not None and not run.cache_decided and not run.template.refresh_cache
-
-
 def refreshes_cache(run: Run) -> bool:
     """Whether the run executes whatever the cache holds, and replaces it."""
     return run.template.refresh_cache
@@ -40,15 +59,14 @@ CANCELLED: Final = Go(S.CANCELLED, ENDED)
 CRASHED: Final = Go(S.CRASHED, ENDED)
 NOT_READY: Final = Go(S.NOT_READY, ENDED)
 FAILED: Final = Go(S.FAILED, ENDED)
-RETRY_LATER: Final = Go(S.AWAITING_RETRY, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT | Effect.SET_RETRY_TIMER)
-RETRY_NOW: Final = Go(S.READY, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT | Effect.ENQUEUE)
-RETRY_OR_FAIL: Final = Choice(retries_at_once, RETRY_NOW, Choice(has_retry, RETRY_LATER, FAILED))
-RUN_AGAIN: Final = Go(S.READY, Effect.RECORD_EVENT | Effect.INFRA_RETRY | Effect.ENQUEUE)
+RETRY: Final = entrance(Wait.START_TIME, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT)
+RETRY_OR_FAIL: Final = Choice(has_retry, RETRY, FAILED)
+RUN_AGAIN: Final = entrance(effects=Effect.RECORD_EVENT | Effect.INFRA_RETRY)
 AGAIN_OR_CRASH: Final = Choice(has_infra_retry, RUN_AGAIN, CRASHED)
-DECIDE_CACHE: Final = Go(S.AWAITING_CACHE, Effect.LOOK_UP_CACHE)
-QUEUE: Final = Go(S.READY, Effect.ENQUEUE)
-QUEUE_OR_DECIDE: Final = Choice(needs_cache_decision, DECIDE_CACHE, QUEUE)
-EXECUTE_OR_DECIDE: Final = Choice(refreshes_cache, QUEUE, DECIDE_CACHE)
+QUEUE: Final = entrance()
+QUEUE_OR_DECIDE: Final = entrance(Wait.CACHE)
+# The key is not in the record yet when its worker proposes it, so the gate itself cannot be asked.
+EXECUTE_OR_DECIDE: Final = Choice(refreshes_cache, QUEUE, waiting(Wait.CACHE))
 STOP_PROCESS: Final = Go(S.CANCELLING, Effect.RECORD_EVENT | Effect.SEND_CANCEL)
 ASSIGNED: Final = Go(S.ASSIGNED)
 

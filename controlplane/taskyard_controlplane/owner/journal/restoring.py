@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.domain.machine import restore
-from taskyard_controlplane.domain.model import AGENT, SESSION, Run
+from taskyard_controlplane.domain.admission import Wait, waits_of_template
+from taskyard_controlplane.domain.machine import admit, restore
+from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.storage.interface import DispatchRow, EventRow, StoredRun
 
@@ -23,14 +24,14 @@ def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
 
 def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
     """Make the record of a run as it was submitted."""
-    template = templates.by_id(row.template_id)
-    state = RunState.PENDING if template.executor == SESSION or row.upstream else RunState.READY
     run = Run(
-        row.seq, row.run_id, template, state, flow, None, row.args, row.ordinal,
-        row.submitted_us,
+        row.seq, row.run_id, templates.by_id(row.template_id), RunState.READY, flow, None,
+        row.args, row.ordinal, row.submitted_us,
     )  # fmt: skip
     run.name, run.parent_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream = row.cache_key, row.upstream
+    # Its key is asked for when somebody lets it go on: many are only read to be ended.
+    admit(run, waits_of_template(run.template) | (Wait.UPSTREAM if row.upstream else 0))
     return run
 
 

@@ -17,20 +17,23 @@ from taskyard_contract.errors import (
     TaskyardError,
 )
 from taskyard_contract.ids import format_id
-from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.machine import admit
-from taskyard_controlplane.domain.model import AGENT, SESSION, Run, Template
-from taskyard_controlplane.domain.task_machine import needs_cache_decision
+from taskyard_controlplane.domain.admission import (
+    Wait,
+    first_gate,
+    waits_in_backlog,
+    waits_of,
+    waits_of_template,
+)
+from taskyard_controlplane.domain.model import SESSION, Run, Template
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.checks import check_group, too_large
-from taskyard_controlplane.owner.rules.cache import CacheFlights
-from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
+from taskyard_controlplane.owner.rules.admission import Admission
 
-READY: Final = int(RunState.READY)
+ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
 
@@ -43,8 +46,7 @@ class Submission:
         runs: dict[bytes, Run],
         committer: Committer,
         templates: Templates,
-        upstream: UpstreamEdges,
-        cache: CacheFlights,
+        admission: Admission,
         backlog: Backlog,
         clock: Clock,
         metrics: Metrics,
@@ -55,8 +57,7 @@ class Submission:
         self._runs = runs
         self._committer = committer
         self._templates = templates
-        self._upstream = upstream
-        self._cache = cache
+        self._admission = admission
         self._backlog = backlog
         self._clock = clock
         self._metrics = metrics
@@ -102,7 +103,7 @@ class Submission:
             session.wake()
             return
         if (
-            template.executor == AGENT
+            not waits_of_template(template)
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.parent_run_id)
             and (not args or len(max(args, key=len)) <= self._max_inline)
             and self._runs.keys().isdisjoint(run_ids)
@@ -133,6 +134,8 @@ class Submission:
         args: list[bytes],
         ordinal: int,
     ) -> None:
+        # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
+        # group, so it is not asked for each of them. The row is written here for the same reason.
         rows, now_us, seq = self._committer.open.rows, self._clock.now_us(), self.next_seq
         flow_seq = flow.seq if flow is not None else None
         new_rows, session_id = rows.new_runs, session.session_id
@@ -142,11 +145,11 @@ class Submission:
         runs, submitted = self._runs, self._committer.open.submitted
         for run_id, arg in zip(run_ids, each_args, strict=False):
             new_rows.append(
-                (seq, run_id, kind, READY, flow_seq, None, session_id, template_id, ordinal,
+                (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, ordinal,
                  None, arg, None, None, None, now_us)
             )  # fmt: skip
             if not spilled:
-                run = Run(seq, run_id, template, READY, flow, session, arg, ordinal, now_us)
+                run = Run(seq, run_id, template, ADMITTED, flow, session, arg, ordinal, now_us)
                 runs[run_id] = run
                 submitted.append(run)
             seq += 1
@@ -212,29 +215,23 @@ class Submission:
         extra: pb.RunExtra | None = None,
     ) -> None:
         """Add one run with all it may have."""
-        commit = self._committer.open
-        run = Run(self.next_seq, run_id, template, READY, flow, session, args, ordinal, self._clock.now_us())
+        commit, now_us = self._committer.open, self._clock.now_us()
+        run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
         self.next_seq += 1
         run.parent_id, run.cache_key = parent_id, cache_key
         if extra is not None:
             run.name = extra.name or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
-        if template.executor == AGENT and not (edges or parent_id) and self._backlog.takes(template, 1):
-            # It waits for nothing but its turn; its key is decided when that comes.
+        waits = waits_of(run, upstream=bool(edges))
+        if waits_in_backlog(waits) and not parent_id and self._backlog.takes(template, 1):
+            # It waits for nothing that its turn would not be early enough for.
             commit.rows.new_runs.append(new_row(run))
             self._backlog.add(template, [run.seq], commit.rows)
             self._metrics.submitted_runs += 1
             return
-        if template.executor == SESSION:
-            admit(run, RunState.PENDING)
-            if session is not None:
-                session.executing[run_id] = run
-        elif edges:
-            admit(run, RunState.PENDING)
-            self._upstream.connect(run, edges, commit.rows)
-        elif needs_cache_decision(run):
-            admit(run, RunState.AWAITING_CACHE)
-            self._cache.enter(run, commit.rows)
+        self._admission.enter(run, waits, edges or ())
+        if template.executor == SESSION and session is not None:
+            session.executing[run_id] = run
         self._runs[run_id] = run
         commit.rows.new_runs.append(new_row(run))
         commit.submitted.append(run)

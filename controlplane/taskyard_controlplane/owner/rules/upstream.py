@@ -5,7 +5,7 @@ them. Invariant: a run is released exactly once, after the commit of its own sub
 every upstream run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
@@ -52,7 +52,7 @@ class UpstreamEdges:
         self._apply = apply
         self._unknown: dict[bytes, list[tuple[Run, int]]] = {}
 
-    def connect(self, run: Run, edges: list[tuple[bytes, int]], batch: WriteBatch) -> None:
+    def connect(self, run: Run, edges: Sequence[tuple[bytes, int]], batch: WriteBatch) -> None:
         """Make a new run wait for its upstream runs, and for its own commit."""
         run.upstream = b"".join([upstream_id + bytes((kind,)) for upstream_id, kind in edges])
         run.upstream_left += HOLD

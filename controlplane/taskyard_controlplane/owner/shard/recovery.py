@@ -4,13 +4,14 @@ What was acknowledged is there; what was derived (ready, assigned, waiting) is d
 assigned stay assigned for the length of an agent's lease, so that agents which survived can restate them.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
+from taskyard_controlplane.domain.admission import waits_of
+from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.machine import admit, restore
+from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import SESSION, Run
-from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.journal.restoring import (
     read_dispatches,
     replay_dispatch,
@@ -27,6 +28,9 @@ from taskyard_controlplane.storage.interface import (
     StoredRun,
     TemplateRow,
 )
+
+BEFORE_QUEUE: Final = (RunState.PENDING, RunState.READY)
+"""Where runs come to the gates again. Others are with an agent, or wait for a time that is known."""
 
 
 class Found(NamedTuple):
@@ -81,7 +85,9 @@ async def recover(shard: Shard, agent_lease: float) -> None:
         shard.recent[row.run_id] = (row.state, row.result, row.outcome)
     _connect(shard, [shard.runs[row.run_id] for row in found.rows])
     shard.committer.touch()
-    shard.timers.after(agent_lease, lambda: _not_restated(shard, ownership.generation))
+    shard.timers.after(
+        agent_lease, lambda: _not_restated(shard, ownership.generation), name="restating after a restart"
+    )
 
 
 def _resume(shard: Shard, run: Run, due_us: int | None) -> None:
@@ -108,16 +114,15 @@ def _connect(shard: Shard, runs: list[Run]) -> None:
     for run in runs:
         if run.template.executor == SESSION:
             continue
-        if run.upstream is not None and run.state != RunState.PENDING:
+        # Nothing but a run's own history says that its upstream runs let it go on.
+        upstream = run.state == RunState.PENDING
+        if run.upstream is not None and not upstream:
             shard.upstream.redeliver(run)
-        if run.state == RunState.PENDING and run.upstream is not None:
-            shard.upstream.connect(run, split_edges(run.upstream), commit.rows)
-        elif run.state == RunState.READY and needs_cache_decision(run):
-            admit(run, RunState.AWAITING_CACHE)
-            shard.cache.enter(run, commit.rows)
-            continue
-        if run.state in (RunState.PENDING, RunState.READY):
-            commit.submitted.append(run)
+        if run.state in BEFORE_QUEUE:
+            edges = split_edges(run.upstream or b"") if upstream else []
+            effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
+            if not effects & Effect.LOOK_UP_CACHE:
+                commit.submitted.append(run)
 
 
 def _not_restated(shard: Shard, generation: int) -> None:

@@ -12,12 +12,12 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunExists, StorageFull, StorageUnavailable
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
+from taskyard_controlplane.domain.admission import waits_of
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.live_state import LiveState
-from taskyard_controlplane.domain.machine import admit, annul, transition
+from taskyard_controlplane.domain.machine import annul, transition
 from taskyard_controlplane.domain.model import AGENT, SESSION, Run, Submitter
-from taskyard_controlplane.domain.task_machine import needs_cache_decision
 from taskyard_controlplane.owner.journal.committer import Commit, Committer
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS, StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
@@ -27,6 +27,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.queueing.submission import Submission
+from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.cache import CacheFlights, Hit
 from taskyard_controlplane.owner.rules.flows import Flows
 from taskyard_controlplane.owner.rules.outcome_messages import copy_outcome
@@ -104,6 +105,7 @@ class Shard:
         self.cache = CacheFlights(
             self.settling.apply, self._cache_hit, lambda row: self.templates.by_id(row).encoding, self.metrics
         )
+        self.admission = Admission(self.committer, self.upstream, self.cache)
         self.flows = Flows(self.runs, self.committer, self.settling, clock)
         self.dispatcher: Dispatcher
         self.backlog: Backlog
@@ -126,8 +128,8 @@ class Shard:
         limit = {} if self._window is None else {"window": self._window}
         self.backlog = Backlog(self.store, self.committer, self.dispatcher, self._refill, **limit)
         self.submission = Submission(
-            self.runs, self.committer, self.templates, self.upstream, self.cache, self.backlog,
-            self.clock, self.metrics, next_seq, self.max_inline_bytes,
+            self.runs, self.committer, self.templates, self.admission, self.backlog, self.clock,
+            self.metrics, next_seq, self.max_inline_bytes,
         )  # fmt: skip
         self.reporting = Reporting(
             self.runs, self.committer, self.settling, self.clock, self.metrics, generation
@@ -283,8 +285,7 @@ class Shard:
         if effects & _SEND_CANCEL and run.agent is not None:
             run.agent.cancel(run)
         if effects & _LOOK_UP_CACHE and run.state == RunState.AWAITING_CACHE:
-            self.cache.enter(run, self.committer.open.rows)
-            self.committer.touch()
+            self.admission.arrange(run, effects)
         if effects & _REQUEST_CANCEL and run.session is not None:
             run.session.request_cancel(run.run_id)
         if effects & _CANCEL_CHILDREN:
@@ -301,7 +302,7 @@ class Shard:
     def _acknowledge_soon(self, peer: AgentSession | ClientSession) -> None:
         """Let an acknowledgement ride on the next frame, or send it on its own after a short while."""
         if not self._ack_pending:
-            self.timers.after(ACK_DELAY, self._send_acknowledgements)
+            self.timers.after(ACK_DELAY, self._send_acknowledgements, name="acknowledgements")
         self._ack_pending.add(peer)
 
     def _send_acknowledgements(self) -> None:
@@ -312,13 +313,8 @@ class Shard:
     def _refill(self, rows: list[StoredRun]) -> None:
         """Let runs that were taken out of the backlog start."""
         for run in self.stored.load(rows).values():
-            if run.state != READY:
-                continue
-            if needs_cache_decision(run):
-                admit(run, RunState.AWAITING_CACHE)
-                self.cache.enter(run, self.committer.open.rows)
-                self.committer.touch()
-            else:
+            # What is not READY is a run in memory with the same id, or about to end.
+            if run.state == READY and self.admission.enter(run, waits_of(run)) & _ENQUEUE:
                 self.dispatcher.enqueue(run)
         self.dispatcher.pump()
 
@@ -334,7 +330,7 @@ class Shard:
     def _undeliverable(self, runs: list[Run], error: BaseException) -> None:
         if isinstance(error, StorageUnavailable | StorageFull):
             epochs = [(run, run.epoch) for run in runs]
-            self.timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs))
+            self.timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs), name="give back")
             return
         message = f"the results of its upstream runs could not be sent: {error}"
         for run in runs:
