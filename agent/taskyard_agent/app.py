@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from taskyard_agent.holding.blob_store import BlobStore
-from taskyard_agent.processes.endings import Why
 from taskyard_agent.processes.pool import ProcessPool
-from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.terminating import Why
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import Settings
 from taskyard_contract import pickling
@@ -47,8 +47,8 @@ class Agent:
             capabilities=CAPABILITIES,
         )
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
-        self._crew = Crew(settings.slots, start_zygote)
-        self._pool = ProcessPool(settings.slots, self._crew, blobs, self._stopping.set)
+        workforce = Workforce(settings.slots, start_zygote)
+        self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set)
         session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, session, SystemClock(), on_ready=self._announce)
         self._pool.serve(session)
@@ -70,7 +70,7 @@ class Agent:
             return 1
         finally:
             serving.cancel()
-            self._crew.close()
+            self._pool.close()
         return 1 if self._hurry.is_set() else 0
 
     def _on_signal(self) -> None:

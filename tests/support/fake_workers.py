@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from taskyard_agent.processes.worker_handle import WorkerLines
+from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.runner import frames, progress_board
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2

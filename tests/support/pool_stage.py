@@ -8,7 +8,9 @@ from support.agent_process import eventually
 from support.fake_workers import FakeBlobs, FakeZygote, FarEnd, ToldSession
 
 from taskyard_agent.processes.pool import ProcessPool
-from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.worker_phase import WorkerPhase
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -24,9 +26,9 @@ class Stage:
 
     def __init__(self) -> None:
         self.zygote, self.blobs, self.told = FakeZygote(), FakeBlobs(), ToldSession()
-        self.crew = Crew(1, lambda: self.zygote)  # type: ignore[arg-type, return-value]
+        self.workforce = Workforce(1, lambda: self.zygote)  # type: ignore[arg-type, return-value]
         self.left: list[bool] = []
-        self.pool = ProcessPool(1, self.crew, self.blobs, lambda: self.left.append(True))  # type: ignore[arg-type]
+        self.pool = ProcessPool(1, self.workforce, self.blobs, lambda: self.left.append(True))  # type: ignore[arg-type]
         self.pool.serve(self.told)  # type: ignore[arg-type]
         self._epoch = 1
 
@@ -53,8 +55,22 @@ class Stage:
     async def ready(self, number: int = 1) -> FarEnd:
         far = self.zygote.far[number]
         far.ready()
-        await eventually(lambda: self.crew.workers[number].ready)
+        await eventually(lambda: self.worker(number).phase is not WorkerPhase.STARTING)
         return far
+
+    def worker(self, number: int = 1) -> WorkerHandle:
+        return self.workforce.workers[number]
+
+    async def crowd(self) -> list[pb.RunKey]:
+        """Have so many runs wait for others that nothing new is wanted; returns them."""
+        waiting = []
+        for number in (1, 2):
+            far = await self.ready(number)
+            waiting += self.assign(1)
+            await eventually(lambda number=number: bool(self.worker(number).spans))  # type: ignore[misc]
+            far.blocked()
+            await eventually(lambda number=number: self.worker(number).blocked)  # type: ignore[misc]
+        return waiting
 
     async def given(self, far: FarEnd) -> tuple[int, int, int]:
         """Number, first and end position of the one chunk that a worker got."""
@@ -69,7 +85,7 @@ def play(scenario: Scenario) -> None:
         try:
             await scenario(stage)
         finally:
-            stage.crew.close()
+            stage.pool.close()
 
     asyncio.run(main())
 

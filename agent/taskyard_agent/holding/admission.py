@@ -17,7 +17,7 @@ _ENOUGH_PER_SLOT: Final = 2
 _PASSABLE_PER_SLOT: Final = 32
 
 
-class Crowding:
+class Admission:
     """Weighs the waiting runs of one agent."""
 
     def __init__(self, slots: int) -> None:

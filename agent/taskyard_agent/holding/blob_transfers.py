@@ -1,114 +1,134 @@
-"""Pieces on their way from or to the blob store. One task per piece, never per run.
+"""Spans on their way from or to the blob store.
 
+Two journeys. *Before* execution: a chunk that names blobs (large arguments, results of upstream runs, code
+that does not fit a template, or its own body) waits here until they are files in the agent's directory, and
+then comes back as runs that may start; between that and its start the files may have been removed to make
+room, so whoever starts it looks again (`present`) and sends it here once more. *After* execution: a report
+that names blobs waits until the server has them all, because what it has acknowledged must be readable by
+everybody.
+
+One task per span, never per run; several spans that need the same blob share one download (`BlobStore`). Runs
+can be cancelled, dropped or given back while their blobs come: they are cut out of the span, the transfer
+goes on for the rest. What has executed cannot be taken back: it leaves with its report.
 Invariant: runs wait here only while their blobs travel; a transfer that fails becomes an outcome of the runs.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from taskyard_agent.holding.blob_store import BlobStore
-from taskyard_agent.holding.chunks import Piece
+from taskyard_agent.holding.chunks import Chunk, Span
+from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import StateReason
 
-if TYPE_CHECKING:
-    from taskyard_agent.processes.pool import ProcessPool
-
 logger = logging.getLogger(__name__)
 
 
-class Transfers:
+class _Fetch:
+    """A chunk whose blobs come, and what is still wanted of it."""
+
+    __slots__ = ("chunk", "spans", "task")
+
+    def __init__(self, span: Span) -> None:
+        self.chunk: Chunk = span.chunk
+        self.spans = [span]
+        self.task: asyncio.Task[None]
+
+
+class BlobTransfers:
     """Fetches before, uploads after execution."""
 
-    def __init__(self, pool: "ProcessPool", blobs: BlobStore) -> None:
-        """Hand fetched pieces back to `pool`."""
-        self._pool = pool
+    def __init__(self, blobs: BlobStore, holdings: Holdings, arrived: Callable[[list[Span]], None]) -> None:
+        """Hand what has been fetched to `arrived`."""
         self._blobs = blobs
-        self._fetching: dict[Piece, asyncio.Task[None]] = {}
-        self._uploading: dict[Piece, asyncio.Task[None]] = {}
-        self._results: dict[Piece, list[bytes]] = {}
+        self._holdings = holdings
+        self._arrived = arrived
+        self._fetching: set[_Fetch] = set()
+        self._uploading: dict[asyncio.Task[None], list[bytes]] = {}
 
-    def present(self, piece: Piece) -> bool:
-        """Whether everything a piece needs is here."""
-        return self._blobs.has(piece.source.blobs)
+    def present(self, span: Span) -> bool:
+        """Whether everything a span needs is here."""
+        return self._blobs.has(span.chunk.blobs)
 
-    def pieces(self) -> Iterator[Piece]:
-        """Iterate over the pieces on their way."""
-        yield from self._fetching
-        yield from self._uploading
+    def spans(self) -> Iterator[Span]:
+        """Iterate over what is being fetched for."""
+        for fetch in self._fetching:
+            yield from fetch.spans
 
     def results(self) -> Iterator[bytes]:
         """Iterate over the digests of results on their way to the store."""
-        for digests in self._results.values():
+        for digests in self._uploading.values():
             yield from digests
 
-    def fetch(self, piece: Piece) -> None:
-        """Fetch what a piece needs, then queue it."""
-        self._fetching[piece] = asyncio.create_task(self._fetch(piece))
+    def fetch(self, span: Span) -> None:
+        """Fetch what a span needs, then hand it on."""
+        fetch = _Fetch(span)
+        self._fetching.add(fetch)
+        fetch.task = asyncio.create_task(self._fetch(fetch))
 
-    def remove(self, key: pb.RunKey) -> bool:
-        """Take a run out of what is being fetched; returns whether it was there."""
-        for piece in self._fetching:
-            position = piece.find(key)
-            if position is not None and position not in piece.unwanted:
-                piece.unwanted[position] = False
-                return True
-        return False
+    def remove(self, key: pb.RunKey) -> Span | None:
+        """Take one run out of what is being fetched for; None when it is not there."""
+        for fetch in self._fetching:
+            for index, span in enumerate(fetch.spans):
+                position = span.find(key)
+                if position is not None:
+                    fetch.spans[index : index + 1] = span.without(position)
+                    return span.one(position)
+        return None
 
-    def clear(self) -> list[Piece]:
-        """Give up all fetching; returns the pieces."""
-        taken = list(self._fetching)
-        for task in self._fetching.values():
-            task.cancel()
+    def clear(self) -> list[Span]:
+        """Give up all fetching; returns what it was for."""
+        spans = list(self.spans())
+        for fetch in self._fetching:
+            fetch.task.cancel()
         self._fetching.clear()
-        return [part for piece in taken for part in piece.wanted()]
+        return spans
 
-    async def _fetch(self, piece: Piece) -> None:
+    def close(self) -> None:
+        """Give up everything, results on their way as well."""
+        self.clear()
+        for task in self._uploading:
+            task.cancel()
+
+    async def _fetch(self, fetch: _Fetch) -> None:
+        chunk = fetch.chunk
         try:
-            await self._blobs.fetch(piece.source.blobs)
-            if piece.source.body_digest:
-                piece.source.body = self._blobs.path(piece.source.body_digest).read_bytes()
+            await self._blobs.fetch(chunk.blobs)
+            if chunk.body_digest:
+                chunk.body = self._blobs.path(chunk.body_digest).read_bytes()
         except (TaskyardError, OSError) as error:
-            del self._fetching[piece]
-            for part in piece.wanted():
-                self._give_up(part, f"a blob it needs could not be fetched: {error}")
+            self._fetching.discard(fetch)
+            message = f"a blob it needs could not be fetched: {error}"
+            for span in fetch.spans:
+                self._holdings.lose(span, StateReason.CODE_UNAVAILABLE, message)
             return
-        del self._fetching[piece]
-        self._pool.requeue(piece.wanted())
+        self._fetching.discard(fetch)
+        self._arrived(fetch.spans)
 
-    def _give_up(self, piece: Piece, message: str) -> None:
-        for key in piece.run_keys():
-            self._pool.session.lost(key, StateReason.CODE_UNAVAILABLE, message)
-        self._pool.removed(len(piece))
-
-    def upload(self, piece: Piece, tail: bytes, count: int) -> None:
+    def upload(self, span: Span, tail: bytes, count: int) -> None:
         """Upload the blobs a report refers to, then report; `tail` is their list and the columns."""
         blobs = [
             common_pb2.BlobRef(digest=digest, size=size)
             for digest, size in frames.BLOB_ENTRY.iter_unpack(tail[: count * frames.BLOB_ENTRY.size])
         ]
         columns = tail[count * frames.BLOB_ENTRY.size :]
-        self._results[piece] = [blob.digest for blob in blobs]
-        self._uploading[piece] = asyncio.create_task(self._upload(piece, blobs, columns))
+        task = asyncio.create_task(self._upload(span, blobs, columns))
+        self._uploading[task] = [blob.digest for blob in blobs]
+        task.add_done_callback(self._uploading.pop)
 
-    async def _upload(self, piece: Piece, blobs: list[common_pb2.BlobRef], columns: bytes) -> None:
+    async def _upload(self, span: Span, blobs: list[common_pb2.BlobRef], columns: bytes) -> None:
         for blob in blobs:
             try:
                 await self._blobs.upload(blob)
             except (TaskyardError, OSError) as error:
                 logger.warning("a result of %d bytes could not be stored: %s", blob.size, error)
                 columns = refuse(columns, blob.digest, f"the result could not be stored: {error}")
-        del self._uploading[piece], self._results[piece]
-        source = piece.source
-        self._pool.removed(len(piece))
-        self._pool.session.report(
-            source.first_epoch + piece.start, source.ids_of(piece.start, len(piece)), columns
-        )
+        self._holdings.report(span, columns)
 
 
 def refuse(columns: bytes, digest: bytes, message: str) -> bytes:

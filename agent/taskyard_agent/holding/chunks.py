@@ -1,51 +1,76 @@
-"""Assigned runs as the agent's main process keeps them: unopened, in pieces of chunks. Pure.
+"""Assigned runs as the agent's main process keeps them: unopened, in spans of chunks. Pure.
 
-Invariant: every run in hand is in exactly one piece, and a piece is in exactly one place: the queue, a
-worker, or on its way from or to the blob store.
+A `Chunk` is what the server assigned and stays as it came; a `Span` is a part of one that is still to be
+executed, and is what moves: from the queue to a worker, back from it, to the blob store. Runs are never
+looked at one by one: a span is two numbers, and a run's key is made only for the few that somebody asks
+about.
+Invariant: every run in hand is in exactly one span, and a span is in exactly one place.
 """
 
-from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
+from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import template_pb2
 from taskyard_contract.ids import ID_BYTES
 
-CARVE_BYTES = 16 * 1024
-"""Bodies up to this size travel whole, even for a part of their runs."""
+CARVE_BYTES: Final = 16 * 1024
+"""Bodies up to this size travel whole, even for a part of their runs: copying costs less than parsing."""
 
 
-class Template:
-    """A template under an index of the agent's own, which outlives streams."""
-
-    __slots__ = ("definition", "digest", "encoded", "index", "timeout")
-
-    def __init__(self, index: int, definition: template_pb2.TemplateDefinition) -> None:
-        """Take over a definition."""
-        self.index = index
-        self.definition = definition
-        self.encoded = definition.SerializeToString()
-        self.timeout = definition.template.timeout_ms / 1000
-        self.digest = definition.template.code.blob_digest
-
-
-class Source:
-    """A chunk as it was assigned; `body` stays unopened unless a part of a large one is split off."""
+class Chunk:
+    """Runs of one template; `body` stays unopened unless a part of a large one is split off."""
 
     __slots__ = ("_parsed", "blobs", "body", "body_digest", "first_epoch", "ids", "nested", "template")
 
     def __init__(
-        self, template: Template, first_epoch: int, ids: bytes, body: bytes, blobs: tuple[bytes, ...] = ()
+        self,
+        template: LocalTemplate,
+        first_epoch: int,
+        ids: bytes,
+        body: bytes,
+        *,
+        blobs: tuple[bytes, ...] = (),
+        nested: bool = False,
+        body_digest: bytes = b"",
     ) -> None:
-        """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``."""
+        """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``.
+
+        Args:
+            template: What all its runs have in common.
+            first_epoch: The epoch of its first run.
+            ids: The runs' ids, concatenated.
+            body: The columns of the rest.
+            blobs: What must have been fetched before any of it can start.
+            nested: Whether other runs wait for these.
+            body_digest: The blob the body comes from, when it is too large for a frame.
+        """
         self.template = template
         self.first_epoch = first_epoch
         self.ids = ids
         self.body = body
         self.blobs = blobs
-        self.body_digest = b""  # the blob the body comes from, when it is too large for a frame
-        self.nested = False
+        self.nested = nested
+        self.body_digest = body_digest
         self._parsed: pb.ChunkBody | None = None
+
+    @classmethod
+    def assigned(cls, message: pb.AssignChunk, template: LocalTemplate) -> "Chunk":
+        """Take over what the server assigned."""
+        blobs = tuple(blob.digest for blob in message.blobs) if message.blobs else ()
+        if message.HasField("body_blob"):
+            blobs = (message.body_blob.digest, *blobs)
+        if template.digest and not template.definition.code:
+            blobs = (template.digest, *blobs)
+        return cls(
+            template,
+            message.first_epoch,
+            message.run_ids,
+            message.body,
+            blobs=blobs,
+            nested=message.nested,
+            body_digest=message.body_blob.digest,
+        )
 
     def __len__(self) -> int:
         """Return the number of runs."""
@@ -55,15 +80,26 @@ class Source:
         """Return the concatenated ids of some runs."""
         return self.ids[start * ID_BYTES : (start + count) * ID_BYTES]
 
-    def carve(self, start: int, stop: int) -> "Source":
+    def key(self, position: int) -> pb.RunKey:
+        """Name a run."""
+        return pb.RunKey(run_id=self.ids_of(position, 1), epoch=self.first_epoch + position)
+
+    def whole(self) -> "Span":
+        """Return all of it as one span."""
+        return Span(self, 0, len(self))
+
+    def carve(self, start: int, stop: int) -> "Chunk":
         """Return some of the runs as a chunk of its own."""
         if self._parsed is None:
             self._parsed = pb.ChunkBody.FromString(self.body)
-        body = carve_body(self._parsed, start, stop)
-        ids = self.ids_of(start, stop - start)
-        carved = Source(self.template, self.first_epoch + start, ids, body.SerializeToString(), self.blobs)
-        carved.nested = self.nested
-        return carved
+        return Chunk(
+            self.template,
+            self.first_epoch + start,
+            self.ids_of(start, stop - start),
+            carve_body(self._parsed, start, stop).SerializeToString(),
+            blobs=self.blobs,
+            nested=self.nested,
+        )
 
 
 def carve_body(body: pb.ChunkBody, start: int, stop: int) -> pb.ChunkBody:
@@ -88,20 +124,19 @@ def carve_body(body: pb.ChunkBody, start: int, stop: int) -> pb.ChunkBody:
     return part
 
 
-class Piece:
-    """Consecutive runs of a chunk that have not been reported."""
+class Span:
+    """Consecutive runs of a chunk that have not ended."""
 
-    __slots__ = ("number", "revoking", "source", "start", "stop", "strikes", "unwanted")
+    __slots__ = ("chunk", "start", "stop", "strikes", "unwanted")
 
-    def __init__(self, source: Source, start: int, stop: int, strikes: int = 0) -> None:
-        """Hold the runs from `start` to before `stop`."""
-        self.source = source
+    def __init__(self, chunk: Chunk, start: int, stop: int, strikes: int = 0) -> None:
+        """Hold the runs from `start` to before `stop`; workers that had them died `strikes` times."""
+        self.chunk = chunk
         self.start = start
         self.stop = stop
-        self.number = 0
         self.strikes = strikes
-        self.revoking = False
-        self.unwanted: dict[int, bool] = {}  # position -> whether to confirm its end as a cancellation
+        self.unwanted: dict[int, bool] = {}
+        """Positions that must not execute, and whether their end is confirmed as a cancellation."""
 
     def __len__(self) -> int:
         """Return the number of runs."""
@@ -109,24 +144,45 @@ class Piece:
 
     def key(self, position: int) -> pb.RunKey:
         """Name a run."""
-        return pb.RunKey(run_id=self.source.ids_of(position, 1), epoch=self.source.first_epoch + position)
+        return self.chunk.key(position)
 
     def run_keys(self) -> Iterator[pb.RunKey]:
         """Name all runs."""
-        return (self.key(position) for position in range(self.start, self.stop))
+        return (self.chunk.key(position) for position in range(self.start, self.stop))
 
     def find(self, key: pb.RunKey) -> int | None:
         """Return a run's position, None when it is not here."""
-        position = key.epoch - self.source.first_epoch
-        if self.start <= position < self.stop and self.source.ids_of(position, 1) == key.run_id:
+        position = key.epoch - self.chunk.first_epoch
+        if self.start <= position < self.stop and self.chunk.ids_of(position, 1) == key.run_id:
             return position
         return None
 
-    def part(self, start: int, stop: int) -> "Piece":
-        """Return some of the runs as a piece of their own."""
-        return Piece(self.source, start, stop, self.strikes)
+    def part(self, start: int, stop: int) -> "Span":
+        """Return some of the runs as a span of their own, with all that is known of them."""
+        part = Span(self.chunk, start, stop, self.strikes)
+        if self.unwanted:
+            part.unwanted = {at: confirm for at, confirm in self.unwanted.items() if start <= at < stop}
+        return part
 
-    def wanted(self) -> "list[Piece]":
+    def one(self, position: int) -> "Span":
+        """Return one run."""
+        return Span(self.chunk, position, position + 1, self.strikes)
+
+    def without(self, position: int) -> "list[Span]":
+        """Return what there is before and after a run."""
+        halves = self.part(self.start, position), self.part(position + 1, self.stop)
+        return [half for half in halves if len(half)]
+
+    def split_tail(self, first: int) -> "Span | None":
+        """Let go of the runs from `first` on; returns them, None when there are none."""
+        first = max(first, self.start)
+        if first >= self.stop:
+            return None
+        tail = self.part(first, self.stop)
+        self.stop = first
+        return tail
+
+    def wanted(self) -> "list[Span]":
         """Return what is left without the unwanted runs."""
         rest, start = [], self.start
         for position in sorted(self.unwanted):
@@ -136,92 +192,10 @@ class Piece:
         rest.append(self.part(start, self.stop))
         return [part for part in rest if len(part)]
 
-    def slimmed(self) -> "Piece":
+    def slimmed(self) -> "Span":
         """Return the same runs, without carrying a large body of others along."""
-        source = self.source
-        if len(source.body) <= CARVE_BYTES or len(self) * 2 >= len(source):
+        chunk = self.chunk
+        if len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
             return self
-        carved = source.carve(self.start, self.stop)
-        return Piece(carved, 0, len(carved), self.strikes)
-
-
-class PieceQueue:
-    """Pieces that no worker has yet: what other runs wait for, the latest first, then the rest in order."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._nested: deque[Piece] = deque()
-        self._others: deque[Piece] = deque()
-        self.runs = 0
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Iterate over the pieces."""
-        yield from self._nested
-        yield from self._others
-
-    @property
-    def nested(self) -> int:
-        """How many runs are here that other runs wait for."""
-        return sum(map(len, self._nested))
-
-    def add(self, piece: Piece) -> None:
-        """Put a piece where its kind goes."""
-        if piece.source.nested:
-            self.put_back([piece])
-        elif len(piece):
-            self._others.append(piece)
-            self.runs += len(piece)
-
-    def put_back(self, pieces: list[Piece]) -> None:
-        """Put pieces that had left the queue back to its front, in their order."""
-        for piece in reversed(pieces):
-            if len(piece):
-                (self._nested if piece.source.nested else self._others).appendleft(piece)
-                self.runs += len(piece)
-
-    def take(self, limit: int, nested_only: bool = False) -> Piece | None:
-        """Take a piece of at most `limit` runs from the front."""
-        pieces = self._nested if self._nested or nested_only else self._others
-        if not pieces:
-            return None
-        piece = pieces.popleft()
-        self.runs -= len(piece)
-        if len(piece) > limit:
-            self.put_back([piece.part(piece.start + limit, piece.stop)])
-            piece = piece.part(piece.start, piece.start + limit)
-        return piece
-
-    def take_last(self, count: int) -> list[Piece]:
-        """Take up to `count` of the runs that nobody here waits for, from the end."""
-        taken: list[Piece] = []
-        while count > 0 and self._others:
-            piece = self._others.pop()
-            self.runs -= len(piece)
-            if len(piece) > count:
-                self.add(piece.part(piece.start, piece.stop - count))
-                piece = piece.part(piece.stop - count, piece.stop)
-            count -= len(piece)
-            taken.append(piece)
-        return taken
-
-    def remove(self, key: pb.RunKey) -> bool:
-        """Remove one run; returns whether it was here."""
-        for pieces in (self._nested, self._others):
-            for index, piece in enumerate(pieces):
-                position = piece.find(key)
-                if position is not None:
-                    del pieces[index]
-                    self.runs -= 1
-                    halves = [piece.part(piece.start, position), piece.part(position + 1, piece.stop)]
-                    for half in reversed([half for half in halves if len(half)]):
-                        pieces.insert(index, half)
-                    return True
-        return False
-
-    def clear(self) -> list[Piece]:
-        """Take everything."""
-        taken = list(self)
-        self._nested.clear()
-        self._others.clear()
-        self.runs = 0
-        return taken
+        carved = chunk.carve(self.start, self.stop)
+        return Span(carved, 0, len(carved), self.strikes)

@@ -1,147 +1,116 @@
-"""Ending runs: by cancellation, timeout, drop, or because their worker died under them.
+"""How runs in workers end without a report: by cancellation, timeout, drop, or because their worker died.
 
-A worker's process group gets TERM, a grace, then KILL. Invariant: a run that had started counts as ended only
-when the exit of its process is confirmed, and only the run on whose account a worker ended pays for it; all
-others of that worker execute elsewhere.
+A run that has started can be ended only with its process, so its worker goes too, on account of this one run
+(`kill`): TERM to the process group, a grace, KILL (`terminating`). A run that a worker has but has not
+started is marked as unwanted and asked back; should it start before the answer comes, the watchdog sees an
+unwanted run executing and ends it then.
+
+When the exit of a worker is confirmed, what it had is settled, span by span:
+
+1. It was ended on account of a run: that run is cancelled, dropped or lost, as the account says.
+2. It died by itself and the progress board names a run: that run is lost, it killed its process.
+3. It died by itself between two runs: nobody's fault, unless it happens again and again (`MAX_STRIKES`), as
+   with code that kills each worker that loads it; then the first run of its first span is lost, and the next,
+   and so on, so that the rest of the queue gets through.
+
+Everything else that it had has not started: it is queued again, or given back. Invariant: a run that had
+started counts as ended only when the exit of its process is confirmed, and only the run on whose account a
+worker ended pays for it; all others of that worker execute elsewhere.
 """
 
-import asyncio
-import signal
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taskyard_agent.holding.chunks import Piece
-from taskyard_agent.processes.terminating import describe_exit, signal_group
-from taskyard_agent.processes.worker_handle import Worker
+from taskyard_agent.holding.chunks import Span
+from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.processes.terminating import Ending, Why, describe_exit
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.states import StateReason
 
-if TYPE_CHECKING:
-    from taskyard_agent.processes.pool import ProcessPool
-
 MAX_STRIKES: Final = 3
-
-
-class Why(Enum):
-    """Why a worker is being ended. The value is the grace between TERM and KILL in seconds."""
-
-    CANCELLED = (1, 2.0)
-    DROPPED = (2, 2.0)
-    TIMED_OUT = (3, 0.5)
-    STOPPED = (4, 2.0)
-    LEASE_LOST = (5, 0.0)
-
-    @property
-    def grace(self) -> float:
-        """Seconds between TERM and KILL; 0 means KILL at once."""
-        return self.value[1]
-
-
-class Ending:
-    """A worker on its way out, on account of one of its runs."""
-
-    def __init__(self, why: Why, key: pb.RunKey) -> None:
-        """Remember the reason and the run."""
-        self.why = why
-        self.key = key
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, loop: asyncio.AbstractEventLoop, pid: int) -> None:
-        """Ask the process group to end, and make it."""
-        grace = self.why.grace
-        signal_group(pid, signal.SIGTERM if grace else signal.SIGKILL)
-        if grace:
-            self._timer = loop.call_later(grace, signal_group, pid, signal.SIGKILL)
-
-    def done(self) -> None:
-        """Note that the process has ended: its id may soon belong to another one."""
-        if self._timer is not None:
-            self._timer.cancel()
+"""Deaths between runs before a run is blamed: one may be the machine's doing, a second one bad luck."""
 
 
 class Endings:
     """Ends runs that workers have."""
 
-    def __init__(self, pool: "ProcessPool", loop: asyncio.AbstractEventLoop) -> None:
-        """Serve a pool."""
-        self._pool = pool
-        self._loop = loop
+    def __init__(self, holdings: Holdings, workforce: Workforce) -> None:
+        """End runs of `holdings` in workers of `workforce`."""
+        self._holdings = holdings
+        self._workforce = workforce
 
-    def end(self, worker: Worker, piece: Piece, position: int, confirm: bool) -> None:
+    def end(self, worker: WorkerHandle, number: int, position: int, confirm: bool) -> None:
         """End a run: with its process when it is executing, without when it has not started.
 
         Args:
             worker: The worker that has it.
-            piece: The piece it is in.
+            number: The span it is in.
             position: Its position.
             confirm: Whether to report its end as a cancellation.
         """
+        span = worker.spans[number]
         executing = worker.executing()
-        if executing is not None and executing[0] is piece and executing[1].position == position:
-            piece.unwanted.pop(position, None)
-            self.kill(worker, Why.CANCELLED if confirm else Why.DROPPED, piece.key(position))
+        if executing is not None and executing[0] == number and executing[2].position == position:
+            span.unwanted.pop(position, None)
+            self.kill(worker, Why.CANCELLED if confirm else Why.DROPPED, span.key(position))
         else:
-            piece.unwanted[position] = confirm
-            worker.revoke(piece)
+            span.unwanted[position] = confirm
+            worker.revoke(number)
 
-    def abandon(self, worker: Worker) -> None:
+    def abandon(self, worker: WorkerHandle) -> None:
         """End everything a worker has, reporting nothing."""
-        for piece in worker.pieces.values():
-            piece.unwanted = dict.fromkeys(range(piece.start, piece.stop), False)
-        first = next(iter(worker.pieces.values()))
+        for span in worker.spans.values():
+            span.unwanted = dict.fromkeys(range(span.start, span.stop), False)
+        first = next(iter(worker.spans.values()))
         self.kill(worker, Why.LEASE_LOST, first.key(first.start))
 
-    def kill(self, worker: Worker, why: Why, key: pb.RunKey) -> None:
-        """End a worker on account of a run."""
+    def kill(self, worker: WorkerHandle, why: Why, key: pb.RunKey) -> None:
+        """End a worker on account of a run; one that is being ended already keeps its account."""
         if worker.ending is None:
-            worker.ending = Ending(why, key)
-            worker.ending.begin(self._loop, worker.pid)
-            self._pool.crew.fit()
+            worker.end(Ending(why, key))
+            self._workforce.fit()  # it is replaced before it is gone: graces are long
 
-    def settle(self, worker: Worker, status: int | None) -> list[Piece]:
-        """Report the run on whose account a worker ended; returns what is left for another one."""
-        executing = worker.executing()
-        if worker.ending is not None:
-            worker.ending.done()
-        rest: list[Piece] = []
-        for index, piece in enumerate(worker.pieces.values()):
-            if worker.ending is not None:
-                self._confirm(piece, worker.ending)
+    def settle(self, worker: WorkerHandle, status: int | None) -> list[Span]:
+        """End the run on whose account a worker ended; returns what is left for another one."""
+        executing, ending = worker.executing(), worker.ending
+        if ending is not None:
+            ending.done()
+        rest: list[Span] = []
+        for index, span in enumerate(worker.surrender()):
+            parts = [span]
+            if ending is not None:
+                parts = self._on_account(span, ending)
             elif executing is None and index == 0:
-                self._blame(piece, None, status)
-            elif executing is not None and executing[0] is piece:
-                self._blame(piece, executing[1].position, status)
-            rest += self.wanted(piece)
-        worker.pieces.clear()
+                parts = self._strike(span, status)
+            elif executing is not None and executing[1] is span:
+                parts = self._blame(span, executing[2].position, status)
+            for part in parts:
+                rest += self._holdings.sift(part)
         return rest
 
-    def _confirm(self, piece: Piece, ending: Ending) -> None:
-        position = piece.find(ending.key)
-        if position is None or position in piece.unwanted:
-            return
-        piece.unwanted[position] = ending.why is Why.CANCELLED
+    def _on_account(self, span: Span, ending: Ending) -> list[Span]:
+        position = span.find(ending.key)
+        if position is None or position in span.unwanted:
+            return [span]
         if ending.why is Why.TIMED_OUT:
-            limit = piece.source.template.timeout
+            limit = span.chunk.template.timeout
             message = f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
-            self._pool.session.lost(ending.key, StateReason.TIMED_OUT, message)
-        elif ending.why is Why.STOPPED:
+            self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
+            return span.without(position)
+        if ending.why is Why.STOPPED:
             message = "the agent stopped before the run had ended"
-            self._pool.session.lost(ending.key, StateReason.WORKER_DIED, message)
+            self._holdings.lose(span.one(position), StateReason.WORKER_DIED, message)
+            return span.without(position)
+        span.unwanted[position] = ending.why is Why.CANCELLED
+        return [span]
 
-    def _blame(self, piece: Piece, culprit: int | None, status: int | None) -> None:
-        if culprit is None:
-            # It died between runs. That is nobody's fault, unless it happens again and again.
-            piece.strikes += 1
-            culprit = piece.start if piece.strikes >= MAX_STRIKES else None
-        if culprit is not None and culprit not in piece.unwanted:
-            self._pool.session.lost(piece.key(culprit), StateReason.WORKER_DIED, describe_exit(status))
-            piece.unwanted[culprit] = False
+    def _strike(self, span: Span, status: int | None) -> list[Span]:
+        span.strikes += 1
+        return self._blame(span, span.start, status) if span.strikes >= MAX_STRIKES else [span]
 
-    def wanted(self, piece: Piece) -> list[Piece]:
-        """Return a piece without the runs that must not execute, after confirming those that need it."""
-        unwanted = [at for at in piece.unwanted if piece.start <= at < piece.stop]
-        for position in unwanted:
-            if piece.unwanted[position]:
-                self._pool.session.cancelled(piece.key(position))
-        self._pool.removed(len(unwanted))
-        return piece.wanted()
+    def _blame(self, span: Span, culprit: int, status: int | None) -> list[Span]:
+        if culprit in span.unwanted:
+            return [span]
+        self._holdings.lose(span.one(culprit), StateReason.WORKER_DIED, describe_exit(status))
+        return span.without(culprit)

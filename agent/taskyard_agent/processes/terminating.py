@@ -1,9 +1,54 @@
-"""How worker processes end: signals to their groups, and what an exit status means to people."""
+"""How worker processes end: why and how they are ended, and what an exit status means to people.
 
+A worker leads a process group of its own, and signals go to the group: what user code has started ends with
+it. TERM comes first, so that the run may clean up, and KILL after a grace, because code may ignore TERM.
+"""
+
+import asyncio
 import os
 import signal
 from contextlib import suppress
+from enum import Enum
 from typing import Final
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+
+
+class Why(Enum):
+    """Why a worker is being ended. The value is the grace between TERM and KILL in seconds."""
+
+    CANCELLED = (1, 2.0)
+    DROPPED = (2, 2.0)
+    TIMED_OUT = (3, 0.5)
+    STOPPED = (4, 2.0)
+    LEASE_LOST = (5, 0.0)
+
+    @property
+    def grace(self) -> float:
+        """Seconds between TERM and KILL; 0 means KILL at once."""
+        return self.value[1]
+
+
+class Ending:
+    """A worker on its way out, on account of one of its runs."""
+
+    def __init__(self, why: Why, key: pb.RunKey) -> None:
+        """Remember the reason and the run."""
+        self.why = why
+        self.key = key
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop, pid: int) -> None:
+        """Ask the process group to end, and make it."""
+        grace = self.why.grace
+        signal_group(pid, signal.SIGTERM if grace else signal.SIGKILL)
+        if grace:
+            self._timer = loop.call_later(grace, signal_group, pid, signal.SIGKILL)
+
+    def done(self) -> None:
+        """Note that the process has ended: its id may soon belong to another one."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def signal_group(pid: int, signum: int) -> None:

@@ -1,106 +1,119 @@
-"""Looks at the workers' progress boards while there is something to look for.
+"""The watchdog looks at the workers' progress boards while there is something to look for.
 
 A look costs no message: it reads shared memory. It finds runs that have started, runs that exceed their
-timeout, and quick runs waiting behind a slow one. Invariant: a worker is judged only by a run that two looks
-in a row have seen, because a single look may mix two runs.
+timeout, unwanted runs that started all the same, and quick runs waiting behind a slow one: those are asked
+back when another worker is idle or other agents may be. Invariant: a worker is judged only by a run that two
+looks in a row have seen, because a single look may mix two runs.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taskyard_agent.holding.chunks import Piece
-from taskyard_agent.processes.endings import Why
-from taskyard_agent.processes.worker_handle import Worker
+from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.holding.intake import Intake
+from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.terminating import Why
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.worker_phase import WorkerPhase
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner.progress_board import Progress
 
-if TYPE_CHECKING:
-    from taskyard_agent.processes.pool import ProcessPool
-
 LOOK_SECONDS: Final = 0.02
+"""Between two looks while runs begin and end: 50 reads of shared memory a second cost nothing that shows."""
 IDLE_LOOK_SECONDS: Final = 0.25
+"""Between two looks at runs that were told of and hold nobody up. Cancellations do not wait for it."""
 SLOW_SECONDS: Final = 0.05
+"""A run that has taken so long holds up what waits behind it: a whole window of quick runs takes less."""
 STARTED_SECONDS: Final = 0.1
-RETURN_SECONDS: Final = 1.0
+"""A run that has taken so long is reported as started; of quicker ones the end is news enough."""
+LEAST_LOOK_SECONDS: Final = 0.005
+"""Before a look at a run whose timeout is about to pass: the loop must get to something else in between."""
 
 
-class Overseer:
+class Watchdog:
     """Watches the workers of a pool."""
 
-    def __init__(self, pool: "ProcessPool", loop: asyncio.AbstractEventLoop) -> None:
-        """Watch on `loop`."""
-        self._pool = pool
-        self._loop = loop
+    def __init__(self, workforce: Workforce, endings: Endings, holdings: Holdings, intake: Intake) -> None:
+        """Judge the runs of `workforce`."""
+        self._workforce = workforce
+        self._endings = endings
+        self._holdings = holdings
+        self._intake = intake
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._returned_at = 0.0
+        self._seen: dict[int, Progress] = {}  # by worker, at the last look
+        self._started: dict[int, tuple[int, int]] = {}  # by worker, the run that was reported as started
 
     def arm(self) -> None:
         """Look again soon, if any worker has runs."""
-        if self._timer is None and any(w.pieces for w in self._pool.crew.workers.values()):
+        if self._timer is None and self._anything_to_see():
             self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _anything_to_see(self) -> bool:
+        return any(worker.spans for worker in self._workforce.workers.values())
 
     def _tick(self) -> None:
         delay = self.look()
         self._timer = None
-        if any(worker.pieces for worker in self._pool.crew.workers.values()):
+        if self._anything_to_see():
             self._timer = self._loop.call_later(delay, self._tick)
 
     def look(self) -> float:
         """Look once; returns after how many seconds to look again."""
         delay, slow = IDLE_LOOK_SECONDS, 0
-        self._pool.reconsider()
-        for worker in list(self._pool.crew.workers.values()):
-            if not worker.pieces or worker.ending is not None:
+        self._intake.reconsider(self._workforce.idle(), self._loop.time())
+        seen, self._seen = self._seen, {}
+        for worker in list(self._workforce.workers.values()):
+            if worker.phase is not WorkerPhase.BUSY:
                 continue
             executing = worker.executing()
-            if executing is None or not self._steady(worker, executing[1]):
+            if executing is None:
                 delay = LOOK_SECONDS
                 continue
-            seconds = executing[1].seconds()
+            number, _, progress = executing
+            self._seen[worker.number] = progress
+            if not _same_run(seen.get(worker.number), progress):
+                delay = LOOK_SECONDS
+                continue
+            seconds = progress.seconds()
             slow += seconds > SLOW_SECONDS
-            delay = min(delay, self._judge(worker, *executing, seconds))
-        if slow and slow == sum(not worker.resting for worker in self._pool.crew.workers.values()):
-            self._return_stranded()
+            delay = min(delay, self._judge(worker, number, progress, seconds))
+        if slow and slow == self._workforce.at_work():
+            self._intake.return_stranded(self._loop.time())
+        self._started = {at: run for at, run in self._started.items() if at in self._workforce.workers}
         return delay
 
-    def _steady(self, worker: Worker, progress: Progress) -> bool:
-        seen, worker.seen = worker.seen, progress
-        return seen is not None and seen[:3] == progress[:3]
-
-    def _judge(self, worker: Worker, piece: Piece, progress: Progress, seconds: float) -> float:
-        position = progress.position
-        if position > piece.start or progress.logs:
-            worker.poke()
+    def _judge(self, worker: WorkerHandle, number: int, progress: Progress, seconds: float) -> float:
+        """Act on a run that has been executing for so long; returns after how many seconds to look again."""
+        span, position = worker.spans[number], progress.position
+        if position > span.start or progress.logs:
+            worker.poke()  # what ended before it, and what it has logged, need not wait for its end
         if not worker.blocked:
-            self._pool.sizer.running(seconds)
-        if seconds > STARTED_SECONDS and worker.started != progress[:2]:
-            worker.started = (progress.number, position)
-            self._pool.session.started(piece.key(position), seconds)
-        if position in piece.unwanted:
-            self._pool.endings.end(worker, piece, position, piece.unwanted[position])
-        limit = piece.source.template.timeout
+            self._intake.sizer.running(seconds)
+        if seconds > STARTED_SECONDS and self._started.get(worker.number) != progress[:2]:
+            self._started[worker.number] = progress[:2]
+            self._holdings.session.started(span.key(position), seconds)
+        if position in span.unwanted:
+            self._endings.end(worker, number, position, span.unwanted[position])
+        limit = span.chunk.template.timeout
         if limit and seconds >= limit:
-            self._pool.endings.kill(worker, Why.TIMED_OUT, piece.key(position))
-        waiting = worker.runs() - (position - piece.start) - 1
+            self._endings.kill(worker, Why.TIMED_OUT, span.key(position))
+        waiting = worker.runs() - (position - span.start) - 1
         if waiting and seconds > SLOW_SECONDS and self._wanted_elsewhere():
-            for held in reversed(worker.pieces.values()):
-                worker.revoke(held)
+            worker.revoke_all()
         settled = seconds > STARTED_SECONDS and not waiting
-        until_timeout = max(0.005, limit - seconds) if limit else IDLE_LOOK_SECONDS
+        until_timeout = max(LEAST_LOOK_SECONDS, limit - seconds) if limit else IDLE_LOOK_SECONDS
         return min(until_timeout, IDLE_LOOK_SECONDS if settled else LOOK_SECONDS)
 
     def _wanted_elsewhere(self) -> bool:
-        pool = self._pool
-        idle = any(worker.available and not worker.pieces for worker in pool.crew.workers.values())
-        return idle or self._stranded() > 0
+        return self._workforce.idle() or self._intake.stranded() > 0
 
-    def _stranded(self) -> int:
-        return self._pool.sizer.stranded(self._pool.demand().in_hand)
 
-    def _return_stranded(self) -> None:
-        """Return runs that would wait here while other agents may be idle."""
-        pool, now = self._pool, self._loop.time()
-        count = min(self._stranded(), pool.queue.runs)
-        # Not more often than that: while the server has credit left they come straight back.
-        if count > 0 and now - self._returned_at >= RETURN_SECONDS:
-            self._returned_at = now
-            pool.give_back(pool.queue.take_last(count))
+def _same_run(before: Progress | None, now: Progress) -> bool:
+    # Chunk, position and start; the count of log records may have changed.
+    return before is not None and before[:3] == now[:3]

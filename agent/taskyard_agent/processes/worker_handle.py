@@ -1,57 +1,45 @@
-"""One worker as the agent's main process sees it: two sockets, a progress board and the pieces it has.
+"""One worker as the agent's main process sees it: its phase, the runs it has, and its lines.
 
 Sockets are non-blocking and used directly with the event loop's readers and writers: a frame costs one
-system call and no task. Invariant: `pieces` holds exactly the runs this worker has and has not reported.
+system call and no task. Invariant: `spans` holds exactly the runs this worker has and has not reported; it is
+busy or ending exactly while it has any (an ending one may have none).
 """
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taskyard_agent.holding.chunks import Piece, Template
+from taskyard_agent.holding.chunks import Span
+from taskyard_agent.holding.templates import MAX_TEMPLATES, LocalTemplate
+from taskyard_agent.processes.lines import WorkerLines
+from taskyard_agent.processes.terminating import Ending
+from taskyard_agent.processes.worker_phase import WorkerEvent, WorkerPhase, after
 from taskyard_agent.runner import frames, progress_board
 from taskyard_agent.runner.progress_board import Progress
+from taskyard_api.v1 import agent_service_pb2 as pb
 
-if TYPE_CHECKING:
-    from taskyard_agent.processes.endings import Ending
-
-MAX_TEMPLATES: Final = 256
-"""A worker that has met more is told to forget them all: code of yesterday's scripts must not pile up."""
-
-
-class WorkerLines:
-    """The agent's and the worker's ends of everything between them."""
-
-    def __init__(self) -> None:
-        """Open two socket pairs and a board."""
-        self.data, self.far_data = socket.socketpair()
-        self.control, self.far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.board = progress_board.create()
-
-    def descriptors(self) -> list[int]:
-        """Return what the worker gets."""
-        return [self.far_data.fileno(), self.far_control.fileno(), self.board]
+SEND_BYTES: Final = 256 * 1024
+"""A part at a time: slicing all of a large buffer for each call would be quadratic."""
+_TAKES_RUNS: Final = frozenset({WorkerPhase.IDLE, WorkerPhase.BUSY})
 
 
-class Worker:
+class WorkerHandle:
     """A worker process, from the request to fork it until its exit is confirmed."""
 
     def __init__(self, number: int, lines: WorkerLines, loop: asyncio.AbstractEventLoop) -> None:
         """Use the agent's ends of `lines`."""
         self.number = number
         self.pid = 0
-        self.ready = False
-        self.retiring = False
+        self.phase = WorkerPhase.STARTING
         self.blocked = False
-        self.resting = False
-        self.rests_since = 0.0
+        """Whether its run waits for other runs."""
         self.deaf = False
-        self.gone = False
+        """Whether its end of the data socket is closed: nothing given to it would arrive."""
+        self.rests_since = 0.0
         self.ending: Ending | None = None
-        self.pieces: dict[int, Piece] = {}
-        self.started: tuple[int, int] = (0, 0)
-        self.seen: Progress | None = None
+        self.spans: dict[int, Span] = {}
+        self.revoking: set[int] = set()
+        """Spans that were asked back and not answered for yet."""
         self._board = progress_board.BoardReader(lines.board)
         self._data = lines.data
         self._control = lines.control
@@ -62,61 +50,126 @@ class Worker:
         self._unsent = bytearray()
         self._templates: set[int] = set()
 
-    def listen(self, on_data: Callable[["Worker"], None], on_control: Callable[["Worker"], None]) -> None:
+    def listen(
+        self, on_data: Callable[["WorkerHandle"], None], on_control: Callable[["WorkerHandle"], None]
+    ) -> None:
         """Have the loop call back when there is something to read."""
         self._loop.add_reader(self._data, on_data, self)
         self._loop.add_reader(self._control, on_control, self)
 
+    def apply(self, event: WorkerEvent) -> None:
+        """Enter the phase that an event leads to.
+
+        Raises:
+            ImpossibleEvent: It does not fit the present one.
+        """
+        self.phase = after(self.phase, event)
+
     @property
     def available(self) -> bool:
         """Whether it may be given runs."""
-        return self.ready and not (self.retiring or self.blocked or self.resting or self.deaf or self.ending)
+        return self.phase in _TAKES_RUNS and not (self.blocked or self.deaf)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that its socket has not taken yet."""
+        return len(self._unsent)
+
+    def rest(self) -> None:
+        """Keep it, without work, for when it is needed again."""
+        self.apply(WorkerEvent.REST)
+        self.rests_since = self._loop.time()
+
+    def end(self, ending: Ending) -> None:
+        """Begin to end its process."""
+        self.apply(WorkerEvent.END)
+        self.ending = ending
+        ending.begin(self._loop, self.pid)
 
     def runs(self) -> int:
         """Return the number of runs it has."""
-        return sum(map(len, self.pieces.values()))
+        return sum(map(len, self.spans.values()))
 
-    def progress(self) -> Progress:
-        """Return what it is doing."""
-        return self._board.read()
-
-    def executing(self) -> tuple[Piece, Progress] | None:
-        """Return the piece and the run it is on, None when it is on none of those it has to report."""
-        if not self.pieces:
+    def executing(self) -> tuple[int, Span, Progress] | None:
+        """Return the span (by number) and the run it is on; None when on none of those it has to report."""
+        if not self.spans:
             return None  # a worker that was closed has no board any more
-        progress = self.progress()
-        piece = self.pieces.get(progress.number)
-        if piece is None or not progress.started_ns or not piece.start <= progress.position < piece.stop:
+        progress = self._board.read()
+        span = self.spans.get(progress.number)
+        if span is None or not progress.started_ns or not span.start <= progress.position < span.stop:
             return None
-        return piece, progress
+        return progress.number, span, progress
 
-    def give(self, number: int, piece: Piece) -> None:
-        """Hand a piece over."""
-        source, template = piece.source, piece.source.template
-        piece.number = number
-        self.pieces[number] = piece
+    def find(self, key: pb.RunKey) -> tuple[int, Span, int] | None:
+        """Return the span (by number) and the position of a run that it has."""
+        for number, span in self.spans.items():
+            position = span.find(key)
+            if position is not None:
+                return number, span, position
+        return None
+
+    def give(self, number: int, span: Span) -> None:
+        """Hand runs over."""
+        self.apply(WorkerEvent.GIVEN)
+        chunk, template = span.chunk, span.chunk.template
+        self.spans[number] = span
         if template.index not in self._templates:
             self._define(template)
         head = frames.CHUNK_HEAD.pack(
-            number, template.index, source.first_epoch, piece.start, piece.stop, len(source.ids)
+            number, template.index, chunk.first_epoch, span.start, span.stop, len(chunk.ids)
         )
-        self.send(frames.pack(frames.CHUNK, head, source.ids, source.body))
+        self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
 
-    def _define(self, template: Template) -> None:
+    def _define(self, template: LocalTemplate) -> None:
         if len(self._templates) >= MAX_TEMPLATES:
             self._templates.clear()
             self.send(frames.pack(frames.FORGET))
         self._templates.add(template.index)
         self.send(frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(template.index), template.encoded))
 
-    def revoke(self, piece: Piece) -> None:
-        """Ask for the unstarted runs of a piece back; the answer comes on the control socket."""
-        if not piece.revoking:
-            piece.revoking = self._tell(piece.number)
+    def reported(self, number: int, start: int, stop: int) -> Span | None:
+        """Take off runs that it has reported; None when it does not have them."""
+        span = self.spans.get(number)
+        if span is None:
+            return None
+        span.start = stop
+        if stop >= span.stop:
+            self._forget(number)
+        return Span(span.chunk, start, stop)
 
-    def poke(self) -> None:
-        """Ask for what has ended while a later run executes."""
-        self._tell(0)
+    def took_back(self, number: int, first: int) -> Span | None:
+        """Take off the runs from `first` on, which it will not start; None when there are none."""
+        self.revoking.discard(number)
+        span = self.spans.get(number)
+        tail = span.split_tail(first) if span is not None else None
+        if span is not None and not len(span):
+            self._forget(number)
+        return tail
+
+    def surrender(self) -> list[Span]:
+        """Take off everything, in the order in which it was given."""
+        spans = list(self.spans.values())
+        self.spans.clear()
+        return spans
+
+    def _forget(self, number: int) -> None:
+        del self.spans[number]
+        if not self.spans:
+            self.apply(WorkerEvent.EMPTIED)
+
+    def revoke(self, number: int) -> None:
+        """Ask for the unstarted runs of a span back; the answer comes on the control socket."""
+        if number not in self.revoking and self._tell(number):
+            self.revoking.add(number)
+
+    def revoke_all(self) -> None:
+        """Ask for everything back that has not started, the last first: it is the least likely to have."""
+        for number in reversed(self.spans):
+            self.revoke(number)
+
+    def poke(self) -> bool:
+        """Ask for what has ended while a later run executes; returns whether that could be asked."""
+        return self._tell(0)
 
     def _tell(self, number: int) -> bool:
         try:
@@ -142,8 +195,7 @@ class Worker:
 
     def _send_rest(self) -> None:
         try:
-            # A part at a time: slicing all of a large buffer for each call would be quadratic.
-            sent = self._data.send(self._unsent[: 256 * 1024])
+            sent = self._data.send(self._unsent[:SEND_BYTES])
         except BlockingIOError:
             return
         except OSError:
@@ -174,7 +226,7 @@ class Worker:
             yield from self._reader.feed(data)
 
     def receive_control(self) -> Iterator[tuple[int, int]]:
-        """Return the answers to revocations that have arrived: number of the piece, first revoked run."""
+        """Return the answers to revocations that have arrived: number of the span, first revoked run."""
         while True:
             try:
                 message = self._control.recv(frames.REVOKED.size)
@@ -188,17 +240,15 @@ class Worker:
             yield frames.REVOKED.unpack(message)
 
     def deafen(self) -> None:
-        """Stop reading: the other end is closed, and nothing given to it would arrive."""
+        """Stop reading: the other end is closed."""
         self.deaf = True
         self._loop.remove_reader(self._data)
 
     def close(self) -> None:
-        """Close the sockets: a worker that is idle ends."""
+        """Close the agent's ends, once or more: a worker that is idle ends by it."""
         for end in (self._data, self._control):
             if end.fileno() >= 0:
                 self._loop.remove_reader(end)
                 self._loop.remove_writer(end)
                 end.close()
-        if not self.gone:
-            self.gone = True
-            self._board.close()
+        self._board.close()

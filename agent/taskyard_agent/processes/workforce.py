@@ -1,4 +1,14 @@
-"""The workers of a pool: how many there are, what they say, and when they are gone.
+"""The workforce: how many workers there are, what they say, and when they are gone.
+
+As many workers are at work as there are slots, and one more for each whose run waits for other runs: what it
+waits for must find a process. When such a run goes on there is one too many, which rests and is woken for the
+next one that waits, because forking and connecting a new one takes longer than most waits.
+
+Workers come from the zygote and can go at any moment. Who dies before it is ready is replaced after a delay
+that grows, or a machine without memory, or code that breaks the import of every worker, would fork for ever;
+who had been ready is replaced at once. When the zygote dies all its workers do, and another one is started.
+Two signs tell of a death: the socket closes, and the zygote reports the exit. Only the second one counts,
+because tasks can close descriptors that are not theirs; a worker that only did the first is killed soon.
 
 Invariant: a worker leaves `workers` only when its exit is confirmed and everything it had sent was read.
 """
@@ -10,30 +20,39 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
+from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import describe_exit, signal_group
-from taskyard_agent.processes.worker_handle import Worker, WorkerLines
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.worker_phase import AT_WORK, LEFT, WorkerEvent, WorkerPhase
 from taskyard_agent.processes.zygote_client import ZygoteClient
+from taskyard_agent.runner import frames
 
 logger = logging.getLogger(__name__)
 
 EXIT_SECONDS: Final = 1.0
+"""From the end of a worker's socket to its exit, at most; both come at once unless a task closed it."""
 REST_SECONDS: Final = 3.0
 """How long a worker too many is kept for the next run that waits: forking and connecting one takes longer."""
+SPAWN_DELAY: Final = 0.1
+"""Before the first new attempt to start a worker; it doubles with each one that fails."""
 MAX_SPAWN_DELAY: Final = 5.0
+"""Rarely enough to cost nothing, often enough for a machine that has recovered."""
+_MAX_FAILURES: Final = 10
+"""Counted at most: the delay has long reached its bound, and one success is to be enough to forget them."""
 
 
 class WorkerEvents(Protocol):
-    """Whoever gives work to the crew."""
+    """Whoever gives work to the workforce."""
 
-    def on_frame(self, worker: Worker, kind: int, body: bytes) -> None:
-        """A worker sent a frame."""
+    def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
+        """A worker sent a frame, other than that it is ready."""
         ...
 
-    def on_revoked(self, worker: Worker, number: int, first: int) -> None:
-        """A worker will not start runs of a piece from `first` on."""
+    def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
+        """A worker will not start runs of a span from `first` on."""
         ...
 
-    def on_exit(self, worker: Worker, status: int | None) -> None:
+    def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
         """A worker's exit is confirmed."""
         ...
 
@@ -42,18 +61,19 @@ class WorkerEvents(Protocol):
         ...
 
 
-class Crew:
+class Workforce:
     """A fixed number of workers at work, and one more for each that waits for other runs."""
 
     def __init__(self, size: int, start_zygote: Callable[[], ZygoteClient]) -> None:
         """Keep `size` workers, forked by what `start_zygote` returns."""
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, WorkerHandle] = {}
         self._size = size
         self._start_zygote = start_zygote
         self._zygote: ZygoteClient | None = None
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._events: WorkerEvents
+        self._greeting = b""
         self._failures = 0
         self._too_many = False
         self._retiring: asyncio.TimerHandle | None = None
@@ -64,38 +84,56 @@ class Crew:
         """Tell `events` what happens."""
         self._events = events
 
+    def greet(self, frame: bytes) -> None:
+        """Send a frame to every worker, and from now on to each one that comes."""
+        self._greeting = frame
+        for worker in self.workers.values():
+            if worker.phase is not WorkerPhase.STARTING and worker.phase not in LEFT:
+                worker.send(frame)
+
     def blocked(self) -> int:
         """Return how many workers wait for other runs."""
-        return sum(worker.blocked and not worker.ending for worker in self.workers.values())
+        return sum(worker.blocked and worker.phase not in LEFT for worker in self.workers.values())
+
+    def at_work(self) -> int:
+        """Return how many workers count as such: those that rest or are on their way out do not."""
+        return sum(worker.phase in AT_WORK for worker in self.workers.values())
+
+    def idle(self) -> bool:
+        """Whether a worker that could take runs has none."""
+        return any(worker.available and not worker.spans for worker in self.workers.values())
 
     def fit(self) -> None:
         """Have as many workers at work as there should be."""
         if self._closed or self._waiting is not None:
             return
-        staying = [w for w in self.workers.values() if not (w.retiring or w.ending or w.gone)]
-        surplus = sum(not worker.resting for worker in staying) - self._size - self.blocked()
-        for worker in reversed(staying):
-            if surplus > 0 and worker.ready and not (worker.pieces or worker.resting):
-                worker.resting, worker.rests_since = True, self._loop.time()
+        surplus = self.at_work() - self._size - self.blocked()
+        # The newest first: older ones have more code loaded.
+        for worker in reversed(self.workers.values()):
+            if surplus > 0 and worker.phase is WorkerPhase.IDLE:
+                worker.rest()
                 surplus -= 1
-            elif surplus < 0 and worker.resting:
-                worker.resting = False
+            elif surplus < 0 and worker.phase is WorkerPhase.RESTING:
+                worker.apply(WorkerEvent.WAKE)
                 surplus += 1
         self._too_many = surplus > 0
         for _ in range(-surplus):
             if self._waiting is None:
                 self._spawn()
-        if self._retiring is None and any(worker.resting for worker in staying):
+        if self._retiring is None and self._resting():
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
+
+    def _resting(self) -> list[WorkerHandle]:
+        return [worker for worker in self.workers.values() if worker.phase is WorkerPhase.RESTING]
 
     def _retire(self) -> None:
         """Let workers go that nobody has needed for a while."""
         self._retiring = None
-        resting = [w for w in self.workers.values() if w.resting and not (w.retiring or w.ending or w.gone)]
         since = self._loop.time() - REST_SECONDS
+        resting = self._resting()
         for worker in resting:
             if worker.rests_since <= since:
-                worker.retiring = True
+                worker.apply(WorkerEvent.RETIRE)
                 worker.close()
         if resting and not self._closed:
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
@@ -108,10 +146,9 @@ class Crew:
             lines = WorkerLines()
         except OSError as error:  # no memory, too many processes, too many open files
             logger.error("no worker can be started: %s", error)
-            self._failures = min(self._failures + 1, 10)
-            self._later()
+            self._failed()
             return
-        worker = Worker(next(self._numbers), lines, self._loop)
+        worker = WorkerHandle(next(self._numbers), lines, self._loop)
         if not self._zygote.spawn(worker.number, lines):
             worker.close()
             self._later()
@@ -119,10 +156,14 @@ class Crew:
         self.workers[worker.number] = worker
         worker.listen(self._on_data, self._on_control)
 
-    def _later(self) -> None:
+    def _failed(self) -> None:
         """Try again after a delay that grows while workers die before they are ready."""
+        self._failures = min(self._failures + 1, _MAX_FAILURES)
+        self._later()
+
+    def _later(self) -> None:
         if self._waiting is None and not self._closed:
-            delay = min(MAX_SPAWN_DELAY, 0.1 * 2.0**self._failures)
+            delay = min(MAX_SPAWN_DELAY, SPAWN_DELAY * 2.0**self._failures)
             self._waiting = self._loop.call_later(delay, self._again)
 
     def _again(self) -> None:
@@ -134,7 +175,7 @@ class Crew:
         if worker is not None:
             worker.pid = pid
 
-    def _on_data(self, worker: Worker) -> None:
+    def _on_data(self, worker: WorkerHandle) -> None:
         received = worker.receive()
         if received is None:
             worker.deafen()
@@ -142,18 +183,27 @@ class Crew:
             self._loop.call_later(EXIT_SECONDS, self._insist, worker)
             return
         for kind, body in received:
-            self._events.on_frame(worker, kind, body)
-        if worker.ready:
+            self._take(worker, kind, body)
+        if worker.phase is not WorkerPhase.STARTING:
             self._failures = 0
-        if self._too_many and not worker.pieces:
+        if self._too_many and not worker.spans:
             self.fit()
         self._events.dispatch()
 
-    def _insist(self, worker: Worker) -> None:
+    def _take(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
+        if kind != frames.READY:
+            self._events.on_frame(worker, kind, body)
+            return
+        (worker.pid,) = frames.READY_BODY.unpack(body)
+        worker.apply(WorkerEvent.READY)
+        if self._greeting:
+            worker.send(self._greeting)
+
+    def _insist(self, worker: WorkerHandle) -> None:
         if worker.number in self.workers:
             signal_group(worker.pid, signal.SIGKILL)
 
-    def _on_control(self, worker: Worker) -> None:
+    def _on_control(self, worker: WorkerHandle) -> None:
         for number, first in worker.receive_control():
             self._events.on_revoked(worker, number, first)
 
@@ -161,22 +211,19 @@ class Crew:
         worker = self.workers.get(number)
         if worker is None:
             return
-        early = not worker.ready and worker.ending is None and not worker.retiring
-        if not worker.retiring:
-            self._read_rest(worker)
-        if worker.ending is None and not worker.retiring and not self._closed:
+        before = worker.phase
+        if before is not WorkerPhase.RETIRING:  # its sockets are closed
+            for kind, body in worker.receive_rest():
+                self._take(worker, kind, body)
+        if before not in LEFT and not self._closed:
             logger.warning("worker %d: %s", worker.pid, describe_exit(status))
+        worker.apply(WorkerEvent.EXITED)
         del self.workers[number]
         self._events.on_exit(worker, status)
         worker.close()
-        if early and not self._closed:
-            self._failures = min(self._failures + 1, 10)
-            self._later()
+        if before is WorkerPhase.STARTING and not self._closed:
+            self._failed()
         self.fit()
-
-    def _read_rest(self, worker: Worker) -> None:
-        for kind, body in worker.receive_rest():
-            self._events.on_frame(worker, kind, body)
 
     def _on_zygote_gone(self) -> None:
         if self._closed or self._zygote is None:
@@ -184,8 +231,7 @@ class Crew:
         logger.error("the zygote died, and all workers with it; starting another one")
         self._zygote.close(self._loop)
         self._zygote = None
-        self._failures += 1
-        self._later()
+        self._failed()
         for number in list(self.workers):
             self._on_exited(number, None)
 
@@ -196,6 +242,7 @@ class Crew:
             if timer is not None:
                 timer.cancel()
         for worker in self.workers.values():
+            worker.apply(WorkerEvent.EXITED)
             worker.close()
         if self._zygote is not None:
             self._zygote.close(self._loop)

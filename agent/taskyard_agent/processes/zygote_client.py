@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from taskyard_agent.processes.worker_handle import WorkerLines
+from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.runner import zygote
 
 logger = logging.getLogger(__name__)
@@ -80,9 +80,7 @@ class ZygoteClient:
             logger.warning("could not ask for a worker: %s", error)
             return False
         finally:
-            lines.far_data.close()
-            lines.far_control.close()
-            os.close(lines.board)
+            lines.close_far()
         return True
 
     def close(self, loop: asyncio.AbstractEventLoop, timeout: float = 2.0) -> None:

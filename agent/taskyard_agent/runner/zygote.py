@@ -85,11 +85,11 @@ class Zygote:
                 with suppress(BlockingIOError):
                     wake_read.recv(4096)
                 self._reap()
-            if self._control.fileno() in ready and not self._answer(wake_read, wake_write):
+            if self._control.fileno() in ready and not self.answer(wake_read, wake_write):
                 signal.set_wakeup_fd(-1)  # workers end from here on, and the sockets with this method
                 return
 
-    def _answer(self, *private: socket.socket) -> bool:
+    def answer(self, *private: socket.socket) -> bool:
         """Serve one request; False when the agent is gone."""
         message, descriptors, _, _ = socket.recv_fds(self._control, SPAWN.size, SPAWN_FDS)
         if not message:

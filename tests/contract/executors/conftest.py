@@ -13,7 +13,7 @@ from support.task_codes import COMMANDS
 
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.processes.pool import ProcessPool
-from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -85,14 +85,14 @@ def _identity() -> Identity:
 @asynccontextmanager
 async def _process_pool(path: Path) -> AsyncIterator[Bench]:
     environment = {"PYTHONPATH": str(TESTS)}
-    crew = Crew(2, lambda: ZygoteClient(path / "blobs", (), environment))
-    pool = ProcessPool(2, crew, BlobStore(path / "blobs", lambda: "127.0.0.1:1", 1 << 30), lambda: None)
+    workforce = Workforce(2, lambda: ZygoteClient(path / "blobs", (), environment))
+    pool = ProcessPool(2, workforce, BlobStore(path / "blobs", lambda: "127.0.0.1:1", 1 << 30), lambda: None)
     session = LinkSession(_identity(), pool)
     pool.serve(session)
     try:
         yield Bench(pool, session)
     finally:
-        crew.close()
+        pool.close()
 
 
 Executor = Callable[[Path], AbstractAsyncContextManager[Bench]]

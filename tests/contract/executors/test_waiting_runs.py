@@ -27,7 +27,7 @@ async def block(bench: Bench, path: Path, count: int) -> list[Path]:
     notes = [path / f"note-{number}" for number in range(count)]
     for at, note in enumerate(notes):
         bench.assign([call("wait_for_file", str(note))], nested=at >= 4)  # new ones would be returned
-        await bench.until(lambda at=at: bench.handler.crew.blocked() == at + 1)
+        await bench.until(lambda at=at: bench.handler.workforce.blocked() == at + 1)
     return notes
 
 
@@ -40,7 +40,8 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def at_work(bench: Bench) -> int:
-    return sum(not worker.resting for worker in bench.handler.crew.workers.values())
+    count: int = bench.handler.workforce.at_work()
+    return count
 
 
 def test_a_waiting_run_takes_no_room(executor: Executor, tmp_path: Path) -> None:
@@ -61,17 +62,17 @@ def test_workers_too_many_rest_are_woken_and_let_go(
     monkeypatch.setattr("taskyard_agent.processes.workforce.REST_SECONDS", 0.5)
 
     async def scenario(bench: Bench) -> None:
-        crew = bench.handler.crew
+        workforce = bench.handler.workforce
         for note in await block(bench, tmp_path, 2):
             note.touch()
         await bench.until(lambda: len(bench.reported) == 2)
-        assert (at_work(bench), len(crew.workers)) == (2, 4)
-        known = set(crew.workers)
+        assert (at_work(bench), len(workforce.workers)) == (2, 4)
+        known = set(workforce.workers)
         (tmp_path / "again").mkdir()
         [note] = await block(bench, tmp_path / "again", 1)
-        assert set(crew.workers) == known, "nobody new was forked"
+        assert set(workforce.workers) == known, "nobody new was forked"
         note.touch()
-        await asyncio.to_thread(eventually, lambda: len(crew.workers) == 2)
+        await asyncio.to_thread(eventually, lambda: len(workforce.workers) == 2)
         bench.assign([call("echo", 1)] * 10)
         await bench.until(lambda: len(bench.reported) == 13)
 
@@ -130,9 +131,9 @@ def test_an_agent_whose_waiting_runs_were_killed_takes_new_work_again(
 def test_ending_waiting_runs_forks_no_worker_for_each_of_them(executor: Executor, tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await block(bench, tmp_path, 12)
-        before = max(bench.handler.crew.workers)
+        before = max(bench.handler.workforce.workers)
         bench.handler.on_lease_lost()
         await bench.until(lambda: not bench.held())
-        assert max(bench.handler.crew.workers) - before <= 2, "more were forked than there are slots"
+        assert max(bench.handler.workforce.workers) - before <= 2, "more were forked than there are slots"
 
     run(executor, tmp_path, scenario)

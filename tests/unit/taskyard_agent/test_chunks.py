@@ -1,6 +1,8 @@
-"""Pieces of assigned chunks: every run is in exactly one of them."""
+"""Spans of assigned chunks: every run is in exactly one of them."""
 
-from taskyard_agent.holding.chunks import Piece, PieceQueue, Source, Template
+from taskyard_agent.holding.chunks import Chunk, Span
+from taskyard_agent.holding.queue import SpanQueue
+from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
 
@@ -9,7 +11,7 @@ def run_id(number: int) -> bytes:
     return number.to_bytes(16)
 
 
-def piece(count: int, first: int = 0, args: bytes = b"") -> Piece:
+def span(count: int, first: int = 0, args: bytes = b"") -> Span:
     body = pb.ChunkBody(args=[args + bytes([n]) for n in range(count)], ordinals=range(count))
     body.input_positions.extend([0, count - 1])
     body.input_ids.extend([b"u", b"v"])
@@ -17,18 +19,18 @@ def piece(count: int, first: int = 0, args: bytes = b"") -> Piece:
     body.others.append(session_service_pb2.RunOutcome(run_id=b"u"))
     body.extras.append(pb.AttemptExtra(position=count - 1, attempt=2))
     ids = b"".join(run_id(first + n) for n in range(count))
-    source = Source(
-        Template(0, template_pb2.TemplateDefinition()), 100 + first, ids, body.SerializeToString()
+    chunk = Chunk(
+        LocalTemplate(0, template_pb2.TemplateDefinition()), 100 + first, ids, body.SerializeToString()
     )
-    return Piece(source, 0, count)
+    return chunk.whole()
 
 
-def epochs(pieces: list[Piece]) -> list[int]:
+def epochs(pieces: list[Span]) -> list[int]:
     return [key.epoch - 100 for part in pieces for key in part.run_keys()]
 
 
 def test_a_run_is_found_by_id_and_epoch() -> None:
-    held = piece(3)
+    held = span(3)
     assert held.find(pb.RunKey(run_id=run_id(2), epoch=102)) == 2
     assert held.find(pb.RunKey(run_id=run_id(2), epoch=101)) is None
     assert held.find(pb.RunKey(run_id=run_id(3), epoch=103)) is None
@@ -37,8 +39,8 @@ def test_a_run_is_found_by_id_and_epoch() -> None:
 
 
 def test_a_queue_splits_what_is_too_long() -> None:
-    queue = PieceQueue()
-    queue.add(piece(5))
+    queue = SpanQueue()
+    queue.add(span(5))
     first = queue.take(2)
     assert first is not None
     assert (epochs([first]), queue.runs) == ([0, 1], 3)
@@ -48,18 +50,18 @@ def test_a_queue_splits_what_is_too_long() -> None:
 
 
 def test_what_comes_back_goes_to_the_front_in_order() -> None:
-    queue = PieceQueue()
-    queue.add(piece(1, 10))
-    queue.put_back([piece(2, 0), piece(1, 5)])
+    queue = SpanQueue()
+    queue.add(span(1, 10))
+    queue.put_back([span(2, 0), span(1, 5)])
     assert epochs(list(queue)) == [0, 1, 5, 10]
     assert queue.runs == 4
 
 
 def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None:
-    queue = PieceQueue()
+    queue = SpanQueue()
     for count, epoch, nested in ((2, 0, False), (2, 10, True), (3, 20, True), (1, 30, False)):
-        one = piece(count, epoch)
-        one.source.nested = nested
+        one = span(count, epoch)
+        one.chunk.nested = nested
         queue.add(one)
     assert (queue.runs, queue.nested) == (8, 5)
     assert epochs(list(queue)) == [20, 21, 22, 10, 11, 0, 1, 30]
@@ -69,14 +71,14 @@ def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None
     assert [epochs([taken]) for taken in queue.take_last(99)] == [[30], [0, 1]]
     rest = [queue.take(9, nested_only=True) for _ in range(2)]
     assert epochs([one for one in rest if one is not None]) == [22, 10, 11]
-    queue.add(piece(1))
+    queue.add(span(1))
     assert queue.take(9, nested_only=True) is None
 
 
 def test_the_end_of_a_queue_is_given_back_first() -> None:
-    queue = PieceQueue()
-    queue.add(piece(3, 0))
-    queue.add(piece(2, 10))
+    queue = SpanQueue()
+    queue.add(span(3, 0))
+    queue.add(span(2, 10))
     assert sorted(epochs(queue.take_last(3))) == [2, 10, 11]
     assert (epochs(list(queue)), queue.runs) == ([0, 1], 2)
     queue.take_last(99)
@@ -84,25 +86,27 @@ def test_the_end_of_a_queue_is_given_back_first() -> None:
 
 
 def test_one_run_can_be_removed_from_the_middle() -> None:
-    queue = PieceQueue()
-    queue.add(piece(3, 0))
-    queue.add(piece(1, 10))
-    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
-    assert not queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    queue = SpanQueue()
+    queue.add(span(3, 0))
+    queue.add(span(1, 10))
+    removed = queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    assert removed is not None
+    assert epochs([removed]) == [1]
+    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101)) is None
     assert (epochs(list(queue)), queue.runs) == ([0, 2, 10], 3)
 
 
 def test_unwanted_runs_are_left_out() -> None:
-    held = piece(5)
+    held = span(5)
     held.start = 1
     held.unwanted = {0: True, 1: True, 3: False}
     assert epochs(held.wanted()) == [2, 4]
 
 
 def test_a_small_part_of_a_large_body_is_carved_out() -> None:
-    part = piece(4, args=b"x" * 10_000).part(3, 4).slimmed()
-    assert (part.start, part.stop, part.source.first_epoch, part.source.ids) == (0, 1, 103, run_id(3))
-    body = pb.ChunkBody.FromString(part.source.body)
+    part = span(4, args=b"x" * 10_000).part(3, 4).slimmed()
+    assert (part.start, part.stop, part.chunk.first_epoch, part.chunk.ids) == (0, 1, 103, run_id(3))
+    body = pb.ChunkBody.FromString(part.chunk.body)
     assert [args[-1] for args in body.args] == [3]
     assert list(body.ordinals) == [3]
     assert (list(body.input_positions), list(body.input_ids), list(body.inputs)) == ([0], [b"v"], [b"value"])
@@ -111,52 +115,52 @@ def test_a_small_part_of_a_large_body_is_carved_out() -> None:
 
 
 def test_a_carved_part_keeps_the_outcomes_it_needs() -> None:
-    part = piece(4, args=b"x" * 10_000).part(0, 1).slimmed()
-    body = pb.ChunkBody.FromString(part.source.body)
+    part = span(4, args=b"x" * 10_000).part(0, 1).slimmed()
+    body = pb.ChunkBody.FromString(part.chunk.body)
     assert [outcome.run_id for outcome in body.others] == [b"u"]
     assert not body.extras
 
 
 def test_small_bodies_travel_whole() -> None:
-    part = piece(4).part(3, 4)
+    part = span(4).part(3, 4)
     assert part.slimmed() is part
 
 
 def test_parts_are_of_the_same_kind_as_the_whole() -> None:
-    whole = piece(4, args=b"x" * 10_000)
-    whole.strikes, whole.source.nested, whole.source.blobs = 2, True, (b"digest",)
+    whole = span(4, args=b"x" * 10_000)
+    whole.strikes, whole.chunk.nested, whole.chunk.blobs = 2, True, (b"digest",)
     part = whole.part(3, 4)
     carved = part.slimmed()
     assert carved is not part
     assert [one.strikes for one in (part, carved)] == [2, 2], "or code that kills workers goes on for ever"
-    assert [one.source.nested for one in (part, carved)] == [True, True]
-    assert carved.source.blobs == (b"digest",)
+    assert [one.chunk.nested for one in (part, carved)] == [True, True]
+    assert carved.chunk.blobs == (b"digest",)
 
 
 def test_a_cleared_queue_is_empty() -> None:
-    queue = PieceQueue()
-    nested = piece(2, 10)
-    nested.source.nested = True
-    for one in (piece(3), nested):
+    queue = SpanQueue()
+    nested = span(2, 10)
+    nested.chunk.nested = True
+    for one in (span(3), nested):
         queue.add(one)
     assert epochs(queue.clear()) == [10, 11, 0, 1, 2]
     assert (queue.runs, queue.nested, queue.take(9), queue.clear()) == (0, 0, None, [])
 
 
 def test_nested_runs_that_come_back_stay_before_all_others() -> None:
-    queue = PieceQueue()
-    queue.add(piece(1))
-    nested = piece(1, 10)
-    nested.source.nested = True
-    queue.put_back([piece(1, 20), nested])
+    queue = SpanQueue()
+    queue.add(span(1))
+    nested = span(1, 10)
+    nested.chunk.nested = True
+    queue.put_back([span(1, 20), nested])
     assert epochs(list(queue)) == [10, 20, 0]
     assert queue.nested == 1
 
 
-def test_the_middle_of_a_nested_piece_can_be_removed() -> None:
-    queue = PieceQueue()
-    nested = piece(3)
-    nested.source.nested = True
+def test_the_middle_of_a_nested_span_can_be_removed() -> None:
+    queue = SpanQueue()
+    nested = span(3)
+    nested.chunk.nested = True
     queue.add(nested)
-    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101))
+    assert queue.remove(pb.RunKey(run_id=run_id(1), epoch=101)) is not None
     assert (epochs(list(queue)), queue.runs, queue.nested) == ([0, 2], 2, 2)

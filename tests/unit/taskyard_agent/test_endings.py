@@ -1,34 +1,35 @@
 """Who pays when a worker ends, and what becomes of everything else it had."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from support.agent_process import eventually
 from support.pool_stage import Stage, ids, play
 
-from taskyard_agent.holding.chunks import Piece
-from taskyard_agent.processes.endings import Ending, Why
-from taskyard_agent.processes.worker_handle import Worker
+from taskyard_agent.holding.chunks import Span
+from taskyard_agent.processes.terminating import Ending, Why
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.worker_phase import WorkerPhase
 from taskyard_api.v1 import agent_service_pb2 as pb
 
 
-async def given(stage: Stage) -> tuple[Worker, Piece, Any]:
-    """The worker, the piece it has got, and its end."""
+async def given(stage: Stage) -> tuple[WorkerHandle, int, Span, Any]:
+    """The worker, the span it has got and its number, and the worker's end."""
     far = await stage.ready()
-    worker = stage.crew.workers[1]
-    await eventually(lambda: bool(worker.pieces))
-    return worker, next(iter(worker.pieces.values())), far
+    worker = stage.worker()
+    await eventually(lambda: bool(worker.spans))
+    return worker, *next(iter(worker.spans.items())), far
 
 
 def test_a_lost_lease_leaves_nothing_of_a_worker_to_execute_or_to_report() -> None:
     async def scenario(stage: Stage) -> None:
         stage.assign(1)
-        _, piece, far = await given(stage)
-        far.execute(piece.number, piece.start)
+        _, number, span, far = await given(stage)
+        far.execute(number, span.start)
         stage.pool.on_lease_lost()
         stage.zygote.exited(1, 9)
         assert (stage.told.lost_runs, stage.told.ended_runs, stage.told.given_back) == ([], [], [])
-        assert (stage.pool.queue.runs, stage.in_hand()) == (0, (0, 0))
+        assert (stage.pool.intake.queue.runs, stage.in_hand()) == (0, (0, 0))
 
     play(scenario)
 
@@ -36,8 +37,8 @@ def test_a_lost_lease_leaves_nothing_of_a_worker_to_execute_or_to_report() -> No
 def test_a_run_that_timed_out_just_before_its_lease_was_lost_is_not_reported() -> None:
     async def scenario(stage: Stage) -> None:
         [key] = stage.assign(1)
-        worker, piece, far = await given(stage)
-        far.execute(piece.number, piece.start)
+        worker, number, span, far = await given(stage)
+        far.execute(number, span.start)
         stage.pool.endings.kill(worker, Why.TIMED_OUT, key)
         stage.pool.on_lease_lost()
         stage.zygote.exited(1, 9)
@@ -49,10 +50,10 @@ def test_a_run_that_timed_out_just_before_its_lease_was_lost_is_not_reported() -
 def test_a_worker_that_is_being_ended_is_replaced_before_it_is_gone() -> None:
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(1)
-        _, piece, far = await given(stage)
-        far.execute(piece.number, piece.start)
+        _, number, span, far = await given(stage)
+        far.execute(number, span.start)
         stage.pool.on_cancel(keys)
-        assert sorted(stage.crew.workers) == [1, 2]
+        assert sorted(stage.workforce.workers) == [1, 2]
         stage.zygote.exited(1, 15)
         assert (stage.told.ended_runs, stage.in_hand()) == (ids(keys), (0, 0))
 
@@ -62,12 +63,12 @@ def test_a_worker_that_is_being_ended_is_replaced_before_it_is_gone() -> None:
 def test_a_run_that_starts_while_its_cancellation_is_on_the_way_is_ended() -> None:
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(1)
-        worker, piece, far = await given(stage)
+        worker, number, span, far = await given(stage)
         stage.pool.on_cancel(keys)
-        assert worker.ending is None, "it had not started"
-        far.execute(piece.number, piece.start)
-        far.revoked(piece.number, piece.stop)
-        await eventually(lambda: worker.ending is not None)
+        assert worker.phase is WorkerPhase.BUSY, "it had not started"
+        far.execute(number, span.start)
+        far.revoked(number, span.stop)
+        await eventually(lambda: worker.phase is WorkerPhase.ENDING)
         stage.zygote.exited(1, 15)
         assert (stage.told.ended_runs, stage.in_hand()) == (ids(keys), (0, 0))
 
@@ -77,12 +78,12 @@ def test_a_run_that_starts_while_its_cancellation_is_on_the_way_is_ended() -> No
 def test_a_death_between_runs_counts_for_the_first_piece_only() -> None:
     async def scenario(stage: Stage) -> None:
         first, second = stage.assign(1)[0], stage.assign(1)[0]
-        worker, _, _ = await given(stage)
-        queued = stage.pool.queue.take(1)
+        worker, *_ = await given(stage)
+        queued = stage.pool.intake.queue.take(1)
         assert queued is not None
         worker.give(99, queued)
         stage.zygote.exited(1, 9)
-        strikes = [(piece.key(piece.start), piece.strikes) for piece in stage.pool.queue]
+        strikes = [(span.key(span.start), span.strikes) for span in stage.pool.intake.queue]
         assert strikes == [(first, 1), (second, 0)]
         assert stage.told.lost_runs == []
 
@@ -92,26 +93,33 @@ def test_a_death_between_runs_counts_for_the_first_piece_only() -> None:
 def test_only_the_run_that_was_executing_is_lost_with_its_worker() -> None:
     async def scenario(stage: Stage) -> None:
         keys = [stage.assign(1)[0] for _ in range(2)]
-        worker, piece, far = await given(stage)
-        queued = stage.pool.queue.take(1)
+        worker, _, span, far = await given(stage)
+        queued = stage.pool.intake.queue.take(1)
         assert queued is not None
         worker.give(99, queued)
         far.execute(99, queued.start)
         stage.zygote.exited(1, 9)
         assert stage.told.lost_runs == ids(keys[1:])
         assert ids(list(stage.pool.held())) == ids(keys[:1])
-        assert piece.strikes == 0
+        assert span.strikes == 0
 
     play(scenario)
 
 
 def test_the_last_signal_is_called_off_when_the_process_has_ended() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        ending = Ending(Why.CANCELLED, pb.RunKey())
-        ending.begin(loop, 0)
-        assert ending._timer is not None
-        ending.done()
-        assert ending._timer.cancelled(), "its process id may be somebody else's by then"
+    class Clock(asyncio.BaseEventLoop):
+        """Keeps the timers it is asked for."""
 
-    asyncio.run(main())
+        timers: ClassVar[list[asyncio.TimerHandle]] = []
+
+        def call_later(self, *args: Any, **options: Any) -> asyncio.TimerHandle:
+            self.timers.append(super().call_later(*args, **options))
+            return self.timers[-1]
+
+    loop = Clock()
+    ending = Ending(Why.CANCELLED, pb.RunKey())
+    ending.begin(loop, 0)
+    [timer] = loop.timers
+    ending.done()
+    assert timer.cancelled(), "its process id may be somebody else's by then"
+    loop.close()

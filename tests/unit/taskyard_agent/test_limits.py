@@ -10,10 +10,11 @@ import pytest
 from support.agent_process import eventually
 
 from taskyard_agent.holding.blob_store import BlobStore
-from taskyard_agent.holding.chunks import Piece, Source, Template
+from taskyard_agent.holding.chunks import Chunk
+from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_agent.processes import workforce as workforce_module
 from taskyard_agent.processes.pool import ProcessPool
-from taskyard_agent.processes.workforce import Crew
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames, zygote
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import Identity, LinkSession
@@ -25,7 +26,8 @@ class Silent:
     def __init__(self) -> None:
         self.far: dict[int, socket.socket] = {}
 
-    def listen(self, *_: Any) -> None: ...
+    def listen(self, loop: Any, on_spawned: Any, on_exited: Any, on_gone: Any) -> None:
+        self.exited = on_exited
 
     def spawn(self, number: int, lines: Any) -> bool:
         self.far[number] = lines.far_data
@@ -44,7 +46,6 @@ class Heard:
 
     def on_frame(self, worker: Any, kind: int, body: bytes) -> None:
         self.frames.append(len(body))
-        worker.ready = True
 
     def on_revoked(self, *_: Any) -> None: ...
 
@@ -56,17 +57,17 @@ class Heard:
 def test_what_a_dead_worker_had_sent_is_read_to_the_end() -> None:
     async def main() -> None:
         made, events = Silent(), Heard()
-        crew = Crew(1, lambda: made)  # type: ignore[arg-type, return-value]
-        crew.attach(events)
-        crew.fit()
+        workforce = Workforce(1, lambda: made)  # type: ignore[arg-type, return-value]
+        workforce.attach(events)
+        workforce.fit()
         far = made.far[1]
         far.setblocking(False)
         far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         frame = frames.pack(frames.REPORT, b"x" * 150_000)
         assert far.send(frame) == len(frame)
         far.close()
-        crew._on_exited(1, 0)
-        crew.close()
+        made.exited(1, 0)
+        workforce.close()
         assert events.frames == [150_000]
 
     asyncio.run(main())
@@ -83,7 +84,7 @@ def test_a_zygote_that_cannot_fork_does_not_take_the_workers_along(monkeypatch: 
         monkeypatch.setattr(os, "fork", fork)
         pair = socket.socketpair()
         socket.send_fds(near, [zygote.SPAWN.pack(7)], [pair[0].fileno(), pair[0].fileno(), pair[0].fileno()])
-        assert one._answer()
+        assert one.answer()
         kind, number, _, _ = zygote.ANSWER.unpack(near.recv(zygote.ANSWER.size))
         assert (kind, number) == (zygote.EXITED, 7)
         for end in pair:
@@ -102,11 +103,11 @@ def test_a_zygote_that_cannot_be_started_is_tried_again() -> None:
             return Silent()
 
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        crew = Crew(1, start)
-        crew.attach(Heard())
-        asyncio.get_running_loop().call_soon(crew.fit)
+        workforce = Workforce(1, start)
+        workforce.attach(Heard())
+        asyncio.get_running_loop().call_soon(workforce.fit)
         await eventually(lambda: tries == 2)
-        crew.close()
+        workforce.close()
 
     asyncio.run(main())
 
@@ -123,11 +124,11 @@ def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(monkeypatch:
 
         monkeypatch.setattr(workforce_module, "WorkerLines", lines)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        crew = Crew(1, lambda: Silent())  # type: ignore[arg-type, return-value]
-        crew.attach(Heard())
-        asyncio.get_running_loop().call_soon(crew.fit)
+        workforce = Workforce(1, lambda: Silent())  # type: ignore[arg-type, return-value]
+        workforce.attach(Heard())
+        asyncio.get_running_loop().call_soon(workforce.fit)
         await eventually(lambda: len(tries) == 2)
-        crew.close()
+        workforce.close()
 
     asyncio.run(main())
 
@@ -135,15 +136,13 @@ def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(monkeypatch:
 def test_a_result_on_its_way_to_the_store_is_in_use(tmp_path: Path) -> None:
     async def main() -> None:
         blobs = BlobStore(tmp_path, lambda: "127.0.0.1:1", 1 << 30)
-        crew = Crew(1, lambda: Silent())  # type: ignore[arg-type, return-value]
-        pool = ProcessPool(1, crew, blobs, lambda: None)
+        workforce = Workforce(1, lambda: Silent())  # type: ignore[arg-type, return-value]
+        pool = ProcessPool(1, workforce, blobs, lambda: None)
         pool.serve(LinkSession(Identity("a", b"s" * 16, "a", ("default",), 1), pool))
-        source = Source(Template(1, template_pb2.TemplateDefinition()), 1, b"r" * 16, b"")
-        pool._transfers.upload(Piece(source, 0, 1), frames.BLOB_ENTRY.pack(b"d" * 32, 5), 1)
+        chunk = Chunk(LocalTemplate(1, template_pb2.TemplateDefinition()), 1, b"r" * 16, b"")
+        pool.transfers.upload(pool.holdings.take(chunk), frames.BLOB_ENTRY.pack(b"d" * 32, 5), 1)
         in_use = set(blobs.in_use())
-        for working in pool._transfers._uploading.values():
-            working.cancel()
-        crew.close()
+        pool.close()
         assert b"d" * 32 in in_use
 
     asyncio.run(main())

@@ -20,8 +20,8 @@ def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
             stage.pool.on_cancel(keys[1:2])
         assert stage.told.ended_runs == ids(keys[1:2])
         stage.blobs.arrived.set()
-        await eventually(lambda: stage.pool.queue.runs > 0)
-        assert [key.run_id for piece in stage.pool.queue for key in piece.run_keys()] == ids(keys[::2])
+        await eventually(lambda: stage.pool.intake.queue.runs > 0)
+        assert [key.run_id for span in stage.pool.intake.queue for key in span.run_keys()] == ids(keys[::2])
         assert stage.in_hand() == (2, 2)
 
     play(scenario)
@@ -38,7 +38,7 @@ def test_a_lost_lease_stops_what_is_being_fetched() -> None:
         stage.blobs.arrived.set()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (stage.blobs.transfers, stage.pool.queue.runs) == (0, 0)
+        assert (stage.blobs.transfers, stage.pool.intake.queue.runs) == (0, 0)
 
     play(scenario)
 
@@ -58,11 +58,11 @@ def test_what_has_been_fetched_while_others_began_to_wait_goes_back() -> None:
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(1, blobs=True)
         nested = stage.assign(1, blobs=True, nested=True)
-        stage.pool._crowding.weigh(2)
+        waiting = await stage.crowd()
         stage.blobs.arrived.set()
-        await eventually(lambda: stage.pool.queue.runs == 1)
+        await eventually(lambda: stage.pool.intake.queue.runs == 1)
         assert stage.told.given_back == ids(keys)
-        assert ids(list(stage.pool.held())) == ids(nested)
+        assert sorted(ids(list(stage.pool.held()))) == sorted(ids(nested + waiting))
 
     play(scenario)
 
@@ -71,12 +71,12 @@ def test_a_result_on_its_way_to_the_store_is_held_and_then_leaves() -> None:
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(1)
         far = await stage.ready()
-        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        await eventually(lambda: bool(stage.worker().spans))
         number, start, _ = await stage.given(far)
         columns = pb.ReportColumns(exceptions=[_stored()]).SerializeToString()
         head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(DIGEST, 9)
         far.data.sendall(frames.pack(frames.REPORT, head, columns))
-        await eventually(lambda: not stage.crew.workers[1].pieces)
+        await eventually(lambda: not stage.worker().spans)
         assert (ids(list(stage.pool.held())), stage.told.reported) == (ids(keys), [])
         stage.blobs.arrived.set()
         await eventually(lambda: bool(stage.told.reported))
@@ -105,7 +105,7 @@ def test_a_part_given_to_a_worker_may_be_taken_back_before_it_was_read() -> None
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(3)
         far = await stage.ready()
-        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        await eventually(lambda: bool(stage.worker().spans))
         for expected in keys[:2]:
             number, start, stop = await stage.given(far)
             assert (stop - start, keys[start]) == (1, expected)
@@ -113,9 +113,9 @@ def test_a_part_given_to_a_worker_may_be_taken_back_before_it_was_read() -> None
             await eventually(lambda run=expected: run.run_id in stage.told.reported)
         # The third one: its position is 2, but a worker that has not read its chunk answers with 0.
         number, start, _ = await stage.given(far)
-        stage.crew.workers[1].revoke(stage.crew.workers[1].pieces[number])
+        stage.worker().revoke(number)
         far.revoked(number, 0)
-        await eventually(lambda: number not in stage.crew.workers[1].pieces)
+        await eventually(lambda: number not in stage.worker().spans)
         assert (start, stage.in_hand(), ids(list(stage.pool.held()))) == (2, (1, 1), ids(keys[2:]))
 
     play(scenario)
@@ -125,15 +125,15 @@ def test_what_was_not_taken_back_can_be_asked_for_again() -> None:
     async def scenario(stage: Stage) -> None:
         stage.assign(1)
         far = await stage.ready()
-        worker = stage.crew.workers[1]
-        await eventually(lambda: bool(worker.pieces))
-        [piece] = worker.pieces.values()
+        worker = stage.worker()
+        await eventually(lambda: bool(worker.spans))
+        [number] = worker.spans
         for _ in range(2):
-            worker.revoke(piece)
-            worker.revoke(piece)
-            assert far.asked_back() == [piece.number], "once until it is answered"
-            far.revoked(piece.number, frames.NOTHING_REVOKED)
-            await eventually(lambda: not piece.revoking)
+            worker.revoke(number)
+            worker.revoke(number)
+            assert far.asked_back() == [number], "once until it is answered"
+            far.revoked(number, frames.NOTHING_REVOKED)
+            await eventually(lambda: not worker.revoking)
 
     play(scenario)
 
@@ -143,15 +143,15 @@ def test_a_cancelled_run_that_comes_back_is_not_given_to_another_worker(confirm:
     async def scenario(stage: Stage) -> None:
         keys = stage.assign(1)
         far = await stage.ready()
-        worker = stage.crew.workers[1]
-        await eventually(lambda: bool(worker.pieces))
+        worker = stage.worker()
+        await eventually(lambda: bool(worker.spans))
         (stage.pool.on_cancel if confirm else stage.pool.on_drop)(keys)
         [number] = far.asked_back()
         assert stage.told.ended_runs == [], "it may have started"
         far.revoked(number, 0)
-        await eventually(lambda: not worker.pieces)
+        await eventually(lambda: not worker.spans)
         assert stage.told.ended_runs == (ids(keys) if confirm else [])
-        assert (stage.pool.queue.runs, stage.in_hand()) == (0, (0, 0))
+        assert (stage.pool.intake.queue.runs, stage.in_hand()) == (0, (0, 0))
 
     play(scenario)
 
@@ -160,7 +160,7 @@ def test_draining_asks_everything_back_and_takes_nothing_more() -> None:
     async def scenario(stage: Stage) -> None:
         first = stage.assign(1)
         far = await stage.ready()
-        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        await eventually(lambda: bool(stage.worker().spans))
         queued, coming = stage.assign(1), stage.assign(1, blobs=True)
         stage.pool.on_drain()
         late = stage.assign(1)
@@ -189,11 +189,11 @@ def test_workers_learn_the_servers_limits_whenever_they_come() -> None:
 
 
 def test_room_is_told_of_and_templates_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard_agent.processes.pool.MAX_TEMPLATES", 2)
+    monkeypatch.setattr("taskyard_agent.holding.templates.MAX_TEMPLATES", 2)
 
     async def scenario(stage: Stage) -> None:
         keys = [stage.assign(1, template=number)[0] for number in range(1, 5)]
-        assert len(stage.pool._templates) == 2
+        assert len(stage.pool.templates) == 2
         before = stage.told.wakes
         stage.pool.on_drop(keys)
         assert stage.told.wakes > before
@@ -214,10 +214,10 @@ def test_inputs_that_were_removed_meanwhile_are_fetched_again() -> None:
     async def scenario(stage: Stage) -> None:
         stage.blobs.arrived.set()
         stage.assign(1, blobs=True)
-        await eventually(lambda: stage.pool.queue.runs == 1)
+        await eventually(lambda: stage.pool.intake.queue.runs == 1)
         stage.blobs.here.clear()
         far = await stage.ready()
-        await eventually(lambda: bool(stage.crew.workers[1].pieces))
+        await eventually(lambda: bool(stage.worker().spans))
         assert stage.blobs.transfers == 2
         assert (await stage.given(far))[1:] == (0, 1)
 
@@ -229,8 +229,8 @@ def test_a_pool_with_runs_is_not_empty_and_starts_them_when_the_doubt_is_over() 
         far = await stage.ready()
         stage.pool.on_doubt(True)
         stage.assign(1)
-        assert not stage.pool._empty.is_set()
-        assert not stage.crew.workers[1].pieces
+        assert stage.pool.holdings.runs == 1
+        assert not stage.worker().spans
         stage.pool.on_doubt(False)
         assert (await stage.given(far))[1:] == (0, 1)
 

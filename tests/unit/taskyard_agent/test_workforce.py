@@ -8,15 +8,21 @@ import pytest
 from support.agent_process import eventually
 from support.fake_workers import FakeZygote
 
-from taskyard_agent.processes.worker_handle import Worker
-from taskyard_agent.processes.workforce import REST_SECONDS, Crew
+from taskyard_agent.holding.chunks import Chunk, Span
+from taskyard_agent.holding.templates import LocalTemplate
+from taskyard_agent.processes.terminating import Ending, Why
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.worker_phase import WorkerPhase
+from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
 
 Scenario = Callable[["Stage"], Coroutine[Any, Any, None]]
 
 
 class Stage:
-    """A crew, what it tells, and the delays it asks its loop for; those pass at once."""
+    """A workforce, what it tells, and the delays it asks its loop for; those pass at once."""
 
     def __init__(self, size: int) -> None:
         self.zygotes: list[FakeZygote] = []
@@ -36,9 +42,9 @@ class Stage:
             return call_later(delay, callback, *args)
 
         loop.call_later = sooner
-        self.crew = Crew(self._size, self._start_zygote)  # type: ignore[arg-type]
-        self.crew.attach(self)
-        self.crew.fit()
+        self.workforce = Workforce(self._size, self._start_zygote)  # type: ignore[arg-type]
+        self.workforce.attach(self)
+        self.workforce.fit()
 
     def _start_zygote(self) -> FakeZygote:
         self.zygotes.append(FakeZygote())
@@ -51,22 +57,41 @@ class Stage:
     async def make_ready(self, *numbers: int) -> None:
         for number in numbers:
             self.zygote.far[number].ready()
-        await eventually(lambda: all(self.crew.workers[number].ready for number in numbers))
+        await eventually(lambda: all(self.phase(number) is not WorkerPhase.STARTING for number in numbers))
 
-    # What a crew tells.
+    def phase(self, number: int) -> WorkerPhase:
+        return self.workforce.workers[number].phase
 
-    def on_frame(self, worker: Worker, kind: int, body: bytes) -> None:
+    async def block(self, number: int) -> None:
+        """Give a worker a run that waits for others."""
+        self.workforce.workers[number].give(number, one_run())
+        self.workforce.workers[number].blocked = True
+        self.workforce.fit()
+
+    def go_on(self, number: int) -> None:
+        """Let the run of a worker that waits go on."""
+        self.workforce.workers[number].blocked = False
+        self.workforce.fit()
+
+    # What a workforce tells.
+
+    def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
         self.kinds.append(kind)
-        worker.ready = worker.ready or kind == frames.READY
+        if kind == frames.REPORT:
+            worker.reported(*frames.REPORT_HEAD.unpack_from(body)[:2], 1)
 
-    def on_revoked(self, worker: Worker, number: int, first: int) -> None:
+    def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
         """Nothing is given."""
 
-    def on_exit(self, worker: Worker, status: int | None) -> None:
+    def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
         self.exits.append((worker.number, status))
 
     def dispatch(self) -> None:
         """Nothing is queued."""
+
+
+def one_run() -> Span:
+    return Chunk(LocalTemplate(1, template_pb2.TemplateDefinition()), 1, b"r" * 16, b"").whole()
 
 
 def play(scenario: Scenario, size: int = 1) -> None:
@@ -76,7 +101,7 @@ def play(scenario: Scenario, size: int = 1) -> None:
         try:
             await scenario(stage)
         finally:
-            stage.crew.close()
+            stage.workforce.close()
 
     asyncio.run(main())
 
@@ -85,7 +110,7 @@ def test_a_worker_that_could_not_be_asked_for_is_asked_for_again() -> None:
     async def scenario(stage: Stage) -> None:
         stage.zygote.refusals = 1
         stage.zygote.exited(1, 0)
-        await eventually(lambda: len(stage.crew.workers) == 1)
+        await eventually(lambda: len(stage.workforce.workers) == 1)
         assert stage.zygote.refusals == 0
 
     play(scenario)
@@ -95,12 +120,12 @@ def test_workers_that_die_before_they_are_ready_are_replaced_less_and_less_often
     async def scenario(stage: Stage) -> None:
         for number in (1, 2):
             stage.zygote.exited(number, 0)
-            assert not stage.crew.workers, "not at once"
-            await eventually(lambda number=number: number + 1 in stage.crew.workers)
+            assert not stage.workforce.workers, "not at once"
+            await eventually(lambda number=number: number + 1 in stage.workforce.workers)
         assert stage.delays == [0.2, 0.4]
         await stage.make_ready(3)
         stage.zygote.exited(3, 0)
-        assert list(stage.crew.workers) == [4], "one that had been ready is replaced at once"
+        assert list(stage.workforce.workers) == [4], "one that had been ready is replaced at once"
         stage.zygote.exited(4, 0)
         assert stage.delays[2:] == [0.2], "and what came before is forgotten"
 
@@ -113,7 +138,7 @@ def test_what_a_worker_said_last_is_heard() -> None:
         far.ready()
         far.report(1, 0, 1)
         stage.zygote.exited(1, 0)
-        assert stage.kinds == [frames.READY, frames.REPORT]
+        assert stage.kinds == [frames.REPORT]
         assert stage.exits == [(1, 0)]
 
     play(scenario)
@@ -126,7 +151,7 @@ def test_another_zygote_takes_the_place_of_one_that_died() -> None:
         old.gone()
         assert old.closed
         assert stage.exits == [(1, None), (2, None)]
-        await eventually(lambda: len(stage.crew.workers) == 2)
+        await eventually(lambda: len(stage.workforce.workers) == 2)
         assert (len(stage.zygotes), sorted(stage.zygote.far)) == (2, [3, 4])
         assert stage.delays == [0.2]
 
@@ -135,50 +160,75 @@ def test_another_zygote_takes_the_place_of_one_that_died() -> None:
 
 def test_only_workers_without_runs_rest_and_others_as_soon_as_they_have_none() -> None:
     async def scenario(stage: Stage) -> None:
-        crew = stage.crew
         await stage.make_ready(1)
-        one = crew.workers[1]
-        one.blocked = True
-        crew.fit()
+        await stage.block(1)
         await stage.make_ready(2)
-        other = crew.workers[2]
-        one.blocked = False
-        one.pieces, other.pieces = {1: object()}, {2: object()}  # type: ignore[dict-item]
-        crew.fit()
-        assert (one.resting, other.resting) == (False, False)
-        one.pieces.clear()
+        stage.workforce.workers[2].give(2, one_run())
+        stage.go_on(1)
+        assert (stage.phase(1), stage.phase(2)) == (WorkerPhase.BUSY, WorkerPhase.BUSY)
         stage.zygote.far[1].report(1, 0, 1)
-        await eventually(lambda: one.resting)
-        assert not other.resting
+        await eventually(lambda: stage.phase(1) is WorkerPhase.RESTING)
+        assert stage.phase(2) is WorkerPhase.BUSY
 
     play(scenario)
 
 
-def test_a_worker_rests_for_a_while_before_it_goes() -> None:
+def test_a_worker_rests_for_a_while_before_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard_agent.processes.workforce.REST_SECONDS", 0.1)
+
     async def scenario(stage: Stage) -> None:
-        crew, loop = stage.crew, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         await stage.make_ready(1)
-        crew.workers[1].blocked = True
-        crew.fit()
+        await stage.block(1)
         await stage.make_ready(2)
-        crew.workers[1].blocked = False
-        crew.fit()
-        resting = next(worker for worker in crew.workers.values() if worker.resting)
-        crew._retire()
-        assert not resting.retiring
-        resting.rests_since = loop.time() - REST_SECONDS
-        crew._retire()
-        assert resting.retiring
+        stage.go_on(1)
+        assert stage.phase(2) is WorkerPhase.RESTING
+        rests_since = loop.time()
+        await eventually(lambda: stage.phase(2) is WorkerPhase.RETIRING)
+        assert loop.time() - rests_since > 0.1
+        stage.zygote.exited(2, 0)
+        assert sorted(stage.workforce.workers) == [1], "nobody was needed in its place"
 
     play(scenario)
 
 
-@pytest.mark.parametrize("how", ["ending", "retiring"])
-def test_a_worker_on_its_way_out_is_replaced_at_once(how: str) -> None:
+def test_a_worker_that_rests_is_woken_before_another_one_is_forked() -> None:
     async def scenario(stage: Stage) -> None:
         await stage.make_ready(1)
-        setattr(stage.crew.workers[1], how, object())
-        stage.crew.fit()
-        assert sorted(stage.crew.workers) == [1, 2]
+        await stage.block(1)
+        await stage.make_ready(2)
+        stage.go_on(1)
+        assert stage.phase(2) is WorkerPhase.RESTING
+        stage.workforce.workers[1].blocked = True
+        stage.workforce.fit()
+        assert (stage.phase(2), sorted(stage.workforce.workers)) == (WorkerPhase.IDLE, [1, 2])
+
+    play(scenario)
+
+
+def test_a_worker_on_its_way_out_is_replaced_at_once() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.make_ready(1)
+        worker = stage.workforce.workers[1]
+        worker.give(1, one_run())
+        worker.end(Ending(Why.CANCELLED, pb.RunKey()))
+        stage.workforce.fit()
+        assert sorted(stage.workforce.workers) == [1, 2]
+
+    play(scenario)
+
+
+def test_a_worker_that_retires_is_replaced_when_one_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard_agent.processes.workforce.REST_SECONDS", 0.01)
+
+    async def scenario(stage: Stage) -> None:
+        await stage.make_ready(1)
+        await stage.block(1)
+        await stage.make_ready(2)
+        stage.go_on(1)
+        await eventually(lambda: stage.phase(2) is WorkerPhase.RETIRING)
+        stage.workforce.workers[1].blocked = True
+        stage.workforce.fit()
+        assert sorted(stage.workforce.workers) == [1, 2, 3]
 
     play(scenario)

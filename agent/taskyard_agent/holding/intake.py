@@ -1,0 +1,92 @@
+"""What an agent takes in: how much it asks for, what it queues, and what it returns unstarted.
+
+Three things decide whether a run that has not started is wanted here. *Room*: a window of as many runs as are
+executed in a moment, measured; runs that wait for others take no room. *Crowding*: while many runs wait for
+runs of their own, only such runs are wanted (`admission`). *Draining*: an agent that is to leave wants
+nothing, except what its own waiting runs may be waiting for. Whoever has runs that have not started (fetched,
+revoked, left over by a dead worker) hands them in here, and they are queued or given back.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from taskyard_agent.holding.admission import Admission
+from taskyard_agent.holding.chunks import Span
+from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.holding.queue import SpanQueue
+from taskyard_contract.agent_link.session import Demand
+from taskyard_contract.agent_link.window import WindowSizer
+
+RETURN_SECONDS: Final = 1.0
+"""Between two returns of stranded runs: while the server has credit left they come straight back."""
+
+
+class Intake:
+    """The queue of an agent, and the one door into it."""
+
+    def __init__(self, slots: int, holdings: Holdings, waiting: Callable[[], int]) -> None:
+        """Serve an executor of so many slots; `waiting` says how many of its runs wait for other runs."""
+        self.queue = SpanQueue()
+        self.sizer = WindowSizer(slots)
+        self._holdings = holdings
+        self._admission = Admission(slots)
+        self._waiting = waiting
+        self._draining = False
+        self._returned_at = 0.0
+
+    def demand(self) -> Demand:
+        """Say how much work is wanted; a run that waits for others takes no room."""
+        sizer, admission = self.sizer, self._admission
+        in_hand = self._holdings.runs - self._waiting() - admission.passable(self.queue.nested)
+        return Demand(in_hand, sizer.window, sizer.chunk_size, admission.crowded)
+
+    def wants(self, span: Span) -> bool:
+        """Whether runs that have not started may start here."""
+        if self._draining:
+            return span.chunk.nested and self._waiting() > 0
+        return span.chunk.nested or not self._admission.crowded
+
+    def put_back(self, spans: list[Span]) -> None:
+        """Queue runs before all others, or return those that will not start here."""
+        wanted: list[Span] = []
+        unwanted: list[Span] = []
+        for span in spans:
+            (wanted if self.wants(span) else unwanted).append(span)
+        self._holdings.give_back(unwanted)
+        self.queue.put_back(wanted)
+
+    def next(self) -> Span | None:
+        """Take what a worker should have next."""
+        span = self.queue.take(self.sizer.chunk_size, self._admission.crowded)
+        return None if span is None else self._holdings.slim(span)
+
+    def weigh(self) -> None:
+        """Look whether so many runs wait for others now that nothing new should be started."""
+        waiting = self._waiting()
+        if self._admission.weigh(waiting):
+            # Others may start them, and room is needed for what is waited for.
+            self._holdings.give_back(self.queue.take_last(self.queue.runs))
+        if self._draining and not waiting:
+            self._holdings.give_back(self.queue.clear())  # nobody here waits for any of it any more
+        self._holdings.session.wake()
+
+    def reconsider(self, idle: bool, now: float) -> None:
+        """Start something new after all, when nothing comes that the waiting runs could be waiting for."""
+        if self._admission.look(self._waiting(), idle, now):
+            self._holdings.session.wake()
+
+    def stranded(self) -> int:
+        """Return how many of the runs in hand somebody else should have."""
+        return self.sizer.stranded(self.demand().in_hand)
+
+    def return_stranded(self, now: float) -> None:
+        """Return runs that would wait here while other agents may be idle."""
+        count = min(self.stranded(), self.queue.runs)
+        if count > 0 and now - self._returned_at >= RETURN_SECONDS:
+            self._returned_at = now
+            self._holdings.give_back(self.queue.take_last(count))
+
+    def drain(self) -> None:
+        """Take in nothing more, and return what is queued."""
+        self._draining = True
+        self.put_back(self.queue.clear())

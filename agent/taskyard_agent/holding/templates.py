@@ -1,0 +1,56 @@
+"""Templates under numbers of the agent's own.
+
+Each stream numbers templates anew, workers outlive streams: so an agent knows a template by what it says and
+gives it a number that stays, which is what its workers keep code under.
+"""
+
+from itertools import count
+from typing import Final
+
+from taskyard_api.v1 import template_pb2
+
+MAX_TEMPLATES: Final = 256
+"""Kept at most, here and in each worker: code of yesterday's scripts must not pile up."""
+
+
+class LocalTemplate:
+    """A template, encoded once for all workers."""
+
+    __slots__ = ("definition", "digest", "encoded", "index", "timeout")
+
+    def __init__(self, index: int, definition: template_pb2.TemplateDefinition) -> None:
+        """Take over a definition; `index` is what workers call it."""
+        self.index = index
+        self.definition = definition
+        self.encoded = definition.SerializeToString()
+        self.timeout = definition.template.timeout_ms / 1000
+        self.digest = definition.template.code.blob_digest
+
+
+class LocalTemplates:
+    """The templates met of late."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: dict[bytes, LocalTemplate] = {}  # the least recently used one first
+        self._last: LocalTemplate | None = None
+        self._indices = count(1)
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._known)
+
+    def of(self, definition: template_pb2.TemplateDefinition) -> LocalTemplate:
+        """Return the agent's own view of a template."""
+        # Chunk after chunk is of one template; serialising it each time would cost more than all the rest.
+        last = self._last
+        if last is not None and last.definition is definition:
+            return last
+        key = definition.template.SerializeToString(deterministic=True)
+        known = self._known.pop(key, None)
+        if known is None:
+            known = LocalTemplate(next(self._indices), definition)
+            if len(self._known) >= MAX_TEMPLATES:
+                del self._known[next(iter(self._known))]
+        self._known[key] = self._last = known
+        return known

@@ -1,0 +1,62 @@
+"""From the queue to workers.
+
+Idle workers come first. Only when all of them have something, and runs are so quick that a worker would wait
+for its next chunk, each gets a second one: more would be runs that nobody else can have.
+"""
+
+from itertools import count
+
+from taskyard_agent.holding.blob_transfers import BlobTransfers
+from taskyard_agent.holding.chunks import Span
+from taskyard_agent.holding.intake import Intake
+from taskyard_agent.processes.watchdog import Watchdog
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.workforce import Workforce
+
+
+class Dispatcher:
+    """Gives queued runs to workers that can take some."""
+
+    def __init__(
+        self, intake: Intake, workforce: Workforce, transfers: BlobTransfers, watchdog: Watchdog
+    ) -> None:
+        """Give runs of `intake` to `workforce`."""
+        self._intake = intake
+        self._workforce = workforce
+        self._transfers = transfers
+        self._watchdog = watchdog
+        self._numbers = count(1)  # 0 means "everything" on the control socket
+        self._doubtful = False
+
+    def doubt(self, doubtful: bool) -> None:
+        """Start nothing while the lease is in doubt."""
+        if doubtful is not self._doubtful:
+            self._doubtful = doubtful
+            self.dispatch()
+
+    def requeue(self, spans: list[Span]) -> None:
+        """Take in runs that have not started after all."""
+        self._intake.put_back(spans)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Give out what can be given out."""
+        if self._doubtful:
+            return
+        queue = self._intake.queue
+        for depth in (0, 1) if self._intake.sizer.pipelined else (0,):
+            for worker in self._workforce.workers.values():
+                if not queue.runs:
+                    break
+                if worker.available and len(worker.spans) == depth:
+                    self._give(worker)
+        self._watchdog.arm()
+
+    def _give(self, worker: WorkerHandle) -> None:
+        span = self._intake.next()
+        if span is None:
+            return
+        if span.chunk.blobs and not self._transfers.present(span):
+            self._transfers.fetch(span)  # removed meanwhile, to make room
+            return
+        worker.give(next(self._numbers), span)

@@ -1,0 +1,93 @@
+"""What workers say: reports, log records, that they wait, that they give runs back, that they are gone.
+
+Reports go out as they came, unopened: per chunk there is only counting and slicing.
+"""
+
+import logging
+from typing import Final
+
+from taskyard_agent.holding.blob_transfers import BlobTransfers
+from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.holding.intake import Intake
+from taskyard_agent.processes.dispatcher import Dispatcher
+from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.worker_handle import WorkerHandle
+from taskyard_agent.processes.workforce import Workforce
+from taskyard_agent.runner import frames
+from taskyard_api.v1 import session_service_pb2
+
+logger = logging.getLogger(__name__)
+
+_MICROSECONDS: Final = 1e6
+
+
+class Reception:
+    """Takes what workers say; the `WorkerEvents` of a workforce."""
+
+    def __init__(
+        self,
+        workforce: Workforce,
+        holdings: Holdings,
+        intake: Intake,
+        transfers: BlobTransfers,
+        endings: Endings,
+        dispatcher: Dispatcher,
+    ) -> None:
+        """Settle with `holdings` what workers say."""
+        self._workforce = workforce
+        self._holdings = holdings
+        self._intake = intake
+        self._transfers = transfers
+        self._endings = endings
+        self._dispatcher = dispatcher
+
+    def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
+        """Take a frame of a worker."""
+        if kind == frames.REPORT:
+            self._on_report(worker, body)
+        elif kind == frames.LOGS:
+            self._holdings.session.log(session_service_pb2.LogBatch.FromString(body))
+        else:
+            self._on_blocked(worker, kind == frames.BLOCKED)
+
+    def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
+        number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
+        span = worker.reported(number, start, start + runs)
+        if span is None:
+            logger.error("worker %d reported runs of chunk %d, which it does not have", worker.pid, number)
+            return
+        self._unblock_empty(worker)
+        self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
+        tail = body[frames.REPORT_HEAD.size :]
+        if blobs:
+            self._transfers.upload(span, tail, blobs)
+        else:
+            self._holdings.report(span, tail)
+
+    def _unblock_empty(self, worker: WorkerHandle) -> None:
+        if worker.blocked and not worker.spans:
+            self._on_blocked(worker, False)  # a thread waits, which its run has left behind
+
+    def _on_blocked(self, worker: WorkerHandle, blocked: bool) -> None:
+        worker.blocked = blocked and bool(worker.spans)
+        if worker.blocked:
+            worker.revoke_all()  # what waits behind this run may be what the run waits for
+        self._intake.weigh()
+        self._workforce.fit()
+
+    def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
+        """Take back the tail of a span."""
+        tail = worker.took_back(number, first)
+        if tail is not None:
+            self._unblock_empty(worker)
+            self._dispatcher.requeue(self._holdings.sift(tail))
+
+    def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
+        """Settle what a worker had that has ended; its last frames have been taken."""
+        rest = self._endings.settle(worker, status)
+        self._intake.weigh()  # its run may have been waiting for others
+        self._dispatcher.requeue(rest)
+
+    def dispatch(self) -> None:
+        """Give out runs: workers may have become available."""
+        self._dispatcher.dispatch()
