@@ -154,7 +154,7 @@ class ControlPlane:
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
              SessionService(connections.clients)),
             ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
-             AgentService(connections.agents)),
+             AgentService(connections.agents, connections.polled)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server,
              runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,

@@ -1,27 +1,31 @@
-"""The agents' stream: moves frames between gRPC and the owner, decides nothing."""
+"""The agents' stream and their unary calls: moves messages between gRPC and the owner, decides nothing."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
-from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import InvalidRequest, StorageUnavailable
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.agents import Agents
-from taskyard_controlplane.rpc.polling import Polling
+from taskyard_controlplane.owner.serving.polled_agents import PolledAgents
+from taskyard_controlplane.rpc.polling import longest_wait
 from taskyard_controlplane.rpc.streams import Outgoing, first_frame
 
 Context = grpc.aio.ServicerContext[agent_service_pb2.AgentFrame, agent_service_pb2.ServerFrame]
 
+RETRY_SECONDS: Final = 1.0
+"""When to repeat reports that the database did not take: sooner it would hardly answer again."""
+
 
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
-    """Serves `AgentService.Connect`, and has `polling` serve those without a stream."""
+    """Serves agents with a stream, and those that poll."""
 
-    def __init__(self, agents: Agents) -> None:
-        """Connect agents to the shard behind `agents`."""
+    def __init__(self, agents: Agents, polled: PolledAgents) -> None:
+        """Connect agents to the shard behind both."""
         self._agents = agents
-        self._polling = Polling(agents)
+        self._polled = polled
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Serve one agent until its stream ends."""
@@ -47,10 +51,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.PollRequest, context: Any
     ) -> agent_service_pb2.PollResponse:
         """Answer a poll."""
-        return await self._polling.poll(request, context.time_remaining(), Caller(context.peer()))
+        seconds = longest_wait(request.wait_ms / 1000, self._polled.lease, context.time_remaining())
+        return await self._polled.poll(request, seconds, Caller(context.peer()))
 
     async def ReportBatch(
         self, request: agent_service_pb2.ReportBatchRequest, context: Any
     ) -> agent_service_pb2.ReportBatchResponse:
-        """Take reports."""
-        return await self._polling.report(request, context.time_remaining())
+        """Apply reports; answered when they are durable, or when that takes too long."""
+        lease = self._polled.lease
+        try:
+            async with asyncio.timeout(longest_wait(lease, lease, context.time_remaining())):
+                return await self._polled.report(request)
+        except TimeoutError:
+            text = "the reports are not durable yet, because the database does not answer; repeat the batch"
+            raise StorageUnavailable(text, retry_after=RETRY_SECONDS) from None

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from support.poller import Poller
 
 from taskyard_api.v1 import (
     admin_service_pb2_grpc,
@@ -173,3 +174,11 @@ def agent(served: Served) -> Iterator[SmallAgent]:
     connected = SmallAgent(served)
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def poller(served: Any) -> Poller:
+    """An agent that has said hello as its first poll."""
+    connected = Poller(served)
+    assert connected.greet().welcome.lease_ms == 30_000
+    return connected

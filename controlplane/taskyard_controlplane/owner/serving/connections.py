@@ -4,6 +4,7 @@ from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.serving.agents import Agents
 from taskyard_controlplane.owner.serving.clients import Clients
 from taskyard_controlplane.owner.serving.leases import Leases, LeaseTimes
+from taskyard_controlplane.owner.serving.polled_agents import PolledAgents
 from taskyard_controlplane.owner.shard.shard import Shard
 
 RECONNECT_MS = 500
@@ -18,6 +19,7 @@ class Connections:
         self._shard = shard
         self.clients = Clients(shard, times, clock, max_payload_bytes)
         self.agents = Agents(shard, times, clock, max_payload_bytes)
+        self.polled = PolledAgents(self.agents)
         self.leases = Leases(
             times,
             shard.timers,
