@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
-from taskyard._data.runs.records import FlowRun, LogSink, TaskRun
+from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard.exceptions import MissingContextError
+from taskyard_contract.log_entry import LogSink
 
 __all__ = [
     "FlowRun",

@@ -21,6 +21,7 @@ from taskyard_api.v1.session_service_pb2_grpc import (
 )
 from taskyard_contract import pickling
 from taskyard_contract.execution import Invocation
+from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import FlowEvent, ReportKind, RunState, UpstreamKind
 
 Result = bytes | pb.RunOutcome
@@ -33,8 +34,8 @@ class Host:
     def __init__(self) -> None:
         self.logs: list[str] = []
 
-    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
-        self.logs.append(message)
+    def log(self, entry: LogEntry) -> None:
+        self.logs.append(entry[4])
 
     def blocked(self) -> Any:
         return nullcontext()

@@ -101,7 +101,7 @@ class Commands:
         raise ValueError(text)
 
     def do_log(self, invocation: Invocation, host: WorkerHost, text: str, seconds: float = 0.0) -> None:
-        host.log(invocation, time.time_ns() // 1000, 20, "tests", text)
+        host.log((invocation.run_id, time.time_ns() // 1000, 20, "tests", text, invocation.run_name))
         time.sleep(seconds)
 
     def do_wait_for_file(self, invocation: Invocation, host: WorkerHost, note: str) -> str:

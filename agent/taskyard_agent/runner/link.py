@@ -16,12 +16,11 @@ from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import BoardWriter
 from taskyard_agent.runner.report_columns import Ended, Packer
 from taskyard_api.v1 import session_service_pb2
-from taskyard_contract.execution import Invocation
+from taskyard_contract import log_entry
+from taskyard_contract.log_entry import LogEntry
 
-MAX_LOG_MESSAGE: Final = 32 * 1024
 MAX_UNSENT_LOGS: Final = 200
-
-_LogRecord = tuple[bytes, int, int, str, str, str]
+"""Log records that wait for results to travel with; the agent asks for fewer when they have waited long."""
 
 
 class Link:
@@ -44,7 +43,7 @@ class Link:
         self._stop = 0
         self._positions: deque[int] = deque()
         self._revoked: set[int] = set()
-        self._logs: deque[_LogRecord] = deque()
+        self._logs: deque[LogEntry] = deque()
         self._waiting = 0
         self._pid = os.getpid()
         self._torn = False
@@ -109,13 +108,11 @@ class Link:
                     self._stop = first
                     return first
 
-    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
-        """Send a log record of the run to the control plane, with the results of about the same time."""
+    def log(self, entry: LogEntry) -> None:
+        """Send a log record to the control plane, with the results of about the same time."""
         if self._is_copy():
             return
-        self._logs.append(
-            (invocation.run_id, at_us, level, logger, message[:MAX_LOG_MESSAGE], invocation.run_name)
-        )
+        self._logs.append(entry)
         unsent = len(self._logs)
         if unsent >= MAX_UNSENT_LOGS:
             self.flush()
@@ -135,19 +132,13 @@ class Link:
         return self._pid != os.getpid()
 
     def _send_logs(self) -> None:
-        records = [self._logs.popleft() for _ in range(len(self._logs))]
-        if not records:
+        entries = [self._logs.popleft() for _ in range(len(self._logs))]
+        if not entries:
             return
         self._board.logs(0)
         batch = session_service_pb2.LogBatch()
-        for run_id, at_us, level, logger, message, name in records:
-            batch.run_ids.append(run_id)
-            batch.at_us.append(at_us)
-            batch.levels.append(max(0, level))
-            batch.loggers.append(logger)
-            text = message.encode("utf-8", "backslashreplace")[:MAX_LOG_MESSAGE]
-            batch.messages.append(text.decode("utf-8", "ignore"))
-            batch.run_names.append(name)
+        for entry in entries:
+            log_entry.add_to(batch, entry)
         self._write(frames.pack(frames.LOGS, batch.SerializeToString()))
 
     @contextmanager

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from taskyard_api.v1 import agent_service_pb2, template_pb2
+from taskyard_contract.log_entry import LogEntry
 
 
 class Invocation:
@@ -71,7 +72,7 @@ class Invocation:
 class WorkerHost(Protocol):
     """What the worker offers to the code it executes."""
 
-    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+    def log(self, entry: LogEntry) -> None:
         """Send a log record of the run to the control plane."""
         ...
 

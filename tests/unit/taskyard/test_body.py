@@ -17,6 +17,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract import pickling, references
 from taskyard_contract.execution import Invocation
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
 
 
@@ -24,7 +25,8 @@ class Host:
     def __init__(self) -> None:
         self.logs: list[tuple[int, str]] = []
 
-    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+    def log(self, entry: LogEntry) -> None:
+        _, _, level, _, message, _ = entry
         self.logs.append((level, message))
 
     def blocked(self) -> AbstractContextManager[None]:

@@ -11,8 +11,7 @@ from taskyard_agent.runner import frames, progress_board
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.report_columns import Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import session_service_pb2, template_pb2
-from taskyard_contract.execution import Invocation
+from taskyard_api.v1 import session_service_pb2
 
 
 class Ends:
@@ -60,10 +59,6 @@ def reports(received: list[tuple[int, bytes]]) -> list[tuple[int, int, int]]:
     return [frames.REPORT_HEAD.unpack_from(body)[:3] for kind, body in received if kind == frames.REPORT]
 
 
-def invocation() -> Invocation:
-    return Invocation(b"r" * 16, 1, template_pb2.RunTemplate(name="t"), b"", ordinal=4)
-
-
 def test_reports_are_consecutive_ranges(ends: Ends) -> None:
     link = ends.link
     link.begin(7, 2, 6)
@@ -77,7 +72,7 @@ def test_reports_are_consecutive_ranges(ends: Ends) -> None:
 
 def test_log_records_are_sent_before_results(ends: Ends) -> None:
     ends.link.begin(1, 0, 1)
-    ends.link.log(invocation(), 5, 20, "tests", "hello \ud800")
+    ends.link.log((b"r" * 16, 5, 20, "tests", "hello \ud800", "t-4"))
     assert ends.board.read().logs == 1
     ends.link.ended.append((b"a", 0, 0))
     ends.link.flush()

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     # Its messages take 30 ms to import, which programs that only submit need not pay.
     from taskyard_contract.execution import Invocation
 
-LogEntry = tuple[bytes, int, int, str, str, str]
-"""Run id, microseconds since the epoch, level, logger, message, run name."""
-LogSink = Callable[[LogEntry], None]
-"""Takes a log record of a run to the control plane."""
-
 
 @public("taskyard.context")
 class TaskRun:

@@ -160,13 +160,9 @@ class Attempt:
             TaskRun.from_invocation(invocation),
             lambda: task.signature.bind(args, kwargs),
             log_prints=log_prints,
-            log_sink=self._log,
+            log_sink=host.log,
             engine=host,
         )
-
-    def _log(self, entry: tuple[bytes, int, int, str, str, str]) -> None:
-        _, at_us, level, logger, message, _ = entry
-        self._host.log(self.invocation, at_us, level, logger, message)
 
     def prepare(self) -> Report | None:
         """Do what only some tasks ask for, before the function: name, cache key, hooks.

@@ -24,6 +24,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation
+from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
 
 if TYPE_CHECKING:
@@ -95,10 +96,9 @@ class Job:
 
     # What a host offers.
 
-    def log(self, invocation: Invocation, at_us: int, level: int, logger: str, message: str) -> None:
+    def log(self, entry: LogEntry) -> None:
         """Send a log record over the session; this process has shown it itself."""
-        run_id, name = invocation.run_id, invocation.run_name
-        self._runs.session.log((run_id, at_us, level, logger, message, name))
+        self._runs.session.log(entry)
 
     def blocked(self) -> AbstractContextManager[None]:
         """Say that the code waits for other runs meanwhile."""

@@ -19,18 +19,18 @@ from taskyard._network.session.outbox import BYTES_PER_FRAME, IDS_PER_FRAME, Blo
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract import log_entry
 from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-from taskyard_contract.wire_text import printable
 
 if TYPE_CHECKING:
     from taskyard.futures import Future
 
 LOGS_PER_FRAME: Final = 1000
 
-LogEntry = tuple[bytes, int, int, str, str, str]
 """Run id, microseconds, level, logger, message, run name."""
 Decision = ThreadFuture[pb.FlowDecision]
 Batch = tuple[int, list[Block]]
@@ -175,14 +175,9 @@ class Exchange:
     def _take_logs(self) -> pb.LogBatch:
         batch, size = pb.LogBatch(), 0
         while self.logs and len(batch.run_ids) < LOGS_PER_FRAME and size < BYTES_PER_FRAME:
-            run_id, at_us, level, logger, message, name = self.logs.popleft()
-            batch.run_ids.append(run_id)
-            batch.at_us.append(at_us)
-            batch.levels.append(level)
-            batch.loggers.append(printable(logger))
-            batch.messages.append(printable(message))
-            batch.run_names.append(printable(name))
-            size += 4 * len(message)
+            entry = self.logs.popleft()
+            log_entry.add_to(batch, entry)
+            size += 4 * len(entry[4])  # no character of the message takes more bytes
         return batch
 
     def _repeat_open_work(self) -> None:

@@ -12,13 +12,14 @@ from weakref import WeakSet
 
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import at_exit, portal
-from taskyard._network.session.in_flight import Decision, Exchange, LogEntry
+from taskyard._network.session.in_flight import Decision, Exchange
 from taskyard._network.session.outbox import MOST_BYTES, Block, Upstream, cancels_of
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.channels import target_of
 from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.log_entry import LogEntry
 
 if TYPE_CHECKING:
     from taskyard._engine.submission.scope import Scope
