@@ -26,6 +26,7 @@ from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.pulse import Pulse
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.blobs import BlobService
@@ -149,7 +150,7 @@ class ControlPlane:
         background, owner, rpc = Background(threads), self.owner, self.settings.rpc
         connections = owner.connections
         admin = AdminService(owner, rpc, dialect, self._clock.now_us())
-        runs = RunService(owner, reader, background, rpc)
+        runs = RunService(owner, RunReader(reader, background, owner.state_of), rpc)
         services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
              SessionService(connections.clients)),

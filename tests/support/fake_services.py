@@ -80,7 +80,7 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         if self.refuse is not None:
             context.abort_with_status(to_status(self.refuse))
         start = int(request.page_token or 0)
-        found = [run for run in self.runs if request.name_contains in run.name]
+        found = [run for run in self.runs if request.filter.name_contains in run.name]
         end = start + min(PAGE, request.page_size)
         return pb.ListRunsResponse(
             runs=found[start:end], next_page_token=str(end) if end < len(found) else ""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2, template_pb2
 from taskyard_contract.ids import ID_BYTES
-from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.history import HistoryEntry
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
@@ -152,7 +152,3 @@ def log_batch(records: Sequence[StoredLog]) -> session_service_pb2.LogBatch:
         messages=[record.message for record in records],
         run_names=[record.run_name for record in records],
     )
-
-
-OPEN_STATES = tuple(state for state in RunState if state < FIRST_FINAL)
-"""Every state a run can leave. The database keeps an open run in the state it was inserted with."""

@@ -60,9 +60,9 @@ def _by_prefix(api: "Api", digits: str) -> "list[Run]":
 
 
 def _by_name(api: "Api", name: str) -> "list[Run]":
-    from taskyard_api.v1.run_service_pb2 import ListRunsRequest
+    from taskyard_api.v1.run_service_pb2 import ListRunsRequest, RunFilter
 
-    runs = api.list_runs(ListRunsRequest(name_contains=name), SCANNED_RUNS)
+    runs = api.list_runs(ListRunsRequest(filter=RunFilter(name_contains=name)), SCANNED_RUNS)
     return _few(run for run in runs if run.name == name)
 
 

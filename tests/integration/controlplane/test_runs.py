@@ -72,7 +72,7 @@ def test_the_owner_knows_who_executes_a_run(served: Any, agent: Any) -> None:
     run = served.get(run_id)
     assert (run.state, run.agent_name) == (RunState.ASSIGNED, "small")
     agent.started(epoch, run_id)
-    wanted = pb.ListRunsRequest(states=[RunState.RUNNING])
+    wanted = pb.ListRunsRequest(filter=pb.RunFilter(states=[RunState.RUNNING]))
     for _ in range(500):
         listed = served.runs.ListRuns(wanted, timeout=10).runs
         if listed:
@@ -133,7 +133,7 @@ def test_runs_are_filtered_by_state_and_name(served: Any) -> None:
     served.runs.CancelRun(pb.CancelRunRequest(run_id=ended), timeout=10)
 
     def listed(**fields: Any) -> list[bytes]:
-        page = served.runs.ListRuns(pb.ListRunsRequest(**fields), timeout=10)
+        page = served.runs.ListRuns(pb.ListRunsRequest(filter=pb.RunFilter(**fields)), timeout=10)
         return [run.run_id for run in page.runs]
 
     assert listed(states=[RunState.CANCELLED]) == [ended]

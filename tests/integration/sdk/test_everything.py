@@ -205,7 +205,9 @@ def test_records_say_what_happened(plane: Plane) -> None:
     main()
     with Client(plane.address) as client:
         flow_run = newest_flow(plane)
-        request = run_service_pb2.ListRunsRequest(flow_run_id=flow_run.run_id)
+        request = run_service_pb2.ListRunsRequest(
+            filter=run_service_pb2.RunFilter(flow_run_id=flow_run.run_id)
+        )
         names = {run.name: run for run in client.list_runs(request).runs}
         logs = client.list_run_logs(flow_run.run_id).logs
         stored = client.get_run(flow_run.run_id, include_result=True)
@@ -218,7 +220,10 @@ def test_records_say_what_happened(plane: Plane) -> None:
 
 def newest_flow(plane: Plane) -> run_service_pb2.Run:
     with Client(plane.address) as client:
-        request = run_service_pb2.ListRunsRequest(kind=RunKind.FLOW, page_size=1)  # type: ignore[arg-type]
+        request = run_service_pb2.ListRunsRequest(
+            filter=run_service_pb2.RunFilter(kind=RunKind.FLOW),  # type: ignore[arg-type]
+            page_size=1,
+        )
         return client.list_runs(request).runs[0]
 
 

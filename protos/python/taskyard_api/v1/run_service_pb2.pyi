@@ -339,14 +339,37 @@ class ListRunsRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    KIND_FIELD_NUMBER: builtins.int
-    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
-    STATES_FIELD_NUMBER: builtins.int
-    NAME_CONTAINS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Most runs in one page; the server may lower it. 0: 100."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
+    @property
+    def filter(self) -> global___RunFilter:
+        """Which runs to list. Absent: all."""
+
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        filter: global___RunFilter | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListRunsRequest = ListRunsRequest
+
+@typing.final
+class RunFilter(google.protobuf.message.Message):
+    """Which runs are meant: those that fit all fields that are set."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    NAME_CONTAINS_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """Only runs of this kind."""
     flow_run_id: builtins.bytes
@@ -360,16 +383,14 @@ class ListRunsRequest(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        page_size: builtins.int = ...,
-        page_token: builtins.str = ...,
         kind: taskyard_api.v1.states_pb2.RunKind.ValueType = ...,
         flow_run_id: builtins.bytes = ...,
         states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
         name_contains: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "states", b"states"]) -> None: ...
 
-global___ListRunsRequest = ListRunsRequest
+global___RunFilter = RunFilter
 
 @typing.final
 class ListRunsResponse(google.protobuf.message.Message):

@@ -63,15 +63,15 @@ def ls(
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import run_document
     from taskyard.cli.views.runs import print_runs
-    from taskyard_api.v1.run_service_pb2 import ListRunsRequest
+    from taskyard_api.v1.run_service_pb2 import ListRunsRequest, RunFilter
 
-    wanted = ListRunsRequest(states=[int(one) for one in states], name_contains=name)  # type: ignore[misc]  # equal
+    wanted = RunFilter(states=[int(one) for one in states], name_contains=name)  # type: ignore[misc]  # equal
     if kind is not None:
         wanted.kind = int(RunKind[kind.name])  # type: ignore[assignment]  # numerically equal
     with Api(server) as api:
         if flow:
             wanted.flow_run_id = find_run(api, flow).run_id
-        runs = list(api.list_runs(wanted, limit))
+        runs = list(api.list_runs(ListRunsRequest(filter=wanted), limit))
     if as_json:
         print_json([run_document(run) for run in runs])
     else:

@@ -49,7 +49,7 @@ def test_filters_reach_the_server(services: FakeServices, call):
     services.runs = [make_run(7, kind=2, name="nightly")]
     arguments = ("--kind", "flow", "--state", "failed", "--state", "NotReady", "--name", "night")
     assert call("run", "ls", *arguments, "--flow", format_id(run_id(7))).code == 0
-    asked = services.asked[-1]
+    asked = services.asked[-1].filter
     assert asked.kind == 2
     assert list(asked.states) == [RunState.FAILED, RunState.NOT_READY]
     assert asked.name_contains == "night"
@@ -58,7 +58,7 @@ def test_filters_reach_the_server(services: FakeServices, call):
 
 def test_a_type_stands_for_all_its_states(services, call):
     call("run", "ls", "--state", "pending")
-    assert set(services.asked[-1].states) == {
+    assert set(services.asked[-1].filter.states) == {
         RunState.PENDING,
         RunState.READY,
         RunState.ASSIGNED,

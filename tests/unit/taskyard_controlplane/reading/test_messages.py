@@ -89,8 +89,3 @@ def test_an_event_explains_the_state_it_led_to_and_no_later_one() -> None:
 def test_logs_become_columns() -> None:
     batch = messages.log_batch([StoredLog(1, b"r" * 16, 5, 20, "mine", "hello", "add-3")])
     assert (list(batch.messages), list(batch.levels), list(batch.run_names)) == (["hello"], [20], ["add-3"])
-
-
-def test_every_open_state_is_looked_for() -> None:
-    assert RunState.RUNNING in messages.OPEN_STATES
-    assert RunState.COMPLETED not in messages.OPEN_STATES
