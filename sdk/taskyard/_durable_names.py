@@ -18,6 +18,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, TypeVar, cast
 
+from taskyard_contract.durable_names import exception as exception  # pickled under this name once
+
 T = TypeVar("T")
 
 _HOMES: Final[Mapping[str, tuple[str, str]]] = {
@@ -52,14 +54,6 @@ def state(state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> An
 def task_run(parts: dict[str, Any]) -> Any:
     """Return what user code saw of a task run."""
     return _home("task_run").restored(parts)
-
-
-def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
-    """Return an exception whose constructor wants other arguments than it was made with."""
-    error: BaseException = kind.__new__(kind, *args)
-    error.args = args
-    vars(error).update(attributes)
-    return error
 
 
 def value(of: T) -> T:

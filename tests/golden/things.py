@@ -47,9 +47,9 @@ from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.execution import Invocation
 
 try:
-    from taskyard._data.values.failures import failure_of
     from taskyard._engine.execution.task_body import TaskBody
     from taskyard._engine.submission.arguments import pack
+    from taskyard_contract.failures import failure_of
 except ImportError:  # release 0.1.0
     from taskyard._arguments import pack
     from taskyard._body import TaskBody

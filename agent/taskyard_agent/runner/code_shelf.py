@@ -6,11 +6,12 @@ an exception of the worker.
 
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.reference_code import ReferenceCode
-from taskyard_agent.runner.report_columns import failure_of, unavailable
+from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
+from taskyard_contract.failures import failure_of
 
 
 class UnavailableCode:
@@ -19,7 +20,7 @@ class UnavailableCode:
     def __init__(self, message: str, error: BaseException) -> None:
         """Remember the reason."""
         self._message = message
-        self._failure = failure_of(error, "")
+        self._failure = failure_of(error, encoding="")
 
     def execute(self, invocation: Invocation, host: WorkerHost) -> pb.ReportException:
         """Report the reason."""

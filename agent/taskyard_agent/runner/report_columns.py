@@ -6,19 +6,15 @@ becomes a blob, and what is larger still becomes a failure that says so.
 
 import hashlib
 import os
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
-from taskyard_contract import pickling
 from taskyard_contract.errors import PayloadTooLarge
+from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.states import StateReason
-
-MAX_MESSAGE: Final = 8 * 1024
-MAX_TRACEBACK: Final = 32 * 1024
+from taskyard_contract.wire_text import cut
 
 Outcome = bytes | pb.ReportException
 Ended = tuple[Outcome, int, int]
@@ -110,7 +106,7 @@ def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
         "write it to storage of your own and return a reference to it"
     )
     report = _failed(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
-    report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding))
+    report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding=encoding))
     return report
 
 
@@ -119,60 +115,26 @@ def unavailable(message: str, error: BaseException | None = None) -> pb.ReportEx
     report = _failed(StateReason.CODE_UNAVAILABLE, message, "RuntimeError")
     report.not_retriable = True
     if error is not None:
-        report.failure.CopyFrom(failure_of(error, ""))
+        report.failure.CopyFrom(failure_of(error, encoding=""))
     return report
 
 
 def _failed(reason: StateReason, message: str, kind: str) -> pb.ReportException:
-    failure = failure_pb2.Failure(type=kind, message=message[:MAX_MESSAGE])
+    message = cut(message)
     return pb.ReportException(
         kind=pb.REPORT_KIND_FAILED,
         reason=reason.value,  # type: ignore[arg-type]  # the enums are numerically equal
-        message=message[:MAX_MESSAGE],
-        failure=failure,
+        message=message,
+        failure=failure_pb2.Failure(type=kind, message=message),
     )
 
 
 def raised(error: BaseException, encoding: str) -> pb.ReportException:
     """Report what user code raised: a failure, or a crash for exit calls and interrupts."""
-    report = pb.ReportException(message=_text(error), failure=failure_of(error, encoding))
+    report = pb.ReportException(message=text_of(error), failure=failure_of(error, encoding=encoding))
     if isinstance(error, Exception):
         report.kind = pb.REPORT_KIND_FAILED
     else:
         report.kind = pb.REPORT_KIND_INTERRUPTED
         report.reason = StateReason.INTERRUPTED.value  # type: ignore[assignment]  # numerically equal
     return report
-
-
-def failure_of(error: BaseException, encoding: str) -> failure_pb2.Failure:
-    """Write an exception; the object itself only for readers that can unpickle it."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    lines = "".join(traceback.format_exception(error))
-    failure = failure_pb2.Failure(type=name, message=_text(error), traceback=_clean(lines[-MAX_TRACEBACK:]))
-    if encoding == pickling.ENCODING:
-        try:
-            failure.encoded.data = pickling.dumps(error)
-            failure.encoded.encoding = encoding
-        except Exception:
-            failure.ClearField("encoded")  # it cannot be pickled; its text travels all the same
-    if error.__cause__ is not None and error.__cause__ is not error:
-        failure.cause.CopyFrom(_cause(error.__cause__))
-    return failure
-
-
-def _cause(error: BaseException) -> failure_pb2.Failure:
-    return failure_pb2.Failure(type=type(error).__qualname__, message=_text(error))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"<{type(error).__qualname__}, whose text could not be made: {type(broken).__qualname__}>"
-    return _clean(text[:MAX_MESSAGE])
-
-
-def _clean(text: str) -> str:
-    # Lone surrogates, as in undecodable file names, are no UTF-8 and protobuf refuses them.
-    return text.encode("utf-8", "backslashreplace").decode()

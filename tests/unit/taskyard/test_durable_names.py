@@ -40,6 +40,7 @@ DURABLE = {
     "taskyard.tasks",
     "taskyard.utilities.annotations",
     "taskyard_contract.code_lines",
+    "taskyard_contract.durable_names",
     "taskyard_contract.errors",
     "taskyard_contract.references",
     "taskyard_contract.states",

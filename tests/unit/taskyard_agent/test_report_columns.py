@@ -4,20 +4,10 @@ import hashlib
 import pickle
 from pathlib import Path
 
-from taskyard_agent.runner.report_columns import MAX_MESSAGE, Packer, failure_of, raised, unavailable
+from taskyard_agent.runner.report_columns import Packer, raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.pickling import ENCODING
 from taskyard_contract.states import StateReason
-
-
-class _Silent(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-class _Unpicklable(Exception):
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("not to be pickled")
 
 
 def packer(path: Path, inline: int = 10, most: int = 100) -> Packer:
@@ -81,13 +71,6 @@ def test_an_exception_is_told_in_full() -> None:
 def test_an_exit_call_is_a_crash() -> None:
     report = raised(SystemExit(1), ENCODING)
     assert (report.kind, report.reason) == (pb.REPORT_KIND_INTERRUPTED, StateReason.INTERRUPTED)
-
-
-def test_awkward_exceptions_are_told_as_far_as_possible() -> None:
-    assert "RuntimeError" in failure_of(_Silent(), "").message
-    assert not failure_of(_Unpicklable("x"), ENCODING).HasField("encoded")
-    assert failure_of(ValueError("\ud800"), "json/plain").message == "\\ud800"
-    assert len(failure_of(ValueError("x" * 100_000), "").message) == MAX_MESSAGE
 
 
 def test_what_cannot_be_loaded_is_not_retried() -> None:

@@ -6,10 +6,11 @@ Invariant: making one never fails: what cannot be pickled becomes a failure that
 from typing import Any
 
 from taskyard._data.runs.state import State
-from taskyard._data.values.failures import failure_of, interruption_of, message_of
+from taskyard._data.values.failures import interruption_of, message_of
 from taskyard.exceptions import NotPicklable
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2
 from taskyard_contract.encodings import PICKLE, encode
+from taskyard_contract.failures import failure_of
 from taskyard_contract.states import ReportKind, StateReason
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
-from taskyard._data.values.failures import failure_of, interruption_of, message_of
+from taskyard._data.values.failures import interruption_of, message_of
 from taskyard._engine.definitions.signatures import render_run_name
 from taskyard._engine.execution.task_body import run_beside_loop
 from taskyard._engine.flow_runs.final_state import final_state_of
@@ -27,6 +27,7 @@ from taskyard.logging import capture_prints, get_run_logger
 from taskyard.task_runners import runner_of
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import encode
+from taskyard_contract.failures import failure_of
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut

@@ -1,0 +1,115 @@
+"""Exceptions of user code on their way to the control plane.
+
+Invariant: writing one never fails. What cannot be pickled, or is too large, is told in words, and text that
+is no text becomes an escape sequence.
+"""
+
+import traceback
+from types import TracebackType
+from typing import Any, Final
+
+from taskyard_api.v1 import common_pb2, failure_pb2
+from taskyard_contract import durable_names, pickling
+from taskyard_contract.encodings import PICKLE
+from taskyard_contract.wire_text import cut, cut_front
+
+TRACEBACK_LIMIT: Final = 32 * 1024
+"""The end of a traceback names the culprit; its beginning is cut away."""
+ENCODED_LIMIT: Final = 48 * 1024
+"""Larger objects are left out. A failure is a row's cell and goes to everybody who waits for the run, and a
+flow's report has no way to send a blob: so it has to fit below every limit of what travels inline."""
+CHAIN_LENGTH: Final = 4
+"""Causes that come along. Exceptions can be each other's context, in a circle."""
+_OWN_MODULES: Final = ("taskyard.", "taskyard_agent.")
+
+
+def failure_of(
+    error: BaseException, *, encoding: str = PICKLE, causes: int = CHAIN_LENGTH
+) -> failure_pb2.Failure:
+    """Write an exception, and those that caused it, as a message.
+
+    Args:
+        error: What was raised.
+        encoding: How its readers write values: only those who read pickles get the object itself.
+        causes: How many exceptions behind this one are told too.
+    """
+    failure = failure_pb2.Failure(
+        type=type_name(error),
+        message=text_of(error),
+        traceback=cut_front(_format(error), TRACEBACK_LIMIT),
+    )
+    encoded = _pickled(error) if encoding == PICKLE else None
+    if encoded is not None:
+        failure.encoded.CopyFrom(common_pb2.Payload(encoding=PICKLE, data=encoded))
+    # As Python itself shows it: what it was raised from, otherwise what was being handled.
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and causes:
+        failure.cause.CopyFrom(failure_of(cause, encoding=encoding, causes=causes - 1))
+    return failure
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of an exception's class, with its module unless it is Python's own."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an exception says of itself, cut so that a message can hold it."""
+    try:
+        return cut(str(error))
+    except Exception as broken:  # user code may fail even here
+        return f"<{type(error).__qualname__}, whose text could not be made: {type(broken).__qualname__}>"
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """Return the exception pickled, unless that fails, is too large, or cannot be read again."""
+    for form in (error, _Parts(error)):
+        try:
+            data = pickling.dumps(form)
+            # Many exceptions can be written and not be read: their constructor wants other arguments.
+            if type(pickling.loads(data)) is type(error):
+                return data if len(data) <= ENCODED_LIMIT else None
+        except Exception:  # foreign code: whatever it raises, the words remain
+            continue
+    return None
+
+
+class _Parts:
+    """Pickles as an exception whose constructor wants other arguments than pickle gives it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        error = self._error
+        kept = {name: value for name, value in vars(error).items() if _travels(value)}
+        return durable_names.exception, (type(error), error.args, kept)
+
+
+def _travels(value: object) -> bool:
+    try:
+        pickling.dumps(value)
+    except Exception:  # foreign code; the attribute stays behind, the exception need not
+        return False
+    return True
+
+
+def _format(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _user_frames(error), chain=False))
+    except Exception:  # the exception's own text may fail
+        return ""
+
+
+def _user_frames(error: BaseException) -> TracebackType | None:
+    """Return the traceback without Taskyard's own frames at its top."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _is_own(frames):
+        frames = frames.tb_next
+    return frames
+
+
+def _is_own(frames: TracebackType) -> bool:
+    name: str = frames.tb_frame.f_globals.get("__name__", "")
+    return name.startswith(_OWN_MODULES)
