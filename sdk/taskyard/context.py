@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
+from taskyard._data.values.awaited import Host, Origin
 from taskyard.exceptions import MissingContextError
 from taskyard_contract.log_entry import LogSink
 
@@ -41,14 +42,25 @@ current_context = _current.get
 class RunContext:
     """What flow runs and task runs have in common. A context manager, entered at most once at a time."""
 
-    __slots__ = ("_parameters", "_token", "engine", "log_prints", "log_sink", "outer", "print_buffer")
+    __slots__ = (
+        "_parameters",
+        "_token",
+        "host",
+        "log_prints",
+        "log_sink",
+        "outer",
+        "print_buffer",
+        "scope",
+        "unfinished",
+    )
 
     def __init__(
         self,
         parameters: Parameters = {},  # noqa: B006  # never written to
         log_prints: bool = False,
         log_sink: LogSink | None = None,
-        engine: Any = None,
+        host: Host | None = None,
+        scope: Origin | None = None,
     ) -> None:
         """Describe a run.
 
@@ -56,15 +68,19 @@ class RunContext:
             parameters: Arguments by name, or what makes them when they are asked for.
             log_prints: Whether printed lines become log records.
             log_sink: Receives the run's log records.
-            engine: Whatever the engine wants to find again.
+            host: The worker that executes it, where that is one.
+            scope: Where calls made by it go; made by the first call when left out.
         """
         self._parameters = parameters
         self._token: Token[RunContext | None] | None = None
-        self.engine = engine
+        self.host = host
+        self.scope = scope
         self.log_prints = log_prints
         self.log_sink = log_sink
         self.outer: RunContext | None = None
         self.print_buffer = ""
+        self.unfinished: Callable[[], None] | None = None
+        """Ends what was begun in this context and is not whole yet, a line that was printed in part."""
 
     def __enter__(self) -> Self:
         """Become the current run."""
@@ -74,10 +90,8 @@ class RunContext:
 
     def __exit__(self, *_: object) -> None:
         """Give way to the run around this one."""
-        if self.print_buffer:
-            from taskyard.logging.prints import flush
-
-            flush(self)
+        if self.unfinished is not None:
+            self.unfinished()
         if self._token is not None:
             _current.reset(self._token)
             self._token = None
@@ -121,10 +135,11 @@ class TaskRunContext(RunContext):
         *,
         log_prints: bool = False,
         log_sink: LogSink | None = None,
-        engine: Any = None,
+        host: Host | None = None,
+        scope: Origin | None = None,
     ) -> None:
         """Describe a task run; see `RunContext` for the rest."""
-        super().__init__(parameters, log_prints, log_sink, engine)
+        super().__init__(parameters, log_prints, log_sink, host, scope)
         self.task = task
         self.task_run = task_run
 
@@ -163,10 +178,11 @@ class FlowRunContext(RunContext):
         task_runner: Any = None,
         log_prints: bool = False,
         log_sink: LogSink | None = None,
-        engine: Any = None,
+        host: Host | None = None,
+        scope: Origin | None = None,
     ) -> None:
         """Describe a flow run; see `RunContext` for the rest."""
-        super().__init__(parameters, log_prints, log_sink, engine)
+        super().__init__(parameters, log_prints, log_sink, host, scope)
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner

@@ -1,49 +1,24 @@
-"""Tasks: functions whose calls become runs.
+"""Tasks: functions whose calls become runs."""
 
-Invariant: a task never changes after it was made; `with_options` and binding to an instance make others.
-What all calls have in common (signature, identity, templates) is computed once.
-"""
-
-import copy
-import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import update_wrapper
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Generic,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import Any, Final, Generic, Literal, TypeVar, Unpack, overload
 
-from taskyard import _durable_names
-from taskyard._caching import key_of
 from taskyard._data.runs.state import State
-from taskyard._data.values.hashing import task_input_hash, task_key
-from taskyard._engine.definitions.importable import function_at, plain_template, reference_of, task_template
-from taskyard._engine.definitions.options import TaskOptions, TaskSettings, exponential_backoff
-from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._data.values.hashing import task_input_hash
+from taskyard._engine.definitions.decorated import P, R
+from taskyard._engine.definitions.option_checks import exponential_backoff
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
-from taskyard._missing_features import absent_method
-from taskyard._network.session.session import Session
-from taskyard._network.session.templates import Template
-from taskyard.context import TaskRunContext, current_tags
-from taskyard.futures import Future, FutureList
 from taskyard.utilities.annotations import unmapped
 
 __all__ = ["Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 _OUTSIDE: Final = (
@@ -53,7 +28,7 @@ _OUTSIDE: Final = (
 )
 
 
-class Task(Generic[P, R]):
+class Task(TaskDefinition[P, R], Generic[P, R]):
     """A function whose calls become runs, executed by agents and recorded by the control plane.
 
     Made by the decorator `task`; calling it runs it and returns its value, `submit` and `map` return futures.
@@ -75,54 +50,7 @@ class Task(Generic[P, R]):
         self.isstaticmethod = isinstance(method, staticmethod)
         if self.isclassmethod or self.isstaticmethod:
             fn = method.__func__
-        self._prefix: tuple[Any, ...] = ()
         self._configure(TaskSettings.of(fn, options))
-
-    def _configure(self, settings: TaskSettings) -> None:
-        """Compute everything that all calls have in common."""
-        fn = settings.fn
-        self.settings = settings
-        self.fn: Callable[P, R] = fn
-        self.name = settings.name
-        self.description = settings.description
-        self.version = settings.version
-        self.tags = set(settings.tags)
-        self._show(settings)
-        update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
-        self.signature = CallSignature(fn)
-        self.task_key = task_key(settings.name, fn, settings.tags)
-        self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
-        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
-        self.cache_policy = settings.caching
-        self.has_cache_key = self.cache_policy is not None
-        # Whether a call, or a worker, has anything to do beyond handing the arguments on.
-        self.call_work = self.has_cache_key or settings.task_run_name is not None
-        self.worker_work = self.call_work or bool(settings.on_running)
-        self._templates: dict[tuple[Any, ...], Template] = {}
-        self._latest: tuple[Scope | None, frozenset[str] | None, Template | None] = (None, None, None)
-
-    def _show(self, settings: TaskSettings) -> None:
-        """Let the options be read where users look for them."""
-        self.retries = settings.retries
-        self.retry_delay_seconds = settings.shown_retry_delays
-        self.retry_jitter_factor = settings.retry_jitter_factor
-        self.retry_condition_fn = settings.retry_condition_fn
-        self.timeout_seconds = settings.timeout_seconds
-        self.cache_key_fn = settings.cache_key_fn
-        self.cache_expiration = settings.cache_expiration
-        self.refresh_cache = settings.refresh_cache
-        self.persist_result = settings.persist_result
-        self.result_storage_key = settings.result_storage_key
-        self.task_run_name = settings.task_run_name
-        self.log_prints = settings.log_prints
-        self.on_completion_hooks = list(settings.on_completion)
-        self.on_failure_hooks = list(settings.on_failure)
-        self.on_running_hooks = list(settings.on_running)
-
-    @property
-    def ismethod(self) -> bool:
-        """Whether it is bound to an instance, or to a class."""
-        return bool(self._prefix)
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -298,115 +226,10 @@ class Task(Generic[P, R]):
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options replaced."""
-        other = copy.copy(self)
-        other._configure(self.settings.with_options(options))
-        return other
-
-    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Add a hook ``(task, task_run, state)``, called when a run has completed. A decorator."""
-        return self._add_hook("on_completion", fn)
-
-    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Add a hook ``(task, task_run, state)``, called when a run has failed for good. A decorator."""
-        return self._add_hook("on_failure", fn)
-
-    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Add a hook ``(task, task_run, state)``, called when an attempt starts. A decorator."""
-        return self._add_hook("on_running", fn)
-
-    def _add_hook(self, option: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-        hooks = (*getattr(self.settings, option), fn)
-        self._configure(self.settings.with_options({option: hooks}))
-        return fn
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Self:
-        """Bind to an instance, or to a class for a class method."""
-        bound = owner if self.isclassmethod else instance
-        if bound is None or self.isstaticmethod:
-            return self
-        other = copy.copy(self)
-        other._prefix = (bound,)
-        return other
-
-    def template(self, scope: Scope, session: Session) -> Template:
-        """Return the template of runs that are submitted from `scope`."""
-        tags = current_tags()
-        latest = self._latest
-        if latest[0] is scope and latest[1] is tags and latest[2] is not None:
-            return latest[2]
-        key = (tags, scope.log_prints, scope.queue, session.session_id)
-        template = self._templates.get(key)
-        if template is None:
-            template = self._templates[key] = self._make_template(scope, tags, session)
-        self._latest = (scope, tags, template)
-        return template
-
-    def _make_template(self, scope: Scope, tags: frozenset[str], session: Session) -> Template:
-        if scope.local_runs is None:
-            return task_template(self, tags, scope.log_prints, session)
-        message = plain_template(self, tags)
-        message.queue = scope.queue
-        message.code.task_name = self.task_key
-        return Template(message)
-
-    def cache_key_of(self, context: TaskRunContext) -> str | None:
-        """Return the cache key of a run; one that cannot be computed is logged and means no caching."""
-        return key_of(self.name, self.cache_policy, context)
+        return self._with(options)
 
     def _refuse_outside(self) -> Scope:
         raise RuntimeError(_OUTSIDE.format(name=self.name))
-
-    if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
-
-        def __getattr__(self, name: str) -> Any:
-            """Explain what is not there, in particular what a task has in Prefect 3."""
-            raise AttributeError(absent_method("task", name))
-
-    def __copy__(self) -> Self:
-        """Return the same task with templates of its own: what it is bound to is part of its code."""
-        other = self.__class__.__new__(self.__class__)
-        other.__dict__.update(self.__dict__)
-        other._templates = {}
-        other._latest = (None, None, None)
-        return other
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel under a durable name; made empty and filled later, because a task may refer to itself."""
-        return _durable_names.task, (), self._pickled()
-
-    def _pickled(self) -> dict[str, Any]:
-        """Return what cannot be made anew in another process; the function by reference where that works."""
-        state = {
-            "prefix": self._prefix,
-            "classmethod": self.isclassmethod,
-            "staticmethod": self.isstaticmethod,
-        }
-        reference = reference_of(self.settings.fn)
-        if reference is None:
-            return {**state, "settings": self.settings.values()}
-        own = {name: getattr(self.settings, name) for name in _carried()}
-        return {**state, "reference": reference, "options": own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become the same task in another process."""
-        self._prefix = state["prefix"]
-        self.isclassmethod = state["classmethod"]
-        self.isstaticmethod = state["staticmethod"]
-        given = state.get("settings")
-        if given is None:
-            settings = TaskSettings(fn=function_at(state["reference"]), **state["options"])
-        else:
-            settings = TaskSettings.restored(given)
-        self._configure(settings)
-
-    def __repr__(self) -> str:
-        """Name the task."""
-        return f"<Task '{self.name}'>"
-
-
-def _carried() -> list[str]:
-    """Return the names of the options that make a task again."""
-    return [name for name in TaskOptions.__annotations__ if name in TaskSettings.__dataclass_fields__]
 
 
 def _calls(expansion: Any) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -6,6 +6,7 @@ and of the program itself passes through unchanged.
 """
 
 import sys
+from functools import partial
 from typing import Any, TextIO
 
 from taskyard.context import RunContext, current_context
@@ -25,6 +26,7 @@ class PrintCapture:
         if context is None or not context.log_prints:
             return self.real.write(text)
         *lines, context.print_buffer = (context.print_buffer + text).split("\n")
+        context.unfinished = partial(flush, context)
         if lines:
             logger = _logger_of(context)
             for line in lines:

@@ -8,7 +8,7 @@ means for them is decided in its `__reduce__`. Outside of that, annotations pick
 from typing import Any, Final, Generic, Self, TypeVar, final
 
 from taskyard import _durable_names
-from taskyard._duck import is_future
+from taskyard._data.values.awaited import AwaitedRun
 from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling, references
 from taskyard_contract.states import UpstreamKind
@@ -139,7 +139,7 @@ class opaque(quote[T]):  # noqa: N801  # reads as a word in calls
     def _reduce_argument(self, collected: dict[bytes, int]) -> Reduced:
         return (
             (_durable_names.value, (self.value,))
-            if is_future(self.value)
+            if isinstance(self.value, AwaitedRun)
             else super()._reduce_argument(collected)
         )
 

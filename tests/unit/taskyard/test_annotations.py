@@ -2,7 +2,9 @@ import pickle
 from typing import Any
 
 import pytest
+from support.origins import nowhere
 
+from taskyard._data.values.awaited import AwaitedRun
 from taskyard.exceptions import NotPicklable
 from taskyard.utilities.annotations import Annotation, NotSet, allow_failure, opaque, quote, unmapped
 from taskyard_contract import pickling, references
@@ -11,31 +13,10 @@ from taskyard_contract.states import UpstreamKind
 KINDS: list[type[Annotation[Any]]] = [unmapped, allow_failure, quote, opaque]
 
 
-class FutureDouble:
-    """Pickles like a future: notes its run and becomes a reference."""
-
-    def __init__(self, name: bytes) -> None:
-        self.run_id = name.ljust(16, b"\0")
-
-    @property
-    def task_run_id(self) -> bytes:
-        return self.run_id
-
-    def wait(self) -> None: ...
-
-    def result(self) -> None: ...
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        references.note(self.run_id)
-        return references.resolve, (self.run_id,)
+A, B = (AwaitedRun(name.ljust(16, b"\0"), nowhere()) for name in (b"a", b"b"))
 
 
-A, B = FutureDouble(b"a"), FutureDouble(b"b")
-
-
-def travel(
-    argument: object, values: dict[FutureDouble, object] | None = None
-) -> tuple[Any, dict[bytes, int]]:
+def travel(argument: object, values: dict[AwaitedRun, object] | None = None) -> tuple[Any, dict[bytes, int]]:
     """Send an argument to a worker; returns what the task receives, and the upstream runs."""
     with references.collecting() as upstream:
         data = pickling.dumps(argument)

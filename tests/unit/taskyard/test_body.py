@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskyard._engine.definitions.importable import plain_template
 from taskyard._engine.execution.task_body import TaskBody
+from taskyard._engine.submission.templates import plain_template
 from taskyard.context import get_run_context
 from taskyard.logging import get_run_logger
 from taskyard.states import Cancelled, Completed, Failed

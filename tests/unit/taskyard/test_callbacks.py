@@ -14,7 +14,7 @@ from taskyard_contract.id_factory import new_id
 def test_a_callback_that_leaves_does_not_take_the_others_along() -> None:
     called = threading.Event()
     first: Future[int] = Future(new_id(), Scope(Session(lambda: "nowhere")))
-    second: Future[int] = Future(new_id(), first.scope)
+    second: Future[int] = Future(new_id(), first.origin)
     first.add_done_callback(lambda future: sys.exit(1))
     second.add_done_callback(lambda future: called.set())
     first.settle(b"")

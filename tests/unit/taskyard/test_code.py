@@ -7,13 +7,9 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._engine.definitions.importable import (
-    INLINE_CODE_BYTES,
-    function_at,
-    reference_of,
-    task_template,
-)
+from taskyard._engine.definitions.importable import function_at, reference_of
 from taskyard._engine.submission.submitting import submit_one
+from taskyard._engine.submission.templates import INLINE_CODE_BYTES, task_template
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.tasks import Task, task
 from taskyard_contract import pickling

@@ -1,19 +1,19 @@
-import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
+from support.origins import nowhere
 
-from taskyard._engine.flow_runs.final_state import collect, collect_async, final_state_of
+from taskyard._engine.flow_runs.final_state import final_state_of
+from taskyard.futures import Future
 from taskyard.states import Cancelled, Completed, Crashed, Failed, Paused, Running, State, StateDetails
+from taskyard_contract.id_factory import new_id
 
 
-class FutureDouble:
-    task_run_id: Any = None
-
+class FutureDouble(Future[Any]):
     def __init__(self, final: State[Any]) -> None:
+        super().__init__(new_id(), nowhere())
         self._final = final
         self.waited = False
 
@@ -111,20 +111,3 @@ def test_b11_2_with_nothing_returned_all_runs_may_decide() -> None:
     assert str(final_state_of(None, [GOOD, BAD])) == "Failed('1/2 states failed.')"
     assert final_state_of(None, []).is_completed()
     assert final_state_of(3, [BAD]).result() == 3
-
-
-def test_b11_1_what_a_generator_yields_becomes_a_list() -> None:
-    def numbers() -> Iterator[int]:
-        yield from (1, 2)
-
-    async def async_numbers() -> AsyncIterator[int]:
-        for number in (1, 2):
-            yield number
-
-    async def value() -> int:
-        return 3
-
-    assert collect(numbers()) == [1, 2]
-    assert collect({1}) == {1}
-    assert asyncio.run(collect_async(async_numbers())) == [1, 2]
-    assert asyncio.run(collect_async(value())) == 3

@@ -10,7 +10,7 @@ from support.loopback import LoopbackSession
 
 from taskyard import task
 from taskyard._engine.thread_agent import agent as _local_runs
-from taskyard._engine.thread_agent.attempts import Job
+from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._network.server.loop_thread import portal
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
@@ -31,8 +31,8 @@ def eventually(condition: Callable[[], object]) -> None:
 def runs(monkeypatch: pytest.MonkeyPatch, session: LoopbackSession) -> Iterator[Any]:
     async def nothing(self: Any) -> None: ...
 
-    monkeypatch.setattr(_local_runs.LocalRuns, "_start", nothing)
-    made = _local_runs.LocalRuns(session, 1)
+    monkeypatch.setattr(_local_runs.ThreadAgent, "_start", nothing)
+    made = _local_runs.ThreadAgent(session, 1)
     made.reported = []  # type: ignore[attr-defined]
     made._link.report = lambda epoch, run_id, columns: made.reported.append((epoch, run_id))  # type: ignore[attr-defined, method-assign]
     yield made
@@ -50,8 +50,9 @@ def _assign(runs: Any, epoch: int, run_ids: list[bytes]) -> None:
 
 
 def _keep(runs: Any, function: Any, *args: Any) -> bytes:
-    future: Future[Any] = Future(new_id(), runs.session.scope())
-    runs.keep(future, task(function), args, {}, {}, False)
+    scope = runs.session.scope()
+    future: Future[Any] = Future(new_id(), scope)
+    runs.keep(task(function), scope, future, (args, {}), {}, False)
     return future.run_id
 
 
@@ -125,7 +126,7 @@ def test_a_local_run_whose_result_takes_too_long_to_upload_ends(
 def test_a_local_run_that_was_cancelled_before_its_thread_began_is_not_executed(runs: Any) -> None:
     times: list[int] = []
     run_id = _keep(runs, lambda: times.append(1))
-    job = Job(
+    job = ThreadAttempt(
         runs,
         runs._kept[run_id],
         ap.RunKey(run_id=run_id, epoch=1),

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.origins import nowhere
 
 from taskyard._engine.definitions.signatures import CallSignature
 from taskyard._engine.submission.mapping import Call, expand
@@ -12,21 +13,22 @@ from taskyard.exceptions import (
     ParameterBindError,
     UpstreamTaskError,
 )
+from taskyard.futures import Future
 from taskyard.states import Completed, Failed, NotReady, Pending, State
 from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
 
+RUN = bytes(range(16))
 
-class FutureDouble:
+
+class FutureDouble(Future[Any]):
     def __init__(self, state: State[Any]) -> None:
-        self.task_run_id = "run-1"
-        self.state = state
+        super().__init__(RUN, nowhere())
+        self._now = state
         self.asked = 0
 
-    # Recognised by its class, so what instances have must be known there.
-    task_run_id: Any = None
-
-    def wait(self) -> State[Any]:
-        return self.state
+    @property
+    def state(self) -> State[Any]:
+        return self._now
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         self.asked += 1
@@ -143,7 +145,9 @@ def test_a_state_of_a_list_is_resolved_too() -> None:
 
 @pytest.mark.parametrize("state", [Failed(data=ValueError("bad")), Failed(message="bad")])
 def test_b7_mapping_over_a_failed_run(state: State[Any]) -> None:
-    with pytest.raises(UpstreamTaskError, match="'run-1' did not reach a 'COMPLETED' state") as raised:
+    with pytest.raises(
+        UpstreamTaskError, match="'00010203-0405-0607-0809-0a0b0c0d0e0f' did not reach a 'COMPLETED' state"
+    ) as raised:
         children(f, FutureDouble(state))
     assert raised.value.__cause__ is not None
 

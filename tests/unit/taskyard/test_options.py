@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from taskyard._engine.definitions.options import FlowSettings, NotSet, TaskSettings, exponential_backoff
+from taskyard._engine.definitions.flow_options import FlowSettings
+from taskyard._engine.definitions.option_checks import exponential_backoff
+from taskyard._engine.definitions.task_options import TaskSettings
 from taskyard.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, StorageKeyPolicy
 from taskyard.exceptions import ConfigurationError, ReservedArgumentError
 from taskyard.tasks import Task
+from taskyard.utilities.annotations import NotSet
 
 
 def f(x: int = 0) -> int:

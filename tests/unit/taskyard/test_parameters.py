@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
+from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.signatures import (
     CallSignature,
     get_call_parameters,
     parameters_to_args_kwargs,
-    render_run_name,
 )
 from taskyard.exceptions import ParameterBindError
 

@@ -1,87 +1,20 @@
-"""The code of tasks on its way to workers.
+"""Which code other processes can import, and which has to travel by value.
 
 Invariant: a worker needs nothing of this process's directory. Code that lies in installed packages travels
 as a reference, everything else (a script, its own modules, a notebook) travels by value.
 """
 
-import hashlib
 import os
 import sys
 import sysconfig
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from taskyard._network.session.session import Session
-from taskyard._network.session.templates import Template
-from taskyard.exceptions import NotPicklable, PayloadTooLarge
-from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
-from taskyard_contract.states import RunKind
 
-if TYPE_CHECKING:
-    from taskyard.tasks import Task
-
-INLINE_CODE_BYTES: Final = 1024 * 1024
 _OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
-
-
-def task_template(
-    task: "Task[..., Any]", tags: frozenset[str], log_prints: bool, session: Session
-) -> Template:
-    """Make the template of a task's runs, with the code that workers load."""
-    message = plain_template(task, tags)
-    code = _pickled_body(task, log_prints)
-    if len(code) > session.max_payload_bytes:
-        raise PayloadTooLarge(
-            f"the code of '{task.name}' takes {len(code):,} bytes, the server takes at most "
-            f"{session.max_payload_bytes:,}; it probably refers to a large global variable: pass that as an "
-            "argument, or load it inside the task",
-            limit=session.max_payload_bytes,
-        )
-    message.code.blob_digest = hashlib.sha256(code).digest()
-    if len(code) > INLINE_CODE_BYTES:
-        session.client().upload(code)
-        return Template(message)
-    return Template(message, code)
-
-
-def plain_template(task: "Task[..., Any]", tags: frozenset[str]) -> template_pb2.RunTemplate:
-    """Write what the runs of a task have in common, without its code."""
-    settings = task.settings
-    return template_pb2.RunTemplate(
-        kind=RunKind.TASK,  # type: ignore[arg-type]  # the enums are numerically equal
-        name=settings.name,
-        task_key=task.task_key,
-        version=settings.version or "",
-        queue=settings.queue,
-        priority=settings.priority,
-        tags=sorted(settings.tags | tags),
-        encoding=pickling.ENCODING,
-        retry=template_pb2.RetryPolicy(
-            max_retries=settings.retries,
-            delays_ms=settings.retry_delays_ms,
-            jitter_factor=settings.retry_jitter_factor,
-        ),
-        timeout_ms=settings.timeout_ms,
-        cache_expiration_ms=settings.cache_expiration_ms,
-        refresh_cache=bool(settings.refresh_cache),
-    )
-
-
-def _pickled_body(task: "Task[..., Any]", log_prints: bool) -> bytes:
-    from taskyard._engine.execution.task_body import TaskBody
-
-    _register_user_modules(task.fn)
-    try:
-        return pickling.dumps_by_value(TaskBody(task, log_prints))
-    except Exception as error:  # pickling runs foreign code, which may raise anything
-        raise NotPicklable(
-            f"the code of '{task.name}' cannot be sent to a worker ({error}); it probably refers to a global "
-            "variable or a closure that cannot be pickled: make that inside the task, or use "
-            "ThreadPoolTaskRunner, which keeps code in this process"
-        ) from error
 
 
 def reference_of(fn: Callable[..., Any]) -> str | None:
@@ -117,7 +50,7 @@ def function_at(reference: str) -> Callable[..., Any]:
     return function
 
 
-def _register_user_modules(fn: Callable[..., Any]) -> None:
+def register_user_modules(fn: Callable[..., Any]) -> None:
     """Make the modules of the user's own program travel by value, with the task's own among them."""
     own_module = sys.modules.get(getattr(fn, "__module__", None) or "")
     roots = {_directory(module) for module in (own_module, sys.modules.get("__main__")) if module is not None}

@@ -14,15 +14,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from taskyard import _durable_names
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State, is_state
-from taskyard._engine.definitions.signatures import render_run_name
+from taskyard._engine.definitions.run_names import render_run_name
+from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution import reports
 from taskyard._engine.futures.waiting import wait_for_children
-from taskyard._engine.submission.scope import Scope
 from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled
 from taskyard.logging import capture_prints, configure, get_run_logger
@@ -31,9 +31,6 @@ from taskyard_contract.encodings import decode
 from taskyard_contract.execution import Invocation, WorkerHost
 from taskyard_contract.references import resolving
 from taskyard_contract.states import StateType
-
-if TYPE_CHECKING:
-    from taskyard.tasks import Task
 
 Report = bytes | agent_service_pb2.ReportException
 T = TypeVar("T")
@@ -46,7 +43,7 @@ _LAZY: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 class TaskBody:
     """The code of a task as a worker holds it."""
 
-    def __init__(self, task: "Task[..., Any]", log_prints: bool) -> None:
+    def __init__(self, task: TaskDefinition[..., Any], log_prints: bool) -> None:
         """Wrap a task; `log_prints` is what it inherits if it does not say it itself."""
         self.task = task
         own = task.settings.log_prints
@@ -57,7 +54,7 @@ class TaskBody:
         return _durable_names.task_body, (self.task, self.log_prints)
 
     @classmethod
-    def arrived(cls, task: "Task[..., Any]", log_prints: bool) -> Self:
+    def arrived(cls, task: TaskDefinition[..., Any], log_prints: bool) -> Self:
         """Return the code in a worker, where log records are sent and not shown."""
         configure(console=False)
         return cls(task, log_prints)
@@ -141,7 +138,7 @@ class Attempt:
 
     def __init__(
         self,
-        task: "Task[..., Any]",
+        task: TaskDefinition[..., Any],
         invocation: Invocation,
         host: WorkerHost,
         args: tuple[Any, ...],
@@ -161,7 +158,7 @@ class Attempt:
             lambda: task.signature.bind(args, kwargs),
             log_prints=log_prints,
             log_sink=host.log,
-            engine=host,
+            host=host,
         )
 
     def prepare(self) -> Report | None:
@@ -200,8 +197,9 @@ class Attempt:
         value = self.task.fn(*self._args, **self._kwargs)
         if isinstance(value, _LAZY):
             value = _executed(value)
-        if type(self.context.engine) is Scope:
-            wait_for_children(self.context.engine)
+        scope = self.context.scope
+        if scope is not None:  # the function has called other tasks
+            wait_for_children(scope)
         return value
 
     def ended(self, value: Any) -> Any:

@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as DecisionTimeout
 from contextlib import ExitStack, closing
 from inspect import isgenerator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
     LoopInterrupter,
     TimeLimit,
@@ -24,13 +25,10 @@ from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunReco
 from taskyard._engine.futures.waiting import wait_for_children, wait_for_children_async
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
-if TYPE_CHECKING:
-    from taskyard.flows import Flow
-
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def run_sync(flow: "Flow[..., Any]", call: Call, wait_for: object, return_state: bool) -> Any:
+def run_sync(flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool) -> Any:
     """Run a flow in this thread."""
     parameters = flow.signature.bind(*resolved(call, wait_for))
     with ExitStack() as stack:
@@ -68,7 +66,7 @@ def _execute(record: FlowRunRecord) -> None:
     try:
         args, kwargs = record.arguments()
         with limit:
-            value = record.flow.fn(*args, **kwargs)
+            value = record.flow.body(*args, **kwargs)
             if isgenerator(value):
                 value = list(value)
     except FlowRunTimeoutError as error:
@@ -96,7 +94,7 @@ def _report_interruption(record: FlowRunRecord) -> None:
 
 
 def run_async(
-    flow: "Flow[..., Any]", call: Call, wait_for: object, return_state: bool
+    flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool
 ) -> Coroutine[Any, Any, Any]:
     """Run a flow in the running event loop, once the coroutine is awaited.
 
@@ -153,7 +151,7 @@ async def _execute_async(record: FlowRunRecord, stopper: LoopInterrupter, signal
     try:
         args, kwargs = record.arguments()
         async with asyncio.timeout(seconds) as timeout:
-            value = record.flow.fn(*args, **kwargs)
+            value = record.flow.body(*args, **kwargs)
             value = [item async for item in value] if hasattr(value, "__aiter__") else await value
     except TimeoutError as error:
         limit.expired = timeout.expired()

@@ -1,18 +1,15 @@
 """How a flow run ends, decided from what its function returned.
 
 Futures inside the returned value are waited for and replaced by their states; a state, or a collection
-of nothing but states, decides the flow's own. Only looks at what futures can do, so that it can be
-tested without an engine.
+of nothing but states, decides the flow's own.
 """
 
-import inspect
-from collections.abc import Callable, Collection, Iterable
-from types import AsyncGeneratorType, GeneratorType
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from taskyard._data.runs.state import State, is_state, is_state_iterable
-from taskyard._data.values.containers import with_parts
-from taskyard._duck import FutureLike, is_future
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.in_values import without_futures
 from taskyard.states import Completed
 from taskyard_contract.states import StateType
 
@@ -53,28 +50,16 @@ def aggregate(states: Collection[State[Any]], data: Any = None) -> State[Any]:
     return State(StateType.FAILED, message=f"{bad}/{total} states failed.", data=held)
 
 
-def collect(value: Any) -> Any:
-    """Return everything a generator yields, as a list; any other value as it is."""
-    return list(value) if isinstance(value, GeneratorType) else value
-
-
-async def collect_async(value: Any) -> Any:
-    """Return everything an asynchronous generator yields, or the value of an awaitable."""
-    if isinstance(value, AsyncGeneratorType):
-        return [item async for item in value]
-    return collect(await value if inspect.isawaitable(value) else value)
-
-
 def replace_futures(value: Any) -> Any:
     """Return a value with the futures in it replaced by the states their runs ended in.
 
     Looks into collections, dataclasses and pydantic models. What holds no future is returned as the same
     object.
     """
-    return _replaced(value, _state_of)
+    return without_futures(value, _state_of)
 
 
-def _state_of(future: FutureLike) -> State[Any]:
+def _state_of(future: Future[Any]) -> State[Any]:
     future.wait()
     return future.state
 
@@ -82,7 +67,3 @@ def _state_of(future: FutureLike) -> State[Any]:
 def _belongs_to_nobody(state: State[Any]) -> bool:
     details = state.state_details
     return details.task_run_id is None and details.flow_run_id is None
-
-
-def _replaced(value: Any, by: Callable[[FutureLike], Any]) -> Any:
-    return by(value) if is_future(value) else with_parts(value, lambda part: _replaced(part, by))

@@ -5,10 +5,8 @@ Invariant: the body of a flow never sees a future that its caller passed; it see
 
 from typing import Any
 
-from taskyard._engine.futures.in_values import futures_in, replaced
-from taskyard.exceptions import UpstreamTaskError
-from taskyard.futures import Future
-from taskyard_contract.states import UpstreamKind
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.in_values import futures_in, replaced, value_of
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -28,19 +26,3 @@ def resolved(call: Call, wait_for: object) -> Call:
         value_of(future, kind)
     args, kwargs = replaced(call, value_of)
     return args, kwargs
-
-
-def value_of(future: Future[Any], kind: int) -> Any:
-    """Wait for an upstream run and return its value, or its exception where that is admitted.
-
-    Raises:
-        UpstreamTaskError: The run did not complete.
-    """
-    may_fail = kind == UpstreamKind.DATA_OR_FAILURE
-    state = future.wait()
-    assert state is not None  # there was no timeout
-    if state.is_completed() or (may_fail and state.is_failed()):
-        return state.result(raise_on_failure=False)
-    if may_fail and state.name == "NotReady":
-        return None
-    raise UpstreamTaskError(f"Upstream task run '{future.task_run_id}' did not reach a 'COMPLETED' state.")

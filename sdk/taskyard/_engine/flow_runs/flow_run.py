@@ -8,32 +8,31 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
-from taskyard._engine.definitions.signatures import render_run_name
+from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.task_body import run_beside_loop
 from taskyard._engine.flow_runs.final_state import final_state_of
 from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
+from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.templates import flow_template
 from taskyard._network.session.outbox import Block
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled
 from taskyard.logging import capture_prints, get_run_logger
-from taskyard.task_runners import runner_of
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import encode
 from taskyard_contract.failures import failure_of
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut
-
-if TYPE_CHECKING:
-    from taskyard.flows import Flow
 
 INTERRUPTED_SECONDS: Final = 2.0
 """How long an interrupted process waits for the control plane to note that."""
@@ -42,7 +41,7 @@ INTERRUPTED_SECONDS: Final = 2.0
 class FlowRunRecord:
     """One flow run, from its submission to its final state."""
 
-    def __init__(self, flow: "Flow[..., Any]", parameters: dict[str, Any], stack: ExitStack) -> None:
+    def __init__(self, flow: FlowDefinition[..., Any], parameters: dict[str, Any], stack: ExitStack) -> None:
         """Submit the flow run; `stack` ends what it starts (its task runner).
 
         Raises:
@@ -61,14 +60,14 @@ class FlowRunRecord:
         self.session: Session = caller.session
         self.name = self._make_name()
         runner = runner_of(flow.settings.task_runner, caller)
-        local_runs = stack.enter_context(runner.serving(self.session))
+        executor = stack.enter_context(runner.serving(self.session))
         own = flow.settings.log_prints
         self.scope = Scope(
             self.session,
             self.run_id,
             log_prints=caller.log_prints if own is None else own,
-            queue=local_runs.queue if local_runs is not None else "",
-            local_runs=local_runs,
+            queue=executor.queue if executor is not None else "",
+            executor=executor,
             host=caller.host,
             keep_futures=flow.settings.final_state == "all",
             task_runner=runner,
@@ -99,11 +98,13 @@ class FlowRunRecord:
             self.parameters,
             log_prints=self.scope.log_prints,
             log_sink=self.session.log,
-            engine=self.scope,
+            host=self.scope.host,
+            scope=self.scope,
+            task_runner=self.scope.task_runner,
         )
 
     def _submit(self, caller: Scope) -> None:
-        template = self.flow.template()
+        template = flow_template(self.flow)
         ordinal = caller.take_ordinals(template.task_key)
         block = Block(template, caller.flow_run_id, caller.parent_run_id, ordinal)
         block.add(self.run_id, self._encoded_parameters(), None, None, pb.RunExtra(name=self.name))

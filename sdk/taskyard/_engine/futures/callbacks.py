@@ -5,16 +5,14 @@ very loop that brings it. Invariant: what was to be called is called before the 
 longer than `LAST_SECONDS`.
 """
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
+from taskyard._data.values.awaited import run
 from taskyard._network.server.loop_thread import at_exit
-
-logger = logging.getLogger("taskyard.futures")
 
 LAST_SECONDS: Final = 10.0
 
@@ -61,14 +59,6 @@ _caller = _Caller()
 def call_soon(callback: Callable[[], object]) -> None:
     """Call something soon, after everything that came before."""
     _caller.call(callback)
-
-
-def run(callback: Callable[[], object]) -> None:
-    """Call something now; whatever it raises must not keep others from being called."""
-    try:
-        callback()
-    except BaseException:  # an exit in a callback ends neither the thread nor the program
-        logger.exception("a callback of a future raised")
 
 
 def _after_fork() -> None:

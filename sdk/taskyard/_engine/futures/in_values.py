@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from taskyard._data.values.containers import with_parts
-from taskyard.futures import Future
+from taskyard._engine.futures.future import Future
+from taskyard.exceptions import UpstreamTaskError
 from taskyard.utilities.annotations import Annotation, allow_failure, opaque, quote
 from taskyard_contract.states import UpstreamKind
 
@@ -29,6 +30,13 @@ def futures_in(value: Any) -> dict[Future[Any], int]:
     return found
 
 
+def without_futures(value: Any, by: Callable[[Future[Any]], Any]) -> Any:
+    """Return a value with each future in it replaced; annotations stay where they are."""
+    if isinstance(value, Future):
+        return by(value)
+    return with_parts(value, lambda part: without_futures(part, by))
+
+
 def replaced(value: Any, by: Replace, kind: int = UpstreamKind.DATA) -> Any:
     """Return a value with each future in it replaced, and annotations taken off."""
     if isinstance(value, Future):
@@ -45,3 +53,19 @@ def _unwrapped(value: Annotation[Any], by: Replace, kind: int) -> Any:
     if isinstance(value, quote):
         return inner
     return replaced(inner, by, UpstreamKind.DATA_OR_FAILURE if isinstance(value, allow_failure) else kind)
+
+
+def value_of(future: Future[Any], kind: int) -> Any:
+    """Wait for an upstream run and return its value, or its exception where that is admitted.
+
+    Raises:
+        UpstreamTaskError: The run did not complete.
+    """
+    may_fail = kind == UpstreamKind.DATA_OR_FAILURE
+    state = future.wait()
+    assert state is not None  # there was no timeout
+    if state.is_completed() or (may_fail and state.is_failed()):
+        return state.result(raise_on_failure=False)
+    if may_fail and state.name == "NotReady":
+        return None
+    raise UpstreamTaskError(f"Upstream task run '{future.task_run_id}' did not reach a 'COMPLETED' state.")

@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from taskyard._durable_names import public
+from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import Arrivals
-from taskyard.futures import Future
 
 R = TypeVar("R")
 

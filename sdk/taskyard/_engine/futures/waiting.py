@@ -9,22 +9,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from taskyard._engine.submission.scope import Scope
-    from taskyard.futures import Future
+from taskyard._data.values.awaited import AwaitedRun, Origin
+
+F = TypeVar("F", bound=AwaitedRun)
 
 SLICE_SECONDS: Final = 0.2
 
 
-def wait_blocking(future: "Future[Any]", timeout: float | None) -> bool:
-    """Block this thread until the future is settled; says whether it was in time."""
+def wait_blocking(future: AwaitedRun, timeout: float | None) -> bool:
+    """Block this thread until a run has ended; says whether it was in time."""
+    if future.done():
+        return True
+    host = future.origin.host
     lock = threading.Lock()
     lock.acquire()
     future.when_settled(lock.release)
     try:
-        return _acquire(lock, timeout) or future.done()
+        with host.blocked() if host is not None else nullcontext():
+            return _acquire(lock, timeout) or future.done()
     finally:
         future.forget(lock.release)
 
@@ -46,7 +50,7 @@ def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
             return False
 
 
-async def wait_async(future: "Future[Any]", timeout: float | None) -> bool:
+async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
     """Wait in the running event loop until the future is settled; says whether it was in time."""
     import asyncio
 
@@ -56,7 +60,7 @@ async def wait_async(future: "Future[Any]", timeout: float | None) -> bool:
     settled = asyncio.Event()
     wake = waker(loop, settled.set)
     future.when_settled(wake)
-    host = future.scope.host
+    host = future.origin.host
     try:
         async with asyncio.timeout(timeout):
             with host.blocked() if host is not None else nullcontext():
@@ -79,20 +83,20 @@ def waker(loop: Any, callback: Callable[[], None]) -> Callable[[], None]:
     return wake
 
 
-class Arrivals:
+class Arrivals(Generic[F]):
     """Futures in the order in which they are settled, for those who wait for many."""
 
-    def __init__(self, futures: Iterable["Future[Any]"]) -> None:
+    def __init__(self, futures: Iterable[F]) -> None:
         """Watch some futures."""
         futures = list(futures)
-        self._hosts = {future.scope.host for future in futures}
-        self._settled: deque[Future[Any]] = deque()
+        self._hosts = {future.origin.host for future in futures}
+        self._settled: deque[F] = deque()
         self._something = threading.Semaphore(0)
         self._callbacks = [(future, self._callback(future)) for future in futures]
         for future, callback in self._callbacks:
             future.when_settled(callback)
 
-    def next(self, timeout: float | None) -> "Future[Any] | None":
+    def next(self, timeout: float | None) -> F | None:
         """Return the next settled future, or None if there is none in time.
 
         Whoever has to wait lets other runs have its place meanwhile.
@@ -113,7 +117,7 @@ class Arrivals:
         for future, callback in self._callbacks:
             future.forget(callback)
 
-    def _callback(self, future: "Future[Any]") -> Callable[[], None]:
+    def _callback(self, future: F) -> Callable[[], None]:
         def arrived() -> None:
             self._settled.append(future)
             self._something.release()
@@ -121,14 +125,14 @@ class Arrivals:
         return arrived
 
 
-def wait_for_children(scope: "Scope") -> None:
+def wait_for_children(scope: Origin) -> None:
     """Wait until every run that was submitted from a scope has ended, however it ended."""
     while open_futures := scope.open_futures():
         for future in open_futures:
-            future.wait()
+            wait_blocking(future, None)
 
 
-async def wait_for_children_async(scope: "Scope") -> None:
+async def wait_for_children_async(scope: Origin) -> None:
     """Wait without blocking the event loop until every run that was submitted from a scope has ended."""
     while open_futures := scope.open_futures():
         for future in open_futures:

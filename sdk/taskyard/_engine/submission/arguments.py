@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from taskyard._data.runs.state import State, is_state
-from taskyard._duck import is_future
+from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.session import Session
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
@@ -93,8 +93,8 @@ def add_order(upstream: Upstream, wait_for: object) -> Upstream:
 
 
 def _runs_in(value: object, kind: int) -> Iterable[tuple[bytes, int]]:
-    if is_future(value):
-        yield value.run_id, kind  # type: ignore[attr-defined]  # every future of ours has one
+    if isinstance(value, AwaitedRun):
+        yield value.run_id, kind
     elif is_state(value):
         run_id = value.state_details.task_run_id
         if run_id is not None:

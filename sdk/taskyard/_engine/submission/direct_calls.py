@@ -4,23 +4,21 @@ Invariant: to the caller a direct call behaves like the function itself, excepti
 """
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskyard._data.runs.state import State
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_one
-from taskyard.futures import Future
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
-
-if TYPE_CHECKING:
-    from taskyard.tasks import Task
 
 _GIVEN_BACK: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
 
 
 def call_sync(
-    task: "Task[..., Any]",
+    task: TaskDefinition[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     wait_for: object,
@@ -29,8 +27,8 @@ def call_sync(
     """Call a task and wait in this thread."""
     scope = _scope()
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
-    if scope.local_runs is not None:
-        scope.local_runs.serve(future)
+    if scope.executor is not None:
+        scope.executor.serve(future)
     if return_state:
         return future.wait()
     future.wait()
@@ -38,7 +36,7 @@ def call_sync(
 
 
 def call_async(
-    task: "Task[..., Any]",
+    task: TaskDefinition[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     wait_for: object,
@@ -56,7 +54,7 @@ def call_async(
 
 
 def call_generator(
-    task: "Task[..., Any]",
+    task: TaskDefinition[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     wait_for: object,
@@ -79,13 +77,13 @@ def call_generator(
 
 
 def _generate(
-    task: "Task[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
 ) -> Iterator[Any]:
     yield from submit_one(task, _scope(), args, kwargs, wait_for).result()
 
 
 async def _generate_async(
-    task: "Task[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
 ) -> AsyncIterator[Any]:
     for value in await submit_one(task, _scope(), args, kwargs, wait_for):
         yield value

@@ -10,8 +10,8 @@ from itertools import repeat
 from typing import Any
 
 from taskyard._data.runs.state import is_state
-from taskyard._duck import future_id, is_future
 from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._engine.futures.future import Future
 from taskyard.exceptions import MappingLengthMismatch, MappingMissingIterable, UpstreamTaskError
 from taskyard.utilities.annotations import Annotation, allow_failure, unmapped
 
@@ -91,7 +91,7 @@ def _top_value(value: Any, resolved: list[Any], may_fail: bool) -> Any:
     """Replace a future, or a state, by its value."""
     if is_state(value):
         return value.result(raise_on_failure=not may_fail)
-    if not is_future(value):
+    if not isinstance(value, Future):
         return value
     resolved.append(value)
     try:
@@ -101,7 +101,7 @@ def _top_value(value: Any, resolved: list[Any], may_fail: bool) -> Any:
         if state.is_completed() or not (state.is_final() or state.name == "NotReady"):
             raise  # the connection's failure, not the run's
         raise UpstreamTaskError(
-            f"Upstream task run '{future_id(value)}' did not reach a 'COMPLETED' state."
+            f"Upstream task run '{value.task_run_id}' did not reach a 'COMPLETED' state."
         ) from error
 
 

@@ -6,25 +6,40 @@ its ids, so the control plane knows every run's place.
 
 import os
 import threading
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from taskyard._data.runs.records import FlowRun
+from taskyard._data.values.awaited import AwaitedRun, Host
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session, current_session
-from taskyard.context import current_context
+from taskyard.context import RunContext, current_context
+from taskyard_api.v1 import common_pb2, run_service_pb2
 
-if TYPE_CHECKING:
-    from taskyard._engine.thread_agent.agent import LocalRuns
-    from taskyard.futures import Future
-    from taskyard.task_runners import TaskRunner
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of one call."""
 
 
-class Host(Protocol):
-    """What a scope needs of the worker it is in."""
+class LocalExecutor(Protocol):
+    """Executes runs in the process that submits them, so that their arguments need not travel."""
 
-    def blocked(self) -> AbstractContextManager[None]:
-        """Say that the code waits for other runs meanwhile."""
-        ...
+    queue: str
+    """Where its runs wait."""
+
+    def keep(
+        self,
+        task: TaskDefinition[..., Any],
+        scope: "Scope",
+        future: Future[Any],
+        call: Arguments,
+        upstream: dict[bytes, int],
+        direct: bool,
+    ) -> None:
+        """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
+
+    def serve(self, future: Future[Any]) -> None:
+        """Execute a run that was called directly in the calling thread, until it has ended."""
 
 
 class Scope:
@@ -35,10 +50,10 @@ class Scope:
         "_ordinals",
         "_session",
         "address",
+        "executor",
         "flow_run_id",
         "host",
         "kept_futures",
-        "local_runs",
         "log_prints",
         "parent_run_id",
         "queue",
@@ -53,10 +68,10 @@ class Scope:
         *,
         log_prints: bool = False,
         queue: str = "",
-        local_runs: "LocalRuns | None" = None,
+        executor: LocalExecutor | None = None,
         host: Host | None = None,
         keep_futures: bool = False,
-        task_runner: "TaskRunner | None" = None,
+        task_runner: object = None,
     ) -> None:
         """Describe a place.
 
@@ -66,7 +81,7 @@ class Scope:
             parent_run_id: The task run that makes the calls, if it is not the flow run itself.
             log_prints: What tasks inherit that do not say it themselves.
             queue: Where runs wait; empty for what their tasks say.
-            local_runs: Executes runs in this process, when the task runner is a local one.
+            executor: Executes runs in this process, when the task runner is a local one.
             host: The worker, when this is one.
             keep_futures: Whether to remember every future, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
@@ -76,7 +91,7 @@ class Scope:
         self.parent_run_id = parent_run_id
         self.log_prints = log_prints
         self.queue = queue
-        self.local_runs = local_runs
+        self.executor = executor
         self.host = host
         self.task_runner = task_runner
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
@@ -101,10 +116,22 @@ class Scope:
         """Say whether its session can no longer be used."""
         return self._session is not None and self._session.exchange.fatal is not None
 
-    def open_futures(self) -> "list[Future[Any]]":
-        """Return the unsettled futures of what was submitted from here."""
+    def open_futures(self) -> list[AwaitedRun]:
+        """Return the runs that were submitted from here and have not ended."""
         session = self._session
-        return [] if session is None else session.open_futures(self)
+        return [] if session is None else session.outstanding_of(self)
+
+    def fetch(self, ref: common_pb2.BlobRef) -> bytes:
+        """Read a blob of the control plane."""
+        return self.session.fetch(ref)
+
+    def record(self, run_id: bytes) -> run_service_pb2.Run:
+        """Read what is recorded of a run now."""
+        return self.session.client().get_run(run_id)
+
+    def cancel(self, run_id: bytes) -> None:
+        """Request the end of a run."""
+        self.session.cancel([run_id])
 
     def take_ordinals(self, task_key: str, count: int = 1) -> int:
         """Number the next `count` runs of a task; returns the first number."""
@@ -122,18 +149,20 @@ def current_scope() -> Scope | None:
     context = current_context()
     if context is None:
         return None
-    engine = context.engine
-    if type(engine) is Scope:
-        return engine
-    # Most tasks call no other tasks, so a worker's scope is made by the first call.
-    make_scope = getattr(engine, "make_scope", None)
+    scope = context.scope
+    if scope is None:
+        scope = context.scope = _scope_of(context)
+    return cast(Scope, scope)
+
+
+def _scope_of(context: RunContext) -> Scope:
+    """Make the scope of a run in a worker: at the first call, because most tasks call no other tasks."""
+    make_scope: Callable[[RunContext], Scope] | None = getattr(context.host, "make_scope", None)
     if make_scope is not None:
-        context.engine = make_scope(context)
-        return current_scope()
+        return make_scope(context)  # this process executes what is called here as well
     run = context.run
     own_flow = b"" if isinstance(run, FlowRun) else run.raw_flow_run_id
-    scope = context.engine = Scope(None, own_flow, run.raw_id, log_prints=context.log_prints, host=engine)
-    return scope
+    return Scope(None, own_flow, run.raw_id, log_prints=context.log_prints, host=context.host)
 
 
 def outside_scope() -> Scope:

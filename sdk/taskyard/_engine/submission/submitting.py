@@ -4,34 +4,33 @@ Invariant: everything that can be wrong with a call is raised before a run exist
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State
-from taskyard._engine.definitions.signatures import render_run_name
+from taskyard._engine.definitions.run_names import render_run_name
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.arguments import Upstream, add_order, offload, pack
 from taskyard._engine.submission.mapping import Expansion
-from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.templates import template_of
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME, Block
 from taskyard._network.session.templates import Template
 from taskyard.context import TaskRunContext
-from taskyard.futures import Future, FutureList
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import dumps
 from taskyard_contract.references import begin_collecting
 from taskyard_contract.states import UpstreamKind
 
-if TYPE_CHECKING:
-    from taskyard.tasks import Task
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _SMALL: Final = 32 * 1024
 """Arguments up to this size are inline for every server; larger ones are compared with its limit."""
 
 
 def submit_one(
-    task: "Task[..., Any]",
+    task: TaskDefinition[..., Any],
     scope: Scope,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -55,12 +54,12 @@ def submit_one(
     """
     task.signature.check(args, kwargs)
     session = scope.session
-    template = task.template(scope, session)
+    template = template_of(task, scope, session)
     run_id = new_id()
     future: Future[Any] = Future(run_id, scope)
     upstream: Upstream = {}
-    if scope.local_runs is not None:
-        scope.local_runs.keep(future, task, args, kwargs, upstream, direct)
+    if scope.executor is not None:
+        scope.executor.keep(task, scope, future, (args, kwargs), upstream, direct)
         data = b""
     else:
         data = pack(task.name, args, kwargs, upstream)
@@ -88,7 +87,7 @@ def submit_one(
 
 
 def _call_work(
-    task: "Task[..., Any]",
+    task: TaskDefinition[..., Any],
     scope: Scope,
     future: Future[Any],
     call: Arguments,
@@ -107,7 +106,9 @@ def _call_work(
     return cache_key, extra
 
 
-def _context_of(task: "Task[..., Any]", scope: Scope, run_id: bytes, call: Arguments) -> TaskRunContext:
+def _context_of(
+    task: TaskDefinition[..., Any], scope: Scope, run_id: bytes, call: Arguments
+) -> TaskRunContext:
     """Make the context that `cache_key_fn` sees when its arguments are known at submission."""
     run = TaskRun(
         run_id,
@@ -123,7 +124,7 @@ def _context_of(task: "Task[..., Any]", scope: Scope, run_id: bytes, call: Argum
 
 
 def submit_many(
-    task: "Task[..., Any]", scope: Scope, expansion: Expansion, wait_for: object = None
+    task: TaskDefinition[..., Any], scope: Scope, expansion: Expansion, wait_for: object = None
 ) -> FutureList[Any]:
     """Submit the children of a map.
 
@@ -132,12 +133,12 @@ def submit_many(
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
     session = scope.session
-    template = task.template(scope, session)
+    template = template_of(task, scope, session)
     futures: FutureList[Any] = FutureList([Future(run_id, scope) for run_id in new_ids(expansion.count)])
     shared = _shared_upstream(expansion.resolved, wait_for)
     first = scope.take_ordinals(task.task_key, expansion.count)
     packing = _Packing(task, scope, template, first, shared)
-    plain = scope.local_runs is None and not task.call_work
+    plain = scope.executor is None and not task.call_work
     blocks = packing.plain(futures, expansion) if plain else packing.special(futures, expansion)
     # Nothing was sent so far: a child that cannot be submitted must not leave its siblings behind.
     if scope.kept_futures is not None:
@@ -159,7 +160,12 @@ class _Packing:
     """Puts the children of one map into blocks."""
 
     def __init__(
-        self, task: "Task[..., Any]", scope: Scope, template: Template, first_ordinal: int, shared: Upstream
+        self,
+        task: TaskDefinition[..., Any],
+        scope: Scope,
+        template: Template,
+        first_ordinal: int,
+        shared: Upstream,
     ) -> None:
         self._task = task
         self._scope = scope
@@ -204,12 +210,12 @@ class _Packing:
 
     def special(self, futures: FutureList[Any], expansion: Expansion) -> list[Block]:
         """Pack children of tasks with run names or cache keys, or that stay in this process."""
-        local = self._scope.local_runs
+        local = self._scope.executor
         block: Block | None = None
         for future, (args, kwargs) in zip(futures, expansion.calls, strict=False):
             upstream: Upstream = {}
             if local is not None:
-                local.keep(future, self._task, args, kwargs, upstream, False)
+                local.keep(self._task, self._scope, future, (args, kwargs), upstream, False)
                 data = b""
             else:
                 data = pack(self._task.name, args, kwargs, upstream)

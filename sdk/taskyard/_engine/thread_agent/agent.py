@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
-from taskyard._engine.thread_agent.attempts import Job, Kept
+from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
 from taskyard._network.server.loop_thread import portal
 from taskyard._network.session.session import Session
-from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
@@ -28,15 +30,12 @@ from taskyard_contract.id_factory import new_id
 from taskyard_contract.ids import format_id, split_ids
 from taskyard_contract.states import StateReason
 
-if TYPE_CHECKING:
-    from taskyard.tasks import Task
-
 logger = logging.getLogger("taskyard.task_runners")
 MOST_THREADS: Final = 1000
 """A thread that waits for other runs does not count as a worker, so there may be many more than workers."""
 
 
-class LocalRuns:
+class ThreadAgent:
     """The runs of one session that this process executes itself. Implements `LinkHandler`."""
 
     def __init__(self, session: Session, max_workers: int, number: int = 0) -> None:
@@ -46,8 +45,8 @@ class LocalRuns:
         self._max_workers = max_workers
         self._kept: dict[bytes, Kept] = {}
         self._lock = threading.Lock()
-        self._waiting: deque[Job] = deque()
-        self._jobs: dict[bytes, Job] = {}
+        self._waiting: deque[ThreadAttempt] = deque()
+        self._jobs: dict[bytes, ThreadAttempt] = {}
         self._working = 0
         self._blocked = 0
         self._callers = 0
@@ -90,17 +89,17 @@ class LocalRuns:
 
     def keep(
         self,
+        task: TaskDefinition[..., Any],
+        scope: Scope,
         future: Future[Any],
-        task: "Task[..., Any]",
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        call: Arguments,
         upstream: dict[bytes, int],
         direct: bool,
     ) -> None:
         """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
-        for parent, kind in futures_in((args, kwargs)).items():
-            upstream[parent.run_id] = kind
-        self._kept[future.run_id] = Kept(task, args, kwargs, future, direct)
+        for awaited, kind in futures_in(call).items():
+            upstream[awaited.run_id] = kind
+        self._kept[future.run_id] = Kept(task, scope, future, call, direct)
         future.when_settled(lambda: self._forget(future.run_id))
 
     def _forget(self, run_id: bytes) -> None:
@@ -156,7 +155,7 @@ class LocalRuns:
                 self._working += 1
             self._pool.submit(self._work, job)
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: ThreadAttempt) -> None:
         try:
             job.execute()
         finally:
@@ -164,11 +163,11 @@ class LocalRuns:
                 self._working -= 1
             self._start_waiting()
 
-    def ended(self, job: Job, columns: pb.ReportColumns | None) -> None:
+    def ended(self, job: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report a job that ended; None confirms its cancellation."""
         portal.loop().call_soon_threadsafe(self._report, job, columns)
 
-    def _report(self, job: Job, columns: pb.ReportColumns | None) -> None:
+    def _report(self, job: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._jobs.get(job.key.run_id) is job:
             del self._jobs[job.key.run_id]
         if job.dropped:
@@ -193,7 +192,9 @@ class LocalRuns:
             if kept is None:
                 self._link.lost(key, StateReason.CODE_UNAVAILABLE, "the process that made the run is gone")
                 continue
-            job = Job(self, kept, key, template.template, body, body.ordinals[position], extras.get(position))
+            job = ThreadAttempt(
+                self, kept, key, template.template, body, body.ordinals[position], extras.get(position)
+            )
             self._jobs[run_id] = job
             if kept.direct:
                 kept.assigned.put(job)
@@ -250,14 +251,24 @@ class LocalRuns:
 
 
 @contextmanager
-def serve_locally(session: Session, max_workers: int) -> Iterator[LocalRuns]:
+def serve_locally(session: Session, max_workers: int) -> Iterator[LocalExecutor]:
     """Serve runs of a session in this process; the server stays for the next flow until the session ends."""
     with _lock:
-        known = session.local_runs
+        if session not in _serving:
+            _serving[session] = {}
+            session.on_close.append(lambda: _end(session))
+        known = _serving[session]
         served = known.get(max_workers)
         if served is None:
-            served = known[max_workers] = LocalRuns(session, max_workers, len(known))
+            served = known[max_workers] = ThreadAgent(session, max_workers, len(known))
     yield served
 
 
+def _end(session: Session) -> None:
+    for served in _serving.pop(session, {}).values():
+        served.close()
+
+
 _lock = threading.Lock()
+_serving: dict[Session, dict[int, ThreadAgent]] = {}
+"""By session and number of workers, until the session ends. Forked processes have sessions of their own."""

@@ -11,15 +11,15 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.execution.reports import encoded, failed
 from taskyard._engine.execution.task_body import TaskBody
-from taskyard._engine.flow_runs.flow_arguments import value_of
-from taskyard._engine.futures.in_values import replaced
-from taskyard._engine.submission.scope import Scope
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.in_values import replaced, value_of
+from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
-from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.encodings import PICKLE
@@ -28,8 +28,7 @@ from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
 
 if TYPE_CHECKING:
-    from taskyard._engine.thread_agent.agent import LocalRuns
-    from taskyard.tasks import Task
+    from taskyard._engine.thread_agent.agent import ThreadAgent
 
 logger = logging.getLogger("taskyard.task_runners")
 
@@ -37,31 +36,26 @@ logger = logging.getLogger("taskyard.task_runners")
 class Kept:
     """What this process keeps of a run until it has ended."""
 
-    __slots__ = ("args", "assigned", "direct", "future", "kwargs", "task")
+    __slots__ = ("assigned", "call", "direct", "future", "scope", "task")
 
     def __init__(
-        self,
-        task: "Task[..., Any]",
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        future: Future[Any],
-        direct: bool,
+        self, task: TaskDefinition[..., Any], scope: Scope, future: Future[Any], call: Arguments, direct: bool
     ) -> None:
-        """Keep a call; `direct` says that its caller executes it."""
+        """Keep a call that was made from `scope`; `direct` says that its caller executes it."""
         self.task = task
-        self.args = args
-        self.kwargs = kwargs
+        self.scope = scope
         self.future = future
+        self.call = call
         self.direct = direct
-        self.assigned: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.assigned: queue.SimpleQueue[ThreadAttempt | None] = queue.SimpleQueue()
 
 
-class Job:
+class ThreadAttempt:
     """One attempt; also the worker host that the task's code sees."""
 
     def __init__(
         self,
-        runs: "LocalRuns",
+        runs: "ThreadAgent",
         kept: Kept,
         key: pb.RunKey,
         template: template_pb2.RunTemplate,
@@ -113,9 +107,9 @@ class Job:
             run.raw_id,
             log_prints=context.log_prints,
             queue=self._runs.queue,
-            local_runs=self._runs,
+            executor=self._runs,
             host=self,
-            task_runner=self._kept.future.scope.task_runner,
+            task_runner=self._kept.scope.task_runner,
         )
 
     # What the pool does.
@@ -164,11 +158,10 @@ class Job:
     def _call(self) -> Any:
         kept = self._kept
         try:
-            args, kwargs = replaced((kept.args, kept.kwargs), value_of)
+            args, kwargs = replaced(kept.call, value_of)
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
-        own = kept.future.scope.log_prints
-        body = TaskBody(kept.task, own)
+        body = TaskBody(kept.task, kept.scope.log_prints)
         return body.run(self._invocation, self, args, kwargs, kept.future.keep_local)
 
     def _start_timer(self, stopper: ThreadInterrupter) -> threading.Timer | None:

@@ -12,8 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.loop_thread import portal
 from taskyard._network.session.outbox import BYTES_PER_FRAME, IDS_PER_FRAME, Block, Outbox, cancels_of
 from taskyard._network.session.templates import Template
@@ -25,9 +26,6 @@ from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-
-if TYPE_CHECKING:
-    from taskyard.futures import Future
 
 LOGS_PER_FRAME: Final = 1000
 
@@ -46,7 +44,7 @@ class Exchange:
         self.max_inline_bytes = 64 * 1024
         self.max_payload_bytes = 64 * 1024 * 1024
         self.outbox = Outbox()
-        self.outstanding: dict[bytes, Future[object]] = {}
+        self.outstanding: dict[bytes, AwaitedRun] = {}
         self.decisions: dict[bytes, Decision] = {}
         self.refused_flows: dict[bytes, TaskyardError] = {}
         self.logs: deque[LogEntry] = deque()

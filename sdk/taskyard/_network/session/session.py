@@ -7,9 +7,10 @@ that a missing server is an error at the first use and not a future that never s
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import at_exit, portal
 from taskyard._network.session.in_flight import Decision, Exchange
@@ -22,10 +23,7 @@ from taskyard_contract.errors import ConnectionFailed
 from taskyard_contract.log_entry import LogEntry
 
 if TYPE_CHECKING:
-    from taskyard._engine.submission.scope import Scope
-    from taskyard._engine.thread_agent.agent import LocalRuns
     from taskyard._network.session.stream import Stream
-    from taskyard.futures import Future
 
 CONNECT_SECONDS: Final = 15.0
 GOODBYE_SECONDS: Final = 3.0
@@ -43,7 +41,8 @@ class Session:
         """
         self.exchange = Exchange(locate, parent_run_id)
         self.exchange.on_logs = _show_logs
-        self.local_runs: dict[int, LocalRuns] = {}
+        self.on_close: list[Callable[[], None]] = []
+        """What serves this session and has to end before it, in the order of beginning."""
         self._outbox = self.exchange.outbox
         self._stream: Stream | None = None
         self._opening = threading.Lock()
@@ -99,7 +98,7 @@ class Session:
         template: Template,
         flow_run_id: bytes,
         parent_run_id: bytes,
-        future: "Future[Any]",
+        future: AwaitedRun,
         args: bytes,
         ordinal: int,
         upstream: Upstream | None = None,
@@ -122,7 +121,7 @@ class Session:
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self._failed)
 
-    def submit_block(self, block: Block, futures: "Iterable[Future[Any]]") -> None:
+    def submit_block(self, block: Block, futures: Iterable[AwaitedRun]) -> None:
         """Submit a whole block of runs."""
         if self.exchange.fatal is not None:
             raise self.exchange.fatal
@@ -142,7 +141,7 @@ class Session:
         self._outbox.add(block)
         self.signal()
 
-    def watch(self, future: "Future[Any]") -> None:
+    def watch(self, future: AwaitedRun) -> None:
         """Settle `future` by the outcome of a run that was submitted elsewhere."""
         self.exchange.outstanding[future.run_id] = future
         self.exchange.subscriptions.append(future.run_id)
@@ -177,10 +176,11 @@ class Session:
         self.exchange.logs.append(entry)
         self.signal()
 
-    def open_futures(self, scope: "Scope") -> "list[Future[Any]]":
-        """Return the unsettled futures of runs that were submitted from a scope."""
-        futures = self.exchange.outstanding.copy().values()
-        return [future for future in futures if future.scope is scope]
+    def outstanding_of(self, origin: object) -> list[AwaitedRun]:
+        """Return the runs submitted from one origin that have not ended."""
+        # Copied in one step, because the loop's thread takes runs out meanwhile.
+        runs = self.exchange.outstanding.copy().values()
+        return [run for run in runs if run.origin is origin]
 
     def client(self) -> Client:
         """Return unary calls to the same control plane."""
@@ -194,9 +194,8 @@ class Session:
 
     def close(self) -> None:
         """Send what is pending, end the session and disconnect."""
-        for local_runs in self.local_runs.values():
-            local_runs.close()
-        self.local_runs = {}
+        while self.on_close:
+            self.on_close.pop()()
         stream, self._stream = self._stream, None
         if stream is not None:
             try:

@@ -1,0 +1,109 @@
+"""The face that decorated functions have in common: hooks, binding to instances, copies, what is missing."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
+
+from taskyard._engine.definitions.options import Settings
+from taskyard._engine.definitions.signatures import CallSignature
+from taskyard._missing_features import absent_method
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=Settings)
+
+
+class Decorated(Generic[P, R, S]):
+    """A function with options.
+
+    Invariant: it never changes after it was made, apart from hooks that are added while its module is being
+    executed; `with_options` and binding to an instance make others.
+    """
+
+    kind: ClassVar[str]
+    """What users call it: "task" or "flow"."""
+    settings: S
+    fn: Callable[P, R]
+    name: str
+
+    isclassmethod = False
+    isstaticmethod = False
+
+    def _configure(self, settings: S) -> None:
+        """Compute what all calls have in common: signature, names, what is asynchronous."""
+        fn = settings.fn
+        self.settings = settings
+        self.fn = fn
+        self.name = settings.name
+        self.description = settings.description
+        self.version = settings.version
+        self.retries = settings.retries
+        self.timeout_seconds = settings.timeout_seconds
+        self.log_prints = settings.log_prints
+        update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
+        self.signature = CallSignature(fn)
+        self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+        self.forget_templates()
+
+    def forget_templates(self) -> None:
+        """Let runs get new templates. What is kept here belongs to whoever submits runs."""
+        self.templates: dict[Any, Any] = {}
+        self.latest_template: tuple[object, object, Any] = (None, None, None)
+
+    @property
+    def prefix(self) -> tuple[Any, ...]:
+        """The instance, or the class, that it is bound to: the first argument of its calls."""
+        return self._prefix
+
+    _prefix: tuple[Any, ...] = ()
+
+    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook ``(task or flow, run, state)``, called when a run has completed. A decorator."""
+        return self._add_hook("on_completion", fn)
+
+    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook ``(task or flow, run, state)``, called when a run has failed for good. A decorator."""
+        return self._add_hook("on_failure", fn)
+
+    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook ``(task or flow, run, state)``, called when an attempt starts. A decorator."""
+        return self._add_hook("on_running", fn)
+
+    def _add_hook(self, option: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+        hooks = (*getattr(self.settings, option), fn)
+        self._configure(self.settings.with_options({option: hooks}))
+        return fn
+
+    def _with(self, options: Mapping[str, Any]) -> Self:
+        """Return the same with some options replaced."""
+        other = copy.copy(self)
+        other._configure(self.settings.with_options(options))
+        return other
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Self:
+        """Bind to an instance, or to a class for a class method."""
+        bound = owner if self.isclassmethod else instance
+        if bound is None or self.isstaticmethod:
+            return self
+        other = copy.copy(self)
+        other._prefix = (bound,)
+        return other
+
+    def __copy__(self) -> Self:
+        """Return the same with templates of its own: what it is bound to is part of its code."""
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        other.forget_templates()
+        return other
+
+    if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain what is not there, in particular what it has in Prefect 3."""
+            raise AttributeError(absent_method(self.kind, name))
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return f"<{self.kind.title()} '{self.name}'>"

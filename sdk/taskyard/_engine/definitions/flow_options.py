@@ -1,0 +1,59 @@
+"""The options of flows, as users write them and as the engine keeps them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, TypedDict
+
+from taskyard._engine.definitions.option_checks import RetryDelays, checked_run_name, checked_type
+from taskyard._engine.definitions.options import HOOKS, Hooks, Settings
+from taskyard.exceptions import ConfigurationError
+
+FLOW_HOOKS: Final = (*HOOKS, "on_cancellation", "on_crashed")
+
+
+class FlowOptions(TypedDict, total=False):
+    """All options of a flow, for typed ``**kwargs``."""
+
+    name: str | None
+    description: str | None
+    version: str | None
+    flow_run_name: str | Callable[..., str] | None
+    retries: int | None
+    retry_delay_seconds: RetryDelays
+    timeout_seconds: float | None
+    task_runner: Any
+    validate_parameters: bool
+    log_prints: bool | None
+    persist_result: bool | None
+    final_state: Literal["returned", "all"]
+    on_completion: Iterable[Callable[..., Any]] | None
+    on_failure: Iterable[Callable[..., Any]] | None
+    on_cancellation: Iterable[Callable[..., Any]] | None
+    on_crashed: Iterable[Callable[..., Any]] | None
+    on_running: Iterable[Callable[..., Any]] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowSettings(Settings):
+    """Options of a flow in their normal form."""
+
+    kind: ClassVar[str] = "flow"
+    options: ClassVar[type] = FlowOptions
+
+    flow_run_name: str | Callable[..., str] | None = None
+    task_runner: Any = None
+    validate_parameters: bool = True
+    final_state: Literal["returned", "all"] = "returned"
+    on_cancellation: Hooks = ()
+    on_crashed: Hooks = ()
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        self._normalise(FLOW_HOOKS)
+        checked_type("validate_parameters", self.validate_parameters, bool, "True or False")
+        checked_run_name("flow_run_name", self.flow_run_name)
+        if self.final_state not in ("returned", "all"):
+            raise ConfigurationError(
+                f"flow '{self.name}' has final_state={self.final_state!r}; expected 'returned' (what the "
+                "flow returns decides) or 'all' (with nothing returned, all its runs decide)"
+            )

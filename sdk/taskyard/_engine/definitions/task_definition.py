@@ -1,0 +1,111 @@
+"""What a task is before anybody calls it, and what of it travels to workers.
+
+`taskyard.tasks.Task` inherits it and adds the calls. Workers get the very class that users see, so hooks and
+`taskyard.context` show them what they know; the engine asks for no more than this.
+"""
+
+import inspect
+import logging
+from typing import Any, Final, Generic
+
+from taskyard import _durable_names
+from taskyard._data.values.hashing import task_key
+from taskyard._engine.definitions.decorated import Decorated, P, R
+from taskyard._engine.definitions.importable import function_at, reference_of
+from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard.context import FlowRunContext, TaskRunContext
+
+logger = logging.getLogger("taskyard.tasks")
+
+_CARRIED: Final = tuple(
+    name for name in TaskOptions.__annotations__ if name in TaskSettings.__dataclass_fields__
+)
+"""The options that make a task again of a function that the other process imports."""
+
+
+class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
+    """A function with the options of a task."""
+
+    kind = "task"
+
+    def _configure(self, settings: TaskSettings) -> None:
+        """Compute everything that all calls have in common."""
+        super()._configure(settings)
+        fn = settings.fn
+        self.tags = set(settings.tags)
+        self._show(settings)
+        self.task_key = task_key(settings.name, fn, settings.tags)
+        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self.cache_policy = settings.caching
+        self.has_cache_key = self.cache_policy is not None
+        # Whether a call, or a worker, has anything to do beyond handing the arguments on.
+        self.call_work = self.has_cache_key or settings.task_run_name is not None
+        self.worker_work = self.call_work or bool(settings.on_running)
+
+    def _show(self, settings: TaskSettings) -> None:
+        """Let the options be read where users look for them."""
+        self.retry_delay_seconds = settings.shown_retry_delays
+        self.retry_jitter_factor = settings.retry_jitter_factor
+        self.retry_condition_fn = settings.retry_condition_fn
+        self.cache_key_fn = settings.cache_key_fn
+        self.cache_expiration = settings.cache_expiration
+        self.refresh_cache = settings.refresh_cache
+        self.persist_result = settings.persist_result
+        self.result_storage_key = settings.result_storage_key
+        self.task_run_name = settings.task_run_name
+        self.on_completion_hooks = list(settings.on_completion)
+        self.on_failure_hooks = list(settings.on_failure)
+        self.on_running_hooks = list(settings.on_running)
+
+    @property
+    def ismethod(self) -> bool:
+        """Whether it is bound to an instance, or to a class."""
+        return bool(self._prefix)
+
+    def cache_key_of(self, context: TaskRunContext) -> str | None:
+        """Return the cache key of a run, or None for no caching.
+
+        A key that cannot be computed never fails a run: that is logged, and the run is executed uncached.
+        """
+        policy = self.cache_policy
+        if policy is None:
+            return None
+        flow_context = FlowRunContext.get()
+        flow_parameters = flow_context.parameters if flow_context is not None else None
+        try:
+            key = policy.compute_key(context, context.parameters, flow_parameters)
+            if key is not None:
+                key.encode()  # it travels as UTF-8
+            return key
+        except Exception:  # user code
+            logger.exception("no cache key could be computed for '%s', so it runs uncached", self.name)
+            return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel under a durable name; made empty and filled later, because a task may refer to itself."""
+        return _durable_names.task, (), self._pickled()
+
+    def _pickled(self) -> dict[str, Any]:
+        """Return what cannot be made anew in another process; the function by reference where that works."""
+        state = {
+            "prefix": self._prefix,
+            "classmethod": self.isclassmethod,
+            "staticmethod": self.isstaticmethod,
+        }
+        reference = reference_of(self.settings.fn)
+        if reference is None:
+            return {**state, "settings": self.settings.values()}
+        own = {name: getattr(self.settings, name) for name in _CARRIED}
+        return {**state, "reference": reference, "options": own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the same task in another process."""
+        self._prefix = state["prefix"]
+        self.isclassmethod = state["classmethod"]
+        self.isstaticmethod = state["staticmethod"]
+        given = state.get("settings")
+        if given is None:
+            settings = TaskSettings(fn=function_at(state["reference"]), **state["options"])
+        else:
+            settings = TaskSettings.restored(given)
+        self._configure(settings)

@@ -1,0 +1,94 @@
+"""Task runners: where the task runs of a flow are executed.
+
+Invariant: the control plane records and decides the same things for all of them; a runner only says who
+executes.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+from taskyard._durable_names import public
+from taskyard._engine.submission.scope import LocalExecutor, Scope
+from taskyard._network.session.session import Session
+from taskyard.exceptions import ConfigurationError
+
+RUNNER_VARIABLE: Final = "TASKYARD_TASK_RUNNER"
+
+
+@public("taskyard.task_runners")
+class TaskRunner(ABC):
+    """Says who executes the task runs of a flow."""
+
+    @abstractmethod
+    def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
+        """Return what serves runs of `session` in this process while entered, if this runner does."""
+
+
+@public("taskyard.task_runners")
+class AgentTaskRunner(TaskRunner):
+    """Agents execute the runs, in processes of their own, on this machine or others. The default."""
+
+    def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
+        """Serve nothing here."""
+        return nullcontext()
+
+    def __repr__(self) -> str:
+        """Show it as it is written."""
+        return "AgentTaskRunner()"
+
+
+@public("taskyard.task_runners")
+class ThreadPoolTaskRunner(TaskRunner):
+    """Threads of this process execute the runs: closures, breakpoints and values that cannot be pickled work.
+
+    Tasks that are called directly run in the calling thread. `timeout_seconds` and cancellation raise an
+    exception in the task's thread, at its next bytecode: a call that blocks outside of Python ends first.
+    """
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        """Use at most `max_workers` threads at a time; by default what Python's own pools use.
+
+        Raises:
+            ValueError: `max_workers` is less than 1.
+        """
+        if max_workers is not None and max_workers < 1:
+            raise ValueError(f"'max_workers' must be at least 1, got {max_workers}")
+        self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+
+    def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
+        """Serve the session's own queue in this process."""
+        from taskyard._engine.thread_agent.agent import serve_locally
+
+        return serve_locally(session, self.max_workers)
+
+    def __repr__(self) -> str:
+        """Show it as it is written."""
+        return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
+
+
+_KNOWN: Final[dict[str, type[TaskRunner]]] = {"agents": AgentTaskRunner, "threads": ThreadPoolTaskRunner}
+
+
+def runner_of(given: object, caller: Scope) -> TaskRunner:
+    """Return the task runner of a flow: its own, else its caller's, else what the environment says.
+
+    Raises:
+        TypeError: What was given is no task runner.
+        ConfigurationError: The environment names no task runner.
+    """
+    if given is None:
+        return caller.task_runner if isinstance(caller.task_runner, TaskRunner) else _from_environment()
+    runner = given() if isinstance(given, type) and issubclass(given, TaskRunner) else given
+    if not isinstance(runner, TaskRunner):
+        raise TypeError(f"'task_runner' must be a task runner, got {type(given).__name__}")
+    return runner
+
+
+def _from_environment() -> TaskRunner:
+    name = os.environ.get(RUNNER_VARIABLE, "agents")
+    kind = _KNOWN.get(name)
+    if kind is None:
+        raise ConfigurationError(f"{RUNNER_VARIABLE} is '{name}'; expected one of {', '.join(_KNOWN)}")
+    return kind()

@@ -1,0 +1,189 @@
+"""The future that users hold: a run that is awaited, and what they can do with it.
+
+Invariant: its outcome is kept as it arrived and decoded when somebody asks for it; what is needed to wait is
+made only for those who wait.
+"""
+
+import warnings
+from collections.abc import Callable, Generator
+from typing import Any, Final, Generic, TypeVar, cast
+from uuid import UUID
+
+from taskyard._data.runs.recorded import from_outcome, from_run
+from taskyard._data.runs.state import State, StateDetails
+from taskyard._data.values.awaited import AwaitedRun, Origin, run
+from taskyard._durable_names import public
+from taskyard._engine.futures.callbacks import call_soon
+from taskyard._engine.futures.waiting import wait_async, wait_blocking
+from taskyard.exceptions import RunNotFound, TaskyardError
+from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.encodings import decode, decode_payload
+from taskyard_contract.states import RunState, StateType
+
+R = TypeVar("R")
+_UNDECODED: Final = object()
+_LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
+"""States that a value, or an exception, of this process belongs to."""
+
+
+@public("taskyard.futures")
+class Future(AwaitedRun, Generic[R]):
+    """The result of one task run, now or later."""
+
+    __slots__ = ("_state", "_value")
+
+    def __init__(self, run_id: bytes, origin: Origin) -> None:
+        """Make the future of a run that was submitted from `origin`."""
+        # All attributes are set here: one call less for each run of a map.
+        self.run_id = run_id
+        self.origin = origin
+        self._outcome = None
+        self._callbacks = None
+        self._value: Any = _UNDECODED
+        self._state: State[R] | None = None
+
+    @property
+    def task_run_id(self) -> UUID:
+        """The id of the run."""
+        return UUID(bytes=self.run_id)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """Wait for the run to end and return its value.
+
+        Args:
+            timeout: Longest time to wait, in seconds; None waits as long as it takes.
+            raise_on_failure: Whether to raise the run's exception; otherwise it is returned.
+
+        Raises:
+            TimeoutError: The run did not end in time.
+            UnfinishedRun: The run will never start, because an upstream run did not complete.
+            Exception: Whatever the task raised.
+        """
+        if self._outcome is None and not wait_blocking(self, timeout):
+            raise self._timed_out(timeout)
+        return self._result(raise_on_failure)
+
+    async def aresult(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """Wait for the run without blocking the event loop, and return its value, like `result`."""
+        if self._outcome is None and not await wait_async(self, timeout):
+            raise self._timed_out(timeout)
+        if isinstance(self._outcome, pb.RunOutcome) and self._outcome.result.HasField("blob"):
+            import asyncio
+
+            return await asyncio.to_thread(self._result, raise_on_failure)
+        return self._result(raise_on_failure)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait for the value: ``await future``."""
+        return self.aresult().__await__()
+
+    def wait(self, timeout: float | None = None) -> State[R] | None:
+        """Wait for the run to end; returns its final state, or None if it did not end in time."""
+        return self._final_state() if wait_blocking(self, timeout) else None
+
+    async def await_state(self) -> State[R]:
+        """Wait for the run without blocking the event loop; returns its final state."""
+        await wait_async(self, None)
+        return self._final_state()
+
+    @property
+    def state(self) -> State[R]:
+        """The state of the run now."""
+        return self.get_state()
+
+    def get_state(self) -> State[R]:
+        """Return the state of the run now, without waiting for its end."""
+        if self._outcome is not None:
+            return self._final_state()
+        try:
+            return from_run(self.origin.record(self.run_id), self._decode_payload)
+        except RunNotFound:  # its submission is on the way
+            return State(StateType.PENDING)
+
+    def cancel(self) -> None:
+        """Ask for the run to be cancelled. It ends CANCELLED unless it is faster."""
+        if self._outcome is None:
+            self.origin.cancel(self.run_id)
+
+    def add_done_callback(self, fn: Callable[["Future[R]"], object]) -> None:
+        """Call `fn` with this future when the run has ended; at once, in this thread, if it has.
+
+        Otherwise it is called on a thread that all callbacks share, so it should return soon.
+        """
+
+        def call() -> None:
+            fn(self)
+
+        if self._outcome is not None:
+            run(call)
+        else:
+            self.when_settled(lambda: call_soon(call))
+
+    def keep_local(self, value: Any) -> None:
+        """Remember the value, or the exception, of a run that was executed in this process.
+
+        It is what users get once the control plane says that the run ended with it.
+        """
+        self._value = value
+
+    def _result(self, raise_on_failure: bool) -> R:
+        outcome = self._outcome
+        if type(outcome) is bytes:
+            if self._value is _UNDECODED:
+                self._value = decode(outcome)
+            value: R = self._value
+            return value
+        if isinstance(outcome, TaskyardError):
+            if raise_on_failure:
+                raise outcome
+            return cast(R, outcome)
+        return cast(R, self._final_state().result(raise_on_failure))
+
+    def _final_state(self) -> State[R]:
+        """Return the state the run ended in; kept, so that its data is decoded, or fetched, once."""
+        if self._state is None:
+            self._state = self._make_state()
+        return self._state
+
+    def _make_state(self) -> State[R]:
+        outcome = self._outcome
+        if type(outcome) is bytes:
+            return State(
+                StateType.COMPLETED, decode=lambda: self._result(True), state_details=self._details()
+            )
+        if isinstance(outcome, TaskyardError):
+            return State(StateType.CRASHED, message=str(outcome), data=outcome, state_details=self._details())
+        assert isinstance(outcome, pb.RunOutcome)
+        state: State[R] = from_outcome(outcome, self._decode_payload)
+        if self._value is not _UNDECODED and int(outcome.state) in _LOCAL_STATES:
+            return State(
+                state.type,
+                name=state.name,
+                message=state.message,
+                timestamp=state.timestamp,
+                data=self._value,
+                state_details=state.state_details,
+            )
+        return state
+
+    def _details(self) -> StateDetails:
+        return StateDetails(task_run_id=self.task_run_id)
+
+    def _decode_payload(self, payload: common_pb2.Payload) -> Any:
+        return decode_payload(payload, self.origin.fetch)
+
+    def _timed_out(self, timeout: float | None) -> TimeoutError:
+        return TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
+
+    def __bool__(self) -> bool:
+        """Be true, with a warning: a future says nothing about the truth of its value."""
+        warnings.warn(
+            "a future is always true, whatever its value will be; call .result() and test that",
+            stacklevel=2,
+        )
+        return True
+
+    def __repr__(self) -> str:
+        """Show the run's id and whether it has ended."""
+        return f"<Future of task run {self.task_run_id}, {'ended' if self.done() else 'open'}>"

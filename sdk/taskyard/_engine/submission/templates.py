@@ -1,0 +1,128 @@
+"""What the runs of a task, or of a flow, have in common, written once as a message.
+
+A template is asked for at every call, and made at the first one from a place with these tags. Two caches keep
+it: the definition remembers the latest one together with what it was made for, compared by identity (that is
+nearly every call), and all of them by what decides their contents.
+"""
+
+import hashlib
+from typing import Any, Final
+
+from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.definitions.importable import register_user_modules
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.execution.task_body import TaskBody
+from taskyard._engine.submission.scope import Scope
+from taskyard._network.session.session import Session
+from taskyard._network.session.templates import Template
+from taskyard.context import current_tags
+from taskyard.exceptions import NotPicklable, PayloadTooLarge
+from taskyard_api.v1 import template_pb2
+from taskyard_contract import pickling
+from taskyard_contract.states import RunKind
+
+INLINE_CODE_BYTES: Final = 1024 * 1024
+"""Larger code is uploaded once, so that frames with templates stay small."""
+
+
+def template_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> Template:
+    """Return the template of a task's runs that are submitted from `scope`."""
+    tags = current_tags()
+    latest_scope, latest_tags, latest = task.latest_template
+    if latest_scope is scope and latest_tags is tags:
+        found: Template = latest
+        return found
+    key = (tags, scope.log_prints, scope.queue, session.session_id)
+    template = task.templates.get(key)
+    if template is None:
+        template = task.templates[key] = _make_template(task, scope, tags, session)
+    task.latest_template = (scope, tags, template)
+    return template
+
+
+def _make_template(
+    task: TaskDefinition[..., Any], scope: Scope, tags: frozenset[str], session: Session
+) -> Template:
+    if scope.executor is None:
+        return task_template(task, tags, scope.log_prints, session)
+    message = plain_template(task, tags)
+    message.queue = scope.queue
+    message.code.task_name = task.task_key
+    return Template(message)
+
+
+def task_template(
+    task: TaskDefinition[..., Any], tags: frozenset[str], log_prints: bool, session: Session
+) -> Template:
+    """Make the template of a task's runs, with the code that workers load."""
+    message = plain_template(task, tags)
+    code = _pickled_body(task, log_prints)
+    if len(code) > session.max_payload_bytes:
+        raise PayloadTooLarge(
+            f"the code of '{task.name}' takes {len(code):,} bytes, the server takes at most "
+            f"{session.max_payload_bytes:,}; it probably refers to a large global variable: pass that as an "
+            "argument, or load it inside the task",
+            limit=session.max_payload_bytes,
+        )
+    message.code.blob_digest = hashlib.sha256(code).digest()
+    if len(code) > INLINE_CODE_BYTES:
+        session.client().upload(code)
+        return Template(message)
+    return Template(message, code)
+
+
+def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
+    """Write what the runs of a task have in common, without its code."""
+    settings = task.settings
+    return template_pb2.RunTemplate(
+        kind=RunKind.TASK,  # type: ignore[arg-type]  # the enums are numerically equal
+        name=settings.name,
+        task_key=task.task_key,
+        version=settings.version or "",
+        queue=settings.queue,
+        priority=settings.priority,
+        tags=sorted(settings.tags | tags),
+        encoding=pickling.ENCODING,
+        retry=template_pb2.RetryPolicy(
+            max_retries=settings.retries,
+            delays_ms=settings.retry_delays_ms,
+            jitter_factor=settings.retry_jitter_factor,
+        ),
+        timeout_ms=settings.timeout_ms,
+        cache_expiration_ms=settings.cache_expiration_ms,
+        refresh_cache=bool(settings.refresh_cache),
+    )
+
+
+def _pickled_body(task: TaskDefinition[..., Any], log_prints: bool) -> bytes:
+    register_user_modules(task.fn)
+    try:
+        return pickling.dumps_by_value(TaskBody(task, log_prints))
+    except Exception as error:  # pickling runs foreign code, which may raise anything
+        raise NotPicklable(
+            f"the code of '{task.name}' cannot be sent to a worker ({error}); it probably refers to a global "
+            "variable or a closure that cannot be pickled: make that inside the task, or use "
+            "ThreadPoolTaskRunner, which keeps code in this process"
+        ) from error
+
+
+def flow_template(flow: FlowDefinition[..., Any]) -> Template:
+    """Return the template of flow runs that are made here and now."""
+    tags = current_tags()
+    template: Template | None = flow.templates.get(tags)
+    if template is None:
+        template = flow.templates[tags] = Template(_flow_message(flow, tags))
+    return template
+
+
+def _flow_message(flow: FlowDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
+    settings = flow.settings
+    return template_pb2.RunTemplate(
+        kind=RunKind.FLOW,  # type: ignore[arg-type]  # the enums are numerically equal
+        name=settings.name,
+        task_key=flow.flow_key,
+        version=settings.version or "",
+        tags=sorted(tags),
+        encoding=pickling.ENCODING,
+        retry=template_pb2.RetryPolicy(max_retries=settings.retries, delays_ms=settings.retry_delays_ms),
+    )
