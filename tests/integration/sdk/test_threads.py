@@ -8,8 +8,9 @@ import pytest
 from support.plane_and_agent import Plane
 
 from taskyard import allow_failure, flow, task, task_input_hash
+from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard.exceptions import ConfigurationError
-from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner, runner_of
+from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
 
 THREADS = ThreadPoolTaskRunner(max_workers=2)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._engine.execution.task_body import close_runner
+from taskyard._engine.execution.coroutines import close_runner
 from taskyard._engine.submission import scope as scopes
 
 

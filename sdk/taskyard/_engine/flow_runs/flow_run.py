@@ -4,7 +4,6 @@ Invariant: what a caller is told (value, exception, state) is what the control p
 it did not take as meant, because the run had been cancelled meanwhile, changes the answer.
 """
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
-from taskyard._engine.execution.task_body import run_beside_loop
+from taskyard._engine.execution.hooks import run_hooks
 from taskyard._engine.flow_runs.final_state import final_state_of
 from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
 from taskyard._engine.flow_runs.task_runners import runner_of
@@ -132,7 +131,7 @@ class FlowRunRecord:
                 self.state = State(StateType.RUNNING)
                 verb = "Beginning" if self.attempt_number == 1 else "Retrying"
                 self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
-                self.run_hooks(self._settings.on_running)
+                self._run_hooks(self._settings.on_running)
                 yield
         finally:
             on_cancel.pop(self.run_id, None)
@@ -213,7 +212,7 @@ class FlowRunRecord:
             return delay
         if state != _RECORDED.get(self.state.type):
             self._overruled(state)
-        self.run_hooks(self._final_hooks())
+        self._run_hooks(self._final_hooks())
         level = logging.INFO if self.state.is_completed() else logging.ERROR
         self._logger().log(level, "Finished in state %s", self.state)
         return None
@@ -237,18 +236,8 @@ class FlowRunRecord:
             StateType.CRASHED: settings.on_crashed,
         }.get(self.state.type, ())
 
-    def run_hooks(self, hooks: tuple[Callable[..., Any], ...]) -> None:
-        """Call hooks in order; what they raise is logged and changes nothing."""
-        run = self.context.flow_run
-        run.state = self.state
-        for hook in hooks:
-            try:
-                value = hook(self.flow, run, self.state)
-                if inspect.iscoroutine(value):
-                    run_beside_loop(value)
-            except Exception:  # user code
-                name = getattr(hook, "__name__", repr(hook))
-                self._logger().exception("hook '%s' raised, the state of the run is not changed", name)
+    def _run_hooks(self, hooks: tuple[Callable[..., Any], ...]) -> None:
+        run_hooks(hooks, self.flow, self.context, self.state)
 
     def result(self, return_state: bool) -> Any:
         """Return, or raise, what the caller of the flow gets."""

@@ -1,0 +1,86 @@
+"""Asynchronous user code in synchronous surroundings: task functions, hooks, conditions.
+
+A loop is kept for each thread, because making one costs 100 us, more than most tasks. It belongs to the
+process that made it: a forked child shares its descriptors with the parent, so it neither uses nor closes it.
+"""
+
+import asyncio
+import atexit
+import contextvars
+import inspect
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+LAZY: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+"""What calling a function may give instead of executing it."""
+
+
+class _OwnRunner:
+    """An event loop that is closed with the thread it belongs to."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self.pid = os.getpid()
+
+    def __del__(self) -> None:
+        # A forked child shares the loop's descriptors with its parent, which still needs them.
+        if self.pid == os.getpid():
+            self.runner.close()
+
+
+class _Runners(threading.local):
+    """The loop of each thread."""
+
+    own: _OwnRunner | None = None
+
+
+_runners = _Runners()
+
+
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on this thread's own loop, in the current context."""
+    own = _runners.own
+    if own is None or own.pid != os.getpid():
+        own = _runners.own = _OwnRunner()
+    return own.runner.run(work, context=contextvars.copy_context())
+
+
+def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; where a loop runs already, which could not, in another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_coroutine(work)
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskyard-hook") as thread:
+        return thread.submit(lambda: context.run(asyncio.run, work)).result()
+
+
+def close_runner() -> None:
+    """Close this thread's loop, if it has one; a later coroutine gets a new one."""
+    _runners.own = None
+
+
+atexit.register(close_runner)
+
+
+def called(call: Callable[[], Any]) -> Any:
+    """Call something that may be async."""
+    value = call()
+    return run_beside_loop(value) if inspect.iscoroutine(value) else value
+
+
+def executed(value: Any) -> Any:
+    """Execute what calling a coroutine function or a generator function only prepares."""
+    if isinstance(value, CoroutineType):
+        return run_coroutine(value)
+    return list(value) if isinstance(value, GeneratorType) else run_coroutine(_collected(value))
+
+
+async def _collected(values: AsyncGeneratorType[Any, Any]) -> list[Any]:
+    return [value async for value in values]

@@ -1,0 +1,162 @@
+"""One attempt of one task run, where it is executed: name, cache key, function, hooks, retry condition.
+
+Everything that only some tasks ask for is skipped by one test each, because most attempts are a function and
+nothing else.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from taskyard._data.runs.records import TaskRun
+from taskyard._data.runs.state import State, is_state
+from taskyard._engine.definitions.run_names import render_run_name
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.execution import reports
+from taskyard._engine.execution.coroutines import LAZY, called, executed
+from taskyard._engine.execution.hooks import run_hooks
+from taskyard._engine.futures.waiting import wait_for_children
+from taskyard.context import TaskRunContext
+from taskyard.logging import get_run_logger
+from taskyard_api.v1 import agent_service_pb2
+from taskyard_contract.execution import Invocation, WorkerHost
+from taskyard_contract.states import StateType
+
+Report = bytes | agent_service_pb2.ReportException
+
+_OWN_EXITS: Final = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+
+
+class TaskAttempt:
+    """One attempt of one run."""
+
+    __slots__ = ("_args", "_host", "_kwargs", "_name", "context", "invocation", "task")
+
+    def __init__(
+        self,
+        task: TaskDefinition[..., Any],
+        invocation: Invocation,
+        host: WorkerHost,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        log_prints: bool,
+    ) -> None:
+        """Describe the attempt."""
+        self.task = task
+        self.invocation = invocation
+        self._host = host
+        self._args = args
+        self._kwargs = kwargs
+        self._name = ""
+        self.context = TaskRunContext(
+            task,
+            TaskRun.from_invocation(invocation),
+            lambda: task.signature.bind(args, kwargs),
+            log_prints=log_prints,
+            log_sink=host.log,
+            host=host,
+        )
+
+    def prepare(self) -> Report | None:
+        """Do what only some tasks ask for, before the function: name, cache key, hooks.
+
+        Returns:
+            What to report instead of executing, or None.
+        """
+        settings = self.task.settings
+        try:
+            self._render_name()
+        except Exception as error:  # user code
+            return self.failed(error)
+        if self.task.has_cache_key and self._must_tell_key():
+            cache_key = self.task.cache_key_of(self.context)
+            if cache_key is not None:
+                return reports.cache_key(cache_key, self._name)
+        if settings.on_running:
+            self._run_hooks(settings.on_running, State(StateType.RUNNING))
+        return None
+
+    def _must_tell_key(self) -> bool:
+        """Whether the control plane has to know the cache key before the function may be called."""
+        invocation = self.invocation
+        known = bool(invocation.cache_key) and self.task.refresh_cache
+        return not (invocation.cache_key_decided or known)
+
+    def _render_name(self) -> None:
+        template = self.task.settings.task_run_name
+        if template is not None and not self.invocation.name:
+            self._name = render_run_name(template, self.context.parameters)
+            self.context.task_run.name = self.invocation.name = self._name
+
+    def call_function(self) -> Any:
+        """Call the user's function and wait for everything that it started."""
+        value = self.task.fn(*self._args, **self._kwargs)
+        if isinstance(value, LAZY):
+            value = executed(value)
+        scope = self.context.scope
+        if scope is not None:  # the function has called other tasks
+            wait_for_children(scope)
+        return value
+
+    def ended(self, value: Any) -> Any:
+        """Handle what the function returned; returns the value, or a report."""
+        if is_state(value):
+            return self._ended_with(value)
+        hooks = self.task.settings.on_completion
+        if hooks:
+            self._run_hooks(hooks, State(StateType.COMPLETED, data=value))
+        return value if not self._name else reports.succeeded(value, self._name)
+
+    def _ended_with(self, state: State[Any]) -> Report:
+        """Handle a state that the function returned by hand."""
+        if state.is_completed():
+            self._run_hooks(self.task.settings.on_completion, state)
+            return reports.state_by_hand(state, self._name)
+        if state.is_cancelled():
+            return reports.state_by_hand(state, self._name)
+        return self._failed_with(state, reports.state_by_hand(state, self._name))
+
+    def failed(self, error: Exception) -> Report:
+        """Handle an exception of the function."""
+        report = reports.failed(error, self._name)
+        return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
+
+    def _failed_with(self, state: State[Any], report: agent_service_pb2.ReportException) -> Report:
+        settings = self.task.settings
+        retries_left = self.invocation.attempt <= settings.retries
+        if retries_left and settings.retry_condition_fn is not None and not self._may_retry(state):
+            report.not_retriable = True
+            retries_left = False
+        if not retries_left:
+            self._run_hooks(settings.on_failure, state)
+            self._log_end(state)
+        return report
+
+    def interrupted(self, error: BaseException) -> Report:
+        """Handle a signal or an exit: the run crashed, and is not repeated."""
+        report = reports.crashed(error, self._name)
+        if isinstance(error, _OWN_EXITS):  # others come from the agent, which decides what they mean
+            self._log_end(State(StateType.CRASHED, message=report.message))
+        return report
+
+    def _log_end(self, state: State[Any]) -> None:
+        """Say that the run did not complete: nobody may ever ask for its result. Others end silently."""
+        self._logger().error("Finished in state %s", state)
+
+    def _may_retry(self, state: State[Any]) -> bool:
+        """Ask the task's own condition; one that fails itself forbids the retry."""
+        condition = self.task.settings.retry_condition_fn
+        assert condition is not None
+        try:
+            return bool(called(partial(condition, self.task, self.context.task_run, state)))
+        except Exception:  # user code
+            self._logger().exception("retry_condition_fn raised, so the run is not retried")
+            return False
+
+    def _run_hooks(self, hooks: tuple[Callable[..., Any], ...], state: State[Any]) -> None:
+        if hooks:
+            run_hooks(hooks, self.task, self.context, state)
+
+    def _logger(self) -> Any:
+        return get_run_logger(self.context)
