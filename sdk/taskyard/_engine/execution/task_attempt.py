@@ -31,7 +31,7 @@ _OWN_EXITS: Final = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 class TaskAttempt:
     """One attempt of one run."""
 
-    __slots__ = ("_args", "_host", "_kwargs", "_name", "context", "invocation", "task")
+    __slots__ = ("_args", "_kwargs", "_name", "context", "invocation", "task")
 
     def __init__(
         self,
@@ -45,7 +45,6 @@ class TaskAttempt:
         """Describe the attempt."""
         self.task = task
         self.invocation = invocation
-        self._host = host
         self._args = args
         self._kwargs = kwargs
         self._name = ""
