@@ -14,25 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from taskyard_api.v1 import (
-    admin_service_pb2_grpc,
-    agent_service_pb2_grpc,
-    blob_service_pb2_grpc,
-    run_service_pb2_grpc,
-    session_service_pb2_grpc,
-)
 from taskyard_contract.clock import Clock, SystemClock
 from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.pulse import Pulse
 from taskyard_controlplane.reading.background import Background
-from taskyard_controlplane.reading.runs import RunReader
-from taskyard_controlplane.rpc.admin import AdminService
-from taskyard_controlplane.rpc.agents import AgentService
-from taskyard_controlplane.rpc.blobs import BlobService
-from taskyard_controlplane.rpc.runs import RunService
+from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer
-from taskyard_controlplane.rpc.sessions import SessionService
+from taskyard_controlplane.rpc.services import Services
 from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import Reader, Store
@@ -40,7 +29,6 @@ from taskyard_controlplane.storage.interface import Reader, Store
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 FAILED_STOP_SECONDS: Final = 5.0
-_PACKAGE: Final = "taskyard_api.v1"
 
 _log = logging.getLogger(__name__)
 
@@ -83,11 +71,11 @@ class ControlPlane:
             probes = self._bind_probes(stack)
             store, reader = self._open_storage(stack)
             await self._start_owner(store, stack)
-            runs = self._add_services(server, store.dialect, reader, stack)
+            services = self._add_services(server, store.dialect, reader, stack)
             await server.start()
             stack.push_async_callback(server.stop)
             stack.callback(self.owner.begin_stop)
-            stack.callback(runs.begin_stop)
+            stack.callback(services.begin_stop)
             if probes is not None:
                 probes()
             self._closing = stack.pop_all()
@@ -144,27 +132,21 @@ class ControlPlane:
 
     def _add_services(
         self, server: RpcServer, dialect: str, reader: Reader, stack: AsyncExitStack
-    ) -> RunService:
+    ) -> Services:
         threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
         stack.callback(threads.shutdown, cancel_futures=True)
-        background, owner, rpc = Background(threads), self.owner, self.settings.rpc
-        connections = owner.connections
-        admin = AdminService(owner, rpc, dialect, self._clock.now_us())
-        runs = RunService(owner, RunReader(reader, background, owner.state_of), rpc)
-        services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
-            ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
-             SessionService(connections.clients)),
-            ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
-             AgentService(connections.agents, connections.polled)),
-            ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server,
-             runs),
-            ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
-             BlobService(owner, reader, background, rpc)),
-            ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
-        )  # fmt: skip
-        for name, register, service in services:
-            server.add(register, service, f"{_PACKAGE}.{name}")
-        return runs
+        directory = Directory()
+        directory.note(self.owner)
+        services = Services(
+            directory,
+            reader,
+            Background(threads),
+            self.settings.rpc,
+            dialect=dialect,
+            started_us=self._clock.now_us(),
+        )
+        services.add_to(server)
+        return services
 
 
 def lease_times(lease: LeaseSettings) -> LeaseTimes:

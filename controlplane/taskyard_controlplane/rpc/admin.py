@@ -8,44 +8,47 @@ from taskyard_api.v1 import admin_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.page_tokens import Listing
+from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100
 
 
 class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
-    """Implements the service over an owner."""
+    """Implements the service over the owner."""
 
-    def __init__(self, owner: Owner, settings: RpcSettings, dialect: str, started_us: int) -> None:
+    def __init__(self, directory: Directory, settings: RpcSettings, dialect: str, started_us: int) -> None:
         """Describe a server with a database of some dialect, started at some time."""
-        self._owner = owner
+        self._directory = directory
         self._settings = settings
         self._dialect = dialect
         self._started_us = started_us
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
         """Describe the server."""
+        owner = self._directory.owner()
         return pb.GetServerInfoResponse(
             version=VERSION,
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
             database=self._dialect,
             started_us=self._started_us,
-            open_runs=self._owner.open_count(),
-            backlog_runs=self._owner.backlog_count(),
-            agents=len(self._owner.agents),
-            sessions=len(self._owner.sessions),
-            generation=self._owner.generation,
+            open_runs=owner.open_count(),
+            backlog_runs=owner.backlog_count(),
+            agents=len(owner.agents),
+            sessions=len(owner.sessions),
+            generation=owner.generation,
         )
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
         """List agents, connected ones first."""
         start = page_tokens.decode(Listing.AGENTS, request.page_token) or 0
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
-        agents = sorted(self._owner.agents, key=lambda agent: (int(agent.state), agent.name, agent.agent_id))
+        agents = sorted(
+            self._directory.owner().agents, key=lambda agent: (int(agent.state), agent.name, agent.agent_id)
+        )
         end = start + limit
         token = page_tokens.encode(Listing.AGENTS, end) if end < len(agents) else ""
         return pb.ListAgentsResponse(
@@ -56,7 +59,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         """Ask an agent to drain."""
         if not request.agent_id:
             raise InvalidRequest("agent_id is empty; ListAgents shows the ids")
-        return pb.DrainAgentResponse(held_runs=self._owner.drain_agent(request.agent_id))
+        return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id))
 
 
 def _message(agent: AgentSession) -> pb.Agent:

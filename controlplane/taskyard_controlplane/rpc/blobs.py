@@ -15,8 +15,8 @@ from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
-from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import MIB, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
@@ -85,11 +85,13 @@ class Spool:
 
 
 class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
-    """Implements the service over an owner and a reader."""
+    """Implements the service over the owner, which stores, and a reader."""
 
-    def __init__(self, owner: Owner, reader: Reader, background: Background, settings: RpcSettings) -> None:
-        """Serve the blobs of one shard."""
-        self._owner = owner
+    def __init__(
+        self, directory: Directory, reader: Reader, background: Background, settings: RpcSettings
+    ) -> None:
+        """Serve blobs."""
+        self._directory = directory
         self._reader = reader
         self._background = background
         self._settings = settings
@@ -119,6 +121,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("blob"):
             raise InvalidRequest("the first message of an upload must carry blob")
+        owner = self._directory.owner()  # asked before the parts come, not after all of them
         spool = Spool(first.blob, self._settings)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._background, spool.close)
@@ -126,7 +129,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             async for message in request_iterator:
                 await self._background(spool.add, message.part)
             async with self._storing:
-                await self._owner.put_blob(spool.digest, await self._background(spool.content))
+                await owner.put_blob(spool.digest, await self._background(spool.content))
         return pb.UploadBlobResponse(blob=first.blob)
 
     async def DownloadBlob(

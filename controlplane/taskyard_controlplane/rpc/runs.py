@@ -8,11 +8,11 @@ from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import ServerStopping
 from taskyard_controlplane.owner.queueing.checks import check_id
-from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.messages import log_batch, state_entry
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100
@@ -21,11 +21,11 @@ RETRY_SECONDS: Final = 0.5
 
 
 class RunService(run_service_pb2_grpc.RunServiceServicer):
-    """Implements the service over an owner, which decides and knows what is open, and a reader."""
+    """Implements the service over the owner, which decides, and a reader."""
 
-    def __init__(self, owner: Owner, reading: RunReader, settings: RpcSettings) -> None:
-        """Serve the runs of one shard."""
-        self._owner = owner
+    def __init__(self, directory: Directory, reading: RunReader, settings: RpcSettings) -> None:
+        """Serve runs."""
+        self._directory = directory
         self._reading = reading
         self._settings = settings
         self._waits: set[asyncio.Timeout] = set()
@@ -33,7 +33,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def SubmitRuns(self, request: pb.SubmitRunsRequest, context: Any) -> pb.SubmitRunsResponse:
         """Record runs that belong to no session."""
-        refused = await self._owner.submit_unowned(request.runs, request.blobs)
+        refused = await self._directory.owner().submit_unowned(request.runs, request.blobs)
         return pb.SubmitRunsResponse(refused=refused)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
@@ -74,7 +74,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         """Request cancellation."""
-        state = await self._owner.cancel(check_id(request.run_id))
+        state = await self._directory.owner().cancel(check_id(request.run_id))
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
 
     async def _wait(self, run_id: bytes, seconds: float) -> None:
@@ -82,7 +82,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         self._waits.add(timeout)
         try:
             async with timeout:
-                await self._owner.wait_ended(run_id)
+                await self._directory.owner().wait_ended(run_id)
         except TimeoutError:
             if self._stopping:
                 raise ServerStopping("the server stops; call again", retry_after=RETRY_SECONDS) from None

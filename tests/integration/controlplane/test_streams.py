@@ -9,6 +9,7 @@ from support.owner_harness import World, play
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
+from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.sessions import SessionService
 from taskyard_controlplane.rpc.streams import Outgoing
 
@@ -64,7 +65,9 @@ def test_a_stream_that_is_superseded_while_it_asks_the_database_ends_with_a_stat
             return []
 
         it.shard.stored.rows = slow
-        serving = asyncio.ensure_future(SessionService(it.owner.connections.clients).Connect(None, context))  # type: ignore[arg-type]
+        directory = Directory()
+        directory.note(it.owner)
+        serving = asyncio.ensure_future(SessionService(directory).Connect(None, context))  # type: ignore[arg-type]
         await asked.wait()
         it.client(session_id)  # a newer stream
         await asyncio.wait([serving], timeout=1)

@@ -14,6 +14,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.rpc_errors import to_detail
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -55,6 +56,7 @@ class Owner:
         self._times = times
         self._shard = Shard(store, clock, max_inline_bytes=max_inline_bytes, fatal=fatal, window=window)
         self.connections = Connections(self._shard, times, clock, max_payload_bytes)
+        self.documents = Documents(store, self._shard.committer, clock)
         self._max_payload = max_payload_bytes
         self._stopping = False
 

@@ -1,0 +1,71 @@
+"""All services of the contract, bound to a directory of owners and to a reader."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from taskyard_api.v1 import (
+    admin_service_pb2_grpc,
+    agent_service_pb2_grpc,
+    blob_service_pb2_grpc,
+    run_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.rpc.admin import AdminService
+from taskyard_controlplane.rpc.agents import AgentService
+from taskyard_controlplane.rpc.blobs import BlobService
+from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.runs import RunService
+from taskyard_controlplane.rpc.server import RpcServer
+from taskyard_controlplane.rpc.sessions import SessionService
+from taskyard_controlplane.settings import RpcSettings
+from taskyard_controlplane.storage.interface import Reader
+
+_PACKAGE: Final = "taskyard_api.v1"
+
+
+class Services:
+    """The services of one server."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        reader: Reader,
+        background: Background,
+        settings: RpcSettings,
+        *,
+        dialect: str,
+        started_us: int,
+    ) -> None:
+        """Make them.
+
+        Args:
+            directory: Who owns the runs.
+            reader: The database, for listings.
+            background: Where reads block.
+            settings: Limits.
+            dialect: What kind of database it is, for operators.
+            started_us: When the server started.
+        """
+        self._runs = RunService(directory, RunReader(reader, background, directory.live_state), settings)
+        self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
+            ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
+             SessionService(directory)),
+            ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
+             AgentService(directory)),
+            ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
+            ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
+             BlobService(directory, reader, background, settings)),
+            ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
+             AdminService(directory, settings, dialect, started_us)),
+        )  # fmt: skip
+
+    def add_to(self, server: RpcServer) -> None:
+        """Let a server serve them."""
+        for name, register, service in self._services:
+            server.add(register, service, f"{_PACKAGE}.{name}")
+
+    def begin_stop(self) -> None:
+        """End what waits, so that its callers look for the next server."""
+        self._runs.begin_stop()
