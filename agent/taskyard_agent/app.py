@@ -18,15 +18,16 @@ from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import Settings
-from taskyard_contract import pickling
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
+from taskyard_contract.capabilities import CODE_BY_REFERENCE, CODE_BY_VALUE
 from taskyard_contract.clock import SystemClock
+from taskyard_contract.encodings import BINARY, JSON, PICKLE
 from taskyard_contract.errors import TaskyardError
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
-CAPABILITIES: Final = (pickling.ENCODING, "json/plain", "binary/plain", "code/blob", "code/reference")
+CAPABILITIES: Final = (PICKLE, JSON, BINARY, CODE_BY_VALUE, CODE_BY_REFERENCE)
 
 
 class Agent:

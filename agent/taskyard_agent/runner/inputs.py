@@ -3,33 +3,16 @@
 Invariant: two runs never share one value: what one of them changes, the other must not see.
 """
 
-import json
 from typing import Any
 
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.reference_code import JSON
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import failure_pb2, session_service_pb2, states_pb2
-from taskyard_contract import pickling
+from taskyard_contract.encodings import decode
 
 
 class UpstreamFailed(Exception):
     """An upstream run failed and its exception could not be carried over; the text says what it was."""
-
-
-def decode(encoding: str, data: bytes) -> Any:
-    """Decode a payload.
-
-    Raises:
-        ValueError: The encoding is unknown to this worker.
-    """
-    if encoding == pickling.ENCODING:
-        return pickling.loads(data)
-    if encoding == JSON:
-        return json.loads(data)
-    if encoding == "binary/plain":
-        return data
-    raise ValueError(f"encoding '{encoding}' is unknown to this worker")
 
 
 class Inputs:
@@ -59,7 +42,7 @@ class Inputs:
         # Decoded for each run anew: two runs must not share one mutable value.
         outcome = self._others.get(run_id)
         if outcome is None:
-            return decode(self._encoding, data)
+            return decode(data, self._encoding)
         return self._outcome(outcome)
 
     def _outcome(self, outcome: session_service_pb2.RunOutcome) -> Any:
@@ -68,11 +51,11 @@ class Inputs:
         if not outcome.HasField("result"):
             return None
         encoding = outcome.result.encoding or self._encoding
-        return decode(encoding, self._blobs.payload(outcome.result))
+        return decode(self._blobs.payload(outcome.result), encoding)
 
     def _exception(self, failure: failure_pb2.Failure, message: str) -> BaseException:
         if failure.HasField("encoded"):
-            error = decode(failure.encoded.encoding, self._blobs.payload(failure.encoded))
+            error = decode(self._blobs.payload(failure.encoded), failure.encoded.encoding)
             if isinstance(error, BaseException):
                 return error
         text = f"{failure.type}: {failure.message}" if failure.type else message

@@ -6,36 +6,14 @@ Invariant: a `ReferenceCode` behaves as any other `TaskCode`: it returns what ha
 
 import asyncio
 import inspect
-import json
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from taskyard_agent.runner.report_columns import raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract import pickling, references
+from taskyard_contract import references
+from taskyard_contract.code_references import callable_at
+from taskyard_contract.encodings import JSON, PICKLE, decode, encode_as
 from taskyard_contract.execution import Invocation, WorkerHost
-
-JSON: Final = "json/plain"
-
-
-def import_function(reference: str) -> Callable[..., Any]:
-    """Import what ``module:qualname`` names; a decorated task stands for the function in it.
-
-    Raises:
-        ImportError, AttributeError, ValueError, TypeError: There is nothing to call under that name.
-    """
-    module_name, separator, qualname = reference.partition(":")
-    if not separator or not qualname:
-        raise ValueError(f"'{reference}' is not a code reference; expected 'module:qualname'")
-    found: Any = import_module(module_name)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    function = getattr(found, "fn", found)
-    if not callable(function):
-        raise TypeError(f"'{reference}' is a {type(found).__qualname__}, which cannot be called")
-    result: Callable[..., Any] = function
-    return result
 
 
 class ReferenceCode:
@@ -45,12 +23,12 @@ class ReferenceCode:
         """Import the function.
 
         Raises:
-            ImportError, AttributeError, ValueError, TypeError: See `import_function`; or the encoding is
+            ImportError, AttributeError, ValueError, TypeError: See `callable_at`; or the encoding is
                 none that this worker knows.
         """
-        if encoding not in (JSON, pickling.ENCODING):
-            raise ValueError(f"encoding '{encoding}' is unknown; use '{JSON}' or '{pickling.ENCODING}'")
-        self._function = import_function(reference)
+        if encoding not in (JSON, PICKLE):
+            raise ValueError(f"arguments in encoding '{encoding}' are unknown; use '{JSON}' or '{PICKLE}'")
+        self._function = callable_at(reference)
         self._encoding = encoding
 
     def execute(self, invocation: Invocation, host: WorkerHost) -> bytes | pb.ReportException:
@@ -63,7 +41,7 @@ class ReferenceCode:
             value = self._function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
-            return self._encode(value)
+            return encode_as(value, self._encoding)
         except BaseException as error:
             return raised(error, self._encoding)
 
@@ -71,13 +49,8 @@ class ReferenceCode:
         if not invocation.args:
             return [], {}
         if self._encoding == JSON:
-            given = json.loads(invocation.args)
+            given = decode(invocation.args, JSON)
             return list(given.get("args", ())), dict(given.get("kwargs", {}))
         with references.resolving(invocation.inputs or {}):
-            args, kwargs = pickling.loads(invocation.args)
+            args, kwargs = decode(invocation.args, PICKLE)
         return list(args), dict(kwargs)
-
-    def _encode(self, value: Any) -> bytes:
-        if self._encoding == JSON:
-            return json.dumps(value, separators=(",", ":")).encode()
-        return pickling.dumps(value)

@@ -1,6 +1,7 @@
 """Values on their way through the control plane, which never looks inside them.
 
-Invariant: what `encode` writes, `decode` of any later version reads, by the encoding's name.
+Invariant: what is encoded here, `decode` of any later version reads, by the encoding's name; and nothing is
+decoded in an encoding that nobody named, because reading a pickle executes code.
 """
 
 import json
@@ -15,6 +16,7 @@ JSON: Final = "json/plain"
 BINARY: Final = "binary/plain"
 
 encode = pickling.dumps
+"""Write a value of a Python program: the function itself, because every result passes here."""
 
 _DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
     PICKLE: pickling.loads,
@@ -23,17 +25,32 @@ _DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
 }
 
 
+def encode_as(value: Any, encoding: str) -> bytes:
+    """Write a value in the encoding that a template asks for.
+
+    Raises:
+        ValueError: The encoding is unknown here.
+        TypeError: It has no form for such a value.
+        pickle.PicklingError, AttributeError: The value cannot be pickled.
+    """
+    if encoding == PICKLE:
+        return encode(value)
+    if encoding == JSON:
+        return json.dumps(value, separators=(",", ":")).encode()
+    if encoding == BINARY:
+        return bytes(memoryview(value))  # of bytes and their like only: bytes(3) would be three zeros
+    raise _unknown(encoding)
+
+
 def decode(data: bytes, encoding: str = PICKLE) -> Any:
     """Return the value that was encoded.
 
     Raises:
         ValueError: The encoding is unknown here.
     """
-    decoder = _DECODERS.get(encoding or PICKLE)
+    decoder = _DECODERS.get(encoding)
     if decoder is None:
-        raise ValueError(
-            f"cannot decode a value with encoding '{encoding}'; known are {', '.join(_DECODERS)}"
-        )
+        raise _unknown(encoding)
     return decoder(data)
 
 
@@ -47,3 +64,9 @@ def decode_payload(payload: common_pb2.Payload, fetch: Callable[[common_pb2.Blob
             raise ValueError("the value is stored as a blob and there is no connection to read it")
         return decode(fetch(payload.blob), payload.encoding)
     return decode(payload.data, payload.encoding)
+
+
+def _unknown(encoding: str) -> ValueError:
+    return ValueError(
+        f"a value has the encoding '{encoding}', which is unknown here; use {', '.join(_DECODERS)}"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._engine.definitions.importable import function_at, reference_of
+from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.submission.templates import INLINE_CODE_BYTES, task_template
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
@@ -25,7 +25,6 @@ def uses_big() -> int:
 def test_installed_functions_are_named() -> None:
     assert reference_of(textwrap.dedent) == "textwrap:dedent"
     assert reference_of(json.JSONDecoder.decode) == "json.decoder:JSONDecoder.decode"
-    assert function_at("json.decoder:JSONDecoder.decode") is json.JSONDecoder.decode
 
 
 def test_own_functions_lambdas_and_closures_are_not() -> None:

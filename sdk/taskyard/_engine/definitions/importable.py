@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from taskyard_contract import pickling
+from taskyard_contract.code_references import function_at
 
 _OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
 
@@ -25,29 +26,9 @@ def reference_of(fn: Callable[..., Any]) -> str | None:
         return None
     try:
         found = function_at(f"{module.__name__}:{qualname}")
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, TypeError):
         return None
     return f"{module.__name__}:{qualname}" if found is fn else None
-
-
-def function_at(reference: str) -> Callable[..., Any]:
-    """Return the function that a reference names, taken out of its task if it is decorated.
-
-    Raises:
-        ImportError: The module is not installed here.
-        AttributeError: The module has no such function.
-    """
-    import importlib
-
-    module_name, _, qualname = reference.partition(":")
-    value: Any = importlib.import_module(module_name)
-    for part in qualname.split("."):
-        # Out of the class itself, because a descriptor would answer with something bound.
-        value = vars(value)[part] if isinstance(value, type) and part in vars(value) else getattr(value, part)
-    while hasattr(value, "fn"):
-        value = value.fn
-    function: Callable[..., Any] = getattr(value, "__func__", value)
-    return function
 
 
 def register_user_modules(fn: Callable[..., Any]) -> None:

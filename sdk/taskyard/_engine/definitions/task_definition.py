@@ -11,9 +11,10 @@ from typing import Any, Final, Generic
 from taskyard import _durable_names
 from taskyard._data.values.hashing import task_key
 from taskyard._engine.definitions.decorated import Decorated, P, R
-from taskyard._engine.definitions.importable import function_at, reference_of
+from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
 from taskyard.context import FlowRunContext, TaskRunContext
+from taskyard_contract.code_references import function_at
 
 logger = logging.getLogger("taskyard.tasks")
 
