@@ -44,7 +44,7 @@ class Holdings:
         self._empty.clear()
         return span
 
-    def keys(self) -> Iterator[pb.RunKey]:
+    def run_keys(self) -> Iterator[pb.RunKey]:
         """Name every run in hand."""
         for chunk, remaining in self._open.items():
             while remaining:

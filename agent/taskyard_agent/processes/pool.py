@@ -136,7 +136,7 @@ class ProcessPool:
 
     def held(self) -> Iterable[pb.RunKey]:
         """Name every run in hand."""
-        return self.holdings.keys()
+        return self.holdings.run_keys()
 
     def demand(self) -> Demand:
         """Say how much work is wanted."""
