@@ -133,6 +133,7 @@ class FakeBlobs:
         self.error: Exception | None = None
         self.transfers = 0
         self.in_use: Callable[[], Iterable[bytes]] = tuple
+        self.writers: Callable[[], Iterable[int]] = tuple
 
     def path(self, digest: bytes) -> Path:
         return Path("/nowhere") / digest.hex()

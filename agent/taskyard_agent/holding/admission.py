@@ -1,8 +1,16 @@
 """What to start while runs wait for runs of their own. Pure.
 
-Each waiting run keeps a process, and what it waits for is on its way. Starting other runs meanwhile would
-make more of them wait, so once enough wait only runs are started that others wait for. But those may be
-executed elsewhere, or not at all: so when none comes for a moment, a few others are started after all.
+A run that waits for runs it has submitted keeps a process, and a substitute works in its slot. Starting more
+such runs makes more of them wait: a thousand callers at the top of a tree would each have a process before
+the first leaf is executed. So there are two modes.
+
+*Open*: anything is started. *Crowded*, from two waiting runs a slot on: only runs are started that other runs
+wait for (`nested`), which end waiting instead of adding to it. The server is told, and sends only such ones.
+
+Crowded alone could stand still: what is waited for may be executed by another agent, may wait for something
+itself, or may never come. So when a worker has been idle for a moment all the same, patience is over: the
+bound is raised by one run a slot and the mode is open until that many wait, and so on; it falls back when few
+wait again. At `MOST_WAITING` that ends, whatever happens: processes are what the machine has least of.
 """
 
 import logging
@@ -11,17 +19,20 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 0.1
+"""A worker idle for so long has been passed by several round trips: nothing nested is on its way."""
 MOST_WAITING: Final = 200
-"""Beyond so many, nothing new is started whatever happens."""
+"""Beyond so many, nothing new is started whatever happens: each is a process of 20 to 50 MB."""
 _ENOUGH_PER_SLOT: Final = 2
+"""So that a slot whose run has just gone on finds another one waiting, and hardly any process is idle."""
 _PASSABLE_PER_SLOT: Final = 32
+"""Queued children that take no room in the window, because the run behind them is waited for as well."""
 
 
 class Admission:
     """Weighs the waiting runs of one agent."""
 
     def __init__(self, slots: int) -> None:
-        """Start with nobody waiting."""
+        """Let anything start until runs of so many slots wait."""
         self.crowded = False
         """Whether only runs should be started that other runs wait for."""
         self._slots = slots

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PART_BYTES: Final = 1024 * 1024
+"""Of one message of an upload."""
+PART_SUFFIX: Final = ".part"
+"""Of a file that is not complete: ``DIGEST.PID.part``, the process that writes it in its name."""
 RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
 PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
 """Errors that another attempt may not meet."""
-
-_HIDDEN: Final = "Internal error from Core"
 
 _Item = TypeVar("_Item")
 
@@ -51,12 +53,15 @@ class BlobStore:
         """Keep up to about `capacity` bytes in `directory`; `address` names the server to use."""
         self.directory = directory
         self.in_use: Callable[[], Iterable[bytes]] = tuple
+        """Names the blobs that must not be removed."""
+        self.writers: Callable[[], Iterable[int]] = tuple
+        """Names the processes, other than this one, that may be writing a file at this moment."""
         self._address = address
         self._capacity = capacity
         self._fetching: dict[bytes, asyncio.Task[None]] = {}
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-        for leftover in directory.glob("*.part"):
+        for leftover in directory.glob(f"*{PART_SUFFIX}"):
             leftover.unlink(missing_ok=True)
 
     def path(self, digest: bytes) -> Path:
@@ -116,9 +121,9 @@ class BlobStore:
             await asyncio.sleep(delay)
 
     async def _download(self, digest: bytes) -> None:
-        self._make_room()
+        self.make_room()
         path = self.path(digest)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
         seen = hashlib.sha256()
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
@@ -135,7 +140,7 @@ class BlobStore:
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
             await stub.UploadBlob(self._parts(blob))
-        self._make_room()
+        self.make_room()
 
     async def _parts(self, blob: common_pb2.BlobRef) -> AsyncIterator[pb.UploadBlobRequest]:
         yield pb.UploadBlobRequest(blob=blob)
@@ -143,10 +148,9 @@ class BlobStore:
             while part := file.read(PART_BYTES):
                 yield pb.UploadBlobRequest(part=part)
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Remove what has not been used for longest, until the directory is within its capacity."""
-        with os.scandir(self.directory) as entries:
-            files = [(entry.stat().st_mtime, entry.stat().st_size, entry.name) for entry in entries]
+        files = self._files()
         size = sum(size for _, size, _ in files)
         if size <= self._capacity:
             return
@@ -154,6 +158,20 @@ class BlobStore:
         for _, length, name in sorted(files):
             if size <= self._capacity:
                 return
-            if name not in needed and not name.endswith(".part"):
+            if name not in needed and not name.endswith(PART_SUFFIX):
                 self.directory.joinpath(name).unlink(missing_ok=True)
                 size -= length
+
+    def _files(self) -> list[tuple[float, int, str]]:
+        """Return when each file was used last, its size and its name; removes what was abandoned."""
+        writers = {str(pid) for pid in (os.getpid(), *self.writers())}
+        files = []
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                path = self.directory / entry.name
+                if entry.name.endswith(PART_SUFFIX) and entry.name.split(".")[1] not in writers:
+                    path.unlink(missing_ok=True)  # its writer was killed: nobody will ever finish or use it
+                    continue
+                with suppress(FileNotFoundError):  # a worker has finished and renamed it meanwhile
+                    files.append((entry.stat().st_mtime, entry.stat().st_size, entry.name))
+        return files

@@ -51,6 +51,7 @@ class ProcessPool:
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._leave = leave
         blobs.in_use = self._blobs_in_use
+        blobs.writers = workforce.pids
         workforce.attach(
             Reception(workforce, self.holdings, self.intake, self.transfers, self.endings, self._dispatcher)
         )

@@ -95,6 +95,10 @@ class Workforce:
         """Return how many workers wait for other runs."""
         return sum(worker.blocked and worker.phase not in LEFT for worker in self.workers.values())
 
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers whose exit is not confirmed."""
+        return [worker.pid for worker in self.workers.values()]
+
     def at_work(self) -> int:
         """Return how many workers count as such: those that rest or are on their way out do not."""
         return sum(worker.phase in AT_WORK for worker in self.workers.values())

@@ -1,10 +1,19 @@
 """The zygote: imports once what every worker needs, then forks warm workers on request.
 
-It never runs user code and never loads gRPC, so its forks are safe and take a few milliseconds.
-Invariant: no worker outlives it, and it does not outlive the agent: when the agent's end of the control
-socket closes, it kills every worker's process group and leaves.
+Why a process of its own: the agent's main process has gRPC's threads, and a process with threads must not
+fork; a fresh interpreter for each worker would take half a second of imports. The zygote has one thread, no
+gRPC and no user code, so its forks are safe, take a few milliseconds and share the pages of what is imported;
+its objects are frozen, because a collection in a worker would copy those pages.
 
-One message of `SOCK_SEQPACKET` is one request or answer.
+One message of `SOCK_SEQPACKET` is one request or answer. The agent sends a number with three descriptors
+(data and control socket, progress board); the zygote forks and answers with the process id, and later, when
+the worker has ended, with its wait status. That answer is the only proof of an exit that the agent accepts:
+before it is sent, the worker's whole process group has been killed, so nothing of its run goes on.
+
+Three processes may die in any order. A worker: reaped here, reported. The agent: its end of the control
+socket closes, the zygote kills every worker's group and leaves; if the zygote cannot, the kernel signals it
+(`die_with_parent`). The zygote: the kernel kills its workers, and the agent starts another zygote.
+Invariant: no worker outlives the zygote, and the zygote does not outlive the agent.
 """
 
 import argparse

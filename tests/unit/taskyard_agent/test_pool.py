@@ -235,3 +235,53 @@ def test_a_pool_with_runs_is_not_empty_and_starts_them_when_the_doubt_is_over() 
         assert (await stage.given(far))[1:] == (0, 1)
 
     play(scenario)
+
+
+def test_workers_may_be_writing_until_their_exit_is_confirmed() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.zygote.far[1].ready(pid=1 << 30)  # no process has that
+        await eventually(lambda: list(stage.blobs.writers()) == [1 << 30])
+        stage.zygote.exited(1, 9)
+        assert 1 << 30 not in stage.blobs.writers()
+
+    play(scenario)
+
+
+def test_an_agent_that_leaves_starts_what_its_own_waiting_runs_may_wait_for() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        [waiting] = stage.assign(1)
+        await eventually(lambda: bool(stage.worker().spans))
+        number, start, _ = await stage.given(far)
+        far.blocked()
+        await eventually(lambda: stage.worker().blocked)
+        [child], [other] = stage.assign(1, nested=True), stage.assign(1)
+        stage.pool.on_drain()
+        assert stage.told.given_back == [other.run_id]
+        second = await stage.ready(2)
+        await eventually(lambda: bool(stage.worker(2).spans))
+        second.report(*(await stage.given(second))[:2], 1)
+        await eventually(lambda: stage.told.reported == [child.run_id])
+        far.blocked(False)
+        far.report(number, start, 1)
+        await asyncio.wait_for(stage.pool.emptied(), 5)
+        assert stage.told.reported == [child.run_id, waiting.run_id]
+
+    play(scenario)
+
+
+def test_an_agent_that_leaves_keeps_nothing_when_nobody_waits_for_it_any_more() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        stage.assign(1)
+        await eventually(lambda: bool(stage.worker().spans))
+        far.blocked()
+        await eventually(lambda: stage.worker().blocked)
+        [child] = stage.assign(1, nested=True)
+        stage.pool.on_drain()
+        assert stage.told.given_back == []
+        far.blocked(False)
+        await eventually(lambda: stage.told.given_back == [child.run_id])
+        assert stage.pool.intake.queue.runs == 0
+
+    play(scenario)
