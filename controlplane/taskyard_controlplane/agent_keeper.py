@@ -17,10 +17,15 @@ from types import TracebackType
 from typing import Final, Self
 
 FIRST_DELAY_SECONDS: Final = 0.2
+"""An agent that died of an accident is missed at once."""
 LONGEST_DELAY_SECONDS: Final = 10.0
+"""One that cannot start, for want of memory say, must not keep a processor busy with trying."""
 STABLE_SECONDS: Final = 30.0
+"""One that lasted so long had started well: its end is a new accident."""
 END_SECONDS: Final = 10.0
+"""What an agent gets to end its workers; somewhat more than it gives them."""
 _PR_SET_PDEATHSIG: Final = 1
+"""From linux/prctl.h."""
 
 _log = logging.getLogger(__name__)
 

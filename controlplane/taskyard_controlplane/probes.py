@@ -1,5 +1,10 @@
 """/healthz and /metrics on the HTTP port, on a thread of the owner's process.
 
+It is a thread beside the event loop, and has to be cheap, because the interpreter it runs in is the
+owner's: a request copies some numbers and formats a page of text, a few milliseconds every few seconds.
+Numbers are read while the loop changes them, so those of one page may be of slightly different moments;
+lists are copied in one step.
+
 Invariant: a probe only reads plain numbers; it never waits for the event loop, so it can tell that the loop
 is stuck.
 """
@@ -22,6 +27,7 @@ from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.rpc.addresses import ensure_free, split_host_port
 
 REQUEST_SECONDS: Final = 10.0
+"""How long a client may keep a thread that it says nothing to."""
 
 _COUNTERS: Final = (
     ("submitted_runs", "taskyard_runs_submitted", "Runs accepted."),
@@ -106,7 +112,7 @@ def _by_state(name: str, text: str, agents: list[Any], amount: Callable[[Any], i
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_SECONDS  # a client that says nothing must not keep a thread
+    timeout = REQUEST_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: a probe every second is not news."""

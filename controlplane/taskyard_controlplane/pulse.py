@@ -10,6 +10,7 @@ from typing import Final
 from taskyard_contract.clock import Clock
 
 BEAT_SECONDS: Final = 0.5
+"""Often enough for a lag of seconds to be seen, seldom enough to cost nothing."""
 
 
 class Pulse:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from taskyard_controlplane.app import ControlPlane
 
 LOCK_SECONDS: Final = 10.0
+"""How long to wait for a yard that holds the lock and does not listen: starting or stopping takes less."""
 LOCK_RETRY_SECONDS: Final = 0.05
+"""Somebody's first result waits behind this."""
 LONGEST_LOOK_SECONDS: Final = 1.0
+"""How late a yard may notice that it is idle, or that its home is gone."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ def run_yard(settings: YardSettings) -> None:
         YardInUse: Another yard serves the home directory.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _sole_yard(settings):
+    with sole_yard(settings):
         ensure_free(settings.address)
         # The agent imports its modules on one processor while this process imports its own on another.
         with AgentKeeper(agent_command(settings)) as keeper:
@@ -66,7 +69,7 @@ def ready_line(settings: YardSettings, plane: "ControlPlane") -> str:
 
 
 @contextmanager
-def _sole_yard(settings: YardSettings) -> Iterator[None]:
+def sole_yard(settings: YardSettings) -> Iterator[None]:
     """Hold the lock of a home directory, with the pid file for people.
 
     The lock file is never removed: who holds a lock on a removed file excludes nobody.

@@ -15,9 +15,10 @@ from support.postgres import PostgresServer
 
 from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
-from taskyard_controlplane.storage.errors import SchemaNotUnderstood
+from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
+from taskyard_controlplane.storage.postgres import lease
 from taskyard_controlplane.storage.schema import REVISION, metadata
-from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema
+from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema, recorded_revision
 
 _POSTGRES_TABLES = """
 SELECT table_name, column_name, data_type, is_nullable, column_default, ordinal_position
@@ -164,6 +165,28 @@ def _place_of_runs(connection: Connection) -> object:
     if connection.dialect.name == "sqlite":
         return connection.execute(text("SELECT rootpage FROM sqlite_master WHERE name = 'run'")).scalar()
     return connection.execute(text("SELECT pg_relation_filenode('run')")).scalar()
+
+
+def test_nothing_changes_under_an_owner_that_is_alive(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be of a release that needs the schema as it is; the upgrade waits until it has been replaced."""
+    monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.3)
+    with postgres.database() as url, closing(create_store(url)) as owner:
+        owner.open()
+        engine = _engine(url)
+        with engine.begin() as connection:
+            command.downgrade(_config(connection), "0001")
+        with closing(create_store(url)) as newcomer, pytest.raises(DatabaseInUse):
+            newcomer.open()
+        with engine.begin() as connection:
+            assert recorded_revision(connection) == "0001"
+        owner.close()
+        with closing(create_store(url)) as successor:
+            assert successor.open().generation == 2
+        with engine.begin() as connection:
+            assert recorded_revision(connection) == REVISION
+        engine.dispose()
 
 
 def test_a_database_from_the_future_is_refused_untouched(urls: tuple[str, str]) -> None:

@@ -12,8 +12,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
-_UNIX_PATH_BYTES: Final = 107
-_TRY_SECONDS: Final = 1.0
+_UNIX_PATH_BYTES: Final = 107  # what fits into sockaddr_un, without the NUL
+_TRY_SECONDS: Final = 1.0  # a server on this machine that is alive answers a connection much sooner
 
 
 class ListenFailed(Exception):

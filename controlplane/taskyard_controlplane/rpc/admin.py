@@ -13,7 +13,7 @@ from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
-USUAL_PAGE: Final = 100
+USUAL_PAGE: Final = 100  # what somebody looks through
 
 
 class AdminService(admin_service_pb2_grpc.AdminServiceServicer):

@@ -20,10 +20,10 @@ from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import MIB, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
-MAX_DIGESTS: Final = 1_000
-MAX_PART_BYTES: Final = MIB
-SPOOL_BYTES: Final = 4 * MIB
-STORED_AT_A_TIME: Final = 2
+MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
+MAX_PART_BYTES: Final = MIB  # small beside a message's limit, large beside its overhead
+SPOOL_BYTES: Final = 4 * MIB  # what an upload may hold in memory, as many as there are at a time
+STORED_AT_A_TIME: Final = 2  # one is being committed, the next is read meanwhile
 
 
 class Spool:

@@ -15,9 +15,9 @@ from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
-USUAL_PAGE: Final = 100
-USUAL_LOG_PAGE: Final = 1_000
-RETRY_SECONDS: Final = 0.5
+USUAL_PAGE: Final = 100  # what somebody looks through
+USUAL_LOG_PAGE: Final = 1_000  # log records are small, and are usually wanted all
+RETRY_SECONDS: Final = 0.5  # by then the next server on this machine listens
 
 
 class RunService(run_service_pb2_grpc.RunServiceServicer):

@@ -1,5 +1,14 @@
 """What the two stores share: one connection with its faults, and the owner's reads.
 
+A store has one connection at a time. Reads of the owner go through it as well, on the writer's thread: so a
+read sees all that was committed before it was asked for, which recovery, backlog and look-ups rely on.
+Other people's reads go through `DatabaseReader`, and may be a moment behind.
+
+What a driver raises is sorted here, once: a full disk leaves the connection sound and the transaction
+undone; anything else of the database's doing makes the connection suspect, so it is thrown away and the
+next call makes a new one; what is not of its doing (a row that breaks a constraint) is a defect of ours,
+and goes through as it is.
+
 Invariant: no error of a driver leaves a store; those the database causes become errors of the contract, and
 a connection that failed is thrown away, so that the next call starts with a new one.
 """

@@ -12,7 +12,7 @@ from taskyard_controlplane.storage.records import in_parts
 from taskyard_controlplane.storage.schema import blob, blob_part
 
 PART_SIZE: Final = 1 << 20
-"""The size of all parts but the last, in bytes."""
+"""The size of all parts but the last, in bytes: what a reader holds, and a download sends, at a time."""
 
 
 def store_blob(connection: Connection, digest: bytes, data: bytes) -> None:

@@ -17,13 +17,15 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from taskyard_contract.errors import StorageUnavailable
 
-BUSY_SECONDS: Final = 5.0
-_READERS: Final = 4
+BUSY_SECONDS: Final = 5.0  # for how long another program, a backup say, may hold the file
+_READERS: Final = (
+    4  # more than there are threads that read; the rest is for those that ask at the same moment
+)
 _OLDEST_SQLITE: Final = (3, 36, 0)  # UPDATE FROM is in 3.33, memory shared by connections in 3.36
 _ADVICE: Final = "use sqlite:///PATH, sqlite:// or postgresql+psycopg://USER@HOST/DATABASE"
 
-LOG_BYTES: Final = 16 * 1024 * 1024
-_CACHE: Final = "cache_size = -65536"
+LOG_BYTES: Final = 16 * 1024 * 1024  # what a few seconds of load write, and a laptop can spare
+_CACHE: Final = "cache_size = -65536"  # 64 MB: the pages of all indexes that insertions of a day touch
 
 # For connections that write. The page size counts only when the file is made. Checkpoints are asked for
 # explicitly, and the log keeps its size: a commit that does not change a file's length syncs twice as fast.

@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 from support.databases import Database
 from support.postgres import PostgresServer
 from support.storage_rows import Batches
@@ -12,6 +14,19 @@ from support.storage_rows import Batches
 from taskyard_controlplane.storage.interface import Store
 
 _names = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def connections() -> Iterator[list[Any]]:
+    """The drivers' connections that are made during a test, the newest last."""
+    made: list[Any] = []
+
+    def note(connection: Any, _record: object) -> None:
+        made.append(connection)
+
+    event.listen(Engine, "connect", note)
+    yield made
+    event.remove(Engine, "connect", note)
 
 
 @pytest.fixture(params=["sqlite_memory", "sqlite_file", "postgresql"])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.storage import create_store
-from taskyard_controlplane.storage.engine import parse_url, raw
+from taskyard_controlplane.storage.engine import parse_url
 from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.postgres import lease
@@ -70,9 +71,9 @@ def proxy(postgres: PostgresServer) -> Iterator[PostgresProxy]:
     proxy.close()
 
 
-def _backend(store: PostgresStore) -> int:
-    assert store._connection is not None
-    return int(raw(store._connection).info.backend_pid)
+def _backend(connections: list[Any]) -> int:
+    """Return the server process of the store's own connection, which is the newest."""
+    return int(connections[-1].info.backend_pid)
 
 
 @pytest.mark.parametrize("count", [1, LARGE])
@@ -97,14 +98,14 @@ def test_an_ambiguous_commit_happens_once(
 
 
 def test_a_connection_ended_during_a_commit_is_replaced(
-    store: PostgresStore, admin: psycopg.Connection, batch: Batches
+    store: PostgresStore, admin: psycopg.Connection, batch: Batches, connections: list[Any]
 ) -> None:
     tried = batch(new_runs=[new_run(1)], events=[event(1)])
     with ThreadPoolExecutor(1) as pool, admin.transaction():
         admin.execute("SELECT FROM shard_owner FOR UPDATE")
         committing = pool.submit(store.commit, tried)
-        _wait_until_blocked(admin, _backend(store))
-        admin.execute("SELECT pg_terminate_backend(%s)", (_backend(store),))
+        _wait_until_blocked(admin, _backend(connections))
+        admin.execute("SELECT pg_terminate_backend(%s)", (_backend(connections),))
         with pytest.raises(StorageUnavailable, match="does not answer"):
             committing.result(10)
     tried.repeated = True
@@ -120,23 +121,23 @@ def _wait_until_blocked(admin: psycopg.Connection, pid: int) -> None:
 
 
 def test_an_idle_connection_that_died_is_replaced(
-    store: PostgresStore, admin: psycopg.Connection, batch: Batches
+    store: PostgresStore, admin: psycopg.Connection, batch: Batches, connections: list[Any]
 ) -> None:
-    admin.execute("SELECT pg_terminate_backend(%s)", (_backend(store),))
+    admin.execute("SELECT pg_terminate_backend(%s)", (_backend(connections),))
     with pytest.raises(StorageUnavailable) as caught:
         store.commit(batch(new_runs=[new_run(1)]))
     assert caught.value.retry_after > 0
     store.commit(batch(new_runs=[new_run(1)]))
     assert stored(store, 1)[0].seq == 1
     noted = admin.execute("SELECT backend_pid FROM shard_owner").fetchone()
-    assert noted == (_backend(store),), "the next owner must look for the new server process"
+    assert noted == (_backend(connections),), "the next owner must look for the new server process"
 
 
 def test_a_replaced_owner_that_reconnects_is_fenced(
-    store: PostgresStore, admin: psycopg.Connection, batch: Batches
+    store: PostgresStore, admin: psycopg.Connection, batch: Batches, connections: list[Any]
 ) -> None:
     admin.execute("UPDATE shard_owner SET generation = generation + 1")
-    admin.execute("SELECT pg_terminate_backend(%s)", (_backend(store),))
+    admin.execute("SELECT pg_terminate_backend(%s)", (_backend(connections),))
     tried = batch(new_runs=[new_run(1)])
     with pytest.raises(StorageUnavailable):
         store.commit(tried)
@@ -146,10 +147,14 @@ def test_a_replaced_owner_that_reconnects_is_fenced(
 
 
 def test_an_owner_stopped_inside_a_transaction_is_thrown_out(
-    store: PostgresStore, postgresql_url: str, admin: psycopg.Connection, batch: Batches
+    store: PostgresStore,
+    postgresql_url: str,
+    admin: psycopg.Connection,
+    batch: Batches,
+    connections: list[Any],
 ) -> None:
     """Its row is locked and its lease has run out: the next owner ends its server process."""
-    connection = raw(store._connection)  # type: ignore[arg-type]
+    connection = connections[-1]
     connection.execute("BEGIN")
     connection.execute(lease.CLAIM, (1, 1, None))
     admin.execute("SET lock_timeout = '100ms'")
@@ -233,7 +238,7 @@ def test_two_first_starts_at_the_same_time_make_one_owner(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both find no tables; one creates them, one owns them, the other is told so."""
-    monkeypatch.setattr(lease, "_PATIENCE", 0.5)
+    monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.5)
     with postgres.database(empty=True) as url, ThreadPoolExecutor(2) as pool:
         stores = [PostgresStore(parse_url(url), wait=_short_wait) for _ in range(2)]
         barrier = threading.Barrier(2)
@@ -273,13 +278,13 @@ def test_a_server_that_became_a_standby_is_unavailable() -> None:
 
 
 def test_pages_have_room_for_the_second_version_of_their_runs(
-    store: PostgresStore, admin: psycopg.Connection, batch: Batches
+    store: PostgresStore, admin: psycopg.Connection, batch: Batches, connections: list[Any]
 ) -> None:
     for start in range(1, 4001, LARGE):
         seqs = range(start, start + LARGE)
         store.commit(batch(new_runs=[new_run(seq) for seq in seqs], ended=[ended(seq) for seq in seqs]))
     admin.execute("SELECT pg_stat_force_next_flush()")
-    raw(store._connection).execute("SELECT pg_stat_force_next_flush()")  # type: ignore[arg-type]
+    connections[-1].execute("SELECT pg_stat_force_next_flush()")
     query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'run'"
     updated, in_place = admin.execute(query).fetchone() or (0, 0)
     assert updated == 4000

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_controlplane.storage import create_store
-from taskyard_controlplane.storage.engine import raw
 from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.interface import Store
 from taskyard_controlplane.storage.sqlite import store as sqlite_store
@@ -37,8 +37,9 @@ def store(sqlite_file_url: str) -> Iterator[Store]:
     store.close()
 
 
-def _pragma(store: Store, text: str) -> None:
-    raw(store._connection).execute(f"PRAGMA {text}").fetchall()  # type: ignore[attr-defined]
+def _pragma(connections: list[Any], text: str) -> None:
+    """Change a setting of the store's own connection, which is the newest."""
+    connections[-1].execute(f"PRAGMA {text}").fetchall()
 
 
 @contextmanager
@@ -67,19 +68,23 @@ def _assert_refused_whole(store: Store, batch: Batches) -> None:
     assert stored(store, 1)[0].ended_us is None
 
 
-def test_a_full_database_refuses_the_whole_batch_and_goes_on(store: Store, batch: Batches) -> None:
+def test_a_full_database_refuses_the_whole_batch_and_goes_on(
+    store: Store, batch: Batches, connections: list[Any]
+) -> None:
     store.commit(batch(new_runs=[new_run(1)]))
-    _pragma(store, "max_page_count = 40")
+    _pragma(connections, "max_page_count = 40")
     _assert_refused_whole(store, batch)
-    _pragma(store, "max_page_count = 100000")
+    _pragma(connections, "max_page_count = 100000")
     store.commit(batch(new_runs=[new_run(seq) for seq in range(2, 1000)], ended=[ended(1)]))
     assert None not in stored(store, 1, 2, 999)
 
 
-def test_a_full_disk_refuses_the_whole_batch_and_goes_on(tmp_path: Path, batch: Batches) -> None:
+def test_a_full_disk_refuses_the_whole_batch_and_goes_on(
+    tmp_path: Path, batch: Batches, connections: list[Any]
+) -> None:
     """On a disk that is really full where one can be made, else with files kept from growing."""
     if not _may_mount():
-        _with_small_files(tmp_path, batch)
+        _with_small_files(tmp_path, batch, connections)
         return
     with (
         _small_disk(tmp_path / "disk") as disk,
@@ -92,27 +97,29 @@ def test_a_full_disk_refuses_the_whole_batch_and_goes_on(tmp_path: Path, batch: 
         assert None not in stored(store, 1, 2)
 
 
-def _with_small_files(tmp_path: Path, batch: Batches) -> None:
+def _with_small_files(tmp_path: Path, batch: Batches, connections: list[Any]) -> None:
     with closing(create_store(f"sqlite:///{tmp_path}/taskyard.db")) as store:
         store.open()
         store.commit(batch(new_runs=[new_run(1)]))
-        _pragma(store, "max_page_count = 40")
+        _pragma(connections, "max_page_count = 40")
         _assert_refused_whole(store, batch)
 
 
-def test_a_file_that_became_read_only_counts_as_full(store: Store, batch: Batches) -> None:
-    _pragma(store, "query_only = ON")
+def test_a_file_that_became_read_only_counts_as_full(
+    store: Store, batch: Batches, connections: list[Any]
+) -> None:
+    _pragma(connections, "query_only = ON")
     with pytest.raises(StorageFull, match="readonly"):
         store.commit(batch(new_runs=[new_run(1)]))
-    _pragma(store, "query_only = OFF")
+    _pragma(connections, "query_only = OFF")
     store.commit(batch(new_runs=[new_run(1)]))
     assert stored(store, 1)[0].seq == 1
 
 
 def test_a_file_locked_by_somebody_else_is_unavailable_until_it_is_not(
-    store: Store, batch: Batches, tmp_path: Path
+    store: Store, batch: Batches, connections: list[Any], tmp_path: Path
 ) -> None:
-    _pragma(store, "busy_timeout = 20")
+    _pragma(connections, "busy_timeout = 20")
     tried = batch(new_runs=[new_run(1)], events=[event(1)])
     with closing(sqlite3.connect(tmp_path / "taskyard.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -169,10 +176,9 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/x.db").exists()
 
 
-def test_the_file_is_set_up_for_durable_commits(store: Store) -> None:
-    connection = raw(store._connection)  # type: ignore[attr-defined]
+def test_the_file_is_set_up_for_durable_commits(store: Store, connections: list[Any]) -> None:
     settings = {
-        name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+        name: connections[-1].execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "journal_size_limit")
     }
     assert settings == {
@@ -199,21 +205,23 @@ def test_the_log_is_reused_not_grown(sqlite_file_url: str, tmp_path: Path, batch
 
 
 def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
-    store: Store, batch: Batches, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch: Batches, connections: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch is recorded: whoever takes the failure for its own would refuse runs that are there."""
     failures = 0
 
-    def fail(_: Store) -> None:
+    def fail(*_: object) -> None:
         nonlocal failures
         failures += 1
         raise StorageFull("no room for the checkpoint", retry_after=5.0)
 
-    monkeypatch.setattr(sqlite_store, "_MOST_PAGES", 1)
+    monkeypatch.setattr(sqlite_store, "MOST_PAGES", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(type(store), "_checkpoint", fail)
+        patched.setattr(sqlite_store, "trim_commit_log", fail)
         store.commit(batch(new_runs=[new_run(1)]))
     assert failures == 1
     assert stored(store, 1)[0].seq == 1
+    executed: list[str] = []
+    connections[-1].set_trace_callback(executed.append)
     store.commit(batch(new_runs=[new_run(2)]))
-    assert store._pages == 0, "it was repeated"  # type: ignore[attr-defined]
+    assert any("wal_checkpoint" in sql for sql in executed), "it was repeated"

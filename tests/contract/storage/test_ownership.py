@@ -48,7 +48,7 @@ def test_a_replaced_owner_cannot_store_a_blob(database: Database, store: Store) 
 def test_a_store_that_was_refused_leaves_the_owner_alone(
     database: Database, store: Store, batch: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskyard_controlplane.storage.postgres.lease._PATIENCE", 0.3)
+    monkeypatch.setattr("taskyard_controlplane.storage.postgres.lease.PATIENCE_SECONDS", 0.3)
     with pytest.raises(DatabaseInUse, match="in use by"):
         database.store().open()
     store.commit(batch(new_runs=[new_run(1)]))

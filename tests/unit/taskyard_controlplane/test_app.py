@@ -13,7 +13,7 @@ def test_an_orderly_stop_has_no_limit_of_a_failed_one(monkeypatch: pytest.Monkey
         plane = app.ControlPlane(Settings(DatabaseSettings("sqlite://")))
         stopping = asyncio.Event()
         stopping.set()
-        await app._first_of(stopping.wait(), plane.failed)
+        await app.first_of(stopping.wait(), plane.failed)
         stopped = []
 
         async def stop() -> None:
@@ -22,7 +22,7 @@ def test_an_orderly_stop_has_no_limit_of_a_failed_one(monkeypatch: pytest.Monkey
 
         plane.stop = stop  # type: ignore[method-assign]
         monkeypatch.setattr(app, "FAILED_STOP_SECONDS", 0.01)
-        await app._stop(plane)
+        await app.stop_in_order(plane)
         assert stopped
 
     asyncio.run(main())

@@ -28,10 +28,10 @@ def test_zero_idle_seconds_mean_never() -> None:
 def test_a_home_has_one_yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = YardSettings(home=tmp_path, slots=1)
     monkeypatch.setattr(yard, "LOCK_SECONDS", 0)
-    with yard._sole_yard(settings):
+    with yard.sole_yard(settings):
         assert (tmp_path / "yard.pid").read_text().strip().isdigit()
-        with pytest.raises(yard.YardInUse, match=str(tmp_path)), yard._sole_yard(settings):
+        with pytest.raises(yard.YardInUse, match=str(tmp_path)), yard.sole_yard(settings):
             pytest.fail("two yards hold one home")
     assert not (tmp_path / "yard.pid").exists()
-    with yard._sole_yard(settings):
+    with yard.sole_yard(settings):
         pass

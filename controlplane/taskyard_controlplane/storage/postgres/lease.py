@@ -17,10 +17,10 @@ from taskyard_controlplane.storage.errors import DatabaseInUse
 from taskyard_controlplane.storage.interface import Ownership
 from taskyard_controlplane.storage.ownership import SHARD, fenced, take_over
 
-LEASE_SECONDS: Final = 10.0
-RENEW_SECONDS: Final = 3.0
-_PATIENCE: Final = 12.0  # somewhat more than a lease, so that one nobody renews runs out
-_POLL: Final = 0.2
+LEASE_SECONDS: Final = 10.0  # how long a standby waits for an owner whose machine is gone
+RENEW_SECONDS: Final = 3.0  # so that two renewals in a row may fail
+PATIENCE_SECONDS: Final = 12.0  # somewhat more than a lease, so that one nobody renews runs out
+_POLL: Final = 0.2  # a standby takes over so long after the lease has ended, at most
 
 # "tyrd" and the shard: whoever creates, upgrades or takes over does so one after the other.
 _ADVISORY_KEY: Final = 0x74797264_0000 + SHARD
@@ -80,17 +80,26 @@ class Takeover:
         self._where = where
         self._clock = clock
         self._sleep = sleep
-        self._deadline = clock() + _PATIENCE
+        self._deadline = clock() + PATIENCE_SECONDS
         self._first_seen: _Holder | None = None
 
-    def attempt(self, connection: Connection) -> Ownership | None:
-        """Take over if that is allowed now, inside the transaction the connection is in."""
+    def allowed(self, connection: Connection) -> bool:
+        """Whether the owner before is gone, or made to be, in the transaction the connection is in.
+
+        Raises:
+            DatabaseInUse: It is alive and renews its lease.
+        """
         holder = _holder(connection)
-        if holder is not None and holder.connected and not holder.expired:
+        if holder is None or not holder.connected:
+            return True
+        if not holder.expired:
             self._be_patient_with(holder)
-            return None
-        if holder is not None and holder.connected:
-            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.backend_pid})
+            return False
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.backend_pid})
+        return True
+
+    def take(self, connection: Connection) -> Ownership:
+        """Become the owner, in the transaction that found out that it is allowed."""
         pid, now_us = connection.execute(text(f"SELECT pg_backend_pid(), {_NOW_US}")).one()
         return take_over(connection, self._owner_id, pid, now_us + int(LEASE_SECONDS * 1e6))
 

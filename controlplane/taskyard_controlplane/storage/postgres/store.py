@@ -1,5 +1,15 @@
 """The store on PostgreSQL: one connection, one transaction at a time, as few round trips as possible.
 
+A commit is BEGIN, one statement that checks the generation, locks the owner's row and records the commit,
+the rows, COMMIT. All of it is sent in one pipeline where no answer is needed on the way: one round trip.
+Many new runs go through COPY, which is half as dear for the server but cannot be in a pipeline; COPY knows
+no ON CONFLICT, so a run that exists undoes the transaction, and the batch is written again the other way.
+That is rare: ids are new unless a client sent a batch twice.
+
+A statement in a pipeline does not know that the one before it failed. So a lost generation has to be an
+error of the database, not an answer: the claim inserts NULL where the generation should be, and everything
+behind it fails.
+
 Invariant: every transaction that writes checks the generation first and locks the owner's row, so it cannot
 commit after a takeover.
 """
@@ -24,10 +34,10 @@ from taskyard_controlplane.storage.ownership import (
 )
 from taskyard_controlplane.storage.postgres import lease
 from taskyard_controlplane.storage.postgres.writer import copy_runs, write_rows
-from taskyard_controlplane.storage.upgrade import prepare_schema
+from taskyard_controlplane.storage.upgrade import prepare_schema, recorded_revision
 
 _COPY_FROM: Final = 64  # new runs from which COPY pays, though it costs three more round trips
-_TRIM_SECONDS: Final = 30.0
+_TRIM_SECONDS: Final = 30.0  # the commit log has one small row for each commit since
 
 
 class PostgresStore(BaseStore):
@@ -113,14 +123,16 @@ class PostgresStore(BaseStore):
     def _take_over(self) -> Ownership:
         with self._begun() as connection:
             lease.serialise_openings(connection)
-            prepare_schema(connection, str(self._target))
+            if recorded_revision(connection) is None:
+                prepare_schema(connection, str(self._target))
         takeover = lease.Takeover(new_owner_id(), str(self._target), self._clock, self._wait)
         while True:
             with self._begun() as connection:
                 lease.serialise_openings(connection)
-                ownership = takeover.attempt(connection)
-            if ownership is not None:
-                return ownership
+                if takeover.allowed(connection):
+                    # Not before: the owner of before may be of a release that needs the schema as it is.
+                    prepare_schema(connection, str(self._target))
+                    return takeover.take(connection)
             takeover.wait()
 
     def _write(self, connection: Connection, batch: WriteBatch) -> CommitResult:

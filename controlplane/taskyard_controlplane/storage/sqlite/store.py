@@ -1,5 +1,14 @@
 """The store on SQLite: one process, one connection, for commits and checkpoints alike.
 
+A commit is BEGIN IMMEDIATE, one statement that checks the generation and records the commit, the rows,
+COMMIT. It is durable once the write-ahead log is synced, which is nearly all it costs when it is small. The
+log is copied into the database by checkpoints, which this store asks for itself: when the owner is idle, or
+when so much has been written that the log would grow without bound. A commit never waits for a checkpoint
+unless it asks for one itself, and a checkpoint that fails undoes no commit.
+
+One connection does both because releases of SQLite before 3.51.3 can corrupt the log when two do. A
+checkpoint copies only what no reader still needs, so readers hold no connection open between two reads.
+
 Invariant: while a store is open it holds the lock beside the file, so no other process writes.
 """
 
@@ -31,12 +40,13 @@ from taskyard_controlplane.storage.upgrade import prepare_schema
 
 _log = logging.getLogger(__name__)
 
-# In pages, as estimated below. A checkpoint costs two syncs and the writing of each changed page
-# once, so it pays to let pages change often before; the log keeps the size it has grown to.
-_IDLE_PAGES: Final = 2048
-_MOST_PAGES: Final = 16384
+# In pages, as estimated below: 8 MB when idle, 64 MB under load. A checkpoint costs two syncs and the
+# writing of each changed page once, so it pays to let pages change often before; the log keeps the size it
+# has grown to.
+IDLE_PAGES: Final = 2048
+MOST_PAGES: Final = 16384
 _PAGE_BYTES: Final = 4096
-_IDLE_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
 _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
@@ -87,7 +97,7 @@ class SqliteStore(BaseStore):
             result = self._write(connection, batch)
         self._committed(batch)
         self._pages += _pages_of(batch)
-        if self._pages >= _MOST_PAGES:
+        if self._pages >= MOST_PAGES:
             self._checkpoint_unasked()
         return result
 
@@ -99,7 +109,7 @@ class SqliteStore(BaseStore):
     def maintain(self) -> None:
         """Do a checkpoint when there is enough to gain from it."""
         waited = self._clock() - self._checkpointed_at >= _IDLE_SECONDS
-        if self._pages >= _IDLE_PAGES or (self._pages and waited):
+        if self._pages >= IDLE_PAGES or (self._pages and waited):
             self._checkpoint()
 
     def close(self) -> None:
@@ -141,7 +151,7 @@ class SqliteStore(BaseStore):
             self._checkpoint()
         except TaskyardError as error:
             _log.warning("checkpoint failed, it will be repeated: %s", error)
-            self._pages = _IDLE_PAGES
+            self._pages = IDLE_PAGES
 
 
 def _pages_of(batch: WriteBatch) -> int:
