@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
 CAPABILITIES: Final = (PICKLE, JSON, BINARY, CODE_BY_VALUE, CODE_BY_REFERENCE)
+"""What the worker processes can decode and load. The control plane gives this agent nothing else."""
 
 
 class Agent:

@@ -203,7 +203,7 @@ class Agent(Peer):
     def __init__(
         self, world: World, agent_id: str, credit: int, chunk: int, *,
         session_id: bytes | None = None, held: list[tuple[bytes, int]] | None = None,
-        queues: tuple[str, ...] = ("default",),
+        queues: tuple[str, ...] = ("default",), capabilities: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self._world = world
@@ -217,7 +217,7 @@ class Agent(Peer):
         self.session_id = session_id or new_id()
         hello = ap.AgentHello(
             protocol_min=1, protocol_max=1, agent_id=agent_id, session_id=self.session_id, name=agent_id,
-            queues=queues, slots=2,
+            queues=queues, slots=2, capabilities=capabilities,
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
@@ -316,15 +316,23 @@ async def lose(it: World) -> None:
     await it.shard.committer.close()
 
 
-def crash_and_restart(path: Path, before: Scenario, after: Scenario) -> None:
+def crash_and_restart(
+    path: Path,
+    before: Scenario,
+    after: Scenario,
+    *,
+    window: int | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
     url = f"sqlite:///{path}/yard.db"
 
     async def main() -> None:
-        first = await started(url)
+        first = await started(url, window)
         await before(first)
         await lose(first)
-        async with world(url) as second:
+        meanwhile()
+        async with world(url, window=window) as second:
             await after(second)
 
     asyncio.run(asyncio.wait_for(main(), 20))

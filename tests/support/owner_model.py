@@ -355,21 +355,17 @@ REFUSALS = (ErrorReason.RUN_NOT_FOUND, ErrorReason.STORAGE_FULL)
 
 def check_queues(shard: Any) -> None:
     """Runs are queued once, and whatever could start is."""
-    lanes = [
-        (name, lane)
-        for name, queue in shard.dispatcher.queues.items()
-        for lane in (queue.lane, *queue._families.values())
-    ]
     waiting = Counter(
-        (name, priority, run.run_id)
-        for name, lane in lanes
+        (need, priority, run.run_id)
+        for need, queue in shard.dispatcher.ready.queues.items()
+        for lane in queue.lanes()
         for priority, runs in lane.priorities.items()
         for run in runs
     )
     assert all(number == 1 for number in waiting.values()), "queued twice"
     if shard.committer.idle:
         for run in shard.runs.values():
-            place = run.template.queue, run.template.priority, run.run_id
+            place = run.template.need, run.template.priority, run.run_id
             assert run.state != RunState.READY or place in waiting, "ready and in no queue"
 
 
@@ -392,4 +388,5 @@ def check_nothing_left(shard: Any) -> None:
     assert not shard.flows_by_seq
     assert not shard.dispatcher._open
     assert not any(session.executing for session in shard.sessions.values())
+    assert not any("retry" in name for name in shard.timers.pending())
     assert shard.committer.full is shard.committer.stalled_since is None

@@ -27,6 +27,7 @@ class PollingAgent:
     def __init__(self, stub: Any, tasks: dict[str, Callable[[bytes], bytes]], name: str = "poller") -> None:
         self.stub = stub  # may be replaced, to dial another server
         self.ids: dict[str, Any] = {"agent_id": f"id-{name}", "session_id": new_id()}
+        self.capabilities: tuple[str, ...] = ()
         self.held: dict[bytes, int] = {}
         self.drained = threading.Event()
         self.cancelled: list[bytes] = []
@@ -75,6 +76,7 @@ class PollingAgent:
             name=self._name,
             queues=["default"],
             slots=1,
+            capabilities=self.capabilities,
             held=held,
         )
 

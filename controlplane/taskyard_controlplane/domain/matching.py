@@ -25,6 +25,11 @@ class Need(NamedTuple):
     encoding: str = ""
     """Of arguments and results; empty when the template names none."""
 
+    @property
+    def lane(self) -> str:
+        """A name for runs with this need, to keep them apart where only a text can be kept."""
+        return f"{self.queue} ({self.code or 'any code'}, {self.encoding or 'any encoding'})"
+
 
 class Offer(NamedTuple):
     """What an agent announced. None where it announced nothing: it may be able to do anything, as agents were

@@ -90,14 +90,14 @@ class BaseStore(ABC):
             return records.dispatches(connection)
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:
-        """Return (queue, priority, number of runs) of the backlog."""
+        """Return (lane, priority, number of runs) of the backlog."""
         with self._connected() as connection:
             return records.backlog_counts(connection)
 
-    def backlog_page(self, queue: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
-        """Return the next runs of the backlog beyond `after_seq`, in order, ended ones included."""
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+        """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         with self._connected() as connection:
-            return records.backlog_page(connection, queue, priority, after_seq, limit)
+            return records.backlog_page(connection, lane, priority, after_seq, limit)
 
     def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
         """Return the backlog's open runs that belong to a session."""

@@ -95,20 +95,20 @@ def dispatches(connection: Connection) -> list[DispatchRow]:
 
 
 def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
-    """Return (queue, priority, number of runs) of the backlog."""
+    """Return (lane, priority, number of runs) of the backlog."""
     group = (backlog.c.queue, backlog.c.priority)
     query = select(*group, func.count()).group_by(*group).order_by(*group)
-    return [(queue, priority, count) for queue, priority, count in connection.execute(query)]
+    return [(lane, priority, count) for lane, priority, count in connection.execute(query)]
 
 
 def backlog_page(
-    connection: Connection, queue: str, priority: int, after_seq: int, limit: int
+    connection: Connection, lane: str, priority: int, after_seq: int, limit: int
 ) -> list[StoredRun]:
-    """Return the next runs of the backlog beyond `after_seq`, in order."""
+    """Return the next runs of a lane of the backlog beyond `after_seq`, in order."""
     query = (
         select(*RUN_COLUMNS)
         .join(backlog, backlog.c.seq == run.c.seq)
-        .where(backlog.c.queue == queue, backlog.c.priority == priority, backlog.c.seq > after_seq)
+        .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
     )
     return runs_of(connection, query.order_by(backlog.c.seq).limit(limit))
 

@@ -143,11 +143,12 @@ backlog = Table(
     metadata,
     # By seq alone: open runs are joined with it, and rows leave by it.
     Column("seq", _Key, primary_key=True, autoincrement=False),
+    # The name of a lane: of a queue, and of what else its runs need of an agent.
     Column("queue", Text, nullable=False),
     Column("priority", Integer, nullable=False),
 )
 
-# The next page of one queue and priority, and their counts.
+# The next page of one lane and priority, and their counts.
 Index(None, backlog.c.queue, backlog.c.priority, backlog.c.seq)
 
 cache_entry = Table(

@@ -46,13 +46,13 @@ class Served:
 
     def submit(self, count: int = 1, *, name: str = "add", data: bytes = b"x", **fields: Any) -> list[bytes]:
         """Submit runs of one task and return their ids."""
+        fields.setdefault("code", template_pb2.Code(task_name=name))
         template = template_pb2.RunTemplate(
             kind=states_pb2.RUN_KIND_TASK,
             name=name,
             task_key=f"key-{name}",
             queue="default",
             encoding="json/plain",
-            code=template_pb2.Code(task_name=name),
             **fields,
         )
         payload = common_pb2.Payload(encoding="json/plain", data=data)

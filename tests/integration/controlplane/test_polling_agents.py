@@ -10,8 +10,9 @@ import pytest
 from support.poller import LONG_MS, Poller, agents_of, ended
 from support.polling_agent import PollingAgent, completed
 
-from taskyard_api.v1 import admin_service_pb2
+from taskyard_api.v1 import admin_service_pb2, template_pb2
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract import capabilities
 from taskyard_contract.errors import (
     InvalidRequest,
     UnknownSession,
@@ -155,3 +156,19 @@ def test_the_ids_of_a_chunk_belong_to_consecutive_epochs(served: Any, poller: Po
     reports = [completed(chunk.first_epoch + at, run_id) for at, run_id in enumerate(ids)]
     assert poller.report(1, *reports) == 1
     assert {served.get(run_id).state for run_id in ids} == {RunState.COMPLETED}
+
+
+def test_a_polling_agent_gets_only_what_it_announced(served: Any) -> None:
+    agent = PollingAgent(served.agents, {"add": lambda args: args + b"!"})
+    agent.capabilities = (capabilities.CODE_BY_NAME, "json/plain")
+    foreign = template_pb2.Code(reference="module:function")
+    unable, able = served.submit(3, code=foreign), served.submit(3)
+    agent.poll()
+    while any(served.get(run_id).state != RunState.COMPLETED for run_id in able):
+        agent.step()
+    assert {served.get(run_id).state for run_id in unable} == {RunState.READY}
+    other = PollingAgent(served.agents, {}, "other")
+    other.capabilities = (capabilities.CODE_BY_REFERENCE, "json/plain")
+    other.poll()
+    other.poll(max_runs=5, chunk_size=5, wait_ms=LONG_MS)
+    assert list(other.held) == unable

@@ -1,9 +1,10 @@
 """The order in which ready runs start."""
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, ReadyQueue
+from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, ReadyQueue, pop_first
 
 
 def template(priority: int = 0) -> Template:
@@ -88,3 +89,33 @@ def test_runs_of_a_session_inside_a_run_count_as_nested() -> None:
     inside = ready(1)
     inside.session = ClientSession(b"s" * 16, "worker", b"p" * 16, 0.0)
     assert order(filled(ready(0), inside)) == [[1], [0]]
+
+
+def shared_order(*queues: ReadyQueue, nested_only: bool = False) -> list[list[int]]:
+    """Take everything from several queues, as who is fed from all of them does."""
+    taken = []
+    while runs := pop_first(queues, 100, nested_only):
+        taken.append([run.seq for run in runs])
+    return taken
+
+
+def test_several_queues_are_emptied_as_if_they_were_one() -> None:
+    low = template(5)
+    left = filled(ready(0), ready(3), ready(5, low), ready(6, parent=b"p"))
+    right = filled(ready(1, template()), ready(4, template(-1)), ready(7, parent=b"q"))
+    assert shared_order(left, right) == [[7], [6], [4], [0, 3], [1], [5]]
+
+
+def test_of_several_queues_only_what_others_wait_for_can_be_taken() -> None:
+    left, right = filled(ready(0), ready(2, parent=b"p")), filled(ready(1))
+    assert shared_order(left, right, nested_only=True) == [[2]]
+    assert shared_order(left, right) == [[0], [1]]
+
+
+def test_what_is_not_ready_any_more_is_not_first_in_any_queue() -> None:
+    gone, nested = ready(0), ready(2, parent=b"p")
+    queues = filled(gone, ready(3)), filled(ready(1)), filled(nested)
+    for run in (gone, nested):
+        restore(run, RunState.CANCELLED)
+    assert shared_order(*queues) == [[1], [3]]
+    assert shared_order(*queues) == []

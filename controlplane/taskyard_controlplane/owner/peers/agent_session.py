@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.states import AgentState
+from taskyard_controlplane.domain.matching import offer_of
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.timers import Timer
@@ -38,7 +39,8 @@ class AgentSession(Peer):
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
         self.session_id = hello.session_id
-        self.queues = tuple(hello.queues)
+        self.offer = offer_of(hello.queues, hello.capabilities)
+        self.queues = self.offer.queues
         self.slots = hello.slots
         self.labels = dict(hello.labels)
         self.version = hello.agent_version

@@ -1,20 +1,28 @@
 """Queued runs beyond the memory window.
 
-Per queue and priority a window of ready runs is in memory; further submissions only leave rows, which are
-read back in order when the window runs low. So memory and the cost of a dispatch do not grow with the queue.
+Per lane and priority a window of ready runs is in memory; further submissions only leave rows, which are read
+back in order when the window runs low. So memory and the cost of a dispatch do not grow with the queue.
+
+A lane holds runs with equal needs, as the ready queues do, or else a window full of runs that no agent can
+execute would hide all others behind it. Its name stands in the database where a queue was named by releases
+that did not keep needs apart: a lane called like a queue is their backlog, with runs of any need. It is added
+to until it is empty, so that nothing overtakes what it holds.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.storage.interface import Store, StoredRun, WriteBatch
 
 WINDOW: Final = 20_000
+"""Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
 
-Key = tuple[str, int]
+Key = tuple[str, int]  # lane, priority
 
 
 class Backlog:
@@ -25,6 +33,7 @@ class Backlog:
         store: Store,
         committer: Committer,
         dispatcher: Dispatcher,
+        templates: Templates,
         load: Callable[[list[StoredRun]], None],
         window: int = WINDOW,
     ) -> None:
@@ -32,10 +41,13 @@ class Backlog:
         self._store = store
         self._committer = committer
         self._dispatcher = dispatcher
+        self._templates = templates
         self._load = load
         self._window = window
         # Two pages fit into the window, so that one is ready while the next is read.
         self._low = self._page = max(1, window * 2 // 5)
+        self._needs: dict[str, set[Need]] = {}
+        """What is known to be in a lane: one need, unless an earlier release wrote it."""
         self._counts: dict[Key, int] = {}
         self._last_read: dict[Key, int] = {}
         self._reading: set[Key] = set()
@@ -52,20 +64,28 @@ class Backlog:
 
     def recover(self, counts: list[tuple[str, int, int]], low_seq: int) -> None:
         """Take over what the database has; no open run has a lower seq than `low_seq`."""
-        self._counts = {(queue, priority): count for queue, priority, count in counts}
+        self._counts = {(lane, priority): count for lane, priority, count in counts}
         self._from = dict.fromkeys(self._counts, low_seq)
 
     def takes(self, template: Template, count: int) -> bool:
         """Whether so many new runs of a template should leave only rows."""
-        key = (template.queue, template.priority)
+        key = self._key(template)
+        self._needs.setdefault(key[0], set()).add(template.need)
         if self._counts.get(key):
             # Behind a backlog everything queues up, or later runs would overtake earlier ones.
             return True
-        waiting = len(self._dispatcher.runs(*key)) + self._incoming.get(key, 0)
-        if waiting + count > self._window:
+        if self._waiting(key) + self._incoming.get(key, 0) + count > self._window:
             return True
         self._incoming[key] = self._incoming.get(key, 0) + count
         return False
+
+    def _key(self, template: Template) -> Key:
+        of_any_need = (template.queue, template.priority)
+        return of_any_need if self._counts.get(of_any_need) else (template.need.lane, template.priority)
+
+    def _waiting(self, key: Key) -> int:
+        lane, priority = key
+        return sum(self._dispatcher.waiting(need, priority) for need in self._needs.get(lane, ()))
 
     def arrived(self) -> None:
         """Note that everything `takes` let through has been committed and enqueued."""
@@ -73,8 +93,8 @@ class Backlog:
 
     def add(self, template: Template, seqs: Iterable[int], rows: WriteBatch) -> None:
         """Write the rows of new runs that stay in the database."""
-        key = (template.queue, template.priority)
-        added = [(template.queue, template.priority, seq) for seq in seqs]
+        key = self._key(template)
+        added = [(*key, seq) for seq in seqs]
         rows.backlog_added.extend(added)
         if not self._counts.get(key):
             self._from[key] = added[0][2]
@@ -82,8 +102,8 @@ class Backlog:
 
     def refused(self, added: list[tuple[str, int, int]]) -> None:
         """Take back rows that could not be written."""
-        for queue, priority, _ in added:
-            self._counts[queue, priority] -= 1
+        for lane, priority, _ in added:
+            self._counts[lane, priority] -= 1
 
     def refill(self) -> None:
         """Read back where the window runs low. Cheap when there is nothing to do."""
@@ -92,14 +112,14 @@ class Backlog:
         for key, count in list(self._counts.items()):
             if not count:
                 del self._counts[key]
-            elif key not in self._reading and len(self._dispatcher.runs(*key)) < self._low:
+            elif key not in self._reading and self._waiting(key) < self._low:
                 self._read(key)
 
     def _read(self, key: Key) -> None:
-        queue, priority = key
+        lane, priority = key
         self._reading.add(key)
         after, limit = self._last_read.get(key, -1), self._page
-        future = self._committer.run(lambda: self._store.backlog_page(queue, priority, after, limit))
+        future = self._committer.run(lambda: self._store.backlog_page(lane, priority, after, limit))
 
         def done(_: object) -> None:
             self._reading.discard(key)
@@ -114,10 +134,12 @@ class Backlog:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
-            self._counts[key] = sum((queue, priority) == key for queue, priority, _ in rows.backlog_added)
+            self._counts[key] = sum((lane, priority) == key for lane, priority, _ in rows.backlog_added)
         else:
             self._counts[key] = max(1, self._counts.get(key, 0) - len(page))
         if page:
+            needs = {self._templates.by_id(number).need for number in {row.template_id for row in page}}
+            self._needs.setdefault(key[0], set()).update(needs)
             self._last_read[key] = page[-1].seq
             self._from[key] = page[-1].seq + 1
             rows.backlog_removed.append((*key, page[-1].seq))

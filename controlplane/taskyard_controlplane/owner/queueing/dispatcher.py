@@ -16,12 +16,14 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, caller_of
+from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
+from taskyard_controlplane.owner.queueing.ready_queues import caller_of
 from taskyard_controlplane.storage.interface import Store
 
 CANCELLING: Final = int(RunState.CANCELLING)
@@ -58,34 +60,30 @@ class Dispatcher:
         self._number = number
         self._open: deque[list[int]] = deque()  # [number, runs not yet reported]
         self._compact_at = FEW_DISPATCHES
-        self.queues: dict[str, ReadyQueue] = {}
+        self.ready = Matchmaking()
         self.agents: list[AgentSession] = []
 
     def enqueue(self, run: Run) -> None:
         """Put a ready run into its queue, unless it never left it."""
         if not run.queued:
             run.queued = True
-            self._queue(run.template.queue).append(run)
+            self.ready.append(run)
 
-    def runs(self, queue: str, priority: int) -> deque[Run]:
-        """Return the ready runs of a queue and priority that no other run waits for."""
-        return self._queue(queue).lane.runs(priority)
-
-    def _queue(self, name: str) -> ReadyQueue:
-        ready = self.queues.get(name)
-        if ready is None:
-            ready = self.queues[name] = ReadyQueue()
-        return ready
+    def waiting(self, need: Need, priority: int) -> int:
+        """Return how many ready runs of a need and priority there are that no other run waits for."""
+        return len(self.ready.queue_of(need).lane.runs(priority))
 
     def add(self, agent: AgentSession) -> None:
         """Let an agent take part."""
         if agent not in self.agents:
             self.agents.append(agent)
+        self.ready.serve(agent)
 
     def remove(self, agent: AgentSession) -> None:
         """Leave an agent out."""
         if agent in self.agents:
             self.agents.remove(agent)
+            self.ready.leave(agent)
 
     def pump(self) -> None:
         """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
@@ -99,13 +97,11 @@ class Dispatcher:
     def _feed(self, agent: AgentSession) -> bool:
         """Assign one chunk; whether the agent could take more."""
         limit = min(agent.credit, max(1, agent.chunk_size))
-        for name in agent.queues:
-            ready = self.queues.get(name)
-            taken = ready.pop(limit, agent.nested_only) if ready is not None else None
-            if taken:
-                self._assign(agent, taken)
-                return agent.credit > 0
-        return False
+        runs = self.ready.pop(agent, limit)
+        if not runs:
+            return False
+        self._assign(agent, runs)
+        return agent.credit > 0
 
     def _assign(self, agent: AgentSession, runs: list[Run]) -> None:
         first_epoch = self._epoch + 1

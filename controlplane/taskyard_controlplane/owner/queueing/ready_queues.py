@@ -1,10 +1,15 @@
-"""The order in which ready runs start: by queue, by priority, and first of all what others wait for.
+"""The order in which ready runs start: by priority, and first of all what others wait for.
 
-A run that was submitted from inside another run comes before new work, the latest family first: its parent
+A run that was submitted from inside another run comes before new work, the latest family first: its caller
 waits and keeps a process, so that depth first is what keeps the number of waiting processes small.
+
+Runs with different needs stand in different queues, so that those which no agent can execute block nobody.
+Who can execute several kinds is fed by the same order across all of their queues (`pop_first`).
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import count
 from typing import Final
 
 from taskyard_contract.states import RunState
@@ -13,14 +18,22 @@ from taskyard_controlplane.domain.model import Run
 READY: Final = int(RunState.READY)
 MAX_CHUNK_BYTES: Final = 512 * 1024
 
+Rank = tuple[int, int, int]  # family (the latest is lowest), priority, seq
+
+_family_numbers = count(1)
+"""One for all queues, so that the ages of families in different queues can be compared."""
+_NO_FAMILY: Final = 1
+"""Above the rank of every family, which is its number, negative."""
+
 
 class Lane:
     """Runs by priority, in the order they came."""
 
-    __slots__ = ("_sorted", "priorities")
+    __slots__ = ("_sorted", "priorities", "rank")
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, rank: int) -> None:
+        """Take the place `rank` among all lanes; lower ones come first."""
+        self.rank = rank
         self.priorities: dict[int, deque[Run]] = {}
         self._sorted: list[int] = []
 
@@ -40,36 +53,69 @@ class Lane:
                 return taken
         return []
 
+    def first(self) -> Rank | None:
+        """Return the rank of the run that `pop` would take first."""
+        for priority in self._sorted:
+            runs = self.priorities[priority]
+            _drop_stale(runs)
+            if runs:
+                return self.rank, priority, runs[0].seq
+        return None
+
 
 class ReadyQueue:
-    """The runs of one queue that could start now."""
+    """The runs with equal needs that could start now."""
 
     __slots__ = ("_families", "lane")
 
     def __init__(self) -> None:
-        """Start empty."""
-        self.lane = Lane()
+        """Start without runs."""
+        self.lane = Lane(_NO_FAMILY)
         self._families: dict[bytes, Lane] = {}
 
     def append(self, run: Run) -> None:
         """Put a run behind those of its kind."""
-        parent_id = caller_of(run)
-        if not parent_id:
+        caller_id = caller_of(run)
+        if not caller_id:
             lane = self.lane
         else:
-            known = self._families.get(parent_id)
-            lane = known if known is not None else self._families.setdefault(parent_id, Lane())
+            known = self._families.get(caller_id)
+            if known is None:
+                known = self._families[caller_id] = Lane(-next(_family_numbers))
+            lane = known
         lane.runs(run.template.priority).append(run)
 
     def pop(self, limit: int, nested_only: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run: what others wait for first, or only that."""
         while self._families:
-            parent_id = next(reversed(self._families))
-            taken = self._families[parent_id].pop(limit)
+            caller_id = next(reversed(self._families))
+            taken = self._families[caller_id].pop(limit)
             if taken:
                 return taken
-            del self._families[parent_id]
+            del self._families[caller_id]
         return [] if nested_only else self.lane.pop(limit)
+
+    def first(self, nested_only: bool = False) -> Rank | None:
+        """Return the rank of the run that `pop` would take first; None when it would take none."""
+        while self._families:
+            caller_id = next(reversed(self._families))
+            rank = self._families[caller_id].first()
+            if rank is not None:
+                return rank
+            del self._families[caller_id]
+        return None if nested_only else self.lane.first()
+
+    def lanes(self) -> list[Lane]:
+        """Return all lanes: that of new work, and one per family."""
+        return [self.lane, *self._families.values()]
+
+
+def pop_first(queues: Sequence[ReadyQueue], limit: int, nested_only: bool) -> list[Run]:
+    """Take up to `limit` runs of one template and flow run from that of several queues which is first."""
+    if len(queues) == 1:  # nearly always: then nothing is compared
+        return queues[0].pop(limit, nested_only)
+    ranked = [(rank, queue) for queue in queues if (rank := queue.first(nested_only)) is not None]
+    return min(ranked, key=lambda entry: entry[0])[1].pop(limit, nested_only) if ranked else []
 
 
 def caller_of(run: Run) -> bytes:
@@ -79,10 +125,14 @@ def caller_of(run: Run) -> bytes:
     return run.session.parent_run_id if run.session is not None else b""
 
 
-def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
+def _drop_stale(runs: deque[Run]) -> None:
     # Runs that were cancelled or adopted while they waited are still in the deque; their state says so.
     while runs and runs[0].state != READY:
         runs.popleft().queued = False
+
+
+def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
+    _drop_stale(runs)
     if not runs:
         return []
     template, flow = runs[0].template, runs[0].flow

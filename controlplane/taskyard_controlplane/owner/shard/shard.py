@@ -126,7 +126,9 @@ class Shard:
             self._undeliverable,
         )
         limit = {} if self._window is None else {"window": self._window}
-        self.backlog = Backlog(self.store, self.committer, self.dispatcher, self._refill, **limit)
+        self.backlog = Backlog(
+            self.store, self.committer, self.dispatcher, self.templates, self._refill, **limit
+        )
         self.submission = Submission(
             self.runs, self.committer, self.templates, self.admission, self.backlog, self.clock,
             self.metrics, next_seq, self.max_inline_bytes,

@@ -72,6 +72,7 @@ class BacklogRow(NamedTuple):
     """A queued run beyond the memory window."""
 
     queue: str
+    """Its lane: the queue and what else the run needs of an agent. Only the queue if 0.1.0 wrote the row."""
     priority: int
     seq: int
 

@@ -79,11 +79,11 @@ class Store(Protocol):
         ...
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:
-        """Return (queue, priority, number of runs) of the backlog."""
+        """Return (lane, priority, number of runs) of the backlog."""
         ...
 
-    def backlog_page(self, queue: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
-        """Return the next runs of the backlog beyond `after_seq`, in order, ended ones included."""
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+        """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         ...
 
     def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:

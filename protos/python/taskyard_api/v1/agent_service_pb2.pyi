@@ -407,7 +407,11 @@ class AgentHello(google.protobuf.message.Message):
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Encodings and kinds of code it can execute."""
+        """Encodings it knows ("json/plain"), and kinds of code it can execute: "code/blob" (by value),
+        "code/reference" ("module:qualname"), "code/name" (tasks registered under a name). It is given only runs
+        whose template has one of each. Who names no encoding is taken to know all, and the same with code.
+        What no agent can execute waits, and holds up nothing else.
+        """
 
     @property
     def held(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:

@@ -22,6 +22,7 @@ from taskyard._network.server.loop_thread import portal
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract import capabilities, encodings
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
 from taskyard_contract.agent_link.session import Demand
 from taskyard_contract.clock import SystemClock
@@ -57,6 +58,8 @@ class ThreadAgent:
             name=f"session {format_id(session.session_id)}",
             queues=(self.queue,),
             slots=max_workers,
+            # Tasks never leave this process, so they are known here by their names alone.
+            capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE),
         )
         self._link = LinkSession(identity, self)
         portal.run(self._start())

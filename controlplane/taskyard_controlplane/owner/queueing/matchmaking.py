@@ -1,0 +1,60 @@
+"""All ready runs, and which of them each agent is fed with.
+
+Runs are queued by what they need, and whether an agent meets a need is decided once for each pair of them,
+when either is new. So matching costs nothing per run and nothing per chunk, however many runs wait that
+nobody can execute: an agent never looks at a queue that is not for it.
+"""
+
+from taskyard_controlplane.domain.matching import Need, matches
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, pop_first
+
+
+class Matchmaking:
+    """The ready queues of a shard, by need, and the agents that are fed from them."""
+
+    def __init__(self) -> None:
+        """Know no need and no agent yet."""
+        self.queues: dict[Need, ReadyQueue] = {}
+        # By template, because that is compared by identity: hashing a need for every run would cost more than
+        # all the rest of queueing it.
+        self._by_template: dict[Template, ReadyQueue] = {}
+        # For each agent, and each queue name it serves in its own order: the queues it can be fed from.
+        self._served: dict[AgentSession, list[list[ReadyQueue]]] = {}
+
+    def append(self, run: Run) -> None:
+        """Put a run into the queue of its need."""
+        queue = self._by_template.get(run.template)
+        if queue is None:
+            queue = self._by_template[run.template] = self.queue_of(run.template.need)
+        queue.append(run)
+
+    def queue_of(self, need: Need) -> ReadyQueue:
+        """Return the queue of a need, opened for the agents that meet it if it is new."""
+        queue = self.queues.get(need)
+        if queue is None:
+            queue = self.queues[need] = ReadyQueue()
+            for agent in self._served:
+                self.serve(agent)
+        return queue
+
+    def serve(self, agent: AgentSession) -> None:
+        """Feed an agent from all queues that are for it."""
+        offer = agent.offer
+        self._served[agent] = [
+            [queue for need, queue in self.queues.items() if need.queue == name and matches(need, offer)]
+            for name in offer.queues
+        ]
+
+    def leave(self, agent: AgentSession) -> None:
+        """Feed an agent no more."""
+        self._served.pop(agent, None)
+
+    def pop(self, agent: AgentSession, limit: int) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
+        for queues in self._served[agent]:
+            taken = pop_first(queues, limit, agent.nested_only)
+            if taken:
+                return taken
+        return []
