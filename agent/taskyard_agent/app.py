@@ -27,12 +27,13 @@ from taskyard_contract.errors import TaskyardError
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
+"""For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
 CAPABILITIES: Final = (PICKLE, JSON, BINARY, CODE_BY_VALUE, CODE_BY_REFERENCE)
 """What the worker processes can decode and load. The control plane gives this agent nothing else."""
 
 
 class Agent:
-    """One agent."""
+    """A pool of workers and the stream that feeds it, from start to exit."""
 
     def __init__(self, settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> None:
         """Build an agent; must be called on its event loop."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 DEFAULT_QUEUE = "default"
 DEFAULT_GRACE = 30.0
+"""Seconds for running tasks after the first signal: what Kubernetes gives a pod unless told otherwise."""
 
 
 def log_level() -> str:
@@ -24,7 +25,7 @@ def home() -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """One agent."""
+    """How one agent was started."""
 
     server: str
     name: str

@@ -11,6 +11,7 @@ Crowded alone could stand still: what is waited for may be executed by another a
 itself, or may never come. So when a worker has been idle for a moment all the same, patience is over: the
 bound is raised by one run a slot and the mode is open until that many wait, and so on; it falls back when few
 wait again. At `MOST_WAITING` that ends, whatever happens: processes are what the machine has least of.
+What was measured is in docs/adr/0007-runs-that-others-wait-for.md.
 """
 
 import logging
@@ -19,11 +20,11 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 0.1
-"""A worker idle for so long has been passed by several round trips: nothing nested is on its way."""
+"""A worker idle for so long has seen many round trips pass: nothing nested is on its way."""
 MOST_WAITING: Final = 200
-"""Beyond so many, nothing new is started whatever happens: each is a process of 20 to 50 MB."""
+"""Beyond so many, nothing new is started whatever happens: each of them is a process."""
 _ENOUGH_PER_SLOT: Final = 2
-"""So that a slot whose run has just gone on finds another one waiting, and hardly any process is idle."""
+"""One for each slot would leave a slot idle whenever its run goes on and nothing has come yet."""
 _PASSABLE_PER_SLOT: Final = 32
 """Queued children that take no room in the window, because the run behind them is waited for as well."""
 

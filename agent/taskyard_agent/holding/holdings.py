@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Holdings:
-    """All runs in hand."""
+    """The account of the runs in hand."""
 
     def __init__(self) -> None:
         """Hold nothing; `session` has to be set before anything ends."""
@@ -95,7 +95,7 @@ class Holdings:
                 self.session.give_back(span.run_keys())
 
     def drop(self, spans: Iterable[Span]) -> None:
-        """End runs silently."""
+        """End runs of which the server wants to hear nothing."""
         for span in spans:
             if self._ends(span):
                 self.session.wake()  # nothing is told, but there is room again

@@ -14,7 +14,7 @@ class SpanQueue:
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Count from the start: `runs` is asked for with each dispatch."""
         self._nested: deque[Span] = deque()
         self._others: deque[Span] = deque()
         self.runs = 0

@@ -28,10 +28,10 @@ class LocalTemplate:
 
 
 class LocalTemplates:
-    """The templates met of late."""
+    """The agent's views of the templates it has met of late, each made once."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Number from 1; workers forget with `MAX_TEMPLATES` of their own, so numbers are never reused."""
         self._known: dict[bytes, LocalTemplate] = {}  # the least recently used one first
         self._last: LocalTemplate | None = None
         self._indices = count(1)

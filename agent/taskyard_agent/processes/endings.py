@@ -33,7 +33,7 @@ MAX_STRIKES: Final = 3
 
 
 class Endings:
-    """Ends runs that workers have."""
+    """Ends runs that have been given to workers."""
 
     def __init__(self, holdings: Holdings, workforce: Workforce) -> None:
         """End runs of `holdings` in workers of `workforce`."""

@@ -32,12 +32,13 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import LinkSession
 from taskyard_contract.agent_link.session import Demand
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 
 logger = logging.getLogger(__name__)
 
 
 class ProcessPool:
-    """Executes runs in worker processes."""
+    """What a link session sees of the workers."""
 
     def __init__(self, slots: int, workforce: Workforce, blobs: BlobStore, leave: Callable[[], None]) -> None:
         """Execute up to `slots` runs at a time in `workforce`; `leave` is called when draining."""
@@ -62,7 +63,7 @@ class ProcessPool:
         self.workforce.fit()
 
     def close(self) -> None:
-        """End all workers and transfers."""
+        """End all workers and transfers, whatever they are at."""
         self._watchdog.stop()
         self.transfers.close()
         self.workforce.close()
@@ -70,7 +71,7 @@ class ProcessPool:
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
         """Tell the workers the server's limits."""
         limits = frames.SETTINGS_BODY.pack(
-            welcome.max_inline_bytes or 64 * 1024, welcome.max_payload_bytes or 64 * 1024 * 1024
+            welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
         self.workforce.greet(frames.pack(frames.SETTINGS, limits))
 
@@ -86,13 +87,13 @@ class ProcessPool:
             self._dispatcher.dispatch()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
-        """End runs and confirm it."""
+        """End runs, and confirm each when nothing executes it any more."""
         for key in keys:
             self._end(key, confirm=True)
         self._dispatcher.dispatch()
 
     def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
-        """End runs silently."""
+        """End runs of which the server wants to hear nothing."""
         for key in keys:
             self._end(key, confirm=False)
         self._dispatcher.dispatch()

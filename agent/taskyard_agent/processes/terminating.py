@@ -15,13 +15,15 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 
 
 class Why(Enum):
-    """Why a worker is being ended. The value is the grace between TERM and KILL in seconds."""
+    """Why a worker is being ended: a number, which keeps members of equal grace apart, and the grace."""
 
     CANCELLED = (1, 2.0)
     DROPPED = (2, 2.0)
     TIMED_OUT = (3, 0.5)
+    """Shorter: it has had its time."""
     STOPPED = (4, 2.0)
     LEASE_LOST = (5, 0.0)
+    """None: another agent may be starting the same runs at this moment."""
 
     @property
     def grace(self) -> float:

@@ -34,7 +34,7 @@ class Watchdog:
     """Watches the workers of a pool."""
 
     def __init__(self, workforce: Workforce, endings: Endings, holdings: Holdings, intake: Intake) -> None:
-        """Judge the runs of `workforce`."""
+        """Judge what the boards of `workforce` show, once `arm` has been called."""
         self._workforce = workforce
         self._endings = endings
         self._holdings = holdings
@@ -50,7 +50,7 @@ class Watchdog:
             self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Let go of the timer: the boards are about to be closed."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class ZygoteClient:
-    """A zygote process."""
+    """A zygote process, from its start to the end of all its workers."""
 
     def __init__(self, blobs: Path, preload: Sequence[str], environment: dict[str, str]) -> None:
         """Start it; it takes requests before it has finished its imports."""

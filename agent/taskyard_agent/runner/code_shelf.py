@@ -18,12 +18,12 @@ class UnavailableCode:
     """Stands for code that could not be loaded: every run of it fails and says why."""
 
     def __init__(self, message: str, error: BaseException) -> None:
-        """Remember the reason."""
+        """Write the failure once, for all runs that meet it."""
         self._message = message
         self._failure = failure_of(error, encoding="")
 
     def execute(self, invocation: Invocation, host: WorkerHost) -> pb.ReportException:
-        """Report the reason."""
+        """Report why the code could not be loaded."""
         report = unavailable(self._message)
         report.failure.CopyFrom(self._failure)
         return report

@@ -46,7 +46,7 @@ NOTHING_REVOKED: Final = 0xFFFFFFFF
 
 
 def pack(kind: int, *parts: bytes) -> bytes:
-    """Return a frame."""
+    """Return a frame whose body is all of `parts`."""
     body = b"".join(parts)
     return _PREFIX.pack(len(body), kind) + body
 

@@ -1,7 +1,14 @@
 """The worker's end of its link: sends what ended and what was logged, and takes unstarted runs back.
 
 Two threads use it: the main one, which executes runs, and a mostly sleeping one that answers the agent while
-user code is busy. Invariant: positions are executed, reported or revoked exactly once, in order.
+user code is busy. The runs of a chunk that have not started are a deque of positions. The main thread takes
+from its front and the other one, when the agent asks for the chunk back, from its end; both ends of a deque
+are atomic, so starting a run takes no lock, and a run is either started or revoked. What has ended is a deque
+as well: the main thread appends, whoever flushes takes.
+
+User code may do what it likes to the process: fork it (the copy says nothing but that it waits), close the
+sockets (the agent notices), or be interrupted by TERM in the midst of a frame (nothing is written after a
+torn one). Invariant: positions are executed, reported or revoked exactly once, in order.
 """
 
 import os
@@ -24,7 +31,7 @@ MAX_UNSENT_LOGS: Final = 200
 
 
 class Link:
-    """Results, logs and revocations of one worker."""
+    """What a worker says to its agent, and what it is asked meanwhile."""
 
     def __init__(
         self, data: socket.socket, control: socket.socket, board: BoardWriter, packer: Packer
@@ -74,7 +81,7 @@ class Link:
             self._write(frames.pack(frames.REPORT, head, *entries, columns))
 
     def send(self, kind: int, body: bytes = b"") -> None:
-        """Send a frame."""
+        """Send a frame, after those whose sending has begun."""
         if self._is_copy():
             return
         with self._sending:

@@ -44,7 +44,7 @@ class BoardReader:
     """The agent's view."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map the board."""
+        """Map it for reading; the descriptor may be closed afterwards."""
         self._map = mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ)
 
     def read(self) -> Progress:
@@ -52,7 +52,7 @@ class BoardReader:
         return Progress(*_RUN.unpack_from(self._map), *_LOGS.unpack_from(self._map, _LOGS_AT))
 
     def close(self) -> None:
-        """Unmap the board."""
+        """Let go of the memory; nothing may be read afterwards."""
         self._map.close()
 
 
@@ -60,7 +60,7 @@ class BoardWriter:
     """The worker's view."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map the board."""
+        """Map it for writing; the descriptor may be closed afterwards."""
         self.map = mmap.mmap(descriptor, _SIZE)
 
     def idle(self) -> None:

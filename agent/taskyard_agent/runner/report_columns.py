@@ -13,6 +13,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.failures import failure_of, text_of
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.states import StateReason
 from taskyard_contract.wire_text import cut
 
@@ -28,8 +29,8 @@ class Packer:
         """Write large payloads into `directory`."""
         self._directory = directory
         self.encoding = ""
-        self.max_inline = 64 * 1024
-        self.max_payload = 64 * 1024 * 1024
+        self.max_inline = MAX_INLINE_BYTES
+        self.max_payload = MAX_PAYLOAD_BYTES
 
     def pack(self, ended: Sequence[Ended], wall_ns: int) -> tuple[bytes, int, list[common_pb2.BlobRef]]:
         """Return serialised ReportColumns, busy microseconds and the blobs they refer to.

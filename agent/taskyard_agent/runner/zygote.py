@@ -172,7 +172,7 @@ def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoRet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Be a zygote."""
+    """Import, freeze, and fork until the agent is gone."""
     parser = argparse.ArgumentParser(prog="taskyard-zygote", description=__doc__)
     parser.add_argument("--agent", type=int, required=True, help="process id of the agent")
     parser.add_argument("--control", type=int, required=True, help="descriptor of the control socket")

@@ -24,6 +24,7 @@ from taskyard_contract import log_entry
 from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
@@ -41,8 +42,8 @@ class Exchange:
         """Start with nothing in flight."""
         self.session_id = new_id()
         self.locate = locate
-        self.max_inline_bytes = 64 * 1024
-        self.max_payload_bytes = 64 * 1024 * 1024
+        self.max_inline_bytes = MAX_INLINE_BYTES
+        self.max_payload_bytes = MAX_PAYLOAD_BYTES
         self.outbox = Outbox()
         self.outstanding: dict[bytes, AwaitedRun] = {}
         self.decisions: dict[bytes, Decision] = {}
