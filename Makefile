@@ -1,5 +1,6 @@
 # Every way to build, check and measure the project. Needs make and Python >= 3.11, nothing else; whatever more
-# is needed is installed into .venv (and .gen-venv for the generator of the contract's code).
+# is needed is installed into .venv (and .gen-venv for the generator of the contract's code), in the versions
+# that requirements/ locks with their hashes. `make lock` renews these.
 #
 # Steps of set-up leave a stamp behind, so that only the first call takes its time.
 
@@ -11,7 +12,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test lint chaos protos check-protos bench profile docs clean
+LOCKED := -m pip install --quiet --require-hashes --requirement
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command 'make lock'
+# The package itself: without build isolation, because what builds it is locked and installed before.
+ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
+
+.PHONY: help quickstart test test-newest test-lowest lint chaos protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +28,12 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 	$(BIN)/python -m pytest -m "not chaos"
+
+test-newest: .venv-newest/.stamp ## Run them with the newest versions of everything that is allowed
+	.venv-newest/bin/python -m pytest -m "not chaos"
+
+test-lowest: .venv-lowest/.stamp ## Run them with the lowest
+	.venv-lowest/bin/python -m pytest -m "not chaos"
 
 chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 	$(BIN)/python -m pytest -m chaos --timeout 600
@@ -43,6 +56,12 @@ check-protos: ## Check that the generated code is what the contract says
 protos: ## Generate the contract's code again
 	PYTHON="$(PYTHON)" protos/generate.sh
 
+lock: $(VENV)/.stamp-dev ## Lock the newest versions of all that is installed here
+	$(COMPILE) pyproject.toml --all-extras --group dev --upgrade --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra server --extra agent --group build --constraint requirements/dev.txt \
+	  --output-file requirements/quickstart.txt
+	$(COMPILE) requirements/generator.in --upgrade --output-file requirements/generator.txt
+
 bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS, PEERS, DATABASE, N
 	$(BIN)/python -m benchmarks
 
@@ -53,7 +72,7 @@ docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .venv-newest .venv-lowest .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -61,13 +80,23 @@ $(VENV)/.stamp-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: '$(PYTHON)' is not Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.stamp-quickstart: $(VENV)/.stamp-venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[server,agent]'
+$(VENV)/.stamp-quickstart: $(VENV)/.stamp-venv pyproject.toml requirements/quickstart.txt
+	$(BIN)/python $(LOCKED) requirements/quickstart.txt
+	$(BIN)/python $(ITSELF)
 	@touch $@
 
-$(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+$(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements/dev.txt
+	$(BIN)/python $(LOCKED) requirements/dev.txt
+	$(BIN)/python $(ITSELF)
+	@touch $@
+
+# Environments without the lock, resolved anew whenever the bounds change: `make clean` forgets them too.
+.venv-newest/.stamp: RESOLUTION := highest
+.venv-lowest/.stamp: RESOLUTION := lowest-direct
+.venv-newest/.stamp .venv-lowest/.stamp: $(VENV)/.stamp-dev pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --resolution $(RESOLUTION) --upgrade \
+	  --editable '.[all]' --group dev
 	@touch $@

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Generates the Python code of the contract, with the lowest supported versions of the generator:
-# generated code refuses older run times, so the generator's version is the floor for users.
+# Generates the Python code of the contract, with the generator that requirements/generator.in names and
+# requirements/generator.txt locks.
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=../.gen-venv
-if [ ! -x "$venv/bin/python" ]; then
-  "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/pip" install --quiet 'grpcio-tools==1.73.1' 'protobuf==6.30.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
+lock=../requirements/generator.txt
+if [ ! "$venv/.stamp" -nt "$lock" ]; then
+  "${PYTHON:-python3}" -m venv --clear "$venv"
+  "$venv/bin/python" -m pip install --quiet --require-hashes --requirement "$lock"
+  touch "$venv/.stamp"
 fi
 out=python/taskyard_api/v1
 rm -f "$out"/*_pb2.py "$out"/*_pb2.pyi "$out"/*_pb2_grpc.py "$out"/*_pb2_grpc.pyi
