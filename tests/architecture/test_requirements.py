@@ -1,4 +1,4 @@
-"""What is installed must be able to load the generated code, also at its lowest version."""
+"""What is installed must load the generated code, also at its lowest version, and be what is locked."""
 
 import re
 import tomllib
@@ -6,20 +6,48 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "protos" / "python" / "taskyard_api" / "v1"
 
 
+def requirements() -> list[Requirement]:
+    """Return all that the project and its developers ask for themselves."""
+    read = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = read["project"]
+    lines = [*project["dependencies"], *read["build-system"]["requires"]]
+    lines += [line for extra in project["optional-dependencies"].values() for line in extra]
+    lines += [line for group in read["dependency-groups"].values() for line in group if isinstance(line, str)]
+    return [one for one in map(Requirement, lines) if one.name != project["name"]]
+
+
+def bounds(name: str) -> SpecifierSet:
+    """Return which versions of a package the project allows."""
+    found = [one.specifier for one in requirements() if one.name == name]
+    assert found, f"{name} is not required"
+    return found[0]
+
+
 def lowest(name: str) -> Version:
     """Return the lowest version of a package that the project allows."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    requirements = map(Requirement, [*project["dependencies"], *(line for extra in extras for line in extra)])
-    bounds = [one.specifier for one in requirements if one.name == name]
-    assert bounds, f"{name} is not required"
-    return max(Version(bound.version) for bound in bounds[0] if bound.operator == ">=")
+    return max(Version(bound.version) for bound in bounds(name) if bound.operator == ">=")
+
+
+@pytest.mark.parametrize("name", sorted({one.name for one in requirements()}))
+def test_what_is_required_is_locked_within_its_bounds(name: str) -> None:
+    lock = (ROOT / "requirements" / "dev.txt").read_text()
+    found = re.search(rf"^{re.escape(name)}(?:\[\w+\])?==(\S+)", lock, re.MULTILINE)
+    assert found, f"{name} is not locked; run 'make lock'"
+    assert bounds(name).contains(found.group(1)), f"{name} {found.group(1)} is locked; run 'make lock'"
+
+
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)
+def test_a_lock_holds_hashes_and_names_no_server(lock: Path) -> None:
+    text = lock.read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
 
 
 def test_protobuf_loads_what_was_generated() -> None:
