@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.postgres import PostgresServer, running_server
+from support.signals import hear_interrupts
 
 
 def _settings() -> dict[str, str]:
@@ -13,7 +14,8 @@ def _settings() -> dict[str, str]:
 
 
 def pytest_configure() -> None:
-    """Forget TASKYARD_* before any module under test can read it."""
+    """Forget TASKYARD_* before any module under test can read it, and hear Ctrl-C whoever started this."""
+    hear_interrupts()
     for name in _settings():
         del os.environ[name]
 
