@@ -15,8 +15,8 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from taskyard_contract.clock import Clock, SystemClock
-from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
+from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory

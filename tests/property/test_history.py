@@ -9,7 +9,8 @@ from support.owner_harness import FakeClock
 from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.journal.committer import Commit
+from taskyard_controlplane.owner.journal.commit import Commit
+from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import replay_events
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.settling import Settling
@@ -21,7 +22,7 @@ DERIVED = {RunState.PENDING, RunState.READY, RunState.ASSIGNED, RunState.RUNNING
 
 
 class OpenCommit:
-    """The one thing settling needs of a committer: somewhere to put rows."""
+    """The one thing a journal needs of a committer here: somewhere to put rows."""
 
     def __init__(self) -> None:
         self.open = Commit(1)
@@ -33,7 +34,8 @@ class OpenCommit:
 def settle(run: Run, history: list[RunEvent]) -> OpenCommit:
     commit, clock, loop = OpenCommit(), FakeClock(), asyncio.new_event_loop()
     try:
-        settling = Settling(commit, Timers(loop, clock), clock, Metrics(), lambda: 0.5)  # type: ignore[arg-type]
+        journal = Journal(commit)  # type: ignore[arg-type]
+        settling = Settling(journal, Timers(loop, clock), clock, Metrics(), lambda: 0.5)
         for event in history:
             clock.seconds += 1
             settling.apply(run, event, reason=0, message=event.name)

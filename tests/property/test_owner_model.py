@@ -96,10 +96,10 @@ class OwnerModel(RuleBasedStateMachine):
         self.reader.run(b"")  # from now on a connection of the reader keeps the database alive
 
     async def _start(self) -> None:
-        self.world = World(self.url, WINDOW)
+        self.writer = InlineExecutor()
+        self.world = World(self.url, WINDOW, writer=self.writer)
         self.world.clock.seconds = self.seconds
         self.world.store.small_commits_are_fast = self.fast
-        self.writer = self.world.shard.committer._thread = InlineExecutor()
         self.tasks: list[asyncio.Task[None]] = []
         self.faults.install(self.world.store)
         await self.world.owner.start()
@@ -382,9 +382,7 @@ class OwnerModel(RuleBasedStateMachine):
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        shard = self.world.shard
-        shard.timers.stop()
-        shard.committer._closed = True
+        self.world.owner.abandon()
         self.world.store.close()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -393,7 +391,7 @@ class OwnerModel(RuleBasedStateMachine):
     async def _stop(self) -> None:
         self.faults.clear()
         await self.release()
-        taken = set(self.world.shard.runs)
+        taken = set(self.world.runs)
         await self.world.owner.stop()
         self.lose_streams()
         assert taken <= self.rows(taken).keys(), "stopped without writing what it took"
@@ -448,7 +446,7 @@ class OwnerModel(RuleBasedStateMachine):
         """A report whose result counts is acknowledged after it was recorded."""
         results, agent.acknowledged = agent.acknowledged, []
         for run_id, epoch in results:
-            run = self.world.shard.runs.get(run_id)
+            run = self.world.runs.get(run_id)
             if run is None or (run.state, run.epoch, run.reason) != (S.COMPLETED, epoch, 0):
                 continue
             assert self.rows([run_id])[run_id].state == S.COMPLETED, "acknowledged before it was recorded"
@@ -457,7 +455,7 @@ class OwnerModel(RuleBasedStateMachine):
     def nobody_shares_the_lead_of_a_cache_key(self) -> None:
         live = Counter(
             run.cache_key
-            for run in self.world.shard.runs.values()
+            for run in self.world.runs.values()
             if run.cache_key in ("k", "l") and run.state in LIVE and not run.template.refresh_cache
         )
         assert all(number == 1 for number in live.values()), live
@@ -465,7 +463,7 @@ class OwnerModel(RuleBasedStateMachine):
     @invariant()
     def what_agents_hold_is_held_once(self) -> None:
         assert not self.world.failed, self.world.failed
-        for agent in self.world.shard.agents:
+        for agent in self.world.owner.agents:
             for run_id, run in agent.held.items():
                 assert run.agent is agent, "held by two"
                 assert run.run_id == run_id
@@ -482,7 +480,7 @@ class OwnerModel(RuleBasedStateMachine):
     @invariant()
     def only_those_who_are_there_take_part(self) -> None:
         shard = self.world.shard
-        assert Counter(shard.dispatcher.agents) == Counter(shard.agents_by_id.values())
+        assert Counter(shard.dispatcher.agents) == Counter(self.world.owner.agents)
 
     # The end.
 
@@ -500,8 +498,8 @@ class OwnerModel(RuleBasedStateMachine):
         await self._bring_back(50)
         for _ in range(150):
             await self._work_off()
-            shard = self.world.shard
-            if not shard.runs and not shard.backlog_count() and shard.committer.idle:
+            owner = self.world.owner
+            if not owner.open_count() and not owner.backlog_count() and self.world.shard.committer.idle:
                 break
         self.check_end()
         await self.world.owner.stop()
@@ -534,9 +532,8 @@ class OwnerModel(RuleBasedStateMachine):
 
     def check_end(self) -> None:
         shard, rows = self.world.shard, self.rows()
-        assert not shard.runs, (
-            f"stuck: {[(run.run_id.hex()[-4:], S(run.state)) for run in shard.runs.values()]}"
-        )
+        runs = self.world.runs.values()
+        assert not runs, f"stuck: {[(run.run_id.hex()[-4:], S(run.state)) for run in runs]}"
         check_nothing_left(shard)
         assert not any(run.state < FIRST_FINAL for run in rows.values()), "recorded as open"
         for client in self.clients:

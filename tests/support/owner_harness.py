@@ -4,10 +4,12 @@ Time is the test's: leases and retry delays pass when `advance` is called.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -16,10 +18,13 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, UpstreamKind
+from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
-from taskyard_controlplane.owner.serving.leases import LeaseTimes
 from taskyard_controlplane.owner.serving.owner import Owner
+from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.storage import create_store
+
+T = TypeVar("T")
 
 CALLER = Caller("test")
 LEASES = LeaseTimes(agent_lease=30.0, agent_heartbeat=5.0, session_lease=30.0, session_heartbeat=5.0)
@@ -41,7 +46,14 @@ class FakeClock:
 class World:
     """An owner and everybody around it."""
 
-    def __init__(self, url: str, window: int | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        window: int | None = None,
+        *,
+        draw: Callable[[], float] = random.random,
+        writer: Executor | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []
         self.store = create_store(url)
@@ -53,16 +65,27 @@ class World:
             max_payload_bytes=1 << 20,
             fatal=self.failed.append,
             window=window,
+            draw=draw,
+            writer=writer,
         )
 
     @property
     def shard(self) -> Any:
-        return self.owner._shard
+        return self.owner.shard
+
+    @property
+    def runs(self) -> dict[bytes, Run]:
+        """The open runs in memory, by id."""
+        return self.owner.shard.book.runs
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Ask the database something."""
+        return await self.owner.shard.committer.run(question)
 
     async def settle(self) -> None:
         """Let everything that can happen without time happen."""
         for _ in range(4):
-            await self.owner._shard.committer.flush()
+            await self.shard.committer.flush()
             for _ in range(5):
                 await asyncio.sleep(0)
         assert not self.failed, self.failed
@@ -71,7 +94,7 @@ class World:
         """Let time pass."""
         await self.settle()
         self.clock.seconds += seconds
-        self.owner._shard.timers.fire()
+        self.shard.timers.fire()
         await self.settle()
 
     async def advance_slowly(self, seconds: float, step: float = 1.0) -> None:
@@ -87,16 +110,15 @@ class World:
 
     async def history(self, run_id: bytes) -> list[int]:
         """Return the states the database has recorded for a run, the last one included."""
-        shard = self.owner._shard
-        row = (await shard.committer.run(lambda: self.store.runs_by_id([run_id])))[0]
-        events = await shard.committer.run(lambda: self.store.events_of([row.seq]))
+        row = (await self.ask(lambda: self.store.runs_by_id([run_id])))[0]
+        events = await self.ask(lambda: self.store.events_of([row.seq]))
         return [event.state for event in events] + [row.state]
 
 
 @asynccontextmanager
-async def world(url: str = "sqlite://", *, window: int | None = None) -> AsyncIterator[World]:
+async def world(url: str = "sqlite://", **options: Any) -> AsyncIterator[World]:
     """Start an owner; ends it in order."""
-    it = World(url, window)
+    it = World(url, **options)
     await it.owner.start()
     await it.settle()
     try:

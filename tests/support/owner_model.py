@@ -364,29 +364,21 @@ def check_queues(shard: Any) -> None:
     )
     assert all(number == 1 for number in waiting.values()), "queued twice"
     if shard.committer.idle:
-        for run in shard.runs.values():
+        for run in shard.book.runs.values():
             place = run.template.need, run.template.priority, run.run_id
             assert run.state != RunState.READY or place in waiting, "ready and in no queue"
 
 
 def check_dispatches(shard: Any) -> None:
     """A dispatch is known as long as one of its runs is open."""
-    entries = {id(entry): entry for entry in shard.dispatcher._open}
-    left = Counter(id(run.dispatch) for run in shard.runs.values() if run.dispatch is not None)
+    entries = {id(entry): entry for entry in shard.dispatcher.log.entries}
+    left = Counter(id(run.dispatch) for run in shard.book.runs.values() if run.dispatch is not None)
     assert left.keys() <= entries.keys(), "forgot a dispatch with open runs"
     assert all(entry[1] == left[key] for key, entry in entries.items())
 
 
 def check_nothing_left(shard: Any) -> None:
     """Nothing is kept of what has ended."""
-    assert not shard.backlog_count()
-    assert not any(agent.held for agent in shard.agents)
-    assert not shard.cache._flights
-    assert not shard.upstream._unknown
-    assert not shard._watchers
-    assert not shard.stored._subscribers
-    assert not shard.flows_by_seq
-    assert not shard.dispatcher._open
-    assert not any(session.executing for session in shard.sessions.values())
+    assert not any(shard.kept().values()), shard.kept()
     assert not any("retry" in name for name in shard.timers.pending())
     assert shard.committer.full is shard.committer.stalled_since is None

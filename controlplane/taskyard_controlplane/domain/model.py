@@ -31,7 +31,8 @@ class Submitter(Protocol):
     """The session a run belongs to, as far as its run knows it."""
 
     session_id: bytes
-    parent_run_id: bytes
+    caller_run_id: bytes
+    """The task run it was opened in; empty for none."""
     executing: "dict[bytes, Run]"
     """Runs whose bodies this session itself executes."""
 
@@ -138,6 +139,7 @@ class Run:
         "attempt",
         "cache_decided",
         "cache_key",
+        "caller_id",
         "dispatch",
         "downstream",
         "ended_us",
@@ -149,7 +151,6 @@ class Run:
         "name",
         "ordinal",
         "outcome",
-        "parent_id",
         "queued",
         "reason",
         "result",
@@ -198,7 +199,7 @@ class Run:
         self.queued = False
         self.name: str | None = None
         self.message = ""
-        self.parent_id: bytes | None = None
+        self.caller_id: bytes | None = None
         self.args_blob: bytes | None = None
         self.cache_key: str | None = None
         self.cache_decided = False

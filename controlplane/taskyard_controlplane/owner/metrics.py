@@ -26,7 +26,7 @@ class Metrics:
     )
 
     def __init__(self) -> None:
-        """Start at zero."""
+        """Count from when this owner began."""
         self.submitted_runs = 0
         self.refused_runs = 0
         self.assigned_runs = 0
@@ -42,3 +42,7 @@ class Metrics:
         self.commit_failures = 0
         self.committed_rows = 0
         self.commit_seconds = 0.0
+
+    def count_ended(self, state: int, count: int = 1) -> None:
+        """Count runs that ended in a state."""
+        self.ended[state] = self.ended.get(state, 0) + count

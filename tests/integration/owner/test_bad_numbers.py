@@ -9,7 +9,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind
-from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL
+from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL
 
 
 def test_a_lifetime_beyond_all_dates_is_no_end_of_the_server() -> None:
@@ -33,7 +33,7 @@ def test_a_retry_delay_beyond_all_dates_is_no_end_of_the_server() -> None:
         await assigned(it, agent)
         agent.report([run_id], kind=ReportKind.FAILED)
         await it.settle()
-        assert run_id in it.shard.runs, "it waits"
+        assert run_id in it.runs, "it waits"
 
     play(scenario)
 

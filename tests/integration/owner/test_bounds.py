@@ -10,9 +10,9 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import ErrorReason
 from taskyard_contract.states import FlowEvent
+from taskyard_controlplane.owner.journal import run_book
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
 from taskyard_controlplane.owner.queueing import submission
-from taskyard_controlplane.owner.shard import shard
 
 
 async def complete(it: World, client: Client, agent: Agent, count: int) -> list[bytes]:
@@ -25,25 +25,25 @@ async def complete(it: World, client: Client, agent: Agent, count: int) -> list[
 
 
 def test_outcomes_are_kept_at_hand_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard, "MAX_RECENT", 4)
+    monkeypatch.setattr(run_book, "MAX_RECENT", 4)
 
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         for _ in range(5):
             ids = await complete(it, client, agent, 3)
-            assert len(it.shard.recent) <= 8
-            assert set(ids) <= it.shard.recent.keys()
+            assert len(it.shard.book.recent) <= 8
+            assert set(ids) <= it.shard.book.recent.keys()
 
     play(scenario)
 
 
 def test_large_outcomes_are_not_kept_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard, "MAX_RECENT_BYTES", len(b"result") - 1)
+    monkeypatch.setattr(run_book, "MAX_RECENT_BYTES", len(b"result") - 1)
 
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         [run_id] = await complete(it, client, agent, 1)
-        assert not it.shard.recent
+        assert not it.shard.book.recent
         [child] = await client.submit(upstream=[(0, run_id)])
         assert await assigned(it, agent) == [child]
         assert agent.inputs_of(child) == {run_id: b"result"}
@@ -58,7 +58,7 @@ def test_dispatches_stay_recorded_as_long_as_one_of_their_runs_is_open() -> None
         async def recorded() -> int:
             await client.submit(queue="nobody")  # dispatches come and go with other commits
             await it.settle()
-            return len(await it.shard.committer.run(it.store.dispatches))
+            return len(await it.ask(it.store.dispatches))
 
         ids = await client.submit(4)
         assert await assigned(it, agent) == ids
@@ -74,7 +74,7 @@ def test_dispatches_stay_recorded_as_long_as_one_of_their_runs_is_open() -> None
         agent.report(await assigned(it, agent))
         await it.settle()
         assert await recorded() == 0
-        assert not it.shard.dispatcher._open
+        assert not it.shard.dispatcher.log.entries
 
     play(scenario)
 
@@ -103,11 +103,11 @@ def test_ended_flow_runs_are_let_go() -> None:
         client = it.client()
         for event in (FlowEvent.SUCCEEDED, FlowEvent.INTERRUPTED):
             flow = await client.start_flow()
-            assert len(client.session.executing) == len(it.shard.flows_by_seq) == 1
+            assert len(client.session.executing) == len(it.shard.book.flows_by_seq) == 1
             await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(event))])  # type: ignore[arg-type]
             await it.settle()
             assert not client.session.executing
-            assert not it.shard.flows_by_seq
+            assert not it.shard.book.flows_by_seq
 
     play(scenario)
 
@@ -134,7 +134,7 @@ def test_more_than_can_be_committed_is_refused(monkeypatch: pytest.MonkeyPatch) 
         assert {run_id: one.error.reason for run_id, one in client.refused.items()} == dict.fromkeys(
             refused, ErrorReason.OVERLOADED
         )
-        assert it.shard.runs.keys() == set(taken)
+        assert it.runs.keys() == set(taken)
 
     play(scenario)
 
@@ -148,11 +148,11 @@ def test_whoever_stops_waiting_for_a_run_is_forgotten() -> None:
         await it.settle()
         waiting[0].cancel()
         await asyncio.wait(waiting[:1])
-        assert len(it.shard._watchers[run_id]) == 1
+        assert it.shard.watchers.count(run_id) == 1
         agent.report([run_id])
         await it.settle()
         assert waiting[1].done()
-        assert not it.shard._watchers
+        assert not len(it.shard.watchers)
 
     play(scenario)
 
@@ -199,8 +199,8 @@ def test_one_long_run_does_not_keep_every_later_dispatch() -> None:
             agent.report(ids)
         await it.settle()
         assert it.owner.open_count() == 1
-        rows = await it.shard.committer.run(it.store.dispatches)
-        assert max(len(it.shard.dispatcher._open), len(rows)) < 100
-        assert read_dispatches(rows)[it.shard.runs[long_run].seq] == (agent.assigned[long_run], "a")
+        rows = await it.ask(it.store.dispatches)
+        assert max(len(it.shard.dispatcher.log.entries), len(rows)) < 100
+        assert read_dispatches(rows)[it.runs[long_run].seq] == (agent.assigned[long_run], "a")
 
     play(scenario)

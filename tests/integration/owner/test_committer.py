@@ -133,7 +133,7 @@ def test_whoever_waits_for_the_store_is_told_that_there_is_none(
         await client.submit(queue="nobody")
         await asyncio.sleep(0)
         with pytest.raises(type(error)):
-            await it.shard.committer.run(lambda: 1)
+            await it.ask(lambda: 1)
         failed, it.failed = it.failed, []
         assert failed == [error]
 

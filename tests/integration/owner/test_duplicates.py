@@ -24,7 +24,7 @@ def test_whoever_waits_for_a_run_that_was_refused_as_a_duplicate_is_told() -> No
         await it.settle()
         it.store.small_commits_are_fast = False  # so that there is time while it commits
         await it.client().submit(run_ids=[used])
-        assert used in it.shard.runs  # not committed yet
+        assert used in it.runs  # not committed yet
         waiting = asyncio.ensure_future(it.owner.wait_ended(used))
         await it.settle()
         done, _ = await asyncio.wait([waiting], timeout=0.2)

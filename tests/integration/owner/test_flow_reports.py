@@ -21,7 +21,7 @@ def report(flow: bytes, attempt: int, event: FlowEvent, **fields: Any) -> sp.Flo
 
 async def row_of(it: World, run_id: bytes) -> Any:
     """Return what the database has of a run."""
-    return (await it.shard.committer.run(lambda: it.store.runs_by_id([run_id])))[0]
+    return (await it.ask(lambda: it.store.runs_by_id([run_id])))[0]
 
 
 def test_a_failure_repeated_with_its_start_counts_once() -> None:
@@ -153,7 +153,6 @@ def test_a_flow_does_not_start_before_it_was_submitted() -> None:
 def test_each_attempt_of_a_flow_has_its_own_delay_and_is_recorded_under_its_number() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
-        it.shard.flows._draw = lambda: 0.0
         retry = {"max_retries": 2, "delays_ms": [1000, 4000], "jitter_factor": 0.5}
         flow = await client.start_flow(retry=retry)
         for attempt in (1, 2):
@@ -168,7 +167,7 @@ def test_each_attempt_of_a_flow_has_its_own_delay_and_is_recorded_under_its_numb
         delays = [one.retry_after_ms for one in client.decisions if one.state == S.AWAITING_RETRY]
         assert delays == [500, 2000]
         row = await row_of(it, flow)
-        events = await it.shard.committer.run(lambda: it.store.events_of([row.seq]))
+        events = await it.ask(lambda: it.store.events_of([row.seq]))
         assert [(one.state, one.attempt, one.state_name) for one in events] == [
             (S.RUNNING, 1, None),
             (S.AWAITING_RETRY, 2, "Mine"),
@@ -176,7 +175,7 @@ def test_each_attempt_of_a_flow_has_its_own_delay_and_is_recorded_under_its_numb
             (S.AWAITING_RETRY, 3, "Mine"),
         ]
 
-    play(scenario)
+    play(scenario, draw=lambda: 0.0)
 
 
 def test_whoever_reports_about_a_flow_is_asked_to_end_it() -> None:
@@ -207,7 +206,7 @@ def test_only_a_flow_run_is_reported_about_by_a_client() -> None:
         flow = await client.start_flow()
         with pytest.raises(InvalidRequest, match="unknown event"):
             await client.send(flow_reports=[sp.FlowReport(run_id=flow)])
-        assert it.shard.runs[task].state == S.ASSIGNED
+        assert it.runs[task].state == S.ASSIGNED
 
     play(scenario)
 

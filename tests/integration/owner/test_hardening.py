@@ -175,7 +175,7 @@ def test_waiting_for_a_run_in_the_backlog_leaves_it_there() -> None:
         await it.settle()
         waiting = asyncio.ensure_future(it.owner.wait_ended(ids[-1]))
         await it.settle()
-        assert ids[-1] not in it.shard.runs
+        assert ids[-1] not in it.runs
         agent.granted = 50
         agent.send(credit=ap.Credit(granted_total=50, chunk_size=9))
         for _ in range(5):
@@ -224,7 +224,7 @@ def test_a_batch_that_may_be_recorded_is_not_refused(monkeypatch: pytest.MonkeyP
         await it.settle()
         client.receive()
         assert (client.acknowledged, client.refused) == (1, {})
-        assert run_id in it.shard.runs
+        assert run_id in it.runs
 
     play(scenario)
 
@@ -273,7 +273,7 @@ def test_credit_for_what_could_not_be_sent_is_given_back(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(it.store, "put_blob", failing)
         [run_id] = await client.submit(args=[b"a" * 60_000])
-        monkeypatch.setattr("taskyard_controlplane.owner.queueing.dispatcher.MAX_BODY_BYTES", 50_000)
+        monkeypatch.setattr("taskyard_controlplane.owner.queueing.delivery.MAX_BODY_BYTES", 50_000)
         assert await assigned(it, agent) == []
         await it.advance(1)
         await it.settle()

@@ -39,7 +39,7 @@ class SlowBlobs:
 
 async def dispatch_slowly(it: World, blobs: SlowBlobs, patched: pytest.MonkeyPatch) -> None:
     """Let a run be assigned whose chunk is on its way into the store."""
-    patched.setattr("taskyard_controlplane.owner.queueing.dispatcher.MAX_BODY_BYTES", 50_000)
+    patched.setattr("taskyard_controlplane.owner.queueing.delivery.MAX_BODY_BYTES", 50_000)
     assert await asyncio.to_thread(blobs.asked.wait, 10)
     patched.undo()
 

@@ -29,9 +29,9 @@ def test_a_session_is_lost_as_long_after_its_stream_as_its_lease_says() -> None:
         [run_id] = await client.submit(queue="nobody")
         client.disconnect()
         await it.advance_slowly(LEASES.session_lease)
-        assert it.shard.runs[run_id].state == RunState.READY
+        assert it.runs[run_id].state == RunState.READY
         await it.advance_slowly(1 + LEASES.session_lease / 10)
-        assert run_id not in it.shard.runs
+        assert run_id not in it.runs
         assert it.owner.sessions == []
 
     play(scenario)

@@ -75,7 +75,7 @@ def test_a_refreshing_run_replaces_the_result() -> None:
         await it.settle()
         [later] = await client.submit(cache_keys=["k"])
         await it.settle()
-        found = await it.shard.committer.run(lambda: it.store.runs_by_id([fresh, later]))
+        found = await it.ask(lambda: it.store.runs_by_id([fresh, later]))
         seqs = {row.run_id: row.seq for row in found}
         assert client.state_of(later) == S.COMPLETED
         assert client.outcomes[later].reason == StateReason.CACHED
@@ -114,7 +114,7 @@ def test_a_run_that_was_cancelled_while_its_key_was_on_the_way_leads_nobody() ->
         assert client.state_of(first) == S.CANCELLED
         agent.report([second], kind=ReportKind.CACHE_KEY, cache_key="k")
         assert await assigned(it, agent) == [second]
-        assert not it.shard.cache._flights.get("k", [second])[1:]
+        assert len(it.shard.cache.flight("k")) <= 1
 
     play(scenario)
 
@@ -133,7 +133,7 @@ def test_a_run_in_the_middle_of_a_flight_can_be_cancelled() -> None:
         await it.settle()
         states = [client.state_of(run_id) for run_id in ids]
         assert states == [S.FAILED, S.CANCELLED, S.COMPLETED, S.COMPLETED]
-        assert not it.shard.cache._flights
+        assert not it.shard.cache.under_way
 
     play(scenario)
 
@@ -159,7 +159,7 @@ def test_an_id_used_before_holds_up_neither_its_key_nor_who_waits_for_it() -> No
         await assigned(it, agent)
         agent.report([used])
         await it.settle()
-        it.shard.recent.clear()
+        it.shard.book.recent.clear()
         await client.submit(run_ids=[used], cache_keys=["k"])
         [child] = await client.submit(upstream=[(0, used)])
         [equal] = await client.submit(cache_keys=["k"])
@@ -211,7 +211,7 @@ def test_a_run_waits_for_an_upstream_run_of_the_backlog(ends: bool) -> None:
         assert sorted(seen[-3:]) == sorted(children)
         inputs = [agent.inputs_of(child) for child in children]
         assert inputs == [{ids[-1]: b"result"}, {ids[-1]: b"result"}, {}]
-        assert not it.shard.upstream._unknown
+        assert not it.shard.upstream.awaited
 
     play(scenario, window=3)
 
@@ -283,7 +283,7 @@ def test_a_run_of_the_backlog_tells_the_session_that_asked_last() -> None:
         while new := await assigned(it, agent):
             agent.report(new)
         assert [other.state_of(run_id) for run_id in (ids[0], ids[-1])] == [S.COMPLETED] * 2
-        assert not it.shard.stored._subscribers
+        assert not it.shard.stored.awaited
 
     play(scenario, window=3)
 
@@ -326,7 +326,7 @@ def test_results_that_could_not_be_sent_are_given_to_whoever_holds_the_run_no_mo
         fail_once(it, monkeypatch, "put_blob")
         [run_id] = await client.submit(args=[b"a" * 60_000])
         with monkeypatch.context() as patched:
-            patched.setattr("taskyard_controlplane.owner.queueing.dispatcher.MAX_BODY_BYTES", 50_000)
+            patched.setattr("taskyard_controlplane.owner.queueing.delivery.MAX_BODY_BYTES", 50_000)
             await it.settle()
         [epoch] = [run.epoch for run in agent.agent.held.values()]
         agent.send(lost=[ap.LostRun(key=ap.RunKey(run_id=run_id, epoch=epoch))])

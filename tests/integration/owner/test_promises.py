@@ -258,10 +258,10 @@ def test_an_owner_that_lost_the_database_leaves_nobody_waiting() -> None:
         store.commit = taken_over
         cancelling = asyncio.ensure_future(it.owner.cancel(run_id))
         await asyncio.sleep(0)
-        reading = it.shard.committer.run(lambda: 1)
+        reading = it.ask(lambda: 1)
         outcomes = await asyncio.gather(cancelling, reading, return_exceptions=True)
         assert isinstance(outcomes[0], NotOwner)
-        for late in (it.shard.committer.durable(), it.shard.committer.run(lambda: 1)):
+        for late in (it.shard.committer.durable(), it.ask(lambda: 1)):
             with pytest.raises(NotOwner):
                 await late
         assert [type(error) for error in it.failed] == [NotOwner]
@@ -298,7 +298,7 @@ def test_a_dispatch_is_recorded_though_nothing_else_is() -> None:
             await turn()
             agent.receive()
             async with asyncio.timeout(5):
-                while len(await it.shard.committer.run(it.store.dispatches)) < count:
+                while len(await it.ask(it.store.dispatches)) < count:
                     pass  # looking writes nothing: the record goes alone, after the committer's own delay
 
     play(scenario)

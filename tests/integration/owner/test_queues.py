@@ -217,7 +217,7 @@ def test_keys_of_runs_in_the_backlog_are_decided_when_their_turn_comes() -> None
             agent.report(runs)
         assert executed == ids[::2], "hits are not executed, the others in order"
         assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 12
-        assert not it.shard.cache._flights
+        assert not it.shard.cache.under_way
 
     play(scenario, window=4)
 

@@ -19,7 +19,7 @@ def test_a_run_has_one_record() -> None:
         rows = await it.shard.stored.rows(ids)
         first, second = it.shard.stored.load(rows), it.shard.stored.load(rows)
         assert list(first) == ids
-        assert all(first[run_id] is second[run_id] is it.shard.runs[run_id] for run_id in ids)
+        assert all(first[run_id] is second[run_id] is it.runs[run_id] for run_id in ids)
 
     play(scenario, window=1)
 
@@ -66,8 +66,11 @@ def test_a_run_that_is_cancelled_while_its_page_is_read_stays_cancelled() -> Non
         await it.settle()
         last = ids[-1]
         page = await it.shard.stored.rows([last])
-        it.shard.flows.cancel(it.shard.stored.load(page).values(), "enough")
-        it.shard._refill(page)  # what was read before says that it waits
+        it.shard.cancelling.request(it.shard.stored.load(page).values(), "enough")
+        # What was read before says that it waits.
+        it.shard.backlog.let_in(
+            it.shard.stored.load(page).values()
+        )  # what was read before says that it waits
         await it.settle()
         agent.send(credit={"granted_total": 4, "chunk_size": 1})
         executed = list[bytes]()
@@ -87,7 +90,7 @@ def test_a_run_that_is_read_back_while_its_id_is_used_again_is_not_lost() -> Non
         await it.settle()
         page = await it.shard.stored.rows(ids[-1:])
         await other.submit(run_ids=[*new_ids(3), ids[-1]])  # goes to the backlog, too
-        it.shard._refill(page)
+        it.shard.backlog.let_in(it.shard.stored.load(page).values())
         agent, executed = it.agent(chunk=1), list[bytes]()
         for _ in range(10):
             await it.advance(1)
@@ -110,7 +113,7 @@ def test_flow_runs_never_wait_in_the_backlog() -> None:
         client = it.client()
         flows = await client.submit(3, kind=RunKind.FLOW, name="flow", queue="")
         await it.settle()
-        assert {run.run_id for run in it.shard.flows_by_seq.values()} == set(flows)
+        assert {run.run_id for run in it.shard.book.flows_by_seq.values()} == set(flows)
         assert set(client.session.executing) == set(flows)
 
     play(scenario, window=1)
@@ -127,7 +130,7 @@ def test_what_other_runs_wait_for_never_waits_in_the_backlog() -> None:
         group = sp.SubmitGroup(template=1, run_ids=children, args=[b""] * 2, parent_run_id=started)
         await client.send(submit=sp.SubmitBatch(number=2, groups=[group]))
         await it.settle()
-        assert set(children) <= set(it.shard.runs)
+        assert set(children) <= set(it.runs)
         agent.send(credit={"granted_total": 3, "chunk_size": 1})
         await it.settle()
         assert agent.receive() == children
@@ -168,6 +171,6 @@ def test_what_was_read_back_leaves_the_backlog() -> None:
             if new:
                 agent.report(new)
         assert ended == ids
-        assert await it.shard.committer.run(it.store.backlog_counts) == []
+        assert await it.ask(it.store.backlog_counts) == []
 
     play(scenario, window=2)

@@ -13,7 +13,7 @@ S = RunState
 
 async def row_of(it: World, run_id: bytes) -> StoredRun:
     """Return what is recorded of a run."""
-    rows: list[StoredRun] = await it.shard.committer.run(lambda: it.store.runs_by_id([run_id]))
+    rows: list[StoredRun] = await it.ask(lambda: it.store.runs_by_id([run_id]))
     return rows[0]
 
 

@@ -75,7 +75,7 @@ def test_an_upstream_run_that_ended_long_ago_is_found_in_the_database() -> None:
         await assigned(it, agent)
         agent.report([parent])
         await it.settle()
-        it.shard.recent.clear()
+        it.shard.book.recent.clear()
         [child] = await client.submit(upstream=[(0, parent)])
         assert await assigned(it, agent) == [child]
         assert agent.inputs_of(child) == {parent: b"result"}

@@ -7,7 +7,7 @@ from support.owner_harness import World, assigned, lose, started, world
 
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.owner.queueing.dispatcher import FEW_DISPATCHES
+from taskyard_controlplane.owner.queueing.dispatch_log import FEW_DISPATCHES
 
 
 async def record(it: World) -> None:
@@ -67,13 +67,13 @@ def test_what_every_agent_holds_is_recorded_again_when_the_record_is_compacted(t
             assert await assigned(first, quick) == ids
             quick.report(ids)
         await record(first)
-        assert len(first.shard.dispatcher._open) < FEW_DISPATCHES
+        assert len(first.shard.dispatcher.log.entries) < FEW_DISPATCHES
         await lose(first)
         async with world(url) as second:
             other = second.agent("other")
             assert await assigned(second, other) == []
             for name, run_id in long_runs.items():
-                run = second.shard.runs[run_id]
+                run = second.runs[run_id]
                 agent = second.agent(name, credit=0, session_id=new_id(), held=[(run_id, run.epoch)])
                 assert [key.run_id for key in agent.welcome.adopt] == [run_id]
 

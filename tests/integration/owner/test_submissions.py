@@ -44,10 +44,10 @@ def test_an_open_run_submitted_again_stays_the_run_it_is(more: dict[str, Any], s
         client, other, agent = it.client(), it.client(), it.agent(credit=int(started))
         [run_id] = await client.submit()
         await it.settle()
-        run = it.shard.runs[run_id]
+        run = it.runs[run_id]
         await other.submit(run_ids=[run_id], **more)
         await it.settle()
-        assert it.shard.runs[run_id] is run
+        assert it.runs[run_id] is run
         seen = await assigned(it, agent)
         second = it.agent("b")
         seen += await assigned(it, second)
@@ -94,7 +94,7 @@ def test_what_was_refused_on_a_stream_stays_refused_there(monkeypatch: pytest.Mo
         third = it.client(client.session.session_id, resume=True)
         await third.submit(run_ids=[run_id], resend=True)
         await it.settle()
-        assert run_id in it.shard.runs  # a client that asks again, on another stream, means it
+        assert run_id in it.runs  # a client that asks again, on another stream, means it
 
     play(scenario)
 
@@ -234,15 +234,15 @@ def test_a_refused_flow_run_is_let_go(started: bool, monkeypatch: pytest.MonkeyP
         [flow] = await client.submit(kind=RunKind.FLOW, name="flow", queue="")
         if started:
             await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.STARTED))])  # type: ignore[arg-type]
-        seq = it.shard.runs[flow].seq
+        seq = it.runs[flow].seq
         await client.send(cancel=[flow])  # what follows is in the commit that is refused as well
         await it.settle()
-        assert await it.shard.committer.run(lambda: it.store.events_of([seq])) == []
+        assert await it.ask(lambda: it.store.events_of([seq])) == []
         client.receive()
         assert client.refused.keys() == {flow}
         assert client.acknowledged == 1
         assert not client.session.executing
-        assert not it.shard.flows_by_seq
+        assert not it.shard.book.flows_by_seq
         assert client.outcomes == {}
         assert it.shard.committer.idle
 
@@ -278,7 +278,7 @@ def test_a_run_cancelled_before_it_was_refused_is_only_refused(monkeypatch: pyte
         await it.settle()
         assert client.state_of(run_id) is None
         assert client.refused.keys() == {run_id}
-        assert run_id not in it.shard.recent
+        assert run_id not in it.shard.book.recent
 
     play(scenario)
 

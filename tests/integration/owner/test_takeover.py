@@ -110,7 +110,7 @@ def test_one_of_equal_runs_computes_its_key(state: RunState, tmp_path: Path) -> 
         agent.report(ids[:1])
         await it.settle()
         assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 3
-        assert not it.shard.cache._flights
+        assert not it.shard.cache.under_way
 
     crash_and_restart(tmp_path, before, after)
 
@@ -264,7 +264,7 @@ def test_a_session_nobody_resumes_is_lost_under_a_new_owner(tmp_path: Path) -> N
         assert await it.history(found["flow"]) == [S.CRASHED]
         assert [(await it.history(run_id))[-1] for run_id in found["ids"]] == [S.CANCELLED] * 2
         assert it.owner.sessions == []
-        assert it.shard.orphans == {}
+        assert it.shard.book.orphans == {}
 
     crash_and_restart(tmp_path, before, after)
 

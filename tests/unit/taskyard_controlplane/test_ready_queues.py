@@ -16,7 +16,7 @@ PLAIN = template()
 
 def ready(number: int, of: Template = PLAIN, parent: bytes = b"", args: bytes = b"") -> Run:
     run = Run(number, bytes([number]) * 16, of, RunState.READY, None, None, args, 0, 0)
-    run.parent_id = parent or None
+    run.caller_id = parent or None
     return run
 
 

@@ -1,24 +1,42 @@
-"""Natural group commit: commit at once when idle, gather while a commit is in flight.
+"""Natural group commit: commit at once when idle, gather while a commit is under way.
 
-No timers and no minimum batch: load alone decides how much goes into a transaction. Invariant: at most one
-transaction or other use of the store is under way at any time, and what a commit promises to others is
-done after it succeeded, in the order it was asked for.
+Theory of operation. There is one open commit, which everybody writes into, and at most one use of the store
+under way: a transaction, or a job (a read, a blob, upkeep). Nothing has a timer or a minimum size: the first
+row schedules a commit for the end of this round of the event loop, what arrives while it is written gathers
+in the next one, and so load alone decides how much goes into a transaction. Under load that is thousands of
+rows for one fsync; when idle it is one row, at once.
+
+    IDLE -> SCHEDULED -> WRITING -> IDLE          the ordinary round
+                         WRITING -> TROUBLED -> WRITING ...   the database refuses; the same batch is repeated
+            SCHEDULED -> WORKING -> IDLE          a job; jobs and commits take turns
+    any -> OVER                                   stopped, lost the database, or found a defect
+
+Orders that matter:
+- What a commit promises is kept after it succeeded and before the next one starts (`AfterCommits.committed`),
+  so whatever follows from it lands in the next commit, never in a later one.
+- A batch whose COMMIT got no answer may be in the database. It is repeated as it is, marked `repeated`, and
+  nothing may be taken out of it any more.
+- When the database is full the new runs are refused, those of the open commit too, or nothing that ends runs
+  (and so makes room) would ever get through.
+- Jobs see what was committed before them, and nothing of the open commit. Whoever needs that waits for
+  `durable` first.
+
+A few rows are written on the loop's own thread where the store allows it: two thread switches would take
+longer. What this costs elsewhere is one fsync during which nothing else happens.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
-from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.storage.interface import CommitResult, Store, WriteBatch
+from taskyard_controlplane.storage.interface import CommitResult, Store
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -26,46 +44,27 @@ log = logging.getLogger(__name__)
 INLINE_ROWS: Final = 12
 """A commit of so few rows is shorter than two thread switches, and the loop has nothing else to do."""
 RIDE_SECONDS: Final = 0.05
-"""How long a dispatch may go unrecorded when no other commit takes it along."""
+"""How long a dispatch may go unrecorded when no other commit takes it along: a run that is assigned and not
+recorded costs a second execution after a crash, so not for long; but reports mostly come sooner."""
 RETRY_DELAYS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+"""Between attempts to repeat a commit: a restart of a database takes a second, a full disk takes people."""
 NOTHING_FOUND: Final = CommitResult([], [], [])
 
 
-class Commit:
-    """One transaction, and what is to be done after it."""
+class Phase(Enum):
+    """What the committer is doing."""
 
-    __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "overdue", "refused", "reported", "rows",
-        "submitted", "then",
-    )  # fmt: skip
-
-    def __init__(self, number: int) -> None:
-        """Start an empty commit."""
-        self.rows = WriteBatch(number)
-        self.submitted: list[Run] = []
-        self.accepted: dict[ClientSession, int] = {}
-        self.reported: dict[AgentSession, int] = {}
-        self.effects: list[tuple[Run, int]] = []
-        self.decided: list[tuple[ClientSession, FlowDecision]] = []
-        self.then: list[Callable[[], None]] = []
-        self.refused: StorageFull | None = None
-        """Why it was written without the new runs it once had."""
-        self.duplicates: frozenset[bytes] = frozenset()
-        """New runs that were not written, because the database had their ids."""
-        self.overdue = False
-
-    def empty(self) -> bool:
-        """Whether there is nothing to write and nothing to do, but for rows that wait to be taken along."""
-        return not (
-            self.rows.rows() - len(self.rows.dispatches)
-            or self.overdue
-            or self.accepted
-            or self.reported
-            or self.effects
-            or self.decided
-            or self.then
-            or self.submitted
-        )
+    IDLE = auto()
+    SCHEDULED = auto()
+    """The event loop will start what there is to do in its next round."""
+    WRITING = auto()
+    """A commit is under way."""
+    TROUBLED = auto()
+    """A commit failed, and is tried again after a while; nothing else uses the store until then."""
+    WORKING = auto()
+    """A job uses the store."""
+    OVER = auto()
+    """Nothing is started any more. What was under way may still end."""
 
 
 class Committer:
@@ -77,9 +76,8 @@ class Committer:
         clock: Clock,
         metrics: Metrics,
         *,
-        committed: Callable[[Commit, CommitResult], None],
-        refused: Callable[[Commit, StorageFull], None],
         fatal: Callable[[BaseException], None],
+        writer: Executor | None = None,
     ) -> None:
         """Commit to `store`.
 
@@ -87,39 +85,41 @@ class Committer:
             store: The database.
             clock: Wall time goes into batches, monotonic time into metrics.
             metrics: Where commits are counted.
-            committed: Called after each successful commit.
-            refused: Called when the database is full, before the batch is tried again without the new runs
-                that this callback must have taken out of it.
             fatal: Called when this process must not go on: it lost ownership, or has a defect.
+            writer: Where the store is used, by one at a time; None for a thread of its own.
         """
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._committed = committed
-        self._refused = refused
         self._fatal = fatal
+        self._after: AfterCommits
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskyard-writer")
+        self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-writer")
+        self._phase = Phase.IDLE
         self._number = 1
-        self._busy = False
-        self._scheduled = False
+        self.open = Commit(self._number)
+        self._jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._job_was_last = False
         self._riding = False
         self._failures = 0
-        self._jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self.open = Commit(self._number)
         self.stalled_since: float | None = None
         self.full: StorageFull | None = None
         """Set while something waits for room in the database."""
-        self._dead: BaseException | None = None
-        self._closed = False
-        self._job_was_last = False
+        self._over: BaseException | None = None
+        """Why nothing will ever be durable any more."""
         self._waiters: set[asyncio.Future[None]] = set()
+
+    def serve(self, after: AfterCommits) -> None:
+        """Have promises kept by `after`. To be called before anything is written."""
+        self._after = after
+
+    # What others ask for.
 
     def touch(self) -> None:
         """Note that the open commit has something in it."""
-        if not self._scheduled and not self._busy and self._dead is None:
-            self._scheduled = True
-            self._loop.call_soon(self._pump)
+        if self._phase is Phase.IDLE:
+            self._phase = Phase.SCHEDULED
+            self._loop.call_soon(self._start)
 
     def take_along(self) -> None:
         """Note that the open commit has rows that ride on the next commit, or go alone after a while."""
@@ -136,8 +136,8 @@ class Committer:
     def run(self, job: Callable[[], T]) -> "asyncio.Future[T]":
         """Use the store for something else, between two commits."""
         future: asyncio.Future[T] = self._loop.create_future()
-        if self._dead is not None:
-            future.set_exception(self._dead)
+        if self._over is not None:
+            future.set_exception(self._over)
         else:
             self._jobs.append((job, future))
             self.touch()
@@ -146,7 +146,8 @@ class Committer:
     @property
     def idle(self) -> bool:
         """Whether nothing is written and nothing waits to be."""
-        return not self._busy and not self._jobs and self.open.empty()
+        under_way = self._phase in (Phase.WRITING, Phase.TROUBLED, Phase.WORKING)
+        return not under_way and not self._jobs and self.open.empty()
 
     async def durable(self) -> None:
         """Wait until everything that is in the open commit now is durable.
@@ -154,8 +155,8 @@ class Committer:
         Raises:
             TaskyardError: It never will be, because this process lost the database or found a defect.
         """
-        if self._dead is not None:
-            raise self._dead
+        if self._over is not None:
+            raise self._over
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiters.add(done)
         self.open.then.append(lambda: None if done.done() else done.set_result(None))
@@ -167,24 +168,29 @@ class Committer:
 
     async def flush(self) -> None:
         """Wait until there is nothing left to write. Call when nobody submits or reports any more."""
-        while not self.idle and self._dead is None:
+        while not self.idle and self._over is None:
             await self.durable()
+
+    def abandon(self) -> None:
+        """Start nothing more, and let nobody wait; what is not written never will be."""
+        self._refuse_all(StorageUnavailable("this control plane is stopping; connect again"))
 
     async def close(self) -> None:
         """Give the database up. Call after `flush`, or while the database refuses commits."""
-        self._closed = True
-        self._refuse_all(StorageUnavailable("this control plane is stopping; connect again"))
-        await self._loop.run_in_executor(self._thread, self._store.close)
-        self._thread.shutdown(wait=True)
+        self.abandon()
+        await self._loop.run_in_executor(self._writer, self._store.close)
+        self._writer.shutdown(wait=True)
 
-    def _pump(self) -> None:
-        self._scheduled = False
-        if self._busy or self._closed:
+    # The round.
+
+    def _start(self) -> None:
+        if self._phase is not Phase.SCHEDULED:
             return
+        self._phase = Phase.IDLE
         # In turn, so that neither look-ups nor commits wait for ever behind the other.
         if self._jobs and not (self._job_was_last and not self.open.empty()):
             self._job_was_last = True
-            self._start_job()
+            self._work(*self._jobs.pop(0))
         elif not self.open.empty():
             self._job_was_last = False
             commit, self._number = self.open, self._number + 1
@@ -192,6 +198,7 @@ class Committer:
             self._write(commit)
 
     def _write(self, commit: Commit) -> None:
+        self._phase = Phase.WRITING
         rows = commit.rows.rows()
         if not rows:
             if commit.refused is not None:
@@ -199,7 +206,6 @@ class Committer:
             self._finish(commit, NOTHING_FOUND)
             return
         commit.rows.now_us = self._clock.now_us()
-        self._busy = True
         started = self._clock.monotonic()
         if rows <= INLINE_ROWS and self._store.small_commits_are_fast:
             try:
@@ -209,7 +215,7 @@ class Committer:
             else:
                 self._succeeded(commit, result, started)
             return
-        future = self._loop.run_in_executor(self._thread, self._store.commit, commit.rows)
+        future = self._loop.run_in_executor(self._writer, self._store.commit, commit.rows)
         future.add_done_callback(lambda done: self._written(commit, done, started))
 
     def _written(self, commit: Commit, future: "asyncio.Future[CommitResult]", started: float) -> None:
@@ -231,25 +237,35 @@ class Committer:
 
     def _finish(self, commit: Commit, result: CommitResult) -> None:
         try:
-            self._committed(commit, result)
+            self._after.committed(commit, result)
         except Exception as error:
             log.critical("the owner failed after a commit", exc_info=error)
             self._die(error)
             return
-        self._busy = False
-        self.touch()
+        self._free()
 
-    def _die(self, error: BaseException) -> None:
-        """Write nothing more, and tell whoever waits."""
-        self._refuse_all(error)
-        self._fatal(error)
+    def _free(self) -> None:
+        if self._phase is not Phase.OVER:
+            self._phase = Phase.IDLE
+            self.touch()
 
-    def _refuse_all(self, error: BaseException) -> None:
-        self._dead = error
-        for waiter in [*self._waiters, *(future for _, future in self._jobs)]:
-            if not waiter.done():
-                waiter.set_exception(error)
-        self._jobs.clear()
+    def _work(self, job: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
+        self._phase = Phase.WORKING
+        running = self._loop.run_in_executor(self._writer, job)
+        running.add_done_callback(lambda done: self._worked(done, future))
+
+    def _worked(self, done: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
+        error = done.exception()
+        if isinstance(error, NotOwner):
+            self._die(error)
+        if not future.done():
+            if error is None:
+                future.set_result(done.result())
+            else:
+                future.set_exception(error)
+        self._free()
+
+    # Trouble.
 
     def _failed(self, commit: Commit, error: BaseException) -> None:
         self._metrics.commit_failures += 1
@@ -258,7 +274,7 @@ class Committer:
             # What arrived meanwhile must not wait either: this commit may hold it up until there is room.
             for refused in (commit, self.open):
                 if not refused.rows.repeated:  # or its runs may be recorded, and have to be waited for
-                    self._refused(refused, error)
+                    self._after.refused(refused, error)
         elif isinstance(error, StorageUnavailable):
             commit.rows.repeated = True
         else:
@@ -272,27 +288,22 @@ class Committer:
             log.error("the database refuses commits: %s", error, extra={"event": "storage_failed"})
         delay = RETRY_DELAYS[min(self._failures, len(RETRY_DELAYS) - 1)]
         self._failures += 1
+        if self._phase is not Phase.OVER:
+            self._phase = Phase.TROUBLED
         self._loop.call_later(0 if commit.empty() else delay, self._write_again, commit)
 
     def _write_again(self, commit: Commit) -> None:
-        if not self._closed:
-            self._busy = False
+        if self._phase is Phase.TROUBLED:
             self._write(commit)
 
-    def _start_job(self) -> None:
-        job, future = self._jobs.pop(0)
-        self._busy = True
-        running = self._loop.run_in_executor(self._thread, job)
-        running.add_done_callback(lambda done: self._job_done(done, future))
+    def _die(self, error: BaseException) -> None:
+        """Write nothing more, and tell whoever waits."""
+        self._refuse_all(error)
+        self._fatal(error)
 
-    def _job_done(self, done: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
-        self._busy = False
-        error = done.exception()
-        if isinstance(error, NotOwner):
-            self._die(error)
-        if not future.done():
-            if error is None:
-                future.set_result(done.result())
-            else:
-                future.set_exception(error)
-        self.touch()
+    def _refuse_all(self, error: BaseException) -> None:
+        self._phase, self._over = Phase.OVER, error
+        for waiter in [*self._waiters, *(future for _, future in self._jobs)]:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._jobs.clear()

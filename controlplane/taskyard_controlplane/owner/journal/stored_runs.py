@@ -12,13 +12,20 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import restore_run
+from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store, StoredRun
 
 REPEAT_SECONDS: Final = 1.0
+"""When a read is tried again after the database did not answer: commits are repeated more often, and show
+sooner that it does."""
+
+Then = Callable[[Iterable[Run]], None]
 
 
 class StoredRuns:
@@ -28,22 +35,22 @@ class StoredRuns:
         self,
         store: Store,
         committer: Committer,
+        journal: Journal,
+        book: RunBook,
+        roster: Roster,
         templates: Templates,
         timers: Timers,
         clock: Clock,
-        runs: dict[bytes, Run],
-        flows_by_seq: dict[int, Run],
-        sessions: dict[bytes, ClientSession],
     ) -> None:
-        """Read from `store`, through `committer`; records go into `runs`, new sessions into `sessions`."""
+        """Read from `store`, through `committer`; records go into `book`, new sessions into `roster`."""
         self._store = store
         self._committer = committer
+        self._journal = journal
+        self._book = book
+        self._roster = roster
         self._templates = templates
         self._timers = timers
         self._clock = clock
-        self._runs = runs
-        self._flows_by_seq = flows_by_seq
-        self._sessions = sessions
         self._subscribers: dict[bytes, ClientSession] = {}
 
     async def find(self, run_id: bytes) -> Run | StoredRun:
@@ -52,17 +59,18 @@ class StoredRuns:
         Raises:
             RunNotFound: There is no such run.
         """
-        run = self._runs.get(run_id)
+        runs = self._book.runs
+        run = runs.get(run_id)
         if run is not None:
             return run
         rows = await self.rows([run_id])
         if not rows:
             raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
-        return self._runs.get(run_id) or rows[0]
+        return runs.get(run_id) or rows[0]
 
     async def rows(self, run_ids: list[bytes]) -> list[StoredRun]:
         """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
-        if self._committer.open.rows.backlog_added:
+        if self._journal.open.rows.backlog_added:
             await self._committer.durable()  # what is only a row is nowhere else
         return await self._committer.run(lambda: self._store.runs_by_id(run_ids))
 
@@ -74,25 +82,33 @@ class StoredRuns:
         """
         loaded: dict[bytes, Run] = {}
         for row in rows:
-            run = self._runs.get(row.run_id)
+            run = self._book.runs.get(row.run_id)
             if run is None and row.state < FIRST_FINAL:
-                flow = self._flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
-                run = self._runs[row.run_id] = restore_run(row, self._templates, flow)
+                flow = self._book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+                run = restore_run(row, self._templates, flow)
                 run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
+                self._book.add(run, read_back=True)
             if run is not None:
                 loaded[row.run_id] = run
         return loaded
 
-    def read(self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]) -> None:
-        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
-        if self._committer.open.rows.backlog_added:
-            # Behind the commit that is open: what is only a row is nowhere else.
-            self._committer.open.then.append(lambda: self._read(read, then))
-            self._committer.touch()
-        else:
-            self._read(read, then)
+    def queued_of_session(self, session: ClientSession, then: Then) -> None:
+        """Do something with the queued runs of a session that are only in the database."""
+        self._read(lambda: self._store.backlog_of_session(session.session_id), then)
 
-    def _read(self, read: Callable[[], list[StoredRun]], then: Callable[[Iterable[Run]], None]) -> None:
+    def queued_inside(self, flow: Run, then: Then) -> None:
+        """Do something with the queued runs inside a flow run that are only in the database."""
+        self._read(lambda: self._store.backlog_of_flow(flow.seq), then)
+
+    def _read(self, read: Callable[[], list[StoredRun]], then: Then) -> None:
+        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
+        if self._journal.open.rows.backlog_added:
+            # Behind the commit that is open: what is only a row is nowhere else.
+            self._journal.then(lambda: self._read_now(read, then))
+        else:
+            self._read_now(read, then)
+
+    def _read_now(self, read: Callable[[], list[StoredRun]], then: Then) -> None:
         future = self._committer.run(read)
 
         def done(_: object) -> None:
@@ -101,7 +117,7 @@ class StoredRuns:
             if future.exception() is None:
                 then(self.load(future.result()).values())
             elif isinstance(future.exception(), StorageUnavailable):
-                self._timers.after(REPEAT_SECONDS, lambda: self._read(read, then), name="read again")
+                self._timers.after(REPEAT_SECONDS, lambda: self._read_now(read, then), name="read again")
 
         future.add_done_callback(done)
 
@@ -110,13 +126,18 @@ class StoredRuns:
         if row.session_id != session.session_id:
             self._subscribers[row.run_id] = session
 
+    @property
+    def awaited(self) -> int:
+        """How many runs of the backlog other sessions wait for than those that submitted them."""
+        return len(self._subscribers)
+
     def session_of(self, row: StoredRun) -> ClientSession | None:
         """Return the session a recorded run belongs to; its lease starts now if nobody has resumed it yet."""
         if not row.session_id:
             return None
-        session = self._sessions.get(row.session_id)
+        session = self._roster.session(row.session_id)
         if session is None:
             name = "unknown until it reconnects"
             session = ClientSession(row.session_id, name, b"", self._clock.monotonic())
-            self._sessions[row.session_id] = session
+            self._roster.sessions[row.session_id] = session
         return session

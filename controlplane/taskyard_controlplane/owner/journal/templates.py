@@ -8,8 +8,9 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import RunKind
-from taskyard_controlplane.domain.model import Template
-from taskyard_controlplane.storage.interface import TemplateRow, WriteBatch
+from taskyard_controlplane.domain.model import AGENT, Template
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.storage.interface import TemplateRow
 
 DEFAULT_INFRA_RETRIES: Final = 3
 LONGEST_MS: Final = 1000 * 365 * 24 * 3600 * 1000
@@ -21,6 +22,9 @@ CODE_KINDS: Final = {
 }
 """What an agent must have announced, by where the code of a template is."""
 CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Of code that is sent along with templates instead of being fetched by each agent: hundreds of tasks."""
+MAX_CODE_SHARE: Final = 16
+"""A code of more than this part of the cache would push out too many others, and is fetched."""
 
 
 def read_template(template_id: int, digest: bytes, definition: bytes) -> Template:
@@ -33,11 +37,9 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     kind = int(message.kind)
     if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
         raise InvalidRequest("a template needs a kind and a name")
-    if kind == RunKind.TASK and not message.queue:
-        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
     if "\x00" in message.queue:
         raise InvalidRequest(f"the queue {message.queue!r} has a NUL in its name, which cannot be stored")
-    return Template(
+    template = Template(
         template_id,
         digest,
         definition,
@@ -55,13 +57,16 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
         refresh_cache=message.refresh_cache,
     )
+    if template.executor == AGENT and not template.queue:
+        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
+    return template
 
 
 class Templates:
     """All templates of the shard."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Know none, as before `load`."""
         self._by_digest: dict[bytes, Template] = {}
         self._by_id: dict[int, Template] = {}
         self._next_id = 1
@@ -83,19 +88,19 @@ class Templates:
         """Return a template by its row id."""
         return self._by_id[template_id]
 
-    def intern(self, definition: bytes, batch: WriteBatch) -> Template:
-        """Return the template with this content; a new one is written with `batch`."""
+    def intern(self, definition: bytes, journal: Journal) -> Template:
+        """Return the template with this content; a new one is recorded."""
         digest = sha256(definition).digest()
         template = self._by_digest.get(digest)
         if template is None:
             template = self._keep(read_template(self._next_id, digest, definition))
             self._next_id += 1
-            batch.templates.append((template.template_id, digest, definition, template.name))
+            journal.template(template)
         return template
 
     def keep_code(self, digest: bytes, data: bytes) -> None:
         """Keep a code blob at hand, so that agents get it with the template."""
-        if digest in self._codes or len(data) > CODE_CACHE_BYTES // 16:
+        if digest in self._codes or len(data) > CODE_CACHE_BYTES // MAX_CODE_SHARE:
             return
         self._codes[digest] = data
         self._code_bytes += len(data)

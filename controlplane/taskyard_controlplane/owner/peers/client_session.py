@@ -9,11 +9,13 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 
 MAX_RESULTS_PER_FRAME: Final = 2048
+"""A client should begin to work on results while the next ones are written."""
 MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
+"""Far below what the transport takes, because other things are in the frame as well."""
 MAX_LOGS_PER_FRAME: Final = 1000
+"""So that results do not wait behind somebody's chatter."""
 MAX_REFUSED_PER_FRAME: Final = 4096
-HIGHEST_LEVEL: Final = 1000
-"""Of log records; Python's own end at 50."""
+"""A refusal with its text has some 250 bytes: a megabyte."""
 
 
 def fitting(items: list[bytes]) -> int:
@@ -29,14 +31,15 @@ def fitting(items: list[bytes]) -> int:
 class ClientSession(Peer):
     """One process that submits runs and waits for their outcomes."""
 
-    def __init__(self, session_id: bytes, name: str, parent_run_id: bytes, now: float) -> None:
+    def __init__(self, session_id: bytes, name: str, caller_run_id: bytes, now: float) -> None:
         """Open a session; `now` is monotonic."""
         super().__init__(name)
         self.session_id = session_id
-        self.parent_run_id = parent_run_id
+        self.caller_run_id = caller_run_id
         self.disconnected_at: float | None = now
         self.templates: dict[int, Template] = {}
         self.executing: dict[bytes, Run] = {}
+        """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
         self._result_ids: list[bytes] = []
         self._result_data: list[bytes] = []
         self._others: list[bytes] = []

@@ -9,18 +9,26 @@ that did not keep needs apart: a lane called like a queue is their backlog, with
 to until it is empty, so that nothing overtakes what it holds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.admission import waits_of
+from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.matching import Need
-from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
-from taskyard_controlplane.storage.interface import Store, StoredRun, WriteBatch
+from taskyard_controlplane.owner.rules.admission import Admission
+from taskyard_controlplane.storage.interface import Store, StoredRun
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
+
+_ENQUEUE: Final = int(Effect.ENQUEUE)
 
 Key = tuple[str, int]  # lane, priority
 
@@ -32,20 +40,24 @@ class Backlog:
         self,
         store: Store,
         committer: Committer,
-        dispatcher: Dispatcher,
+        journal: Journal,
+        stored: StoredRuns,
         templates: Templates,
-        load: Callable[[list[StoredRun]], None],
-        window: int = WINDOW,
+        admission: Admission,
+        dispatcher: Dispatcher,
+        window: int | None = None,
     ) -> None:
-        """Spill beyond `window` runs; `load` makes records of rows that were read back."""
+        """Spill beyond `window` runs (None: the default), and enqueue with `dispatcher` what comes back."""
         self._store = store
         self._committer = committer
-        self._dispatcher = dispatcher
+        self._journal = journal
+        self._stored = stored
         self._templates = templates
-        self._load = load
-        self._window = window
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._window = WINDOW if window is None else window
         # Two pages fit into the window, so that one is ready while the next is read.
-        self._low = self._page = max(1, window * 2 // 5)
+        self._low = self._page = max(1, self._window * 2 // 5)
         self._needs: dict[str, set[Need]] = {}
         """What is known to be in a lane: one need, unless an earlier release wrote it."""
         self._counts: dict[Key, int] = {}
@@ -91,14 +103,13 @@ class Backlog:
         """Note that everything `takes` let through has been committed and enqueued."""
         self._incoming.clear()
 
-    def add(self, template: Template, seqs: Iterable[int], rows: WriteBatch) -> None:
-        """Write the rows of new runs that stay in the database."""
+    def add(self, template: Template, seqs: range) -> None:
+        """Let new runs, whose rows are in the open commit, wait in the database."""
         key = self._key(template)
-        added = [(*key, seq) for seq in seqs]
-        rows.backlog_added.extend(added)
+        self._journal.backlogged(*key, seqs)
         if not self._counts.get(key):
-            self._from[key] = added[0][2]
-        self._counts[key] = self._counts.get(key, 0) + len(added)
+            self._from[key] = seqs[0]
+        self._counts[key] = self._counts.get(key, 0) + len(seqs)
 
     def refused(self, added: list[tuple[str, int, int]]) -> None:
         """Take back rows that could not be written."""
@@ -125,16 +136,16 @@ class Backlog:
             self._reading.discard(key)
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
-            self._take(key, future.result())
+            self._taken(key, future.result())
 
         future.add_done_callback(done)
 
-    def _take(self, key: Key, page: list[StoredRun]) -> None:
-        rows = self._committer.open.rows
+    def _taken(self, key: Key, page: list[StoredRun]) -> None:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
-            self._counts[key] = sum((lane, priority) == key for lane, priority, _ in rows.backlog_added)
+            added = self._journal.open.rows.backlog_added
+            self._counts[key] = sum((lane, priority) == key for lane, priority, _ in added)
         else:
             self._counts[key] = max(1, self._counts.get(key, 0) - len(page))
         if page:
@@ -142,6 +153,13 @@ class Backlog:
             self._needs.setdefault(key[0], set()).update(needs)
             self._last_read[key] = page[-1].seq
             self._from[key] = page[-1].seq + 1
-            rows.backlog_removed.append((*key, page[-1].seq))
-            self._committer.touch()
-            self._load(page)
+            self._journal.taken_from_backlog(*key, page[-1].seq)
+            self.let_in(self._stored.load(page).values())
+
+    def let_in(self, runs: Iterable[Run]) -> None:
+        """Let runs that came back from the database wait for what they wait for, or start."""
+        for run in runs:
+            # What is not READY is a run in memory with the same id, or about to end.
+            if run.state == RunState.READY and self._admission.enter(run, waits_of(run)) & _ENQUEUE:
+                self._dispatcher.enqueue(run)
+        self._dispatcher.pump()

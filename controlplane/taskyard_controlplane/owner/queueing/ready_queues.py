@@ -17,6 +17,9 @@ from taskyard_controlplane.domain.model import Run
 
 READY: Final = int(RunState.READY)
 MAX_CHUNK_BYTES: Final = 512 * 1024
+"""Where a chunk of large arguments ends: it is copied several times, and one worker gets all of it."""
+INPUT_BYTES: Final = 1024
+"""What an upstream result is taken to have: measuring each would cost a pass over what is mostly small."""
 
 Rank = tuple[int, int, int]  # family (the latest is lowest), priority, seq
 
@@ -120,9 +123,9 @@ def pop_first(queues: Sequence[ReadyQueue], limit: int, nested_only: bool) -> li
 
 def caller_of(run: Run) -> bytes:
     """Return the id of the task run that a run was submitted from; empty for none."""
-    if run.parent_id:
-        return run.parent_id
-    return run.session.parent_run_id if run.session is not None else b""
+    if run.caller_id:
+        return run.caller_id
+    return run.session.caller_run_id if run.session is not None else b""
 
 
 def _drop_stale(runs: deque[Run]) -> None:
@@ -146,5 +149,5 @@ def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
         if run.state != READY:
             continue
         taken.append(run)
-        size += (len(run.args) if run.args else 0) + (1024 * len(run.inputs) if run.inputs else 0)
+        size += (len(run.args) if run.args else 0) + (INPUT_BYTES * len(run.inputs) if run.inputs else 0)
     return taken

@@ -24,8 +24,9 @@ from taskyard_controlplane.domain.admission import (
     waits_of,
     waits_of_template,
 )
-from taskyard_controlplane.domain.model import SESSION, Run, Template
-from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -36,6 +37,8 @@ from taskyard_controlplane.owner.rules.admission import Admission
 ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
+"""Beyond, submissions are refused for now: while the database does not answer, what is accepted piles up
+here, some 400 bytes and its arguments each."""
 
 
 class Submission:
@@ -43,8 +46,8 @@ class Submission:
 
     def __init__(
         self,
-        runs: dict[bytes, Run],
-        committer: Committer,
+        book: RunBook,
+        journal: Journal,
         templates: Templates,
         admission: Admission,
         backlog: Backlog,
@@ -53,16 +56,17 @@ class Submission:
         next_seq: int,
         max_inline_bytes: int,
     ) -> None:
-        """Add runs to `runs`, counting on from `next_seq`."""
-        self._runs = runs
-        self._committer = committer
+        """Add runs to `book`, counting on from `next_seq`."""
+        self._book = book
+        self._runs = book.runs
+        self._journal = journal
         self._templates = templates
         self._admission = admission
         self._backlog = backlog
         self._clock = clock
         self._metrics = metrics
         self.next_seq = next_seq
-        self._max_inline = max_inline_bytes
+        self.max_inline_bytes = max_inline_bytes
 
     def submit(
         self, session: ClientSession, batch: pb.SubmitBatch, known: frozenset[bytes] = frozenset()
@@ -72,20 +76,26 @@ class Submission:
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
         """
-        rows = self._committer.open.rows
         self.keep_blobs(batch.blobs)
         for definition in batch.templates:
             message = definition.template.SerializeToString(deterministic=True)
-            session.templates[definition.index] = self._templates.intern(message, rows)
+            session.templates[definition.index] = self.intern(message)
         for group in batch.groups:
             self._group(session, group, known)
-        self._committer.open.accepted[session] = batch.number
-        self._committer.touch()
+        self._journal.accepted(session, batch.number)
+
+    def intern(self, definition: bytes) -> Template:
+        """Return the template with a definition.
+
+        Raises:
+            InvalidRequest: It is malformed.
+        """
+        return self._templates.intern(definition, self._journal)
 
     def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob]) -> None:
         """Store small blobs, which `check_blobs` has checked, with the open commit."""
         for blob in blobs:
-            self._committer.open.rows.blobs.append((blob.digest, blob.data))
+            self._journal.blob(blob.digest, blob.data)
             self._templates.keep_code(blob.digest, blob.data)
 
     def _group(self, session: ClientSession, group: pb.SubmitGroup, known: frozenset[bytes]) -> None:
@@ -104,8 +114,9 @@ class Submission:
             return
         if (
             not waits_of_template(template)
+            and run_ids
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.parent_run_id)
-            and (not args or len(max(args, key=len)) <= self._max_inline)
+            and (not args or len(max(args, key=len)) <= self.max_inline_bytes)
             and self._runs.keys().isdisjoint(run_ids)
         ):
             self._plain(session, template, flow, run_ids, args, group.first_ordinal)
@@ -113,10 +124,10 @@ class Submission:
             self._careful(session, template, flow, group, known)
 
     def _refusal(self, group: pb.SubmitGroup) -> TaskyardError | None:
-        if len(self._committer.open.rows.new_runs) > MAX_UNCOMMITTED_RUNS:
+        if len(self._journal.open.rows.new_runs) > MAX_UNCOMMITTED_RUNS:
             return Overloaded("the control plane has too many runs to commit; repeat later", retry_after=1.0)
-        if self._committer.full is not None:
-            return self._committer.full
+        if self._journal.full is not None:
+            return self._journal.full
         if group.flow_run_id and group.flow_run_id not in self._runs:
             return RunNotFound(
                 f"flow run {format_id(group.flow_run_id)} has ended or was never submitted; "
@@ -135,28 +146,28 @@ class Submission:
         ordinal: int,
     ) -> None:
         # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
-        # group, so it is not asked for each of them. The row is written here for the same reason.
-        rows, now_us, seq = self._committer.open.rows, self._clock.now_us(), self.next_seq
+        # group. And this runs once for every run there is: rows are made in place, and the lists of the open
+        # commit are taken once. Asking and writing for each of them would double the cost.
+        commit, now_us, first = self._journal.open, self._clock.now_us(), self.next_seq
+        kind, template_id, session_id = template.kind, template.template_id, session.session_id
         flow_seq = flow.seq if flow is not None else None
-        new_rows, session_id = rows.new_runs, session.session_id
-        kind, template_id = template.kind, template.template_id
+        seqs, shift = range(first, first + len(run_ids)), ordinal - first
         each_args = args or repeat(None)
-        spilled = self._backlog.takes(template, len(run_ids))
-        runs, submitted = self._runs, self._committer.open.submitted
-        for run_id, arg in zip(run_ids, each_args, strict=False):
-            new_rows.append(
-                (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, ordinal,
-                 None, arg, None, None, None, now_us)
-            )  # fmt: skip
-            if not spilled:
-                run = Run(seq, run_id, template, ADMITTED, flow, session, arg, ordinal, now_us)
-                runs[run_id] = run
-                submitted.append(run)
-            seq += 1
-            ordinal += 1
-        if spilled:
-            self._backlog.add(template, range(self.next_seq, seq), rows)
-        self.next_seq = seq
+        commit.rows.new_runs += [  # `rows.new_row`
+            (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
+             None, arg, None, None, None, now_us)
+            for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
+        ]  # fmt: skip
+        if self._backlog.takes(template, len(run_ids)):
+            self._backlog.add(template, seqs)
+        else:
+            new = [
+                Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
+                for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
+            ]
+            self._book.add_alike(new)
+            commit.submitted += new
+        self.next_seq = seqs.stop
         self._metrics.submitted_runs += len(run_ids)
 
     def _careful(
@@ -178,15 +189,16 @@ class Submission:
             if run_id in known:
                 continue
             if run_id in self._runs:
-                self._runs[run_id].session = session
+                if session is not None:
+                    self._book.hand_over(self._runs[run_id], session)
                 continue
             arg = args[position] if args else None
-            if arg is not None and len(arg) > self._max_inline:
+            if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
                 continue
             self.add(
                 session, template, flow, run_id, arg, group.first_ordinal + position,
-                parent_id=group.parent_run_id or None,
+                caller_id=group.parent_run_id or None,
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
                 extra=extras.get(position),
@@ -197,7 +209,7 @@ class Submission:
     ) -> None:
         if session is not None:
             what = f"the arguments of a run of '{template.name}'"
-            session.refuse(run_id, too_large(run_id, what, size, self._max_inline))
+            session.refuse(run_id, too_large(run_id, what, size, self.max_inline_bytes))
             session.wake()
 
     def add(
@@ -209,41 +221,26 @@ class Submission:
         args: bytes | None,
         ordinal: int,
         *,
-        parent_id: bytes | None = None,
+        caller_id: bytes | None = None,
         cache_key: str | None = None,
         edges: list[tuple[bytes, int]] | None = None,
         extra: pb.RunExtra | None = None,
     ) -> None:
         """Add one run with all it may have."""
-        commit, now_us = self._committer.open, self._clock.now_us()
+        now_us = self._clock.now_us()
         run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
         self.next_seq += 1
-        run.parent_id, run.cache_key = parent_id, cache_key
+        self._metrics.submitted_runs += 1
+        run.caller_id, run.cache_key = caller_id, cache_key
         if extra is not None:
             run.name = extra.name or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
         waits = waits_of(run, upstream=bool(edges))
-        if waits_in_backlog(waits) and not parent_id and self._backlog.takes(template, 1):
+        if waits_in_backlog(waits) and not caller_id and self._backlog.takes(template, 1):
             # It waits for nothing that its turn would not be early enough for.
-            commit.rows.new_runs.append(new_row(run))
-            self._backlog.add(template, [run.seq], commit.rows)
-            self._metrics.submitted_runs += 1
+            self._journal.queued(run)
+            self._backlog.add(template, range(run.seq, run.seq + 1))
             return
         self._admission.enter(run, waits, edges or ())
-        if template.executor == SESSION and session is not None:
-            session.executing[run_id] = run
-        self._runs[run_id] = run
-        commit.rows.new_runs.append(new_row(run))
-        commit.submitted.append(run)
-        self._metrics.submitted_runs += 1
-
-
-def new_row(run: Run) -> tuple[object, ...]:
-    """Return the `NewRunRow` of a run."""
-    return (
-        run.seq, run.run_id, run.template.kind, run.state,
-        run.flow.seq if run.flow is not None else None, run.parent_id,
-        run.session.session_id if run.session is not None else None,
-        run.template.template_id, run.ordinal, run.name, run.args, run.args_blob,
-        run.cache_key, run.upstream, run.submitted_us,
-    )  # fmt: skip
+        self._book.add(run)
+        self._journal.submitted(run)

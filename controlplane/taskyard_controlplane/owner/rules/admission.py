@@ -11,7 +11,6 @@ from typing import Final
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.machine import admit
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 
@@ -22,9 +21,8 @@ _LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
 class Admission:
     """Brings runs to the gates."""
 
-    def __init__(self, committer: Committer, upstream: UpstreamEdges, cache: CacheFlights) -> None:
-        """Ask with the open commit of `committer` what the database has to be asked."""
-        self._committer = committer
+    def __init__(self, upstream: UpstreamEdges, cache: CacheFlights) -> None:
+        """Let runs wait for `upstream` runs and for the fate of their keys in the `cache`."""
         self._upstream = upstream
         self._cache = cache
 
@@ -43,8 +41,7 @@ class Admission:
     def arrange(self, run: Run, effects: int, edges: Sequence[tuple[bytes, int]] = ()) -> None:
         """Do what the gate asks for that a run has come to."""
         if effects & _CONNECT_UPSTREAM:
-            self._upstream.connect(run, edges, self._committer.open.rows)
+            self._upstream.connect(run, edges)
         if effects & _LOOK_UP_CACHE:
             # Asked with the commit that is open, so that a new run's key costs no commit of its own.
-            self._cache.enter(run, self._committer.open.rows)
-            self._committer.touch()
+            self._cache.enter(run)

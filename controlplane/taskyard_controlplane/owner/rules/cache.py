@@ -4,42 +4,38 @@ The database holds finished results; this holds who computes one right now. Inva
 is beyond AWAITING_CACHE.
 """
 
-from collections.abc import Callable
-
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import CachedResult, WriteBatch
-
-Hit = tuple[bytes | None, bytes | None, str]  # result, outcome, encoding
+from taskyard_controlplane.owner.rules.outcome_messages import Hit
+from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.storage.interface import CachedResult
 
 
 class CacheFlights:
     """The cache keys under way."""
 
-    def __init__(
-        self,
-        apply: Callable[[Run, int], object],
-        hit: Callable[[Run, Hit], None],
-        encoding_of: Callable[[int], str],
-        metrics: Metrics,
-    ) -> None:
-        """Decide keys.
-
-        Args:
-            apply: Applies an event to a run and settles what follows.
-            hit: Ends a run with a result from the cache.
-            encoding_of: Gives the encoding of a template's results by the template's row id.
-            metrics: Where hits and misses are counted.
-        """
-        self._apply = apply
-        self._hit = hit
-        self._encoding_of = encoding_of
+    def __init__(self, settling: Settling, journal: Journal, templates: Templates, metrics: Metrics) -> None:
+        """Decide keys by what the database has; hits and misses are counted in `metrics`."""
+        self._settling = settling
+        self._journal = journal
+        self._templates = templates
         self._metrics = metrics
         self._flights: dict[str, list[Run]] = {}  # the leader comes first
 
-    def enter(self, run: Run, batch: WriteBatch) -> None:
+    @property
+    def under_way(self) -> int:
+        """How many keys have a leader, or are looked up for one."""
+        return len(self._flights)
+
+    def flight(self, key: str) -> list[Run]:
+        """Return who wants a key, the leader first."""
+        return list(self._flights.get(key, ()))
+
+    def enter(self, run: Run) -> None:
         """Let a run in AWAITING_CACHE wait for the fate of its key."""
         key = run.cache_key
         assert key is not None
@@ -48,7 +44,7 @@ class CacheFlights:
             flight.append(run)
         else:
             self._flights[key] = [run]
-            batch.lookup_keys.append(key)
+            self._journal.look_up_key(key)
 
     def looked_up(self, asked: list[str], found: list[CachedResult]) -> None:
         """Take the answer of the database: a hit ends every run of the flight, a miss starts its leader."""
@@ -59,7 +55,7 @@ class CacheFlights:
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
-                hit = (row.result, row.outcome, self._encoding_of(row.template_id))
+                hit = (row.result, row.outcome, self._templates.by_id(row.template_id).encoding)
                 self._land(self._flights.pop(key, []), hit)
 
     def ended(self, run: Run) -> None:
@@ -99,10 +95,10 @@ class CacheFlights:
             return
         leader = flight[0]
         leader.cache_decided = True
-        self._apply(leader, RunEvent.CACHE_LEADS)
+        self._settling.apply(leader, RunEvent.CACHE_LEADS)
 
     def _land(self, flight: list[Run], hit: Hit) -> None:
         for run in flight:
             if run.state == RunState.AWAITING_CACHE:
                 self._metrics.cache_hits += 1
-                self._hit(run, hit)
+                self._settling.take_from_cache(run, hit)

@@ -8,6 +8,9 @@ from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.model import Run
 
+Hit = tuple[bytes | None, bytes | None, str]
+"""A result from the cache: bare result, or outcome; and the encoding of a bare one."""
+
 
 def write_outcome(
     run: Run,

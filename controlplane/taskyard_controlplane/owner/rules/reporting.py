@@ -17,12 +17,13 @@ from taskyard_contract.states import ReportKind, RunState, StateReason, known_re
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.rows import cache_row
+from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.peers.client_session import HIGHEST_LEVEL
 from taskyard_controlplane.owner.rules.outcome_messages import outcome_of_report
-from taskyard_controlplane.owner.rules.settling import HELD, Settling, cache_row, release
+from taskyard_controlplane.owner.rules.settling import HELD, Settling, release
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)
@@ -47,16 +48,16 @@ class Reporting:
 
     def __init__(
         self,
-        runs: dict[bytes, Run],
-        committer: Committer,
+        book: RunBook,
+        journal: Journal,
         settling: Settling,
         clock: Clock,
         metrics: Metrics,
         generation: int,
     ) -> None:
-        """Apply reports to `runs`."""
-        self._runs = runs
-        self._committer = committer
+        """Apply reports to the runs of `book`; what an owner of this generation assigned is known to it."""
+        self._runs = book.runs
+        self._journal = journal
         self._settling = settling
         self._clock = clock
         self._metrics = metrics
@@ -84,8 +85,7 @@ class Reporting:
         for key in frame.cancelled:
             self._simple(agent, key, RunEvent.ENDED_CANCELLED, StateReason.CANCEL_REQUESTED, "")
         if frame.report_number:
-            self._committer.open.reported[agent] = frame.report_number
-            self._committer.touch()
+            self._journal.reported(agent, frame.report_number)
 
     def _find(self, agent: AgentSession, run_id: bytes, epoch: int) -> Run | None:
         run = agent.held.get(run_id) or self._runs.get(run_id)
@@ -114,8 +114,10 @@ class Reporting:
         started, durations = list(columns.started_us), list(columns.durations_us)
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
         base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
-        rows, effects_of = self._committer.open.rows, self._committer.open.effects
-        ended_rows = rows.ended
+        # The lists of the open commit are taken once and rows are made in place, because this loop runs once
+        # for every run there is: the verbs of the journal would cost as much as all of the rest of it.
+        commit = self._journal.open
+        ended_rows, cache_rows, effects_of = commit.rows.ended, commit.rows.cache, commit.effects
         completed = 0
         for position in range(len(results)):
             run_id = run_ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES]
@@ -142,26 +144,16 @@ class Reporting:
                 continue
             result = run.result = results[position]
             completed += 1
-            ended_rows.append(
-                (
-                    COMPLETED,
-                    0,
-                    run.attempt,
-                    run.infra_retries,
-                    run.epoch,
-                    began,
-                    run.ended_us,
-                    result,
-                    None,
-                    run.seq,
-                )
-            )
+            ended_rows.append(  # `rows.ended_row`
+                (COMPLETED, 0, run.attempt, run.infra_retries, run.epoch,
+                 began, run.ended_us, result, None, run.seq)
+            )  # fmt: skip
             if run.cache_key is not None:
-                rows.cache.append(cache_row(run))
+                cache_rows.append(cache_row(run))
             effects_of.append((run, effects))
         if completed:
-            counts = self._metrics.ended
-            counts[COMPLETED] = counts.get(COMPLETED, 0) + completed
+            self._journal.touch()
+            self._metrics.count_ended(COMPLETED, completed)
 
     def _exception(
         self, run: Run, report: pb.ReportException, inline: bytes, started_us: int, ended_us: int
@@ -206,19 +198,17 @@ class Reporting:
         records = zip(
             logs.run_ids, logs.at_us, logs.levels, logs.loggers, logs.messages, logs.run_names, strict=False
         )
-        rows, woken = self._committer.open.rows.logs, set()
+        woken = set()
         for run_id, at_us, level, logger, message, name in records:
             run = agent.held.get(run_id) or self._runs.get(run_id)
             if run is None:
                 continue
-            flow_seq = run.flow.seq if run.flow else None
-            rows.append((run.seq, flow_seq, at_us, min(level, HIGHEST_LEVEL), logger, message))
+            self._journal.logged(run, at_us, level, logger, message)
             if run.session is not None:
                 run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken.add(run.session)
         for session in woken:
             session.wake()
-        self._committer.touch()
 
 
 def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns:

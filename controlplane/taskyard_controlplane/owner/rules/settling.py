@@ -15,9 +15,9 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
-from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
+from taskyard_controlplane.owner.rules.outcome_messages import Hit, copy_outcome, write_outcome
 from taskyard_controlplane.owner.timers import Timer, Timers
 
 _AFTER_COMMIT: Final = int(AFTER_COMMIT)
@@ -34,14 +34,14 @@ class Settling:
 
     def __init__(
         self,
-        committer: Committer,
+        journal: Journal,
         timers: Timers,
         clock: Clock,
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Settle into the open commit of `committer`; `draw` gives numbers from [0, 1) for jitter."""
-        self._committer = committer
+        """Settle into the open commit; `draw` gives numbers from [0, 1) for jitter."""
+        self._journal = journal
         self._timers = timers
         self._clock = clock
         self._metrics = metrics
@@ -69,10 +69,28 @@ class Settling:
         self.settle(run, effects, before_attempt, started_us, state_name)
         return effects
 
+    def take_from_cache(self, run: Run, hit: Hit) -> None:
+        """End a run with a result from the cache."""
+        attempt = run.attempt
+        effects = transition(run, RunEvent.CACHE_HIT)
+        if effects:
+            run.reason, run.ended_us = StateReason.CACHED, self._clock.now_us()
+            run.started_us = None
+            run.outcome = copy_outcome(run, *hit)
+            self.settle(run, effects, attempt, None)
+
     def settle(
         self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str = ""
     ) -> None:
-        """Write the rows of a transition and remember its effects until they are durable."""
+        """Write the rows of a transition and remember its effects until they are durable.
+
+        Args:
+            run: The run, after the transition.
+            effects: What the transition said.
+            attempt: Which attempt it was before.
+            started_us: When that attempt had started.
+            state_name: The name users gave to the state, if they did.
+        """
         if run.agent is not None and run.state not in HELD:
             release(run)
         if self._retries and run.seq in self._retries:
@@ -82,19 +100,16 @@ class Settling:
         elif effects & _RECORD_EVENT:
             self._record_event(run, effects, attempt, started_us, state_name)
         if effects & _AFTER_COMMIT:
-            self._committer.open.effects.append((run, effects))
-        self._committer.touch()
+            self._journal.follows(run, effects)
 
     def _record_end(self, run: Run, state_name: str) -> None:
-        rows = self._committer.open.rows
         run.ended_us = run.ended_us or self._clock.now_us()
         if run.result is None and run.outcome is None:
             run.outcome = write_outcome(run, state_name=state_name)
-        rows.ended.append(ended_row(run))
+        self._journal.ended(run)
         if run.cache_key is not None and run.state == RunState.COMPLETED and run.reason != StateReason.CACHED:
-            rows.cache.append(cache_row(run))
-        count = self._metrics.ended
-        count[run.state] = count.get(run.state, 0) + 1
+            self._journal.cached(run)
+        self._metrics.count_ended(run.state)
 
     def _record_event(
         self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str
@@ -110,15 +125,15 @@ class Settling:
             self._metrics.retries += 1
         if effects & _INFRA_RETRY:
             self._metrics.infra_retries += 1
-        events = self._committer.open.rows.events
         if effects & (_NEXT_ATTEMPT | _INFRA_RETRY):
             if started_us is not None:
                 # The attempt that ends here: the row of the run keeps only the last one's start.
-                events.append(event_row(run, started_us, RunState.RUNNING, 0, attempt, None, "", ""))
+                self._journal.event(run, started_us, state=RunState.RUNNING, reason=0, attempt=attempt)
             run.started_us = None
-        events.append(
-            event_row(run, now_us, run.state, run.reason, run.attempt, due_us, state_name, run.message)
-        )
+        self._journal.event(
+            run, now_us, state=run.state, reason=run.reason, attempt=run.attempt, due_us=due_us,
+            state_name=state_name, message=run.message,
+        )  # fmt: skip
 
     def wake_later(self, run: Run, delay: float) -> None:
         """Let a run in AWAITING_RETRY become due."""
@@ -138,28 +153,3 @@ def release(run: Run) -> None:
     if run.dispatch is not None:
         run.dispatch[1] -= 1
         run.dispatch = None
-
-
-def ended_row(run: Run) -> tuple[object, ...]:
-    """Return the `EndedRow` of a run."""
-    return (
-        run.state, run.reason, run.attempt, run.infra_retries, run.epoch,
-        run.started_us, run.ended_us, run.result, run.outcome, run.seq,
-    )  # fmt: skip
-
-
-def cache_row(run: Run) -> tuple[str, int, int | None]:
-    """Return the `CacheRow` of a run that computed its key."""
-    lifetime = run.template.cache_expiration_us
-    assert run.cache_key is not None
-    return run.cache_key, run.seq, run.ended_us + lifetime if lifetime else None
-
-
-def event_row(
-    run: Run, at_us: int, state: int, reason: int, attempt: int, due_us: int | None, name: str, message: str
-) -> tuple[object, ...]:
-    """Return an `EventRow` of a run."""
-    return (
-        run.seq, at_us, int(state), int(reason), attempt, run.infra_retries, run.epoch,
-        due_us, name or None, message or None,
-    )  # fmt: skip

@@ -5,14 +5,17 @@ them. Invariant: a run is released exactly once, after the commit of its own sub
 every upstream run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
 from taskyard_controlplane.owner.rules.outcome_messages import upstream_message
-from taskyard_controlplane.storage.interface import StoredRun, WriteBatch
+from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.storage.interface import StoredRun
 
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
@@ -20,8 +23,6 @@ EDGE_BYTES: Final = 17
 _COMPLETED: Final = int(RunState.COMPLETED)
 _FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
 _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
-
-Ended = tuple[int, bytes | None, bytes | None]  # state, result, outcome
 
 
 def split_edges(packed: bytes) -> list[tuple[bytes, int]]:
@@ -37,32 +38,24 @@ def accepts(kind: int, state: int) -> bool:
 class UpstreamEdges:
     """The waiting runs of a shard."""
 
-    def __init__(
-        self, runs: dict[bytes, Run], recent: dict[bytes, Ended], apply: Callable[..., object]
-    ) -> None:
-        """Connect runs.
-
-        Args:
-            runs: The open runs in memory.
-            recent: Outcomes of runs that ended a short while ago.
-            apply: Applies an event to a run and settles what follows.
-        """
-        self._runs = runs
-        self._recent = recent
-        self._apply = apply
+    def __init__(self, book: RunBook, journal: Journal, settling: Settling) -> None:
+        """Connect the runs of `book`, and those that ended a short while ago."""
+        self._runs, self._recent = book.runs, book.recent
+        self._journal = journal
+        self._apply = settling.apply
         self._unknown: dict[bytes, list[tuple[Run, int]]] = {}
 
-    def connect(self, run: Run, edges: Sequence[tuple[bytes, int]], batch: WriteBatch) -> None:
+    def connect(self, run: Run, edges: Sequence[tuple[bytes, int]]) -> None:
         """Make a new run wait for its upstream runs, and for its own commit."""
         run.upstream = b"".join([upstream_id + bytes((kind,)) for upstream_id, kind in edges])
         run.upstream_left += HOLD
         for upstream_id, kind in edges:
-            parent = self._runs.get(upstream_id)
-            if parent is not None:
+            upstream = self._runs.get(upstream_id)
+            if upstream is not None:
                 run.upstream_left += 1
-                if parent.downstream is None:
-                    parent.downstream = []
-                parent.downstream.append((run, kind))
+                if upstream.downstream is None:
+                    upstream.downstream = []
+                upstream.downstream.append((run, kind))
                 continue
             ended = self._recent.get(upstream_id)
             if ended is not None:
@@ -71,7 +64,7 @@ class UpstreamEdges:
             run.upstream_left += 1
             waiting = self._unknown.setdefault(upstream_id, [])
             waiting.append((run, kind))
-            batch.lookup_runs.append(upstream_id)
+            self._journal.look_up_run(upstream_id)
 
     def redeliver(self, run: Run) -> None:
         """Give a recovered run, which was released before, its inputs again."""
@@ -85,15 +78,15 @@ class UpstreamEdges:
         run.upstream_left -= HOLD
         self._check(run)
 
-    def ended(self, parent: Run) -> None:
-        """Tell the runs that wait for `parent` that its end is durable."""
-        ended = (parent.state, parent.result, parent.outcome)
-        waiting = parent.downstream or []
-        parent.downstream = None
-        waiting += self._unknown.pop(parent.run_id, [])
+    def ended(self, upstream: Run) -> None:
+        """Tell the runs that wait for `upstream` that its end is durable."""
+        ended = (upstream.state, upstream.result, upstream.outcome)
+        waiting = upstream.downstream or []
+        upstream.downstream = None
+        waiting += self._unknown.pop(upstream.run_id, [])
         for run, kind in waiting:
             run.upstream_left -= 1
-            self._deliver(run, parent.run_id, kind, ended)
+            self._deliver(run, upstream.run_id, kind, ended)
             self._check(run)
 
     def looked_up(self, asked: list[bytes], found: list[StoredRun]) -> None:
@@ -106,9 +99,9 @@ class UpstreamEdges:
             row = stored.get(upstream_id)
             if row is not None and row.state < _COMPLETED:
                 continue
-            parent = self._runs.get(upstream_id)
-            if parent is not None:
-                parent.downstream = (parent.downstream or []) + self._unknown.pop(upstream_id, [])
+            upstream = self._runs.get(upstream_id)
+            if upstream is not None:
+                upstream.downstream = (upstream.downstream or []) + self._unknown.pop(upstream_id, [])
                 continue
             for run, kind in self._unknown.pop(upstream_id, []):
                 run.upstream_left -= 1
@@ -116,12 +109,17 @@ class UpstreamEdges:
                 self._deliver(run, upstream_id, kind, ended)
                 self._check(run)
 
-    def look_up(self, parent: Run, batch: WriteBatch) -> None:
+    def look_up(self, upstream: Run) -> None:
         """Ask the database about a run whose record here was not the real one."""
-        if parent.downstream is not None:
-            self._unknown.setdefault(parent.run_id, []).extend(parent.downstream)
-            parent.downstream = None
-            batch.lookup_runs.append(parent.run_id)
+        if upstream.downstream is not None:
+            self._unknown.setdefault(upstream.run_id, []).extend(upstream.downstream)
+            upstream.downstream = None
+            self._journal.look_up_run(upstream.run_id)
+
+    @property
+    def awaited(self) -> int:
+        """How many runs that are not in memory others wait for."""
+        return len(self._unknown)
 
     def waits_for(self, upstream_id: bytes) -> bool:
         """Whether runs in memory wait for a run that is not."""

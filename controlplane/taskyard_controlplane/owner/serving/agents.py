@@ -6,7 +6,7 @@ This is what the RPC layer talks to on behalf of agents.
 import logging
 from typing import Final
 
-from taskyard_api.v1 import agent_service_pb2
+from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     AgentNotFound,
@@ -20,10 +20,10 @@ from taskyard_contract.versions import VERSION
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
-from taskyard_controlplane.owner.serving.leases import LeaseTimes
-from taskyard_controlplane.owner.serving.protocol import agreed_protocol
+from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -36,21 +36,28 @@ no stream comes right behind its hello, and needs far less."""
 class Agents:
     """The agents of a shard."""
 
-    def __init__(self, shard: Shard, times: LeaseTimes, clock: Clock, max_payload_bytes: int) -> None:
-        """Connect agents to `shard`."""
-        self._shard = shard
-        self._times = times
+    def __init__(self, shard: Shard, terms: Terms, clock: Clock, metrics: Metrics) -> None:
+        """Connect agents to `shard`, on the server's `terms`."""
+        self._terms = terms
         self._clock = clock
-        self._max_payload = max_payload_bytes
+        self._metrics = metrics
+        self._generation = shard.generation
+        self._agents = shard.roster.agents
+        self._book = shard.book
+        self._committer = shard.committer
+        self._timers = shard.timers
+        self._settling = shard.settling
+        self._reporting = shard.reporting
+        self._dispatcher = shard.dispatcher
 
     @property
     def lease(self) -> float:
         """For how long the silence of an agent is tolerated, in seconds."""
-        return self._times.agent_lease
+        return self._terms.times.agent_lease
 
     def open(
-        self, hello: agent_service_pb2.AgentHello, caller: Caller, wake: Wake, close: Close
-    ) -> tuple[AgentSession, agent_service_pb2.AgentWelcome]:
+        self, hello: pb.AgentHello, caller: Caller, wake: Wake, close: Close
+    ) -> tuple[AgentSession, pb.AgentWelcome]:
         """Open an agent's session, or attach a new stream to it.
 
         Raises:
@@ -62,8 +69,7 @@ class Agents:
             raise InvalidRequest("an agent's hello needs an agent id and a session id")
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
-        shard = self._shard
-        agent = shard.agents_by_id.get(hello.agent_id)
+        agent = self._agents.get(hello.agent_id)
         if agent is not None and agent.session_id != hello.session_id:
             self._supersede(agent)
             agent = None
@@ -72,20 +78,24 @@ class Agents:
         now = self._clock.monotonic()
         if agent is None:
             agent = AgentSession(hello, now, self._clock.now_us())
-            shard.agents_by_id[hello.agent_id] = agent
+            self._agents[hello.agent_id] = agent
         agent.last_seen, agent.last_seen_us = now, self._clock.now_us()
         agent.attach(wake, close, caller)
-        shard.dispatcher.add(agent)
-        welcome = agent_service_pb2.AgentWelcome(
-            protocol=protocol,
-            lease_ms=round(self._times.agent_lease * 1000),
-            heartbeat_ms=round(self._times.agent_heartbeat * 1000),
-            max_inline_bytes=shard.max_inline_bytes,
-            max_payload_bytes=self._max_payload,
-            server_version=VERSION,
-        )
+        self._dispatcher.add(agent)
+        welcome = self._welcome(protocol)
         self._reconcile(agent, hello, welcome)
         return agent, welcome
+
+    def _welcome(self, protocol: int) -> pb.AgentWelcome:
+        terms = self._terms
+        return pb.AgentWelcome(
+            protocol=protocol,
+            lease_ms=milliseconds(terms.times.agent_lease),
+            heartbeat_ms=milliseconds(terms.times.agent_heartbeat),
+            max_inline_bytes=terms.max_inline_bytes,
+            max_payload_bytes=terms.max_payload_bytes,
+            server_version=VERSION,
+        )
 
     def _supersede(self, agent: AgentSession) -> None:
         agent.supersede(f"another process took over as agent '{agent.name}'")
@@ -94,37 +104,36 @@ class Agents:
     def _reconcile(
         self,
         agent: AgentSession,
-        hello: agent_service_pb2.AgentHello,
-        welcome: agent_service_pb2.AgentWelcome,
+        hello: pb.AgentHello,
+        welcome: pb.AgentWelcome,
     ) -> None:
         """Decide about every run the agent says it holds, and about those it no longer mentions."""
-        shard = self._shard
         restated: set[bytes] = set()
         adopted: list[Run] = []
         for key in hello.held:
-            run = shard.runs.get(key.run_id)
-            if run is None or not accepts_epoch(run, key.epoch, shard.generation):
+            run = self._book.runs.get(key.run_id)
+            if run is None or not accepts_epoch(run, key.epoch, self._generation):
                 welcome.drop.add(run_id=key.run_id, epoch=key.epoch)
                 continue
-            if not shard.reporting.adopt(agent, run, key.epoch):
+            if not self._reporting.adopt(agent, run, key.epoch):
                 welcome.drop.add(run_id=key.run_id, epoch=key.epoch)
                 continue
             restated.add(key.run_id)
             if run.dispatch is None:
                 adopted.append(run)
-            shard.metrics.adopted_runs += 1
+            self._metrics.adopted_runs += 1
             welcome.adopt.add(run_id=key.run_id, epoch=key.epoch)
             if run.state == RunState.CANCELLING:
                 agent.cancel(run)  # what is dropped ends in silence, and this end is waited for
         if adopted:
-            shard.dispatcher.record(agent, adopted)  # the rows of an earlier owner are about to go
-        assigned = [*agent.held.values(), *shard.orphans.pop(agent.agent_id, ())]
+            self._dispatcher.log.record(agent, adopted)  # the rows of an earlier owner are about to go
+        assigned = [*agent.held.values(), *self._book.orphans.pop(agent.agent_id, ())]
         missing = [(run, run.epoch) for run in assigned if run.run_id not in restated]
         if missing:
             # Their reports may be on the way: what the agent finished comes right behind its hello.
             agent.restating = [timer for timer in agent.restating if timer.pending]
             agent.restating.append(
-                shard.timers.after(
+                self._timers.after(
                     RESTATE_SECONDS,
                     lambda: self._not_restated(agent, missing),
                     name=f"restating of agent '{agent.name}'",
@@ -134,7 +143,7 @@ class Agents:
     def _not_restated(self, agent: AgentSession, runs: list[tuple[Run, int]]) -> None:
         for run, epoch in runs:
             if run.epoch == epoch and run.agent in (None, agent):
-                self._shard.settling.apply(
+                self._settling.apply(
                     run,
                     RunEvent.LOST,
                     reason=StateReason.AGENT_LOST,
@@ -149,15 +158,14 @@ class Agents:
         if agent.draining and not (agent.asked_to_drain or agent.held):
             self._forget(agent)
 
-    def receive(self, agent: AgentSession, frame: agent_service_pb2.AgentFrame) -> None:
+    def receive(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
         """Apply a frame of an agent.
 
         Raises:
             TaskyardError: The frame is malformed; the stream must end.
         """
         agent.last_seen, agent.last_seen_us = self._clock.monotonic(), self._clock.now_us()
-        shard = self._shard
-        shard.reporting.report(agent, frame)
+        self._reporting.report(agent, frame)
         if frame.draining:
             agent.draining, agent.asked_to_drain = True, False
         if frame.heartbeat:
@@ -167,33 +175,33 @@ class Agents:
             agent.granted = frame.credit.granted_total
             agent.chunk_size = frame.credit.chunk_size
             agent.nested_only = frame.credit.nested_only
-            shard.dispatcher.pump()
+            self._dispatcher.pump()
 
-    async def receive_durably(self, agent: AgentSession, frame: agent_service_pb2.AgentFrame) -> None:
+    async def receive_durably(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
         """Apply a frame of an agent and return when everything in it is durable.
 
         Raises:
             TaskyardError: The frame is malformed, or this process lost the database.
         """
         self.receive(agent, frame)
-        await self._shard.committer.durable()
+        await self._committer.durable()
 
     def why_unknown(self, agent_id: str, session_id: bytes) -> TaskyardError:
         """Return what to tell an agent whose session is attached to nothing it could call."""
-        agent = self._shard.agents_by_id.get(agent_id)
+        agent = self._agents.get(agent_id)
         if agent is not None and (agent.connected or agent.session_id != session_id):
             return Superseded(f"another process, or a stream, took over as agent '{agent.name}'")
         return UnknownSession("the server was restarted, or the lease has lapsed; say hello again")
 
     def lost(self, agent: AgentSession) -> None:
         """End an agent's session: what it held is lost."""
-        self._shard.metrics.leases_expired += 1
+        self._metrics.leases_expired += 1
         log.warning(
             "agent '%s' is lost with %d runs", agent.name, len(agent.held), extra={"event": "agent_lost"}
         )
         agent.end_stream(UnknownSession(f"the lease of agent '{agent.name}' has lapsed; say hello again"))
         for run in list(agent.held.values()):
-            self._shard.settling.apply(
+            self._settling.apply(
                 run,
                 RunEvent.LOST,
                 reason=StateReason.AGENT_LOST,
@@ -205,9 +213,9 @@ class Agents:
         for timer in agent.restating:
             timer.fire_early()  # nobody is left who could still report what was not restated
         agent.restating.clear()
-        self._shard.dispatcher.remove(agent)
-        if self._shard.agents_by_id.get(agent.agent_id) is agent:
-            del self._shard.agents_by_id[agent.agent_id]
+        self._dispatcher.remove(agent)
+        if self._agents.get(agent.agent_id) is agent:
+            del self._agents[agent.agent_id]
 
     def drain(self, agent_id: str) -> int:
         """Ask an agent to drain; returns how many runs it holds.
@@ -215,7 +223,7 @@ class Agents:
         Raises:
             AgentNotFound: No such agent is connected.
         """
-        agent = self._shard.agents_by_id.get(agent_id)
+        agent = self._agents.get(agent_id)
         if agent is None or not agent.connected:
             raise AgentNotFound(f"no agent '{agent_id}' is connected")
         agent.drain()

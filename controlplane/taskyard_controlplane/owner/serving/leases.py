@@ -5,25 +5,19 @@ after this process itself was stopped for a while, silence proves nothing: then 
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from typing import Final
 
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.owner.timers import Timers
 
-CHECKS_PER_LEASE = 10
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTimes:
-    """How long silence is tolerated, in seconds; dictated to clients and agents when they connect."""
-
-    agent_lease: float = 30.0
-    agent_heartbeat: float = 5.0
-    session_lease: float = 30.0
-    session_heartbeat: float = 5.0
+CHECKS_PER_LEASE: Final = 10
+"""So a lease lapses up to a tenth late, which is what a check more often would win."""
+STALL_CHECKS: Final = 3
+"""A gap of so many checks means that this process itself stood still, and heard nobody."""
 
 
 class Leases:
@@ -61,7 +55,7 @@ class Leases:
         now = self._clock.monotonic()
         gap = now - self._last_check
         self._last_check = now
-        if self._committer.stalled_since is not None or gap > 3 * self._interval:
+        if self._committer.stalled_since is not None or gap > STALL_CHECKS * self._interval:
             self._extend(gap)
         else:
             self._check(now)

@@ -4,28 +4,32 @@ Invariant: between `start` and `stop` this process is the only one that writes t
 any other reason, `fatal` is called and nothing more is written.
 """
 
+import asyncio
+import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import RunExists, TaskyardError
-from taskyard_contract.ids import format_id
-from taskyard_contract.rpc_errors import to_detail
+from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
+from taskyard_controlplane.owner.serving.clients import CANCEL_REQUESTED
 from taskyard_controlplane.owner.serving.connections import Connections
-from taskyard_controlplane.owner.serving.leases import LeaseTimes
-from taskyard_controlplane.owner.shard.recovery import recover
-from taskyard_controlplane.owner.shard.shard import Shard
+from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
+from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
+from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
+from taskyard_controlplane.owner.shard.shard import Limits, Shard
+from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store, StoredRun
 
 MAINTAIN_SECONDS: Final = 3.0
+"""How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
 
 
 class Owner:
@@ -41,6 +45,8 @@ class Owner:
         max_payload_bytes: int,
         fatal: Callable[[BaseException], None],
         window: int | None = None,
+        writer: Executor | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         """Own the runs in `store`.
 
@@ -52,12 +58,23 @@ class Owner:
             max_payload_bytes: Largest payload at all.
             fatal: Called when this process must end: it lost ownership, or found a defect.
             window: Ready runs kept in memory per queue and priority; None for the default.
+            writer: Where the database is used, by one at a time; None for a thread of its own.
+            draw: Gives numbers from [0, 1) for the jitter of retries.
         """
-        self._times = times
-        self._shard = Shard(store, clock, max_inline_bytes=max_inline_bytes, fatal=fatal, window=window)
-        self.connections = Connections(self._shard, times, clock, max_payload_bytes)
-        self.documents = Documents(store, self._shard.committer, clock)
-        self._max_payload = max_payload_bytes
+        self._store = store
+        self._clock = clock
+        self._terms = Terms(times, max_inline_bytes, max_payload_bytes)
+        self._limits = Limits(max_inline_bytes, window)
+        self._draw = draw
+        self.metrics = Metrics()
+        """The owner's counters."""
+        self._timers = Timers(asyncio.get_running_loop(), clock)
+        self._committer = Committer(store, clock, self.metrics, fatal=fatal, writer=writer)
+        self.documents = Documents(store, self._committer, clock)
+        # All of these from `start` on: which generation this is decides what can be made.
+        self.shard: Shard
+        self.connections: Connections
+        self._unowned: UnownedRuns
         self._stopping = False
 
     async def start(self) -> None:
@@ -67,9 +84,16 @@ class Owner:
             DatabaseInUse: Another process owns the database.
             TaskyardError: The database cannot be used.
         """
-        await recover(self._shard, self._times.agent_lease)
+        found = await self._committer.run(lambda: read_store(self._store))
+        self.shard = Shard(
+            self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
+            self._limits, self._draw,
+        )  # fmt: skip
+        self._unowned = UnownedRuns(self.shard, self._terms)
+        self.connections = Connections(self.shard, self._terms, self._clock, self.metrics)
+        rebuild(self.shard, found, self._terms.times.agent_lease, self._clock)
         self.connections.leases.start()
-        self._shard.timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
+        self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
 
     def begin_stop(self) -> None:
         """Tell everybody to reconnect elsewhere, or later."""
@@ -79,69 +103,75 @@ class Owner:
     async def stop(self) -> None:
         """Make everything accepted durable and give the database up."""
         self._stopping = True
-        self._shard.timers.stop()
-        if self._shard.committer.stalled_since is None:
-            await self._shard.committer.flush()
-        await self._shard.committer.close()
+        self._timers.stop()
+        if self._committer.stalled_since is None:
+            await self._committer.flush()
+        await self._committer.close()
+
+    def abandon(self) -> None:
+        """Do nothing more at all, as if this process had been killed. Its database is left as it is."""
+        self._stopping = True
+        self._timers.stop()
+        self._committer.abandon()
 
     def _maintain(self) -> None:
         """Do the store's upkeep and note how far recovery will have to look back."""
-        shard = self._shard
         if self._stopping:
             return
-        if shard.committer.stalled_since is None:
-            seqs = [run.seq for run in shard.runs.values()]
-            waiting = shard.backlog.low_seq()
-            if waiting is not None:
-                seqs.append(waiting)
-            shard.committer.open.rows.low_seq = min(seqs, default=shard.submission.next_seq)
+        if self._committer.stalled_since is None:
+            shard = self.shard
+            known = [seq for seq in (shard.book.low_seq(), shard.backlog.low_seq()) if seq is not None]
+            shard.journal.nothing_open_below(min(known, default=shard.submission.next_seq))
             shard.backlog.refill()  # commits do it, but nobody may be committing after a read has failed
-            future = shard.committer.run(shard.store.maintain)
+            future = self._committer.run(self._store.maintain)
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        shard.timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
+        self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
+
+    # What can be asked.
 
     @property
     def generation(self) -> int:
         """The generation the shard is owned under."""
-        return self._shard.generation
-
-    @property
-    def metrics(self) -> Metrics:
-        """The owner's counters."""
-        return self._shard.metrics
+        return self.shard.generation
 
     @property
     def agents(self) -> list[AgentSession]:
         """The agents whose lease has not lapsed."""
-        return self._shard.agents
+        return list(self.shard.roster.agents.values())
 
     @property
     def sessions(self) -> list[ClientSession]:
         """The sessions whose lease has not lapsed."""
-        return list(self._shard.sessions.values())
+        return list(self.shard.roster.sessions.values())
 
     @property
     def stalled(self) -> bool:
         """Whether the database refuses commits at the moment."""
-        return self._shard.committer.stalled_since is not None
+        return self._committer.stalled_since is not None
 
     def open_count(self) -> int:
         """Return how many open runs are in memory."""
-        return self._shard.open_count()
+        return len(self.shard.book.runs)
 
     def backlog_count(self) -> int:
         """Return how many queued runs are beyond the memory window."""
-        return self._shard.backlog_count()
+        return self.shard.backlog.count()
 
     def idle(self) -> bool:
         """Whether nobody is connected as a client and no run is open."""
         # Workers keep the sessions they once needed; only those of users' own processes count.
-        busy = any(session.connected and not session.parent_run_id for session in self.sessions)
-        return not (busy or self._shard.runs or self._shard.backlog_count())
+        busy = any(session.connected and not session.caller_run_id for session in self.sessions)
+        return not (busy or self.open_count() or self.backlog_count())
 
     def state_of(self, run_id: bytes) -> LiveState | None:
         """Return what only the owner knows about an open run; None when it is not in memory."""
-        return self._shard.state_of(run_id)
+        run = self.shard.book.open_run(run_id)
+        if run is None:
+            return None
+        agent_name = run.agent.name if run.agent is not None else ""
+        return LiveState(run.state, run.reason, run.attempt, run.infra_retries, run.started_us, agent_name)
+
+    # What can be done.
 
     async def cancel(self, run_id: bytes) -> int:
         """Request the end of a run; returns its state once the request is durable.
@@ -149,19 +179,28 @@ class Owner:
         Raises:
             RunNotFound: There is no such run.
         """
-        return await self._shard.cancel(run_id)
+        shard = self.shard
+        found = await shard.stored.find(run_id)
+        run = shard.stored.load([found]).get(run_id) if isinstance(found, StoredRun) else found
+        if run is None:
+            return found.state
+        shard.cancelling.request([run], CANCEL_REQUESTED)
+        await self._committer.durable()
+        return run.state
 
     async def wait_ended(self, run_id: bytes) -> None:
-        """Return when a run has ended.
+        """Return when a run has ended and its end is durable.
 
         Raises:
             RunNotFound: There is no such run.
         """
-        await self._shard.wait_ended(run_id)
+        run = await self.shard.stored.find(run_id)
+        if not (isinstance(run, StoredRun) and run.state >= FIRST_FINAL):
+            await self.shard.watchers.wait(run_id)
 
     async def put_blob(self, digest: bytes, data: bytes) -> None:
         """Store a blob."""
-        await self._shard.put_blob(digest, data)
+        await self._committer.run(lambda: self._store.put_blob(digest, data))
 
     def drain_agent(self, agent_id: str) -> int:
         """Ask an agent to drain; returns how many runs it holds.
@@ -177,63 +216,7 @@ class Owner:
         """Record runs that belong to no session; returns those refused, once the others are durable.
 
         Raises:
-            InvalidRequest, PayloadTooLarge, DigestMismatch: It is malformed; nothing was recorded.
+            InvalidRequest, PayloadTooLarge, DigestMismatch: The request is malformed; nothing was recorded.
             StorageFull: The database had no room; nothing was recorded.
         """
-        shard = self._shard
-        check_new_runs(runs, shard.max_inline_bytes)
-        await check_blobs(blobs, self._max_payload)
-        known = await self._known([new.run_id for new in runs])
-        shard.submission.keep_blobs(blobs)
-        commit = shard.committer.open
-        # All of them before the first run is added: a malformed one must leave nothing behind.
-        templates = [
-            shard.templates.intern(new.template.SerializeToString(deterministic=True), commit.rows)
-            for new in runs
-        ]
-        errors = {
-            new.run_id: self._submit_one(new, template, known.get(new.run_id) or shard.runs.get(new.run_id))
-            for new, template in zip(runs, templates, strict=True)
-        }
-        await shard.committer.durable()
-        if commit.refused is not None:
-            raise commit.refused
-        if commit.duplicates:  # another call was faster
-            known = await self._known([new.run_id for new in runs if new.run_id in commit.duplicates])
-            errors |= {new.run_id: _conflict(new, known[new.run_id]) for new in runs if new.run_id in known}
-        return [
-            session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
-            for run_id, error in errors.items()
-            if error is not None
-        ]
-
-    async def _known(self, run_ids: list[bytes]) -> dict[bytes, StoredRun | Run]:
-        """Return what there is of some runs that are not in memory."""
-        shard = self._shard
-        rows = await shard.stored.rows([run_id for run_id in run_ids if run_id not in shard.runs])
-        return {row.run_id: row for row in rows}
-
-    def _submit_one(
-        self, new: run_service_pb2.NewRun, template: Template, existing: StoredRun | Run | None
-    ) -> TaskyardError | None:
-        if existing is not None:
-            return _conflict(new, existing)
-        shard = self._shard
-        extra = session_service_pb2.RunExtra(name=new.name or template.name)
-        if new.args.HasField("blob"):
-            extra.args.CopyFrom(new.args.blob)
-        shard.submission.add(
-            None, template, None, new.run_id, new.args.data, 0,
-            cache_key=new.cache_key or None,
-            edges=[(edge.run_id, int(edge.kind)) for edge in new.upstream] or None,
-            extra=extra,
-        )  # fmt: skip
-        return None
-
-
-def _conflict(new: run_service_pb2.NewRun, existing: StoredRun | Run) -> TaskyardError | None:
-    """Say why a run cannot be recorded beside one with the same id; None when it is the same run."""
-    if (existing.args or b"") == new.args.data:
-        return None  # a repeated call
-    text = f"run {format_id(new.run_id)} was submitted before with other arguments"
-    return RunExists(text, run_id=new.run_id)
+        return await self._unowned.submit(runs, blobs)

@@ -1,12 +1,30 @@
 """Rebuilds a shard from its database after a restart or a takeover.
 
-What was acknowledged is there; what was derived (ready, assigned, waiting) is derived again. Runs that were
-assigned stay assigned for the length of an agent's lease, so that agents which survived can restate them.
+Theory of operation. The database knows what was acknowledged: submissions, ends, and whatever was no happy
+path (events). It does not know what was derived from that, which is ready, assigned, running or waiting. So
+every open run is made as it was submitted, its events are replayed over it, and the last assignment that was
+recorded is laid on top if nothing later undid it (`journal.restoring`). What then follows is derived anew:
+
+- Runs that were assigned stay so, held by nobody (`orphans`), for the length of an agent's lease, so that
+  agents which survived can restate what they execute. Those that do not are taken as lost.
+- Runs executed by sessions may be executing: starts are not recorded. They are RUNNING until their session
+  reports, or its lease ends, which begins now.
+- Everything else waits again for what it waited for: upstream runs, a retry that is due at a recorded time, a
+  cache key, its turn. Nothing starts here; it all goes on with the first commit, like new submissions do.
+
+What can go wrong: an assignment may not have been recorded, because it rides on the commit after it. Then the
+run is found ready while an agent executes it. If that agent comes back first, its word is taken (ADOPTED); if
+the run was assigned anew before, the earlier execution's report is stale. A run may so execute twice; it
+never ends twice. The order of the steps matters: inputs that are known are in `recent` before runs are
+connected, and every run is in the book before the first one is connected, or upstream runs would be looked up
+that are there.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
+from taskyard_contract.clock import Clock
+from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import waits_of
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
@@ -46,7 +64,12 @@ class Found(NamedTuple):
 
 
 def read_store(store: Store) -> Found:
-    """Become the owner and read everything recovery needs. Blocks."""
+    """Become the owner and read everything recovery needs. Blocks.
+
+    Raises:
+        DatabaseInUse: Another process owns the database.
+        TaskyardError: The database cannot be used.
+    """
     ownership = store.open()
     rows = list(store.open_runs(ownership.low_seq))
     events: dict[int, list[EventRow]] = {}
@@ -58,81 +81,66 @@ def read_store(store: Store) -> Found:
     return Found(ownership, store.templates(), store.backlog_counts(), rows, events, assigned, ended)
 
 
-async def recover(shard: Shard, agent_lease: float) -> None:
-    """Become the owner of a shard and rebuild it.
-
-    Raises:
-        DatabaseInUse: Another process owns the database.
-        TaskyardError: The database cannot be used.
-    """
-    found = await shard.committer.run(lambda: read_store(shard.store))
-    ownership = found.ownership
-    shard.templates.load(found.templates, ownership.next_template_id)
-    shard.begin(ownership.generation, ownership.next_seq, ownership.next_dispatch)
-    shard.backlog.recover(found.backlog, ownership.low_seq)
-    for row in found.rows:
-        flow = shard.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
-        run = restore_run(row, shard.templates, flow)
-        due_us = replay_events(run, found.events.get(row.seq, []))
-        epoch, agent_id = found.assigned.get(row.seq, (0, ""))
-        replay_dispatch(run, epoch)
-        if run.state in HELD and run.epoch == epoch:
-            shard.orphans.setdefault(agent_id, []).append(run)
-        shard.runs[run.run_id] = run
-        run.session = shard.stored.session_of(row)
-        _resume(shard, run, due_us)
+def rebuild(shard: Shard, found: Found, agent_lease: float, clock: Clock) -> None:
+    """Fill a shard that has just been made with what was found."""
+    shard.templates.load(found.templates, found.ownership.next_template_id)
+    shard.backlog.recover(found.backlog, found.ownership.low_seq)
+    runs = [_restored(shard, row, found, clock) for row in found.rows]
     for row in found.ended_upstream:
-        shard.recent[row.run_id] = (row.state, row.result, row.outcome)
-    _connect(shard, [shard.runs[row.run_id] for row in found.rows])
-    shard.committer.touch()
-    shard.timers.after(
-        agent_lease, lambda: _not_restated(shard, ownership.generation), name="restating after a restart"
-    )
+        shard.book.recent[row.run_id] = (row.state, row.result, row.outcome)
+    for run in runs:
+        if run.template.executor != SESSION:
+            _wait_again(shard, run)
+    shard.journal.touch()
+    held = [run for run in runs if run.template.executor != SESSION and run.state in HELD]
+    shard.timers.after(agent_lease, lambda: _not_restated(shard, held), name="restating after a restart")
 
 
-def _resume(shard: Shard, run: Run, due_us: int | None) -> None:
-    if run.template.kind == RunKind.FLOW:
-        shard.flows_by_seq[run.seq] = run
+def _restored(shard: Shard, row: StoredRun, found: Found, clock: Clock) -> Run:
+    flow = shard.book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+    run = restore_run(row, shard.templates, flow)
+    due_us = replay_events(run, found.events.get(row.seq, []))
+    epoch, agent_id = found.assigned.get(row.seq, (0, ""))
+    replay_dispatch(run, epoch)
+    run.session = shard.stored.session_of(row)
     if run.template.executor == SESSION:
-        if run.session is not None:
-            run.session.executing[run.run_id] = run
         if run.state in (RunState.PENDING, RunState.AWAITING_RETRY):
             # Starts are not recorded, so the body may be running.
             restore(run, RunState.RUNNING)
             run.started_us = run.submitted_us
+    elif run.state in HELD:
+        if run.epoch == epoch:
+            shard.book.orphans.setdefault(agent_id, []).append(run)
+        shard.cache.leads(run)
     elif due_us is not None:
         run.cache_decided = run.cache_key is not None
         shard.cache.leads(run)
-        shard.settling.wake_later(run, (due_us - shard.clock.now_us()) / 1_000_000)
-    elif run.state in HELD and run.cache_key is not None:
-        shard.cache.leads(run)
+        shard.settling.wake_later(run, (due_us - clock.now_us()) / 1_000_000)
+    shard.book.add(run)
+    return run
 
 
-def _connect(shard: Shard, runs: list[Run]) -> None:
-    """Make runs wait again for what they waited for; everything starts with the first commit."""
-    commit = shard.committer.open
-    for run in runs:
-        if run.template.executor == SESSION:
-            continue
-        # Nothing but a run's own history says that its upstream runs let it go on.
-        upstream = run.state == RunState.PENDING
-        if run.upstream is not None and not upstream:
-            shard.upstream.redeliver(run)
-        if run.state in BEFORE_QUEUE:
-            edges = split_edges(run.upstream or b"") if upstream else []
-            effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
-            if not effects & Effect.LOOK_UP_CACHE:
-                commit.submitted.append(run)
+def _wait_again(shard: Shard, run: Run) -> None:
+    """Make a run wait for what it waited for; everything starts with the first commit."""
+    # Nothing but a run's own history says that its upstream runs let it go on.
+    upstream = run.state == RunState.PENDING
+    if run.upstream is not None and not upstream:
+        shard.upstream.redeliver(run)
+    if run.state in BEFORE_QUEUE:
+        edges = split_edges(run.upstream or b"") if upstream else []
+        effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
+        if not effects & Effect.LOOK_UP_CACHE:
+            shard.journal.resumed(run)
 
 
-def _not_restated(shard: Shard, generation: int) -> None:
+def _not_restated(shard: Shard, held: Iterable[Run]) -> None:
     """Give up on agents that did not come back with what they held."""
-    for run in list(shard.runs.values()):
-        if run.agent is None and run.state in HELD and run.epoch >> 32 < generation:
+    for run in held:
+        if run.agent is None and run.state in HELD and run.epoch >> 32 < shard.generation:
             shard.settling.apply(
                 run,
                 RunEvent.LOST,
                 reason=StateReason.AGENT_LOST,
                 message="the agent that held the run did not come back after a restart",
             )
-    shard.orphans.clear()
+    shard.book.orphans.clear()

@@ -1,7 +1,12 @@
-"""Flow runs: their bodies run in sessions, which propose events; and cancelling what is inside them."""
+"""What sessions report about the runs they execute: flow runs, whose bodies run where they were called.
+
+A session only proposes; the table decides, and the answer goes back with the commit that made the decision
+durable. A report may be repeated, because the answer was lost with a stream: the number of the attempt tells
+an old one from a new one, and what is answered to an old one is what was answered then.
+"""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -12,7 +17,8 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
-from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
 from taskyard_controlplane.owner.rules.settling import Settling
@@ -28,20 +34,20 @@ _STALE: Final[dict[int, RunState]] = {RunEvent.STARTED: RunState.RUNNING}
 """What a repeated report about an earlier attempt is told; the end of one was: run the body again."""
 
 
-class Flows:
-    """Takes flow reports and cancels what is inside flow runs."""
+class FlowReports:
+    """Applies the reports of sessions."""
 
     def __init__(
         self,
-        runs: dict[bytes, Run],
-        committer: Committer,
+        book: RunBook,
+        journal: Journal,
         settling: Settling,
         clock: Clock,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Apply reports to `runs`; `draw` gives numbers from [0, 1) for jitter."""
-        self._runs = runs
-        self._committer = committer
+        """Apply reports to the runs of `book`; `draw` gives numbers from [0, 1) for jitter."""
+        self._book = book
+        self._journal = journal
         self._settling = settling
         self._clock = clock
         self._draw = draw
@@ -53,21 +59,19 @@ class Flows:
             InvalidRequest: The report names no event, or a run that is not a flow run.
         """
         event = _EVENTS.get(report.event)
-        run = self._runs.get(report.run_id)
+        run = self._book.runs.get(report.run_id)
         if event is None:
             raise InvalidRequest(f"a flow report has the unknown event {report.event}")
         if run is None:
             return False
         if run.template.executor != SESSION:
             raise InvalidRequest(f"'{run.shown_name}' is not a flow run; only its agent can report about it")
-        run.session = session
-        session.executing[run.run_id] = run
+        self._book.hand_over(run, session)
         stale = 0 < report.attempt < run.attempt and run.state != RunState.CANCELLING
         if not stale:
             self._apply(run, event, report)
         state = run.state if not stale else _STALE.get(event, RunState.AWAITING_RETRY)
-        self._committer.open.decided.append((session, self._decision(run, state)))
-        self._committer.touch()
+        self._journal.decided(session, self._decision(run, state))
         return True
 
     def _apply(self, run: Run, event: RunEvent, report: pb.FlowReport) -> None:
@@ -105,26 +109,3 @@ class Flows:
             retry_after_ms=round(retry_after * 1000),
             attempt=run.attempt,
         )
-
-    def cancel(self, runs: Iterable[Run], message: str) -> None:
-        """Request the end of some runs."""
-        for run in list(runs):
-            if not run.ended:
-                self._settling.apply(
-                    run, RunEvent.CANCEL_REQUESTED, reason=StateReason.CANCEL_REQUESTED, message=message
-                )
-
-    def withdraw(self, runs: Iterable[Run]) -> None:
-        """End those of some runs that have not started."""
-        for run in list(runs):
-            self._settling.apply(
-                run,
-                RunEvent.WITHDRAWN,
-                reason=StateReason.CANCEL_REQUESTED,
-                message="its flow run ended before the run could start",
-            )
-
-    def cancel_inside(self, flow: Run, runs: Iterable[Run] = ()) -> None:
-        """Request the end of every open run of a flow run that is in memory, and of `runs`."""
-        message = f"the flow run '{flow.shown_name}' ended or was cancelled"
-        self.cancel([*runs, *(run for run in self._runs.values() if run.flow is flow)], message)

@@ -1,0 +1,56 @@
+"""Acknowledgements ride on the next frame, or go alone after a short while or when several have gathered.
+
+One frame for each would cost 0.2 ms and 250 us of CPU per round trip, and nobody waits for one: a client or
+an agent keeps what it sent until it is acknowledged, but does not stand still for it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.peers.peer import Peer
+from taskyard_controlplane.owner.timers import Timers
+
+ACK_DELAY: Final = 0.02
+"""For how long one waits for a frame to ride on, in seconds: far less than the lease, far more than the time
+in which results of the next commit would make a frame anyway."""
+ACKS_AT_ONCE: Final = 3
+"""So many unsaid ones make a frame of their own: a client may have only a few batches unacknowledged, and
+must not come to stand still because results are slow."""
+
+
+class Acknowledgements:
+    """Says what is durable, in time."""
+
+    def __init__(self, timers: Timers) -> None:
+        """Say late what nothing took along, when `timers` tell."""
+        self._timers = timers
+        self._late: set[Peer] = set()
+
+    def accepted(self, numbers: Mapping[ClientSession, int]) -> set[ClientSession]:
+        """Acknowledge batches of clients; returns those that should be told at once."""
+        now = set()
+        for session, number in numbers.items():
+            session.acknowledge(number)
+            if session.unsaid >= ACKS_AT_ONCE:
+                now.add(session)
+            else:
+                self._soon(session)
+        return now
+
+    def reported(self, numbers: Mapping[AgentSession, int]) -> None:
+        """Acknowledge reports of agents."""
+        for agent, number in numbers.items():
+            agent.acknowledge(number)
+            self._soon(agent)
+
+    def _soon(self, peer: Peer) -> None:
+        if not self._late:
+            self._timers.after(ACK_DELAY, self._send, name="acknowledgements")
+        self._late.add(peer)
+
+    def _send(self) -> None:
+        late, self._late = self._late, set()
+        for peer in late:
+            peer.wake()

@@ -1,0 +1,115 @@
+"""The two ways a database says no to new runs: it has their ids already, or it has no room.
+
+Either way a run that was in memory turns out to never have been recorded. It is taken out of everything it
+was put into, and everybody who knows of it is told: the session that submitted it, and another one if that
+waits for it by now.
+"""
+
+from collections.abc import Sequence
+
+from taskyard_contract.errors import RunExists, StorageFull, TaskyardError
+from taskyard_contract.ids import format_id
+from taskyard_controlplane.domain.machine import annul
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.after_commit.watchers import Watchers
+from taskyard_controlplane.owner.journal.commit import Commit
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.peers.roster import Roster
+from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.rules.cache import CacheFlights
+from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
+from taskyard_controlplane.storage.interface import NewRunRow
+
+
+class Refusals:
+    """Takes runs back."""
+
+    def __init__(
+        self,
+        book: RunBook,
+        roster: Roster,
+        journal: Journal,
+        upstream: UpstreamEdges,
+        cache: CacheFlights,
+        backlog: Backlog,
+        watchers: Watchers,
+        metrics: Metrics,
+    ) -> None:
+        """Take runs out of `book`, and tell the sessions of `roster`."""
+        self._book = book
+        self._roster = roster
+        self._journal = journal
+        self._upstream = upstream
+        self._cache = cache
+        self._backlog = backlog
+        self._watchers = watchers
+        self._metrics = metrics
+
+    def duplicates(self, commit: Commit, run_ids: Sequence[bytes]) -> None:
+        """Refuse runs whose ids the database had; for those that wait for them, what it had counts."""
+        commit.duplicates = frozenset(run_ids)
+        new = {row.run_id: row for row in map(NewRunRow._make, commit.rows.new_runs)}
+        submitted = set(commit.submitted)
+        for run_id in run_ids:
+            run = self._book.runs.get(run_id)
+            if run is not None and run in submitted:
+                self._take_back(run)
+                self._upstream.look_up(run)
+            error = RunExists(
+                f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
+            )
+            self._tell(new[run_id], run, error)
+            self._watchers.ended(run_id)
+
+    def full(self, commit: Commit, error: StorageFull) -> None:
+        """Take the new runs out of a commit that found the database full, and say so.
+
+        What ends runs stays in it, so that it may make room; so do templates and code, which later runs refer
+        to and which are small.
+        """
+        rows = commit.rows
+        commit.refused = error if rows.new_runs else commit.refused
+        for session, number in commit.accepted.items():
+            session.acknowledge(number)
+            session.wake()
+        for row in map(NewRunRow._make, rows.new_runs):
+            run = self._book.runs.get(row.run_id)
+            if run is not None:
+                self._take_back(run)
+                self._watchers.ended(row.run_id)
+            no_room = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
+            self._tell(row, run, no_room)
+        self._metrics.refused_runs += len(rows.new_runs)
+        self._backlog.refused(rows.backlog_added)
+        self._strip(commit)
+
+    def _strip(self, commit: Commit) -> None:
+        """Leave in a commit only what is not about its new runs."""
+        rows, still_open = commit.rows, self._journal.open
+        seqs = {row[0] for row in rows.new_runs}
+        commit.submitted.clear()
+        commit.accepted.clear()
+        rows.new_runs.clear()
+        rows.backlog_added.clear()
+        rows.logs.clear()  # the largest of what nobody waits for
+        rows.ended = [row for row in rows.ended if row[-1] not in seqs]
+        rows.events = [row for row in rows.events if row[0] not in seqs]
+        commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
+        if commit is not still_open:
+            still_open.rows.templates[:0] = rows.templates
+            still_open.rows.blobs[:0] = rows.blobs
+            rows.templates, rows.blobs = [], []
+
+    def _take_back(self, run: Run) -> None:
+        self._book.remove(run)
+        annul(run)
+        self._cache.refused(run)
+
+    def _tell(self, row: NewRunRow, run: Run | None, error: TaskyardError) -> None:
+        submitter = self._roster.session(row.session_id)
+        subscriber = run.session if run is not None else None
+        for session in filter(None, {submitter, subscriber}):
+            session.refuse(row.run_id, error)
+            session.wake()

@@ -1,0 +1,65 @@
+"""One transaction: what it writes, and what it promises to others once it is durable."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from taskyard_api.v1.session_service_pb2 import FlowDecision
+from taskyard_contract.errors import StorageFull
+from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.storage.interface import CommitResult, WriteBatch
+
+
+class Commit:
+    """Rows and promises, gathered until the database is free."""
+
+    __slots__ = (
+        "accepted", "decided", "duplicates", "effects", "overdue", "refused", "reported", "rows",
+        "submitted", "then",
+    )  # fmt: skip
+
+    def __init__(self, number: int) -> None:
+        """Gather for the transaction with this number."""
+        self.rows = WriteBatch(number)
+        self.submitted: list[Run] = []
+        """Runs that go on from where they were submitted, or found after a restart."""
+        self.accepted: dict[ClientSession, int] = {}
+        """Up to which batch each client is told that its submissions are durable."""
+        self.reported: dict[AgentSession, int] = {}
+        """Up to which number each agent is told that its reports are durable."""
+        self.effects: list[tuple[Run, int]] = []
+        """What follows from transitions, in the order in which they happened."""
+        self.decided: list[tuple[ClientSession, FlowDecision]] = []
+        """Answers to reports about runs that sessions execute."""
+        self.then: list[Callable[[], None]] = []
+        """Whatever else waits for this commit."""
+        self.refused: StorageFull | None = None
+        """Why it was written without the new runs it once had."""
+        self.duplicates: frozenset[bytes] = frozenset()
+        """New runs that were not written, because the database had their ids."""
+        self.overdue = False
+        """Whether rows that wait to be taken along have waited long enough."""
+
+    def empty(self) -> bool:
+        """Whether there is nothing to write and nothing to do, but for rows that wait to be taken along."""
+        return not (
+            self.rows.rows() - len(self.rows.dispatches)
+            or self.overdue
+            or self.accepted
+            or self.reported
+            or self.effects
+            or self.decided
+            or self.then
+            or self.submitted
+        )
+
+
+class AfterCommits(Protocol):
+    """Who keeps the promises of commits."""
+
+    def committed(self, commit: Commit, result: CommitResult) -> None:
+        """Do what was to be done after a commit that is durable now."""
+
+    def refused(self, commit: Commit, error: StorageFull) -> None:
+        """Take the new runs out of a commit the database has no room for, and tell those whose they are."""

@@ -1,0 +1,169 @@
+"""The verbs of what is recorded and promised: each goes into the commit that is open at that moment.
+
+Nobody else builds rows or knows which list they go to. Every verb leaves the commit scheduled, so that
+nothing that was said here can lie around unwritten. Two things are beside the verbs: rows of dispatches wait
+for whatever commit comes next (`dispatched`), and loops that run once per run take the lists of `open` once
+and append to them in place, because a call for each run would cost as much as the rest of the loop; they say
+so, and end with `touch`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from taskyard_api.v1.session_service_pb2 import FlowDecision
+from taskyard_contract.errors import StorageFull
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.commit import Commit
+from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.rows import cache_row, ended_row, event_row, log_row, new_row
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+
+HIGHEST_LEVEL = 1000
+"""Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
+
+
+class Journal:
+    """Writes into the open commit."""
+
+    def __init__(self, committer: Committer) -> None:
+        """Write into what `committer` commits next."""
+        self._committer = committer
+        self.touch = committer.touch
+
+    @property
+    def open(self) -> Commit:
+        """The open commit itself: for loops that append once per run, and for what follows a commit."""
+        return self._committer.open
+
+    @property
+    def full(self) -> StorageFull | None:
+        """Why nothing new can be recorded at the moment; None when it can."""
+        return self._committer.full
+
+    # Rows.
+
+    def template(self, template: Template) -> None:
+        """Record a template that nobody sent before."""
+        self.open.rows.templates.append(
+            (template.template_id, template.digest, template.definition, template.name)
+        )
+        self.touch()
+
+    def blob(self, digest: bytes, data: bytes) -> None:
+        """Record a small blob."""
+        self.open.rows.blobs.append((digest, data))
+        self.touch()
+
+    def submitted(self, run: Run) -> None:
+        """Record a new run, which goes on when that is durable."""
+        self.open.rows.new_runs.append(new_row(run))
+        self.resumed(run)
+
+    def resumed(self, run: Run) -> None:
+        """Let a run that is recorded go on with the next commit."""
+        self.open.submitted.append(run)
+        self.touch()
+
+    def queued(self, run: Run) -> None:
+        """Record a new run of which nothing stays in memory; `backlogged` says where it waits."""
+        self.open.rows.new_runs.append(new_row(run))
+        self.touch()
+
+    def backlogged(self, lane: str, priority: int, seqs: Iterable[int]) -> None:
+        """Record that new runs wait in the database."""
+        self.open.rows.backlog_added.extend([(lane, priority, seq) for seq in seqs])
+        self.touch()
+
+    def taken_from_backlog(self, lane: str, priority: int, last_seq: int) -> None:
+        """Record that the backlog was read up to a run, which is the last of those in memory now."""
+        self.open.rows.backlog_removed.append((lane, priority, last_seq))
+        self.touch()
+
+    def ended(self, run: Run) -> None:
+        """Record the end of a run."""
+        self.open.rows.ended.append(ended_row(run))
+        self.touch()
+
+    def cached(self, run: Run) -> None:
+        """Record that a run's result is the newest under its key."""
+        self.open.rows.cache.append(cache_row(run))
+        self.touch()
+
+    def event(
+        self,
+        run: Run,
+        at_us: int,
+        *,
+        state: int,
+        reason: int,
+        attempt: int,
+        due_us: int | None = None,
+        state_name: str = "",
+        message: str = "",
+    ) -> None:
+        """Record what happened to a run on its way."""
+        self.open.rows.events.append(
+            event_row(run, at_us, state, reason, attempt, due_us, state_name, message)
+        )
+        self.touch()
+
+    def logged(self, run: Run, at_us: int, level: int, logger: str, message: str) -> None:
+        """Record what a run wrote."""
+        self.open.rows.logs.append(log_row(run, at_us, min(level, HIGHEST_LEVEL), logger, message))
+        self.touch()
+
+    def dispatched(self, number: int, agent: AgentSession, at_us: int, entries: bytes) -> None:
+        """Record what an agent was assigned, with whatever commit comes next: normally that of the reports.
+
+        A restart in between finds the runs ready and assigns them again under a higher epoch, which makes the
+        first execution's report stale. Nothing is lost or counted twice, and no dispatch waits for a disk.
+        """
+        self.open.rows.dispatches.append((number, agent.agent_id, agent.session_id, at_us, entries))
+        self._committer.take_along()
+
+    def dispatches_over_below(self, number: int) -> None:
+        """Let rows of dispatches with a lower number go with the next commit. No reason for one."""
+        self.open.rows.dispatched_below = number
+
+    def nothing_open_below(self, seq: int) -> None:
+        """Note, with the next commit, from where recovery has to look for open runs. No reason for one."""
+        self.open.rows.low_seq = seq
+
+    # Questions that ride on the commit, and are answered after its own rows are written.
+
+    def look_up_run(self, run_id: bytes) -> None:
+        """Ask how a run that is not in memory ended."""
+        self.open.rows.lookup_runs.append(run_id)
+        self.touch()
+
+    def look_up_key(self, key: str) -> None:
+        """Ask for a result under a cache key."""
+        self.open.rows.lookup_keys.append(key)
+        self.touch()
+
+    # Promises.
+
+    def accepted(self, session: ClientSession, number: int) -> None:
+        """Tell a client, after the commit, that its batches up to a number are durable."""
+        self.open.accepted[session] = number
+        self.touch()
+
+    def reported(self, agent: AgentSession, number: int) -> None:
+        """Tell an agent, after the commit, that its reports up to a number are durable."""
+        self.open.reported[agent] = number
+        self.touch()
+
+    def decided(self, session: ClientSession, decision: FlowDecision) -> None:
+        """Answer, after the commit, a report about a run that a session executes."""
+        self.open.decided.append((session, decision))
+        self.touch()
+
+    def follows(self, run: Run, effects: int) -> None:
+        """Perform, after the commit, what follows from a transition."""
+        self.open.effects.append((run, effects))
+        self.touch()
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something after the commit."""
+        self.open.then.append(action)
+        self.touch()

@@ -1,0 +1,55 @@
+"""Records -> rows: the tuples that rows travel as, in the order their tables declare.
+
+Each is written once here. Two loops that run for every run build theirs in place (`Submission._plain`,
+`Reporting._chunk`), because a call for each would cost more than the tuple; a test holds them equal to these.
+"""
+
+from taskyard_contract.states import RunKind
+from taskyard_controlplane.domain.model import Run
+
+
+def new_row(run: Run) -> tuple[object, ...]:
+    """Return the `NewRunRow` of a run."""
+    return (
+        run.seq, run.run_id, run.template.kind, run.state,
+        run.flow.seq if run.flow is not None else None, run.caller_id,
+        run.session.session_id if run.session is not None else None,
+        run.template.template_id, run.ordinal, run.name, run.args, run.args_blob,
+        run.cache_key, run.upstream, run.submitted_us,
+    )  # fmt: skip
+
+
+def ended_row(run: Run) -> tuple[object, ...]:
+    """Return the `EndedRow` of a run."""
+    return (
+        run.state, run.reason, run.attempt, run.infra_retries, run.epoch,
+        run.started_us, run.ended_us, run.result, run.outcome, run.seq,
+    )  # fmt: skip
+
+
+def cache_row(run: Run) -> tuple[str, int, int | None]:
+    """Return the `CacheRow` of a run that computed its key."""
+    lifetime = run.template.cache_expiration_us
+    assert run.cache_key is not None
+    return run.cache_key, run.seq, run.ended_us + lifetime if lifetime else None
+
+
+def event_row(
+    run: Run, at_us: int, state: int, reason: int, attempt: int, due_us: int | None, name: str, message: str
+) -> tuple[object, ...]:
+    """Return an `EventRow` of a run."""
+    return (
+        run.seq, at_us, int(state), int(reason), attempt, run.infra_retries, run.epoch,
+        due_us, name or None, message or None,
+    )  # fmt: skip
+
+
+def log_row(run: Run, at_us: int, level: int, logger: str, message: str) -> tuple[object, ...]:
+    """Return the `LogRow` of a record that was written in a run: the logs of a flow run are its own and those
+    of the runs inside it.
+    """
+    if run.template.kind == RunKind.FLOW:
+        flow_seq: int | None = run.seq
+    else:
+        flow_seq = run.flow.seq if run.flow is not None else None
+    return run.seq, flow_seq, at_us, level, logger, message

@@ -1,0 +1,144 @@
+"""The runs of a shard that are in memory, and where to find them: by id, by flow run, by session.
+
+Invariants: a run is in the book from its submission, or from being read back, until its end is durable; every
+index holds exactly the runs of the book it is about. So whoever changes the session of a run does it here.
+
+The indexes cost a dictionary entry and about 0.1 us per run each. They are there because the end of a session
+or of a flow run must not cost a pass over everybody's runs.
+"""
+
+from typing import Final
+
+from taskyard_contract.states import RunKind
+from taskyard_controlplane.domain.model import SESSION, Run, Submitter
+
+MAX_RECENT: Final = 8_192
+"""Runs whose end is remembered at least (twice as many at most): those submitted next often depend on them,
+and find them here without a look-up. More than a client may have under way in unacknowledged batches."""
+MAX_RECENT_BYTES: Final = 4_096
+"""Larger outcomes are not remembered, so that all of them together stay below 64 MiB."""
+
+Ended = tuple[int, bytes | None, bytes | None]  # state, result, outcome
+
+
+class RunBook:
+    """The open runs in memory, and how the last ones ended."""
+
+    def __init__(self) -> None:
+        """Open an empty book."""
+        self.runs: dict[bytes, Run] = {}
+        """By id. To be read by everybody, and changed by nobody else."""
+        self.recent: dict[bytes, Ended] = {}
+        """How runs ended whose end is durable, the oldest first."""
+        self.flows_by_seq: dict[int, Run] = {}
+        """Flow runs by the number under which rows refer to them."""
+        self.orphans: dict[str, list[Run]] = {}
+        """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
+        # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
+        self._by_session: dict[Submitter, dict[Run, None]] = {}
+        self._by_flow: dict[Run, dict[Run, None]] = {}
+        self._read_back: dict[int, None] = {}
+
+    def add(self, run: Run, *, read_back: bool = False) -> None:
+        """Add a run that is new, or was `read_back` from the database after later ones had been added."""
+        self.runs[run.run_id] = run
+        if read_back:
+            self._read_back[run.seq] = None
+        if run.session is not None:
+            self._enter_session(run, run.session)
+        if run.flow is not None:
+            self._by_flow.setdefault(run.flow, {})[run] = None
+        if run.template.kind == RunKind.FLOW:
+            self.flows_by_seq[run.seq] = run
+
+    def add_alike(self, runs: list[Run]) -> None:
+        """Add new runs for agents that have session and flow run in common; quicker than one by one."""
+        self.runs.update([(run.run_id, run) for run in runs])
+        alike = dict.fromkeys(runs)
+        session, flow = runs[0].session, runs[0].flow
+        if session is not None:
+            self._by_session.setdefault(session, {}).update(alike)
+        if flow is not None:
+            self._by_flow.setdefault(flow, {}).update(alike)
+
+    def hand_over(self, run: Run, session: Submitter) -> None:
+        """Let a run of the book belong to another session."""
+        if run.session is not session:
+            self._leave_session(run)
+            run.session = session
+            self._enter_session(run, session)
+
+    def remove(self, run: Run) -> None:
+        """Take a run out. Its session stays known to it, so that somebody can be told why."""
+        if self.runs.get(run.run_id) is run:
+            del self.runs[run.run_id]
+        self._leave_session(run)
+        if run.flow is not None:
+            inside = self._by_flow.get(run.flow)
+            if inside is not None:
+                inside.pop(run, None)
+                if not inside:
+                    del self._by_flow[run.flow]
+        if self._read_back:
+            self._read_back.pop(run.seq, None)
+        if run.template.kind == RunKind.FLOW:
+            self.flows_by_seq.pop(run.seq, None)
+
+    def _enter_session(self, run: Run, session: Submitter) -> None:
+        self._by_session.setdefault(session, {})[run] = None
+        if run.template.executor == SESSION:
+            session.executing[run.run_id] = run
+
+    def _leave_session(self, run: Run) -> None:
+        session = run.session
+        if session is not None:
+            if run.template.executor == SESSION:
+                session.executing.pop(run.run_id, None)
+            owned = self._by_session.get(session)
+            if owned is not None:
+                owned.pop(run, None)
+                if not owned:
+                    del self._by_session[session]
+
+    def ended(self, run: Run) -> None:
+        """Take out a run whose end is durable, and remember the end for those that come to ask."""
+        self.remove(run)
+        payload = run.result if run.outcome is None else run.outcome
+        if payload is None or len(payload) <= MAX_RECENT_BYTES:
+            self.recent[run.run_id] = (run.state, run.result, run.outcome)
+
+    def forget_old(self) -> None:
+        """Forget the ends that are not recent any more."""
+        if len(self.recent) > 2 * MAX_RECENT:
+            for run_id in list(self.recent)[:MAX_RECENT]:
+                del self.recent[run_id]
+
+    def of_session(self, session: Submitter) -> list[Run]:
+        """Return the runs that belong to a session."""
+        return list(self._by_session.get(session, ()))
+
+    def inside(self, flow: Run) -> list[Run]:
+        """Return the runs inside a flow run."""
+        return list(self._by_flow.get(flow, ()))
+
+    def open_run(self, run_id: bytes) -> Run | None:
+        """Return a run that has not ended."""
+        run = self.runs.get(run_id)
+        return None if run is None or run.ended else run
+
+    def low_seq(self) -> int | None:
+        """Return a number that no run of the book has a lower seq than; None when the book is empty."""
+        # Runs are added in the order of their numbers, but for those that were read back: so the first one is
+        # the oldest of the others, and nobody has to look at all of them.
+        first = next(iter(self.runs.values()), None)
+        return min([first.seq, *self._read_back]) if first is not None else None
+
+    def kept(self) -> dict[str, int]:
+        """Return how much is kept of open runs, by where; all zero when none is open."""
+        return {
+            "runs": len(self.runs),
+            "runs of flow runs": len(self._by_flow),
+            "runs of sessions": len(self._by_session),
+            "flow runs": len(self.flows_by_seq),
+            "runs read back": len(self._read_back),
+        }

@@ -1,0 +1,47 @@
+"""What peers are told when they connect: leases, sizes, and which version of the protocol is spoken."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from taskyard_contract.errors import UnsupportedProtocol
+from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """How long silence is tolerated, in seconds; dictated to clients and agents when they connect."""
+
+    agent_lease: float = 30.0
+    agent_heartbeat: float = 5.0
+    session_lease: float = 30.0
+    session_heartbeat: float = 5.0
+
+
+class Terms(NamedTuple):
+    """The terms of a server."""
+
+    times: LeaseTimes
+    max_inline_bytes: int
+    """Largest payload inside another message."""
+    max_payload_bytes: int
+    """Largest payload at all."""
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as messages carry it."""
+    return round(seconds * 1000)
+
+
+def agreed_protocol(peer_min: int, peer_max: int, who: str) -> int:
+    """Return the newest version that both sides speak.
+
+    Raises:
+        UnsupportedProtocol: There is none.
+    """
+    protocol = negotiate(peer_min, peer_max)
+    if protocol is None:
+        raise UnsupportedProtocol(
+            f"the {who} speaks protocol versions {peer_min} to {peer_max}, this server "
+            f"{PROTOCOL_MIN} to {PROTOCOL_MAX}; upgrade the older one"
+        )
+    return protocol

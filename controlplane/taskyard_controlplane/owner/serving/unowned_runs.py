@@ -1,0 +1,88 @@
+"""Submissions that belong to no session: unary calls, of which each run is answered for itself."""
+
+from collections.abc import Sequence
+
+from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
+from taskyard_contract.errors import RunExists, TaskyardError
+from taskyard_contract.ids import format_id
+from taskyard_contract.rpc_errors import to_detail
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
+from taskyard_controlplane.owner.serving.terms import Terms
+from taskyard_controlplane.owner.shard.shard import Shard
+from taskyard_controlplane.storage.interface import StoredRun
+
+
+class UnownedRuns:
+    """Takes runs without a session."""
+
+    def __init__(self, shard: Shard, terms: Terms) -> None:
+        """Submit to `shard`, on the server's `terms`."""
+        self._terms = terms
+        self._runs = shard.book.runs
+        self._committer = shard.committer
+        self._stored = shard.stored
+        self._submission = shard.submission
+
+    async def submit(
+        self, runs: Sequence[run_service_pb2.NewRun], blobs: Sequence[common_pb2.InlineBlob]
+    ) -> list[session_service_pb2.RefusedRun]:
+        """Record runs; returns those refused, once the others are durable.
+
+        Raises:
+            InvalidRequest, PayloadTooLarge, DigestMismatch: It is malformed; nothing was recorded.
+            StorageFull: The database had no room; nothing was recorded.
+        """
+        check_new_runs(runs, self._terms.max_inline_bytes)
+        await check_blobs(blobs, self._terms.max_payload_bytes)
+        known = await self._known([new.run_id for new in runs])
+        commit = self._committer.open
+        self._submission.keep_blobs(blobs)
+        # All of them before the first run is added: a malformed one must leave nothing behind.
+        templates = [
+            self._submission.intern(new.template.SerializeToString(deterministic=True)) for new in runs
+        ]
+        errors = {
+            new.run_id: self._add(new, template, known.get(new.run_id) or self._runs.get(new.run_id))
+            for new, template in zip(runs, templates, strict=True)
+        }
+        await self._committer.durable()
+        if commit.refused is not None:
+            raise commit.refused
+        if commit.duplicates:  # another call was faster
+            known = await self._known([new.run_id for new in runs if new.run_id in commit.duplicates])
+            errors |= {new.run_id: _conflict(new, known[new.run_id]) for new in runs if new.run_id in known}
+        return [
+            session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
+            for run_id, error in errors.items()
+            if error is not None
+        ]
+
+    async def _known(self, run_ids: list[bytes]) -> dict[bytes, StoredRun | Run]:
+        """Return what there is of some runs that are not in memory."""
+        rows = await self._stored.rows([run_id for run_id in run_ids if run_id not in self._runs])
+        return {row.run_id: row for row in rows}
+
+    def _add(
+        self, new: run_service_pb2.NewRun, template: Template, existing: StoredRun | Run | None
+    ) -> TaskyardError | None:
+        if existing is not None:
+            return _conflict(new, existing)
+        extra = session_service_pb2.RunExtra(name=new.name or template.name)
+        if new.args.HasField("blob"):
+            extra.args.CopyFrom(new.args.blob)
+        self._submission.add(
+            None, template, None, new.run_id, new.args.data, 0,
+            cache_key=new.cache_key or None,
+            edges=[(edge.run_id, int(edge.kind)) for edge in new.upstream] or None,
+            extra=extra,
+        )  # fmt: skip
+        return None
+
+
+def _conflict(new: run_service_pb2.NewRun, existing: StoredRun | Run) -> TaskyardError | None:
+    """Say why a run cannot be recorded beside one with the same id; None when it is the same run."""
+    if (existing.args or b"") == new.args.data:
+        return None  # a repeated call
+    text = f"run {format_id(new.run_id)} was submitted before with other arguments"
+    return RunExists(text, run_id=new.run_id)
