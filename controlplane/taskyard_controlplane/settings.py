@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-KIB: Final = 1024
-MIB: Final = 1024 * KIB
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+
+MIB: Final = 1024 * 1024
 
 
 class InvalidSettings(ValueError):
@@ -78,11 +79,11 @@ class RpcSettings:
     reflection: bool = True
     """Whether the server describes its API to tools. Default on; the local yard saves the start-up time."""
 
-    max_payload_bytes: int = 128 * MIB
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
     """Largest blob, in bytes. Default 128 MiB: a blob is one value in the database and is held in memory
     while it is committed."""
 
-    max_inline_bytes: int = 64 * KIB
+    max_inline_bytes: int = MAX_INLINE_BYTES
     """Largest payload inside another message, in bytes. Default 64 KiB: larger ones would delay the runs
     that share their frame."""
 

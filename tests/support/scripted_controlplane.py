@@ -20,6 +20,7 @@ from taskyard_contract.channels import SERVER_OPTIONS
 from taskyard_contract.errors import BlobNotFound, TaskyardError
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.ids import split_ids
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.rpc_errors import to_status
 
 
@@ -55,8 +56,8 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
     def __init__(self) -> None:
         self.lease_ms = 30_000
         self.heartbeat_ms = 200
-        self.max_inline = 64 * 1024
-        self.max_payload = 64 * 1024 * 1024
+        self.max_inline = MAX_INLINE_BYTES
+        self.max_payload = MAX_PAYLOAD_BYTES
         self.acknowledge = True
         self.answer_heartbeats = True
         self.refusal: TaskyardError | None = None
@@ -284,7 +285,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         if self.upload_refusal is not None:
             await context.abort_with_status(to_status(self.upload_refusal))
         first = await anext(aiter(request_iterator))
-        data = b"".join([message.part async for message in request_iterator])
+        data = first.part + b"".join([message.part async for message in request_iterator])
         assert hashlib.sha256(data).digest() == first.blob.digest
         self.blobs[first.blob.digest] = data
         return blob_service_pb2.UploadBlobResponse(blob=first.blob)

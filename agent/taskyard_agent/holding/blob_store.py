@@ -5,10 +5,9 @@ when it is complete and its digest is right.
 """
 
 import asyncio
-import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,18 +15,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from grpc import StatusCode, aio
 
-from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
+from taskyard_contract import blob_transfer
 from taskyard_contract.channels import CLIENT_OPTIONS, target_of
-from taskyard_contract.errors import (
-    ConnectionFailed,
-    DigestMismatch,
-    NotOwner,
-    ServerStopping,
-    StorageUnavailable,
-    TaskyardError,
-)
+from taskyard_contract.errors import DigestMismatch, TaskyardError
 from taskyard_contract.rpc_errors import from_rpc_error
 
 if TYPE_CHECKING:
@@ -35,13 +27,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PART_BYTES: Final = 1024 * 1024
-"""Of one message of an upload."""
 PART_SUFFIX: Final = ".part"
 """Of a file that is not complete: ``DIGEST.PID.part``, the process that writes it in its name."""
 RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
-PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
-"""Errors that another attempt may not meet."""
+"""Together longer than a control plane takes to restart, shorter than people wait without asking why."""
+_HIDDEN: Final = "Internal error from Core"
+"""What gRPC says of a call that was refused while a part of it was on its way."""
 
 _Item = TypeVar("_Item")
 
@@ -110,13 +101,11 @@ class BlobStore:
                 return
             except aio.AioRpcError as error:
                 failure = from_rpc_error(error)
-                # A refusal that meets a part on its way hides behind this; the next attempt sees it.
-                passing = (
-                    error.code() is StatusCode.INTERNAL and error.details() == "Internal error from Core"
-                )
+                # The next attempt sees the refusal itself.
+                passing = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
             except TaskyardError as error:
                 failure = error
-            if delay is None or not (passing or isinstance(failure, PASSING)):
+            if delay is None or not (passing or isinstance(failure, blob_transfer.PASSING)):
                 raise failure
             await asyncio.sleep(delay)
 
@@ -124,29 +113,23 @@ class BlobStore:
         self.make_room()
         path = self.path(digest)
         partial = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
-        seen = hashlib.sha256()
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
             with partial.open("wb") as file:
-                async for message in stub.DownloadBlob(pb.DownloadBlobRequest(digest=digest)):
-                    seen.update(message.part)
-                    file.write(message.part)
-        if seen.digest() != digest:
-            partial.unlink()
-            raise DigestMismatch(f"blob {digest.hex()} arrived damaged")
+                try:
+                    async for part in blob_transfer.receive(stub, digest):
+                        file.write(part)
+                except DigestMismatch:
+                    partial.unlink()
+                    raise
         partial.rename(path)
 
     async def _upload(self, blob: common_pb2.BlobRef) -> None:
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
-            await stub.UploadBlob(self._parts(blob))
+            with self.path(blob.digest).open("rb") as file:
+                await blob_transfer.send(stub, blob, file)
         self.make_room()
-
-    async def _parts(self, blob: common_pb2.BlobRef) -> AsyncIterator[pb.UploadBlobRequest]:
-        yield pb.UploadBlobRequest(blob=blob)
-        with self.path(blob.digest).open("rb") as file:
-            while part := file.read(PART_BYTES):
-                yield pb.UploadBlobRequest(part=part)
 
     def make_room(self) -> None:
         """Remove what has not been used for longest, until the directory is within its capacity."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
+from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
@@ -21,7 +22,6 @@ from taskyard_controlplane.settings import MIB, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
-MAX_PART_BYTES: Final = MIB  # small beside a message's limit, large beside its overhead
 SPOOL_BYTES: Final = 4 * MIB  # what an upload may hold in memory, as many as there are at a time
 STORED_AT_A_TIME: Final = 2  # one is being committed, the next is read meanwhile
 
@@ -52,10 +52,8 @@ class Spool:
         Raises:
             InvalidRequest: The part is too large, or goes beyond the announced size.
         """
-        if len(part) > MAX_PART_BYTES:
-            raise InvalidRequest(
-                f"a part has {len(part)} bytes; send at most {MAX_PART_BYTES}", limit=MAX_PART_BYTES
-            )
+        if len(part) > PART_BYTES:
+            raise InvalidRequest(f"a part has {len(part)} bytes; send at most {PART_BYTES}", limit=PART_BYTES)
         self._received += len(part)
         if self._received > self.size:
             raise InvalidRequest(f"the parts have more than the {self.size} bytes that were announced")

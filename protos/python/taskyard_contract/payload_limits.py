@@ -1,4 +1,8 @@
-"""How large payloads may be, until a server's welcome says what it has been told."""
+"""How large payloads and their parts may be. Pure.
+
+The first two hold until a server's welcome says what it has been told; a server that was told nothing
+announces these.
+"""
 
 from typing import Final
 
@@ -6,3 +10,5 @@ MAX_INLINE_BYTES: Final = 64 * 1024
 """Larger ones travel as blobs of their own, or they would delay the runs that share their frame."""
 MAX_PAYLOAD_BYTES: Final = 128 * 1024 * 1024
 """The largest of all; a blob is one value in the database and in memory."""
+PART_BYTES: Final = 1024 * 1024
+"""Most of a blob in one message: small beside a message's limit, large beside its overhead."""

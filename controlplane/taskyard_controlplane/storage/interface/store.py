@@ -59,7 +59,7 @@ class Store(Protocol):
         ...
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store a blob of up to 64 MiB in a transaction of its own; a stored one is left alone."""
+        """Store a blob in a transaction of its own; a stored one is left alone."""
         ...
 
     def templates(self) -> list[TemplateRow]:

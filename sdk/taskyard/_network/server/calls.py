@@ -5,8 +5,7 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `call` runs it on the portal.
 """
 
-import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import portal
@@ -16,8 +15,9 @@ from taskyard_api.v1 import (
     common_pb2,
     run_service_pb2,
 )
+from taskyard_contract import blob_transfer
 from taskyard_contract.channels import CLIENT_OPTIONS, target_of
-from taskyard_contract.errors import ConnectionFailed, DigestMismatch
+from taskyard_contract.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 30.0
 BLOB_SECONDS: Final = 300.0
-PART_BYTES: Final = 1024 * 1024
 
 
 def open_channel(address: str) -> "grpc.aio.Channel":
@@ -124,11 +123,10 @@ class Client:
 
     async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes, on the portal's loop."""
-        stub = self._blobs()
-        ref = common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
+        stub, ref = self._blobs(), blob_transfer.ref_of(data)
         asked = blob_service_pb2.FindMissingBlobsRequest(digests=[ref.digest])
         if (await stub.FindMissingBlobs(asked, timeout=CALL_SECONDS)).missing:
-            await stub.UploadBlob(_parts(ref, data), timeout=BLOB_SECONDS)
+            await blob_transfer.send(stub, ref, data, timeout=BLOB_SECONDS)
         return ref
 
     async def download_async(self, ref: common_pb2.BlobRef) -> bytes:
@@ -137,13 +135,8 @@ class Client:
         Raises:
             DigestMismatch: What arrived is not what was stored.
         """
-        stub = self._blobs()
-        request = blob_service_pb2.DownloadBlobRequest(digest=ref.digest)
-        parts = [response.part async for response in stub.DownloadBlob(request, timeout=BLOB_SECONDS)]
-        data = b"".join(parts)
-        if hashlib.sha256(data).digest() != ref.digest:
-            raise DigestMismatch(f"blob {ref.digest.hex()} arrived damaged; call again")
-        return data
+        parts = blob_transfer.receive(self._blobs(), ref.digest, timeout=BLOB_SECONDS)
+        return b"".join([part async for part in parts])
 
     def _open(self) -> "grpc.aio.Channel":
         if self._channel is None:
@@ -187,13 +180,3 @@ async def _translated(work: Coroutine[Any, Any, T]) -> T:
         if isinstance(translated, ConnectionFailed):
             translated.args = (f"{translated}; is a server running at this address?",)
         raise translated from None
-
-
-async def _parts(ref: common_pb2.BlobRef, data: bytes) -> AsyncIterator[blob_service_pb2.UploadBlobRequest]:
-    yield blob_service_pb2.UploadBlobRequest(blob=ref, part=data[:PART_BYTES])
-    for part in _cut(data, PART_BYTES):
-        yield blob_service_pb2.UploadBlobRequest(part=part)
-
-
-def _cut(data: bytes, start: int) -> Iterable[bytes]:
-    return (data[at : at + PART_BYTES] for at in range(start, len(data), PART_BYTES))
