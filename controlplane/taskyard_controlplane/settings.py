@@ -53,7 +53,6 @@ class DatabaseSettings:
     one slow listing, and more threads would take the interpreter from the owner."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
         known = self.url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:"))
         _require(
             known,
@@ -98,7 +97,6 @@ class RpcSettings:
     reconnect at once, only long polls remain."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
         _require(bool(self.listen), "the listen address is empty; give HOST:PORT or unix:PATH")
         for name in ("max_payload_bytes", "max_inline_bytes", "max_page_size", "max_wait_seconds"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
@@ -121,7 +119,6 @@ class LeaseSettings:
     """How many heartbeats fit into a lease. Default 6: five may be lost."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
         _require(self.agent_lease_seconds > 0, "the agent lease must be longer than 0 seconds")
         _require(self.session_lease_seconds > 0, "the session lease must be longer than 0 seconds")
         _require(self.heartbeats_per_lease >= 2, "heartbeats_per_lease must be at least 2")
@@ -178,7 +175,6 @@ class YardSettings:
     """As for a server."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
         _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
         _require(self.idle_seconds >= 0, "idle_seconds must not be negative; 0 means never")
 

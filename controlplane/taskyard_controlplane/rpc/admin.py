@@ -1,5 +1,5 @@
 """AdminService: what operators see and do."""
-# gRPC dictates the names of methods.
+# The contract names the methods, and says what they promise.
 
 from typing import Any, Final
 
@@ -27,7 +27,6 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         self._started_us = started_us
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
-        """Describe the server."""
         owner = self._directory.owner()
         return pb.GetServerInfoResponse(
             version=VERSION,
@@ -43,7 +42,6 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         )
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
-        """List agents, connected ones first."""
         start = page_tokens.decode(Listing.AGENTS, request.page_token) or 0
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
         agents = sorted(
@@ -56,7 +54,6 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         )
 
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Any) -> pb.DrainAgentResponse:
-        """Ask an agent to drain."""
         if not request.agent_id:
             raise InvalidRequest("agent_id is empty; ListAgents shows the ids")
         return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id))

@@ -26,7 +26,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._directory = directory
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
-        """Serve one agent until its stream ends."""
         frame = await first_frame(context, "hello", "an agent")
         agents = self._directory.owner().connections.agents
         outgoing = Outgoing(context)
@@ -49,7 +48,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def Poll(
         self, request: agent_service_pb2.PollRequest, context: Any
     ) -> agent_service_pb2.PollResponse:
-        """Answer a poll."""
         polled = self._directory.owner().connections.polled
         seconds = longest_wait(request.wait_ms / 1000, polled.lease, context.time_remaining())
         return await polled.poll(request, seconds, Caller(context.peer()))
@@ -57,7 +55,6 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def ReportBatch(
         self, request: agent_service_pb2.ReportBatchRequest, context: Any
     ) -> agent_service_pb2.ReportBatchResponse:
-        """Apply reports; answered when they are durable, or when that takes too long."""
         polled = self._directory.owner().connections.polled
         lease = polled.lease
         try:

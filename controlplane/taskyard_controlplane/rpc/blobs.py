@@ -2,7 +2,7 @@
 
 Invariant: a blob is stored under the digest we computed, never under one we were told.
 """
-# gRPC dictates the names of methods.
+# The contract names the methods, and says what they promise.
 
 import asyncio
 import hashlib
@@ -99,7 +99,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, context: Any
     ) -> pb.FindMissingBlobsResponse:
-        """Say which blobs are not stored."""
         if len(request.digests) > MAX_DIGESTS:
             raise InvalidRequest(
                 f"the request has {len(request.digests)} digests; send at most {MAX_DIGESTS}",
@@ -115,7 +114,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     async def UploadBlob(
         self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any
     ) -> pb.UploadBlobResponse:
-        """Store one blob."""
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("blob"):
             raise InvalidRequest("the first message of an upload must carry blob")
@@ -133,7 +131,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     async def DownloadBlob(
         self, request: pb.DownloadBlobRequest, context: Any
     ) -> AsyncIterator[pb.DownloadBlobResponse]:
-        """Read one blob, part by part."""
         digest = check_digest(request.digest, "digest")
         if await self._background(self._reader.blob_size, digest) is None:
             raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")

@@ -1,5 +1,5 @@
 """RunService: runs for tools, and for clients in any language: `reading` answers, the owner acts."""
-# gRPC dictates the names of methods.
+# The contract names the methods, and says what they promise.
 
 import asyncio
 from typing import Any, Final
@@ -32,23 +32,19 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         self._stopping = False
 
     async def SubmitRuns(self, request: pb.SubmitRunsRequest, context: Any) -> pb.SubmitRunsResponse:
-        """Record runs that belong to no session."""
         refused = await self._directory.owner().submit_unowned(request.runs, request.blobs)
         return pb.SubmitRunsResponse(refused=refused)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
-        """Read one run."""
         run_id = check_id(request.run_id)
         return pb.GetRunResponse(run=await self._reading.run(run_id, include_result=request.include_result))
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:
-        """Wait for the end of a run, or for the timeout, and read it."""
         run_id = check_id(request.run_id)
         await self._wait(run_id, min(request.timeout_ms / 1000, self._settings.max_wait_seconds))
         return pb.WaitRunResponse(run=await self._reading.run(run_id, include_result=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        """List runs, newest first."""
         before = page_tokens.decode(Listing.RUNS, request.page_token)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
         if request.filter.flow_run_id:
@@ -58,12 +54,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:
-        """List every state a run has been in."""
         entries = await self._reading.history(check_id(request.run_id))
         return pb.ListRunStatesResponse(states=map(state_entry, entries))
 
     async def ListRunLogs(self, request: pb.ListRunLogsRequest, context: Any) -> pb.ListRunLogsResponse:
-        """List log records of a run and of the runs inside it."""
         after = page_tokens.decode(Listing.LOGS, request.page_token)
         limit = page_tokens.page_size(request.page_size, USUAL_LOG_PAGE, self._settings.max_page_size)
         records = await self._reading.logs(check_id(request.run_id), after or 0, limit)
@@ -73,7 +67,6 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.ListRunLogsResponse(logs=log_batch(records), next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
-        """Request cancellation."""
         state = await self._directory.owner().cancel(check_id(request.run_id))
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
 

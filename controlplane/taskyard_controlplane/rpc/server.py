@@ -25,7 +25,10 @@ class RpcServer:
     def __init__(self, settings: RpcSettings) -> None:
         """Prepare a server; call from inside the event loop it will run on."""
         self._settings = settings
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=SERVER_OPTIONS)
+        # In the order in which a call passes them. Errors come first, so that whatever stands behind (who
+        # calls, whether he may) only has to raise.
+        interceptors = [ErrorInterceptor()]
+        self._server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names: list[str] = [""]
         self._started = self._stopped = False

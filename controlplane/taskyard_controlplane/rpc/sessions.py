@@ -21,7 +21,6 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         self._directory = directory
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
-        """Serve one client until its stream ends."""
         frame = await first_frame(context, "hello", "a client")
         clients = self._directory.owner().connections.clients
         outgoing = Outgoing(context)

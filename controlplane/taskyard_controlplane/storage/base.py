@@ -41,7 +41,7 @@ _PAGE: Final = 500  # runs read at a time by recovery; with payloads at their li
 
 
 class BaseStore(ABC):
-    """Connection keeping and reads. Not thread-safe, as `Store` says."""
+    """Connection keeping and reads; `Store` says what its methods promise."""
 
     def __init__(self, target: Target, clock: Callable[[], float] = monotonic) -> None:
         """Name the database; nothing is opened yet.
@@ -60,17 +60,14 @@ class BaseStore(ABC):
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store a blob in a transaction of its own; a stored one is left alone."""
         with self._owning() as connection:
             store_blob(connection, digest, data)
 
     def templates(self) -> list[TemplateRow]:
-        """Return all templates."""
         with self._connected() as connection:
             return records.templates(connection)
 
     def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
-        """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
         while True:
             with self._connected() as connection:
                 page = records.open_runs_page(connection, low_seq, _PAGE)
@@ -80,37 +77,30 @@ class BaseStore(ABC):
             low_seq = page[-1].seq + 1
 
     def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
-        """Return the events of some runs in the order they were written."""
         with self._connected() as connection:
             return records.events_of(connection, seqs)
 
     def dispatches(self) -> list[DispatchRow]:
-        """Return the recorded dispatches in order."""
         with self._connected() as connection:
             return records.dispatches(connection)
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:
-        """Return (lane, priority, number of runs) of the backlog."""
         with self._connected() as connection:
             return records.backlog_counts(connection)
 
     def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
-        """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         with self._connected() as connection:
             return records.backlog_page(connection, lane, priority, after_seq, limit)
 
     def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
-        """Return the backlog's open runs that belong to a session."""
         with self._connected() as connection:
             return records.backlog_of_session(connection, session_id)
 
     def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
-        """Return the backlog's open runs that belong to a flow run."""
         with self._connected() as connection:
             return records.backlog_of_flow(connection, flow_seq)
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
-        """Return those of some runs that exist."""
         with self._connected() as connection:
             return records.runs_by_id(connection, run_ids)
 

@@ -27,7 +27,6 @@ def store_blob(connection: Connection, digest: bytes, data: bytes) -> None:
 
 
 def blob_size(connection: Connection, digest: bytes) -> int | None:
-    """Return a blob's size, None when it is not stored."""
     return connection.execute(select(blob.c.size).where(blob.c.digest == digest)).scalar()
 
 

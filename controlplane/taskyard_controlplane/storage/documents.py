@@ -31,7 +31,6 @@ class StoredDocuments:
         self._reading = reading
 
     def get(self, kind: str, name: str) -> Document | None:
-        """Return a document, None when there is none."""
         if not can_be_stored(name):
             return None
         with self._reading() as connection:
@@ -65,7 +64,6 @@ class OwnedDocuments(StoredDocuments):
         self._owning = owning
 
     def put(self, kind: str, name: str, version: int, body: bytes, now_us: int) -> Document:
-        """Store a document if the one there is has this version, `NEW` for none; returns it as stored."""
         check_document(kind, name, body)
         with self._owning() as connection:
             found = _find(connection, kind, name)
@@ -80,7 +78,6 @@ class OwnedDocuments(StoredDocuments):
         return stored
 
     def delete(self, kind: str, name: str, version: int) -> None:
-        """Delete a document if it has this version. One that does not exist is as good as deleted."""
         with self._owning() as connection:
             found = _find(connection, kind, name)
             if found is not None:

@@ -36,7 +36,7 @@ _RUN_WIDTH: Final = len(records.RUN_COLUMNS)
 
 
 class DatabaseReader:
-    """`Reader` on either database."""
+    """`Reader` on either database; the protocol says what its methods promise."""
 
     def __init__(self, target: Target) -> None:
         """Name the database; connections are made when they are needed."""
@@ -45,13 +45,11 @@ class DatabaseReader:
         self.documents: DocumentReader = StoredDocuments(self._connection)
 
     def run(self, run_id: bytes) -> ListedRun | None:
-        """Return one run."""
         with self._connection() as connection:
             row = connection.execute(_LISTED.where(run.c.run_id == run_id)).one_or_none()
         return None if row is None else _listed(row)
 
     def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
-        """Return runs, newest first, below `before_seq`."""
         query = _filtered(wanted)
         if before_seq is not None:
             query = query.where(run.c.seq < before_seq)
@@ -60,23 +58,19 @@ class DatabaseReader:
         return [_listed(row) for row in rows]
 
     def events(self, run_seq: int) -> list[EventRow]:
-        """Return a run's events in the order they were written."""
         with self._connection() as connection:
             return records.events_of(connection, [run_seq])
 
     def logs(self, run_seq: int, after_id: int, limit: int) -> list[StoredLog]:
-        """Return log records of a run, and of the runs inside it when it is a flow run, by id."""
         with self._connection() as connection:
             rows = connection.execute(_logs(run_seq, after_id, limit)).all()
         return [StoredLog._make(row) for row in rows]
 
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
-        """Return those digests that are not stored."""
         with self._connection() as connection:
             return blobs.missing_blobs(connection, digests)
 
     def blob_size(self, digest: bytes) -> int | None:
-        """Return a blob's size, None when it is not stored."""
         with self._connection() as connection:
             return blobs.blob_size(connection, digest)
 
@@ -90,7 +84,6 @@ class DatabaseReader:
             yield data
 
     def close(self) -> None:
-        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager

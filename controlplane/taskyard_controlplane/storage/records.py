@@ -1,4 +1,4 @@
-"""Reads that the owner and the readers share, as functions over a connection.
+"""Reads that the owner and the readers share, as functions over a connection; `Store` says what each returns.
 
 Everything here is off the path of an ordinary run, so it is plain SQLAlchemy, the same for both databases.
 Invariant: nothing here writes.
@@ -34,7 +34,6 @@ def runs_of(connection: Connection, query: Select[Any]) -> list[StoredRun]:
 
 
 def runs_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[StoredRun]:
-    """Return those of some runs that exist."""
     found: list[StoredRun] = []
     for ids in in_parts(run_ids):
         found += runs_of(connection, select(*RUN_COLUMNS).where(run.c.run_id.in_(ids)))
@@ -66,7 +65,6 @@ def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> 
 
 
 def templates(connection: Connection) -> list[TemplateRow]:
-    """Return all templates."""
     query = select(*(template.c[name] for name in TemplateRow._fields))
     return [TemplateRow._make(row) for row in connection.execute(query.order_by(template.c.template_id))]
 
@@ -79,7 +77,6 @@ def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[St
 
 
 def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
-    """Return the events of some runs in the order they were written."""
     found: list[tuple[int, EventRow]] = []
     for part in in_parts(seqs):
         query = select(run_event.c.event_id, *_EVENT_COLUMNS).where(run_event.c.run_seq.in_(part))
@@ -89,13 +86,11 @@ def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
 
 
 def dispatches(connection: Connection) -> list[DispatchRow]:
-    """Return the recorded dispatches in order."""
     query = select(*(dispatch.c[name] for name in DispatchRow._fields)).order_by(dispatch.c.number)
     return [DispatchRow._make(row) for row in connection.execute(query)]
 
 
 def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
-    """Return (lane, priority, number of runs) of the backlog."""
     group = (backlog.c.queue, backlog.c.priority)
     query = select(*group, func.count()).group_by(*group).order_by(*group)
     return [(lane, priority, count) for lane, priority, count in connection.execute(query)]
@@ -114,12 +109,10 @@ def backlog_page(
 
 
 def backlog_of_session(connection: Connection, session_id: bytes) -> list[StoredRun]:
-    """Return the backlog's open runs that belong to a session."""
     return runs_of(connection, _backlog().where(run.c.session_id == session_id))
 
 
 def backlog_of_flow(connection: Connection, flow_seq: int) -> list[StoredRun]:
-    """Return the backlog's open runs that belong to a flow run."""
     return runs_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
 
 

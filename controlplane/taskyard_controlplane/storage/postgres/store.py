@@ -65,7 +65,6 @@ class PostgresStore(BaseStore):
         self._trimmed_at = clock()
 
     def open(self) -> Ownership:
-        """Create or upgrade the schema, become the owner, and say where counting goes on."""
         try:
             with self._translated():
                 ownership = self._take_over()
@@ -77,7 +76,6 @@ class PostgresStore(BaseStore):
         return ownership
 
     def commit(self, batch: WriteBatch) -> CommitResult:
-        """Write a batch in one transaction, and do its lookups inside it, after the writes."""
         with self._translated():
             connection = self._connect()
             if batch.repeated and was_committed(connection, self._generation, batch.number):

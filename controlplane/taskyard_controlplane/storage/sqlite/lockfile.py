@@ -36,7 +36,6 @@ class MemoryLock:
     _held: ClassVar[set[str]] = set()
 
     def __init__(self, name: str) -> None:
-        """Name the database to lock."""
         self._name = name
         self._mine = False
 
@@ -55,7 +54,6 @@ class MemoryLock:
         self._mine = True
 
     def release(self) -> None:
-        """Give the lock up."""
         if self._mine:
             self._held.discard(self._name)
             self._mine = False
@@ -65,7 +63,6 @@ class LockFile:
     """An exclusive lock on `<database>.lock`; the file holds the number of the process that has it."""
 
     def __init__(self, database: Path) -> None:
-        """Name the database to lock."""
         self._database = database
         self._path = database.with_name(database.name + ".lock")
         self._fd = -1

@@ -76,7 +76,6 @@ class SqliteStore(BaseStore):
         self._checkpointed_at = clock()
 
     def open(self) -> Ownership:
-        """Create or upgrade the schema, become the owner, and say where counting goes on."""
         self._lock.acquire()
         try:
             with self._connected() as connection:
@@ -92,7 +91,6 @@ class SqliteStore(BaseStore):
         return ownership
 
     def commit(self, batch: WriteBatch) -> CommitResult:
-        """Write a batch in one transaction, and do its lookups inside it, after the writes."""
         with self._connected() as connection:
             result = self._write(connection, batch)
         self._committed(batch)
@@ -102,7 +100,6 @@ class SqliteStore(BaseStore):
         return result
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store a blob in a transaction of its own; a stored one is left alone."""
         super().put_blob(digest, data)
         self._pages += len(data) // _PAGE_BYTES + 4
 
@@ -113,7 +110,6 @@ class SqliteStore(BaseStore):
             self._checkpoint()
 
     def close(self) -> None:
-        """Give the database up."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
