@@ -41,27 +41,29 @@ class LoopbackSession(Session):
         self.script.blobs = self.stored.blobs
         self._templates: dict[int, template_pb2.RunTemplate] = {}
         self._sending = False
-        self.exchange.on_welcome(self.script.welcome().welcome)
+        self.silent = False
+        """Whether nothing is sent, so that a test can look at what waits."""
+        self.in_flight.on_welcome(self.script.welcome().welcome)
 
     def client(self) -> Any:
         return self.stored
 
-    def signal(self) -> None:
-        if self._sending:
-            return  # the loop below sends it
+    def wake(self) -> None:
+        if self._sending or self.silent:
+            return
         self._sending = True
         try:
-            while (frame := self.exchange.next_frame()) is not None:
+            while (frame := self.in_flight.next_frame()) is not None:
                 for answer in self.script.answers(frame, self._templates):
-                    self.exchange.on_frame(answer)
+                    self.in_flight.on_frame(answer)
         finally:
             self._sending = False
 
     def reconnect(self) -> None:
         """Do what happens after a broken stream."""
         self._templates = {}
-        self.exchange.on_welcome(self.script.welcome().welcome)
-        self.signal()
+        self.in_flight.on_welcome(self.script.welcome().welcome)
+        self.wake()
 
     def scope(self, **options: Any) -> Scope:
         """A place to call tasks from."""

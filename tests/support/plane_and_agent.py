@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskyard._network.session import session as _session
+from taskyard._network.session.sessions import close_sessions
 
 
 class Program:
@@ -83,6 +83,4 @@ def plane_and_agent(home: Path) -> Iterator[Plane]:
 
 def end_sessions() -> None:
     """Say goodbye, as at the end of a program."""
-    for session in list(_session._sessions.values()):
-        session.close()
-    _session._sessions.clear()
+    close_sessions()

@@ -10,7 +10,7 @@ from support.scripted_sessions import ScriptedServer
 
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
-from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.tasks import task
@@ -105,5 +105,5 @@ def test_threads_may_submit_at_the_same_time(session: Session) -> None:
     for thread in threads:
         thread.join()
     assert sorted(values) == sorted(2 * (1000 * t + n) for t in range(4) for n in range(200))
-    assert isinstance(session.exchange, Exchange)
-    assert not session.exchange.outstanding
+    assert isinstance(session.in_flight, InFlight)
+    assert not session.in_flight._outstanding

@@ -68,7 +68,7 @@ def test_code_that_refers_to_something_fixed_is_refused(session: LoopbackSession
 def test_large_code_is_uploaded_first(session: LoopbackSession) -> None:
     ballast = b"x" * (session.max_payload_bytes // 2)
     of = task(lambda: len(ballast))
-    session.exchange.max_payload_bytes = 4 * INLINE_CODE_BYTES
+    session.in_flight.max_payload_bytes = 4 * INLINE_CODE_BYTES
     assert submit_one(of, session.scope(), (), {}).result(0) == len(ballast)
     more = b"x" * (2 * INLINE_CODE_BYTES)
     template = task_template(task(lambda: len(more)), frozenset(), False, session)

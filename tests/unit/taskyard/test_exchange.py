@@ -55,8 +55,8 @@ def test_no_more_batches_than_the_window_are_in_flight(recorded: LoopbackSession
     for n in range(5):
         submit_one(double, recorded.scope(), (n,), {})
     assert [batch.number for batch in frames_with_runs(recorded)] == [1, 2]
-    recorded.exchange.on_frame(pb.SessionFrame(submitted_up_to=1))
-    recorded.signal()
+    recorded.in_flight.on_frame(pb.SessionFrame(submitted_up_to=1))
+    recorded.wake()
     assert [batch.number for batch in frames_with_runs(recorded)] == [1, 2, 3]
 
 
@@ -105,9 +105,9 @@ def test_after_a_reconnect_requests_to_end_runs_are_sent_again(recorded: Loopbac
     recorded.script.execute = False
     ended, cancelled, withdrawn = (submit_one(double, recorded.scope(), (n,), {}) for n in range(3))
     recorded.cancel([ended.run_id, cancelled.run_id])
-    recorded.cancel([withdrawn.run_id], unless_started=True)
+    recorded.withdraw([withdrawn.run_id])
     outcome = pb.RunOutcome(run_id=ended.run_id, state=RunState.CANCELLED)
-    recorded.exchange.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
+    recorded.in_flight.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
     for _ in range(2):
         before = len(recorded.script.frames)
         recorded.reconnect()
@@ -132,10 +132,10 @@ def test_batches_acknowledged_meanwhile_are_not_sent_again(recorded: LoopbackSes
     for n in range(3):
         submit_one(double, recorded.scope(), (n,), {})
     before = len(recorded.script.frames)
-    recorded.exchange.on_welcome(recorded.script.welcome().welcome)
-    recorded.exchange.on_frame(pb.SessionFrame(submitted_up_to=2))
+    recorded.in_flight.on_welcome(recorded.script.welcome().welcome)
+    recorded.in_flight.on_frame(pb.SessionFrame(submitted_up_to=2))
     recorded.script.acknowledge = True
-    recorded.signal()
+    recorded.wake()
     assert [frame.submit.number for frame in recorded.script.frames[before:]] == [3]
 
 
@@ -147,7 +147,7 @@ def test_an_answer_to_an_earlier_attempt_is_not_taken_for_the_next_one(session: 
     assert first.result(0).attempt == 2
     second = session.report_end(pb.FlowReport(run_id=flow_run, attempt=2, event=FlowEvent.FAILED))
     assert not second.done(), "that was said about the first attempt"
-    session.exchange.on_frame(
+    session.in_flight.on_frame(
         pb.SessionFrame(flow_decisions=[pb.FlowDecision(run_id=flow_run, state=RunState.FAILED, attempt=2)])
     )
     assert second.result(0).state == RunState.FAILED
@@ -172,7 +172,7 @@ def test_a_run_refused_by_an_overloaded_server_is_submitted_again(
             session.script.refuse = lambda run_id: None
             callback()  # type: ignore[operator]
 
-    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     assert submit_one(double, session.scope(), (21,), {}).result(0) == 42
@@ -200,7 +200,7 @@ def test_a_session_that_cannot_go_on_fails_everything_awaited(session: LoopbackS
     session.script.execute = False
     future = submit_one(double, session.scope(), (1,), {})
     decision = session.report_end(pb.FlowReport(run_id=new_id(), event=FlowEvent.SUCCEEDED))
-    session.exchange.on_fatal(Superseded("another process has this session"))
+    session.fail(Superseded("another process has this session"))
     with pytest.raises(Superseded):
         future.result(0)
     assert decision.done()
@@ -218,16 +218,16 @@ def test_log_records_travel_in_columns(recorded: LoopbackSession) -> None:
 
 def test_a_cancel_request_reaches_its_flow_run_only(session: LoopbackSession) -> None:
     mine, other, called = new_id(), new_id(), []
-    session.exchange.on_cancel[mine] = lambda: called.append("mine")
-    session.exchange.on_frame(pb.SessionFrame(cancel_requests=[other]))
+    session.on_cancel(mine, lambda: called.append("mine"))
+    session.in_flight.on_frame(pb.SessionFrame(cancel_requests=[other]))
     assert called == []
-    session.exchange.on_frame(pb.SessionFrame(cancel_requests=[mine]))
+    session.in_flight.on_frame(pb.SessionFrame(cancel_requests=[mine]))
     assert called == ["mine"]
 
 
 def test_a_flow_run_that_was_given_up_stops_its_body(session: LoopbackSession) -> None:
     mine, called = new_id(), []
-    session.exchange.on_cancel[mine] = lambda: called.append("stop")
+    session.on_cancel(mine, lambda: called.append("stop"))
     decision = pb.FlowDecision(run_id=mine, state=RunState.CRASHED)
-    session.exchange.on_frame(pb.SessionFrame(flow_decisions=[decision]))
+    session.in_flight.on_frame(pb.SessionFrame(flow_decisions=[decision]))
     assert called == ["stop"]

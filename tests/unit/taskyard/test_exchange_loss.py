@@ -6,7 +6,7 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard._engine.submission.submitting import submit_one
-from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.in_flight import InFlight
 from taskyard.futures import Future
 from taskyard.tasks import task
 from taskyard_api.v1 import errors_pb2
@@ -24,15 +24,15 @@ def double(x: int) -> int:
 def outbound(session: LoopbackSession) -> list[pb.ClientFrame]:
     """Return what the session would send now."""
     frames = []
-    while (frame := session.exchange.next_frame()) is not None:
+    while (frame := session.in_flight.next_frame()) is not None:
         frames.append(frame)
     return frames
 
 
 @pytest.fixture
-def silent(session: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> LoopbackSession:
+def silent(session: LoopbackSession) -> LoopbackSession:
     """A session whose frames nobody takes until the test does."""
-    monkeypatch.setattr(session, "signal", lambda: None)
+    session.silent = True
     return session
 
 
@@ -44,16 +44,16 @@ def test_a_session_that_ends_fails_decisions_and_those_who_wait_for_its_opening(
     silent: LoopbackSession,
 ) -> None:
     decision = silent.report_end(ended())
-    silent.exchange.opened.clear()
-    silent.exchange.on_fatal(Superseded("another process has this session"))
-    assert silent.exchange.opened.is_set()
+    silent.in_flight.opened.clear()
+    silent.fail(Superseded("another process has this session"))
+    assert silent.in_flight.opened.is_set()
     with pytest.raises(Superseded):
         decision.result(0)
 
 
 def test_runs_that_wait_to_be_sent_are_not_asked_for(silent: LoopbackSession) -> None:
     future = submit_one(double, silent.scope(), (1,), {})
-    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    silent.in_flight.on_welcome(silent.script.welcome().welcome)
     frames = outbound(silent)
     assert not any(frame.subscribe for frame in frames), "no server knows the run yet"
     assert [list(frame.submit.groups[0].run_ids) for frame in frames] == [[future.run_id]]
@@ -68,12 +68,11 @@ def test_runs_of_an_overloaded_server_wake_the_stream(
         def call_later(self, delay: float, callback: object) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     future = submit_one(double, session.scope(), (1,), {})
     session.script.refuse = lambda run_id: None
-    session.exchange.wake = session.signal
     [put_back] = later
     put_back()
     assert future.result(0) == 2
@@ -83,7 +82,7 @@ def test_the_first_reason_why_a_flow_run_was_refused_is_the_one_given(silent: Lo
     run_id = new_id()
     for reason in (ErrorReason.STORAGE_FULL, ErrorReason.INVALID_REQUEST):
         refused = pb.RefusedRun(run_id=run_id, error=errors_pb2.ErrorDetail(reason=reason))
-        silent.exchange.on_frame(pb.SessionFrame(refused=[refused]))
+        silent.in_flight.on_frame(pb.SessionFrame(refused=[refused]))
     with pytest.raises(StorageFull):
         silent.report_end(ended(run_id=run_id)).result(0)
 
@@ -94,29 +93,29 @@ def test_reports_of_a_refused_flow_run_are_not_repeated(silent: LoopbackSession)
     silent.report_end(kept)
     outbound(silent)
     reason = errors_pb2.ErrorDetail(reason=ErrorReason.INVALID_REQUEST)
-    silent.exchange.on_frame(
+    silent.in_flight.on_frame(
         pb.SessionFrame(refused=[pb.RefusedRun(run_id=refused.run_id, error=reason, message="no")])
     )
     with pytest.raises(InvalidRequest):
         decision.result(0)
-    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    silent.in_flight.on_welcome(silent.script.welcome().welcome)
     repeated = [report.run_id for frame in outbound(silent) for report in frame.flow_reports]
     assert repeated == [kept.run_id]
 
 
-@pytest.mark.parametrize("unless_started", [False, True], ids=["cancelled", "withdrawn"])
+@pytest.mark.parametrize("withdraws", [False, True], ids=["cancelled", "withdrawn"])
 def test_requests_to_end_runs_are_remembered_while_somebody_waits_for_the_run(
-    silent: LoopbackSession, unless_started: bool
+    silent: LoopbackSession, withdraws: bool
 ) -> None:
     known, refused = (submit_one(double, silent.scope(), (n,), {}) for n in range(2))
     ids = [known.run_id, refused.run_id, new_id()]
-    silent.cancel(ids, unless_started=unless_started)
+    (silent.withdraw if withdraws else silent.cancel)(ids)
     outbound(silent)
     reason = errors_pb2.ErrorDetail(reason=ErrorReason.INVALID_REQUEST)
-    silent.exchange.on_frame(
+    silent.in_flight.on_frame(
         pb.SessionFrame(submitted_up_to=1, refused=[pb.RefusedRun(run_id=refused.run_id, error=reason)])
     )
-    silent.exchange.on_welcome(silent.script.welcome().welcome)
+    silent.in_flight.on_welcome(silent.script.welcome().welcome)
     frames = outbound(silent)
     repeated = [run_id for frame in frames for run_id in (*frame.cancel, *frame.withdraw)]
     assert repeated == [known.run_id], "not what was refused, nor what is nobody's"
@@ -127,19 +126,19 @@ def test_those_who_wait_are_woken_when_all_of_a_batch_is_settled(silent: Loopbac
     seen: list[bool] = []
     first.when_settled(lambda: seen.append(second.done()))
     results = pb.ResultBatch(run_ids=[first.run_id, second.run_id], data=[b"", b""])
-    silent.exchange.on_frame(pb.SessionFrame(results=results))
+    silent.in_flight.on_frame(pb.SessionFrame(results=results))
     assert seen == [True]
 
 
 def test_a_cancel_request_for_nobody_changes_nothing(silent: LoopbackSession) -> None:
-    silent.exchange.on_frame(
+    silent.in_flight.on_frame(
         pb.SessionFrame(
             cancel_requests=[new_id()],
             flow_decisions=[pb.FlowDecision(run_id=new_id(), state=RunState.CANCELLED)],
         )
     )
-    assert silent.exchange.fatal is None
-    assert silent.exchange.next_frame() is None, "there is nothing to say to it"
+    assert silent.in_flight.fatal is None
+    assert silent.in_flight.next_frame() is None, "there is nothing to say to it"
 
 
 def test_an_outcome_wakes_who_waits_for_it(silent: LoopbackSession) -> None:
@@ -147,12 +146,12 @@ def test_an_outcome_wakes_who_waits_for_it(silent: LoopbackSession) -> None:
     seen: list[Any] = []
     future.when_settled(lambda: seen.append(future))
     outcome = pb.RunOutcome(run_id=future.run_id, state=RunState.FAILED)
-    silent.exchange.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
+    silent.in_flight.on_frame(pb.SessionFrame(results=pb.ResultBatch(others=[outcome])))
     assert seen == [future]
 
 
 def test_asking_for_a_frame_lets_the_next_submission_ask_again() -> None:
-    exchange = Exchange(lambda: "nowhere")
+    exchange = InFlight(str, lambda: None, lambda delay, call: None)
     exchange.signalled = True
     assert exchange.next_frame() is None
     assert not exchange.signalled, "or no submission would ever wake the stream again"

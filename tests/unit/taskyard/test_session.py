@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from taskyard._engine.submission.scope import Scope
-from taskyard._network.session import session as _session
-from taskyard._network.session.session import Session, current_session
+from taskyard._network.session import sessions
+from taskyard._network.session.session import Session
+from taskyard._network.session.sessions import current_session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_contract.errors import Superseded
@@ -35,7 +36,7 @@ def test_closing_fails_what_is_awaited() -> None:
 
 def test_a_session_that_cannot_go_on_takes_nothing_more() -> None:
     session = unconnected()
-    session.exchange.on_fatal(Superseded("another process has this session"))
+    session.fail(Superseded("another process has this session"))
     with pytest.raises(Superseded):
         session.cancel([new_id()])
     with pytest.raises(Superseded):
@@ -50,27 +51,27 @@ def test_a_session_that_ends_while_somebody_waits_for_its_opening_is_an_error(
     session = unconnected()
 
     def wait(timeout: float) -> bool:
-        session.exchange.on_fatal(Superseded("another process has this session"))
+        session.fail(Superseded("another process has this session"))
         return True
 
-    monkeypatch.setattr(session.exchange.opened, "wait", wait)
+    monkeypatch.setattr(session.in_flight.opened, "wait", wait)
     with pytest.raises(Superseded):
         session.open()
 
 
 def test_the_next_call_gets_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKYARD_SERVER", "127.0.0.1:1")
-    monkeypatch.setattr(_session, "_sessions", {})
+    monkeypatch.setattr(sessions, "_sessions", {})
     monkeypatch.setattr(Session, "open", lambda self: self)
     first = current_session()
     assert current_session() is first
-    first.exchange.on_fatal(Superseded("another process has this session"))
+    first.fail(Superseded("another process has this session"))
     assert current_session() is not first
 
 
 def test_a_forked_child_has_no_sessions_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_session, "_sessions", {"here": unconnected()})
+    monkeypatch.setattr(sessions, "_sessions", {"here": unconnected()})
     pid = os.fork()
     if pid == 0:
-        os._exit(len(_session._sessions))
+        os._exit(len(sessions._sessions))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

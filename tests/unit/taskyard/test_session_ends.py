@@ -26,7 +26,6 @@ def double(x: int) -> int:
 
 def test_a_decision_that_nobody_waits_for_any_more_ends_no_session() -> None:
     exchange_session = Session(lambda: "nowhere")
-    exchange_session.signal = lambda: None  # type: ignore[method-assign]
     run_id = new_id()
 
     async def main() -> None:
@@ -39,14 +38,14 @@ def test_a_decision_that_nobody_waits_for_any_more_ends_no_session() -> None:
 
     asyncio.run(main())
     decided = sp.FlowDecision(run_id=run_id, state=RunState.COMPLETED)  # type: ignore[arg-type]
-    exchange_session.exchange.on_frame(sp.SessionFrame(flow_decisions=[decided]))
-    assert exchange_session.exchange.decisions == {}
+    exchange_session.in_flight.on_frame(sp.SessionFrame(flow_decisions=[decided]))
+    assert exchange_session.in_flight.decisions._expected == {}
 
 
 def test_nothing_is_submitted_to_a_session_that_cannot_go_on() -> None:
     session = Session(lambda: "nowhere")
-    session.exchange.signalled = True  # something was queued when the stream ended
-    session.exchange.on_fatal(Superseded("another process took over"))
+    session.in_flight.signalled = True  # something was queued when the stream ended
+    session.fail(Superseded("another process took over"))
     with pytest.raises(Superseded):
         submit_one(double, Scope(session), (1,), {}).result(timeout=0.2)
 
@@ -67,10 +66,10 @@ def test_runs_that_are_submitted_later_are_not_asked_for_before(
         def call_later(self, delay: float, callback: Any) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._network.session.in_flight.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
     detail = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=100)  # type: ignore[arg-type]
     session.script.refuse = lambda run_id: detail
     future = submit_one(double, session.scope(), (4,), {})
     assert later
-    session.exchange.on_welcome(session.script.welcome().welcome)
-    assert future.run_id not in session.exchange.subscriptions
+    session.in_flight.on_welcome(session.script.welcome().welcome)
+    assert future.run_id not in session.in_flight._subscriptions

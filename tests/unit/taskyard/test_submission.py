@@ -1,4 +1,4 @@
-"""What a map becomes on the wire: blocks of children, each with its own edges and no other's."""
+"""What a map becomes on the wire: groups of children, each with its own edges and no other's."""
 
 import pytest
 from support.loopback import LoopbackSession
@@ -6,10 +6,10 @@ from support.loopback import LoopbackSession
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
-from taskyard._network.session.outbox import Block
 from taskyard.futures import Future, FutureList
 from taskyard.states import Completed
 from taskyard.tasks import Task, task
+from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.pickling import dumps, loads
 from taskyard_contract.states import UpstreamKind
 
@@ -20,9 +20,9 @@ def double(x: object) -> object:
 
 
 @pytest.fixture
-def silent(session: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> LoopbackSession:
+def silent(session: LoopbackSession) -> LoopbackSession:
     """A session that keeps what is submitted."""
-    monkeypatch.setattr(session, "signal", lambda: None)
+    session.silent = True
     return session
 
 
@@ -30,39 +30,43 @@ def mapped(scope: Scope, values: object, of: Task[..., object] = double) -> Futu
     return submit_many(of, scope, expand(of.signature, (values,), {}))
 
 
-def blocks(session: LoopbackSession) -> list[Block]:
-    taken: list[Block] = []
-    while found := session.exchange.outbox.take(with_blocks=True).blocks:
-        taken += found
+def groups(session: LoopbackSession) -> list[pb.SubmitGroup]:
+    taken: list[pb.SubmitGroup] = []
+    while frame := session.in_flight.next_frame():
+        taken += frame.submit.groups
     return taken
+
+
+def edges(group: pb.SubmitGroup) -> list[tuple[int, bytes, int]]:
+    return list(zip(group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True))
 
 
 def test_each_child_depends_on_what_is_in_its_own_arguments(silent: LoopbackSession) -> None:
     scope = silent.scope()
     upstream = submit_one(double, scope, (1,), {})
     mapped(scope, [[upstream], 5, 6])
-    block = blocks(silent)[-1]
-    assert block.upstream == [(0, upstream.run_id, UpstreamKind.DATA)]
+    group = groups(silent)[-1]
+    assert edges(group) == [(0, upstream.run_id, UpstreamKind.DATA)]
 
 
-def test_children_are_numbered_through_their_blocks(
+def test_children_are_numbered_through_their_groups(
     silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskyard._engine.submission.submitting.RUNS_PER_FRAME", 2)
     scope = silent.scope()
     futures = mapped(scope, range(5))
     mapped(scope, range(1))
-    found = blocks(silent)
-    assert [(block.first_ordinal, len(block.run_ids)) for block in found] == [(0, 2), (2, 2), (4, 1), (5, 1)]
-    assert [run_id for block in found[:3] for run_id in block.run_ids] == [one.run_id for one in futures]
+    found = groups(silent)
+    assert [(group.first_ordinal, len(group.run_ids)) for group in found] == [(0, 2), (2, 2), (4, 1), (5, 1)]
+    assert [run_id for group in found[:3] for run_id in group.run_ids] == [one.run_id for one in futures]
 
 
-def test_blocks_of_a_map_are_cut_by_their_bytes(
+def test_groups_of_a_map_are_cut_by_their_bytes(
     silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskyard._engine.submission.submitting.BYTES_PER_FRAME", 100)
     mapped(silent.scope(), ["x" * 200] * 3)
-    assert [len(block.run_ids) for block in blocks(silent)] == [1, 1, 1]
+    assert [len(group.run_ids) for group in groups(silent)] == [1, 1, 1]
 
 
 def test_a_flow_that_keeps_its_futures_keeps_those_of_a_map(silent: LoopbackSession) -> None:
@@ -76,23 +80,31 @@ def test_children_depend_on_the_run_that_says_how_many_they_are(silent: Loopback
     upstream: Future[object] = submit_one(double, scope, ([1, 2],), {})
     upstream.settle(dumps([1, 2]))
     mapped(scope, upstream)
-    block = blocks(silent)[-1]
+    group = groups(silent)[-1]
     kind = UpstreamKind.ORDER_OR_FAILURE
-    assert block.upstream == [(0, upstream.run_id, kind), (1, upstream.run_id, kind)]
+    assert edges(group) == [(0, upstream.run_id, kind), (1, upstream.run_id, kind)]
 
 
 def test_large_arguments_of_a_child_are_stored(silent: LoopbackSession) -> None:
     mapped(silent.scope(), [b"x" * 100_000, b"y"])
-    [block] = blocks(silent)
-    assert [extra.position for extra in block.extras] == [0]
-    assert len(silent.stored.download(block.extras[0].args)) > 100_000
-    assert (block.args[0], loads(block.args[1])) == (b"", ((b"y",), {}))
+    [group] = groups(silent)
+    assert [extra.position for extra in group.extras] == [0]
+    assert len(silent.stored.download(group.extras[0].args)) > 100_000
+    assert (group.args[0], loads(group.args[1])) == (b"", ((b"y",), {}))
 
 
 def test_states_to_map_over_stand_for_their_values(silent: LoopbackSession) -> None:
     mapped(silent.scope(), [Completed(data=3), 4])
-    [block] = blocks(silent)
-    assert [loads(data)[0] for data in block.args] == [(3,), (4,)]
+    [group] = groups(silent)
+    assert [loads(data)[0] for data in group.args] == [(3,), (4,)]
+
+
+def test_states_among_the_keywords_of_a_map_stand_for_their_values(silent: LoopbackSession) -> None:
+    both = task(lambda x, y: (x, y))
+    submit_many(both, silent.scope(), expand(both.signature, ([1, 2],), {"y": Completed(data=3)}))
+    submit_many(both, silent.scope(), expand(both.signature, (1,), {"y": [Completed(data=3), 4]}))
+    found = [loads(data) for group in groups(silent) for data in group.args]
+    assert found == [((1,), {"y": 3}), ((2,), {"y": 3}), ((1,), {"y": 3}), ((1,), {"y": 4})]
 
 
 def test_only_open_futures_of_a_scope_are_its_open_futures(silent: LoopbackSession) -> None:

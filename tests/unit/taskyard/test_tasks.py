@@ -8,7 +8,7 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard._engine.submission.scope import Scope
-from taskyard._engine.submission.templates import template_of
+from taskyard._engine.submission.templates import group_of
 from taskyard.context import TaskRun, TaskRunContext, tags
 from taskyard.exceptions import ParameterBindError
 from taskyard.futures import Future, FutureList
@@ -38,7 +38,7 @@ async def double(x: int) -> int:
 @pytest.fixture
 def inside(session: LoopbackSession) -> Any:
     """Be inside a task run, so that submit and map are allowed."""
-    scope = session.scope(flow_run_id=new_id(), parent_run_id=new_id())
+    scope = session.scope(flow_run_id=new_id(), caller_run_id=new_id())
     with TaskRunContext(add, TaskRun(new_id(), "outer"), scope=scope):
         yield scope
 
@@ -152,23 +152,23 @@ def test_row_7_ordinals_count_per_task(session: LoopbackSession, inside: Scope) 
 def test_row_4_tags_of_the_context_are_added(session: LoopbackSession) -> None:
     of = add.with_options(tags=["own"])
     with tags("outer"):
-        template = template_of(of, session.scope(), session)
+        template = group_of(of, session.scope(), session).template
     assert list(template.message.tags) == ["outer", "own"]
-    assert list(template_of(of, session.scope(), session).message.tags) == ["own"]
+    assert list(group_of(of, session.scope(), session).template.message.tags) == ["own"]
     assert template.task_key == of.task_key
 
 
 def test_a_template_is_made_once(session: LoopbackSession) -> None:
     scope = session.scope()
-    assert template_of(add, scope, session) is template_of(add, scope, session)
-    assert template_of(add, session.scope(), session) is template_of(add, scope, session)
+    assert group_of(add, scope, session) is group_of(add, scope, session)
+    assert group_of(add, session.scope(), session).template is group_of(add, scope, session).template
 
 
 def test_the_template_says_what_the_control_plane_needs(session: LoopbackSession) -> None:
     of = add.with_options(
         retries=2, retry_delay_seconds=[1, 2.5], timeout_seconds=3, queue="gpu", priority=-1
     )
-    message = template_of(of, session.scope(), session).message
+    message = group_of(of, session.scope(), session).template.message
     assert (message.retry.max_retries, list(message.retry.delays_ms)) == (2, [1000, 2500])
     assert (message.timeout_ms, message.queue, message.priority) == (3000, "gpu", -1)
     assert message.task_key == of.task_key
@@ -258,5 +258,5 @@ def test_a_failed_state_returned_by_hand_is_given_back(session: LoopbackSession)
 
 def test_nested_calls_carry_their_parent(session: LoopbackSession, inside: Scope) -> None:
     future = add.submit(1)
-    assert future.origin.parent_run_id == inside.parent_run_id
+    assert future.origin.caller_run_id == inside.caller_run_id
     assert future.origin.flow_run_id == inside.flow_run_id

@@ -6,7 +6,7 @@ from taskyard import task
 from taskyard._engine.execution import reports
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
-from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.session import Session
 from taskyard.logging.loggers import MAX_MESSAGE
 from taskyard.states import Failed
@@ -14,8 +14,8 @@ from taskyard_contract.channels import MAX_FRAME_BYTES
 
 
 def test_log_records_that_are_no_utf8_are_sent_all_the_same() -> None:
-    exchange = Exchange(lambda: "nowhere")
-    exchange.logs.append((b"r" * 16, 0, 20, "taskyard.flow_runs", "found \udcff.txt", "name"))
+    exchange = InFlight(str, lambda: None, lambda delay, call: None)
+    exchange.log((b"r" * 16, 0, 20, "taskyard.flow_runs", "found \udcff.txt", "name"))
     frame = exchange.next_frame()
     assert frame is not None
     assert "found" in frame.logs.messages[0]
@@ -29,13 +29,13 @@ def test_a_cache_key_that_is_no_utf8_harms_only_itself(session: LoopbackSession)
     real = Session(lambda: "nowhere")
     real.signal = lambda: None  # type: ignore[method-assign]
     submit_one(load, Scope(real), (), {})
-    assert real.exchange.next_frame() is not None
+    assert real.in_flight.next_frame() is not None
 
 
 def test_frames_of_logs_stay_below_the_limit() -> None:
-    exchange = Exchange(lambda: "nowhere")
+    exchange = InFlight(str, lambda: None, lambda delay, call: None)
     for _ in range(1000):
-        exchange.logs.append((b"r" * 16, 0, 20, "l", "x" * MAX_MESSAGE, "name"))
+        exchange.log((b"r" * 16, 0, 20, "l", "x" * MAX_MESSAGE, "name"))
     while (frame := exchange.next_frame()) is not None:
         assert frame.ByteSize() < MAX_FRAME_BYTES
 

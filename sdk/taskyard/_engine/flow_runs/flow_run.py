@@ -21,7 +21,7 @@ from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
-from taskyard._network.session.outbox import Block
+from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled
@@ -105,9 +105,9 @@ class FlowRunRecord:
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)
         ordinal = caller.take_ordinals(template.task_key)
-        block = Block(template, caller.flow_run_id, caller.parent_run_id, ordinal)
-        block.add(self.run_id, self._encoded_parameters(), None, None, pb.RunExtra(name=self.name))
-        self.session.submit_flow(block)
+        group = RunGroup(GroupKey(template, caller.flow_run_id, caller.caller_run_id), ordinal)
+        group.add(self.run_id, self._encoded_parameters(), None, None, pb.RunExtra(name=self.name))
+        self.session.submit_group(group)
 
     def _encoded_parameters(self) -> bytes:
         """Return the parameters for the record; they are not needed to run, so some may be missing."""
@@ -121,8 +121,7 @@ class FlowRunRecord:
     def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
         """Enter the run's context for one attempt; `stop` ends the body when somebody cancels the run."""
         self.context = self._make_context()
-        on_cancel = self.session.exchange.on_cancel
-        on_cancel[self.run_id] = lambda: self._cancel(stop)
+        self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
         if self.scope.log_prints:
             capture_prints()
         try:
@@ -134,7 +133,7 @@ class FlowRunRecord:
                 self._run_hooks(self._settings.on_running)
                 yield
         finally:
-            on_cancel.pop(self.run_id, None)
+            self.session.on_cancel(self.run_id, None)
 
     def _cancel(self, stop: Callable[[], None]) -> None:
         self.cancel_requested = True
@@ -171,7 +170,7 @@ class FlowRunRecord:
         """End what the body submitted and nobody waits for, as far as it has not started."""
         open_ids = [future.run_id for future in self.scope.open_futures()]
         if open_ids:
-            self.session.cancel(open_ids, unless_started=True)
+            self.session.withdraw(open_ids)
 
     def interrupted(self, error: BaseException) -> None:
         """Note that the process is being ended, and end what the flow run has started."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from taskyard._data.runs.state import State, is_state
 from taskyard._data.values.awaited import AwaitedRun
+from taskyard._network.session.run_groups import Upstream
 from taskyard._network.session.session import Session
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
@@ -17,7 +18,6 @@ from taskyard_contract import pickling
 from taskyard_contract.references import begin_collecting, note, resolve
 from taskyard_contract.states import UpstreamKind
 
-Upstream = dict[bytes, int]
 _DEPTH: Final = 8
 
 

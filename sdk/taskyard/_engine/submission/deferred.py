@@ -7,10 +7,11 @@ from typing import Any
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.arguments import Upstream, add_order, offload, pack
+from taskyard._engine.submission.arguments import add_order, offload, pack
 from taskyard._engine.submission.scope import outside_scope
-from taskyard._engine.submission.templates import template_of
+from taskyard._engine.submission.templates import group_of
 from taskyard._network.session.in_flight import error_of
+from taskyard._network.session.run_groups import Upstream
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.id_factory import new_id
@@ -35,7 +36,7 @@ def submit_deferred(
     ref = offload(task.name, data, session)
     if ref is not None:
         payload = common_pb2.Payload(encoding=PICKLE, blob=ref)
-    template = template_of(task, scope, session)
+    template = group_of(task, scope, session).template
     run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload)
     for run_id, kind in add_order(upstream, wait_for).items():
         run.upstream.add(run_id=run_id, kind=kind)

@@ -13,7 +13,8 @@ from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._network.session.session import Session, current_session
+from taskyard._network.session.session import Session
+from taskyard._network.session.sessions import current_session
 from taskyard.context import RunContext, current_context
 from taskyard_api.v1 import common_pb2, run_service_pb2
 
@@ -50,12 +51,12 @@ class Scope:
         "_ordinals",
         "_session",
         "address",
+        "caller_run_id",
         "executor",
         "flow_run_id",
         "host",
         "kept_futures",
         "log_prints",
-        "parent_run_id",
         "queue",
         "task_runner",
     )
@@ -64,7 +65,7 @@ class Scope:
         self,
         session: Session | None = None,
         flow_run_id: bytes = b"",
-        parent_run_id: bytes = b"",
+        caller_run_id: bytes = b"",
         *,
         log_prints: bool = False,
         queue: str = "",
@@ -78,7 +79,7 @@ class Scope:
         Args:
             session: Where runs are submitted; opened with the first submission when left out.
             flow_run_id: The flow run, if there is one.
-            parent_run_id: The task run that makes the calls, if it is not the flow run itself.
+            caller_run_id: The task run that makes the calls, if it is not the flow run itself.
             log_prints: What tasks inherit that do not say it themselves.
             queue: Where runs wait; empty for what their tasks say.
             executor: Executes runs in this process, when the task runner is a local one.
@@ -88,7 +89,7 @@ class Scope:
         """
         self._session = session
         self.flow_run_id = flow_run_id
-        self.parent_run_id = parent_run_id
+        self.caller_run_id = caller_run_id
         self.log_prints = log_prints
         self.queue = queue
         self.executor = executor
@@ -102,19 +103,19 @@ class Scope:
     @property
     def own_run_id(self) -> bytes:
         """The run whose code makes the calls."""
-        return self.parent_run_id or self.flow_run_id
+        return self.caller_run_id or self.flow_run_id
 
     @property
     def session(self) -> Session:
         """The connected session."""
         session = self._session
         if session is None:
-            session = self._session = current_session(self.parent_run_id)
+            session = self._session = current_session(self.caller_run_id)
         return session
 
     def failed(self) -> bool:
         """Say whether its session can no longer be used."""
-        return self._session is not None and self._session.exchange.fatal is not None
+        return self._session is not None and self._session.failed
 
     def open_futures(self) -> list[AwaitedRun]:
         """Return the runs that were submitted from here and have not ended."""

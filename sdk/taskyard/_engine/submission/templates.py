@@ -13,6 +13,7 @@ from taskyard._engine.definitions.importable import register_user_modules
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Scope
+from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
 from taskyard.context import current_tags
@@ -25,19 +26,20 @@ INLINE_CODE_BYTES: Final = 1024 * 1024
 """Larger code is uploaded once, so that frames with templates stay small."""
 
 
-def template_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> Template:
-    """Return the template of a task's runs that are submitted from `scope`."""
+def group_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> GroupKey:
+    """Return the template of a task's runs that are submitted from `scope`, together with that place."""
     tags = current_tags()
-    latest_scope, latest_tags, latest = task.latest_template
+    latest_scope, latest_tags, latest = task.latest_group
     if latest_scope is scope and latest_tags is tags:
-        found: Template = latest
+        found: GroupKey = latest
         return found
     key = (tags, scope.log_prints, scope.queue, session.session_id)
     template = task.templates.get(key)
     if template is None:
         template = task.templates[key] = _make_template(task, scope, tags, session)
-    task.latest_template = (scope, tags, template)
-    return template
+    group = GroupKey(template, scope.flow_run_id, scope.caller_run_id)
+    task.latest_group = (scope, tags, group)
+    return group
 
 
 def _make_template(

@@ -67,7 +67,7 @@ class ThreadAgent:
     async def _start(self) -> None:
         import asyncio
 
-        stream = AgentStream(self.session.exchange.locate(), self._link, SystemClock())
+        stream = AgentStream(self.session.locate(), self._link, SystemClock())
         self._stream = stream
         self._task = asyncio.get_running_loop().create_task(self._run(stream))
 
@@ -76,7 +76,7 @@ class ThreadAgent:
             await stream.run()
         except TaskyardError as error:
             logger.error("this process can no longer execute its runs: %s", error)
-            self.session.exchange.on_fatal(error)
+            self.session.fail(error)
 
     def close(self) -> None:
         """Stop serving; what still executes is not waited for."""

@@ -1,49 +1,53 @@
-"""A session: this process's submissions, and what becomes of them, for user threads.
+"""A session: one process's connection to a control plane, for the threads of the user.
 
-Invariant: `submit` and its relatives only queue and never wait for the network; `open` waits once, so
+It owns the machine (`InFlight`) and the stream that drives it, opens both with the first use and ends both.
+Invariant: submitting, watching and reporting only queue and never wait for the network; `open` waits once, so
 that a missing server is an error at the first use and not a future that never settles.
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import at_exit, portal
-from taskyard._network.session.in_flight import Decision, Exchange
-from taskyard._network.session.outbox import MOST_BYTES, Block, Upstream, cancels_of
-from taskyard._network.session.templates import Template
+from taskyard._network.session.decisions import Decision
+from taskyard._network.session.in_flight import InFlight
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.channels import target_of
-from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.log_entry import LogEntry
 
 if TYPE_CHECKING:
+    # Imports gRPC, which programs need not wait for before their first call.
     from taskyard._network.session.stream import Stream
 
 CONNECT_SECONDS: Final = 15.0
+"""A local yard that has to be started on a busy machine takes a few seconds."""
 GOODBYE_SECONDS: Final = 3.0
 
 
 class Session:
     """One process's connection to a control plane. Thread-safe."""
 
-    def __init__(self, locate: Callable[[], str], parent_run_id: bytes = b"") -> None:
+    def __init__(self, locate: Callable[[], str], caller_run_id: bytes = b"") -> None:
         """Prepare a session; `open` connects it.
 
         Args:
             locate: Returns the server's address, and starts a local yard if that is needed.
-            parent_run_id: The run inside which the session is opened.
+            caller_run_id: The run inside which the session is opened.
         """
-        self.exchange = Exchange(locate, parent_run_id)
-        self.exchange.on_logs = _show_logs
+        self.in_flight = InFlight(locate, self.wake, _call_later, caller_run_id)
+        self.in_flight.on_logs = _show_logs
+        # Bound once: these two are called for each run, and a method that only hands on would be felt.
+        self.submit = self.in_flight.submit
+        self.submit_group = self.in_flight.submit_group
         self.on_close: list[Callable[[], None]] = []
         """What serves this session and has to end before it, in the order of beginning."""
-        self._outbox = self.exchange.outbox
         self._stream: Stream | None = None
         self._opening = threading.Lock()
         self._client: Client | None = None
@@ -52,17 +56,30 @@ class Session:
     @property
     def session_id(self) -> bytes:
         """The session's id."""
-        return self.exchange.session_id
+        return self.in_flight.session_id
 
     @property
     def max_inline_bytes(self) -> int:
         """Largest payload that travels inside a frame."""
-        return self.exchange.max_inline_bytes
+        return self.in_flight.max_inline_bytes
 
     @property
     def max_payload_bytes(self) -> int:
         """Largest payload at all."""
-        return self.exchange.max_payload_bytes
+        return self.in_flight.max_payload_bytes
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is over, so that the next call needs another one."""
+        return self.in_flight.fatal is not None
+
+    def locate(self) -> str:
+        """Return the server's address; may block, to start a local yard."""
+        return self.in_flight.locate()
+
+    def fail(self, error: TaskyardError) -> None:
+        """End it: something that serves it cannot go on."""
+        self.in_flight.on_fatal(error)
 
     def open(self, timeout: float = CONNECT_SECONDS) -> "Session":
         """Connect, unless connected before.
@@ -72,120 +89,66 @@ class Session:
             ConnectionFailed: Nobody answers at the address.
             UnsupportedProtocol: The server is too old, or too new.
         """
-        exchange = self.exchange
-        if exchange.fatal is not None:
-            raise exchange.fatal
-        if exchange.opened.is_set():
+        state = self.in_flight
+        if state.fatal is not None:
+            raise state.fatal
+        if state.opened.is_set():
             return self
         with self._opening:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
-                target_of(exchange.locate())
+                target_of(state.locate())
                 self._stream = portal.run(self._start())
                 at_exit(self.close)
-        if not exchange.opened.wait(timeout):
+        if not state.opened.wait(timeout):
             raise ConnectionFailed(
-                f"no control plane answered at {exchange.locate()} within {timeout:g} seconds"
-                f" ({exchange.trouble or 'no answer'}); start one with 'taskyard server start',"
+                f"no control plane answered at {state.locate()} within {timeout:g} seconds"
+                f" ({state.trouble or 'no answer'}); start one with 'taskyard server start',"
                 " or unset TASKYARD_SERVER to use a local yard"
             )
-        if exchange.fatal is not None:
-            raise exchange.fatal
+        if state.fatal is not None:
+            raise state.fatal
         return self
 
-    def submit(
-        self,
-        template: Template,
-        flow_run_id: bytes,
-        parent_run_id: bytes,
-        future: AwaitedRun,
-        args: bytes,
-        ordinal: int,
-        upstream: Upstream | None = None,
-        cache_key: str | None = None,
-        extra: pb.RunExtra | None = None,
-    ) -> None:
-        """Submit one run, whose outcome will settle `future`.
-
-        Returns at once, unless more waits to be sent than memory should hold.
-        """
-        if self.exchange.fatal is not None:
-            raise self.exchange.fatal
-        run_id = future.run_id
-        self.exchange.outstanding[run_id] = future
-        self._outbox.add_run(
-            template, flow_run_id, parent_run_id, run_id, args, ordinal, upstream, cache_key, extra
-        )
-        if self.exchange.fatal is not None or not self.exchange.signalled:
-            self.signal()
-        if self._outbox.size > MOST_BYTES:
-            self._outbox.wait_for_room(self._failed)
-
-    def submit_block(self, block: Block, futures: Iterable[AwaitedRun]) -> None:
-        """Submit a whole block of runs."""
-        if self.exchange.fatal is not None:
-            raise self.exchange.fatal
-        self.exchange.outstanding.update(zip(block.run_ids, futures, strict=True))
-        self._outbox.add(block)
-        self.signal()
-        if self._outbox.size > MOST_BYTES:
-            self._outbox.wait_for_room(self._failed)
-
-    def _failed(self) -> bool:
-        return self.exchange.fatal is not None
-
-    def submit_flow(self, block: Block) -> None:
-        """Record a flow run, whose body runs in this process."""
-        if self.exchange.fatal is not None:
-            raise self.exchange.fatal
-        self._outbox.add(block)
-        self.signal()
-
-    def watch(self, future: AwaitedRun) -> None:
-        """Settle `future` by the outcome of a run that was submitted elsewhere."""
-        self.exchange.outstanding[future.run_id] = future
-        self.exchange.subscriptions.append(future.run_id)
-        self.signal()
+    def watch(self, run: AwaitedRun) -> None:
+        """Settle `run` by the outcome of a run that was submitted elsewhere."""
+        self.in_flight.watch(run)
 
     def report_start(self, report: pb.FlowReport) -> None:
         """Report that the body of a flow run has started."""
-        self._outbox.add(report)
-        self.signal()
+        self.in_flight.report(report)
 
     def report_end(self, report: pb.FlowReport) -> Decision:
         """Report how an attempt of a flow run ended; the answer comes when that is durable."""
-        exchange = self.exchange
-        decision = Decision()
-        error = exchange.fatal or exchange.refused_flows.pop(report.run_id, None)
-        if error is not None:
-            decision.set_exception(error)
-            return decision
-        exchange.decisions[report.run_id] = decision
-        self._outbox.add(report)
-        self.signal()
-        return decision
+        return self.in_flight.report_end(report)
 
-    def cancel(self, run_ids: list[bytes], *, unless_started: bool = False) -> None:
-        """Request the cancellation of runs, or only of those that have not started."""
-        for item in cancels_of(run_ids, unless_started=unless_started):
-            self._outbox.add(item)
-        self.signal()
+    def on_cancel(self, run_id: bytes, stop: Callable[[], None] | None) -> None:
+        """Let `stop` end the body of a flow run when somebody cancels the run; None takes that back."""
+        if stop is not None:
+            self.in_flight.decisions.listen(run_id, stop)
+        else:
+            self.in_flight.decisions.ignore(run_id)
+
+    def cancel(self, run_ids: list[bytes]) -> None:
+        """Request the cancellation of runs."""
+        self.in_flight.end(run_ids, withdraws=False)
+
+    def withdraw(self, run_ids: list[bytes]) -> None:
+        """Request the end of those of some runs that have not started."""
+        self.in_flight.end(run_ids, withdraws=True)
 
     def log(self, entry: LogEntry) -> None:
         """Send a log record of a run whose code runs in this process."""
-        self.exchange.logs.append(entry)
-        self.signal()
+        self.in_flight.log(entry)
 
     def outstanding_of(self, origin: object) -> list[AwaitedRun]:
         """Return the runs submitted from one origin that have not ended."""
-        # Copied in one step, because the loop's thread takes runs out meanwhile.
-        runs = self.exchange.outstanding.copy().values()
-        return [run for run in runs if run.origin is origin]
+        return [run for run in self.in_flight.outstanding() if run.origin is origin]
 
     def client(self) -> Client:
         """Return unary calls to the same control plane."""
         if self._client is None:
-            self._client = Client(self.exchange.locate())
+            self._client = Client(self.locate())
         return self._client
 
     def fetch(self, ref: common_pb2.BlobRef) -> bytes:
@@ -202,16 +165,13 @@ class Session:
                 portal.run(stream.close(), GOODBYE_SECONDS)
             except TimeoutError:
                 pass  # The session's lease ends it instead.
-            self.exchange.on_fatal(ConnectionFailed("the session was closed; a new call opens another one"))
+            self.fail(ConnectionFailed("the session was closed; a new call opens another one"))
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    def signal(self) -> None:
-        """Wake the stream, once for everything that is queued until it looks."""
-        if self.exchange.fatal is not None:
-            raise self.exchange.fatal
-        self.exchange.signalled = True
+    def wake(self) -> None:
+        """Make the stream, if there is one, ask for the next frame. From any thread."""
         stream = self._stream
         if stream is not None:
             portal.loop().call_soon_threadsafe(stream.wake)
@@ -219,25 +179,13 @@ class Session:
     async def _start(self) -> "Stream":
         from taskyard._network.session.stream import Stream
 
-        stream = Stream(self.exchange)
+        stream = Stream(self.in_flight)
         stream.start()
         return stream
 
 
-_sessions: dict[str, Session] = {}
-_lock = threading.Lock()
-
-
-def current_session(parent_run_id: bytes = b"") -> Session:
-    """Return this process's session with the server that TASKYARD_SERVER names, connected."""
-    address = os.environ.get("TASKYARD_SERVER", "")
-    session = _sessions.get(address)
-    if session is None or session.exchange.fatal is not None:
-        with _lock:
-            session = _sessions.get(address)
-            if session is None or session.exchange.fatal is not None:
-                session = _sessions[address] = Session(_locator(address), parent_run_id)
-    return session.open()
+def _call_later(delay: float, call: Callable[[], None]) -> None:
+    portal.loop().call_later(delay, call)
 
 
 def _show_logs(batch: pb.LogBatch) -> None:
@@ -249,31 +197,17 @@ def _show_logs(batch: pb.LogBatch) -> None:
         show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
 
 
-def _locator(address: str) -> Callable[[], str]:
-    """Return what finds the server: the address given, or the local yard."""
-    if address:
-        return lambda: address
-    from taskyard._network.server.local_yard import ensure_yard
-
-    return ensure_yard
-
-
 _made: WeakSet[Session] = WeakSet()
 _inherited: list[Session] = []
 """Sessions of the parent process. Kept, because destroying gRPC objects after a fork can crash."""
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
     _inherited.extend(_made)
-    _sessions.clear()
     for session in _inherited:
-        exchange = session.exchange
-        exchange.fatal = ConnectionFailed("this process was forked; the session belongs to its parent")
-        exchange.signalled = False
-        for future in exchange.outstanding.values():
-            future.put(exchange.fatal)
+        session.in_flight.abandon(
+            ConnectionFailed("this process was forked; the session belongs to its parent")
+        )
 
 
 os.register_at_fork(after_in_child=_after_fork)

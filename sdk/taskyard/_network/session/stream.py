@@ -45,8 +45,6 @@ class StreamOwner(Protocol):
     """Set once the session has been welcomed for the first time."""
     trouble: str
     """What went wrong with the latest connection, for people."""
-    wake: Callable[[], None]
-    """Makes the stream ask for the next frame; set by the stream."""
 
     def hello(self) -> pb.SessionHello:
         """Introduce the session."""
@@ -86,7 +84,6 @@ class Stream:
         self._connected = False
         self._redirect = ""
         self._task: asyncio.Task[None] | None = None
-        owner.wake = self._wake.set
 
     def start(self) -> None:
         """Begin connecting."""

@@ -1,0 +1,50 @@
+"""The sessions of this process, one for each server that it calls."""
+
+import os
+import threading
+from collections.abc import Callable
+
+from taskyard._network.session.session import Session
+
+_sessions: dict[str, Session] = {}
+_lock = threading.Lock()
+
+
+def current_session(caller_run_id: bytes = b"") -> Session:
+    """Return this process's session with the server that TASKYARD_SERVER names, connected."""
+    address = os.environ.get("TASKYARD_SERVER", "")
+    session = _sessions.get(address)
+    if session is None or session.failed:
+        with _lock:
+            session = _sessions.get(address)
+            if session is None or session.failed:
+                session = _sessions[address] = Session(_locator(address), caller_run_id)
+    return session.open()
+
+
+def close_sessions() -> None:
+    """End all of them; the next call opens another one."""
+    with _lock:
+        sessions = list(_sessions.values())
+        _sessions.clear()
+    for session in sessions:
+        session.close()
+
+
+def _locator(address: str) -> Callable[[], str]:
+    """Return what finds the server: the address given, or the local yard."""
+    if address:
+        return lambda: address
+    from taskyard._network.server.local_yard import ensure_yard
+
+    return ensure_yard
+
+
+def _after_fork() -> None:
+    # Those of the parent are the parent's, and its lock may be held by a thread that is not here.
+    global _lock
+    _lock = threading.Lock()
+    _sessions.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
