@@ -110,6 +110,7 @@ _MODULES = frozenset(
         "futures",
         "logging",
         "runtime",
+        "settings",
         "states",
         "task_runners",
         "tasks",

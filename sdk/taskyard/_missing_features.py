@@ -29,7 +29,7 @@ _IMPORTS: Final = {
     **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], _PAUSE),
     **dict.fromkeys(["transaction", "transactions", "Transaction"], _TRANSACTIONS),
     **dict.fromkeys(["results", "filesystems", "serializers"], _RESULTS),
-    **dict.fromkeys(["get_client", "client", "server", "settings"], _CLIENT),
+    **dict.fromkeys(["get_client", "client", "server"], _CLIENT),
     **dict.fromkeys(["blocks", "variables"], _BLOCKS),
     **dict.fromkeys(["events", "automations"], _EVENTS),
     **dict.fromkeys(["artifacts", "assets"], _ASSETS),

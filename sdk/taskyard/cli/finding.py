@@ -12,7 +12,7 @@ from taskyard.cli.exits import CliError
 from taskyard_contract.ids import ID_BYTES, format_id
 
 if TYPE_CHECKING:
-    from taskyard.cli._api import Api
+    from taskyard._network.server.calls import Client
     from taskyard_api.v1.run_service_pb2 import Run
 
 SHORTEST_PREFIX: Final = 8
@@ -20,7 +20,7 @@ SCANNED_RUNS: Final = 10_000
 SHOWN_CANDIDATES: Final = 5
 
 
-def find_run(api: "Api", text: str) -> "Run":
+def find_run(api: "Client", text: str) -> "Run":
     """Return the run that `text` names.
 
     Args:
@@ -52,17 +52,17 @@ def _digits_of(text: str) -> str:
     return digits if set(digits) <= set(string.hexdigits) else ""
 
 
-def _by_prefix(api: "Api", digits: str) -> "list[Run]":
+def _by_prefix(api: "Client", digits: str) -> "list[Run]":
     from taskyard_api.v1.run_service_pb2 import ListRunsRequest
 
-    runs = api.list_runs(ListRunsRequest(), SCANNED_RUNS)
+    runs = api.runs(ListRunsRequest(), SCANNED_RUNS)
     return _few(run for run in runs if run.run_id.hex().startswith(digits))
 
 
-def _by_name(api: "Api", name: str) -> "list[Run]":
+def _by_name(api: "Client", name: str) -> "list[Run]":
     from taskyard_api.v1.run_service_pb2 import ListRunsRequest, RunFilter
 
-    runs = api.list_runs(ListRunsRequest(filter=RunFilter(name_contains=name)), SCANNED_RUNS)
+    runs = api.runs(ListRunsRequest(filter=RunFilter(name_contains=name)), SCANNED_RUNS)
     return _few(run for run in runs if run.name == name)
 
 

@@ -6,10 +6,10 @@ threads of its own may use it too.
 """
 
 import logging
-import os
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+from taskyard import settings
 from taskyard._data.runs.records import TaskRun
 from taskyard.context import RunContext, get_run_context
 from taskyard.logging.formatters import ConsoleHandler
@@ -17,7 +17,6 @@ from taskyard.logging.formatters import ConsoleHandler
 ROOT: Final = "taskyard"
 FLOW_RUNS: Final = "taskyard.flow_runs"
 TASK_RUNS: Final = "taskyard.task_runs"
-LEVEL_VARIABLE: Final = "TASKYARD_LOG_LEVEL"
 MAX_MESSAGE: Final = 32 * 1024
 """Longer messages are cut before they are sent; the console shows them whole."""
 
@@ -119,16 +118,7 @@ def configure(console: bool = True) -> None:
         root.propagate = False
     root.addHandler(_sink)
     if root.level == logging.NOTSET:
-        root.setLevel(_level())
-
-
-def _level() -> int:
-    name = os.environ.get(LEVEL_VARIABLE, "INFO").upper()
-    level = logging.getLevelNamesMapping().get(name) or (int(name) if name.isdecimal() else 0)
-    if not level:
-        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        raise ValueError(f"{LEVEL_VARIABLE} is '{name}', which is no log level; expected {known}")
-    return level
+        root.setLevel(settings.log_level())
 
 
 def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = False) -> None:

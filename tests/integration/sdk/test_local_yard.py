@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.plane_and_agent import end_sessions
 
-from taskyard import flow, task
-from taskyard._network.server.local_yard import ensure_yard, yard_home
+from taskyard import flow, settings, task
+from taskyard._network.server.local_yard import ensure_yard
 from taskyard.exceptions import ConnectionFailed
 
 
@@ -108,6 +108,6 @@ def test_a_home_that_is_too_deep_for_a_socket_is_refused(monkeypatch: pytest.Mon
 
 def test_the_home_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKYARD_HOME", "~/yards/one")
-    assert yard_home() == Path.home() / "yards" / "one"
+    assert settings.home() == Path.home() / "yards" / "one"
     monkeypatch.delenv("TASKYARD_HOME")
-    assert yard_home() == Path.home() / ".taskyard"
+    assert settings.home() == Path.home() / ".taskyard"

@@ -9,12 +9,11 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from taskyard import settings
 from taskyard._durable_names import public
 from taskyard._engine.submission.scope import LocalExecutor, Scope
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError
-
-RUNNER_VARIABLE: Final = "TASKYARD_TASK_RUNNER"
 
 
 @public("taskyard.task_runners")
@@ -87,8 +86,8 @@ def runner_of(given: object, caller: Scope) -> TaskRunner:
 
 
 def _from_environment() -> TaskRunner:
-    name = os.environ.get(RUNNER_VARIABLE, "agents")
+    name = settings.task_runner()
     kind = _KNOWN.get(name)
     if kind is None:
-        raise ConfigurationError(f"{RUNNER_VARIABLE} is '{name}'; expected one of {', '.join(_KNOWN)}")
+        raise ConfigurationError(f"{settings.TASK_RUNNER} is '{name}'; expected one of {', '.join(_KNOWN)}")
     return kind()

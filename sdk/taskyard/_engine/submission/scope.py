@@ -4,11 +4,11 @@ Invariant: a scope belongs to one attempt of one flow run or task run; everythin
 its ids, so the control plane knows every run's place.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -96,7 +96,7 @@ class Scope:
         self.host = host
         self.task_runner = task_runner
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
-        self.address = os.environ.get("TASKYARD_SERVER", "")
+        self.address = settings.server()
         self._ordinals: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -169,7 +169,7 @@ def _scope_of(context: RunContext) -> Scope:
 def outside_scope() -> Scope:
     """Return the scope of calls that belong to no run."""
     global _outside
-    address = os.environ.get("TASKYARD_SERVER", "")
+    address = settings.server()
     if _outside.address != address or _outside.failed():
         _outside = Scope()
     return _outside

@@ -5,7 +5,8 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `call` runs it on the portal.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import portal
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 30.0
 BLOB_SECONDS: Final = 300.0
+RUN_PAGE: Final = 1_000
+"""The most runs that a server puts into one page."""
 
 
 def open_channel(address: str) -> "grpc.aio.Channel":
@@ -42,9 +45,13 @@ def open_channel(address: str) -> "grpc.aio.Channel":
 class Client:
     """Calls of one control plane. Use as a context manager, or `close` it."""
 
-    def __init__(self, address: str) -> None:
-        """Prepare calls to `address` (``HOST:PORT`` or ``unix:PATH``); connects with the first one."""
+    def __init__(self, address: str, seconds: float = CALL_SECONDS) -> None:
+        """Prepare calls to `address` (``HOST:PORT`` or ``unix:PATH``), each of which may take so long.
+
+        Connects with the first one.
+        """
         self.address = address
+        self._seconds = seconds
         self._channel: grpc.aio.Channel | None = None
 
     def __enter__(self) -> "Client":
@@ -64,21 +71,34 @@ class Client:
     def get_run(self, run_id: bytes, include_result: bool = False) -> run_service_pb2.Run:
         """Read one run."""
         request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result)
-        return self._call(lambda: self._runs().GetRun(request, timeout=CALL_SECONDS)).run
+        return self._call(lambda: self._runs().GetRun(request, timeout=self._seconds)).run
 
     def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
         """Wait until a run has ended, at most `timeout` seconds, and read it."""
         request = run_service_pb2.WaitRunRequest(run_id=run_id, timeout_ms=round(timeout * 1000))
-        return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + CALL_SECONDS)).run
+        return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)).run
 
     def list_runs(self, request: run_service_pb2.ListRunsRequest) -> run_service_pb2.ListRunsResponse:
         """Read one page of runs, newest first."""
-        return self._call(lambda: self._runs().ListRuns(request, timeout=CALL_SECONDS))
+        return self._call(lambda: self._runs().ListRuns(request, timeout=self._seconds))
+
+    def runs(self, request: run_service_pb2.ListRunsRequest, limit: int) -> Iterator[run_service_pb2.Run]:
+        """Yield runs, newest first, at most `limit`."""
+        request.page_size = min(limit, RUN_PAGE)
+        return islice(self._paged_runs(request), limit)
+
+    def _paged_runs(self, request: run_service_pb2.ListRunsRequest) -> Iterator[run_service_pb2.Run]:
+        while True:
+            page = self.list_runs(request)
+            yield from page.runs
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
         """Read every state a run has been in, oldest first."""
         request = run_service_pb2.ListRunStatesRequest(run_id=run_id)
-        return list(self._call(lambda: self._runs().ListRunStates(request, timeout=CALL_SECONDS)).states)
+        return list(self._call(lambda: self._runs().ListRunStates(request, timeout=self._seconds)).states)
 
     def list_run_logs(
         self, run_id: bytes, page_token: str = "", page_size: int = 0
@@ -87,31 +107,41 @@ class Client:
         request = run_service_pb2.ListRunLogsRequest(
             run_id=run_id, page_token=page_token, page_size=page_size
         )
-        return self._call(lambda: self._runs().ListRunLogs(request, timeout=CALL_SECONDS))
+        return self._call(lambda: self._runs().ListRunLogs(request, timeout=self._seconds))
 
     def cancel_run(self, run_id: bytes) -> int:
         """Request cancellation; returns the run's state after the request was recorded."""
         request = run_service_pb2.CancelRunRequest(run_id=run_id)
-        return int(self._call(lambda: self._runs().CancelRun(request, timeout=CALL_SECONDS)).state)
+        return int(self._call(lambda: self._runs().CancelRun(request, timeout=self._seconds)).state)
 
     def submit_runs(self, request: run_service_pb2.SubmitRunsRequest) -> run_service_pb2.SubmitRunsResponse:
         """Submit runs that belong to no session."""
-        return self._call(lambda: self._runs().SubmitRuns(request, timeout=CALL_SECONDS))
+        return self._call(lambda: self._runs().SubmitRuns(request, timeout=self._seconds))
 
     def server_info(self) -> admin_service_pb2.GetServerInfoResponse:
         """Describe the server."""
         request = admin_service_pb2.GetServerInfoRequest()
-        return self._call(lambda: self._admin().GetServerInfo(request, timeout=CALL_SECONDS))
+        return self._call(lambda: self._admin().GetServerInfo(request, timeout=self._seconds))
 
     def list_agents(self, page_token: str = "", page_size: int = 0) -> admin_service_pb2.ListAgentsResponse:
         """Read one page of agents."""
         request = admin_service_pb2.ListAgentsRequest(page_token=page_token, page_size=page_size)
-        return self._call(lambda: self._admin().ListAgents(request, timeout=CALL_SECONDS))
+        return self._call(lambda: self._admin().ListAgents(request, timeout=self._seconds))
+
+    def agents(self) -> Iterator[admin_service_pb2.Agent]:
+        """Yield all agents, connected ones first."""
+        token = ""
+        while True:
+            page = self.list_agents(token)
+            yield from page.agents
+            if not page.next_page_token:
+                return
+            token = page.next_page_token
 
     def drain_agent(self, agent_id: str) -> int:
         """Ask an agent to finish what it holds and end; returns how many runs it holds."""
         request = admin_service_pb2.DrainAgentRequest(agent_id=agent_id)
-        return int(self._call(lambda: self._admin().DrainAgent(request, timeout=CALL_SECONDS)).held_runs)
+        return int(self._call(lambda: self._admin().DrainAgent(request, timeout=self._seconds)).held_runs)
 
     def upload(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes in the control plane, unless it has them."""
@@ -125,7 +155,7 @@ class Client:
         """Store bytes, on the portal's loop."""
         stub, ref = self._blobs(), blob_transfer.ref_of(data)
         asked = blob_service_pb2.FindMissingBlobsRequest(digests=[ref.digest])
-        if (await stub.FindMissingBlobs(asked, timeout=CALL_SECONDS)).missing:
+        if (await stub.FindMissingBlobs(asked, timeout=self._seconds)).missing:
             await blob_transfer.send(stub, ref, data, timeout=BLOB_SECONDS)
         return ref
 

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from taskyard import settings
 from taskyard.exceptions import ConnectionFailed
 
-HOME_VARIABLE: Final = "TASKYARD_HOME"
 YARD_DATABASE: Final = "taskyard.db"
+_SOCKET: Final = "yard.sock"
 START_SECONDS: Final = 20.0
 _FIRST_POLL: Final = 0.002
 _LONGEST_POLL: Final = 0.02
@@ -26,9 +27,14 @@ _TAIL_LINES: Final = 15
 _LONGEST_SOCKET_PATH: Final = 100
 
 
-def yard_home() -> Path:
-    """Return the directory of the local yard."""
-    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".taskyard").expanduser().absolute()
+def yard_address(directory: Path) -> str:
+    """Return the address of the yard whose home is `directory`."""
+    return f"unix:{directory / _SOCKET}"
+
+
+def has_yard(directory: Path) -> bool:
+    """Say whether there has ever been a yard in a directory: its runs are still there, it can be started."""
+    return (directory / YARD_DATABASE).exists()
 
 
 def ensure_yard() -> str:
@@ -38,20 +44,20 @@ def ensure_yard() -> str:
         ConnectionFailed: It does not start; the end of its log, or what is wrong with the directory, is in
             the message.
     """
-    home = yard_home()
-    path = home / "yard.sock"
+    home = settings.home()
+    path = home / _SOCKET
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise ConnectionFailed(f"{path} is too long for a socket; set {HOME_VARIABLE} to a shorter directory")
+        raise ConnectionFailed(f"{path} is too long for a socket; set {settings.HOME} to a shorter directory")
     if not _accepts(path):
         try:
             _start_once(home, path)
         except OSError as error:
             raise ConnectionFailed(
                 f"the local yard cannot use its directory {home} ({error.strerror}: {error.filename}); set"
-                f" {HOME_VARIABLE} to a directory in which files can be made, or TASKYARD_SERVER to the"
+                f" {settings.HOME} to a directory in which files can be made, or TASKYARD_SERVER to the"
                 " address of a running server"
             ) from None
-    return f"unix:{path}"
+    return yard_address(home)
 
 
 def _start_once(home: Path, path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable
 
+from taskyard import settings
+from taskyard._network.server.locating import locator
 from taskyard._network.session.session import Session
 
 _sessions: dict[str, Session] = {}
@@ -12,13 +13,13 @@ _lock = threading.Lock()
 
 def current_session(caller_run_id: bytes = b"") -> Session:
     """Return this process's session with the server that TASKYARD_SERVER names, connected."""
-    address = os.environ.get("TASKYARD_SERVER", "")
+    address = settings.server()
     session = _sessions.get(address)
     if session is None or session.failed:
         with _lock:
             session = _sessions.get(address)
             if session is None or session.failed:
-                session = _sessions[address] = Session(_locator(address), caller_run_id)
+                session = _sessions[address] = Session(locator(address), caller_run_id)
     return session.open()
 
 
@@ -29,15 +30,6 @@ def close_sessions() -> None:
         _sessions.clear()
     for session in sessions:
         session.close()
-
-
-def _locator(address: str) -> Callable[[], str]:
-    """Return what finds the server: the address given, or the local yard."""
-    if address:
-        return lambda: address
-    from taskyard._network.server.local_yard import ensure_yard
-
-    return ensure_yard
 
 
 def _after_fork() -> None:

@@ -6,7 +6,7 @@ import typer
 
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags, require_extra
-from taskyard.cli.server_option import ServerOption, address_of
+from taskyard.cli.server_option import ServerOption, address_of, calls_of
 from taskyard.cli.views.output import JsonOption, clock_time, print_json, print_table
 from taskyard_contract.states import AgentState
 
@@ -40,11 +40,10 @@ def start(
 @app.command("ls", epilog=EPILOG)
 def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     """List agents, connected ones first."""
-    from taskyard.cli._api import Api
     from taskyard.cli.views.documents import agent_document, name_in
 
-    with Api(server) as api:
-        agents = list(api.list_agents())
+    with calls_of(server) as api:
+        agents = list(api.agents())
     if as_json:
         print_json([agent_document(agent) for agent in agents])
         return

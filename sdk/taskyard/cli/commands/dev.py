@@ -15,9 +15,9 @@ from typing import Annotated, Final
 
 import typer
 
-from taskyard._network.server.local_yard import yard_home
+from taskyard import settings
+from taskyard._network.server.local_yard import yard_address
 from taskyard.cli.programs import command_of, flags, require_extra
-from taskyard.cli.server_option import yard_address
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -45,7 +45,7 @@ def dev(
     """
     for extra in ("server", "agent"):
         require_extra(extra, "taskyard dev")
-    where = directory.expanduser().absolute() if directory else yard_home()
+    where = directory.expanduser().absolute() if directory else settings.home()
     arguments = flags({"--home": where, "--idle-seconds": 0, "--slots": slots})
     raise typer.Exit(_supervise(command_of("taskyard_controlplane", ["yard", *arguments]), where))
 
@@ -82,7 +82,7 @@ def _supervise(command: list[str], directory: Path) -> int:
 
 def _ready_line(directory: Path) -> str:
     address = yard_address(directory)
-    if directory == yard_home():
+    if directory == settings.home():
         hint = "run your program in another terminal, 'taskyard run ls' shows its runs"
     else:
         hint = f"run your program in another terminal with TASKYARD_SERVER={address}"

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from taskyard.cli.exits import EPILOG, CliError
-from taskyard.cli.server_option import ServerOption
+from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateType, shown_as
 
@@ -59,7 +59,6 @@ def ls(
 ) -> None:
     """List runs, newest first."""
     states = [number for word in state for number in _states_of(word)]
-    from taskyard.cli._api import Api
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import run_document
     from taskyard.cli.views.runs import print_runs
@@ -68,10 +67,10 @@ def ls(
     wanted = RunFilter(states=[int(one) for one in states], name_contains=name)  # type: ignore[misc]  # equal
     if kind is not None:
         wanted.kind = int(RunKind[kind.name])  # type: ignore[assignment]  # numerically equal
-    with Api(server) as api:
+    with calls_of(server) as api:
         if flow:
             wanted.flow_run_id = find_run(api, flow).run_id
-        runs = list(api.list_runs(ListRunsRequest(filter=wanted), limit))
+        runs = list(api.runs(ListRunsRequest(filter=wanted), limit))
     if as_json:
         print_json([run_document(run) for run in runs])
     else:
@@ -89,14 +88,13 @@ def _states_of(word: str) -> list[RunState]:
 @app.command("show", epilog=EPILOG)
 def show(run: RunArgument, server: ServerOption = "", as_json: JsonOption = False) -> None:
     """Show a run: its states so far, what it depends on, how it failed."""
-    from taskyard.cli._api import Api
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import run_document, state_document
     from taskyard.cli.views.runs import print_run
 
-    with Api(server) as api:
+    with calls_of(server) as api:
         found = find_run(api, run)
-        states = api.list_states(found.run_id)
+        states = api.list_run_states(found.run_id)
         if as_json:
             print_json({**run_document(found), "states": [state_document(entry) for entry in states]})
         else:
@@ -116,12 +114,11 @@ def logs(
 
     With --follow the exit code says whether the run completed.
     """
-    from taskyard.cli._api import Api
     from taskyard.cli.finding import find_run
     from taskyard.cli.views import logs as view
     from taskyard.cli.views.documents import log_documents, state_of
 
-    with Api(server) as api:
+    with calls_of(server) as api:
         found = find_run(api, run)
         if follow:
             ended = view.follow(api, found.run_id, view.print_json_lines if as_json else view.print_page)
@@ -138,11 +135,10 @@ def logs(
 @app.command("cancel", epilog=EPILOG)
 def cancel(run: RunArgument, server: ServerOption = "") -> None:
     """Ask for a run to be cancelled. A flow run takes its open runs with it."""
-    from taskyard.cli._api import Api
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import state_of
 
-    with Api(server) as api:
+    with calls_of(server) as api:
         found = find_run(api, run)
         if found.state >= FIRST_FINAL:
             print(f"{found.name} has ended already: {state_of(found)[1]}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from taskyard._network.server.local_yard import yard_home
+from taskyard import settings
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags, require_extra
 from taskyard_contract.channels import DEFAULT_HTTP_PORT
@@ -98,6 +98,6 @@ def start(
 
 
 def _default_database() -> str:
-    directory = yard_home()
+    directory = settings.home()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return f"sqlite:///{directory / 'server.db'}"

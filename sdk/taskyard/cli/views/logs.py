@@ -15,7 +15,7 @@ from taskyard.cli.views.output import print_json
 from taskyard_contract.states import FIRST_FINAL
 
 if TYPE_CHECKING:
-    from taskyard.cli._api import Api
+    from taskyard._network.server.calls import Client
     from taskyard_api.v1.run_service_pb2 import ListRunLogsResponse, Run
 
 LOOK_SECONDS: Final = 0.5
@@ -24,17 +24,17 @@ LATE_SECONDS: Final = 1.0
 """How long records may arrive after the end of their run: they travel apart from it."""
 
 
-def pages(api: "Api", run_id: bytes, token: str = "") -> "Iterator[ListRunLogsResponse]":
+def pages(api: "Client", run_id: bytes, token: str = "") -> "Iterator[ListRunLogsResponse]":
     """Yield the pages of a log that exist now, from a token on."""
     while True:
-        page = api.list_logs(run_id, token)
+        page = api.list_run_logs(run_id, token)
         if not page.logs.messages:
             return
         yield page
         token = page.next_page_token
 
 
-def follow(api: "Api", run_id: bytes, show: "Callable[[ListRunLogsResponse], None]") -> "Run":
+def follow(api: "Client", run_id: bytes, show: "Callable[[ListRunLogsResponse], None]") -> "Run":
     """Show a log as it grows; returns the run once it has ended."""
     token = ""
     while True:

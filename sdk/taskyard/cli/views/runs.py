@@ -17,7 +17,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 
 if TYPE_CHECKING:
-    from taskyard.cli._api import Api
+    from taskyard._network.server.calls import Client
     from taskyard_api.v1.failure_pb2 import Failure
     from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry, Upstream
 
@@ -43,7 +43,7 @@ def print_runs(runs: "Sequence[Run]") -> None:
     print_table(("ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"), rows, _styles(runs))
 
 
-def print_run(api: "Api", run: "Run", states: "Sequence[RunStateEntry]") -> None:
+def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> None:
     """Print everything about a run."""
     print_pairs(_properties(run))
     if states:
@@ -86,7 +86,7 @@ def _properties(run: "Run") -> list[tuple[str, str]]:
     ]
 
 
-def _print_upstream(api: "Api", upstream: "Sequence[Upstream]") -> None:
+def _print_upstream(api: "Client", upstream: "Sequence[Upstream]") -> None:
     shown = upstream[:SHOWN_UPSTREAM]
     rows = [
         (format_id(edge.run_id), name_in(UpstreamKind, edge.kind).lower(), *_name_and_state(api, edge.run_id))
@@ -97,7 +97,7 @@ def _print_upstream(api: "Api", upstream: "Sequence[Upstream]") -> None:
         print(f"... and {len(upstream) - len(shown)} more; --json lists all")
 
 
-def _name_and_state(api: "Api", run_id: bytes) -> tuple[str, str]:
+def _name_and_state(api: "Client", run_id: bytes) -> tuple[str, str]:
     try:
         run = api.get_run(run_id)
     except RunNotFound:  # removed by retention

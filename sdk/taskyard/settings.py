@@ -1,0 +1,53 @@
+"""What the environment says. The only module of the SDK that reads it.
+
+Everything is read when it is asked for, not when it is imported: programs set variables, and tests change
+them, after that.
+
+| variable | meaning |
+|---|---|
+| `TASKYARD_SERVER` | the control plane, ``HOST:PORT`` or ``unix:PATH``; without it the local yard |
+| `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
+| `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
+| `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["home", "log_level", "server", "task_runner"]
+
+SERVER: Final = "TASKYARD_SERVER"
+HOME: Final = "TASKYARD_HOME"
+TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
+LOG_LEVEL: Final = "TASKYARD_LOG_LEVEL"
+
+
+def server() -> str:
+    """Return the address of the control plane; "" means the local yard."""
+    return os.environ.get(SERVER, "")
+
+
+def home() -> Path:
+    """Return the directory of the local yard."""
+    return Path(os.environ.get(HOME) or Path.home() / ".taskyard").expanduser().absolute()
+
+
+def task_runner() -> str:
+    """Return the name of the task runner of flows that do not have one."""
+    return os.environ.get(TASK_RUNNER, "agents")
+
+
+def log_level() -> int:
+    """Return the lowest level that Taskyard's loggers let through.
+
+    Raises:
+        ValueError: The variable names no level.
+    """
+    name = os.environ.get(LOG_LEVEL, "INFO").upper()
+    level = logging.getLevelNamesMapping().get(name) or (int(name) if name.isdecimal() else 0)
+    if not level:
+        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise ValueError(f"{LOG_LEVEL} is '{name}', which is no log level; expected {known}")
+    return level
