@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard._network.session.in_flight import Exchange
+from taskyard._network.session.in_flight import InFlight
 from taskyard_agent.runner.report_columns import Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
@@ -19,18 +19,18 @@ LIMITS = (MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES)
 
 def test_all_programs_start_from_the_same_limits(tmp_path: Path) -> None:
     settings, packer = RpcSettings(), Packer(tmp_path)
-    exchange = Exchange(lambda: "nowhere")
+    session = InFlight(str, lambda: None, lambda delay, call: None)
     assert (settings.max_inline_bytes, settings.max_payload_bytes) == LIMITS
     assert (packer.max_inline, packer.max_payload) == LIMITS
-    assert (exchange.max_inline_bytes, exchange.max_payload_bytes) == LIMITS
+    assert (session.max_inline_bytes, session.max_payload_bytes) == LIMITS
 
 
 def test_a_server_without_limits_leaves_them_as_they_are() -> None:
-    exchange = Exchange(lambda: "nowhere")
-    exchange.on_welcome(session_service_pb2.SessionWelcome())
-    assert (exchange.max_inline_bytes, exchange.max_payload_bytes) == LIMITS
-    exchange.on_welcome(session_service_pb2.SessionWelcome(max_inline_bytes=7, max_payload_bytes=8))
-    assert (exchange.max_inline_bytes, exchange.max_payload_bytes) == (7, 8)
+    session = InFlight(str, lambda: None, lambda delay, call: None)
+    session.on_welcome(session_service_pb2.SessionWelcome())
+    assert (session.max_inline_bytes, session.max_payload_bytes) == LIMITS
+    session.on_welcome(session_service_pb2.SessionWelcome(max_inline_bytes=7, max_payload_bytes=8))
+    assert (session.max_inline_bytes, session.max_payload_bytes) == (7, 8)
 
 
 def test_what_storage_reads_at_once_fits_into_a_message() -> None:
