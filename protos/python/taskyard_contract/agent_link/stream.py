@@ -7,7 +7,6 @@ only a lapsed lease does, and that is the session's decision.
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -20,14 +19,8 @@ from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
 from taskyard_contract.agent_link.session import LinkSession
 from taskyard_contract.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import (
-    ConnectionFailed,
-    InvalidRequest,
-    NotOwner,
-    Superseded,
-    TaskyardError,
-    UnsupportedProtocol,
-)
+from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
+from taskyard_contract.reconnecting import Reconnecting
 from taskyard_contract.rpc_errors import from_rpc_error
 
 if TYPE_CHECKING:
@@ -35,10 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TERMINAL: Final = (UnsupportedProtocol, Superseded, InvalidRequest)
-"""Errors after which connecting again would only repeat them."""
-FIRST_DELAY: Final = 0.1
-MAX_DELAY: Final = 3.0
 HANDSHAKE_SECONDS: Final = 10.0
 FAREWELL_SECONDS: Final = 0.5
 
@@ -54,7 +43,6 @@ class AgentStream:
         session: LinkSession,
         clock: Clock,
         *,
-        draw: Callable[[float, float], float] = random.uniform,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         """Connect `session` to a server.
@@ -63,18 +51,18 @@ class AgentStream:
             address: ``HOST:PORT`` or ``unix:PATH``.
             session: The protocol machine.
             clock: Times the lease.
-            draw: Draws the delay before a reconnect between two bounds.
             on_ready: Called once, when the first welcome has arrived.
         """
         self.address = address
+        """The server of the latest attempt; another one than configured while that one says so."""
+        self._configured = address
         self._session = session
         self._clock = clock
-        self._draw = draw
         self._on_ready = on_ready
         self._pending = asyncio.Event()
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._window = FIRST_DELAY
+        self._reconnecting = Reconnecting(clock.monotonic)
         self._call: _Call | None = None
         self._handshake: asyncio.Timeout | None = None
         session.wake = self._pending.set
@@ -88,9 +76,9 @@ class AgentStream:
         watch = asyncio.create_task(self._watch_lease())
         try:
             while not self._stopping.is_set():
-                await self._attempt()
+                error = await self._attempt()
                 if not self._stopping.is_set():
-                    await self._pause()
+                    await self._prepare_next(error)
         finally:
             await _end(watch)
 
@@ -108,29 +96,27 @@ class AgentStream:
                     await self._settled.wait()
         return self._session.settled
 
-    async def _attempt(self) -> None:
+    async def _attempt(self) -> TaskyardError:
+        """Keep one stream open as long as it lasts; returns why it ended."""
         try:
             await self._serve()
         except aio.AioRpcError as error:
-            self._judge(from_rpc_error(error))
+            return from_rpc_error(error)
         except TaskyardError as error:
-            self._judge(error)
-
-    def _judge(self, error: TaskyardError) -> None:
-        if isinstance(error, TERMINAL):
-            raise error
-        if isinstance(error, NotOwner) and error.address:
-            self.address = error.address
-        if not self._stopping.is_set():
-            logger.warning("lost the stream to %s: %s", self.address, error)
-
-    async def _pause(self) -> None:
-        # Full jitter: after a server's restart its agents must not come back at the same moment.
+            return error
         hint = self._session.reconnect_after
-        delay = self._draw(0.0, self._window) + (hint or 0.0)
-        self._window = min(self._window * 2, MAX_DELAY)
+        if hint is not None:
+            return ServerStopping("the server is restarting", retry_after=hint)
+        return TaskyardError("the server closed the stream")
+
+    async def _prepare_next(self, error: TaskyardError) -> None:
+        retry = self._reconnecting.failed(error)
+        if retry is None:
+            raise error
+        logger.warning("lost the stream to %s: %s", self.address, error)
+        self.address = retry.address or self._configured
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay)
+            await asyncio.wait_for(self._stopping.wait(), retry.delay)
 
     async def _serve(self) -> None:
         # A channel of its own for each attempt: an old one would wait out its back-off.
@@ -167,7 +153,7 @@ class AgentStream:
             await _raise_status(call)
             raise ConnectionFailed(f"{self.address} ended the stream before its welcome")
         self._session.welcomed(frame)
-        self._window = FIRST_DELAY
+        self._reconnecting.welcomed()
         self._pending.set()
         self._settled.set()
         if self._on_ready is not None:

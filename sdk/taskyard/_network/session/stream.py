@@ -7,7 +7,6 @@ code notices nothing but a warning in the log. Runs on the portal's loop only.
 
 import asyncio
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -18,24 +17,15 @@ import grpc.aio
 from taskyard._network.server.calls import open_channel
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
-from taskyard_contract.errors import (
-    ConnectionFailed,
-    InvalidRequest,
-    NotOwner,
-    Superseded,
-    TaskyardError,
-    UnsupportedProtocol,
-)
+from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
+from taskyard_contract.reconnecting import Reconnecting
 from taskyard_contract.rpc_errors import from_rpc_error
 
 logger = logging.getLogger("taskyard.session")
 
-FIRST_DELAY: Final = 0.05
-LONGEST_DELAY: Final = 5.0
 HELLO_SECONDS: Final = 15.0
 SAID_AFTER: Final = 4
 """Failures before people who wait for the first connection are told: about a second."""
-FATAL: Final = (InvalidRequest, Superseded, UnsupportedProtocol)
 
 
 class StreamOwner(Protocol):
@@ -82,7 +72,7 @@ class Stream:
         self._idle = True
         self._beat_due = False
         self._connected = False
-        self._redirect = ""
+        self._reconnecting = Reconnecting()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -104,11 +94,10 @@ class Stream:
             await asyncio.wait([task], timeout=HELLO_SECONDS)
 
     async def _keep_open(self) -> None:
-        failures = 0
+        address = ""
         while True:
             try:
-                await self._one_stream(await self._address())
-                failures = 0
+                await self._one_stream(address or await self._locate())
                 error = TaskyardError("the server closed the connection")
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
@@ -119,33 +108,26 @@ class Stream:
                 error = ConnectionFailed(str(local_error) or type(local_error).__name__)
             if self._closing:
                 return
-            if isinstance(error, FATAL):
+            self._connected = False
+            retry = self._reconnecting.failed(error)
+            if retry is None:
                 self._owner.on_fatal(error)
                 return
-            failures = 1 if self._lost() else failures + 1
-            await self._pause(error, failures)
+            if not retry.address:
+                self._say(error, retry.failures)
+            address = retry.address
+            await asyncio.sleep(retry.delay)
 
-    async def _address(self) -> str:
-        redirect, self._redirect = self._redirect, ""
-        return redirect or await asyncio.get_running_loop().run_in_executor(None, self._owner.locate)
+    async def _locate(self) -> str:
+        return await asyncio.get_running_loop().run_in_executor(None, self._owner.locate)
 
-    def _lost(self) -> bool:
-        """Say whether the stream that just ended had been working."""
-        connected, self._connected = self._connected, False
-        return connected
-
-    async def _pause(self, error: TaskyardError, failures: int) -> None:
-        """Wait before the next attempt; full jitter keeps a thousand clients from coming at once."""
-        if isinstance(error, NotOwner) and error.address:
-            self._redirect = error.address
-            return
+    def _say(self, error: TaskyardError, failures: int) -> None:
+        """Tell people about trouble, once."""
         self._owner.trouble = str(error)
         if failures == 1 and self._owner.opened.is_set():
             logger.warning("connection to the control plane lost (%s); reconnecting", error)
         elif failures == SAID_AFTER and not self._owner.opened.is_set():
             logger.warning("no control plane answers yet (%s); still trying", error)
-        longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0**failures)
-        await asyncio.sleep(max(error.retry_after if failures > 1 else 0.0, random.uniform(0, longest)))
 
     async def _one_stream(self, address: str) -> None:
         channel = open_channel(address)
@@ -154,6 +136,7 @@ class Stream:
             call = stub.Connect()
             welcome = await self._greet(call, address)
             self._connected = True
+            self._reconnecting.welcomed()
             await self._converse(call, welcome)
         finally:
             await channel.close()
@@ -188,7 +171,7 @@ class Stream:
             if frame.submitted_up_to:
                 self._wake.set()  # there is room for further batches
             if frame.reconnect_after_ms:
-                raise TaskyardError("the server is restarting", retry_after=frame.reconnect_after_ms / 1000)
+                raise ServerStopping("the server is restarting", retry_after=frame.reconnect_after_ms / 1000)
 
     async def _write(self, call: Any) -> None:
         while True:
