@@ -38,10 +38,11 @@ class Holdings:
 
     def take(self, chunk: Chunk) -> Span:
         """Take a chunk in hand; returns its runs."""
+        if not self.runs:
+            self._empty.clear()
         span = chunk.whole()
-        self._open[chunk] = (1 << len(span)) - 1
-        self.runs += len(span)
-        self._empty.clear()
+        self._open[chunk] = (1 << span.stop) - 1
+        self.runs += span.stop
         return span
 
     def run_keys(self) -> Iterator[pb.RunKey]:
@@ -74,7 +75,7 @@ class Holdings:
         """End runs by what came of them; `columns` is a serialised ReportColumns."""
         if self._ends(span):
             chunk, start = span.chunk, span.start
-            self.session.report(chunk.first_epoch + start, chunk.ids_of(start, len(span)), columns)
+            self.session.report(chunk.first_epoch + start, chunk.ids_of(start, span.stop - start), columns)
 
     def lose(self, span: Span, reason: StateReason, message: str) -> None:
         """End runs that will have no outcome."""
@@ -115,7 +116,7 @@ class Holdings:
     def _ends(self, span: Span) -> bool:
         """Take runs out of the account; whether there is anything to tell."""
         runs = self._remove(span)
-        if runs < len(span):
+        if runs != span.stop - span.start:
             # A defect of the agent. The server ignores a second end, but a count that drifts would starve us.
             logger.error(
                 "%d of %d runs ended twice in template %d",
@@ -130,7 +131,7 @@ class Holdings:
     def _remove(self, span: Span) -> int:
         chunk = span.chunk
         before = self._open.get(chunk, 0)
-        leaving = before & (((1 << len(span)) - 1) << span.start)
+        leaving = before & ((1 << span.stop) - (1 << span.start))
         if leaving == before:
             self._open.pop(chunk, None)
         else:

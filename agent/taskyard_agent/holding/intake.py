@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from taskyard_agent.holding.admission import Admission
-from taskyard_agent.holding.chunks import Span
+from taskyard_agent.holding.chunks import CARVE_BYTES, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.queue import SpanQueue
 from taskyard_contract.agent_link.session import Demand
@@ -58,7 +58,9 @@ class Intake:
     def next(self) -> Span | None:
         """Take what a worker should have next."""
         span = self.queue.take(self.sizer.chunk_size, self._admission.crowded)
-        return None if span is None else self._holdings.slim(span)
+        if span is None or len(span.chunk.body) <= CARVE_BYTES:
+            return span
+        return self._holdings.slim(span)
 
     def weigh(self) -> None:
         """Look whether so many runs wait for others now that nothing new should be started."""

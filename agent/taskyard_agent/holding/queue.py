@@ -33,9 +33,9 @@ class SpanQueue:
         """Put a span where its kind goes."""
         if span.chunk.nested:
             self.put_back([span])
-        elif len(span):
+        elif runs := len(span):
             self._others.append(span)
-            self.runs += len(span)
+            self.runs += runs
 
     def put_back(self, spans: list[Span]) -> None:
         """Put spans that had left the queue back to its front, in their order."""
@@ -50,8 +50,9 @@ class SpanQueue:
         if not spans:
             return None
         span = spans.popleft()
-        self.runs -= len(span)
-        if len(span) > limit:
+        runs = len(span)
+        self.runs -= runs
+        if runs > limit:
             self.put_back([span.part(span.start + limit, span.stop)])
             span = span.part(span.start, span.start + limit)
         return span

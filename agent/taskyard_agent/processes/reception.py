@@ -56,7 +56,8 @@ class Reception:
         if span is None:
             logger.error("worker %d reported runs of chunk %d, which it does not have", worker.pid, number)
             return
-        self._unblock_empty(worker)
+        if worker.blocked:
+            self._unblock_empty(worker)
         self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:
@@ -65,7 +66,7 @@ class Reception:
             self._holdings.report(span, tail)
 
     def _unblock_empty(self, worker: WorkerHandle) -> None:
-        if worker.blocked and not worker.spans:
+        if not worker.spans:
             self._on_blocked(worker, False)  # a thread waits, which its run has left behind
 
     def _on_blocked(self, worker: WorkerHandle, blocked: bool) -> None:
@@ -79,7 +80,8 @@ class Reception:
         """Take back the tail of a span."""
         tail = worker.took_back(number, first)
         if tail is not None:
-            self._unblock_empty(worker)
+            if worker.blocked:
+                self._unblock_empty(worker)
             self._dispatcher.requeue(self._holdings.sift(tail))
 
     def on_exit(self, worker: WorkerHandle, status: int | None) -> None:

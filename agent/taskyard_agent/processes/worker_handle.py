@@ -110,7 +110,7 @@ class WorkerHandle:
 
     def give(self, number: int, span: Span) -> None:
         """Hand runs over."""
-        self.apply(WorkerEvent.GIVEN)
+        self.phase = after(self.phase, WorkerEvent.GIVEN)  # once a chunk, so without another call
         chunk, template = span.chunk, span.chunk.template
         self.spans[number] = span
         if template.index not in self._templates:
@@ -155,7 +155,7 @@ class WorkerHandle:
     def _forget(self, number: int) -> None:
         del self.spans[number]
         if not self.spans:
-            self.apply(WorkerEvent.EMPTIED)
+            self.phase = after(self.phase, WorkerEvent.EMPTIED)
 
     def revoke(self, number: int) -> None:
         """Ask for the unstarted runs of a span back; the answer comes on the control socket."""
