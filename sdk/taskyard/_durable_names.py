@@ -10,7 +10,7 @@ rooms may be moved and renamed freely. Rules for what is here:
   pickled, and an import would make a circle. It is imported when the first such pickle is read.
 
 Classes and functions that users see are named by their public door (see `public`); those are as durable.
-What release 0.1.0 named besides is in `_former_names`.
+What release 0.1.0 named besides is in `_former_names`; the contract has `durable_names` of its own.
 """
 
 from collections.abc import Callable, Mapping

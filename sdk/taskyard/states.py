@@ -1,14 +1,14 @@
 """States, and functions that make them by hand: a task or flow may return one to decide how it ends.
 
-Named and called as in Prefect 3. The class itself is in `_state`, states of recorded runs are made by
-`from_outcome` and `from_run`.
+Named and called as in Prefect 3. States of recorded runs are made by `from_outcome` and `from_run`.
 """
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskyard._data.runs.recorded import exception_of, from_outcome, from_run
+from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails, is_state, is_state_iterable
+from taskyard._data.values.failures import exception_of
 from taskyard_contract.states import StateType
 
 __all__ = [

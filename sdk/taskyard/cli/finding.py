@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from taskyard_api.v1.run_service_pb2 import Run
 
 SHORTEST_PREFIX: Final = 8
+"""Ids begin with their time: fewer digits are the same for all runs of a minute."""
 SCANNED_RUNS: Final = 10_000
+"""Ten pages: more would keep a person waiting, who can give the whole id instead."""
 SHOWN_CANDIDATES: Final = 5
 
 

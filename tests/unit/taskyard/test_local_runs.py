@@ -36,7 +36,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, session: LoopbackSession) -> Iterator[
     made.reported = []  # type: ignore[attr-defined]
     made._link.report = lambda epoch, run_id, columns: made.reported.append((epoch, run_id))  # type: ignore[attr-defined, method-assign]
     yield made
-    made._pool.shutdown(wait=True)
+    made.threads.close(wait=True)
 
 
 def _assign(runs: Any, epoch: int, run_ids: list[bytes]) -> None:
@@ -85,7 +85,7 @@ def test_a_local_job_that_was_dropped_does_not_take_its_successor_along(runs: An
         releases[len(turn) - 1].wait(5)
 
     run_id = _keep(runs, work)
-    runs._max_workers = 2
+    runs.threads.places = 2
     _assign(runs, 1, [run_id])
     _on_loop(runs.on_lease_lost)
     _assign(runs, 11, [run_id])

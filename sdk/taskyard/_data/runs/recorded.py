@@ -1,8 +1,4 @@
-"""States and exceptions of recorded runs, from the control plane's messages.
-
-Reading them must not fail: an exception that cannot be rebuilt here, because its class is not installed
-or its pickle is damaged, is replaced by one of Taskyard's own that says what it was.
-"""
+"""States of recorded runs, from the control plane's messages. Data is decoded when it is asked for."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from taskyard._data.runs.state import State, StateDetails
+from taskyard._data.values.failures import Decode, exception_of
 from taskyard._durable_names import public
 from taskyard.exceptions import (
     CancelledRun,
@@ -19,13 +16,9 @@ from taskyard.exceptions import (
     TaskRunTimeoutError,
     TaskyardError,
 )
-from taskyard_api.v1 import common_pb2, failure_pb2, run_service_pb2, session_service_pb2
+from taskyard_api.v1 import run_service_pb2, session_service_pb2
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason, shown_as
 
-Decode = Callable[[common_pb2.Payload], Any]
-
-_FRAMES = "File "
-"""Is in every traceback that says more than the exception's own text."""
 _FALLBACKS: dict[int, type[TaskyardError]] = {
     RunState.CRASHED: CrashedRun,
     RunState.CANCELLED: CancelledRun,
@@ -72,42 +65,6 @@ def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
             cache_key=run.cache_key or None,
         ),
     )
-
-
-@public("taskyard.states")
-def exception_of(
-    failure: failure_pb2.Failure, decode: Decode, fallback: type[TaskyardError] = FailedRun
-) -> BaseException:
-    """Rebuild the exception that a failure describes.
-
-    The traceback of the process where it was raised is added as a note, and the exception that caused
-    it is rebuilt too.
-
-    Args:
-        failure: The recorded failure.
-        decode: Turns a payload into a value.
-        fallback: The type to use when the exception object is not available.
-    """
-    exception = _decoded_exception(failure, decode) or fallback(_text(failure))
-    if _FRAMES in failure.traceback:
-        exception.add_note(f"\nWhere it was raised:\n{failure.traceback.rstrip()}")
-    if failure.HasField("cause"):
-        exception.__cause__ = exception_of(failure.cause, decode)
-    return exception
-
-
-def _decoded_exception(failure: failure_pb2.Failure, decode: Decode) -> BaseException | None:
-    if not failure.HasField("encoded"):
-        return None
-    try:
-        value = decode(failure.encoded)
-    except Exception:  # unpickling runs foreign code: its class may be missing, or refuse
-        return None
-    return value if isinstance(value, BaseException) else None
-
-
-def _text(failure: failure_pb2.Failure) -> str:
-    return f"{failure.type}: {failure.message}" if failure.message else failure.type
 
 
 def _lazy_data(

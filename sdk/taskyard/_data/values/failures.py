@@ -1,7 +1,22 @@
-"""What ended a run, in the words that its state shows."""
+"""Failures of user code: said in words, and read back as the exceptions that they were.
 
-from taskyard.exceptions import TerminationSignal
+Reading one back must not fail: an exception that cannot be rebuilt here, because its class is not installed
+or its pickle is damaged, is replaced by one of Taskyard's own that says what it was.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from taskyard._durable_names import public
+from taskyard.exceptions import FailedRun, TaskyardError, TerminationSignal
+from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.failures import text_of, type_name
+
+Decode = Callable[[common_pb2.Payload], Any]
+"""Turns a payload into a value."""
+
+_FRAMES: Final = "File "
+"""Is in every traceback that says more than the exception's own text."""
 
 
 def message_of(error: BaseException, kind: str = "Task") -> str:
@@ -19,3 +34,39 @@ def interruption_of(error: BaseException) -> str:
     if isinstance(error, TerminationSignal):
         return "Execution was aborted by a termination signal."
     return f"Execution was cancelled by the runtime environment ({type_name(error)})."
+
+
+@public("taskyard.states")
+def exception_of(
+    failure: failure_pb2.Failure, decode: Decode, fallback: type[TaskyardError] = FailedRun
+) -> BaseException:
+    """Rebuild the exception that a failure describes.
+
+    The traceback of the process where it was raised is added as a note, and the exception that caused
+    it is rebuilt too.
+
+    Args:
+        failure: The recorded failure.
+        decode: Turns a payload into a value.
+        fallback: The type to use when the exception object is not available.
+    """
+    exception = _decoded_exception(failure, decode) or fallback(_text(failure))
+    if _FRAMES in failure.traceback:
+        exception.add_note(f"\nWhere it was raised:\n{failure.traceback.rstrip()}")
+    if failure.HasField("cause"):
+        exception.__cause__ = exception_of(failure.cause, decode)
+    return exception
+
+
+def _decoded_exception(failure: failure_pb2.Failure, decode: Decode) -> BaseException | None:
+    if not failure.HasField("encoded"):
+        return None
+    try:
+        value = decode(failure.encoded)
+    except Exception:  # unpickling runs foreign code: its class may be missing, or refuse
+        return None
+    return value if isinstance(value, BaseException) else None
+
+
+def _text(failure: failure_pb2.Failure) -> str:
+    return f"{failure.type}: {failure.message}" if failure.message else failure.type

@@ -14,6 +14,7 @@ from taskyard._durable_names import public
 from taskyard.exceptions import ReservedArgumentError
 
 MAX_RETRY_DELAYS: Final = 50
+"""They are part of every template; the last one is repeated, so nobody needs more."""
 RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None

@@ -18,7 +18,9 @@ from typing import Any, Final, Self
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
 
 _LATE_SECONDS: Final = 0.2
+"""How long a signal that was sent may take to arrive before its handler is taken away."""
 _SOON: Final = 0.001
+"""A timer of somebody else that ran out meanwhile still has to ring; 0 would switch it off."""
 
 
 class ThreadInterrupter:

@@ -5,17 +5,26 @@ Invariant: a value that cannot be recorded is left out; it is still what the cal
 
 import logging
 import time
-from typing import Any
+from typing import Any, Final
 
-from taskyard._data.runs.state import is_state, is_state_iterable
+from taskyard._data.runs.state import State, is_state, is_state_iterable
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import PICKLE, encode
-from taskyard_contract.states import FlowEvent
-from taskyard_contract.wire_text import cut
+from taskyard_contract.failures import failure_of
+from taskyard_contract.states import FlowEvent, StateReason, StateType
+from taskyard_contract.wire_text import NAME_LIMIT, cut
 
 logger = logging.getLogger("taskyard.flows")
+
+
+_EVENTS: Final = {
+    StateType.COMPLETED: FlowEvent.SUCCEEDED,
+    StateType.FAILED: FlowEvent.FAILED,
+    StateType.CANCELLED: FlowEvent.CANCELLED,
+    StateType.CRASHED: FlowEvent.INTERRUPTED,
+}
 
 
 def report_of(run_id: bytes, attempt: int, event: FlowEvent, message: str = "") -> pb.FlowReport:
@@ -27,6 +36,35 @@ def report_of(run_id: bytes, attempt: int, event: FlowEvent, message: str = "") 
         occurred_us=time.time_ns() // 1000,
         message=cut(message),
     )
+
+
+def end_report(run_id: bytes, attempt: int, state: State[Any], cancel_requested: bool) -> pb.FlowReport:
+    """Return the report about the state that an attempt ended in, without its value."""
+    event = _EVENTS.get(state.type, FlowEvent.FAILED)
+    report = report_of(run_id, attempt, event, state.message or "")
+    if state.name != state.type.value.title():
+        report.state_name = cut(state.name, NAME_LIMIT)
+    report.reason = _reason_of(state, cancel_requested)  # type: ignore[assignment]  # equal enums
+    if isinstance(state.data, BaseException):
+        report.failure.CopyFrom(failure_of(state.data))
+    return report
+
+
+def _reason_of(state: State[Any], cancel_requested: bool) -> int:
+    if state.is_crashed():
+        return StateReason.INTERRUPTED
+    if state.name == "TimedOut":
+        return StateReason.TIMED_OUT
+    return StateReason.CANCEL_REQUESTED if cancel_requested else StateReason.NONE
+
+
+def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes:
+    """Return the parameters of a flow for its record; nothing needs them to run, so they may be missing."""
+    try:
+        data = encode(((), parameters))
+    except Exception:  # pickling runs foreign code; a flow may take anything
+        return b""
+    return data if len(data) <= session.max_inline_bytes else b""
 
 
 def flow_payload(value: Any, session: Session) -> common_pb2.Payload | None:

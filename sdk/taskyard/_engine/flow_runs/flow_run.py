@@ -17,7 +17,7 @@ from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
 from taskyard._engine.flow_runs.final_state import final_state_of
-from taskyard._engine.flow_runs.flow_reports import flow_payload, report_of
+from taskyard._engine.flow_runs.flow_reports import end_report, flow_payload, parameters_for_record, report_of
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
@@ -27,11 +27,8 @@ from taskyard.context import FlowRunContext, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled
 from taskyard.logging import capture_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.encodings import encode
-from taskyard_contract.failures import failure_of
 from taskyard_contract.id_factory import new_id
-from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
-from taskyard_contract.wire_text import NAME_LIMIT, cut
+from taskyard_contract.states import FlowEvent, RunState, StateType
 
 INTERRUPTED_SECONDS: Final = 2.0
 """How long an interrupted process waits for the control plane to note that."""
@@ -106,16 +103,14 @@ class FlowRunRecord:
         template = flow_template(self.flow)
         ordinal = caller.take_ordinals(template.task_key)
         group = RunGroup(GroupKey(template, caller.flow_run_id, caller.caller_run_id), ordinal)
-        group.add(self.run_id, self._encoded_parameters(), None, None, pb.RunExtra(name=self.name))
+        group.add(
+            self.run_id,
+            parameters_for_record(self.parameters, self.session),
+            None,
+            None,
+            pb.RunExtra(name=self.name),
+        )
         self.session.submit_group(group)
-
-    def _encoded_parameters(self) -> bytes:
-        """Return the parameters for the record; they are not needed to run, so some may be missing."""
-        try:
-            data = encode(((), self.parameters))
-        except Exception:  # pickling runs foreign code; a flow may take anything
-            return b""
-        return data if len(data) <= self.session.max_inline_bytes else b""
 
     @contextmanager
     def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -180,26 +175,12 @@ class FlowRunRecord:
 
     def end_report(self) -> pb.FlowReport:
         """Return the report of the state that the attempt ended in."""
-        event = _EVENTS.get(self.state.type, FlowEvent.FAILED)
-        report = report_of(self.run_id, self.attempt_number, event, self.state.message or "")
-        if self.state.name != self.state.type.value.title():
-            report.state_name = cut(self.state.name, NAME_LIMIT)
-        report.reason = self._reason()  # type: ignore[assignment]  # the enums are numerically equal
-        data = self.state.data
-        if isinstance(data, BaseException):
-            report.failure.CopyFrom(failure_of(data))
-        elif event == FlowEvent.SUCCEEDED and self._settings.persist_result is not False:
-            payload = flow_payload(data, self.session)
+        report = end_report(self.run_id, self.attempt_number, self.state, self.cancel_requested)
+        if self.state.is_completed() and self._settings.persist_result is not False:
+            payload = flow_payload(self.state.data, self.session)
             if payload is not None:
                 report.result.CopyFrom(payload)
         return report
-
-    def _reason(self) -> int:
-        if self.state.is_crashed():
-            return StateReason.INTERRUPTED
-        if self.state.name == "TimedOut":
-            return StateReason.TIMED_OUT
-        return StateReason.CANCEL_REQUESTED if self.cancel_requested else StateReason.NONE
 
     def decide(self, decision: pb.FlowDecision) -> float | None:
         """Take the control plane's decision; returns the delay before the next attempt, or None."""
@@ -252,12 +233,6 @@ class FlowRunRecord:
         return get_run_logger(self.context)
 
 
-_EVENTS: Final = {
-    StateType.COMPLETED: FlowEvent.SUCCEEDED,
-    StateType.FAILED: FlowEvent.FAILED,
-    StateType.CANCELLED: FlowEvent.CANCELLED,
-    StateType.CRASHED: FlowEvent.INTERRUPTED,
-}
 _RECORDED: Final = {
     StateType.COMPLETED: RunState.COMPLETED,
     StateType.FAILED: RunState.FAILED,

@@ -15,6 +15,7 @@ from taskyard._data.values.awaited import run
 from taskyard._network.server.loop_thread import at_exit
 
 LAST_SECONDS: Final = 10.0
+"""How long the end of the program is put off for callbacks that are still to be called."""
 
 
 class _Caller:

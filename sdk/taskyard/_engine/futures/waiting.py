@@ -16,6 +16,7 @@ from taskyard._data.values.awaited import AwaitedRun, Origin
 F = TypeVar("F", bound=AwaitedRun)
 
 SLICE_SECONDS: Final = 0.2
+"""How late an exception from outside reaches a thread that waits; five looks a second cost nothing."""
 
 
 def wait_blocking(future: AwaitedRun, timeout: float | None) -> bool:

@@ -1,15 +1,30 @@
-"""Executes task runs in threads of this process, for `ThreadPoolTaskRunner`.
+"""The threads of this process as an agent, for `ThreadPoolTaskRunner`.
 
-The process serves a queue of its own as a small agent, so the control plane decides and records everything
-as for any run; but arguments, code and results never leave the process unless they are recorded. Invariant:
-a run's arguments are kept until its future is settled, so it can be executed again for a retry.
+A session serves a queue of its own over the same protocol as every agent, so the control plane decides and
+records everything as for any run: dependencies, retries, caching, timeouts of leases, cancellation. Only
+what an agent would be sent stays here: arguments, code and results never leave the process unless they are
+recorded.
+
+The way of a run. The submitting thread keeps the call (`keep`) before the run exists, and submits it
+without arguments to this queue. The control plane assigns it, on the loop's thread, as one attempt
+(`on_assign`). A run that was submitted waits for a place (`WorkerThreads`); one that was called directly is
+handed to the thread that called it, which executes it itself (`serve`). What it gives is put into its
+future first and reported then, so that users get the very object that their task made. A failed attempt is
+assigned again, with the call that is still kept: calls are forgotten when their future is settled.
+
+Three things end an attempt from outside. A cancellation, or a timeout, is raised in its thread at the next
+bytecode. An attempt that was dropped, because the lease had lapsed and the run is assigned anew, goes on
+but is not reported: its epoch is over. And the process itself may end: then the session ends, and its runs
+with it.
+
+Invariant: every attempt in hand is reported once or dropped, and its run is served again only under a new
+epoch. Methods that the link calls run on the loop's thread, and so does everything that touches
+`_attempts`.
 """
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,6 +33,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
+from taskyard._engine.thread_agent.threads import WorkerThreads
 from taskyard._network.server.loop_thread import portal
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -32,8 +48,8 @@ from taskyard_contract.ids import format_id, split_ids
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger("taskyard.task_runners")
-MOST_THREADS: Final = 1000
-"""A thread that waits for other runs does not count as a worker, so there may be many more than workers."""
+GOODBYE_SECONDS: Final = 1.0
+"""How long the end of a session is put off for reports on their way; what is lost is executed again."""
 
 
 class ThreadAgent:
@@ -43,15 +59,11 @@ class ThreadAgent:
         """Serve with so many workers; `number` tells several of one session apart."""
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
-        self._max_workers = max_workers
+        self.threads = WorkerThreads(max_workers, self._wake)
         self._kept: dict[bytes, Kept] = {}
+        self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
-        self._waiting: deque[ThreadAttempt] = deque()
-        self._jobs: dict[bytes, ThreadAttempt] = {}
-        self._working = 0
-        self._blocked = 0
         self._callers = 0
-        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="taskyard-run")
         identity = Identity(
             agent_id=self.queue,
             session_id=new_id(),
@@ -81,10 +93,10 @@ class ThreadAgent:
     def close(self) -> None:
         """Stop serving; what still executes is not waited for."""
         portal.run(self._stop())
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
 
     async def _stop(self) -> None:
-        await self._stream.settle(1.0)
+        await self._stream.settle(GOODBYE_SECONDS)
         self._stream.stop()
         self._task.cancel()
 
@@ -117,8 +129,8 @@ class ThreadAgent:
             return
         self._change_callers(1)
         try:
-            while (job := kept.assigned.get()) is not None:
-                job.execute()
+            while (attempt := kept.assigned.get()) is not None:
+                attempt.execute()
         finally:
             self._change_callers(-1)
 
@@ -127,58 +139,25 @@ class ThreadAgent:
             self._callers += by
         self._wake()
 
-    @contextmanager
-    def blocked(self) -> Iterator[None]:
-        """Let another run have this thread's place meanwhile: it may be the one waited for."""
-        self._change_blocked(1)
-        try:
-            yield
-        finally:
-            self._change_blocked(-1)
-
-    def _change_blocked(self, by: int) -> None:
-        with self._lock:
-            self._blocked += by
-        self._start_waiting()
-        self._wake()
-
     def _wake(self) -> None:
         """Let the link look at the demand again."""
         portal.loop().call_soon_threadsafe(self._link.wake)
 
     # For the threads that execute.
 
-    def _start_waiting(self) -> None:
-        """Give waiting runs to threads, as many as there are free workers."""
-        while True:
-            with self._lock:
-                if not self._waiting or self._working - self._blocked >= self._max_workers:
-                    return
-                job = self._waiting.popleft()
-                self._working += 1
-            self._pool.submit(self._work, job)
+    def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
+        """Report a attempt that ended; None confirms its cancellation."""
+        portal.loop().call_soon_threadsafe(self._report, attempt, columns)
 
-    def _work(self, job: ThreadAttempt) -> None:
-        try:
-            job.execute()
-        finally:
-            with self._lock:
-                self._working -= 1
-            self._start_waiting()
-
-    def ended(self, job: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
-        """Report a job that ended; None confirms its cancellation."""
-        portal.loop().call_soon_threadsafe(self._report, job, columns)
-
-    def _report(self, job: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
-        if self._jobs.get(job.key.run_id) is job:
-            del self._jobs[job.key.run_id]
-        if job.dropped:
+    def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
+        if self._attempts.get(attempt.key.run_id) is attempt:
+            del self._attempts[attempt.key.run_id]
+        if attempt.dropped:
             self._link.wake()
         elif columns is None:
-            self._link.cancelled(job.key)
+            self._link.cancelled(attempt.key)
         else:
-            self._link.report(job.key.epoch, job.key.run_id, columns.SerializeToString())
+            self._link.report(attempt.key.epoch, attempt.key.run_id, columns.SerializeToString())
 
     # For the link, on the portal's loop.
 
@@ -195,62 +174,56 @@ class ThreadAgent:
             if kept is None:
                 self._link.lost(key, StateReason.CODE_UNAVAILABLE, "the process that made the run is gone")
                 continue
-            job = ThreadAttempt(
+            attempt = ThreadAttempt(
                 self, kept, key, template.template, body, body.ordinals[position], extras.get(position)
             )
-            self._jobs[run_id] = job
+            self._attempts[run_id] = attempt
             if kept.direct:
-                kept.assigned.put(job)
+                kept.assigned.put(attempt)
             else:
-                (self._waiting.appendleft if chunk.nested else self._waiting.append)(job)
-        self._start_waiting()
+                # Somebody waits for a nested run, and holds up others by that.
+                self.threads.add(attempt, first=chunk.nested)
+        self.threads.start()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
         """End runs: at once what has not started, the others at their next bytecode."""
         for key in keys:
-            job = self._jobs.get(key.run_id)
-            if job is None or job.key.epoch != key.epoch:
+            attempt = self._attempts.get(key.run_id)
+            if attempt is None or attempt.key.epoch != key.epoch:
                 continue
-            try:
-                with self._lock:
-                    self._waiting.remove(job)
-            except ValueError:
-                job.cancel()
+            if self.threads.take_back(attempt):
+                self._report(attempt, None)
             else:
-                self._report(job, None)
+                attempt.cancel()
 
     def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
         """Forget runs that are somebody else's now; their threads are not stopped."""
         for key in keys:
-            job = self._jobs.get(key.run_id)
-            if job is None:
+            attempt = self._attempts.get(key.run_id)
+            if attempt is None:
                 continue
-            job.dropped = True
-            with self._lock:
-                waits = job in self._waiting
-                if waits:
-                    self._waiting.remove(job)
-            if waits:
-                self._report(job, None)
+            attempt.dropped = True
+            if self.threads.take_back(attempt):
+                self._report(attempt, None)
 
     def on_doubt(self, doubtful: bool) -> None:
         """Nothing is held back: nobody else can execute these runs."""
 
     def on_lease_lost(self) -> None:
         """Forget everything: the control plane assigns it again."""
-        self.on_drop([job.key for job in self._jobs.values()])
+        self.on_drop([attempt.key for attempt in self._attempts.values()])
 
     def on_drain(self) -> None:
         """Go on: the runs of this process cannot go elsewhere."""
 
     def held(self) -> Iterable[pb.RunKey]:
         """Name the runs in hand."""
-        return [job.key for job in self._jobs.values() if not job.dropped]
+        return [attempt.key for attempt in self._attempts.values() if not attempt.dropped]
 
     def demand(self) -> Demand:
-        """Ask for twice the workers, and for what callers wait for."""
-        in_hand = len(self._jobs) - self._blocked
-        return Demand(max(0, in_hand), 2 * self._max_workers + self._callers, 1)
+        """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
+        in_hand = len(self._attempts) - self.threads.blocked_now
+        return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
 
 
 @contextmanager

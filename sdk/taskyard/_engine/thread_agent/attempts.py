@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter
@@ -17,7 +17,9 @@ from taskyard._engine.execution.reports import encoded, failed
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.threads import WorkerThreads
+from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -27,10 +29,18 @@ from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
 
-if TYPE_CHECKING:
-    from taskyard._engine.thread_agent.agent import ThreadAgent
-
 logger = logging.getLogger("taskyard.task_runners")
+
+
+class Server(LocalExecutor, Protocol):
+    """What an attempt needs of the agent that it belongs to."""
+
+    session: Session
+    threads: WorkerThreads
+
+    def ended(self, attempt: "ThreadAttempt", columns: pb.ReportColumns | None) -> None:
+        """Report an attempt that ended; None confirms its cancellation."""
+        ...
 
 
 class Kept:
@@ -55,7 +65,7 @@ class ThreadAttempt:
 
     def __init__(
         self,
-        runs: "ThreadAgent",
+        agent: Server,
         kept: Kept,
         key: pb.RunKey,
         template: template_pb2.RunTemplate,
@@ -64,7 +74,7 @@ class ThreadAttempt:
         extra: pb.AttemptExtra | None,
     ) -> None:
         """Describe an assigned run."""
-        self._runs = runs
+        self._agent = agent
         self._kept = kept
         self.key = key
         self.dropped = False
@@ -92,22 +102,22 @@ class ThreadAttempt:
 
     def log(self, entry: LogEntry) -> None:
         """Send a log record over the session; this process has shown it itself."""
-        self._runs.session.log(entry)
+        self._agent.session.log(entry)
 
     def blocked(self) -> AbstractContextManager[None]:
         """Say that the code waits for other runs meanwhile."""
-        return self._runs.blocked()
+        return self._agent.threads.blocked()
 
     def make_scope(self, context: TaskRunContext) -> Scope:
         """Return where calls made by this run go: to this process again."""
         run = context.task_run
         return Scope(
-            self._runs.session,
+            self._agent.session,
             run.raw_flow_run_id,
             run.raw_id,
             log_prints=context.log_prints,
-            queue=self._runs.queue,
-            executor=self._runs,
+            queue=self._agent.queue,
+            executor=self._agent,
             host=self,
             task_runner=self._kept.scope.task_runner,
         )
@@ -129,7 +139,7 @@ class ThreadAttempt:
         else:
             columns.results.append(b"")
             columns.exceptions.append(report)
-        self._runs.ended(self, None if self._cancelled else columns)
+        self._agent.ended(self, None if self._cancelled else columns)
 
     def cancel(self) -> None:
         """End the attempt as soon as its thread executes Python."""
@@ -189,7 +199,7 @@ class ThreadAttempt:
             return value
         self._kept.future.keep_local(value)
         data = encoded(value)
-        session = self._runs.session
+        session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
         report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED)

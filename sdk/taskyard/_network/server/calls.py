@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CALL_SECONDS: Final = 30.0
+"""Longer than a control plane takes to be replaced by another one."""
 BLOB_SECONDS: Final = 300.0
+"""The largest payload over a slow line, 4 megabits a second."""
 RUN_PAGE: Final = 1_000
 """The most runs that a server puts into one page."""
 

@@ -21,10 +21,13 @@ from taskyard.exceptions import ConnectionFailed
 YARD_DATABASE: Final = "taskyard.db"
 _SOCKET: Final = "yard.sock"
 START_SECONDS: Final = 20.0
+"""A yard starts in half a second; a cold disk and a busy machine may take this long."""
 _FIRST_POLL: Final = 0.002
 _LONGEST_POLL: Final = 0.02
+"""Looking is a connect to a file, so it is cheap, and each look too late is felt by somebody who waits."""
 _TAIL_LINES: Final = 15
 _LONGEST_SOCKET_PATH: Final = 100
+"""The kernel takes 107 bytes; the rest is for what is put beside the socket while it is made."""
 
 
 def yard_address(directory: Path) -> str:

@@ -40,6 +40,7 @@ from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
 LOGS_PER_FRAME: Final = 1000
+"""Enough for programs that log much; results should not wait behind a frame of many more."""
 
 Later = Callable[[float, Callable[[], None]], object]
 """Calls something on the loop's thread after so many seconds."""

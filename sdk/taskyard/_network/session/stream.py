@@ -24,6 +24,7 @@ from taskyard_contract.rpc_errors import from_rpc_error
 logger = logging.getLogger("taskyard.session")
 
 HELLO_SECONDS: Final = 15.0
+"""A server that recovers a large database accepts connections before it answers."""
 SAID_AFTER: Final = 4
 """Failures before people who wait for the first connection are told: about a second."""
 
