@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 from importlinter import cli
 
@@ -13,6 +14,17 @@ ROOT = Path(__file__).parents[2]
 def test_the_import_contracts_hold(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert cli.lint_imports(config_filename="pyproject.toml", no_cache=True, no_logo=True) == 0
+
+
+def test_no_module_imports_itself_through_others():
+    """Imports for type checkers count: a circle of types is one that people have to read in one go."""
+    packages = ("taskyard", "taskyard_agent", "taskyard_contract", "taskyard_controlplane")
+    graph = grimp.build_graph(*packages)
+    above = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    while leaves := [module for module, imported in above.items() if not imported & above.keys()]:
+        for module in leaves:
+            del above[module]
+    assert sorted(above) == [], "these stand on each other"
 
 
 def modules_after(statement: str) -> set[str]:
