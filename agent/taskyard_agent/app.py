@@ -23,6 +23,7 @@ from taskyard_contract.capabilities import CODE_BY_REFERENCE, CODE_BY_VALUE
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.encodings import BINARY, JSON, PICKLE
 from taskyard_contract.errors import TaskyardError
+from taskyard_contract.event_loops import new_event_loop
 
 logger = logging.getLogger(__name__)
 
@@ -124,14 +125,5 @@ def run(settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> int:
     async def serve() -> int:
         return await Agent(settings, start_zygote).run()
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(serve())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None  # slower, not different
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from taskyard_contract.home_directory import home_directory
+
 DEFAULT_QUEUE = "default"
 DEFAULT_GRACE = 30.0
 """Seconds for running tasks after the first signal: what Kubernetes gives a pod unless told otherwise."""
@@ -20,7 +22,7 @@ def log_level() -> str:
 
 def home() -> Path:
     """Return the directory for everything Taskyard keeps on this machine."""
-    return Path(os.environ.get("TASKYARD_HOME") or "~/.taskyard").expanduser()
+    return home_directory(os.environ)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ Invariant: the agent is restarted whenever it ends by itself, never while the ya
 it when the yard is killed.
 """
 
-import ctypes
 import logging
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
+
+from taskyard_contract.dying_with_parent import before_exec
 
 FIRST_DELAY_SECONDS: Final = 0.2
 """An agent that died of an accident is missed at once."""
@@ -24,8 +24,6 @@ STABLE_SECONDS: Final = 30.0
 """One that lasted so long had started well: its end is a new accident."""
 END_SECONDS: Final = 10.0
 """What an agent gets to end its workers; somewhat more than it gives them."""
-_PR_SET_PDEATHSIG: Final = 1
-"""From linux/prctl.h."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,28 +44,13 @@ class Backoff:
         return delay
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what the child calls before it becomes the agent; None where the kernel has no such service."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # the yard ended before the kernel knew
-            os._exit(1)
-
-    return ask
-
-
 class AgentKeeper:
     """A context in which an agent runs. The agent starts at once, before anything heavy is imported."""
 
     def __init__(self, command: Sequence[str]) -> None:
         """Keep the process of `command` running."""
         self._command = command
-        self._before_exec = _die_with_parent()
+        self._before_exec = before_exec(signal.SIGTERM)
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from taskyard_contract.clock import Clock, SystemClock
+from taskyard_contract.event_loops import new_event_loop
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -185,17 +186,8 @@ def run(settings: Settings, ready: Callable[[ControlPlane], str], until: Until |
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings, ready, until))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 async def _serve(settings: Settings, ready: Callable[[ControlPlane], str], until: Until | None) -> None:

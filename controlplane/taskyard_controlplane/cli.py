@@ -16,6 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from taskyard_contract.home_directory import home_directory
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
@@ -134,7 +135,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 def _add_yard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--home", type=Path, default=Path(os.environ.get("TASKYARD_HOME") or "~/.taskyard"), metavar="DIR",
+        "--home", type=Path, default=home_directory(os.environ), metavar="DIR",
         help="directory of the socket and the database (default: $TASKYARD_HOME or ~/.taskyard)",
     )  # fmt: skip
     parser.add_argument(

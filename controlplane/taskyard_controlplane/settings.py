@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from taskyard_contract.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 
 MIB: Final = 1024 * 1024
@@ -181,17 +182,17 @@ class YardSettings:
     @property
     def socket(self) -> Path:
         """Where the yard listens."""
-        return self.home / "yard.sock"
+        return self.home / YARD_SOCKET
 
     @property
     def address(self) -> str:
         """The address clients dial."""
-        return f"unix:{self.socket}"
+        return yard_address(self.home)
 
     def server_settings(self) -> Settings:
         """Return the settings of the yard's control plane."""
         return Settings(
-            database=DatabaseSettings(url=f"sqlite:///{self.home / 'taskyard.db'}"),
+            database=DatabaseSettings(url=f"sqlite:///{self.home / YARD_DATABASE}"),
             rpc=RpcSettings(listen=self.address, reflection=False, stop_grace_seconds=1.0),
             lease=self.lease,
         )

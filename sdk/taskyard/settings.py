@@ -16,10 +16,12 @@ import os
 from pathlib import Path
 from typing import Final
 
+from taskyard_contract.home_directory import HOME as HOME
+from taskyard_contract.home_directory import home_directory
+
 __all__ = ["home", "log_level", "server", "task_runner"]
 
 SERVER: Final = "TASKYARD_SERVER"
-HOME: Final = "TASKYARD_HOME"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
 LOG_LEVEL: Final = "TASKYARD_LOG_LEVEL"
 
@@ -31,7 +33,7 @@ def server() -> str:
 
 def home() -> Path:
     """Return the directory of the local yard."""
-    return Path(os.environ.get(HOME) or Path.home() / ".taskyard").expanduser().absolute()
+    return home_directory(os.environ)
 
 
 def task_runner() -> str:

@@ -12,12 +12,11 @@ before it is sent, the worker's whole process group has been killed, so nothing 
 
 Three processes may die in any order. A worker: reaped here, reported. The agent: its end of the control
 socket closes, the zygote kills every worker's group and leaves; if the zygote cannot, the kernel signals it
-(`die_with_parent`). The zygote: the kernel kills its workers, and the agent starts another zygote.
+(`die_with`). The zygote: the kernel kills its workers, and the agent starts another zygote.
 Invariant: no worker outlives the zygote, and the zygote does not outlive the agent.
 """
 
 import argparse
-import ctypes
 import gc
 import logging
 import os
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from taskyard_agent.settings import log_level
+from taskyard_contract.dying_with_parent import die_with
 
 SPAWN: Final = struct.Struct("<I")
 """Request: number of the worker; its data socket, control socket and board come with it."""
@@ -44,15 +44,7 @@ SPAWN_FDS: Final = 3
 PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 
-_PR_SET_PDEATHSIG: Final = 1
 logger = logging.getLogger("taskyard_agent.zygote")
-
-
-def die_with_parent(parent: int, signum: int) -> None:
-    """Have the kernel signal this process when its parent ends; ends it now if that has happened."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -159,7 +151,7 @@ class Zygote:
 def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoReturn:
     """Turn a fresh fork into a worker."""
     os.setsid()
-    die_with_parent(zygote, signal.SIGKILL)
+    die_with(zygote, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -182,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=log_level(), stream=sys.stderr)
     # Its own session: a Ctrl-C in the terminal is the agent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(arguments.agent, signal.SIGTERM)
+    die_with(arguments.agent, signal.SIGTERM)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

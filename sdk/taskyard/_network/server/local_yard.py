@@ -17,9 +17,8 @@ from typing import Final
 
 from taskyard import settings
 from taskyard.exceptions import ConnectionFailed
+from taskyard_contract.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 
-YARD_DATABASE: Final = "taskyard.db"
-_SOCKET: Final = "yard.sock"
 START_SECONDS: Final = 20.0
 """A yard starts in half a second; a cold disk and a busy machine may take this long."""
 _FIRST_POLL: Final = 0.002
@@ -28,11 +27,6 @@ _LONGEST_POLL: Final = 0.02
 _TAIL_LINES: Final = 15
 _LONGEST_SOCKET_PATH: Final = 100
 """The kernel takes 107 bytes; the rest is for what is put beside the socket while it is made."""
-
-
-def yard_address(directory: Path) -> str:
-    """Return the address of the yard whose home is `directory`."""
-    return f"unix:{directory / _SOCKET}"
 
 
 def has_yard(directory: Path) -> bool:
@@ -48,7 +42,7 @@ def ensure_yard() -> str:
             the message.
     """
     home = settings.home()
-    path = home / _SOCKET
+    path = home / YARD_SOCKET
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ConnectionFailed(f"{path} is too long for a socket; set {settings.HOME} to a shorter directory")
     if not _accepts(path):

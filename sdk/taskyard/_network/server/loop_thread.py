@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.event_loops import new_event_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,24 +89,12 @@ class Portal:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         with self._lock:
             if self._loop is None:
-                self._loop = new_loop()
+                self._loop = new_event_loop()
                 self._thread = threading.Thread(
                     target=_run_loop, args=(self._loop,), name="taskyard-portal", daemon=True
                 )
                 self._thread.start()
             return self._loop
-
-
-def new_loop() -> "asyncio.AbstractEventLoop":
-    """Make an event loop, uvloop's where it is installed: it saves a tenth of a round trip."""
-    import asyncio
-
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 def _run_loop(loop: "asyncio.AbstractEventLoop") -> None:

@@ -3,23 +3,18 @@
 Invariant: the yard ends with this command, however this command ends; on Linux also when it is killed.
 """
 
-import ctypes
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from taskyard import settings
-from taskyard._network.server.local_yard import yard_address
 from taskyard.cli.programs import command_of, flags, require_extra
-
-_PR_SET_PDEATHSIG: Final = 1
+from taskyard_contract.dying_with_parent import before_exec
+from taskyard_contract.home_directory import yard_address
 
 
 def dev(
@@ -70,7 +65,7 @@ def _supervise(command: list[str], directory: Path) -> int:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_end_with_parent(),  # calls into the kernel only
+        preexec_fn=before_exec(signal.SIGTERM),
     )
     with process:
         assert process.stdout is not None
@@ -87,18 +82,3 @@ def _ready_line(directory: Path) -> str:
     else:
         hint = f"run your program in another terminal with TASKYARD_SERVER={address}"
     return f"taskyard yard ready on {address}; {hint}; Ctrl-C ends it"
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what the yard's process calls at its start; None where the kernel has no such call."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # it ended in the meantime
-            os._exit(0)
-
-    return ask

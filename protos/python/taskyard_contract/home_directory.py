@@ -1,0 +1,27 @@
+"""Where Taskyard keeps what belongs to a person and a machine, and what the local yard has in there.
+
+All programs must find the same directory: the SDK looks there for the socket on which the yard listens.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+HOME: Final = "TASKYARD_HOME"
+"""The environment variable that says where."""
+YARD_SOCKET: Final = "yard.sock"
+YARD_DATABASE: Final = "taskyard.db"
+
+
+def home_directory(environment: Mapping[str, str]) -> Path:
+    """Return the directory that an environment asks for, ``~/.taskyard`` where it does not say.
+
+    Absolute, because programs change their working directory, and with ``~`` resolved: a variable that was
+    set in a service's configuration has not been through a shell.
+    """
+    return Path(environment.get(HOME) or "~/.taskyard").expanduser().absolute()
+
+
+def yard_address(home: Path) -> str:
+    """Return the address of the yard in a directory."""
+    return f"unix:{home / YARD_SOCKET}"
