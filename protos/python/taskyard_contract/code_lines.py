@@ -3,14 +3,12 @@
 A worker has no file of a notebook, nor of a script on another machine, and some releases of cloudpickle even
 drop the file's name. So a code object travels with both; where it arrives, its lines are put into
 `linecache`, which is what tracebacks and debuggers ask.
-
-Pickles in databases name `arrived`: it is never renamed or moved.
 """
 
 import linecache
 from collections.abc import Iterator
 from types import CodeType
-from typing import Any, Final
+from typing import Final
 
 MAX_LINES_BYTES: Final = 64 * 1024
 """More text than this does not travel with one function; its traceback shows line numbers only. A function of
@@ -25,17 +23,10 @@ def lines_of(code: CodeType) -> str:
     return text if len(text) <= MAX_LINES_BYTES else ""
 
 
-def arrived(args: tuple[Any, ...], filename: str, lines: str = "") -> CodeType:
-    """Return the code object that was pickled.
-
-    Args:
-        args: What `CodeType` takes, in this minor version of Python.
-        filename: Its file where it was pickled.
-        lines: The text of its lines; "" for a code object inside of another one.
-    """
-    code = CodeType(*args).replace(co_filename=filename)
+def arrived(code: CodeType, lines: str) -> CodeType:
+    """Return a code object that was made of a pickle, once tracebacks can show its lines."""
     if lines:
-        _show(filename, code.co_firstlineno, lines.splitlines(keepends=True))
+        _show(code.co_filename, code.co_firstlineno, lines.splitlines(keepends=True))
     return code
 
 

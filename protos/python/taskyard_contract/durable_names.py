@@ -5,7 +5,10 @@ ever removed from it, and a function gets further arguments only with defaults t
 meant before. They take plain values, never classes of ours.
 """
 
+from types import CodeType
 from typing import Any
+
+from taskyard_contract import code_lines
 
 
 def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
@@ -14,3 +17,14 @@ def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict
     error.args = args
     vars(error).update(attributes)
     return error
+
+
+def code(args: tuple[Any, ...], filename: str, lines: str = "") -> CodeType:
+    """Return a code object that travelled by value, and let tracebacks show its lines.
+
+    Args:
+        args: What `CodeType` takes, in this minor version of Python.
+        filename: Its file where it was pickled.
+        lines: The text of its lines; "" for a code object inside of another one.
+    """
+    return code_lines.arrived(CodeType(*args).replace(co_filename=filename), lines)

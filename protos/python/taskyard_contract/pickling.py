@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import cloudpickle
 
-from taskyard_contract import code_lines
+from taskyard_contract import code_lines, durable_names
 
 ENCODING: Final = "python/pickle5"
 PROTOCOL: Final = 5
@@ -65,7 +65,7 @@ class _Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its packag
         lines = "" if obj in self._inside else code_lines.lines_of(obj)
         # What is inside of it comes next, and its lines are among those of the whole.
         self._inside.update(code_lines.inner_codes(obj))
-        return code_lines.arrived, (_arguments_of(obj), obj.co_filename, lines)
+        return durable_names.code, (_arguments_of(obj), obj.co_filename, lines)
 
 
 class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types

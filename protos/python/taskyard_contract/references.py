@@ -1,8 +1,27 @@
 """References to results that do not exist yet, inside pickled arguments.
 
-Pickling a future writes a call of `resolve`. While arguments are pickled, `collecting` notes every
-reference; while they are unpickled, `resolving` says where the values are. So references work at any
-depth, in any container, without a pass of their own over the arguments.
+How a future in the arguments of a call becomes a dependency, without a pass of its own over the arguments:
+
+1. Whoever submits begins to collect, in this thread, and pickles the arguments.
+2. Pickle asks every object, at any depth and in any container, how it travels. A future notes the id of its
+   run with the collection (`note`) and writes a call of `resolve` with that id.
+3. The ids that were noted become upstream edges of the new run, which the control plane holds back until they
+   are done; it sends their results along with the assignment.
+4. A worker says where these values are (`resolving`) and unpickles: `resolve` puts each into its place.
+
+What this rests on:
+
+- The collection belongs to the thread. Outside of one a future refuses to be pickled: nothing would resolve
+  it.
+- What a run is to the call is decided where it is noted: `allow_failure` pickles its value apart, with a
+  collection of its own, and notes what is in there as admitted to have failed; `quote` does so and refuses.
+- Pickling may happen twice, when plain pickle refuses and cloudpickle follows. Notes are a dictionary, so the
+  second time changes nothing. If the arguments are refused, the collection is thrown away with them.
+- The weakest demand wins: a run that is allowed to fail in one place of a call is allowed to in all of them.
+- Arguments are unpickled for each attempt anew, so two runs never share a mutable value.
+
+Calls without futures pay for two assignments to a thread-local and nothing else. Pickles in databases name
+`resolve`: it is never renamed or moved.
 """
 
 import threading

@@ -39,7 +39,6 @@ DURABLE = {
     "taskyard.task_runners",
     "taskyard.tasks",
     "taskyard.utilities.annotations",
-    "taskyard_contract.code_lines",
     "taskyard_contract.durable_names",
     "taskyard_contract.errors",
     "taskyard_contract.references",

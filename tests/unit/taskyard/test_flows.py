@@ -19,6 +19,7 @@ from taskyard.exceptions import (
 )
 from taskyard.flows import flow
 from taskyard.states import Cancelled, Completed, Failed
+from taskyard.task_runners import AgentTaskRunner
 from taskyard.tasks import task
 from taskyard.utilities.annotations import allow_failure
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -399,3 +400,14 @@ def test_methods_can_be_flows(session: LoopbackSession) -> None:
             return self.factor * x
 
     assert Pipeline().run(4) == 8  # type: ignore[call-arg, arg-type]
+
+
+def test_the_context_of_a_flow_knows_its_task_runner(session: LoopbackSession) -> None:
+    runner = AgentTaskRunner()
+
+    @flow(task_runner=runner)
+    def main() -> bool:
+        context = FlowRunContext.get()
+        return context is not None and context.task_runner is runner
+
+    assert main()

@@ -1,4 +1,4 @@
-"""Programs against a real control plane and a real agent: what users see."""
+"""Runs that an agent executes: what programs see of values, failures, retries, caching, ends and records."""
 
 import os
 import time
