@@ -222,3 +222,18 @@ def test_what_was_cancelled_says_why() -> None:
         assert client.outcomes[run_id].reason == StateReason.CANCEL_REQUESTED
 
     play(scenario)
+
+
+def test_runs_added_to_a_flow_that_is_being_cancelled_end_with_it() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=0)
+        flow = await client.start_flow()
+        await it.owner.cancel(flow)
+        [late] = await client.submit(flow=flow)
+        await it.settle()
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.CANCELLED))])  # type: ignore[arg-type]
+        await it.settle()
+        assert client.state_of(late) == S.CANCELLED
+        assert agent.receive() == []
+
+    play(scenario)

@@ -128,3 +128,25 @@ def test_an_upstream_result_from_the_cache_is_that_of_the_upstream_run() -> None
         assert [(other.run_id, other.result.data) for other in body.others] == [(follower, b"result")]
 
     play(scenario)
+
+
+def test_credit_for_what_could_not_be_sent_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=1)
+        put_blob = it.store.put_blob
+
+        def failing(digest: bytes, data: bytes) -> None:
+            monkeypatch.setattr(it.store, "put_blob", put_blob)
+            raise StorageUnavailable("not now")
+
+        monkeypatch.setattr(it.store, "put_blob", failing)
+        [run_id] = await client.submit(args=[b"a" * 60_000])
+        monkeypatch.setattr("taskyard_controlplane.owner.queueing.delivery.MAX_BODY_BYTES", 50_000)
+        assert await assigned(it, agent) == []
+        await it.advance(1)
+        await it.settle()
+        agent.receive()
+        assert [chunk.run_ids for chunk in agent.chunks] == [run_id]
+        assert agent.agent.credit == 0
+
+    play(scenario)

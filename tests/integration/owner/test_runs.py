@@ -316,3 +316,17 @@ def test_cancelling_what_has_not_started_is_immediate() -> None:
             await it.owner.cancel(new_id())
 
     play(scenario)
+
+
+def test_a_run_whose_upstream_failed_says_so() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [parent] = await client.submit()
+        [child] = await client.submit(upstream=[(0, parent)])
+        await assigned(it, agent)
+        agent.report([parent], kind=ReportKind.FAILED)
+        await it.settle()
+        assert client.state_of(child) == S.NOT_READY
+        assert client.outcomes[child].reason == StateReason.UPSTREAM
+
+    play(scenario)

@@ -8,9 +8,10 @@ import pytest
 from support.owner_harness import Client, World, world
 
 from taskyard_api.v1 import run_service_pb2, session_service_pb2, states_pb2, template_pb2
-from taskyard_contract.errors import ErrorReason, StorageFull
+from taskyard_contract.errors import ErrorReason, StorageFull, StorageUnavailable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
+from taskyard_controlplane.owner.journal import committer
 
 CODE = template_pb2.Code(task_name="task")
 
@@ -174,5 +175,43 @@ def test_reports_about_a_refused_flow_run_do_not_end_the_stream(monkeypatch: pyt
         client.receive()
         assert (first, client.closed) == (ErrorReason.STORAGE_FULL, None)
         assert client.refused[flow].error.reason == ErrorReason.RUN_NOT_FOUND
+
+    play(scenario)
+
+
+def test_a_batch_that_may_be_recorded_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "RETRY_DELAYS", (0.0,))
+
+    async def scenario(it: World) -> None:
+        client, commit = it.client(), it.store.commit
+        errors: list[Any] = [StorageUnavailable("its answer was lost"), StorageFull("no room")]
+
+        def faulty(batch: Any) -> Any:
+            if len(errors) == 2:
+                commit(batch)
+            if errors:
+                raise errors.pop(0)
+            return commit(batch)
+
+        monkeypatch.setattr(it.store, "commit", faulty)
+        [run_id] = await client.submit()
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+        await it.settle()
+        client.receive()
+        assert (client.acknowledged, client.refused) == (1, {})
+        assert run_id in it.runs
+
+    play(scenario)
+
+
+def test_a_session_that_waits_for_the_run_of_another_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(it: World) -> None:
+        client, listener = it.client(), it.client()
+        refuse_next(it, monkeypatch)
+        [run_id] = await client.submit()
+        await listener.send(subscribe=[run_id])
+        assert await told(listener, run_id) == ErrorReason.STORAGE_FULL
+        assert await told(client, run_id) == ErrorReason.STORAGE_FULL
 
     play(scenario)

@@ -1,0 +1,109 @@
+"""The journal: whatever is said to it is in the open commit, and that commit will be written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskyard_api.v1 import agent_service_pb2, session_service_pb2
+from taskyard_contract.states import RunKind, RunState
+from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.commit import Commit
+from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL, Journal
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+
+TEMPLATE = Template(1, b"d", b"m", name="task")
+SESSION = ClientSession(b"s" * 16, "client", b"", 0.0)
+AGENT = AgentSession(agent_service_pb2.AgentHello(agent_id="a", session_id=b"s", queues=["q"]), 0.0, 0)
+
+
+def run(of: Template = TEMPLATE, flow: Run | None = None) -> Run:
+    it = Run(7, b"r" * 16, of, RunState.READY, flow, None, b"args", 0, 5)
+    it.cache_key = "k"
+    return it
+
+
+class Scheduled:
+    """What a journal needs of a committer."""
+
+    def __init__(self) -> None:
+        self.open = Commit(1)
+        self.full = None
+        self.touched = self.riding = 0
+
+    def touch(self) -> None:
+        self.touched += 1
+
+    def take_along(self) -> None:
+        self.riding += 1
+
+
+VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
+    "template": (lambda it: it.template(TEMPLATE), "rows.templates"),
+    "blob": (lambda it: it.blob(b"d", b"data"), "rows.blobs"),
+    "queued": (lambda it: it.queued(run()), "rows.new_runs"),
+    "submitted": (lambda it: it.submitted(run()), "submitted"),
+    "resumed": (lambda it: it.resumed(run()), "submitted"),
+    "backlogged": (lambda it: it.backlogged("lane", 0, [7]), "rows.backlog_added"),
+    "taken_from_backlog": (lambda it: it.taken_from_backlog("lane", 0, 7), "rows.backlog_removed"),
+    "ended": (lambda it: it.ended(run()), "rows.ended"),
+    "cached": (lambda it: it.cached(run()), "rows.cache"),
+    "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
+    "logged": (lambda it: it.logged(run(), 5, 20, "logger", "text"), "rows.logs"),
+    "look_up_run": (lambda it: it.look_up_run(b"r" * 16), "rows.lookup_runs"),
+    "look_up_key": (lambda it: it.look_up_key("k"), "rows.lookup_keys"),
+    "accepted": (lambda it: it.accepted(SESSION, 3), "accepted"),
+    "reported": (lambda it: it.reported(AGENT, 3), "reported"),
+    "decided": (lambda it: it.decided(SESSION, session_service_pb2.FlowDecision()), "decided"),
+    "follows": (lambda it: it.follows(run(), 1), "effects"),
+    "then": (lambda it: it.then(lambda: None), "then"),
+}
+WITHOUT_A_COMMIT = {"dispatched", "dispatches_over_below", "nothing_open_below"}
+"""These have no hurry, and say so."""
+
+
+def at(commit: Commit, path: str) -> Any:
+    found: Any = commit
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_said_is_in_a_commit_that_will_be_written(verb: str):
+    committer = Scheduled()
+    say, where = VERBS[verb]
+    say(Journal(committer))  # type: ignore[arg-type]
+    assert len(at(committer.open, where)) == 1
+    assert committer.touched
+    assert not committer.open.empty()
+
+
+def test_every_verb_is_held_to_it():
+    verbs = {name for name in vars(Journal) if not name.startswith("_")} - {"open", "full"}
+    assert verbs == VERBS.keys() | WITHOUT_A_COMMIT
+
+
+def test_a_dispatch_rides_on_the_next_commit():
+    committer = Scheduled()
+    Journal(committer).dispatched(1, AGENT, 5, b"")  # type: ignore[arg-type]
+    assert (committer.riding, committer.touched) == (1, 0)
+    assert committer.open.empty(), "it is no reason to commit"
+    assert committer.open.rows.rows() == 1
+
+
+@pytest.mark.parametrize(("flow", "expected"), [(None, None), (3, 3)])
+def test_logs_of_a_task_run_are_those_of_its_flow_run(flow: int | None, expected: int | None):
+    committer = Scheduled()
+    template = Template(2, b"f", b"", kind=RunKind.FLOW)
+    outer = Run(flow, b"f" * 16, template, RunState.RUNNING, None, None, None, 0, 0) if flow else None
+    Journal(committer).logged(run(flow=outer), 5, HIGHEST_LEVEL + 1, "l", "m")  # type: ignore[arg-type]
+    assert committer.open.rows.logs == [(7, expected, 5, HIGHEST_LEVEL, "l", "m")]
+
+
+def test_logs_of_a_flow_run_are_its_own():
+    committer = Scheduled()
+    flow = run(Template(2, b"f", b"", kind=RunKind.FLOW))
+    Journal(committer).logged(flow, 5, 20, "l", "m")  # type: ignore[arg-type]
+    assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m")]
