@@ -5,10 +5,11 @@ commit, and whatever others can see of it (acknowledgements, assignments, result
 
 Its rooms, each above those it may use (checked by an import contract):
 
-    serving    the owner as a whole; connections and leases
-    shard      everything of one shard put together; recovery
-    queueing   from submission to an agent: ready queues, backlog, dispatch
-    rules      what an event means: reports, flow reports, dependencies, cache keys, settling
-    journal    what is recorded: commits, templates, and rows made into records again
-    peers      live sessions of clients and agents
+    serving       the owner as a whole; connections and leases
+    shard         the parts of one shard put together; recovery
+    after_commit  what follows a commit: promises, effects, refusals
+    queueing      from submission to an agent: ready queues, backlog, dispatch
+    rules         what an event means: reports, dependencies, cache keys, admission, settling
+    journal       what is recorded and what is in memory: commits, the run book, templates, rows read back
+    peers         live sessions of clients and agents
 """

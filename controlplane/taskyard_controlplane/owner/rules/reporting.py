@@ -44,7 +44,7 @@ _LOST_EVENTS: Final[dict[int, RunEvent]] = {
 
 
 class Reporting:
-    """Applies reports."""
+    """Turns frames of agents into events of runs."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The run book: whoever asks for the runs of a session or of a flow run gets these, in order, and no others."""
+"""The run book: who asks for the runs of a session or a flow run gets these, in order, and no others."""
 
 import pytest
 
