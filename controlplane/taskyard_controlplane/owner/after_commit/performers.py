@@ -48,7 +48,8 @@ class Endings:
             session.push_result(run_id, run.result, run.outcome)
             told.add(session)
         self._book.ended(run)
-        self._watchers.ended(run_id)
+        if self._watchers.waiting:  # nobody does, mostly
+            self._watchers.ended(run_id)
         # Others may keep the record a little longer; what is large in it, or leads on, goes now.
         run.args = run.inputs = run.session = None
 

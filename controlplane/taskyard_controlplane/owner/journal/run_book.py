@@ -51,9 +51,9 @@ class RunBook:
         if run.template.kind == RunKind.FLOW:
             self.flows_by_seq[run.seq] = run
 
-    def add_alike(self, runs: list[Run]) -> None:
+    def add_alike(self, run_ids: list[bytes], runs: list[Run]) -> None:
         """Add new runs for agents that have session and flow run in common; quicker than one by one."""
-        self.runs.update([(run.run_id, run) for run in runs])
+        self.runs.update(zip(run_ids, runs, strict=True))
         alike = dict.fromkeys(runs)
         session, flow = runs[0].session, runs[0].flow
         if session is not None:
@@ -102,10 +102,24 @@ class RunBook:
 
     def ended(self, run: Run) -> None:
         """Take out a run whose end is durable, and remember the end for those that come to ask."""
-        self.remove(run)
-        payload = run.result if run.outcome is None else run.outcome
+        session, flow, result, outcome = run.session, run.flow, run.result, run.outcome
+        if run.template.executor == SESSION or self._read_back:
+            self.remove(run)
+        else:
+            # `remove` once more, for what nearly all runs are: this happens to every run there is, and the
+            # calls would cost half of it.
+            self.runs.pop(run.run_id, None)
+            if session is not None and (owned := self._by_session.get(session)) is not None:
+                owned.pop(run, None)
+                if not owned:
+                    del self._by_session[session]
+            if flow is not None and (inside := self._by_flow.get(flow)) is not None:
+                inside.pop(run, None)
+                if not inside:
+                    del self._by_flow[flow]
+        payload = result if outcome is None else outcome
         if payload is None or len(payload) <= MAX_RECENT_BYTES:
-            self.recent[run.run_id] = (run.state, run.result, run.outcome)
+            self.recent[run.run_id] = (run.state, result, outcome)
 
     def forget_old(self) -> None:
         """Forget the ends that are not recent any more."""

@@ -9,6 +9,7 @@ that did not keep needs apart: a lane called like a queue is their backlog, with
 to until it is empty, so that nothing overtakes what it holds.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -60,6 +61,8 @@ class Backlog:
         self._low = self._page = max(1, self._window * 2 // 5)
         self._needs: dict[str, set[Need]] = {}
         """What is known to be in a lane: one need, unless an earlier release wrote it."""
+        self._own: dict[Template, tuple[Key, deque[Run]]] = {}
+        """Where the runs of a template wait while there is no backlog."""
         self._counts: dict[Key, int] = {}
         self._last_read: dict[Key, int] = {}
         self._reading: set[Key] = set()
@@ -81,6 +84,18 @@ class Backlog:
 
     def takes(self, template: Template, count: int) -> bool:
         """Whether so many new runs of a template should leave only rows."""
+        if not self._counts:
+            # There is no backlog at all, so nothing but the template decides where its runs wait. That is
+            # looked up once: names and needs are compared by their texts, and this is asked for every run.
+            own = self._own.get(template)
+            if own is None:
+                own = self._own[template] = self._own_lane(template)
+            key, ready = own
+            incoming = self._incoming.get(key, 0) + count
+            if len(ready) + incoming <= self._window:
+                self._incoming[key] = incoming
+                return False
+            return True
         key = self._key(template)
         self._needs.setdefault(key[0], set()).add(template.need)
         if self._counts.get(key):
@@ -91,13 +106,18 @@ class Backlog:
         self._incoming[key] = self._incoming.get(key, 0) + count
         return False
 
+    def _own_lane(self, template: Template) -> tuple[Key, deque[Run]]:
+        need, priority = template.need, template.priority
+        self._needs.setdefault(need.lane, set()).add(need)
+        return (need.lane, priority), self._dispatcher.runs(need, priority)
+
     def _key(self, template: Template) -> Key:
         of_any_need = (template.queue, template.priority)
         return of_any_need if self._counts.get(of_any_need) else (template.need.lane, template.priority)
 
     def _waiting(self, key: Key) -> int:
         lane, priority = key
-        return sum(self._dispatcher.waiting(need, priority) for need in self._needs.get(lane, ()))
+        return sum(len(self._dispatcher.runs(need, priority)) for need in self._needs.get(lane, ()))
 
     def arrived(self) -> None:
         """Note that everything `takes` let through has been committed and enqueued."""

@@ -17,6 +17,7 @@ assigned is logged as one row a round with whatever commit is next, and a run wh
 is assigned anew, under an epoch that makes the first execution stale.
 """
 
+from collections import deque
 from typing import Final
 
 from taskyard_controlplane.domain.events import RunEvent
@@ -56,9 +57,9 @@ class Dispatcher:
             run.queued = True
             self.ready.append(run)
 
-    def waiting(self, need: Need, priority: int) -> int:
-        """Return how many ready runs of a need and priority there are that no other run waits for."""
-        return len(self.ready.queue_of(need).lane.runs(priority))
+    def runs(self, need: Need, priority: int) -> deque[Run]:
+        """Return the ready runs of a need and priority that nobody waits for: always the same object."""
+        return self.ready.queue_of(need).lane.runs(priority)
 
     def add(self, agent: AgentSession) -> None:
         """Let an agent take part."""

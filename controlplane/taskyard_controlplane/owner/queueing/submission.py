@@ -165,7 +165,7 @@ class Submission:
                 Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
-            self._book.add_alike(new)
+            self._book.add_alike(run_ids, new)
             commit.submitted += new
         self.next_seq = seqs.stop
         self._metrics.submitted_runs += len(run_ids)

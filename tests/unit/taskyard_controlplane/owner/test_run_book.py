@@ -25,7 +25,7 @@ def test_runs_are_found_by_id_session_and_flow_run():
     flow = run(1, FLOW, owner=one)
     book.add(flow)
     inside = [run(seq, flow=flow, owner=one) for seq in (2, 3)]
-    book.add_alike(inside)
+    book.add_alike([each.run_id for each in inside], inside)
     alone = run(4, owner=two)
     book.add(alone)
     assert list(book.runs.values()) == [flow, *inside, alone]
@@ -82,7 +82,7 @@ def test_the_lowest_number_is_that_of_the_oldest_run_wherever_it_came_from():
     book = RunBook()
     assert book.low_seq() is None
     runs = {seq: run(seq) for seq in (5, 6, 7)}
-    book.add_alike(list(runs.values()))
+    book.add_alike([each.run_id for each in runs.values()], list(runs.values()))
     assert book.low_seq() == 5
     back = run(3)
     book.add(back, read_back=True)
