@@ -1,6 +1,7 @@
 """Programs as they are written for Prefect 3, with only their imports changed.
 
-Tests are named after the capabilities and rules they stand for; what `test_runs_in_agents` shows is not repeated.
+Tests are named after the capabilities and rules they stand for; what `test_runs_in_agents` shows is not
+repeated.
 """
 
 import asyncio
