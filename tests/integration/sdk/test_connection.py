@@ -106,4 +106,4 @@ def test_threads_may_submit_at_the_same_time(session: Session) -> None:
         thread.join()
     assert sorted(values) == sorted(2 * (1000 * t + n) for t in range(4) for n in range(200))
     assert isinstance(session.in_flight, InFlight)
-    assert not session.in_flight._outstanding
+    assert not session.in_flight.outstanding()

@@ -64,7 +64,7 @@ def test_a_refused_call_leaves_no_run(session: LoopbackSession) -> None:
     with pytest.raises(NotPicklable):
         submit_one(identity, session.scope(), (threading.Lock(),), {})
     assert session.script.submitted == []
-    assert session.in_flight._outstanding == {}
+    assert session.in_flight.outstanding() == []
 
 
 def test_a_refused_child_leaves_no_siblings(session: LoopbackSession) -> None:

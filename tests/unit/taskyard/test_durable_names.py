@@ -140,7 +140,7 @@ def test_stored_code_tells_cache_key_and_name(with_code: Path) -> None:
 
 def test_a_stored_method_is_bound(with_code: Path) -> None:
     of = stored(with_code, "code-method").task
-    assert of.fn(*of._prefix, "hello") == "hello ann"
+    assert of.fn(*of.prefix, "hello") == "hello ann"
 
 
 def test_a_stored_flow_keeps_its_options(with_code: Path) -> None:

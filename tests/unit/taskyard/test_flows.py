@@ -140,9 +140,9 @@ def test_c9_the_flow_waits_for_what_it_submitted(session: LoopbackSession) -> No
     @flow
     def main() -> str:
         held.append(add.submit(1))
-        threading.Timer(0.01, lambda: held[0].settle(pickling.dumps(2))).start()
-        session.in_flight._outstanding[held[0].run_id] = held[0]
-        held[0].when_settled(lambda: session.in_flight._outstanding.pop(held[0].run_id, None))
+        results = pb.ResultBatch(run_ids=[held[0].run_id], data=[pickling.dumps(2)])
+        ended = pb.SessionFrame(results=results)
+        threading.Timer(0.01, lambda: session.in_flight.on_frame(ended)).start()
         return "value"
 
     assert main() == "value"

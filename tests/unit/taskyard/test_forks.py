@@ -41,7 +41,7 @@ def test_a_forked_child_gets_an_error_each_time() -> None:
 def test_a_forked_child_does_not_wait_for_a_future_of_its_parent() -> None:
     session = Session(lambda: "nowhere")
     future: Future[int] = Future(new_id(), Scope(session))
-    session.in_flight._outstanding[future.run_id] = future
+    session.watch(future)
     pid = os.fork()
     if pid == 0:
         try:

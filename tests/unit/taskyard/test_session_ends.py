@@ -39,7 +39,7 @@ def test_a_decision_that_nobody_waits_for_any_more_ends_no_session() -> None:
     asyncio.run(main())
     decided = sp.FlowDecision(run_id=run_id, state=RunState.COMPLETED)  # type: ignore[arg-type]
     exchange_session.in_flight.on_frame(sp.SessionFrame(flow_decisions=[decided]))
-    assert exchange_session.in_flight.decisions._expected == {}
+    assert exchange_session.in_flight.fatal is None, "nobody was told, and the session goes on"
 
 
 def test_nothing_is_submitted_to_a_session_that_cannot_go_on() -> None:
@@ -72,4 +72,5 @@ def test_runs_that_are_submitted_later_are_not_asked_for_before(
     future = submit_one(double, session.scope(), (4,), {})
     assert later
     session.in_flight.on_welcome(session.script.welcome().welcome)
-    assert future.run_id not in session.in_flight._subscriptions
+    frame = session.in_flight.next_frame()
+    assert frame is None or future.run_id not in frame.subscribe
