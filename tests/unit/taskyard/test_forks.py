@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from taskyard import task
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
-from taskyard._network.server.loop_thread import portal
+from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
@@ -20,7 +20,7 @@ def double(x: int) -> int:
 
 
 def test_a_forked_child_gets_an_error_each_time() -> None:
-    portal.loop()
+    loop_thread.loop()
     session = Session(lambda: "nowhere")
     session._stream = SimpleNamespace(wake=lambda: None)  # type: ignore[assignment]
     scope = Scope(session)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from taskyard._network.server.loop_thread import Portal
+from taskyard._network.server.loop_thread import LoopThread
 from taskyard.exceptions import ConnectionFailed
 
 
@@ -19,28 +19,28 @@ async def raising() -> None:
 
 def test_work_runs_on_one_thread_of_its_own() -> None:
     before = threading.active_count()
-    portal = Portal()
+    loop_thread = LoopThread()
     try:
-        assert portal.run(thread_name()) == "taskyard-portal"
-        assert portal.loop() is portal.loop()
+        assert loop_thread.run(thread_name()) == "taskyard-loop"
+        assert loop_thread.loop() is loop_thread.loop()
         assert threading.active_count() == before + 1
     finally:
-        portal.stop()
+        loop_thread.stop()
     assert threading.active_count() == before
 
 
 def test_it_starts_again_after_it_was_stopped() -> None:
-    portal = Portal()
-    first = portal.loop()
-    portal.stop()
+    loop_thread = LoopThread()
+    first = loop_thread.loop()
+    loop_thread.stop()
     try:
-        assert portal.loop() is not first
+        assert loop_thread.loop() is not first
     finally:
-        portal.stop()
+        loop_thread.stop()
 
 
 def test_exceptions_come_back_and_slow_work_is_cancelled() -> None:
-    portal = Portal()
+    loop_thread = LoopThread()
     cancelled = threading.Event()
 
     async def slow() -> None:
@@ -51,32 +51,32 @@ def test_exceptions_come_back_and_slow_work_is_cancelled() -> None:
 
     try:
         with pytest.raises(KeyError):
-            portal.run(raising())
+            loop_thread.run(raising())
         with pytest.raises(TimeoutError):
-            portal.run(slow(), timeout=0.01)
+            loop_thread.run(slow(), timeout=0.01)
         assert cancelled.wait(5)
     finally:
-        portal.stop()
+        loop_thread.stop()
 
 
 def test_the_child_of_a_connected_process_gets_an_error_instead_of_a_crash() -> None:
-    portal = Portal()
-    portal.loop()
-    stop = portal.stop
-    parents = portal._loop, portal._thread
-    portal.forget()
+    loop_thread = LoopThread()
+    loop_thread.loop()
+    stop = loop_thread.stop
+    parents = loop_thread._loop, loop_thread._thread
+    loop_thread.forget()
     try:
         with pytest.raises(ConnectionFailed, match="does not survive a fork"):
-            portal.run(thread_name())
+            loop_thread.run(thread_name())
     finally:
-        portal._loop, portal._thread = parents
+        loop_thread._loop, loop_thread._thread = parents
         stop()
 
 
 def test_the_child_of_a_process_that_never_connected_may_connect() -> None:
-    portal = Portal()
-    portal.forget()
+    loop_thread = LoopThread()
+    loop_thread.forget()
     try:
-        assert portal.run(thread_name()) == "taskyard-portal"
+        assert loop_thread.run(thread_name()) == "taskyard-loop"
     finally:
-        portal.stop()
+        loop_thread.stop()

@@ -66,7 +66,7 @@ def test_runs_that_are_submitted_later_are_not_asked_for_before(
         def call_later(self, delay: float, callback: Any) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.loop_thread.loop", Loop)
     detail = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=100)  # type: ignore[arg-type]
     session.script.refuse = lambda run_id: detail
     future = submit_one(double, session.scope(), (4,), {})

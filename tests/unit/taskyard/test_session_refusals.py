@@ -68,7 +68,7 @@ def test_runs_of_an_overloaded_server_wake_the_stream(
         def call_later(self, delay: float, callback: object) -> None:
             later.append(callback)
 
-    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.loop_thread.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     future = submit_one(double, session.scope(), (1,), {})

@@ -172,7 +172,7 @@ def test_a_run_refused_by_an_overloaded_server_is_submitted_again(
             session.script.refuse = lambda run_id: None
             callback()  # type: ignore[operator]
 
-    monkeypatch.setattr("taskyard._network.session.session.portal.loop", Loop)
+    monkeypatch.setattr("taskyard._network.session.session.loop_thread.loop", Loop)
     overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
     session.script.refuse = lambda run_id: overloaded
     assert submit_one(double, session.scope(), (21,), {}).result(0) == 42

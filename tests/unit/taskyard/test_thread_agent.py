@@ -11,7 +11,7 @@ from support.loopback import LoopbackSession
 from taskyard import task
 from taskyard._engine.thread_agent import agent as _local_runs
 from taskyard._engine.thread_agent.attempts import ThreadAttempt
-from taskyard._network.server.loop_thread import portal
+from taskyard._network.server.loop_thread import loop_thread
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap
@@ -46,7 +46,7 @@ def _assign(runs: Any, epoch: int, run_ids: list[bytes]) -> None:
     async def give() -> None:
         runs.on_assign(chunk, template_pb2.TemplateDefinition(template=template_pb2.RunTemplate(name="t")))
 
-    portal.run(give())
+    loop_thread.run(give())
 
 
 def _keep(runs: Any, function: Any, *args: Any) -> bytes:
@@ -60,7 +60,7 @@ def _on_loop(work: Any) -> None:
     async def do() -> None:
         work()
 
-    portal.run(do())
+    loop_thread.run(do())
 
 
 def test_local_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:

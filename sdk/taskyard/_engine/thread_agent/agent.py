@@ -34,7 +34,7 @@ from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
 from taskyard._engine.thread_agent.threads import WorkerThreads
-from taskyard._network.server.loop_thread import portal
+from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -74,7 +74,7 @@ class ThreadAgent:
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE),
         )
         self._link = LinkSession(identity, self)
-        portal.run(self._start())
+        loop_thread.run(self._start())
 
     async def _start(self) -> None:
         import asyncio
@@ -92,7 +92,7 @@ class ThreadAgent:
 
     def close(self) -> None:
         """Stop serving; what still executes is not waited for."""
-        portal.run(self._stop())
+        loop_thread.run(self._stop())
         self.threads.close()
 
     async def _stop(self) -> None:
@@ -141,13 +141,13 @@ class ThreadAgent:
 
     def _wake(self) -> None:
         """Let the link look at the demand again."""
-        portal.loop().call_soon_threadsafe(self._link.wake)
+        loop_thread.loop().call_soon_threadsafe(self._link.wake)
 
     # For the threads that execute.
 
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report a attempt that ended; None confirms its cancellation."""
-        portal.loop().call_soon_threadsafe(self._report, attempt, columns)
+        loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
 
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._attempts.get(attempt.key.run_id) is attempt:
@@ -159,7 +159,7 @@ class ThreadAgent:
         else:
             self._link.report(attempt.key.epoch, attempt.key.run_id, columns.SerializeToString())
 
-    # For the link, on the portal's loop.
+    # For the link, on the loop thread.
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
         """Nothing to adopt: the session knows the same limits."""

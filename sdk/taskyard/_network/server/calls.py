@@ -2,14 +2,14 @@
 
 Invariant: everything that fails raises a `TaskyardError`; nothing of gRPC reaches callers. One object
 serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each call is a coroutine
-underneath, and `call` runs it on the portal.
+underneath, and `_call` runs it on the loop thread.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from taskyard._network.server.loop_thread import portal
+from taskyard._network.server.loop_thread import loop_thread
 from taskyard_api.v1 import (
     admin_service_pb2,
     blob_service_pb2,
@@ -38,7 +38,7 @@ RUN_PAGE: Final = 1_000
 
 
 def open_channel(address: str) -> "grpc.aio.Channel":
-    """Open a channel. Must be called on the portal's loop."""
+    """Open a channel. Must be called on the loop thread."""
     import grpc.aio
 
     return grpc.aio.insecure_channel(target_of(address), options=CLIENT_OPTIONS)
@@ -68,7 +68,7 @@ class Client:
         """Close the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            portal.run(channel.close(), CALL_SECONDS)
+            loop_thread.run(channel.close(), CALL_SECONDS)
 
     def get_run(self, run_id: bytes, include_result: bool = False) -> run_service_pb2.Run:
         """Read one run."""
@@ -147,14 +147,14 @@ class Client:
 
     def upload(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes in the control plane, unless it has them."""
-        return portal.run(_translated(self.upload_async(data)), BLOB_SECONDS)
+        return loop_thread.run(_translated(self.upload_async(data)), BLOB_SECONDS)
 
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         """Read stored bytes."""
-        return portal.run(_translated(self.download_async(ref)), BLOB_SECONDS)
+        return loop_thread.run(_translated(self.download_async(ref)), BLOB_SECONDS)
 
     async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
-        """Store bytes, on the portal's loop."""
+        """Store bytes, on the loop thread."""
         stub, ref = self._blobs(), blob_transfer.ref_of(data)
         asked = blob_service_pb2.FindMissingBlobsRequest(digests=[ref.digest])
         if (await stub.FindMissingBlobs(asked, timeout=self._seconds)).missing:
@@ -162,7 +162,7 @@ class Client:
         return ref
 
     async def download_async(self, ref: common_pb2.BlobRef) -> bytes:
-        """Read stored bytes, on the portal's loop.
+        """Read stored bytes, on the loop thread.
 
         Raises:
             DigestMismatch: What arrived is not what was stored.
@@ -191,12 +191,12 @@ class Client:
         return cast("BlobServiceAsyncStub", BlobServiceStub(self._open()))
 
     def _call(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Make a call on the portal's loop and wait for its answer."""
+        """Make a call on the loop thread and wait for its answer."""
 
         async def call() -> T:
             return await start()
 
-        return portal.run(_translated(call()))
+        return loop_thread.run(_translated(call()))
 
 
 async def _translated(work: Coroutine[Any, Any, T]) -> T:

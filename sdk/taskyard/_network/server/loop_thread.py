@@ -22,11 +22,11 @@ T = TypeVar("T")
 STOP_SECONDS = 2.0
 
 
-class Portal:
+class LoopThread:
     """A thread with an event loop, started when first needed."""
 
     def __init__(self) -> None:
-        """Prepare a portal; nothing is started yet."""
+        """Prepare the thread; it is started by the first use."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -91,7 +91,7 @@ class Portal:
             if self._loop is None:
                 self._loop = new_event_loop()
                 self._thread = threading.Thread(
-                    target=_run_loop, args=(self._loop,), name="taskyard-portal", daemon=True
+                    target=_run_loop, args=(self._loop,), name="taskyard-loop", daemon=True
                 )
                 self._thread.start()
             return self._loop
@@ -119,23 +119,23 @@ def _cancel_tasks(loop: "asyncio.AbstractEventLoop") -> None:
     loop.run_until_complete(loop.shutdown_asyncgens())
 
 
-portal = Portal()
+loop_thread = LoopThread()
 _before_exit: list[Callable[[], None]] = []
 
 
 def at_exit(callback: Callable[[], None]) -> None:
-    """Call `callback` before the portal stops at the end of the process."""
+    """Call `callback` before the loop thread stops at the end of the process."""
     _before_exit.append(callback)
 
 
 def _exit() -> None:
     for callback in reversed(_before_exit):
         callback()
-    portal.stop()
+    loop_thread.stop()
 
 
 def _after_fork() -> None:
-    portal.forget()
+    loop_thread.forget()
     _before_exit.clear()
 
 

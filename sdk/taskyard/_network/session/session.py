@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
-from taskyard._network.server.loop_thread import at_exit, portal
+from taskyard._network.server.loop_thread import at_exit, loop_thread
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
 from taskyard_api.v1 import common_pb2
@@ -98,7 +98,7 @@ class Session:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
                 target_of(state.locate())
-                self._stream = portal.run(self._start())
+                self._stream = loop_thread.run(self._start())
                 at_exit(self.close)
         if not state.opened.wait(timeout):
             raise ConnectionFailed(
@@ -162,7 +162,7 @@ class Session:
         stream, self._stream = self._stream, None
         if stream is not None:
             try:
-                portal.run(stream.close(), GOODBYE_SECONDS)
+                loop_thread.run(stream.close(), GOODBYE_SECONDS)
             except TimeoutError:
                 pass  # The session's lease ends it instead.
             self.fail(ConnectionFailed("the session was closed; a new call opens another one"))
@@ -174,7 +174,7 @@ class Session:
         """Make the stream, if there is one, ask for the next frame. From any thread."""
         stream = self._stream
         if stream is not None:
-            portal.loop().call_soon_threadsafe(stream.wake)
+            loop_thread.loop().call_soon_threadsafe(stream.wake)
 
     async def _start(self) -> "Stream":
         from taskyard._network.session.stream import Stream
@@ -185,7 +185,7 @@ class Session:
 
 
 def _call_later(delay: float, call: Callable[[], None]) -> None:
-    portal.loop().call_later(delay, call)
+    loop_thread.loop().call_later(delay, call)
 
 
 def _show_logs(batch: pb.LogBatch) -> None:

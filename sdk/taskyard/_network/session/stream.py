@@ -2,7 +2,7 @@
 
 Invariant: the session's state outlives every stream. A stream that breaks is followed by another one
 that resumes the session, repeats what was not acknowledged and asks again for what is still open; user
-code notices nothing but a warning in the log. Runs on the portal's loop only.
+code notices nothing but a warning in the log. Runs on the loop thread only.
 """
 
 import asyncio
