@@ -29,8 +29,8 @@ def delay_after(template: Template, failed_attempts: int) -> float:
 def jittered(delay: float, factor: float, random: float) -> float:
     """Draw a delay around `delay`.
 
-    Uniform between ``delay * (1 - factor)``, at least 0, and ``delay * (1 + factor)``: the mean is the
-    delay itself and the upper bound is what users were promised.
+    Uniform between ``delay * (1 - factor)``, at least 0, and ``delay * (1 + factor)``: up to a factor of 1
+    the mean is the delay itself, and the upper bound is what users were promised.
 
     Args:
         delay: Seconds.

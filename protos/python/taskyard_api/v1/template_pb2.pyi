@@ -25,7 +25,9 @@ class RetryPolicy(google.protobuf.message.Message):
     max_retries: builtins.int
     """Attempts after the first one."""
     jitter_factor: builtins.float
-    """Each delay is drawn from [delay, delay * (1 + factor)]. 0: no jitter."""
+    """Each delay is drawn evenly from [delay * (1 - factor), delay * (1 + factor)], from 0 where that is
+    negative: up to a factor of 1 the mean is the delay itself. 0: no jitter.
+    """
     @property
     def delays_ms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Delay before each retry; the last entry serves all further ones. Empty: no delay."""

@@ -67,6 +67,15 @@ def test_jitter_spreads_around_the_delay(random: float, expected: float) -> None
     assert jittered(10.0, 0.5, random) == expected
 
 
+@pytest.mark.parametrize("factor", [0.1, 0.5, 1.0, 2.0])
+def test_jitter_keeps_to_what_the_contract_says(factor: float) -> None:
+    draws = [jittered(10.0, factor, number / 1000) for number in range(1001)]
+    assert min(draws) == pytest.approx(max(0.0, 10.0 * (1 - factor)))
+    assert max(draws) == pytest.approx(10.0 * (1 + factor))
+    mean = sum(draws) / len(draws)
+    assert mean == pytest.approx(10.0 if factor <= 1 else 15.0)
+
+
 def test_jitter_of_a_large_factor_never_goes_below_zero() -> None:
     assert jittered(10.0, 3.0, 0.0) == 0.0
     assert jittered(0.0, 3.0, 0.7) == 0.0
