@@ -104,6 +104,14 @@ def test_everything_pending_goes_into_one_frame_and_only_once() -> None:
     assert session.next_frame() is None
 
 
+def test_why_a_run_was_lost_can_always_be_sent() -> None:
+    session = open_session(Recorder())
+    session.lost(key("c"), StateReason.CODE_UNAVAILABLE, "no file /data/\udcff" + "x" * 1_000_000)
+    (frame,) = drained(session)
+    assert frame.lost[0].message.startswith("no file /data/\\udcffx")
+    assert frame.ByteSize() < 10_000
+
+
 def test_large_reports_are_spread_over_frames() -> None:
     session = open_session(Recorder())
     for epoch in range(3):

@@ -18,6 +18,7 @@ from taskyard_contract.agent_link.outbox import Outbox
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
+from taskyard_contract.wire_text import cut
 
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 MAX_REPORT_BYTES: Final = 1024 * 1024
@@ -136,7 +137,7 @@ class LinkSession:
     def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
         """Say that a run was lost, and why (a `StateReason`)."""
         self._lost.append(
-            pb.LostRun(key=key, reason=states_pb2.StateReason.ValueType(reason), message=message)
+            pb.LostRun(key=key, reason=states_pb2.StateReason.ValueType(reason), message=cut(message))
         )
         self.wake()
 
