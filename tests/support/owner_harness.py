@@ -102,8 +102,8 @@ class World:
         for _ in range(round(seconds / step)):
             await self.advance(step)
 
-    def client(self, session_id: bytes | None = None, *, resume: bool = False) -> "Client":
-        return Client(self, session_id or new_id(), resume)
+    def client(self, session_id: bytes | None = None) -> "Client":
+        return Client(self, session_id or new_id())
 
     def agent(self, agent_id: str = "a", credit: int = 100, chunk: int = 100, **options: Any) -> "Agent":
         return Agent(self, agent_id, credit, chunk, **options)
@@ -142,7 +142,7 @@ class Peer:
 class Client(Peer):
     """A session played by the test."""
 
-    def __init__(self, world: World, session_id: bytes, resume: bool) -> None:
+    def __init__(self, world: World, session_id: bytes) -> None:
         super().__init__()
         self._world = world
         self._number = 0
@@ -153,9 +153,7 @@ class Client(Peer):
         self.decisions: list[sp.FlowDecision] = []
         self.cancel_requests: list[bytes] = []
         self.acknowledged = 0
-        hello = sp.SessionHello(
-            protocol_min=1, protocol_max=1, session_id=session_id, client_name="test", resume=resume
-        )
+        hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=session_id, client_name="test")
         self.session, self.welcome = world.owner.connections.clients.open(
             hello, CALLER, self.wake, self.close
         )
@@ -243,6 +241,9 @@ class Agent(Peer):
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
+        dropped = {key.run_id for key in self.welcome.drop}
+        self.adopted = [run_id for run_id, _ in held or [] if run_id not in dropped]
+        """What was held and goes on."""
         self.send(credit=ap.Credit(granted_total=credit, chunk_size=chunk))
 
     def send(self, **fields: Any) -> None:

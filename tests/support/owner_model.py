@@ -128,8 +128,7 @@ class ModelClient:
 
     async def connect(self, world: World) -> None:
         """Open a stream; the first one, or one more."""
-        resume = self.peer is not None or self._number > 0
-        self.peer = Client(world, self.session_id, resume)
+        self.peer = Client(world, self.session_id)
         resent = self.unacknowledged()
         self.resent |= resent
         for batch in self._unacked:

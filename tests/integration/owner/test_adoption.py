@@ -75,7 +75,7 @@ def test_what_a_restarted_owner_did_not_record_is_believed(tmp_path: Path) -> No
         found.update(agent=agent, session=client.session.session_id)
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         old: Agent = found["agent"]
         agent = it.agent(session_id=old.session_id, credit=0)
         agent.assigned = dict(old.assigned)
@@ -100,11 +100,11 @@ def test_the_later_of_two_restated_assignments_counts(tmp_path: Path) -> None:
 
     async def after(it: World) -> None:
         run_id, epoch = found["run"], found["epoch"]
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         # The run was lost by the first agent and assigned to the second one, which was not recorded.
         first = it.agent("a", credit=0, held=[(run_id, epoch)])
         second = it.agent("b", credit=0, held=[(run_id, epoch + 5)])
-        assert [len(one.welcome.adopt) for one in (first, second)] == [1, 1]
+        assert [len(one.adopted) for one in (first, second)] == [1, 1]
         assert (list(first.agent.held), list(second.agent.held)) == ([], [run_id])
         first.report([run_id], epoch=epoch)
         await it.settle()
@@ -187,7 +187,7 @@ def test_the_end_of_an_old_stream_leaves_the_new_one_alone() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         other = it.agent(session_id=agent.session_id)
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         assert agent.closed is not None
         assert client.closed is not None
         agent.disconnect()

@@ -40,7 +40,7 @@ def test_runs_read_back_from_the_backlog_survive_a_kill(tmp_path: Path) -> None:
         assert len(agent.receive()) == 1
         await lose(first)
         async with world(url, window=3) as second:
-            client = second.client(client.session.session_id, resume=True)
+            client = second.client(client.session.session_id)
             await client.send(subscribe=ids)
             agent = second.agent(credit=50)
             for _ in range(40):

@@ -37,7 +37,7 @@ def test_a_resent_batch_that_is_known_is_acknowledged_by_itself() -> None:
         ids = await client.submit(2, queue="nobody")
         await it.settle()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         again._number = 1  # the number of the first batch would be acknowledged in any case
         await again.submit(run_ids=ids, resend=True, queue="nobody")
         await quiet(it)

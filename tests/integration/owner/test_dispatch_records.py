@@ -40,6 +40,6 @@ def test_what_every_agent_holds_is_recorded_again_when_the_record_is_compacted(t
             for name, run_id in long_runs.items():
                 run = second.runs[run_id]
                 agent = second.agent(name, credit=0, session_id=new_id(), held=[(run_id, run.epoch)])
-                assert [key.run_id for key in agent.welcome.adopt] == [run_id]
+                assert agent.adopted == [run_id]
 
     asyncio.run(asyncio.wait_for(main(), 20))

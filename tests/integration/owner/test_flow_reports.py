@@ -51,7 +51,7 @@ def test_a_failure_repeated_to_a_restarted_server_counts_once(tmp_path: Path) ->
 
     async def after(it: World) -> None:
         flow = found["flow"]
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         await client.send(flow_reports=[report(flow, 1, FlowEvent.FAILED)])
         await it.settle()
         client.receive()
@@ -89,7 +89,7 @@ def test_answers_that_a_broken_stream_left_behind_are_not_sent_twice() -> None:
         await client.send(flow_reports=[report(flow, 1, FlowEvent.FAILED)])
         await it.settle()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         await again.send(flow_reports=[report(flow, 1, FlowEvent.FAILED)])
         await it.settle()
         again.receive()
@@ -189,7 +189,7 @@ def test_whoever_reports_about_a_flow_is_asked_to_end_it() -> None:
             client.receive()
         assert (first.cancel_requests, second.cancel_requests) == ([], [flow])
         second.disconnect()
-        again = it.client(second.session.session_id, resume=True)
+        again = it.client(second.session.session_id)
         again.receive()
         assert again.cancel_requests == [flow]
 

@@ -259,7 +259,7 @@ def test_a_session_that_comes_back_while_its_backlog_is_ended_stays() -> None:
         await it.settle()
         client.disconnect()
         it.owner.connections.clients.lost(client.session)
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         await again.send(subscribe=ids)
         await it.settle()
         assert [session.session_id for session in it.owner.sessions] == [client.session.session_id]

@@ -273,7 +273,7 @@ def test_templates_belong_to_a_stream() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
         await client.submit()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         group = sp.SubmitGroup(template=1, run_ids=[new_id()], args=[b""])
         with pytest.raises(InvalidRequest, match="was not sent on this stream"):
             await again.send(submit=sp.SubmitBatch(number=2, groups=[group]))

@@ -28,12 +28,11 @@ def test_recovery_finishes_what_was_acknowledged(tmp_path: Path) -> None:
     async def after(it: World) -> None:
         old: Agent = found["agent"]
         ids, child = found["ids"], found["child"]
-        client = it.client(found["client"].session.session_id, resume=True)
-        assert client.welcome.resumed
+        client = it.client(found["client"].session.session_id)
         await client.send(subscribe=[*ids, child])
         held = [(run_id, epoch) for run_id, epoch in old.assigned.items() if run_id != ids[0]]
         agent = it.agent(session_id=old.session_id, held=held)
-        assert {key.run_id for key in agent.welcome.adopt} == {run_id for run_id, _ in held}
+        assert set(agent.adopted) == {run_id for run_id, _ in held}
         agent.assigned.update(old.assigned)
         new = await assigned(it, agent)
         assert set(new) | {run_id for run_id, _ in held} == set(ids[1:])
@@ -63,7 +62,7 @@ def test_recovery_gives_up_on_agents_that_do_not_come_back(tmp_path: Path) -> No
         found["session"] = client.session.session_id
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         agent = it.agent("another", credit=9)
         assert found["run"] not in await assigned(it, agent)
         for _ in range(31):
@@ -87,7 +86,7 @@ def test_recovery_keeps_retry_delays_and_attempts(tmp_path: Path) -> None:
         found["session"] = client.session.session_id
 
     async def after(it: World) -> None:
-        it.client(found["session"], resume=True)
+        it.client(found["session"])
         agent = it.agent()
         assert await assigned(it, agent) == []
         for _ in range(11):
@@ -109,7 +108,7 @@ def test_a_report_of_an_earlier_generation_counts_until_the_run_is_assigned_anew
         found.update(agent=agent, session=client.session.session_id)
 
     async def after(it: World) -> None:
-        client: Client = it.client(found["session"], resume=True)
+        client: Client = it.client(found["session"])
         old: Agent = found["agent"]
         agent = it.agent(
             session_id=old.session_id, credit=0, held=[(found["run"], old.assigned[found["run"]])]
@@ -135,7 +134,7 @@ def test_an_agent_that_comes_back_empty_handed_gives_its_runs_up_at_once(tmp_pat
         found["session"] = client.session.session_id
 
     async def after(it: World) -> None:
-        it.client(found["session"], resume=True)
+        it.client(found["session"])
         agent = it.agent()
         assert found["run"] not in await assigned(it, agent)
         await it.advance(3)

@@ -16,7 +16,7 @@ def test_an_acknowledgement_lost_with_a_stream_is_said_again() -> None:
         await it.settle()
         client.receive()  # taken from the session, but the stream breaks before it arrives
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         await again.submit(run_ids=run_ids, resend=True)
         await it.settle()
         again.receive()
@@ -52,7 +52,7 @@ def test_a_request_to_end_a_flow_is_repeated_on_a_new_stream() -> None:
         await it.settle()
         client.receive()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         again.receive()
         assert again.cancel_requests == [flow]
 
@@ -99,7 +99,7 @@ def test_a_resent_batch_is_not_refused_for_what_is_recorded() -> None:
         await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=int(FlowEvent.INTERRUPTED))])  # type: ignore[arg-type]
         await it.settle()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         await again.submit(run_ids=ids, flow=flow, resend=True)
         await it.settle()
         assert [again.state_of(run_id) for run_id in ids] == [S.CANCELLED] * 3

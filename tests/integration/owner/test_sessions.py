@@ -52,8 +52,7 @@ def test_a_session_that_comes_back_in_time_goes_on() -> None:
         client.disconnect()
         agent.report(ids[:1])
         await it.settle()
-        again = it.client(client.session.session_id, resume=True)
-        assert again.welcome.resumed
+        again = it.client(client.session.session_id)
         await again.send(subscribe=ids)
         agent.report(ids[1:])
         await it.settle()
@@ -70,7 +69,7 @@ def test_a_resent_batch_is_accepted_once() -> None:
         agent.report(ids[:1])
         await it.settle()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         extra = new_id()
         await again.submit(run_ids=[*ids, extra], resend=True)
         assert await assigned(it, agent) == [extra]

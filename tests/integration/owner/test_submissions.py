@@ -82,7 +82,7 @@ def test_what_was_refused_on_a_stream_stays_refused_there(monkeypatch: pytest.Mo
         no_room_once(it, monkeypatch)
         [run_id] = await client.submit()
         client.disconnect()
-        again = it.client(client.session.session_id, resume=True)
+        again = it.client(client.session.session_id)
         await it.settle()
         await again.submit(run_ids=[run_id], resend=True)
         await it.settle()
@@ -91,7 +91,7 @@ def test_what_was_refused_on_a_stream_stays_refused_there(monkeypatch: pytest.Mo
         assert again.acknowledged == 1
         assert it.owner.open_count() == 0
         await again.submit()
-        third = it.client(client.session.session_id, resume=True)
+        third = it.client(client.session.session_id)
         await third.submit(run_ids=[run_id], resend=True)
         await it.settle()
         assert run_id in it.runs  # a client that asks again, on another stream, means it
@@ -108,8 +108,7 @@ def test_a_client_whose_session_was_lost_gets_what_was_under_way(how: str) -> No
         client.disconnect()
         await keep_alive(it, agent, 40)
         assert it.owner.sessions == []
-        again = it.client(client.session.session_id, resume=True)
-        assert not again.welcome.resumed
+        again = it.client(client.session.session_id)
         if how == "resend":
             await again.submit(run_ids=[run_id], resend=True)
         else:

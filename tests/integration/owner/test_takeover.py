@@ -99,7 +99,7 @@ def test_one_of_equal_runs_computes_its_key(state: RunState, tmp_path: Path) -> 
 
     async def after(it: World) -> None:
         ids = found["ids"]
-        client, agent = it.client(found["session"], resume=True), it.agent()
+        client, agent = it.client(found["session"]), it.agent()
         await client.send(subscribe=ids)
         seen = await assigned(it, agent)
         await it.advance_slowly(7)
@@ -128,7 +128,7 @@ def test_what_was_lost_before_is_not_lost_again(tmp_path: Path) -> None:
         found.update(run=run_id, session=client.session.session_id)
 
     async def after(it: World) -> None:
-        client, agent = it.client(found["session"], resume=True), it.agent("b")
+        client, agent = it.client(found["session"]), it.agent("b")
         assert await assigned(it, agent) == [found["run"]]
         agent.send(lost=[ap.LostRun(key=agent.key(found["run"]))])
         await it.settle()
@@ -149,7 +149,7 @@ def test_what_was_adopted_is_not_given_up(tmp_path: Path) -> None:
 
     async def after(it: World) -> None:
         ids, old = found["ids"], found["agent"]
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         await it.advance_slowly(25)  # within the lease there is time to come back
         agent = it.agent("a", session_id=old.session_id, held=list(old.assigned.items()))
         assert not agent.welcome.drop
@@ -176,7 +176,7 @@ def test_a_cancellation_that_was_under_way_goes_on(tmp_path: Path) -> None:
 
     async def after(it: World) -> None:
         old = found["agent"]
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         agent = it.agent("a", session_id=old.session_id, held=list(old.assigned.items()))
         agent.receive()
         assert agent.cancels == [found["run"]]
@@ -197,7 +197,7 @@ def test_a_request_to_end_a_flow_is_repeated_by_a_new_owner(tmp_path: Path) -> N
         await it.owner.cancel(found["flow"])
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         client.receive()
         assert client.cancel_requests == [found["flow"]]
         await client.send(flow_reports=[flow_report(found["flow"], FlowEvent.CANCELLED)])
@@ -217,7 +217,7 @@ def test_the_runs_of_a_flow_end_with_it_under_a_new_owner(tmp_path: Path) -> Non
         await it.settle()
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         ids = [*found["ids"], *await client.submit(flow=found["flow"])]
         await it.settle()
         await it.owner.cancel(found["flow"])
@@ -241,7 +241,7 @@ def test_a_flow_whose_last_attempt_had_begun_fails_for_good(tmp_path: Path) -> N
         found.update(flow=flow, session=client.session.session_id)
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         await client.send(flow_reports=[flow_report(found["flow"], FlowEvent.FAILED)])
         await it.settle()
         client.receive()
@@ -283,7 +283,7 @@ def test_the_last_recorded_assignment_counts(tmp_path: Path) -> None:
         found.update(run=run_id, epoch=agent.assigned[run_id], session=client.session.session_id)
 
     async def after(it: World) -> None:
-        client = it.client(found["session"], resume=True)
+        client = it.client(found["session"])
         agent = it.agent("a", credit=0, held=[(found["run"], found["old"])])
         assert [key.epoch for key in agent.welcome.drop] == [found["old"]]
         agent.report([found["run"]], epoch=found["old"])
@@ -329,7 +329,7 @@ def test_a_run_that_was_adopted_is_still_held_after_another_restart(tmp_path: Pa
         await lose(first)
         second = await started(url)
         back = second.agent(session_id=agent.session_id, held=list(agent.assigned.items()))
-        assert [key.run_id for key in back.welcome.adopt] == [run_id]
+        assert back.adopted == [run_id]
         others = await second.client().submit(3)
         assert await assigned(second, back) == others
         back.report(others)
@@ -340,7 +340,7 @@ def test_a_run_that_was_adopted_is_still_held_after_another_restart(tmp_path: Pa
             other = third.agent("b")
             assert run_id not in await assigned(third, other), "its agent may still come back"
             back = third.agent(session_id=agent.session_id, held=list(agent.assigned.items()))
-            assert [key.run_id for key in back.welcome.adopt] == [run_id]
+            assert back.adopted == [run_id]
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

@@ -40,7 +40,6 @@ def test_a_session_introduces_itself_and_takes_the_servers_limits(
 ) -> None:
     (hello,) = server.sessions.hellos
     assert hello.session_id == session.session_id
-    assert not hello.resume
     assert str(os.getpid()) in hello.client_name
     assert session.max_payload_bytes == 1_000_000
 
@@ -56,7 +55,7 @@ def test_a_broken_stream_is_not_noticed(server: ScriptedServer, session: Session
     server.sessions.break_after = 0
     futures = [submit_one(double, scope, (n,), {}) for n in range(20)]
     assert [future.result(10) for future in futures] == [2 * n for n in range(20)]
-    assert [hello.resume for hello in server.sessions.hellos] == [False, True]
+    assert len(server.sessions.hellos) == 2
     assert len({hello.session_id for hello in server.sessions.hellos}) == 1
     assert len(set(server.sessions.submitted)) == 20
 

@@ -122,7 +122,6 @@ class Agents:
             if run.dispatch is None:
                 adopted.append(run)
             self._metrics.adopted_runs += 1
-            welcome.adopt.add(run_id=key.run_id, epoch=key.epoch)
             if run.state == RunState.CANCELLING:
                 agent.cancel(run)  # what is dropped ends in silence, and this end is waited for
         if adopted:

@@ -56,7 +56,6 @@ class Clients:
         if len(hello.session_id) != ID_BYTES:
             raise InvalidRequest(f"a session id has {ID_BYTES} bytes, not {len(hello.session_id)}")
         session = self._sessions.get(hello.session_id)
-        resumed = session is not None
         if session is None:
             now = self._clock.monotonic()
             session = ClientSession(hello.session_id, hello.client_name, hello.parent_run_id, now)
@@ -67,9 +66,9 @@ class Clients:
         for run in session.executing.values():
             if run.state == RunState.CANCELLING:
                 session.request_cancel(run.run_id)  # the request may have been lost with the old stream
-        return session, self._welcome(protocol, resumed)
+        return session, self._welcome(protocol)
 
-    def _welcome(self, protocol: int, resumed: bool) -> pb.SessionWelcome:
+    def _welcome(self, protocol: int) -> pb.SessionWelcome:
         terms = self._terms
         return pb.SessionWelcome(
             protocol=protocol,
@@ -79,7 +78,6 @@ class Clients:
             max_payload_bytes=terms.max_payload_bytes,
             max_unacked_batches=MAX_UNACKED_BATCHES,
             server_version=VERSION,
-            resumed=resumed,
         )
 
     def disconnected(self, session: ClientSession, wake: Wake) -> None:

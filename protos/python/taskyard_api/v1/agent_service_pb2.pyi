@@ -709,7 +709,6 @@ class AgentWelcome(google.protobuf.message.Message):
     PROTOCOL_FIELD_NUMBER: builtins.int
     LEASE_MS_FIELD_NUMBER: builtins.int
     HEARTBEAT_MS_FIELD_NUMBER: builtins.int
-    ADOPT_FIELD_NUMBER: builtins.int
     DROP_FIELD_NUMBER: builtins.int
     MAX_INLINE_BYTES_FIELD_NUMBER: builtins.int
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
@@ -729,10 +728,6 @@ class AgentWelcome(google.protobuf.message.Message):
     server_version: builtins.str
     """For people."""
     @property
-    def adopt(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
-        """Held runs whose lease continues."""
-
-    @property
     def drop(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Held runs to end: they were cancelled, or belong to somebody else now."""
 
@@ -742,13 +737,12 @@ class AgentWelcome(google.protobuf.message.Message):
         protocol: builtins.int = ...,
         lease_ms: builtins.int = ...,
         heartbeat_ms: builtins.int = ...,
-        adopt: collections.abc.Iterable[global___RunKey] | None = ...,
         drop: collections.abc.Iterable[global___RunKey] | None = ...,
         max_inline_bytes: builtins.int = ...,
         max_payload_bytes: builtins.int = ...,
         server_version: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["adopt", b"adopt", "drop", b"drop", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drop", b"drop", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___AgentWelcome = AgentWelcome
 

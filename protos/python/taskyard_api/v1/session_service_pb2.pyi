@@ -168,7 +168,6 @@ class SessionHello(google.protobuf.message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     CLIENT_NAME_FIELD_NUMBER: builtins.int
     PARENT_RUN_ID_FIELD_NUMBER: builtins.int
-    RESUME_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the client speaks."""
     protocol_max: builtins.int
@@ -179,8 +178,6 @@ class SessionHello(google.protobuf.message.Message):
     """For people: host, process, SDK version."""
     parent_run_id: builtins.bytes
     """The run inside which this session was opened, when a task submits tasks of its own."""
-    resume: builtins.bool
-    """Whether this continues a session opened before."""
     def __init__(
         self,
         *,
@@ -189,9 +186,8 @@ class SessionHello(google.protobuf.message.Message):
         session_id: builtins.bytes = ...,
         client_name: builtins.str = ...,
         parent_run_id: builtins.bytes = ...,
-        resume: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["client_name", b"client_name", "parent_run_id", b"parent_run_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "resume", b"resume", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["client_name", b"client_name", "parent_run_id", b"parent_run_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id"]) -> None: ...
 
 global___SessionHello = SessionHello
 
@@ -467,7 +463,6 @@ class SessionWelcome(google.protobuf.message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
     MAX_UNACKED_BATCHES_FIELD_NUMBER: builtins.int
     SERVER_VERSION_FIELD_NUMBER: builtins.int
-    RESUMED_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """The protocol version spoken from here on."""
     lease_ms: builtins.int
@@ -482,8 +477,6 @@ class SessionWelcome(google.protobuf.message.Message):
     """Most batches without acknowledgement."""
     server_version: builtins.str
     """For people."""
-    resumed: builtins.bool
-    """Whether the server still knew the session that `resume` named."""
     def __init__(
         self,
         *,
@@ -494,9 +487,8 @@ class SessionWelcome(google.protobuf.message.Message):
         max_payload_bytes: builtins.int = ...,
         max_unacked_batches: builtins.int = ...,
         server_version: builtins.str = ...,
-        resumed: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "protocol", b"protocol", "resumed", b"resumed", "server_version", b"server_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___SessionWelcome = SessionWelcome
 

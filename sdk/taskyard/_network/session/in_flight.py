@@ -179,7 +179,6 @@ class InFlight:
             session_id=self.session_id,
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
             parent_run_id=self._caller_run_id,
-            resume=self.opened.is_set(),
         )
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:
