@@ -145,7 +145,8 @@ class Client(Peer):
     def __init__(self, world: World, session_id: bytes) -> None:
         super().__init__()
         self._world = world
-        self._number = 0
+        self.number = 0
+        """Of the last batch."""
         self._templates = 0
         self.results: dict[bytes, bytes] = {}
         self.outcomes: dict[bytes, sp.RunOutcome] = {}
@@ -168,7 +169,7 @@ class Client(Peer):
         **template: Any,
     ) -> list[bytes]:  # fmt: skip
         """Submit runs of a new template; `upstream` is a list of (position, id, kind)."""
-        self._number += 1
+        self.number += 1
         self._templates += 1
         ids = run_ids or new_ids(count)
         template.setdefault("kind", RunKind.TASK)
@@ -184,7 +185,7 @@ class Client(Peer):
             upstream_kinds=[edge[2] if len(edge) > 2 else UpstreamKind.DATA for edge in edges],  # type: ignore[misc]
         )  # fmt: skip
         definition = tp.TemplateDefinition(index=self._templates, template=tp.RunTemplate(**template))
-        batch = sp.SubmitBatch(number=self._number, templates=[definition], groups=[group], resend=resend)
+        batch = sp.SubmitBatch(number=self.number, templates=[definition], groups=[group], resend=resend)
         await self.send(submit=batch)
         return ids
 

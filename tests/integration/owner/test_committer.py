@@ -38,7 +38,7 @@ def test_a_resent_batch_that_is_known_is_acknowledged_by_itself() -> None:
         await it.settle()
         client.disconnect()
         again = it.client(client.session.session_id)
-        again._number = 1  # the number of the first batch would be acknowledged in any case
+        again.number = 1  # the number of the first batch would be acknowledged in any case
         await again.submit(run_ids=ids, resend=True, queue="nobody")
         await quiet(it)
         again.receive()

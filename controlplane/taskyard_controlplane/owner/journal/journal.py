@@ -40,6 +40,20 @@ class Journal:
         """Why nothing new can be recorded at the moment; None when it can."""
         return self._committer.full
 
+    @property
+    def new_runs(self) -> int:
+        """How many new runs wait to be recorded."""
+        return len(self.open.rows.new_runs)
+
+    @property
+    def has_backlogged(self) -> bool:
+        """Whether queued runs are in the open commit and nowhere else, so that no look-up finds them."""
+        return bool(self.open.rows.backlog_added)
+
+    def backlogged_in(self, lane: str, priority: int) -> int:
+        """Return how many runs of a lane and priority are in the open commit and nowhere else."""
+        return sum(row[:2] == (lane, priority) for row in self.open.rows.backlog_added)
+
     # Rows.
 
     def template(self, template: Template) -> None:

@@ -70,7 +70,7 @@ class StoredRuns:
 
     async def rows(self, run_ids: list[bytes]) -> list[StoredRun]:
         """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
-        if self._journal.open.rows.backlog_added:
+        if self._journal.has_backlogged:
             await self._committer.durable()  # what is only a row is nowhere else
         return await self._committer.run(lambda: self._store.runs_by_id(run_ids))
 
@@ -102,7 +102,7 @@ class StoredRuns:
 
     def _read(self, read: Callable[[], list[StoredRun]], then: Then) -> None:
         """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
-        if self._journal.open.rows.backlog_added:
+        if self._journal.has_backlogged:
             # Behind the commit that is open: what is only a row is nowhere else.
             self._journal.then(lambda: self._read_now(read, then))
         else:

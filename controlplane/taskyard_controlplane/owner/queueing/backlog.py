@@ -164,8 +164,7 @@ class Backlog:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
-            added = self._journal.open.rows.backlog_added
-            self._counts[key] = sum((lane, priority) == key for lane, priority, _ in added)
+            self._counts[key] = self._journal.backlogged_in(*key)
         else:
             self._counts[key] = max(1, self._counts.get(key, 0) - len(page))
         if page:

@@ -124,7 +124,7 @@ class Submission:
             self._careful(session, template, flow, group, known)
 
     def _refusal(self, group: pb.SubmitGroup) -> TaskyardError | None:
-        if len(self._journal.open.rows.new_runs) > MAX_UNCOMMITTED_RUNS:
+        if self._journal.new_runs > MAX_UNCOMMITTED_RUNS:
             return Overloaded("the control plane has too many runs to commit; repeat later", retry_after=1.0)
         if self._journal.full is not None:
             return self._journal.full

@@ -59,6 +59,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "follows": (lambda it: it.follows(run(), 1), "effects"),
     "then": (lambda it: it.then(lambda: None), "then"),
 }
+QUESTIONS = {"open", "full", "new_runs", "has_backlogged", "backlogged_in"}
 WITHOUT_A_COMMIT = {"dispatched", "dispatches_over_below", "nothing_open_below"}
 """These have no hurry, and say so."""
 
@@ -81,7 +82,7 @@ def test_what_is_said_is_in_a_commit_that_will_be_written(verb: str):
 
 
 def test_every_verb_is_held_to_it():
-    verbs = {name for name in vars(Journal) if not name.startswith("_")} - {"open", "full"}
+    verbs = {name for name in vars(Journal) if not name.startswith("_")} - QUESTIONS
     assert verbs == VERBS.keys() | WITHOUT_A_COMMIT
 
 
@@ -107,3 +108,14 @@ def test_logs_of_a_flow_run_are_its_own():
     flow = run(Template(2, b"f", b"", kind=RunKind.FLOW))
     Journal(committer).logged(flow, 5, 20, "l", "m")  # type: ignore[arg-type]
     assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m")]
+
+
+def test_what_only_the_open_commit_has_can_be_asked_for():
+    committer = Scheduled()
+    journal = Journal(committer)  # type: ignore[arg-type]
+    assert (journal.new_runs, journal.has_backlogged) == (0, False)
+    journal.queued(run())
+    journal.backlogged("lane", 0, [7, 8])
+    journal.backlogged("lane", 1, [9])
+    assert (journal.new_runs, journal.has_backlogged) == (1, True)
+    assert [journal.backlogged_in("lane", priority) for priority in (0, 1, 2)] == [2, 1, 0]
