@@ -14,7 +14,7 @@ from taskyard_agent.holding.admission import Admission
 from taskyard_agent.holding.chunks import CARVE_BYTES, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.queue import SpanQueue
-from taskyard_contract.agent_link.session import Demand
+from taskyard_contract.agent_link.handler import Demand
 from taskyard_contract.agent_link.window import WindowSizer
 
 RETURN_SECONDS: Final = 1.0

@@ -31,7 +31,7 @@ from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import LinkSession
-from taskyard_contract.agent_link.session import Demand
+from taskyard_contract.agent_link.handler import Demand
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,9 @@ import pytest
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
-from taskyard_contract.agent_link.session import MAX_REPORT_BYTES, Demand, Identity, LinkSession
+from taskyard_contract.agent_link.handler import Demand, Identity
+from taskyard_contract.agent_link.pending import MAX_REPORT_BYTES
+from taskyard_contract.agent_link.session import LinkSession
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import StateReason
 

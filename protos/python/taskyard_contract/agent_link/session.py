@@ -1,103 +1,48 @@
 """The agent's side of the protocol as a machine without I/O, clock or asyncio.
 
-Whoever executes runs tells it what happened (`report`, `lost`, ...), a stream asks it for frames to send and
-hands it the frames received, which become calls of a `LinkHandler`. Invariant: everything that ended is in a
-numbered frame until acknowledged; everything else may be lost with a stream.
+How a link goes. Each stream begins with a hello, which names every run in hand, and a welcome, which says
+which of them to drop, for how long the lease runs, and how often to beat. From then on frames go both ways:
+
+    executor -> `Pending` -> numbered frame -> `Outbox` -> stream        until acknowledged
+    stream -> `received` -> calls of the `LinkHandler`                   chunks, cancellations, drain
+
+What can go wrong, and what then:
+
+- a stream breaks: nothing that is held ends. What was told and not acknowledged is in the outbox under its
+  number and goes out first on the next stream; its runs count as held until then, because the server would
+  otherwise take them for lost before the report arrives. Everything else of the old stream (credit,
+  templates, heartbeats, what was said of draining) is forgotten, on both sides;
+- the server does not answer: the lease comes into doubt, and nothing new is started; then it lapses, and
+  everything in hand ends without a report, because others may execute those runs by now;
+- a server of another release sends what is not known here: fields are skipped, unknown templates are an error
+  of the protocol, which ends the stream.
+
+Invariant: everything that ended is in a numbered frame until acknowledged; everything else may be lost with a
+stream.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
-
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import session_service_pb2, states_pb2, template_pb2
+from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link.credit import CreditLedger
+from taskyard_contract.agent_link.handler import Identity, LinkHandler
 from taskyard_contract.agent_link.lease import Lease
 from taskyard_contract.agent_link.outbox import Outbox
+from taskyard_contract.agent_link.pending import Pending
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-from taskyard_contract.wire_text import cut
-
-MAX_LOG_BYTES: Final = 4 * 1024 * 1024
-MAX_REPORT_BYTES: Final = 1024 * 1024
-"""Reports of one frame are cut here; frames must stay far below the transport's limit."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who an agent is, as its hello says."""
-
-    agent_id: str
-    session_id: bytes
-    name: str
-    queues: tuple[str, ...]
-    slots: int
-    labels: Mapping[str, str] = field(default_factory=dict)
-    capabilities: tuple[str, ...] = ()
-
-
-class Demand(NamedTuple):
-    """How much work the executor wants."""
-
-    in_hand: int
-    window: int
-    chunk_size: int
-    nested_only: bool = False
-    """Whether only runs are wanted that were submitted from inside other runs."""
-
-
-class LinkHandler(Protocol):
-    """Whoever executes runs. All calls come from the stream's event loop and must not block."""
-
-    def on_welcome(self, welcome: pb.AgentWelcome) -> None:
-        """A stream is open; the limits in `welcome` hold from here on."""
-        ...
-
-    def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
-        """Execute a chunk."""
-        ...
-
-    def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
-        """End runs; confirm each with `LinkSession.cancelled`, unless it was reported before."""
-        ...
-
-    def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
-        """End runs without reporting them: they are somebody else's now."""
-        ...
-
-    def on_doubt(self, doubtful: bool) -> None:
-        """Start nothing new while `doubtful`: the lease may be about to lapse."""
-        ...
-
-    def on_lease_lost(self) -> None:
-        """End all runs without reporting them: the lease has lapsed."""
-        ...
-
-    def on_drain(self) -> None:
-        """The server asks the agent to finish what it holds and to leave."""
-        ...
-
-    def held(self) -> Iterable[pb.RunKey]:
-        """Name the runs in hand."""
-        ...
-
-    def demand(self) -> Demand:
-        """Say how much work is wanted."""
-        ...
-
-
-class LinkSession:
+class LinkSession(Pending):
     """One agent session over any number of streams."""
 
     def __init__(self, identity: Identity, handler: LinkHandler) -> None:
         """Serve `handler` under an identity."""
+        super().__init__()
         self.identity = identity
         self.lease = Lease()
         self.draining = False
         self.reconnect_after: float | None = None
-        self.wake: Callable[[], None] = _nobody
         self._handler = handler
         self._outbox = Outbox()
         self._resend: list[pb.AgentFrame] = []
@@ -107,49 +52,6 @@ class LinkSession:
         self._heartbeat = 0
         self._told_draining = False
         self._told_nested_only = False
-        self._clear_pending()
-
-    def _clear_pending(self) -> None:
-        self._reports: list[pb.ReportChunk] = []
-        self._started: list[pb.StartedRun] = []
-        self._given_back: list[pb.RunKey] = []
-        self._lost: list[pb.LostRun] = []
-        self._cancelled: list[pb.RunKey] = []
-        self._logs: deque[session_service_pb2.LogBatch] = deque()
-
-    # What the executor tells -------------------------------------------------------------------------
-
-    def report(self, first_epoch: int, run_ids: bytes, columns: bytes) -> None:
-        """Report consecutive runs that ended; `columns` is a serialised ReportColumns."""
-        self._reports.append(pb.ReportChunk(first_epoch=first_epoch, run_ids=run_ids, columns=columns))
-        self.wake()
-
-    def started(self, key: pb.RunKey, running: float) -> None:
-        """Say that a run has been executing for so many seconds."""
-        self._started.append(pb.StartedRun(key=key, running_ms=round(running * 1000)))
-        self.wake()
-
-    def give_back(self, keys: Iterable[pb.RunKey]) -> None:
-        """Return runs that were not started."""
-        self._given_back.extend(keys)
-        self.wake()
-
-    def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
-        """Say that a run was lost, and why (a `StateReason`)."""
-        self._lost.append(
-            pb.LostRun(key=key, reason=states_pb2.StateReason.ValueType(reason), message=cut(message))
-        )
-        self.wake()
-
-    def cancelled(self, key: pb.RunKey) -> None:
-        """Confirm a cancellation."""
-        self._cancelled.append(key)
-        self.wake()
-
-    def log(self, batch: session_service_pb2.LogBatch) -> None:
-        """Send log records, not later than the reports told afterwards."""
-        self._logs.append(batch)
-        self.wake()
 
     def drain(self) -> None:
         """Take no more work from here on."""
@@ -159,9 +61,7 @@ class LinkSession:
     @property
     def settled(self) -> bool:
         """Whether everything that ended has been acknowledged."""
-        return not (self._outbox or self._reports or self._given_back or self._lost or self._cancelled)
-
-    # What a stream asks ------------------------------------------------------------------------------
+        return not (self._outbox or self._untold)
 
     def hello(self, now: float) -> pb.AgentFrame:
         """Return the first frame of a new stream; everything that belonged to an older one is forgotten."""
@@ -214,35 +114,6 @@ class LinkSession:
             self._outbox.add(frame)
         return self._add_rest(frame)
 
-    def _take_reports(self) -> pb.AgentFrame | None:
-        if not (self._reports or self._given_back or self._lost or self._cancelled):
-            return None
-        frame = pb.AgentFrame()
-        self._move_logs(frame)
-        if self._logs:
-            return frame  # reports come after what was logged before them
-        frame.given_back.extend(self._given_back)
-        frame.lost.extend(self._lost)
-        frame.cancelled.extend(self._cancelled)
-        size = taken = 0
-        for chunk in self._reports:
-            if taken and size + len(chunk.columns) > MAX_REPORT_BYTES:
-                break
-            size += len(chunk.columns)
-            taken += 1
-        frame.reports.extend(self._reports[:taken])
-        self._reports = self._reports[taken:]
-        self._given_back, self._lost, self._cancelled = [], [], []
-        return frame
-
-    def _move_logs(self, frame: pb.AgentFrame) -> None:
-        """Add as many of the log records as a frame should have."""
-        size = 0
-        while self._logs and (not size or size + self._logs[0].ByteSize() <= MAX_LOG_BYTES):
-            batch = self._logs.popleft()
-            size += batch.ByteSize()
-            frame.logs.MergeFrom(batch)
-
     def _add_rest(self, frame: pb.AgentFrame | None) -> pb.AgentFrame | None:
         credit = self._next_credit()
         announce = self.draining and not self._told_draining
@@ -272,8 +143,6 @@ class LinkSession:
             return None
         self._told_nested_only = nested_only
         return pb.Credit(granted_total=self._credit.granted, chunk_size=chunk_size, nested_only=nested_only)
-
-    # What a stream received --------------------------------------------------------------------------
 
     def welcomed(self, frame: pb.ServerFrame) -> None:
         """Take the first frame of a stream.
@@ -336,7 +205,3 @@ class LinkSession:
         if self.lease.doubtful(now):
             self._handler.on_doubt(True)
         return False
-
-
-def _nobody() -> None:
-    """No stream is open."""

@@ -40,7 +40,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities, encodings
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
-from taskyard_contract.agent_link.session import Demand
+from taskyard_contract.agent_link.handler import Demand
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id

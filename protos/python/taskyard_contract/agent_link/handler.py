@@ -1,0 +1,74 @@
+"""The two sides of a link that are not the protocol: who the agent is, and whoever executes runs for it.
+
+`LinkHandler` is the interface of an executor: a pool of worker processes, the threads of an SDK process.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who an agent is, as its hello says."""
+
+    agent_id: str
+    session_id: bytes
+    name: str
+    queues: tuple[str, ...]
+    slots: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+
+
+class Demand(NamedTuple):
+    """How much work the executor wants."""
+
+    in_hand: int
+    window: int
+    chunk_size: int
+    nested_only: bool = False
+    """Whether only runs are wanted that were submitted from inside other runs."""
+
+
+class LinkHandler(Protocol):
+    """Whoever executes runs. All calls come from the stream's event loop and must not block."""
+
+    def on_welcome(self, welcome: pb.AgentWelcome) -> None:
+        """A stream is open; the limits in `welcome` hold from here on."""
+        ...
+
+    def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
+        """Execute a chunk."""
+        ...
+
+    def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
+        """End runs; confirm each with `LinkSession.cancelled`, unless it was reported before."""
+        ...
+
+    def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
+        """End runs without reporting them: they are somebody else's now."""
+        ...
+
+    def on_doubt(self, doubtful: bool) -> None:
+        """Start nothing new while `doubtful`: the lease may be about to lapse."""
+        ...
+
+    def on_lease_lost(self) -> None:
+        """End all runs without reporting them: the lease has lapsed."""
+        ...
+
+    def on_drain(self) -> None:
+        """The server asks the agent to finish what it holds and to leave."""
+        ...
+
+    def held(self) -> Iterable[pb.RunKey]:
+        """Name the runs in hand."""
+        ...
+
+    def demand(self) -> Demand:
+        """Say how much work is wanted."""
+        ...

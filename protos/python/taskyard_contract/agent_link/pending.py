@@ -1,0 +1,104 @@
+"""What the executor has told and no frame has taken yet. Pure.
+
+Order matters in two places. Reports come after what their runs logged, because a client may end when it has
+the result and would not see the rest. And what ended goes out before anything else is said, in a frame of
+its own number.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2, states_pb2
+from taskyard_contract.wire_text import cut
+
+MAX_LOG_BYTES: Final = 4 * 1024 * 1024
+"""Log records of one frame: a quarter of the transport's limit. Only a batch that is larger by itself exceeds it."""
+MAX_REPORT_BYTES: Final = 1024 * 1024
+"""Reports of one frame are cut here; frames must stay far below the transport's limit."""
+
+
+class Pending:
+    """The executor's face of a link: runs that ended, or were not begun, and what they logged."""
+
+    def __init__(self) -> None:
+        """Have nothing to tell."""
+        self.wake: Callable[[], None] = _nobody
+        """Called after each word; the stream that is open sets it."""
+        self._reports: list[pb.ReportChunk] = []
+        self._started: list[pb.StartedRun] = []
+        self._given_back: list[pb.RunKey] = []
+        self._lost: list[pb.LostRun] = []
+        self._cancelled: list[pb.RunKey] = []
+        self._logs: deque[session_service_pb2.LogBatch] = deque()
+
+    def report(self, first_epoch: int, run_ids: bytes, columns: bytes) -> None:
+        """Report consecutive runs that ended; `columns` is a serialised ReportColumns."""
+        self._reports.append(pb.ReportChunk(first_epoch=first_epoch, run_ids=run_ids, columns=columns))
+        self.wake()
+
+    def started(self, key: pb.RunKey, running: float) -> None:
+        """Say that a run has been executing for so many seconds."""
+        self._started.append(pb.StartedRun(key=key, running_ms=round(running * 1000)))
+        self.wake()
+
+    def give_back(self, keys: Iterable[pb.RunKey]) -> None:
+        """Return runs that were not started."""
+        self._given_back.extend(keys)
+        self.wake()
+
+    def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
+        """Say that a run was lost, and why (a `StateReason`)."""
+        self._lost.append(
+            pb.LostRun(key=key, reason=states_pb2.StateReason.ValueType(reason), message=cut(message))
+        )
+        self.wake()
+
+    def cancelled(self, key: pb.RunKey) -> None:
+        """Confirm a cancellation."""
+        self._cancelled.append(key)
+        self.wake()
+
+    def log(self, batch: session_service_pb2.LogBatch) -> None:
+        """Send log records, not later than the reports told afterwards."""
+        self._logs.append(batch)
+        self.wake()
+
+    @property
+    def _untold(self) -> bool:
+        """Whether runs ended that no frame names yet."""
+        return bool(self._reports or self._given_back or self._lost or self._cancelled)
+
+    def _take_reports(self) -> pb.AgentFrame | None:
+        if not self._untold:
+            return None
+        frame = pb.AgentFrame()
+        self._move_logs(frame)
+        if self._logs:
+            return frame  # reports come after what was logged before them
+        frame.given_back.extend(self._given_back)
+        frame.lost.extend(self._lost)
+        frame.cancelled.extend(self._cancelled)
+        size = taken = 0
+        for chunk in self._reports:
+            if taken and size + len(chunk.columns) > MAX_REPORT_BYTES:
+                break
+            size += len(chunk.columns)
+            taken += 1
+        frame.reports.extend(self._reports[:taken])
+        self._reports = self._reports[taken:]
+        self._given_back, self._lost, self._cancelled = [], [], []
+        return frame
+
+    def _move_logs(self, frame: pb.AgentFrame) -> None:
+        """Add as many of the log records as a frame should have."""
+        size = 0
+        while self._logs and (not size or size + self._logs[0].ByteSize() <= MAX_LOG_BYTES):
+            batch = self._logs.popleft()
+            size += batch.ByteSize()
+            frame.logs.MergeFrom(batch)
+
+
+def _nobody() -> None:
+    """No stream is open."""
