@@ -3,11 +3,7 @@ from typing import Any
 import pytest
 
 from taskyard._engine.definitions.run_names import render_run_name
-from taskyard._engine.definitions.signatures import (
-    CallSignature,
-    get_call_parameters,
-    parameters_to_args_kwargs,
-)
+from taskyard._engine.definitions.signatures import CallSignature
 from taskyard.exceptions import ParameterBindError
 
 
@@ -30,14 +26,14 @@ def h() -> None: ...
 def test_row_39_arguments_by_name_include_defaults(
     fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: dict[str, Any]
 ) -> None:
-    parameters = get_call_parameters(fn, args, kwargs)
+    parameters = CallSignature(fn).bind(args, kwargs)
     assert parameters == bound
     assert list(parameters) == list(bound)
 
 
 def test_defaults_may_be_left_out() -> None:
-    assert get_call_parameters(f, (1,), {}, apply_defaults=False) == {"x": 1}
-    assert get_call_parameters(f, (), {"x": 1}, apply_defaults=False) == {"x": 1}
+    assert CallSignature(f).bind((1,), {}, defaults=False) == {"x": 1}
+    assert CallSignature(f).bind((), {"x": 1}, defaults=False) == {"x": 1}
 
 
 @pytest.mark.parametrize(
@@ -64,16 +60,16 @@ def test_row_39_bad_arguments_are_refused_in_every_way(
 def test_parameters_become_the_same_call_again(
     fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    assert parameters_to_args_kwargs(fn, get_call_parameters(fn, args, kwargs)) == (args, kwargs)
+    assert CallSignature(fn).split(CallSignature(fn).bind(args, kwargs)) == (args, kwargs)
 
 
 def test_parameters_the_function_lacks_are_named() -> None:
     with pytest.raises(ParameterBindError, match="'f' has no parameters named a, b"):
-        parameters_to_args_kwargs(f, {"x": 1, "b": 2, "a": 3})
+        CallSignature(f).split({"x": 1, "b": 2, "a": 3})
 
 
 def test_builtins_without_a_signature_take_everything() -> None:
-    assert get_call_parameters(iter, ([1],), {}) == {"args": ([1],), "kwargs": {}}
+    assert CallSignature(iter).bind(([1],), {}) == {"args": ([1],), "kwargs": {}}
 
 
 def test_row_8_run_names_are_rendered() -> None:

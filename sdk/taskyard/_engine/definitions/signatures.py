@@ -89,28 +89,3 @@ class CallSignature:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ParameterBindError.from_call(self.fn_name, self.signature, args, kwargs, error) from None
-
-
-def get_call_parameters(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    apply_defaults: bool = True,
-) -> dict[str, Any]:
-    """Return the arguments of one call by parameter name; keep a `CallSignature` for many calls.
-
-    Raises:
-        ParameterBindError: The arguments do not match the signature.
-    """
-    return CallSignature(fn).bind(args, kwargs, apply_defaults)
-
-
-def parameters_to_args_kwargs(
-    fn: Callable[..., Any], parameters: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return parameters by name as arguments of a call.
-
-    Raises:
-        ParameterBindError: A name is none of the function's.
-    """
-    return CallSignature(fn).split(parameters)
