@@ -10,7 +10,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import add_order, offload, pack
 from taskyard._engine.submission.scope import outside_scope
 from taskyard._engine.submission.templates import group_of
-from taskyard._network.session.in_flight import error_of
+from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.encodings import PICKLE

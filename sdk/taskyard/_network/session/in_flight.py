@@ -29,11 +29,12 @@ from typing import Final
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
 from taskyard._network.session.outbox import BYTES_PER_FRAME, IDS_PER_FRAME, MOST_BYTES, Outbox, end_requests
+from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import log_entry
-from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
@@ -213,13 +214,11 @@ class InFlight:
 
     def on_frame(self, frame: pb.SessionFrame) -> None:
         """Take in what the server sent."""
-        if frame.refused:
-            # Before the acknowledgement, which forgets the batches that overloaded runs are taken from.
-            self._take_refusals(frame)
+        refusals = read_refusals(frame.refused)
+        # Before the acknowledgement, which forgets the batches that overloaded runs are taken from.
+        self._take_refusals(refusals)
         if frame.submitted_up_to:
-            # Code that came with runs for which there was no room may not be stored either.
-            full = ErrorReason.STORAGE_FULL in {int(refused.error.reason) for refused in frame.refused}
-            self._sent.acknowledge(frame.submitted_up_to, blobs_stored=not full)
+            self._sent.acknowledge(frame.submitted_up_to, blobs_stored=not refusals.storage_full)
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
@@ -298,18 +297,11 @@ class InFlight:
         for outcome in results.others:
             pop(outcome.run_id, None)
 
-    def _take_refusals(self, frame: pb.SessionFrame) -> None:
-        overloaded: set[bytes] = set()
-        delay = 0.0
-        for refused in frame.refused:
-            error = error_of(refused)
-            if isinstance(error, Overloaded) and error.retry_after:
-                overloaded.add(refused.run_id)
-                delay = max(delay, error.retry_after)
-            else:
-                self._refuse(refused.run_id, error)
-        if overloaded:
-            self._submit_later(overloaded, delay)
+    def _take_refusals(self, refusals: Refusals) -> None:
+        for run_id, error in refusals.errors:
+            self._refuse(run_id, error)
+        if refusals.overloaded:
+            self._submit_later(refusals.overloaded, refusals.delay)
 
     def _refuse(self, run_id: bytes, error: TaskyardError) -> None:
         self._ending.pop(run_id, None)
@@ -330,16 +322,3 @@ class InFlight:
             self._wake()
 
         self._call_later(delay, put_back)
-
-
-def error_of(refused: pb.RefusedRun) -> TaskyardError:
-    """Return why a run was not accepted."""
-    detail = refused.error
-    kind = BY_REASON.get(detail.reason, TaskyardError)
-    return kind(
-        refused.message,
-        run_id=refused.run_id,
-        limit=detail.limit,
-        retry_after=detail.retry_after_ms / 1000,
-        address=detail.address,
-    )

@@ -1,0 +1,49 @@
+"""Runs that the control plane did not take: errors for those who wait for them, or another attempt later."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
+
+
+class Refusals(NamedTuple):
+    """What a frame says about runs that were not taken."""
+
+    errors: list[tuple[bytes, TaskyardError]]
+    """Runs that were refused for good, and why."""
+    overloaded: set[bytes]
+    """Runs that an overloaded server would take after a while."""
+    delay: float
+    """Seconds until then."""
+    storage_full: bool
+    """Whether there was no room for them; code that came with them may not be stored either."""
+
+
+def read_refusals(refused: Iterable[pb.RefusedRun]) -> Refusals:
+    """Tell apart what may be submitted again and what may not."""
+    errors: list[tuple[bytes, TaskyardError]] = []
+    overloaded: set[bytes] = set()
+    delay, full = 0.0, False
+    for run in refused:
+        error = error_of(run)
+        full = full or error.reason == ErrorReason.STORAGE_FULL
+        if isinstance(error, Overloaded) and error.retry_after:
+            overloaded.add(run.run_id)
+            delay = max(delay, error.retry_after)
+        else:
+            errors.append((run.run_id, error))
+    return Refusals(errors, overloaded, delay, full)
+
+
+def error_of(refused: pb.RefusedRun) -> TaskyardError:
+    """Return why a run was not accepted."""
+    detail = refused.error
+    kind = BY_REASON.get(detail.reason, TaskyardError)
+    return kind(
+        refused.message,
+        run_id=refused.run_id,
+        limit=detail.limit,
+        retry_after=detail.retry_after_ms / 1000,
+        address=detail.address,
+    )
