@@ -13,6 +13,8 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.storage.interface import TemplateRow
 
 DEFAULT_INFRA_RETRIES: Final = 3
+"""Of runs whose worker or agent is lost: a node that goes takes a run along once, a run that kills its worker
+must not go round for ever."""
 LONGEST_MS: Final = 1000 * 365 * 24 * 3600 * 1000
 """A thousand years: what is longer could not be added to a time of today."""
 CODE_KINDS: Final = {

@@ -34,6 +34,7 @@ from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
 GENERATION_SHIFT: Final = 32
+"""Half of an epoch each for who assigned and for how often: neither is ever used up."""
 
 
 class Dispatcher:

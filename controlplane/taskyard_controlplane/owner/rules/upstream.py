@@ -20,6 +20,7 @@ from taskyard_controlplane.storage.interface import StoredRun
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
 EDGE_BYTES: Final = 17
+"""Of an edge in a run's row: an id, and a byte for its kind."""
 _COMPLETED: Final = int(RunState.COMPLETED)
 _FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
 _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
