@@ -23,7 +23,7 @@ from taskyard_contract.capabilities import CODE_BY_REFERENCE, CODE_BY_VALUE
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.encodings import BINARY, JSON, PICKLE
 from taskyard_contract.errors import TaskyardError
-from taskyard_contract.event_loops import new_event_loop
+from taskyard_contract.programs.event_loops import new_event_loop
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taskyard_contract.home_directory import home_directory
+from taskyard_contract.programs.home_directory import home_directory
 
 DEFAULT_QUEUE = "default"
 DEFAULT_GRACE = 30.0

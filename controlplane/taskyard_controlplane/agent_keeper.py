@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from taskyard_contract.dying_with_parent import before_exec
+from taskyard_contract.programs.dying_with_parent import before_exec
 
 FIRST_DELAY_SECONDS: Final = 0.2
 """An agent that died of an accident is missed at once."""

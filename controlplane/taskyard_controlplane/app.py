@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from taskyard_contract.clock import Clock, SystemClock
-from taskyard_contract.event_loops import new_event_loop
+from taskyard_contract.programs.event_loops import new_event_loop
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse

@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from taskyard_contract.home_directory import home_directory
+from taskyard_contract.programs.home_directory import home_directory
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from taskyard_contract.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 
 MIB: Final = 1024 * 1024
 

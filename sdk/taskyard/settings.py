@@ -16,8 +16,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from taskyard_contract.home_directory import HOME as HOME
-from taskyard_contract.home_directory import home_directory
+from taskyard_contract.programs.home_directory import HOME as HOME
+from taskyard_contract.programs.home_directory import home_directory
 
 __all__ = ["home", "log_level", "server", "task_runner"]
 

@@ -12,10 +12,10 @@ from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
-from taskyard_contract.channels import SERVER_OPTIONS
 from taskyard_contract.errors import RunNotFound, TaskyardError
-from taskyard_contract.rpc_errors import to_status
 from taskyard_contract.states import RunState
+from taskyard_contract.transport.channels import SERVER_OPTIONS
+from taskyard_contract.transport.rpc_errors import to_status
 
 PAGE = 3
 START_US = 1_767_225_600_000_000  # 2026-01-01, midnight in UTC

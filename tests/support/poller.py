@@ -7,8 +7,8 @@ import grpc
 from taskyard_api.v1 import admin_service_pb2, run_service_pb2
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import RunState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 from taskyard_controlplane.settings import LeaseSettings
 
 LONG_MS = 8_000

@@ -15,7 +15,7 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, StorageUnavailable, UnknownSession
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.ids import split_ids
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 REPEAT = (ConnectionFailed, ServerStopping, StorageUnavailable)
 BACK_OFF_SECONDS = 0.02

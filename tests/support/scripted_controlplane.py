@@ -16,12 +16,12 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2, common_pb2, template_pb2
 from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
-from taskyard_contract.channels import SERVER_OPTIONS
 from taskyard_contract.errors import BlobNotFound, TaskyardError
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
-from taskyard_contract.rpc_errors import to_status
+from taskyard_contract.transport.channels import SERVER_OPTIONS
+from taskyard_contract.transport.rpc_errors import to_status
 
 
 class Outcome:

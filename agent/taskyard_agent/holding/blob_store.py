@@ -17,10 +17,10 @@ from grpc import StatusCode, aio
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
-from taskyard_contract import blob_transfer
-from taskyard_contract.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.errors import DigestMismatch, TaskyardError
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport import blob_transfer
+from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub

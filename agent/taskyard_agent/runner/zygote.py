@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from taskyard_agent.settings import log_level
-from taskyard_contract.dying_with_parent import die_with
+from taskyard_contract.programs.dying_with_parent import die_with
 
 SPAWN: Final = struct.Struct("<I")
 """Request: number of the worker; its data socket, control socket and board come with it."""

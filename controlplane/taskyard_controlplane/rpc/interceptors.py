@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from taskyard_contract.errors import InvalidRequest, TaskyardError
-from taskyard_contract.rpc_errors import to_status
+from taskyard_contract.transport.rpc_errors import to_status
 
 _log = logging.getLogger(__name__)
 

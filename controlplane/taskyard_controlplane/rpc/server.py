@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from taskyard_contract.channels import SERVER_OPTIONS
+from taskyard_contract.transport.channels import SERVER_OPTIONS
 from taskyard_controlplane.rpc.addresses import AddressInUse, ensure_free, split_host_port, unix_path
 from taskyard_controlplane.rpc.interceptors import ErrorInterceptor
 from taskyard_controlplane.settings import RpcSettings

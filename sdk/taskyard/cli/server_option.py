@@ -9,8 +9,8 @@ import typer
 from taskyard import settings
 from taskyard._network.server.local_yard import ensure_yard, has_yard
 from taskyard.cli.exits import CliError, ExitCode
-from taskyard_contract.channels import target_of
 from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.transport.channels import target_of
 
 if TYPE_CHECKING:
     from taskyard._network.server.calls import Client

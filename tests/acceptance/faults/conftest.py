@@ -7,7 +7,7 @@ import grpc
 import pytest
 from support.processes import Installation, installation
 
-from taskyard_contract.channels import CLIENT_OPTIONS
+from taskyard_contract.transport.channels import CLIENT_OPTIONS
 
 
 @pytest.fixture(scope="module")

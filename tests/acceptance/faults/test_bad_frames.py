@@ -20,8 +20,8 @@ from taskyard_api.v1 import (
 )
 from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, TaskyardError, UnsupportedProtocol
 from taskyard_contract.id_factory import new_id
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import RunState, StateReason
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 pytestmark = pytest.mark.acceptance
 

@@ -23,8 +23,8 @@ from taskyard_api.v1 import (
     states_pb2,
     template_pb2,
 )
-from taskyard_contract.channels import CLIENT_OPTIONS
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_controlplane.app import ControlPlane
 from taskyard_controlplane.settings import DatabaseSettings, LeaseSettings, RpcSettings, Settings
 

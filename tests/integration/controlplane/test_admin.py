@@ -7,8 +7,8 @@ import pytest
 
 from taskyard_api.v1 import admin_service_pb2 as pb
 from taskyard_contract.errors import AgentNotFound, InvalidRequest
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import AgentState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 from taskyard_contract.versions import PROTOCOL_MAX, VERSION
 
 

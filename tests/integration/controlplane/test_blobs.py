@@ -16,7 +16,7 @@ from taskyard_contract.errors import (
     PayloadTooLarge,
     TaskyardError,
 )
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 MIB = 1024 * 1024
 

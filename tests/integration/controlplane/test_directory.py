@@ -22,7 +22,7 @@ from taskyard_api.v1 import (
     session_service_pb2_grpc,
 )
 from taskyard_contract.errors import NotOwner, RunNotFound, TaskyardError
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer

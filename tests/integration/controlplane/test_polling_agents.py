@@ -18,8 +18,8 @@ from taskyard_contract.errors import (
     UnknownSession,
 )
 from taskyard_contract.ids import split_ids
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import AgentState, RunState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from taskyard_contract.errors import (
     Superseded,
     UnknownSession,
 )
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import AgentState, RunState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 
 def test_a_lapsed_lease_gives_the_run_to_another_agent(serve: Callable[..., Any]) -> None:

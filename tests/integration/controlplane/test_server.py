@@ -14,8 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from taskyard_api.v1 import admin_service_pb2, agent_service_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.errors import InvalidRequest, ServerStopping
 from taskyard_contract.id_factory import new_id
-from taskyard_contract.rpc_errors import from_rpc_error
 from taskyard_contract.states import RunState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 GARBAGE = b"\xff\xff\xff\xff garbage"
 

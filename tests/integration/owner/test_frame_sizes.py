@@ -7,9 +7,9 @@ from support.owner_harness import World, play
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
-from taskyard_contract.channels import MAX_FRAME_BYTES
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
+from taskyard_contract.transport.channels import MAX_FRAME_BYTES
 
 
 def test_logs_for_a_client_fit_into_frames() -> None:

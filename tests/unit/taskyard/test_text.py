@@ -10,7 +10,7 @@ from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.session import Session
 from taskyard.logging.loggers import MAX_MESSAGE
 from taskyard.states import Failed
-from taskyard_contract.channels import MAX_FRAME_BYTES
+from taskyard_contract.transport.channels import MAX_FRAME_BYTES
 
 
 def test_log_records_that_are_no_utf8_are_sent_all_the_same() -> None:

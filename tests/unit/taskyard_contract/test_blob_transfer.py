@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskyard_api.v1 import blob_service_pb2 as pb
-from taskyard_contract import blob_transfer
 from taskyard_contract.errors import DigestMismatch
 from taskyard_contract.payload_limits import PART_BYTES
+from taskyard_contract.transport import blob_transfer
 
 
 class Service:

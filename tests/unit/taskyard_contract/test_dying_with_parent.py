@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from taskyard_contract import dying_with_parent
-from taskyard_contract.dying_with_parent import before_exec
+from taskyard_contract.programs import dying_with_parent
+from taskyard_contract.programs.dying_with_parent import before_exec
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has this")
 
 PARENT = """
 import os, subprocess, sys
-from taskyard_contract.dying_with_parent import before_exec
+from taskyard_contract.programs.dying_with_parent import before_exec
 child = subprocess.Popen(["sleep", "1000"], preexec_fn=before_exec({signum}))
 print(child.pid, flush=True)
 child.wait()
 """
 SELF = """
 import os, signal, sys
-from taskyard_contract.dying_with_parent import die_with
+from taskyard_contract.programs.dying_with_parent import die_with
 die_with(int(sys.argv[1]), signal.SIGTERM)
 print("still here")
 """

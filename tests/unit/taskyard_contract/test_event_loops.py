@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from taskyard_contract.event_loops import new_event_loop
+from taskyard_contract.programs.event_loops import new_event_loop
 
 
 async def answer() -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from taskyard import settings
 from taskyard_agent.settings import home
-from taskyard_contract.home_directory import HOME, home_directory, yard_address
+from taskyard_contract.programs.home_directory import HOME, home_directory, yard_address
 from taskyard_controlplane.settings import YardSettings
 
 

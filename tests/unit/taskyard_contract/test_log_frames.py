@@ -5,7 +5,7 @@ from typing import Any
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.agent_link import Identity, LinkSession
 from taskyard_contract.agent_link.handler import Demand
-from taskyard_contract.channels import MAX_FRAME_BYTES
+from taskyard_contract.transport.channels import MAX_FRAME_BYTES
 
 
 class Idle:

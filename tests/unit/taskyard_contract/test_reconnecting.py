@@ -13,7 +13,7 @@ from taskyard_contract.errors import (
     UnknownSession,
     UnsupportedProtocol,
 )
-from taskyard_contract.reconnecting import (
+from taskyard_contract.transport.reconnecting import (
     FIRST_DELAY,
     LONGEST_DELAY,
     MOST_REDIRECTS,

@@ -4,7 +4,7 @@ from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
-from taskyard_contract.rpc_errors import to_detail
+from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 

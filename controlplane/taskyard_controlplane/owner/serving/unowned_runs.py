@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
-from taskyard_contract.rpc_errors import to_detail
+from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.terms import Terms

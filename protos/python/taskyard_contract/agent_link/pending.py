@@ -14,7 +14,7 @@ from taskyard_api.v1 import session_service_pb2, states_pb2
 from taskyard_contract.wire_text import cut
 
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024
-"""Log records of one frame: a quarter of the transport's limit. Only a batch that is larger by itself exceeds it."""
+"""Log records of one frame: a quarter of the transport's limit. Only one larger batch alone exceeds it."""
 MAX_REPORT_BYTES: Final = 1024 * 1024
 """Reports of one frame are cut here; frames must stay far below the transport's limit."""
 

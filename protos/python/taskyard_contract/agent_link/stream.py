@@ -17,11 +17,11 @@ from grpc import aio
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
 from taskyard_contract.agent_link.session import LinkSession
-from taskyard_contract.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
-from taskyard_contract.reconnecting import Reconnecting
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.transport.reconnecting import Reconnecting
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 if TYPE_CHECKING:
     from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceAsyncStub

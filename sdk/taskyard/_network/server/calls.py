@@ -16,9 +16,9 @@ from taskyard_api.v1 import (
     common_pb2,
     run_service_pb2,
 )
-from taskyard_contract import blob_transfer
-from taskyard_contract.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.transport import blob_transfer
+from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -203,7 +203,7 @@ async def _translated(work: Coroutine[Any, Any, T]) -> T:
     """Run a call and turn what gRPC raises into a `TaskyardError`."""
     import grpc.aio
 
-    from taskyard_contract.rpc_errors import from_rpc_error
+    from taskyard_contract.transport.rpc_errors import from_rpc_error
 
     try:
         return await work

@@ -17,7 +17,7 @@ from typing import Final
 
 from taskyard import settings
 from taskyard.exceptions import ConnectionFailed
-from taskyard_contract.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
+from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 
 START_SECONDS: Final = 20.0
 """A yard starts in half a second; a cold disk and a busy machine may take this long."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskyard_contract.errors import ConnectionFailed
-from taskyard_contract.event_loops import new_event_loop
+from taskyard_contract.programs.event_loops import new_event_loop
 
 if TYPE_CHECKING:
     import asyncio

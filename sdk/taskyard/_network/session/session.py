@@ -18,9 +18,9 @@ from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.channels import target_of
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.transport.channels import target_of
 
 if TYPE_CHECKING:
     # Imports gRPC, which programs need not wait for before their first call.

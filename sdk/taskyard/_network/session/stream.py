@@ -18,8 +18,8 @@ from taskyard._network.server.calls import open_channel
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
-from taskyard_contract.reconnecting import Reconnecting
-from taskyard_contract.rpc_errors import from_rpc_error
+from taskyard_contract.transport.reconnecting import Reconnecting
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 logger = logging.getLogger("taskyard.session")
 

@@ -13,8 +13,8 @@ import typer
 
 from taskyard import settings
 from taskyard.cli.programs import command_of, flags, require_extra
-from taskyard_contract.dying_with_parent import before_exec
-from taskyard_contract.home_directory import yard_address
+from taskyard_contract.programs.dying_with_parent import before_exec
+from taskyard_contract.programs.home_directory import yard_address
 
 
 def dev(

@@ -7,7 +7,7 @@ import typer
 from taskyard import settings
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags, require_extra
-from taskyard_contract.channels import DEFAULT_HTTP_PORT
+from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
 
 app = typer.Typer(help="Run a control plane.", epilog=EPILOG, no_args_is_help=True)
 
