@@ -7,6 +7,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FORMER := .venv-former
+# The commit that was released last, as 0.1.0: by its number, because a clone need not have tags.
+FORMER_COMMIT := e1c662bedc0bca1d37fe21b2a402a5b7da808258
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -18,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint chaos protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-newest test-lowest lint chaos upgrade protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,16 +30,19 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
-	$(BIN)/python -m pytest -m "not chaos"
+	$(BIN)/python -m pytest -m "not chaos and not upgrade"
 
 test-newest: .venv-newest/.stamp ## Run them with the newest versions of everything that is allowed
-	.venv-newest/bin/python -m pytest -m "not chaos"
+	.venv-newest/bin/python -m pytest -m "not chaos and not upgrade"
 
 test-lowest: .venv-lowest/.stamp ## Run them with the lowest
-	.venv-lowest/bin/python -m pytest -m "not chaos"
+	.venv-lowest/bin/python -m pytest -m "not chaos and not upgrade"
 
 chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 	$(BIN)/python -m pytest -m chaos --timeout 600
+
+upgrade: $(VENV)/.stamp-dev $(FORMER)/.stamp ## Run the tests that mix the last release with this one
+	$(BIN)/python -m pytest -m upgrade --timeout 300
 
 lint: $(VENV)/.stamp-dev check-protos ## Check style, types, layers and the contract
 	$(BIN)/ruff check
@@ -72,7 +78,7 @@ docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) .venv-newest .venv-lowest .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -99,4 +105,16 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --resolution $(RESOLUTION) --upgrade \
 	  --editable '.[all]' --group dev
+	@touch $@
+
+# The last release, beside this one; with the same versions of what it needs, so that only its own code differs.
+$(FORMER)/.stamp: $(VENV)/.stamp-dev
+	@git cat-file -e '$(FORMER_COMMIT)^{commit}' 2>/dev/null || { echo "error: the last release is not in this" \
+	  "checkout's history: commit $(FORMER_COMMIT) is missing. In a shallow clone: git fetch --unshallow;" \
+	  "in an unpacked archive: clone the repository instead" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(@D)
+	mkdir $(@D)/source
+	git archive $(FORMER_COMMIT) | tar -x -C $(@D)/source
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes --requirement requirements/dev.txt
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation $(@D)/source
 	@touch $@

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TASKYARD = str(Path(sys.executable).with_name("taskyard"))
+HERE = Path(sys.executable).parent
+"""Where the commands of the environment are that the tests run in."""
 READY_SECONDS = 30.0
 END_SECONDS = 30.0
 
@@ -75,10 +76,11 @@ class Program:
 
 
 class Stage:
-    """A home directory, an environment, and the processes in it."""
+    """A home directory, an environment, and the processes in it, all of one installation."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commands: Path = HERE) -> None:
         self.home = home
+        self._taskyard, self._python = str(commands / "taskyard"), str(commands / "python")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TASKYARD_")},
             "TASKYARD_HOME": str(home),
@@ -89,11 +91,11 @@ class Stage:
 
     def start(self, *arguments: str) -> Program:
         """Start ``taskyard ...`` in the background."""
-        return self._start([TASKYARD, *arguments])
+        return self._start([self._taskyard, *arguments])
 
     def start_script(self, source: str) -> Program:
         """Start a Python program in the background."""
-        return self._start([sys.executable, str(self._script(source))])
+        return self._start([self._python, str(self._script(source))])
 
     def _start(self, command: list[str]) -> Program:
         program = Program(command, self.environment, self.home / f"{len(self._programs)}.log")
@@ -123,7 +125,7 @@ class Stage:
 
     def call(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run ``taskyard ...`` to its end."""
-        return self._run([TASKYARD, *arguments], seconds)
+        return self._run([self._taskyard, *arguments], seconds)
 
     def document(self, *arguments: str) -> Any:
         """Run ``taskyard ... --json`` and return the document."""
@@ -133,11 +135,17 @@ class Stage:
 
     def run_script(self, source: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a Python program to its end."""
-        return self._run([sys.executable, str(self._script(source))], seconds)
+        return self._run([self._python, str(self._script(source))], seconds)
 
-    def run_file(self, path: Path, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run_file(
+        self, path: Path, *arguments: str, seconds: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
         """Run a file to its end."""
-        return self._run([sys.executable, str(path)], seconds)
+        return self._run([self._python, str(path), *arguments], seconds)
+
+    def start_file(self, path: Path, *arguments: str) -> Program:
+        """Start a file in the background."""
+        return self._start([self._python, str(path), *arguments])
 
     def _script(self, source: str) -> Path:
         script = self.home / f"program-{len(self._programs)}.py"
@@ -180,10 +188,10 @@ def eventually(condition: Any, what: str, seconds: float = 30.0) -> Any:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(commands: Path = HERE) -> Iterator[Stage]:
     """Yield a stage in a directory whose name is short enough for a Unix socket."""
     home = Path(tempfile.mkdtemp(prefix="yard-"))
-    opened = Stage(home)
+    opened = Stage(home, commands)
     try:
         yield opened
     finally:
