@@ -43,6 +43,7 @@ def modules_after(statement: str) -> set[str]:
         ("import taskyard.cli.app", "grpc google pydantic sqlalchemy rich"),
         ("import taskyard_contract.states, taskyard_contract.errors, taskyard_contract.ids", "grpc google"),
         ("import taskyard_controlplane.cli", "grpc google sqlalchemy"),
+        ("import taskyard_controlplane.reading.runs", "grpc sqlalchemy cloudpickle taskyard"),
         ("import taskyard_controlplane.app", "cloudpickle taskyard taskyard_agent"),
         ("import taskyard_agent.runner.worker", "grpc sqlalchemy taskyard_controlplane"),
     ],
@@ -50,6 +51,11 @@ def modules_after(statement: str) -> set[str]:
 def test_an_import_loads_no_more_than_it_needs(statement, kept_out):
     loaded = {name.partition(".")[0] for name in modules_after(statement)}
     assert loaded.isdisjoint(kept_out.split())
+
+
+def test_runs_are_read_without_their_owner():
+    loaded = modules_after("import taskyard_controlplane.reading.runs")
+    assert not [name for name in loaded if name.startswith("taskyard_controlplane.owner")]
 
 
 def test_import_taskyard_is_quick():
