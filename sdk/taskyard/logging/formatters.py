@@ -33,7 +33,7 @@ class ConsoleFormatter(logging.Formatter):
     """Formats records of runs and of Taskyard itself."""
 
     def __init__(self) -> None:
-        """Use the time of day."""
+        """Show times without the day: what is on a console is of today."""
         super().__init__(datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:

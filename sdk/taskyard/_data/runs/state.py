@@ -63,7 +63,7 @@ class StateDetails:
         pause_timeout: datetime | None = None,
         retriable: bool | None = None,
     ) -> None:
-        """Collect the details."""
+        """Say what is known of a state; the rest is None."""
         self.flow_run_id = flow_run_id
         self.task_run_id = task_run_id
         self.child_flow_run_id = child_flow_run_id

@@ -42,7 +42,7 @@ class TaskAttempt:
         kwargs: dict[str, Any],
         log_prints: bool,
     ) -> None:
-        """Describe the attempt."""
+        """Put the context of the attempt together; nothing of the user's is called yet."""
         self.task = task
         self.invocation = invocation
         self._args = args

@@ -88,7 +88,7 @@ class Arrivals(Generic[F]):
     """Futures in the order in which they are settled, for those who wait for many."""
 
     def __init__(self, futures: Iterable[F]) -> None:
-        """Watch some futures."""
+        """Watch some runs; `close` has to follow, or the callbacks would stay with them."""
         futures = list(futures)
         self._hosts = {future.origin.host for future in futures}
         self._settled: deque[F] = deque()

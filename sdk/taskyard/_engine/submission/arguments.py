@@ -50,7 +50,7 @@ class StateReference:
     __slots__ = ("_run_id",)
 
     def __init__(self, run_id: bytes) -> None:
-        """Refer to a run."""
+        """Stand for the result of a run, whichever state of it was passed."""
         self._run_id = run_id
 
     def __reduce__(self) -> tuple[Any, ...]:

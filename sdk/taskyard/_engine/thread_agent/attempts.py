@@ -73,7 +73,7 @@ class ThreadAttempt:
         ordinal: int,
         extra: pb.AttemptExtra | None,
     ) -> None:
-        """Describe an assigned run."""
+        """Describe a run that was assigned, and whose call was kept when it was submitted."""
         self._agent = agent
         self._kept = kept
         self.key = key

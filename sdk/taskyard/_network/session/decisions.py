@@ -31,7 +31,7 @@ class Decisions:
     """Reports without an answer, those who wait for one, and bodies that can be stopped."""
 
     def __init__(self) -> None:
-        """Begin without flow runs."""
+        """Begin where nothing was reported and nothing is expected."""
         self._unanswered: deque[pb.FlowReport] = deque()
         self._expected: dict[bytes, Decision] = {}
         self._refused: dict[bytes, TaskyardError] = {}

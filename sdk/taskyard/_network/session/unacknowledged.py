@@ -27,7 +27,7 @@ class Unacknowledged:
     """What was sent on this stream and those before it. Used by the loop's thread only."""
 
     def __init__(self) -> None:
-        """Begin with nothing sent."""
+        """Begin where no batch is on its way; the first one gets the number 1."""
         self._window = FIRST_WINDOW
         self._number = 0
         self._sent: deque[Batch] = deque()
