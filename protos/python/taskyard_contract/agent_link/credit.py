@@ -10,7 +10,7 @@ class CreditLedger:
     """What was asked for and what came, on one stream."""
 
     def __init__(self) -> None:
-        """Start a stream."""
+        """Nothing was asked for yet, and nothing came; one ledger per stream."""
         self._received = 0
         self._granted = 0
 

@@ -15,7 +15,7 @@ class Outbox:
     """Numbered frames in the order they were sent."""
 
     def __init__(self) -> None:
-        """Start with the number 1."""
+        """Nothing waits; the first frame gets the number 1, because 0 acknowledges nothing."""
         self._last = 0
         self._frames: deque[pb.AgentFrame] = deque()
 
