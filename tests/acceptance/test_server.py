@@ -300,5 +300,5 @@ def test_a_task_that_waits_for_tasks_gives_its_slot_back(stage: Stage):
     assert done.stdout == "[6, 9, 12]\n", done.stderr
     runs = stage.document("run", "ls", "--kind", "task")
     outer = {run["id"] for run in runs if run["task_name"] == "outer"}
-    assert {run["parent_run_id"] for run in runs if run["task_name"] == "inner"} == outer
+    assert {run["caller_run_id"] for run in runs if run["task_name"] == "inner"} == outer
     assert "Traceback" not in agent.log

@@ -180,7 +180,7 @@ class OwnerModel(RuleBasedStateMachine):
         for position, run_id in enumerate(ids):
             above = [upstream_id for at, upstream_id in edges if at == position]
             self.specs[run_id] = Spec(above, key, inside, retries, delay, *place, plain=not edges and not key)
-        group = sp.SubmitGroup(
+        group = sp.RunGroup(
             flow_run_id=inside, run_ids=ids, args=[b"args"] * size, cache_keys=[key] * size if key else [],
             upstream_positions=[edge[0] for edge in edges], upstream_ids=[edge[1] for edge in edges],
             upstream_kinds=[cast(Any, kind)] * len(edges),
@@ -213,7 +213,7 @@ class OwnerModel(RuleBasedStateMachine):
             name="flow",
             retry=tp.RetryPolicy(max_retries=retries, delays_ms=[1000]),
         )
-        self.do(client.submit(sp.SubmitGroup(run_ids=[flow], args=[b""]), template))
+        self.do(client.submit(sp.RunGroup(run_ids=[flow], args=[b""]), template))
         self.do(self.release())  # the owner may have to look the flow run up
         self.do(client.report_flow(flow, FlowEvent.STARTED))
         self.finish_step(settled)

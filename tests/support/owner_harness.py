@@ -177,7 +177,7 @@ class Client(Peer):
         template.setdefault("queue", "default")
         template.setdefault("encoding", "json/plain")
         edges = upstream or []
-        group = sp.SubmitGroup(
+        group = sp.RunGroup(
             template=self._templates, run_ids=ids, flow_run_id=flow, cache_keys=cache_keys or [],
             args=args if args is not None else [b"args"] * len(ids),
             upstream_positions=[edge[0] for edge in edges],

@@ -161,7 +161,7 @@ class ModelClient:
             self.peer.disconnect()
             self.peer = None
 
-    async def submit(self, group: sp.SubmitGroup, template: tp.RunTemplate) -> None:
+    async def submit(self, group: sp.RunGroup, template: tp.RunTemplate) -> None:
         """Send a batch of one group."""
         self._number += 1
         group.template = self._number

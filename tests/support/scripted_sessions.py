@@ -133,9 +133,7 @@ class ScriptedSessions(SessionServiceServicer):
             answer.results.CopyFrom(_results(done).results)
         return answer
 
-    def _take(
-        self, group: pb.SubmitGroup, template: template_pb2.RunTemplate, answer: pb.SessionFrame
-    ) -> None:
+    def _take(self, group: pb.RunGroup, template: template_pb2.RunTemplate, answer: pb.SessionFrame) -> None:
         upstream: dict[int, dict[bytes, int]] = {}
         edges = zip(group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True)
         for position, run_id, kind in edges:
@@ -157,7 +155,7 @@ class ScriptedSessions(SessionServiceServicer):
                 template,
                 stored or (group.args[position] if group.args else b""),
                 flow_run_id=group.flow_run_id,
-                parent_run_id=group.parent_run_id,
+                parent_run_id=group.caller_run_id,
                 ordinal=group.first_ordinal + position,
                 name=extra.name,
             )

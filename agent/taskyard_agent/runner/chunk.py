@@ -67,6 +67,6 @@ class Chunk:
         invocation.cache_key_decided = extra.cache_key_decided
         invocation.cache_key = extra.cache_key
         invocation.name = extra.name
-        invocation.parent_run_id = extra.parent_run_id
+        invocation.parent_run_id = extra.caller_run_id
         if extra.HasField("args"):
             invocation.args = self._blobs.read(extra.args.digest)

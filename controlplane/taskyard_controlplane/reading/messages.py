@@ -68,7 +68,7 @@ def run_message(
         task_name=template.name,
         task_key=template.task_key,
         flow_run_id=listed.flow_run_id or b"",
-        parent_run_id=run.caller_id or b"",
+        caller_run_id=run.caller_id or b"",
         submitted_us=run.submitted_us,
         queue=template.queue,
         tags=template.tags,

@@ -55,6 +55,7 @@ class Invocation:
         self.args = args
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
+        # The caller, under the name that users see: recorded values may hold an attempt, so it cannot change.
         self.parent_run_id = parent_run_id
         self.ordinal = ordinal
         self.name = name

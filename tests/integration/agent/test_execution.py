@@ -56,7 +56,7 @@ def test_an_invocation_carries_what_the_chunk_says(tmp_path: Path) -> None:
                         position=1,
                         attempt=3,
                         name="special",
-                        parent_run_id=parent,
+                        caller_run_id=parent,
                         cache_key="key",
                         cache_key_decided=True,
                     )

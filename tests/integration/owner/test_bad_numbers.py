@@ -83,7 +83,7 @@ def test_ordinals_that_no_database_has_room_for_are_refused() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
         await client.submit()
-        group = sp.SubmitGroup(template=1, run_ids=[new_id()], args=[b""], first_ordinal=2**31)
+        group = sp.RunGroup(template=1, run_ids=[new_id()], args=[b""], first_ordinal=2**31)
         with pytest.raises(InvalidRequest, match="ordinals above"):
             await client.send(submit=sp.SubmitBatch(number=2, groups=[group]))
 

@@ -40,7 +40,7 @@ def test_code_for_an_agent_fits_into_frames() -> None:
             batch = sp.SubmitBatch(
                 number=n + 1,
                 templates=[tp.TemplateDefinition(index=n + 1, template=template)],
-                groups=[sp.SubmitGroup(template=n + 1, run_ids=[new_id()], args=[b""])],
+                groups=[sp.RunGroup(template=n + 1, run_ids=[new_id()], args=[b""])],
                 blobs=[common_pb2.InlineBlob(digest=digest, data=code)],
             )
             await client.send(submit=batch)

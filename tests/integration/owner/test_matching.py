@@ -214,7 +214,7 @@ async def inside(client: object, number: int, caller: bytes, kind: dict[str, obj
     batch = sp.SubmitBatch(
         number=number,
         templates=[template_pb2.TemplateDefinition(index=number, template=template)],
-        groups=[sp.SubmitGroup(template=number, run_ids=[run_id], args=[b""], parent_run_id=caller)],
+        groups=[sp.RunGroup(template=number, run_ids=[run_id], args=[b""], caller_run_id=caller)],
     )
     await client.send(submit=batch)  # type: ignore[attr-defined]
     return run_id

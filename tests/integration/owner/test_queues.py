@@ -256,13 +256,13 @@ def test_agents_are_told_which_runs_others_wait_for() -> None:
         batch = sp.SubmitBatch(
             number=2,
             templates=[template_pb2.TemplateDefinition(index=2, template=definition)],
-            groups=[sp.SubmitGroup(template=2, run_ids=[new_id()], args=[b""], parent_run_id=parent)],
+            groups=[sp.RunGroup(template=2, run_ids=[new_id()], args=[b""], caller_run_id=parent)],
         )
         await client.send(submit=batch)
         await it.settle()
         agent.receive()
         assert [chunk.nested for chunk in agent.chunks] == [False, True]
-        assert [extra.parent_run_id for extra in agent.bodies[batch.groups[0].run_ids[0]][0].extras] == [
+        assert [extra.caller_run_id for extra in agent.bodies[batch.groups[0].run_ids[0]][0].extras] == [
             parent
         ]
 
@@ -274,7 +274,7 @@ def test_templates_belong_to_a_stream() -> None:
         client = it.client()
         await client.submit()
         again = it.client(client.session.session_id)
-        group = sp.SubmitGroup(template=1, run_ids=[new_id()], args=[b""])
+        group = sp.RunGroup(template=1, run_ids=[new_id()], args=[b""])
         with pytest.raises(InvalidRequest, match="was not sent on this stream"):
             await again.send(submit=sp.SubmitBatch(number=2, groups=[group]))
 

@@ -127,7 +127,7 @@ def test_what_other_runs_wait_for_never_waits_in_the_backlog() -> None:
         assert it.owner.backlog_count() > 0
         [started] = agent.receive()
         children = new_ids(2)
-        group = sp.SubmitGroup(template=1, run_ids=children, args=[b""] * 2, parent_run_id=started)
+        group = sp.RunGroup(template=1, run_ids=children, args=[b""] * 2, caller_run_id=started)
         await client.send(submit=sp.SubmitBatch(number=2, groups=[group]))
         await it.settle()
         assert set(children) <= set(it.runs)

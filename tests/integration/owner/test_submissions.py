@@ -156,7 +156,7 @@ def test_names_and_large_arguments_travel_to_the_agent() -> None:
         definition = tp.TemplateDefinition(
             index=1, template=tp.RunTemplate(kind=RunKind.TASK, name="task", queue="default")
         )
-        group = sp.SubmitGroup(
+        group = sp.RunGroup(
             template=1, run_ids=[new_id(), new_id()],
             extras=[sp.RunExtra(position=0, name="named"), sp.RunExtra(position=1, args=blob)],
         )  # fmt: skip

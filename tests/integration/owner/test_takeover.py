@@ -302,7 +302,7 @@ def test_names_and_large_arguments_survive(tmp_path: Path) -> None:
             index=1, template=tp.RunTemplate(kind=RunKind.TASK, name="task", queue="default")
         )
         extra = sp.RunExtra(name="named", args=common_pb2.BlobRef(digest=b"d" * 32, size=9))
-        group = sp.SubmitGroup(template=1, run_ids=[new_id()], extras=[extra])
+        group = sp.RunGroup(template=1, run_ids=[new_id()], extras=[extra])
         batch = sp.SubmitBatch(number=1, templates=[definition], groups=[group])
         await it.client().send(submit=batch)
         await it.settle()

@@ -30,14 +30,14 @@ def mapped(scope: Scope, values: object, of: Task[..., object] = double) -> Futu
     return submit_many(of, scope, expand(of.signature, (values,), {}))
 
 
-def groups(session: LoopbackSession) -> list[pb.SubmitGroup]:
-    taken: list[pb.SubmitGroup] = []
+def groups(session: LoopbackSession) -> list[pb.RunGroup]:
+    taken: list[pb.RunGroup] = []
     while frame := session.in_flight.next_frame():
         taken += frame.submit.groups
     return taken
 
 
-def edges(group: pb.SubmitGroup) -> list[tuple[int, bytes, int]]:
+def edges(group: pb.RunGroup) -> list[tuple[int, bytes, int]]:
     return list(zip(group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True))
 
 

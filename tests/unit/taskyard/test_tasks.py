@@ -43,7 +43,7 @@ def inside(session: LoopbackSession) -> Any:
         yield scope
 
 
-def groups(session: LoopbackSession) -> list[pb.SubmitGroup]:
+def groups(session: LoopbackSession) -> list[pb.RunGroup]:
     return [group for frame in session.script.frames for group in frame.submit.groups]
 
 

@@ -137,7 +137,7 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> Pay
 
 
 def check_group(
-    group: pb.SubmitGroup, run_ids: list[bytes], args: list[bytes], template: Template | None
+    group: pb.RunGroup, run_ids: list[bytes], args: list[bytes], template: Template | None
 ) -> None:
     """Check the shape of a group on a stream: every rule once a group, where it can be, not once a run.
 

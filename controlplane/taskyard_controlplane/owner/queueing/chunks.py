@@ -56,7 +56,7 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         cache_key_decided=run.cache_decided,
         cache_key=run.cache_key or "",
         name=run.name or "",
-        parent_run_id=run.caller_id or b"",
+        caller_run_id=run.caller_id or b"",
     )
     if run.args_blob is not None:
         blob = common_pb2.BlobRef.FromString(run.args_blob)

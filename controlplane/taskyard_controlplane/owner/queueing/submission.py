@@ -98,7 +98,7 @@ class Submission:
             self._journal.blob(blob.digest, blob.data)
             self._templates.keep_code(blob.digest, blob.data)
 
-    def _group(self, session: ClientSession, group: pb.SubmitGroup, known: frozenset[bytes]) -> None:
+    def _group(self, session: ClientSession, group: pb.RunGroup, known: frozenset[bytes]) -> None:
         run_ids, args = list(group.run_ids), list(group.args)
         template = session.templates.get(group.template)
         check_group(group, run_ids, args, template)
@@ -115,7 +115,7 @@ class Submission:
         if (
             not waits_of_template(template)
             and run_ids
-            and not (known or group.upstream_ids or group.cache_keys or group.extras or group.parent_run_id)
+            and not (known or group.upstream_ids or group.cache_keys or group.extras or group.caller_run_id)
             and (not args or len(max(args, key=len)) <= self.max_inline_bytes)
             and self._runs.keys().isdisjoint(run_ids)
         ):
@@ -123,7 +123,7 @@ class Submission:
         else:
             self._careful(session, template, flow, group, known)
 
-    def _refusal(self, group: pb.SubmitGroup) -> TaskyardError | None:
+    def _refusal(self, group: pb.RunGroup) -> TaskyardError | None:
         if self._journal.new_runs > MAX_UNCOMMITTED_RUNS:
             return Overloaded("the control plane has too many runs to commit; repeat later", retry_after=1.0)
         if self._journal.full is not None:
@@ -175,7 +175,7 @@ class Submission:
         session: ClientSession | None,
         template: Template,
         flow: Run | None,
-        group: pb.SubmitGroup,
+        group: pb.RunGroup,
         known: frozenset[bytes],
     ) -> None:
         edges: dict[int, list[tuple[bytes, int]]] = {}
@@ -198,7 +198,7 @@ class Submission:
                 continue
             self.add(
                 session, template, flow, run_id, arg, group.first_ordinal + position,
-                caller_id=group.parent_run_id or None,
+                caller_id=group.caller_run_id or None,
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
                 extra=extras.get(position),

@@ -58,7 +58,7 @@ class Clients:
         session = self._sessions.get(hello.session_id)
         if session is None:
             now = self._clock.monotonic()
-            session = ClientSession(hello.session_id, hello.client_name, hello.parent_run_id, now)
+            session = ClientSession(hello.session_id, hello.client_name, hello.caller_run_id, now)
             self._sessions[hello.session_id] = session
         else:
             session.supersede("a newer stream of the same session took over")

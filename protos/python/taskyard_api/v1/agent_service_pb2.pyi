@@ -869,7 +869,7 @@ class AttemptExtra(google.protobuf.message.Message):
     CACHE_KEY_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
-    PARENT_RUN_ID_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Position in the chunk."""
     attempt: builtins.int
@@ -880,7 +880,7 @@ class AttemptExtra(google.protobuf.message.Message):
     """The key, when the control plane knows it."""
     name: builtins.str
     """The run's name, when the user chose one."""
-    parent_run_id: builtins.bytes
+    caller_run_id: builtins.bytes
     """The task run that made the call, when it was not the flow run."""
     @property
     def args(self) -> taskyard_api.v1.common_pb2.BlobRef:
@@ -895,9 +895,9 @@ class AttemptExtra(google.protobuf.message.Message):
         cache_key: builtins.str = ...,
         name: builtins.str = ...,
         args: taskyard_api.v1.common_pb2.BlobRef | None = ...,
-        parent_run_id: builtins.bytes = ...,
+        caller_run_id: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["args", b"args"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cache_key_decided", b"cache_key_decided", "name", b"name", "parent_run_id", b"parent_run_id", "position", b"position"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cache_key_decided", b"cache_key_decided", "caller_run_id", b"caller_run_id", "name", b"name", "position", b"position"]) -> None: ...
 
 global___AttemptExtra = AttemptExtra

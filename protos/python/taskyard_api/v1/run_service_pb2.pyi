@@ -142,7 +142,7 @@ class Run(google.protobuf.message.Message):
     TASK_NAME_FIELD_NUMBER: builtins.int
     TASK_KEY_FIELD_NUMBER: builtins.int
     FLOW_RUN_ID_FIELD_NUMBER: builtins.int
-    PARENT_RUN_ID_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     STATE_NAME_FIELD_NUMBER: builtins.int
@@ -171,7 +171,7 @@ class Run(google.protobuf.message.Message):
     """Identity of its task."""
     flow_run_id: builtins.bytes
     """The flow run it belongs to."""
-    parent_run_id: builtins.bytes
+    caller_run_id: builtins.bytes
     """The run that made the call."""
     state: taskyard_api.v1.states_pb2.RunState.ValueType
     """Its state."""
@@ -222,7 +222,7 @@ class Run(google.protobuf.message.Message):
         task_name: builtins.str = ...,
         task_key: builtins.str = ...,
         flow_run_id: builtins.bytes = ...,
-        parent_run_id: builtins.bytes = ...,
+        caller_run_id: builtins.bytes = ...,
         state: taskyard_api.v1.states_pb2.RunState.ValueType = ...,
         reason: taskyard_api.v1.states_pb2.StateReason.ValueType = ...,
         state_name: builtins.str = ...,
@@ -241,7 +241,7 @@ class Run(google.protobuf.message.Message):
         failure: taskyard_api.v1.failure_pb2.Failure | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["failure", b"failure", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cache_key", b"cache_key", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "parent_run_id", b"parent_run_id", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "upstream", b"upstream"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cache_key", b"cache_key", "caller_run_id", b"caller_run_id", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "upstream", b"upstream"]) -> None: ...
 
 global___Run = Run
 

@@ -167,7 +167,7 @@ class SessionHello(google.protobuf.message.Message):
     PROTOCOL_MAX_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
     CLIENT_NAME_FIELD_NUMBER: builtins.int
-    PARENT_RUN_ID_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the client speaks."""
     protocol_max: builtins.int
@@ -176,7 +176,7 @@ class SessionHello(google.protobuf.message.Message):
     """Chosen by the client, the same after a reconnect."""
     client_name: builtins.str
     """For people: host, process, SDK version."""
-    parent_run_id: builtins.bytes
+    caller_run_id: builtins.bytes
     """The run inside which this session was opened, when a task submits tasks of its own."""
     def __init__(
         self,
@@ -185,9 +185,9 @@ class SessionHello(google.protobuf.message.Message):
         protocol_max: builtins.int = ...,
         session_id: builtins.bytes = ...,
         client_name: builtins.str = ...,
-        parent_run_id: builtins.bytes = ...,
+        caller_run_id: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["client_name", b"client_name", "parent_run_id", b"parent_run_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id"]) -> None: ...
 
 global___SessionHello = SessionHello
 
@@ -215,7 +215,7 @@ class SubmitBatch(google.protobuf.message.Message):
         """Code used here for the first time by this process."""
 
     @property
-    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SubmitGroup]:
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunGroup]:
         """The runs."""
 
     def __init__(
@@ -225,21 +225,21 @@ class SubmitBatch(google.protobuf.message.Message):
         resend: builtins.bool = ...,
         templates: collections.abc.Iterable[taskyard_api.v1.template_pb2.TemplateDefinition] | None = ...,
         blobs: collections.abc.Iterable[taskyard_api.v1.common_pb2.InlineBlob] | None = ...,
-        groups: collections.abc.Iterable[global___SubmitGroup] | None = ...,
+        groups: collections.abc.Iterable[global___RunGroup] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "groups", b"groups", "number", b"number", "resend", b"resend", "templates", b"templates"]) -> None: ...
 
 global___SubmitBatch = SubmitBatch
 
 @typing.final
-class SubmitGroup(google.protobuf.message.Message):
+class RunGroup(google.protobuf.message.Message):
     """Runs of one template inside one flow run. Columns have one entry per run, or none at all."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TEMPLATE_FIELD_NUMBER: builtins.int
     FLOW_RUN_ID_FIELD_NUMBER: builtins.int
-    PARENT_RUN_ID_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     RUN_IDS_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
     FIRST_ORDINAL_FIELD_NUMBER: builtins.int
@@ -252,7 +252,7 @@ class SubmitGroup(google.protobuf.message.Message):
     """Index of the template."""
     flow_run_id: builtins.bytes
     """The flow run they belong to; empty outside flows."""
-    parent_run_id: builtins.bytes
+    caller_run_id: builtins.bytes
     """The task run or flow run that made the call; empty when it is `flow_run_id`."""
     first_ordinal: builtins.int
     """Number of the first run among the runs of this task in this flow run; the others follow on.
@@ -291,7 +291,7 @@ class SubmitGroup(google.protobuf.message.Message):
         *,
         template: builtins.int = ...,
         flow_run_id: builtins.bytes = ...,
-        parent_run_id: builtins.bytes = ...,
+        caller_run_id: builtins.bytes = ...,
         run_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
         args: collections.abc.Iterable[builtins.bytes] | None = ...,
         first_ordinal: builtins.int = ...,
@@ -301,9 +301,9 @@ class SubmitGroup(google.protobuf.message.Message):
         upstream_kinds: collections.abc.Iterable[global___UpstreamKind.ValueType] | None = ...,
         extras: collections.abc.Iterable[global___RunExtra] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "parent_run_id", b"parent_run_id", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "caller_run_id", b"caller_run_id", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
 
-global___SubmitGroup = SubmitGroup
+global___RunGroup = RunGroup
 
 @typing.final
 class RunExtra(google.protobuf.message.Message):

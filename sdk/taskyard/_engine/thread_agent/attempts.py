@@ -90,7 +90,7 @@ class ThreadAttempt:
             b"",
             flow_run_id=body.flow_run_id,
             flow_run_name=body.flow_run_name,
-            parent_run_id=extra.parent_run_id,
+            parent_run_id=extra.caller_run_id,
             ordinal=ordinal,
             name=extra.name,
             attempt=extra.attempt or 1,

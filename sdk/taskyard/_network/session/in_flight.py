@@ -179,7 +179,7 @@ class InFlight:
             protocol_max=PROTOCOL_MAX,
             session_id=self.session_id,
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
-            parent_run_id=self._caller_run_id,
+            caller_run_id=self._caller_run_id,
         )
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:

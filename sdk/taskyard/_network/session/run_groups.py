@@ -1,6 +1,6 @@
 """Runs that follow each other with the same template, from the same place: one group on the wire.
 
-A group is the unit in which runs travel: it becomes one `SubmitGroup` without touching its runs again, which
+A group is the unit in which runs travel: it becomes one message without touching its runs again, which
 is why submitting a run costs an append to a list or two. Numbers of its runs (ordinals) are consecutive.
 """
 
@@ -74,12 +74,12 @@ class RunGroup:
             self.cache_keys = [""] * position
         self.cache_keys.append(cache_key)
 
-    def to_message(self, index: int) -> pb.SubmitGroup:
+    def to_message(self, index: int) -> pb.RunGroup:
         """Write the group as a message that names its template by `index`."""
-        group = pb.SubmitGroup(
+        group = pb.RunGroup(
             template=index,
             flow_run_id=self.key.flow_run_id,
-            parent_run_id=self.key.caller_run_id,
+            caller_run_id=self.key.caller_run_id,
             run_ids=self.run_ids,
             first_ordinal=self.first_ordinal,
         )

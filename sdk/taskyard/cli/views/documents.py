@@ -54,7 +54,7 @@ def run_document(run: "Run") -> Document:
         "task_name": run.task_name,
         "task_key": run.task_key or None,
         "flow_run_id": format_id(run.flow_run_id) or None,
-        "parent_run_id": format_id(run.parent_run_id) or None,
+        "caller_run_id": format_id(run.caller_run_id) or None,
         "state": state_type,
         "state_name": state_name,
         "reason": _reason(run.reason),

@@ -73,7 +73,7 @@ def _properties(run: "Run") -> list[tuple[str, str]]:
         ("state", f"{state}: {_first_line(run.message)}" if run.message else state),
         (kind, run.task_name),
         ("flow run", format_id(run.flow_run_id)),
-        ("called by", format_id(run.parent_run_id)),
+        ("called by", format_id(run.caller_run_id)),
         ("attempt", str(run.attempt)),
         ("lost", f"{run.infra_retries} attempts, with their worker or agent" if run.infra_retries else ""),
         ("submitted", clock_time(run.submitted_us)),

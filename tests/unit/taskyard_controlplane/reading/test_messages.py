@@ -31,7 +31,7 @@ def listed(state: int, **changes: Any) -> ListedRun:
 def test_a_run_carries_its_template_and_relations() -> None:
     run = messages.run_message(listed(RunState.READY))
     assert (run.name, run.task_name, run.task_key, run.queue) == ("add-3", "add", "key", "default")
-    assert (run.flow_run_id, run.parent_run_id, run.cache_key) == (b"f" * 16, b"p" * 16, "k")
+    assert (run.flow_run_id, run.caller_run_id, run.cache_key) == (b"f" * 16, b"p" * 16, "k")
     assert [(edge.run_id, edge.kind) for edge in run.upstream] == [(b"u" * 16, UpstreamKind.ORDER)]
     assert list(run.tags) == ["a", "b"]
 
