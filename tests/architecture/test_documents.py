@@ -1,7 +1,9 @@
 """What the documentation says is compared with what the programs are."""
 
 import re
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,55 @@ def test_links_lead_somewhere(document: Path):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+TREES = (
+    "sdk/taskyard",
+    "agent/taskyard_agent",
+    "controlplane/taskyard_controlplane",
+    "protos/python",
+    "protos/python/taskyard_contract",
+)
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "where-does-it-go.md"])
+def test_files_that_are_named_exist(page: str):
+    text = (ROOT / "docs" / page).read_text()
+    named = set(re.findall(r"`((?:\w+/)+[\w.]*)`", text))
+    assert len(named) > 5
+    places = [ROOT, *(ROOT / tree for tree in TREES), *(ROOT / tree / "owner" for tree in TREES)]
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
+
+
+def layers_of(container: str) -> list[list[str]]:
+    """Return the rooms of a package from the top, as the contracts have them, side by side in one list."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = (one["layers"] for one in contracts if one.get("containers") == [container])
+    return [re.findall(r"\w+", re.sub(r"\(.*?\)", "", layer)) for layer in found]
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        "taskyard",
+        "taskyard._engine",
+        "taskyard._network",
+        "taskyard_controlplane",
+        "taskyard_controlplane.owner",
+        "taskyard_agent",
+    ],
+)
+def test_the_picture_shows_the_layers_that_are_checked(container: str):
+    """Every room is in the picture, and further down than all that are above it."""
+    picture = ARCHITECTURE.split("## The layers", 1)[1].split("```")[1]
+    shown = [
+        [word.start() for name in layer for word in re.finditer(rf"(?<!\w){name}(?!\w)", picture)]
+        for layer in layers_of(container)
+    ]
+    assert all(shown)
+    for above, below in pairwise(shown):
+        assert min(above) < max(below)
 
 
 def test_the_diagrams_are_up_to_date():
