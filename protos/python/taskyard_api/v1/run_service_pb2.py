@@ -29,13 +29,21 @@ from taskyard_api.v1 import states_pb2 as taskyard__api_dot_v1_dot_states__pb2
 from taskyard_api.v1 import template_pb2 as taskyard__api_dot_v1_dot_template__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taskyard_api/v1/run_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1dtaskyard_api/v1/failure.proto\x1a%taskyard_api/v1/session_service.proto\x1a\x1ctaskyard_api/v1/states.proto\x1a\x1etaskyard_api/v1/template.proto\"\xbe\x01\n\x06NewRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.RunTemplate\x12&\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tcache_key\x18\x05 \x01(\t\x12+\n\x08upstream\x18\x06 \x03(\x0b\x32\x19.taskyard_api.v1.Upstream\"G\n\x08Upstream\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.taskyard_api.v1.UpstreamKind\"f\n\x11SubmitRunsRequest\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.taskyard_api.v1.NewRun\x12*\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x1b.taskyard_api.v1.InlineBlob\"B\n\x12SubmitRunsResponse\x12,\n\x07refused\x18\x01 \x03(\x0b\x32\x1b.taskyard_api.v1.RefusedRun\"\xc3\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\ttask_name\x18\x04 \x01(\t\x12\x10\n\x08task_key\x18\x05 \x01(\t\x12\x13\n\x0b\x66low_run_id\x18\x06 \x01(\x0c\x12\x15\n\rcaller_run_id\x18\x07 \x01(\x0c\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\t \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\n \x01(\t\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0c \x01(\r\x12\x15\n\rinfra_retries\x18\r \x01(\r\x12\x14\n\x0csubmitted_us\x18\x0e \x01(\x03\x12\x12\n\nstarted_us\x18\x0f \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x10 \x01(\x03\x12\r\n\x05queue\x18\x11 \x01(\t\x12\x0c\n\x04tags\x18\x12 \x03(\t\x12+\n\x08upstream\x18\x13 \x03(\x0b\x32\x19.taskyard_api.v1.Upstream\x12\x12\n\nagent_name\x18\x14 \x01(\t\x12\x11\n\tcache_key\x18\x15 \x01(\t\x12(\n\x06result\x18\x16 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x17 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\"7\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x16\n\x0einclude_result\x18\x02 \x01(\x08\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.taskyard_api.v1.Run\"4\n\x0eWaitRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x04\"4\n\x0fWaitRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.taskyard_api.v1.Run\"j\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x1a.taskyard_api.v1.RunFilterJ\x04\x08\x03\x10\x07\"\x8a\x01\n\tRunFilter\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x13\n\x0b\x66low_run_id\x18\x02 \x01(\x0c\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x15\n\rname_contains\x18\x04 \x01(\t\"O\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.taskyard_api.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\rRunStateEntry\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x61t_us\x18\x05 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\"&\n\x14ListRunStatesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\"G\n\x15ListRunStatesResponse\x12.\n\x06states\x18\x01 \x03(\x0b\x32\x1e.taskyard_api.v1.RunStateEntry\"K\n\x12ListRunLogsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x13ListRunLogsResponse\x12\'\n\x04logs\x18\x01 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\"=\n\x11\x43\x61ncelRunResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.taskyard_api.v1.RunState2\xdb\x04\n\nRunService\x12U\n\nSubmitRuns\x12\".taskyard_api.v1.SubmitRunsRequest\x1a#.taskyard_api.v1.SubmitRunsResponse\x12I\n\x06GetRun\x12\x1e.taskyard_api.v1.GetRunRequest\x1a\x1f.taskyard_api.v1.GetRunResponse\x12L\n\x07WaitRun\x12\x1f.taskyard_api.v1.WaitRunRequest\x1a .taskyard_api.v1.WaitRunResponse\x12O\n\x08ListRuns\x12 .taskyard_api.v1.ListRunsRequest\x1a!.taskyard_api.v1.ListRunsResponse\x12^\n\rListRunStates\x12%.taskyard_api.v1.ListRunStatesRequest\x1a&.taskyard_api.v1.ListRunStatesResponse\x12X\n\x0bListRunLogs\x12#.taskyard_api.v1.ListRunLogsRequest\x1a$.taskyard_api.v1.ListRunLogsResponse\x12R\n\tCancelRun\x12!.taskyard_api.v1.CancelRunRequest\x1a\".taskyard_api.v1.CancelRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taskyard_api/v1/run_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1dtaskyard_api/v1/failure.proto\x1a%taskyard_api/v1/session_service.proto\x1a\x1ctaskyard_api/v1/states.proto\x1a\x1etaskyard_api/v1/template.proto\"\xbe\x01\n\x06NewRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.RunTemplate\x12&\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tcache_key\x18\x05 \x01(\t\x12+\n\x08upstream\x18\x06 \x03(\x0b\x32\x19.taskyard_api.v1.Upstream\"G\n\x08Upstream\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.taskyard_api.v1.UpstreamKind\"f\n\x11SubmitRunsRequest\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.taskyard_api.v1.NewRun\x12*\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x1b.taskyard_api.v1.InlineBlob\"B\n\x12SubmitRunsResponse\x12,\n\x07refused\x18\x01 \x03(\x0b\x32\x1b.taskyard_api.v1.RefusedRun\"\xc3\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\ttask_name\x18\x04 \x01(\t\x12\x10\n\x08task_key\x18\x05 \x01(\t\x12\x13\n\x0b\x66low_run_id\x18\x06 \x01(\x0c\x12\x15\n\rcaller_run_id\x18\x07 \x01(\x0c\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\t \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\n \x01(\t\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0c \x01(\r\x12\x15\n\rinfra_retries\x18\r \x01(\r\x12\x14\n\x0csubmitted_us\x18\x0e \x01(\x03\x12\x12\n\nstarted_us\x18\x0f \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x10 \x01(\x03\x12\r\n\x05queue\x18\x11 \x01(\t\x12\x0c\n\x04tags\x18\x12 \x03(\t\x12+\n\x08upstream\x18\x13 \x03(\x0b\x32\x19.taskyard_api.v1.Upstream\x12\x12\n\nagent_name\x18\x14 \x01(\t\x12\x11\n\tcache_key\x18\x15 \x01(\t\x12(\n\x06result\x18\x16 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x17 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\"7\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x16\n\x0einclude_result\x18\x02 \x01(\x08\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.taskyard_api.v1.Run\"4\n\x0eWaitRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x04\"4\n\x0fWaitRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.taskyard_api.v1.Run\"\xf3\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x18.taskyard_api.v1.RunKindB\x02\x18\x01\x12\x17\n\x0b\x66low_run_id\x18\x04 \x01(\x0c\x42\x02\x18\x01\x12-\n\x06states\x18\x05 \x03(\x0e\x32\x19.taskyard_api.v1.RunStateB\x02\x18\x01\x12\x19\n\rname_contains\x18\x06 \x01(\tB\x02\x18\x01\x12*\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x1a.taskyard_api.v1.RunFilter\"\x8a\x01\n\tRunFilter\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x13\n\x0b\x66low_run_id\x18\x02 \x01(\x0c\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x15\n\rname_contains\x18\x04 \x01(\t\"O\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.taskyard_api.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\rRunStateEntry\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x61t_us\x18\x05 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\"&\n\x14ListRunStatesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\"G\n\x15ListRunStatesResponse\x12.\n\x06states\x18\x01 \x03(\x0b\x32\x1e.taskyard_api.v1.RunStateEntry\"K\n\x12ListRunLogsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x13ListRunLogsResponse\x12\'\n\x04logs\x18\x01 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\"=\n\x11\x43\x61ncelRunResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.taskyard_api.v1.RunState2\xdb\x04\n\nRunService\x12U\n\nSubmitRuns\x12\".taskyard_api.v1.SubmitRunsRequest\x1a#.taskyard_api.v1.SubmitRunsResponse\x12I\n\x06GetRun\x12\x1e.taskyard_api.v1.GetRunRequest\x1a\x1f.taskyard_api.v1.GetRunResponse\x12L\n\x07WaitRun\x12\x1f.taskyard_api.v1.WaitRunRequest\x1a .taskyard_api.v1.WaitRunResponse\x12O\n\x08ListRuns\x12 .taskyard_api.v1.ListRunsRequest\x1a!.taskyard_api.v1.ListRunsResponse\x12^\n\rListRunStates\x12%.taskyard_api.v1.ListRunStatesRequest\x1a&.taskyard_api.v1.ListRunStatesResponse\x12X\n\x0bListRunLogs\x12#.taskyard_api.v1.ListRunLogsRequest\x1a$.taskyard_api.v1.ListRunLogsResponse\x12R\n\tCancelRun\x12!.taskyard_api.v1.CancelRunRequest\x1a\".taskyard_api.v1.CancelRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.run_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['kind']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['kind']._serialized_options = b'\030\001'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['flow_run_id']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['flow_run_id']._serialized_options = b'\030\001'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['states']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['states']._serialized_options = b'\030\001'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['name_contains']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['name_contains']._serialized_options = b'\030\001'
   _globals['_NEWRUN']._serialized_start=217
   _globals['_NEWRUN']._serialized_end=407
   _globals['_UPSTREAM']._serialized_start=409
@@ -54,26 +62,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WAITRUNREQUEST']._serialized_end=1398
   _globals['_WAITRUNRESPONSE']._serialized_start=1400
   _globals['_WAITRUNRESPONSE']._serialized_end=1452
-  _globals['_LISTRUNSREQUEST']._serialized_start=1454
-  _globals['_LISTRUNSREQUEST']._serialized_end=1560
-  _globals['_RUNFILTER']._serialized_start=1563
-  _globals['_RUNFILTER']._serialized_end=1701
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1703
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1782
-  _globals['_RUNSTATEENTRY']._serialized_start=1785
-  _globals['_RUNSTATEENTRY']._serialized_end=1957
-  _globals['_LISTRUNSTATESREQUEST']._serialized_start=1959
-  _globals['_LISTRUNSTATESREQUEST']._serialized_end=1997
-  _globals['_LISTRUNSTATESRESPONSE']._serialized_start=1999
-  _globals['_LISTRUNSTATESRESPONSE']._serialized_end=2070
-  _globals['_LISTRUNLOGSREQUEST']._serialized_start=2072
-  _globals['_LISTRUNLOGSREQUEST']._serialized_end=2147
-  _globals['_LISTRUNLOGSRESPONSE']._serialized_start=2149
-  _globals['_LISTRUNLOGSRESPONSE']._serialized_end=2236
-  _globals['_CANCELRUNREQUEST']._serialized_start=2238
-  _globals['_CANCELRUNREQUEST']._serialized_end=2272
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2274
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2335
-  _globals['_RUNSERVICE']._serialized_start=2338
-  _globals['_RUNSERVICE']._serialized_end=2941
+  _globals['_LISTRUNSREQUEST']._serialized_start=1455
+  _globals['_LISTRUNSREQUEST']._serialized_end=1698
+  _globals['_RUNFILTER']._serialized_start=1701
+  _globals['_RUNFILTER']._serialized_end=1839
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1841
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1920
+  _globals['_RUNSTATEENTRY']._serialized_start=1923
+  _globals['_RUNSTATEENTRY']._serialized_end=2095
+  _globals['_LISTRUNSTATESREQUEST']._serialized_start=2097
+  _globals['_LISTRUNSTATESREQUEST']._serialized_end=2135
+  _globals['_LISTRUNSTATESRESPONSE']._serialized_start=2137
+  _globals['_LISTRUNSTATESRESPONSE']._serialized_end=2208
+  _globals['_LISTRUNLOGSREQUEST']._serialized_start=2210
+  _globals['_LISTRUNLOGSREQUEST']._serialized_end=2285
+  _globals['_LISTRUNLOGSRESPONSE']._serialized_start=2287
+  _globals['_LISTRUNLOGSRESPONSE']._serialized_end=2374
+  _globals['_CANCELRUNREQUEST']._serialized_start=2376
+  _globals['_CANCELRUNREQUEST']._serialized_end=2410
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2412
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2473
+  _globals['_RUNSERVICE']._serialized_start=2476
+  _globals['_RUNSERVICE']._serialized_end=3079
 # @@protoc_insertion_point(module_scope)

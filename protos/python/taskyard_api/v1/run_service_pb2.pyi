@@ -339,24 +339,42 @@ class ListRunsRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    NAME_CONTAINS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Most runs in one page; the server may lower it. 0: 100."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
+    kind: taskyard_api.v1.states_pb2.RunKind.ValueType
+    """`filter.kind` of earlier releases; read when there is no `filter`, as the next three are."""
+    flow_run_id: builtins.bytes
+    """`filter.flow_run_id` of earlier releases."""
+    name_contains: builtins.str
+    """`filter.name_contains` of earlier releases."""
+    @property
+    def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[taskyard_api.v1.states_pb2.RunState.ValueType]:
+        """`filter.states` of earlier releases."""
+
     @property
     def filter(self) -> global___RunFilter:
-        """Which runs to list. Absent: all."""
+        """Which runs to list. Absent: those that fit the four fields above, so all if these are not set."""
 
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        kind: taskyard_api.v1.states_pb2.RunKind.ValueType = ...,
+        flow_run_id: builtins.bytes = ...,
+        states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
+        name_contains: builtins.str = ...,
         filter: global___RunFilter | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
