@@ -34,6 +34,34 @@ def test_whoever_waits_for_a_run_that_was_refused_as_a_duplicate_is_told() -> No
     play(scenario)
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["in the same commit", "while it is committed"])
+def test_cancelling_a_run_that_turns_out_to_be_a_duplicate_does_not_change_how_the_recorded_one_ended(
+    fast: bool,
+) -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [used] = await client.submit()
+        await assigned(it, agent)
+        agent.report([used])
+        await it.settle()
+        it.owner.shard.book.recent.clear()  # it ended so long ago that only the database knows
+        it.store.small_commits_are_fast = fast
+        late = it.client()
+        sent = asyncio.ensure_future(late.submit(run_ids=[used]))
+        while used not in it.runs:
+            await asyncio.sleep(0)
+        await late.send(cancel=[used])
+        await sent
+        await it.settle()
+        late.receive()
+        assert used in late.refused
+        assert late.state_of(used) is None
+        await client.submit(upstream=[(0, used)])
+        assert len(await assigned(it, agent)) == 1
+
+    play(scenario)
+
+
 def test_whoever_subscribed_to_a_run_that_was_refused_as_a_duplicate_is_told() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()

@@ -52,9 +52,11 @@ class Refusals:
         commit.duplicates = frozenset(run_ids)
         new = {row.run_id: row for row in map(NewRunRow._make, commit.rows.new_runs)}
         submitted = set(commit.submitted)
+        annulled: set[int] = set()
         for run_id in run_ids:
             run = self._book.runs.get(run_id)
             if run is not None and run in submitted:
+                annulled.add(run.seq)
                 self._take_back(run)
                 self._upstream.look_up(run)
             error = RunExists(
@@ -62,6 +64,11 @@ class Refusals:
             )
             self._tell(new[run_id], run, error)
             self._watchers.ended(run_id)
+        if annulled:
+            # One that was cancelled meanwhile has ended only here. Performed, its end would reach those that
+            # wait for the recorded run, and be remembered as how that one ended.
+            for each in (commit, self._journal.open):
+                each.effects = [(run, effects) for run, effects in each.effects if run.seq not in annulled]
 
     def full(self, commit: Commit, error: StorageFull) -> None:
         """Take the new runs out of a commit that found the database full, and say so.
