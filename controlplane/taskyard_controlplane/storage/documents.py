@@ -78,6 +78,8 @@ class OwnedDocuments(StoredDocuments):
         return stored
 
     def delete(self, kind: str, name: str, version: int) -> None:
+        if not can_be_stored(name):
+            return  # there is none; a driver would not say so in a way that others understand
         with self._owning() as connection:
             found = _find(connection, kind, name)
             if found is not None:
