@@ -47,11 +47,9 @@ def test_cancelling_a_run_that_turns_out_to_be_a_duplicate_does_not_change_how_t
         it.owner.shard.book.recent.clear()  # it ended so long ago that only the database knows
         it.store.small_commits_are_fast = fast
         late = it.client()
-        sent = asyncio.ensure_future(late.submit(run_ids=[used]))
-        while used not in it.runs:
-            await asyncio.sleep(0)
+        await late.submit(run_ids=[used])
+        assert used in it.runs  # not committed yet
         await late.send(cancel=[used])
-        await sent
         await it.settle()
         late.receive()
         assert used in late.refused
