@@ -24,7 +24,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     """Implements the service over the owner, which decides, and a reader."""
 
     def __init__(self, directory: Directory, reading: RunReader, settings: RpcSettings) -> None:
-        """Serve runs."""
+        """Act through the owners of `directory`, answer from `reading`."""
         self._directory = directory
         self._reading = reading
         self._settings = settings

@@ -72,7 +72,7 @@ class ReadyQueue:
     __slots__ = ("_families", "lane")
 
     def __init__(self) -> None:
-        """Start without runs."""
+        """Hold new work in one lane, and each family in one of its own while it has runs here."""
         self.lane = Lane(_NO_FAMILY)
         self._families: dict[bytes, Lane] = {}
 
