@@ -13,11 +13,14 @@ them, after that.
 
 import logging
 import os
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from taskyard_contract.programs.home_directory import HOME as HOME
 from taskyard_contract.programs.home_directory import home_directory
+
+if TYPE_CHECKING:
+    # Only the local yard needs a path; it imports a good deal that other programs have no use for.
+    from pathlib import Path
 
 __all__ = ["home", "log_level", "server", "task_runner"]
 
@@ -31,7 +34,7 @@ def server() -> str:
     return os.environ.get(SERVER, "")
 
 
-def home() -> Path:
+def home() -> "Path":
     """Return the directory of the local yard."""
     return home_directory(os.environ)
 

@@ -39,7 +39,7 @@ def modules_after(statement: str) -> set[str]:
     [
         ("import taskyard", "grpc google pydantic asyncio cloudpickle typer rich sqlalchemy"),
         ("import taskyard.cli", "grpc google pydantic asyncio cloudpickle typer rich sqlalchemy"),
-        ("from taskyard import flow, task", "grpc pydantic typer rich sqlalchemy"),
+        ("from taskyard import flow, task", "grpc pydantic typer rich sqlalchemy pathlib"),
         ("import taskyard.cli.app", "grpc google pydantic sqlalchemy rich"),
         ("import taskyard_contract.states, taskyard_contract.errors, taskyard_contract.ids", "grpc google"),
         ("import taskyard_controlplane.cli", "grpc google sqlalchemy"),

@@ -4,8 +4,10 @@ All programs must find the same directory: the SDK looks there for the socket on
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOME: Final = "TASKYARD_HOME"
 """The environment variable that says where."""
@@ -13,15 +15,18 @@ YARD_SOCKET: Final = "yard.sock"
 YARD_DATABASE: Final = "taskyard.db"
 
 
-def home_directory(environment: Mapping[str, str]) -> Path:
+def home_directory(environment: Mapping[str, str]) -> "Path":
     """Return the directory that an environment asks for, ``~/.taskyard`` where it does not say.
 
     Absolute, because programs change their working directory, and with ``~`` resolved: a variable that was
     set in a service's configuration has not been through a shell.
     """
+    # Only the local yard needs a path, so only programs that look for it pay for the import.
+    from pathlib import Path
+
     return Path(environment.get(HOME) or "~/.taskyard").expanduser().absolute()
 
 
-def yard_address(home: Path) -> str:
+def yard_address(home: "Path") -> str:
     """Return the address of the yard in a directory."""
     return f"unix:{home / YARD_SOCKET}"
