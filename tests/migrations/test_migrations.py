@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -147,6 +147,30 @@ def test_a_database_of_the_first_release_is_upgraded_with_all_it_holds(urls: tup
         assert store.documents.page("any kind") == []
         stored = store.documents.put("any kind", "name", 0, b"body", 5)
         assert store.documents.page("any kind") == [stored]
+
+
+def test_an_upgrade_that_is_interrupted_halfway_has_changed_nothing(
+    urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The column is renamed when the table cannot be made: both or neither, and the next attempt succeeds."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise RuntimeError("interrupted halfway")
+
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0001")
+        before = _description(connection)
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "create_table", interrupted)
+        with closing(create_store(urls[0])) as store, pytest.raises(RuntimeError, match="halfway"):
+            store.open()
+    with engine.begin() as connection:
+        assert recorded_revision(connection) == "0001"
+        assert _description(connection) == before
+    engine.dispose()
+    with closing(create_store(urls[0])) as store:
+        assert store.open().generation == 1
 
 
 def test_an_upgrade_rewrites_no_run(urls: tuple[str, str]) -> None:
