@@ -66,6 +66,11 @@ class AgentSession(Peer):
         self._drain = False
 
     @property
+    def may_still_report(self) -> bool:
+        """Whether there are runs that it did not restate, but may have finished before it said hello."""
+        return any(timer.pending for timer in self.restating)
+
+    @property
     def state(self) -> AgentState:
         """What the agent is doing, for people."""
         if not self.connected:

@@ -154,7 +154,7 @@ class Agents:
         if agent.wake is not wake:
             return
         agent.detach()
-        if agent.draining and not (agent.asked_to_drain or agent.held):
+        if agent.draining and not (agent.asked_to_drain or agent.held or agent.may_still_report):
             self._forget(agent)
 
     def receive(self, agent: AgentSession, frame: pb.AgentFrame) -> None:

@@ -183,6 +183,34 @@ def test_an_agent_that_has_drained_is_forgotten_with_its_stream() -> None:
     play(scenario)
 
 
+def test_an_agent_that_drains_may_still_report_what_it_finished_before_a_restart(tmp_path: Path) -> None:
+    """Its stream breaks between its hello, in which it holds nothing any more, and the reports behind it."""
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent("a")
+        [found["run"]] = await client.submit()
+        await assigned(it, agent)
+        await client.submit(queue="nobody")  # the next commit carries the record of the dispatch
+        await it.settle()
+        found.update(session_id=agent.session_id, assigned=agent.assigned)
+
+    async def after(it: World) -> None:
+        agent = it.agent("a", session_id=found["session_id"])
+        agent.send(draining=True)
+        agent.disconnect()
+        other = it.agent("b")
+        assert await assigned(it, other) == []
+        again = it.agent("a", credit=0, session_id=found["session_id"])
+        again.assigned = found["assigned"]
+        again.report([found["run"]])
+        await it.settle()
+        assert (await it.history(found["run"]))[-1] == S.COMPLETED
+        assert other.receive() == []
+
+    crash_and_restart(tmp_path, before, after)
+
+
 def test_the_end_of_an_old_stream_leaves_the_new_one_alone() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
