@@ -58,7 +58,6 @@ class AgentKeeper:
         self._thread = threading.Thread(target=self._keep, name="agent-keeper", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start the agent."""
         self._thread.start()
         return self
 

@@ -81,7 +81,7 @@ class Chunk:
         return self.ids[start * ID_BYTES : (start + count) * ID_BYTES]
 
     def key(self, position: int) -> pb.RunKey:
-        """Name a run."""
+        """Return a run with its epoch, as messages name it; epochs of a chunk are consecutive."""
         return pb.RunKey(run_id=self.ids_of(position, 1), epoch=self.first_epoch + position)
 
     def whole(self) -> "Span":
@@ -143,11 +143,11 @@ class Span:
         return self.stop - self.start
 
     def key(self, position: int) -> pb.RunKey:
-        """Name a run."""
+        """Return a run with its epoch, as messages name it; epochs of a chunk are consecutive."""
         return self.chunk.key(position)
 
     def run_keys(self) -> Iterator[pb.RunKey]:
-        """Name all runs."""
+        """Return all runs with their epochs."""
         return (self.chunk.key(position) for position in range(self.start, self.stop))
 
     def find(self, key: pb.RunKey) -> int | None:
@@ -165,7 +165,7 @@ class Span:
         return part
 
     def one(self, position: int) -> "Span":
-        """Return one run."""
+        """Return one run as a span, without what is known of the others."""
         return Span(self.chunk, position, position + 1, self.strikes)
 
     def without(self, position: int) -> "list[Span]":

@@ -84,7 +84,7 @@ class SpanQueue:
         return None
 
     def clear(self) -> list[Span]:
-        """Take everything."""
+        """Empty the queue; returns what was in it, in the order in which it would have started."""
         taken = list(self)
         self._nested.clear()
         self._others.clear()

@@ -109,7 +109,7 @@ class WorkerHandle:
         return None
 
     def give(self, number: int, span: Span) -> None:
-        """Hand runs over."""
+        """Send a span under a number of its own, with its template if the worker has it not yet."""
         self.phase = after(self.phase, WorkerEvent.GIVEN)  # once a chunk, so without another call
         chunk, template = span.chunk, span.chunk.template
         self.spans[number] = span

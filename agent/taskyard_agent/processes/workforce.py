@@ -240,7 +240,7 @@ class Workforce:
             self._on_exited(number, None)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers and their zygote for good; none is reported as gone."""
         self._closed = True
         for timer in (self._waiting, self._retiring):
             if timer is not None:

@@ -12,7 +12,6 @@ class BlobFiles:
     """The directory into which the agent fetches blobs."""
 
     def __init__(self, directory: Path) -> None:
-        """Read from `directory`."""
         self._directory = directory
 
     def read(self, digest: bytes) -> bytes:

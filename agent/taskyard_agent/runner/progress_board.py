@@ -41,7 +41,7 @@ def create() -> int:
 
 
 class BoardReader:
-    """The agent's view."""
+    """The agent's view: which run a worker is at, and since when. A look costs no message."""
 
     def __init__(self, descriptor: int) -> None:
         """Map it for reading; the descriptor may be closed afterwards."""
@@ -57,7 +57,7 @@ class BoardReader:
 
 
 class BoardWriter:
-    """The worker's view."""
+    """The worker's view: it notes what it is at before each run."""
 
     def __init__(self, descriptor: int) -> None:
         """Map it for writing; the descriptor may be closed afterwards."""

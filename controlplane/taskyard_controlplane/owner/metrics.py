@@ -5,7 +5,7 @@ The probe turns them into an exposition format when it is asked.
 
 
 class Metrics:
-    """What the owner counts."""
+    """What the owner counts since it began; read by the metrics page and by tests."""
 
     __slots__ = (
         "adopted_runs",

@@ -78,7 +78,7 @@ class Spool:
         return self._file.read()
 
     def close(self) -> None:
-        """Free the disk."""
+        """Remove the file in which the bytes were collected."""
         self._file.close()
 
 
@@ -88,7 +88,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     def __init__(
         self, directory: Directory, reader: Reader, background: Background, settings: RpcSettings
     ) -> None:
-        """Serve blobs."""
         self._directory = directory
         self._reader = reader
         self._background = background

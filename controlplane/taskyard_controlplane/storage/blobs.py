@@ -44,6 +44,6 @@ def part_numbers(size: int) -> Iterator[int]:
 
 
 def blob_part_data(connection: Connection, digest: bytes, part: int) -> bytes | None:
-    """Return one part."""
+    """Return one part's bytes, at most 1 MiB."""
     query = select(blob_part.c.data).where(blob_part.c.digest == digest, blob_part.c.part == part)
     return connection.execute(query).scalar()

@@ -29,7 +29,6 @@ class IdFactory:
         self._last = 0
 
     def new(self) -> bytes:
-        """Return one new id."""
         return self.many(1)[0]
 
     def many(self, count: int) -> list[bytes]:

@@ -73,7 +73,6 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
         try:
             stream = self.stream
             if stream.isatty():

@@ -52,7 +52,6 @@ class Annotation(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        """Wrap the value."""
         self.value = value
 
     def unwrap(self) -> T:
@@ -64,7 +63,6 @@ class Annotation(Generic[T]):
         return type(self)(value)
 
     def __eq__(self, other: object) -> bool:
-        """Compare kind and value."""
         if type(self) is not type(other):
             return NotImplemented
         return bool(self.value == other.value)

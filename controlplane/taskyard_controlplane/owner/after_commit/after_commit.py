@@ -63,7 +63,6 @@ class AfterCommit:
         endings: Endings,
         performers: Performers,
     ) -> None:
-        """Put the steps together."""
         self._book = book
         self._journal = journal
         self._upstream = upstream

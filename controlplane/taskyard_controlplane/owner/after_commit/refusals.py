@@ -24,7 +24,7 @@ from taskyard_controlplane.storage.interface import NewRunRow
 
 
 class Refusals:
-    """Takes runs back."""
+    """Takes runs back that the database did not, and tells everybody whom it concerns."""
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ class Watchers:
     """Who waits for which run, outside of sessions."""
 
     def __init__(self) -> None:
-        """Begin with nobody waiting."""
         self.waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """By run. To be looked at before `ended` is called where that happens for every run."""
 

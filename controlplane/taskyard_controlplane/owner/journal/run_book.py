@@ -25,7 +25,6 @@ class RunBook:
     """The open runs in memory, and how the last ones ended."""
 
     def __init__(self) -> None:
-        """Open an empty book."""
         self.runs: dict[bytes, Run] = {}
         """By id. To be read by everybody, and changed by nobody else."""
         self.recent: dict[bytes, Ended] = {}

@@ -115,7 +115,7 @@ class AgentSession(Peer):
         return index
 
     def assign(self, chunk: pb.AssignChunk) -> None:
-        """Send a chunk."""
+        """Have a chunk sent with the next frame; whoever assigns wakes the stream once for all of them."""
         self._chunks.append(chunk)
 
     def cancel(self, run: Run) -> None:
@@ -124,7 +124,7 @@ class AgentSession(Peer):
         self.wake()
 
     def answer_heartbeat(self, number: int) -> None:
-        """Answer a heartbeat."""
+        """Have the next frame carry the number of a heartbeat back: the agent times its lease by that."""
         self._heartbeat = number
 
     def drain(self) -> None:

@@ -83,7 +83,7 @@ class ClientSession(Peer):
         self._refused.append(pb.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error)))
 
     def decide(self, decision: pb.FlowDecision) -> None:
-        """Answer a flow report."""
+        """Have the next frame tell what was decided about a flow report, after its commit."""
         self._decisions.append(decision)
 
     def request_cancel(self, flow_run_id: bytes) -> None:

@@ -69,7 +69,7 @@ class Dispatcher:
         self.ready.serve(agent)
 
     def remove(self, agent: AgentSession) -> None:
-        """Leave an agent out."""
+        """Assign nothing more to an agent; what it holds is not touched."""
         if agent in self.agents:
             self.agents.remove(agent)
             self.ready.leave(agent)

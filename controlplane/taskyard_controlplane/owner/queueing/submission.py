@@ -42,7 +42,7 @@ here, some 400 bytes and its arguments each."""
 
 
 class Submission:
-    """Takes new runs."""
+    """Makes records and rows of new runs, and brings them to the gates."""
 
     def __init__(
         self,

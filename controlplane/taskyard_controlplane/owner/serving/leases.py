@@ -21,7 +21,7 @@ STALL_CHECKS: Final = 3
 
 
 class Leases:
-    """Watches the leases."""
+    """Finds agents and sessions that were silent for too long, unless this process itself stood still."""
 
     def __init__(
         self,

@@ -199,7 +199,7 @@ class Owner:
             await self.shard.watchers.wait(run_id)
 
     async def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store a blob."""
+        """Store bytes under their digest; returns when they are durable."""
         await self._committer.run(lambda: self._store.put_blob(digest, data))
 
     def drain_agent(self, agent_id: str) -> int:

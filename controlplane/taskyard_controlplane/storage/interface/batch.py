@@ -40,7 +40,6 @@ class WriteBatch:
     cache: list[tuple[str, int, int | None]]
 
     def __init__(self, number: int) -> None:
-        """Make an empty batch."""
         self.number = number
         self.repeated = False
         self.now_us = 0

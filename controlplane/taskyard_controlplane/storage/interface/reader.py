@@ -9,7 +9,7 @@ from taskyard_controlplane.storage.interface.rows import EventRow
 
 
 class RunFilter(NamedTuple):
-    """Which runs to list."""
+    """Which runs a listing is about; all that is set has to agree."""
 
     kind: int = 0  # 0: all
     flow_seq: int | None = None
@@ -24,7 +24,7 @@ class Reader(Protocol):
     """The cold documents, as they were committed last."""
 
     def run(self, run_id: bytes) -> ListedRun | None:
-        """Return one run."""
+        """Return one run as it was committed last; None if there is none."""
         ...
 
     def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
@@ -52,5 +52,5 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; a call in another thread may fail then."""
         ...

@@ -42,7 +42,7 @@ class CachedResult(NamedTuple):
 
 
 class CommitResult(NamedTuple):
-    """What a commit found."""
+    """What a commit found out on its way: answers to its look-ups, and ids that were there before."""
 
     runs: list[StoredRun]  # for `lookup_runs`, those that exist
     cached: list[CachedResult]  # for `lookup_keys`, those usable at `now_us`
@@ -50,7 +50,7 @@ class CommitResult(NamedTuple):
 
 
 class Ownership(NamedTuple):
-    """What `Store.open` acquired."""
+    """What `Store.open` acquired: the right to write, and where numbers go on."""
 
     generation: int  # greater than any before
     next_seq: int  # the first free run seq

@@ -63,7 +63,7 @@ class Store(Protocol):
         ...
 
     def templates(self) -> list[TemplateRow]:
-        """Return all templates."""
+        """Return all templates there are, for a new owner: rows of runs refer to them by number."""
         ...
 
     def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
@@ -103,5 +103,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the database up."""
+        """Give the database up, so that another owner need not wait for a lease to lapse."""
         ...

@@ -26,7 +26,6 @@ class LastOfEachKey:
     """Replaces rows. PostgreSQL refuses two under one key in a statement, so only the last is sent."""
 
     def __init__(self, write: Write) -> None:
-        """Prepare the insertion."""
         self._key = write.columns.index(write.key)
         self._insertion = _insertion(write)
 
@@ -39,7 +38,6 @@ class OneByOne:
     """Deletes row by row: these are a few a second, each for a whole range."""
 
     def __init__(self, write: Write) -> None:
-        """Prepare the deletion."""
         self._sql = removal(write, "%s")
 
     def run(self, connection: Any, rows: Rows) -> Cursor:

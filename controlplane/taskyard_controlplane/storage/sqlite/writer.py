@@ -30,7 +30,6 @@ class MostlyNarrow:
     """Inserts without the columns that are rarely set, as long as no row of a batch sets one."""
 
     def __init__(self, write: Write) -> None:
-        """Prepare both insertions."""
         columns = write.columns
         usual = tuple(name for name in columns if name not in write.rarely_set)
         self._whole = _insertion(write)
@@ -52,7 +51,6 @@ class OneByOne:
     """Deletes row by row: these are a few a second, each for a whole range."""
 
     def __init__(self, write: Write) -> None:
-        """Prepare the deletion."""
         self._sql = removal(write, "?")
 
     def run(self, driver: Any, rows: Rows) -> int:

@@ -11,7 +11,7 @@ DOUBT: Final = 0.8
 
 
 class Lease:
-    """Heartbeats sent and answered."""
+    """How long what the agent holds is its own, told from heartbeats sent and answered."""
 
     def __init__(self) -> None:
         """Start without a lease: nothing is held before the first Welcome."""

@@ -23,7 +23,6 @@ class Pending:
     """The executor's face of a link: runs that ended, or were not begun, and what they logged."""
 
     def __init__(self) -> None:
-        """Have nothing to tell."""
         self.wake: Callable[[], None] = _nobody
         """Called after each word; the stream that is open sets it."""
         self._reports: list[pb.ReportChunk] = []

@@ -163,7 +163,7 @@ class LinkSession(Pending):
         self._take(frame)
 
     def received(self, frame: pb.ServerFrame, now: float) -> None:
-        """Take a further frame."""
+        """Apply a frame that came after the welcome."""
         if frame.reported_up_to:
             self._outbox.acknowledge(frame.reported_up_to)
         if frame.heartbeat:

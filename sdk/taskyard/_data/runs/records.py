@@ -103,7 +103,7 @@ class TaskRun:
 
     @property
     def id(self) -> UUID:
-        """The run's id."""
+        """The run's id, under which the command line and every other client find it."""
         return UUID(bytes=self.raw_id)
 
     @property
@@ -118,7 +118,7 @@ class TaskRun:
 
     @property
     def start_time(self) -> datetime:
-        """When the attempt started."""
+        """When the attempt started, in UTC and by the clock of the machine that executes it."""
         return datetime.fromtimestamp(self._started_ns / 1e9, UTC)
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ _READERS: Final[dict[str, "Callable[[Invocation], Any]"]] = {
 
 @public("taskyard.context")
 class FlowRun:
-    """A flow run."""
+    """What contexts, hooks and name templates see of a flow run: its call, and the attempt it is in."""
 
     __slots__ = (
         "_started_ns",
@@ -183,7 +183,7 @@ class FlowRun:
 
     @property
     def id(self) -> UUID:
-        """The run's id."""
+        """The run's id, under which the command line and every other client find it."""
         return UUID(bytes=self.raw_id)
 
     @property
@@ -193,7 +193,7 @@ class FlowRun:
 
     @property
     def start_time(self) -> datetime:
-        """When the attempt started."""
+        """When the attempt started, in UTC and by the clock of the machine that executes it."""
         return datetime.fromtimestamp(self._started_ns / 1e9, UTC)
 
     def __repr__(self) -> str:

@@ -74,7 +74,6 @@ class StateDetails:
         self.retriable = retriable
 
     def __repr__(self) -> str:
-        """Show what is known."""
         known = {name: getattr(self, name) for name in self.__slots__}
         return f"StateDetails({', '.join(f'{k}={v!r}' for k, v in known.items() if v is not None)})"
 

@@ -105,5 +105,4 @@ class Decorated(Generic[P, R, S]):
             raise AttributeError(absent_method(self.kind, name))
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<{self.kind.title()} '{self.name}'>"

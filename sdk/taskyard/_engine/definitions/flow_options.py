@@ -48,7 +48,6 @@ class FlowSettings(Settings):
     on_crashed: Hooks = ()
 
     def __post_init__(self) -> None:
-        """Check the options."""
         self._normalise(FLOW_HOOKS)
         checked_type("validate_parameters", self.validate_parameters, bool, "True or False")
         checked_run_name("flow_run_name", self.flow_run_name)

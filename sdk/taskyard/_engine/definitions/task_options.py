@@ -76,7 +76,6 @@ class TaskSettings(Settings):
     """The function's source, kept when cache keys depend on it."""
 
     def __post_init__(self) -> None:
-        """Check the options."""
         self._normalise(HOOKS)
         checked_type("refresh_cache", self.refresh_cache, bool, "True or False")
         checked_type("result_storage_key", self.result_storage_key, str, "a string")

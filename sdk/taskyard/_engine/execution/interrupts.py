@@ -117,13 +117,11 @@ class TimeLimit:
         return FlowRunTimeoutError(self.message)
 
     def __enter__(self) -> Self:
-        """Start the clock."""
         if self._seconds is not None:
             self._undo = self._by_signal() if _in_main_thread() else self._by_thread()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the clock."""
         if self._undo is not None:
             self._undo()
 

@@ -57,21 +57,23 @@ class Client:
         self._channel: grpc.aio.Channel | None = None
 
     def __enter__(self) -> "Client":
-        """Return the client itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connection."""
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """End the connection; a further call would open another one."""
         channel, self._channel = self._channel, None
         if channel is not None:
             loop_thread.run(channel.close(), CALL_SECONDS)
 
     def get_run(self, run_id: bytes, include_result: bool = False) -> run_service_pb2.Run:
-        """Read one run."""
+        """Read one run, with the bytes of its result only if they are asked for.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
         request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result)
         return self._call(lambda: self._runs().GetRun(request, timeout=self._seconds)).run
 
@@ -121,7 +123,7 @@ class Client:
         return self._call(lambda: self._runs().SubmitRuns(request, timeout=self._seconds))
 
     def server_info(self) -> admin_service_pb2.GetServerInfoResponse:
-        """Describe the server."""
+        """Read which release the server is, since when it runs, and how much it has to do."""
         request = admin_service_pb2.GetServerInfoRequest()
         return self._call(lambda: self._admin().GetServerInfo(request, timeout=self._seconds))
 
@@ -150,7 +152,11 @@ class Client:
         return loop_thread.run(_translated(self.upload_async(data)), BLOB_SECONDS)
 
     def download(self, ref: common_pb2.BlobRef) -> bytes:
-        """Read stored bytes."""
+        """Read bytes that were uploaded, by whomever; their digest is checked.
+
+        Raises:
+            BlobNotFound: The control plane has none under this digest.
+        """
         return loop_thread.run(_translated(self.download_async(ref)), BLOB_SECONDS)
 
     async def upload_async(self, data: bytes) -> common_pb2.BlobRef:

@@ -65,7 +65,7 @@ class Decisions:
         return unanswered
 
     def decide(self, decision: pb.FlowDecision) -> None:
-        """Take an answer."""
+        """Note what was decided about a report, and tell whoever waits; a late answer changes nothing."""
         state = int(decision.state)
         for index, report in enumerate(self._unanswered):
             if report.run_id == decision.run_id:

@@ -173,7 +173,7 @@ class InFlight:
     # For the stream.
 
     def hello(self) -> pb.SessionHello:
-        """Introduce the session."""
+        """Return what opens a stream: who this is, and which protocols it speaks."""
         return pb.SessionHello(
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,

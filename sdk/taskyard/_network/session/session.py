@@ -55,7 +55,7 @@ class Session:
 
     @property
     def session_id(self) -> bytes:
-        """The session's id."""
+        """16 bytes by which the control plane knows the session again on its next stream."""
         return self.in_flight.session_id
 
     @property
@@ -65,7 +65,7 @@ class Session:
 
     @property
     def max_payload_bytes(self) -> int:
-        """Largest payload at all."""
+        """Largest payload at all, as the server's welcome said."""
         return self.in_flight.max_payload_bytes
 
     @property
@@ -152,7 +152,7 @@ class Session:
         return self._client
 
     def fetch(self, ref: common_pb2.BlobRef) -> bytes:
-        """Read a blob."""
+        """Read a result that was too large for a frame; blocks until it is here."""
         return self.client().download(ref)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class StreamOwner(Protocol):
     """What went wrong with the latest connection, for people."""
 
     def hello(self) -> pb.SessionHello:
-        """Introduce the session."""
+        """Return what opens a stream."""
         ...
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:
@@ -77,7 +77,7 @@ class Stream:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin connecting."""
+        """Connect, and connect again whenever the stream breaks; must be called on the loop thread."""
         self._task = asyncio.get_running_loop().create_task(self._keep_open())
 
     def wake(self) -> None:

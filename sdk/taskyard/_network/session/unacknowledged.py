@@ -55,7 +55,7 @@ class Unacknowledged:
         return self._message(number, groups, resend=True)
 
     def send(self, groups: Sequence[RunGroup]) -> pb.SubmitBatch:
-        """Return a new batch."""
+        """Return groups as a batch under the next number, and keep them until it is acknowledged."""
         self._number += 1
         self._sent.append((self._number, groups))
         return self._message(self._number, groups)

@@ -83,7 +83,6 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def print_heading(text: str) -> None:
-    """Print a heading."""
     from rich.text import Text
 
     print()
