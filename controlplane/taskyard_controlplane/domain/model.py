@@ -151,6 +151,7 @@ class Run:
         "name",
         "ordinal",
         "outcome",
+        "owned",
         "queued",
         "reason",
         "result",
@@ -184,6 +185,8 @@ class Run:
         self.state = state
         self.flow = flow
         self.session = session
+        # Whoever subscribes to a run without a session becomes its session, and may go without ending it.
+        self.owned = session is not None
         self.args = args
         self.ordinal = ordinal
         self.submitted_us = submitted_us

@@ -28,6 +28,7 @@ def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
         row.seq, row.run_id, templates.by_id(row.template_id), RunState.READY, flow, None,
         row.args, row.ordinal, row.submitted_us,
     )  # fmt: skip
+    run.owned = bool(row.session_id)
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream = row.cache_key, row.upstream
     # Its key is asked for when somebody lets it go on: many are only read to be ended.

@@ -126,7 +126,10 @@ class Clients:
                 self._journal.logged(run, at_us, level, logger, message)
 
     def lost(self, session: ClientSession) -> None:
-        """End a session: what it executes crashes, its runs that have not started are cancelled."""
+        """End a session: what it executes crashes, its runs that have not started are cancelled.
+
+        Runs to which it had only subscribed, because they belong to no session, go on without it.
+        """
         stream = session.wake
 
         def forget(runs: Iterable[Run]) -> None:
@@ -135,7 +138,8 @@ class Clients:
             if self._sessions.get(session.session_id) is session and not resumed:
                 del self._sessions[session.session_id]
 
-        self._cancelling.end_with_session(session.name, self._book.of_session(session))
+        owned = [run for run in self._book.of_session(session) if run.owned]
+        self._cancelling.end_with_session(session.name, owned)
         if self._backlog.count():
             self._stored.queued_of_session(session, forget)
         else:

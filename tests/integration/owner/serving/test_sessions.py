@@ -1,15 +1,19 @@
 """Sessions, flows, the backlog, and what is refused."""
 
+from pathlib import Path
+
 import pytest
-from support.owner_harness import CALLER, World, assigned, play
+from support.owner_harness import CALLER, World, assigned, crash_and_restart, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import run_service_pb2, states_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest, UnsupportedProtocol
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
 
 S = RunState
+CODE = template_pb2.Code(task_name="task")
 
 
 def test_a_lost_session_crashes_its_flow_and_cancels_what_has_not_started() -> None:
@@ -42,6 +46,36 @@ def test_a_client_that_says_goodbye_ends_its_session_at_once() -> None:
         assert it.owner.idle()
 
     play(scenario)
+
+
+def test_a_run_without_a_session_outlives_whoever_has_subscribed_to_it(tmp_path: Path) -> None:
+    template = template_pb2.RunTemplate(
+        kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", code=CODE
+    )
+    new = run_service_pb2.NewRun(run_id=new_id(), template=template)
+
+    async def before(it: World) -> None:
+        client = it.client()
+        assert await it.owner.submit_unowned([new], []) == []
+        await client.send(subscribe=[new.run_id])
+        await client.send(goodbye=True)
+        await it.settle()
+        assert await it.history(new.run_id) == [S.READY]
+
+    async def after(it: World) -> None:
+        client = it.client()
+        await client.send(subscribe=[new.run_id])
+        await client.send(goodbye=True)
+        listener = it.client()
+        await listener.send(subscribe=[new.run_id])
+        agent = it.agent()
+        assert await assigned(it, agent) == [new.run_id]
+        agent.report([new.run_id])
+        await it.settle()
+        assert listener.state_of(new.run_id) == S.COMPLETED
+        assert it.owner.open_count() == 0
+
+    crash_and_restart(tmp_path, before, after)
 
 
 def test_a_session_that_comes_back_in_time_goes_on() -> None:
