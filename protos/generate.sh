@@ -3,7 +3,9 @@
 # requirements/generator.txt locks.
 set -euo pipefail
 cd "$(dirname "$0")"
-venv=../.gen-venv
+# Absolute: programs that are installed name their interpreter by the path it was called by, and the copy of
+# this folder that `make check-protos` works in is gone afterwards.
+venv="$(cd .. && pwd)/.gen-venv"
 lock=../requirements/generator.txt
 if [ ! "$venv/.stamp" -nt "$lock" ]; then
   "${PYTHON:-python3}" -m venv --clear "$venv"
