@@ -11,7 +11,7 @@ from typing import Any, Final
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import durable_names, pickling
 from taskyard_contract.encodings import PICKLE
-from taskyard_contract.wire_text import cut, cut_front
+from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
 
 TRACEBACK_LIMIT: Final = 32 * 1024
 """The end of a traceback names the culprit; its beginning is cut away."""
@@ -42,7 +42,10 @@ def failure_of(
     if encoded is not None:
         failure.encoded.CopyFrom(common_pb2.Payload(encoding=PICKLE, data=encoded))
     # As Python itself shows it: what it was raised from, otherwise what was being handled.
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    # Compared with None: exceptions may have a truth of their own, as those with a length have.
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
     if cause is not None and causes:
         failure.cause.CopyFrom(failure_of(cause, encoding=encoding, causes=causes - 1))
     return failure
@@ -51,7 +54,8 @@ def failure_of(
 def type_name(error: BaseException) -> str:
     """Return the name of an exception's class, with its module unless it is Python's own."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return cut(name, NAME_LIMIT)
 
 
 def text_of(error: BaseException) -> str:
@@ -59,7 +63,8 @@ def text_of(error: BaseException) -> str:
     try:
         return cut(str(error))
     except Exception as broken:  # user code may fail even here
-        return f"<{type(error).__qualname__}, whose text could not be made: {type(broken).__qualname__}>"
+        names = type(error).__qualname__, type(broken).__qualname__
+        return cut("<{}, whose text could not be made: {}>".format(*names))
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -138,3 +138,23 @@ def test_classes_are_named_with_their_module_unless_they_are_built_in() -> None:
 
 def test_what_pickles_is_named_durably() -> None:
     assert b"taskyard_contract.durable_names" in failure_of(Coded(7, detail="seven")).encoded.data
+
+
+class Empty(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+class Untruthful(Exception):
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
+
+@pytest.mark.parametrize("cause", [Empty(), Untruthful()])
+def test_a_cause_counts_whatever_its_truth(cause: Exception) -> None:
+    assert failure_of(raised(ValueError("v"), cause)).cause.type == type_name(cause)
+
+
+def test_a_class_whose_module_is_no_text_is_named() -> None:
+    odd = type("Odd", (Exception,), {"__module__": "m\udcff"})
+    assert failure_of(raised(odd("o"))).type == "m\\udcff.Odd"
