@@ -5,6 +5,7 @@ drop the file's name. So a code object travels with both; where it arrives, its 
 `linecache`, which is what tracebacks and debuggers ask.
 """
 
+import io
 import linecache
 from collections.abc import Iterator
 from types import CodeType
@@ -20,13 +21,14 @@ def lines_of(code: CodeType) -> str:
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 : _last_line(code)]
     text = "".join(lines)
-    return text if len(text) <= MAX_LINES_BYTES else ""
+    return text if len(text.encode("utf-8", "replace")) <= MAX_LINES_BYTES else ""
 
 
 def arrived(code: CodeType, lines: str) -> CodeType:
     """Return a code object that was made of a pickle, once tracebacks can show its lines."""
     if lines:
-        _show(code.co_filename, code.co_firstlineno, lines.splitlines(keepends=True))
+        # Cut as files are: `splitlines` also cuts at form feeds and other characters that begin no line.
+        _show(code.co_filename, code.co_firstlineno, io.StringIO(lines).readlines())
     return code
 
 

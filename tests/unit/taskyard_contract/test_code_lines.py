@@ -109,3 +109,19 @@ def test_keys_do_not_depend_on_where_code_lies(program: Path, tmp_path: Path) ->
     here, there = functions(program)["two"], functions(elsewhere)["two"]
     assert pickling.dumps_for_key(here) == pickling.dumps_for_key(there)
     assert pickling.dumps_for_key(here) != pickling.dumps_for_key(functions(program)["one"])
+
+
+@pytest.mark.parametrize("mark", ["\f", "    # \x85 \u2028 \x1c"])
+def test_lines_end_where_those_of_files_do(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "paged.py"
+    path.write_text(f"def two(divisor):\n{mark}\n    return 1 / divisor\n\n\none = None\n", encoding="utf-8")
+    assert "return 1 / divisor" in raised(travelled(path, "two"), 0)
+    linecache.cache.pop(str(path), None)
+
+
+def test_the_bound_of_lines_is_one_of_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "wide.py"
+    text = "é" * (code_lines.MAX_LINES_BYTES // 2)
+    path.write_text(f"def one():\n    return '{text}'\n\n\ntwo = None\n", encoding="utf-8")
+    assert code_lines.lines_of(functions(path)["one"].__code__) == ""
+    linecache.cache.pop(str(path), None)
