@@ -43,3 +43,12 @@ def test_all_programs_go_to_the_same_directory(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_yard_listens_where_the_sdk_looks(tmp_path: Path) -> None:
     assert YardSettings(tmp_path, 1).address == yard_address(tmp_path)
+
+
+def test_without_a_home_the_variable_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(RuntimeError, match=f"no home directory; set {HOME}"):
+        home_directory({})

@@ -20,11 +20,20 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
 
     Absolute, because programs change their working directory, and with ``~`` resolved: a variable that was
     set in a service's configuration has not been through a shell.
+
+    Raises:
+        RuntimeError: There is no home directory, as for a user whom a container made up.
     """
     # Only the local yard needs a path, so only programs that look for it pay for the import.
     from pathlib import Path
 
-    return Path(environment.get(HOME) or "~/.taskyard").expanduser().absolute()
+    path = Path(environment.get(HOME) or "~/.taskyard")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise RuntimeError(
+            f"'{path}' means nothing: this user has no home directory; set {HOME} to a directory"
+        ) from None
 
 
 def yard_address(home: "Path") -> str:
