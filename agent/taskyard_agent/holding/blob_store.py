@@ -17,7 +17,7 @@ from grpc import StatusCode, aio
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
-from taskyard_contract.errors import DigestMismatch, TaskyardError
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.transport.rpc_errors import from_rpc_error
@@ -119,8 +119,8 @@ class BlobStore:
                 try:
                     async for part in blob_transfer.receive(stub, digest):
                         file.write(part)
-                except DigestMismatch:
-                    partial.unlink()
+                except BaseException:  # cancelled as well: this process goes on, so nobody else removes it
+                    partial.unlink(missing_ok=True)
                     raise
         partial.rename(path)
 

@@ -53,7 +53,9 @@ class BlobTransfers:
 
     def present(self, span: Span) -> bool:
         """Whether everything a span needs is here."""
-        return self._blobs.has(span.chunk.blobs)
+        chunk = span.chunk
+        # The body's file may have come after nobody waited for it any more; then it has not been read.
+        return self._blobs.has(chunk.blobs) and bool(chunk.body or not chunk.body_digest)
 
     def spans(self) -> Iterator[Span]:
         """Iterate over what is being fetched for."""
@@ -101,7 +103,8 @@ class BlobTransfers:
             await self._blobs.fetch(chunk.blobs)
             if chunk.body_digest:
                 chunk.body = self._blobs.path(chunk.body_digest).read_bytes()
-        except (TaskyardError, OSError) as error:
+        except Exception as error:  # whatever it is: these runs have to leave
+            _note_unforeseen(error)
             self._fetching.discard(fetch)
             message = f"a blob it needs could not be fetched: {error}"
             for span in fetch.spans:
@@ -125,10 +128,16 @@ class BlobTransfers:
         for blob in blobs:
             try:
                 await self._blobs.upload(blob)
-            except (TaskyardError, OSError) as error:
+            except Exception as error:  # whatever it is: these runs have to leave
+                _note_unforeseen(error)
                 logger.warning("a result of %d bytes could not be stored: %s", blob.size, error)
                 columns = refuse(columns, blob.digest, f"the result could not be stored: {error}")
         self._holdings.report(span, columns)
+
+
+def _note_unforeseen(error: Exception) -> None:
+    if not isinstance(error, TaskyardError | OSError):
+        logger.error("a transfer failed as none should", exc_info=error)
 
 
 def refuse(columns: bytes, digest: bytes, message: str) -> bytes:

@@ -1,11 +1,19 @@
 """The agent's directory of blobs stays within its capacity, and nobody's work is taken from them."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grpc import aio
 
 from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_api.v1 import blob_service_pb2, common_pb2
+from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
+from taskyard_contract.errors import BlobNotFound
+from taskyard_contract.transport.rpc_errors import to_status
 
 SIZE = 1000
 
@@ -62,3 +70,51 @@ def test_nothing_unfinished_is_left_of_an_earlier_agent(tmp_path: Path, digests:
     abandoned = part(store(tmp_path, SIZE), digests[0], os.getpid())
     store(tmp_path, SIZE)
     assert not abandoned.exists()
+
+
+class _Service(BlobServiceServicer):
+    """Has no blob, and reads whatever is uploaded."""
+
+    async def DownloadBlob(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        yield blob_service_pb2.DownloadBlobResponse(part=b"a beginning")
+        await context.abort_with_status(to_status(BlobNotFound("no such blob")))
+
+    async def UploadBlob(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:  # noqa: N802
+        async for _ in request_iterator:
+            pass
+        return blob_service_pb2.UploadBlobResponse()
+
+
+def with_server(path: Path, scenario: Callable[[BlobStore], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        server = aio.server()
+        add_BlobServiceServicer_to_server(_Service(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            await scenario(BlobStore(path, lambda: f"127.0.0.1:{port}", SIZE))
+        finally:
+            await server.stop(None)
+
+    asyncio.run(main())
+
+
+def test_a_download_that_fails_for_good_leaves_nothing(tmp_path: Path, digests: list[bytes]) -> None:
+    async def scenario(blobs: BlobStore) -> None:
+        with pytest.raises(BlobNotFound):
+            await blobs.fetch(digests[:1])
+
+    with_server(tmp_path, scenario)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_cannot_be_read_is_an_error_and_no_cancellation(
+    tmp_path: Path, digests: list[bytes]
+) -> None:
+    async def scenario(blobs: BlobStore) -> None:
+        # It can be opened, and nothing lies at its beginning.
+        blobs.path(digests[0]).symlink_to("/proc/self/mem")
+        with pytest.raises(OSError, match="Input/output error"):
+            await blobs.upload(common_pb2.BlobRef(digest=digests[0], size=SIZE))
+
+    with_server(tmp_path, scenario)

@@ -1,6 +1,7 @@
 """The pool's accounts: each run in hand is in one place, and leaves it once."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from support.agent_process import eventually
@@ -9,8 +10,9 @@ from support.pool_stage import DIGEST, Stage, ids, play
 from taskyard_agent.holding.blob_transfers import refuse
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.errors import BlobNotFound
+from taskyard_contract.id_factory import new_id
 
 
 def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
@@ -283,5 +285,44 @@ def test_an_agent_that_leaves_keeps_nothing_when_nobody_waits_for_it_any_more() 
         far.blocked(False)
         await eventually(lambda: stage.told.given_back == [child.run_id])
         assert stage.pool.intake.queue.runs == 0
+
+    play(scenario)
+
+
+def test_a_body_that_came_when_nobody_waited_for_it_is_read_before_its_runs_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(pb.ChunkBody(args=[b"arguments"], ordinals=[0]).SerializeToString())
+
+    async def scenario(stage: Stage) -> None:
+        monkeypatch.setattr(stage.blobs, "path", lambda digest: body)
+        stage.assign(1)
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.worker().spans))
+        far.blocked()
+        await eventually(lambda: stage.worker().blocked)
+        chunk = pb.AssignChunk(first_epoch=9, template=1, run_ids=new_id(), nested=True)
+        chunk.body_blob.digest = DIGEST
+        template = template_pb2.RunTemplate(name="task 1")
+        stage.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=1, template=template))
+        stage.pool.on_drain()
+        stage.blobs.here.add(DIGEST)  # what was on its way comes in all the same
+        stage.blobs.arrived.set()
+        second = await stage.ready(2)
+        await eventually(lambda: bool(stage.worker(2).spans))
+        [given] = [frame for kind, frame in second.received() if kind == frames.CHUNK]
+        assert given.endswith(body.read_bytes())
+
+    play(scenario)
+
+
+def test_a_transfer_that_fails_as_none_should_ends_its_runs() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.blobs.error = ValueError("unforeseen")
+        stage.blobs.arrived.set()
+        keys = stage.assign(2, blobs=True)
+        await eventually(lambda: len(stage.told.lost_runs) == 2)
+        assert (stage.told.lost_runs, stage.in_hand()) == (ids(keys), (0, 0))
 
     play(scenario)

@@ -7,6 +7,7 @@ repeated from the start at any time: content has no other name than its digest, 
 nothing. Invariant: whoever has read all parts without an exception has what the digest stands for.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -48,9 +49,21 @@ async def send(
         ref: What `content` is.
         content: The bytes, or a file that is read while it is sent.
         timeout: Seconds for all of it.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     parts = _cut(content) if isinstance(content, bytes) else iter(lambda: content.read(PART_BYTES), b"")
-    await stub.UploadBlob(_messages(ref, parts), timeout=timeout)
+    unread: list[Exception] = []
+    try:
+        await stub.UploadBlob(_messages(ref, parts, unread), timeout=timeout)
+    except asyncio.CancelledError:
+        # gRPC cancels a call whose messages cannot be made, and keeps the reason to itself. Nobody has
+        # cancelled the caller then, and it must not look so.
+        task = asyncio.current_task()
+        if not unread or (task is not None and task.cancelling()):
+            raise
+        raise unread[0] from None
 
 
 async def receive(
@@ -69,11 +82,17 @@ async def receive(
         raise DigestMismatch(f"blob {digest.hex()} arrived damaged; read it again")
 
 
-async def _messages(ref: common_pb2.BlobRef, parts: Iterable[bytes]) -> AsyncIterator[pb.UploadBlobRequest]:
+async def _messages(
+    ref: common_pb2.BlobRef, parts: Iterable[bytes], unread: list[Exception]
+) -> AsyncIterator[pb.UploadBlobRequest]:
     first = True
-    for part in parts:
-        yield pb.UploadBlobRequest(blob=ref if first else None, part=part)
-        first = False
+    try:
+        for part in parts:
+            yield pb.UploadBlobRequest(blob=ref if first else None, part=part)
+            first = False
+    except Exception as error:
+        unread.append(error)
+        raise
     if first:  # an empty blob
         yield pb.UploadBlobRequest(blob=ref)
 
