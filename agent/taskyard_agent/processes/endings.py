@@ -70,6 +70,8 @@ class Endings:
         if worker.ending is None:
             worker.end(Ending(why, key))
             self._workforce.fit()  # it is replaced before it is gone: graces are long
+        elif not why.grace:
+            worker.ending.hasten(worker.pid)  # its account stays, the grace that came with it does not
 
     def settle(self, worker: WorkerHandle, status: int | None) -> list[Span]:
         """End the run on whose account a worker ended; returns what is left for another one."""

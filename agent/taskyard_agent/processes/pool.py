@@ -137,8 +137,15 @@ class ProcessPool:
             worker.revoke_all()
 
     def held(self) -> Iterable[pb.RunKey]:
-        """Name every run in hand."""
-        return self.holdings.run_keys()
+        """Name every run in hand of which the server is to hear.
+
+        What is dropped stays in hand until its process is gone, and then ends in silence: were it named, the
+        server would count on it again and wait for ever.
+        """
+        dropped = {
+            (key.run_id, key.epoch) for worker in self.workforce.workers.values() for key in worker.dropped()
+        }
+        return (key for key in self.holdings.run_keys() if (key.run_id, key.epoch) not in dropped)
 
     def demand(self) -> Demand:
         """Say how much work is wanted."""

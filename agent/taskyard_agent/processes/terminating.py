@@ -47,8 +47,13 @@ class Ending:
         if grace:
             self._timer = loop.call_later(grace, signal_group, pid, signal.SIGKILL)
 
+    def hasten(self, pid: int) -> None:
+        """Grant no more grace."""
+        self.done()
+        signal_group(pid, signal.SIGKILL)
+
     def done(self) -> None:
-        """Note that the process has ended: its id may soon belong to another one."""
+        """Send no more signals: an id whose process has ended may soon belong to another one."""
         if self._timer is not None:
             self._timer.cancel()
 

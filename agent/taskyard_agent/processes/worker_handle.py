@@ -108,6 +108,13 @@ class WorkerHandle:
                 return number, span, position
         return None
 
+    def dropped(self) -> Iterator[pb.RunKey]:
+        """Name the runs it has whose end nobody is to hear of."""
+        for span in self.spans.values():
+            for position, confirm in span.unwanted.items():
+                if not confirm and span.start <= position < span.stop:
+                    yield span.key(position)
+
     def give(self, number: int, span: Span) -> None:
         """Send a span under a number of its own, with its template if the worker has it not yet."""
         self.phase = after(self.phase, WorkerEvent.GIVEN)  # once a chunk, so without another call

@@ -1,12 +1,15 @@
 """Who pays when a worker ends, and what becomes of everything else it had."""
 
 import asyncio
+import signal
 from typing import Any, ClassVar
 
+import pytest
 from support.agent_process import eventually
 from support.pool_stage import Stage, ids, play
 
 from taskyard_agent.holding.chunks import Span
+from taskyard_agent.processes import terminating
 from taskyard_agent.processes.terminating import Ending, Why
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.worker_phase import WorkerPhase
@@ -123,3 +126,34 @@ def test_the_last_signal_is_called_off_when_the_process_has_ended() -> None:
     ending.done()
     assert timer.cancelled(), "its process id may be somebody else's by then"
     loop.close()
+
+
+def test_a_lost_lease_ends_the_grace_of_a_run_that_was_being_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(terminating, "signal_group", lambda pid, signum: sent.append(signum))
+
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(1)
+        _, number, span, far = await given(stage)
+        far.execute(number, span.start)
+        stage.pool.on_cancel(keys)
+        assert sent == [signal.SIGTERM]
+        stage.pool.on_lease_lost()
+        assert sent == [signal.SIGTERM, signal.SIGKILL]
+        stage.zygote.exited(1, 9)
+        assert (stage.told.ended_runs, stage.told.lost_runs, stage.in_hand()) == ([], [], (0, 0))
+
+    play(scenario)
+
+
+def test_what_a_lost_lease_ends_is_not_said_to_be_held() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.assign(1)
+        _, number, span, far = await given(stage)
+        far.execute(number, span.start)
+        stage.pool.on_lease_lost()
+        assert stage.in_hand() == (1, 0), "its process is not gone yet, and no server is to count on it"
+
+    play(scenario)
