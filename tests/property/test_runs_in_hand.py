@@ -174,17 +174,25 @@ class Life:
         far.revoked(chunk, frames.NOTHING_REVOKED)
 
     def check(self) -> None:
-        """Every run in hand is in exactly one place, and all others have ended once."""
+        """Every run in hand is in exactly one place, and all others have ended once; the server is told of
+        all that are in hand but those whose end it is not to hear of.
+        """
         pool = self.stage.pool
-        spans = [*pool.intake.queue, *pool.transfers.spans()]
-        for worker in pool.workforce.workers.values():
-            spans += worker.spans.values()
+        given = [span for worker in pool.workforce.workers.values() for span in worker.spans.values()]
+        spans = [*pool.intake.queue, *pool.transfers.spans(), *given]
         placed = [key.run_id for span in spans for key in span.run_keys()]
-        held = [key.run_id for key in pool.held()]
-        assert sorted(placed) == sorted(held)
-        assert pool.holdings.runs == len(held)
+        in_hand = [key.run_id for key in pool.holdings.run_keys()]
+        assert sorted(placed) == sorted(in_hand)
+        assert pool.holdings.runs == len(in_hand)
+        silent = {
+            span.key(position).run_id
+            for span in given
+            for position in range(span.start, span.stop)
+            if span.unwanted.get(position) is False
+        }
+        assert sorted(key.run_id for key in pool.held()) == sorted(set(in_hand) - silent)
         ended = Counter(run_id for runs in told(self.stage.told).values() for run_id in runs)
-        assert not ended.keys() & set(held)
+        assert not ended.keys() & set(in_hand)
         assert max(ended.values(), default=1) == 1
 
 
