@@ -249,7 +249,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
 
     Args:
         fn: The function, when used without options.
-        **options: name, description, tags, version: for people and for filters; queue, priority: where and
+        **options: name, description, tags, version: for people and for filters; queue, agent_labels (a
+            mapping: the labels, with their values, of the agents that may execute it), priority: where and
             how soon its runs start; retries, retry_delay_seconds (a number, a list or a callable),
             retry_jitter_factor, retry_condition_fn, timeout_seconds: what happens when it fails;
             cache_key_fn, cache_policy, cache_expiration, refresh_cache, persist_result,

@@ -56,6 +56,26 @@ except BaseException as error:
     sys.exit(5)
 """
 
+PICKY = """
+from taskyard import flow, task
+
+@task
+def anywhere():
+    return "anywhere"
+
+@task(agent_labels={"gpu": "a100"})
+def on_a_gpu():
+    return "on a gpu"
+
+@flow
+def main():
+    picky = on_a_gpu.submit()
+    print(anywhere(), flush=True)
+    print(picky.result(), flush=True)
+
+main()
+"""
+
 
 @pytest.fixture
 def served(stage: Stage) -> Stage:
@@ -144,6 +164,19 @@ def test_agents_are_listed_while_they_are_there(served: Stage):
         return [agent["name"] for agent in served.document("agent", "ls") if agent["state"] == "ONLINE"]
 
     eventually(lambda: online() == ["worker"], "the agent has left")
+
+
+def test_a_task_with_labels_waits_for_an_agent_that_has_them(served: Stage):
+    program = served.start_script(PICKY)
+    assert program.line() == "anywhere"
+    (waiting,) = served.document("run", "ls", "--state", "ready")
+    assert waiting["name"].startswith("on_a_gpu")
+    able = served.work("--slots", "1", "--label", "gpu=a100", "--label", "zone=a")
+    assert program.line() == "on a gpu"
+    assert program.wait() == 0
+    labels = {tuple(sorted(agent["labels"].items())) for agent in served.document("agent", "ls")}
+    assert labels == {(), (("gpu", "a100"), ("zone", "a"))}
+    assert able.end() == 0
 
 
 def test_sigterm_ends_everything_in_order(stage: Stage):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -20,18 +20,22 @@ ENCODINGS = ["", "json/plain", "pickle/test"]
 QUEUES = ["a", "b"]
 
 templates = st.builds(
-    lambda queue, priority, code, encoding: Template(
-        1, b"", b"", queue=queue, priority=priority, code=code, encoding=encoding
+    lambda queue, priority, code, encoding, labels: Template(
+        1, b"", b"", queue=queue, priority=priority, code=code, encoding=encoding, labels=labels
     ),
     st.sampled_from(QUEUES),
     st.integers(-1, 1),
     st.sampled_from(CODES),
     st.sampled_from(ENCODINGS),
+    st.sampled_from([frozenset(), frozenset(), frozenset({("gpu", "a100")}), frozenset({("gpu", "h100")})]),
 )
 hellos = st.builds(
-    lambda queues, capabilities: pb.AgentHello(agent_id="a", queues=queues, capabilities=capabilities),
+    lambda queues, capabilities, labels: pb.AgentHello(
+        agent_id="a", queues=queues, capabilities=capabilities, labels=labels
+    ),
     st.lists(st.sampled_from(QUEUES), min_size=1, unique=True),
     st.lists(st.sampled_from([*CODES[1:], *ENCODINGS[1:]]), unique=True),
+    st.sampled_from([{}, {"gpu": "a100"}]),
 )
 callers = st.sampled_from([b"", b"", b"p" * 16, b"q" * 16])
 steps = st.lists(
@@ -101,7 +105,10 @@ def test_whatever_happens_everything_goes_once_to_somebody_who_can_execute_it(
 def test_who_can_do_everything_takes_runs_as_if_they_stood_in_one_queue(
     kinds: list[Template], numbers: list[int]
 ) -> None:
-    it = Everybody(kinds, [AgentSession(pb.AgentHello(agent_id="a", queues=QUEUES), 0.0, 0)])
+    kinds = [kind for kind in kinds if ("gpu", "h100") not in kind.need.labels]
+    assume(kinds)
+    hello = pb.AgentHello(agent_id="a", queues=QUEUES, labels={"gpu": "a100"})
+    it = Everybody(kinds, [AgentSession(hello, 0.0, 0)])
     for number in numbers:
         it.add(number, b"")
     while it.pop(0, b""):  # one at a time

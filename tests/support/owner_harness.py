@@ -5,7 +5,7 @@ Time is the test's: leases and retry delays pass when `advance` is called.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -225,6 +225,7 @@ class Agent(Peer):
         self, world: World, agent_id: str, credit: int, chunk: int, *,
         session_id: bytes | None = None, held: list[tuple[bytes, int]] | None = None,
         queues: tuple[str, ...] = ("default",), capabilities: tuple[str, ...] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._world = world
@@ -238,7 +239,7 @@ class Agent(Peer):
         self.session_id = session_id or new_id()
         hello = ap.AgentHello(
             protocol_min=1, protocol_max=1, agent_id=agent_id, session_id=self.session_id, name=agent_id,
-            queues=queues, slots=2, capabilities=capabilities,
+            queues=queues, slots=2, capabilities=capabilities, labels=labels or {},
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)

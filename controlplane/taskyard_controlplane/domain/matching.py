@@ -1,17 +1,20 @@
 """Matching: which agents can execute the runs of a template.
 
 Pure: a template's `Need` is compared with an agent's `Offer`, rule by rule. The rules are data, so that a new
-one (labels, an environment, a Python version, resources) is a field on both sides and a line in `_RULES`.
+one (an environment, a Python version, resources) is a field on both sides and a line in `_RULES`.
 
 Both sides change rarely, runs come by the ten thousand. So a need is made once per template, equal needs are
 grouped (a queue keeps the runs of each need apart), and whoever dispatches asks once per agent and need.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
 from taskyard_contract.capabilities import CODE_PREFIX
+
+Labels = frozenset[tuple[str, str]]
+"""Names with their values."""
 
 
 class Need(NamedTuple):
@@ -24,11 +27,14 @@ class Need(NamedTuple):
     """The kind of code, `code/...`; empty when there is none, which any agent can say as well as another."""
     encoding: str = ""
     """Of arguments and results; empty when the template names none."""
+    labels: Labels = frozenset()
+    """What the agent must be labelled with."""
 
     @property
     def lane(self) -> str:
         """A name for runs with this need, to keep them apart where only a text can be kept."""
-        return f"{self.queue} ({self.code or 'any code'}, {self.encoding or 'any encoding'})"
+        labels = f", {dict(sorted(self.labels))}" if self.labels else ""
+        return f"{self.queue} ({self.code or 'any code'}, {self.encoding or 'any encoding'}{labels})"
 
 
 class Offer(NamedTuple):
@@ -40,6 +46,8 @@ class Offer(NamedTuple):
     """In the order in which it wants to serve them."""
     codes: frozenset[str] | None = None
     encodings: frozenset[str] | None = None
+    labels: Labels = frozenset()
+    """Nothing announced is nothing there: labels are what somebody chose to say of an agent."""
 
 
 class Mismatch(Enum):
@@ -48,9 +56,12 @@ class Mismatch(Enum):
     QUEUE = "does not serve its queue"
     CODE = "cannot load its kind of code"
     ENCODING = "does not know the encoding of its arguments"
+    LABELS = "does not have the labels it asks for"
 
 
-def offer_of(queues: Iterable[str], capabilities: Iterable[str]) -> Offer:
+def offer_of(
+    queues: Iterable[str], capabilities: Iterable[str], labels: Mapping[str, str] | None = None
+) -> Offer:
     """Read what an agent announced.
 
     Who names any kind of code can load no other, and the same with encodings; who names none leaves the
@@ -58,7 +69,10 @@ def offer_of(queues: Iterable[str], capabilities: Iterable[str]) -> Offer:
     """
     words = frozenset(word for word in capabilities if "/" in word)
     codes = frozenset(word for word in words if word.startswith(CODE_PREFIX))
-    return Offer(tuple(dict.fromkeys(queues)), codes or None, words - codes or None)
+    encodings = words - codes
+    return Offer(
+        tuple(dict.fromkeys(queues)), codes or None, encodings or None, frozenset((labels or {}).items())
+    )
 
 
 def _serves_queue(need: Need, offer: Offer) -> bool:
@@ -73,10 +87,15 @@ def _knows_encoding(need: Need, offer: Offer) -> bool:
     return not need.encoding or offer.encodings is None or need.encoding in offer.encodings
 
 
+def _has_labels(need: Need, offer: Offer) -> bool:
+    return need.labels <= offer.labels
+
+
 _RULES: Final[tuple[tuple[Mismatch, Callable[[Need, Offer], bool]], ...]] = (
     (Mismatch.QUEUE, _serves_queue),
     (Mismatch.CODE, _loads_code),
     (Mismatch.ENCODING, _knows_encoding),
+    (Mismatch.LABELS, _has_labels),
 )
 """In the order in which reasons are worth telling: who serves another queue was never meant."""
 

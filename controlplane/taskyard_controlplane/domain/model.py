@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind
-from taskyard_controlplane.domain.matching import Need
+from taskyard_controlplane.domain.matching import Labels, Need
 
 
 class Executor(IntEnum):
@@ -100,6 +100,7 @@ class Template:
         encoding: str = "",
         code: str = "",
         code_digest: bytes = b"",
+        labels: Labels = frozenset(),
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
         jitter: float = 0.0,
@@ -119,7 +120,7 @@ class Template:
         self.priority = priority
         self.encoding = encoding
         self.code = code
-        self.need = Need(queue, code, encoding)
+        self.need = Need(queue, code, encoding, labels)
         self.code_digest = code_digest
         self.max_retries = max_retries
         self.delays = delays

@@ -162,6 +162,15 @@ def test_subflows_inherit_the_runner(plane: Plane) -> None:
     assert outer() is lock
 
 
+def test_labels_of_agents_play_no_role_in_threads(plane: Plane) -> None:
+    @flow(task_runner=THREADS)
+    def main() -> tuple[int, int]:
+        picky = identity.with_options(agent_labels={"gpu": "nowhere"})
+        return picky.submit(1).result(), picky(2)
+
+    assert main() == (1, 2)
+
+
 def test_the_environment_chooses_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     from taskyard._engine.submission.scope import Scope
 

@@ -166,11 +166,17 @@ def test_a_template_is_made_once(session: LoopbackSession) -> None:
 
 def test_the_template_says_what_the_control_plane_needs(session: LoopbackSession) -> None:
     of = add.with_options(
-        retries=2, retry_delay_seconds=[1, 2.5], timeout_seconds=3, queue="gpu", priority=-1
+        retries=2,
+        retry_delay_seconds=[1, 2.5],
+        timeout_seconds=3,
+        queue="gpu",
+        priority=-1,
+        agent_labels={"gpu": "a100"},
     )
     message = group_of(of, session.scope(), session).template.message
     assert (message.retry.max_retries, list(message.retry.delays_ms)) == (2, [1000, 2500])
     assert (message.timeout_ms, message.queue, message.priority) == (3000, "gpu", -1)
+    assert dict(message.agent_labels) == {"gpu": "a100"}
     assert message.task_key == of.task_key
 
 

@@ -8,6 +8,7 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import RunKind
+from taskyard_controlplane.domain.matching import Labels
 from taskyard_controlplane.domain.model import AGENT, Template
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.storage.interface import TemplateRow
@@ -25,6 +26,8 @@ CODE_KINDS: Final = {
 """What an agent must have announced, by where the code of a template is."""
 CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
 """Of code that is sent along with templates instead of being fetched by each agent: hundreds of tasks."""
+MAX_LABEL_BYTES: Final = 1024
+"""Of all labels that a template asks for: they are part of a lane's name, and databases index that."""
 MAX_CODE_SHARE: Final = 16
 """A code of more than this part of the cache would push out too many others, and is fetched."""
 
@@ -33,7 +36,8 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     """Make the record of a template from its serialised message.
 
     Raises:
-        InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored.
+        InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored, or labels that
+            are too long or not printable.
     """
     message = template_pb2.RunTemplate.FromString(definition)
     kind = int(message.kind)
@@ -52,6 +56,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         encoding=message.encoding,
         code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
         code_digest=message.code.blob_digest,
+        labels=_labels(message),
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
         jitter=message.retry.jitter_factor,
@@ -62,6 +67,22 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     if template.executor == AGENT and not template.queue:
         raise InvalidRequest(f"the template of task '{message.name}' names no queue")
     return template
+
+
+def _labels(message: template_pb2.RunTemplate) -> Labels:
+    labels = dict(message.agent_labels)
+    texts = [*labels, *labels.values()]
+    unprintable = next((text for text in texts if not text.isprintable()), None)
+    if unprintable is not None:
+        raise InvalidRequest(
+            f"'{message.name}' asks for agents with a label that is no text: {unprintable!r}"
+        )
+    size = sum(len(text.encode()) for text in texts)
+    if size > MAX_LABEL_BYTES:
+        raise InvalidRequest(
+            f"'{message.name}' asks for labels of {size:,} bytes; at most {MAX_LABEL_BYTES:,} are taken"
+        )
+    return frozenset(labels.items())
 
 
 class Templates:

@@ -39,7 +39,7 @@ class AgentSession(Peer):
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
         self.session_id = hello.session_id
-        self.offer = offer_of(hello.queues, hello.capabilities)
+        self.offer = offer_of(hello.queues, hello.capabilities, hello.labels)
         self.queues = self.offer.queues
         self.slots = hello.slots
         self.labels = dict(hello.labels)

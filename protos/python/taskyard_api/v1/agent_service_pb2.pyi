@@ -403,7 +403,7 @@ class AgentHello(google.protobuf.message.Message):
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """For routing and for people."""
+        """For people, and for templates that ask for some of them (`RunTemplate.agent_labels`)."""
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

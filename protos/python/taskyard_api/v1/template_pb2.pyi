@@ -79,6 +79,22 @@ class RunTemplate(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class AgentLabelsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     KIND_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     TASK_KEY_FIELD_NUMBER: builtins.int
@@ -93,6 +109,7 @@ class RunTemplate(google.protobuf.message.Message):
     CACHE_EXPIRATION_MS_FIELD_NUMBER: builtins.int
     REFRESH_CACHE_FIELD_NUMBER: builtins.int
     MAX_INFRA_RETRIES_FIELD_NUMBER: builtins.int
+    AGENT_LABELS_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are."""
     name: builtins.str
@@ -127,6 +144,12 @@ class RunTemplate(google.protobuf.message.Message):
     def retry(self) -> global___RetryPolicy:
         """Retries after failures of user code."""
 
+    @property
+    def agent_labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Labels, each with its value, that an agent must have announced to be given the runs. Printable text of
+        at most 1,024 bytes together, names and values. Empty: any agent will do.
+        """
+
     def __init__(
         self,
         *,
@@ -144,9 +167,10 @@ class RunTemplate(google.protobuf.message.Message):
         cache_expiration_ms: builtins.int = ...,
         refresh_cache: builtins.bool = ...,
         max_infra_retries: builtins.int = ...,
+        agent_labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "encoding", b"encoding", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "queue", b"queue", "refresh_cache", b"refresh_cache", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "encoding", b"encoding", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "queue", b"queue", "refresh_cache", b"refresh_cache", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version"]) -> None: ...
 
 global___RunTemplate = RunTemplate
 

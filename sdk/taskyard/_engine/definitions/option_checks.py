@@ -6,7 +6,7 @@ another machine. Messages name the option, what was given and what is expected.
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from taskyard.exceptions import ReservedArgumentError
 
 MAX_RETRY_DELAYS: Final = 50
 """They are part of every template; the last one is repeated, so nobody needs more."""
+MAX_LABEL_BYTES: Final = 1024
+"""What the control plane takes, of names and values together."""
 RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
@@ -113,6 +115,25 @@ def checked_expiration(expiration: timedelta | None) -> timedelta | None:
     if expiration is not None and not isinstance(expiration, timedelta):
         raise TypeError(f"'cache_expiration' must be a timedelta, got {type(expiration).__name__}")
     return expiration
+
+
+def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return what an agent must be labelled with, in the order of names; None means nothing."""
+    if labels is None:
+        return None
+    if not isinstance(labels, Mapping):
+        raise TypeError(
+            "'agent_labels' must be a mapping of names to values such as {'gpu': 'a100'}, "
+            f"got {type(labels).__name__}"
+        )
+    texts = [text for item in labels.items() for text in item]
+    wrong = next((text for text in texts if not isinstance(text, str) or not text.isprintable()), None)
+    if wrong is not None:
+        raise TypeError(f"'agent_labels' must hold printable strings, got {wrong!r}")
+    size = sum(len(text.encode()) for text in texts)
+    if size > MAX_LABEL_BYTES:
+        raise ValueError(f"'agent_labels' can hold at most {MAX_LABEL_BYTES:,} bytes of text, got {size:,}")
+    return dict(sorted(labels.items())) or None
 
 
 def checked_tags(tags: Iterable[str] | None) -> frozenset[str]:

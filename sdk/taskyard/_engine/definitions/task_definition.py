@@ -96,7 +96,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         reference = reference_of(self.settings.fn)
         if reference is None:
             return {**state, "settings": self.settings.values()}
-        own = {name: getattr(self.settings, name) for name in _CARRIED}
+        # Without what is as by default: a worker of another release need not know an option nobody uses.
+        own = {name: value for name, value in self.settings.values().items() if name in _CARRIED}
         return {**state, "reference": reference, "options": own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The options of tasks, as users write them and as the engine keeps them."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Final, TypedDict
@@ -12,6 +12,7 @@ from taskyard._engine.definitions.option_checks import (
     checked_callable,
     checked_expiration,
     checked_jitter,
+    checked_labels,
     checked_run_name,
     checked_tags,
     checked_type,
@@ -31,6 +32,7 @@ class TaskOptions(TypedDict, total=False):
     tags: Iterable[str] | None
     version: str | None
     queue: str
+    agent_labels: Mapping[str, str] | None
     priority: int
     cache_policy: CachePolicy | NotSetType | None
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None
@@ -60,6 +62,7 @@ class TaskSettings(Settings):
 
     tags: frozenset[str] = frozenset()
     queue: str = "default"
+    agent_labels: Mapping[str, str] | None = None
     priority: int = 0
     cache_policy: CachePolicy | NotSetType | None = NotSet
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
@@ -88,6 +91,7 @@ class TaskSettings(Settings):
         self._set(
             tags=checked_tags(self.tags),
             queue=self.queue or "default",
+            agent_labels=checked_labels(self.agent_labels),
             cache_expiration=checked_expiration(self.cache_expiration),
             retry_jitter_factor=checked_jitter(self.retry_jitter_factor),
             task_run_name=checked_run_name("task_run_name", self.task_run_name),

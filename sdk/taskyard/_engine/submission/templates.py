@@ -49,6 +49,7 @@ def _make_template(
         return task_template(task, tags, scope.log_prints, session)
     message = plain_template(task, tags)
     message.queue = scope.queue
+    message.ClearField("agent_labels")  # they choose among agents, and it is executed here
     message.code.task_name = task.task_key
     return Template(message)
 
@@ -82,6 +83,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         task_key=task.task_key,
         version=settings.version or "",
         queue=settings.queue,
+        agent_labels=settings.agent_labels,
         priority=settings.priority,
         tags=sorted(settings.tags | tags),
         encoding=pickling.ENCODING,

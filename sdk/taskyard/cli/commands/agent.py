@@ -26,15 +26,29 @@ def start(
         list[str],
         typer.Option(metavar="NAME", help="A queue to serve; may be repeated.", show_default="default"),
     ] = [],  # noqa: B006  # typer wants a literal, and nobody writes to it
+    label: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE", help="A label, for people and for tasks that ask for it; may be repeated."
+        ),
+    ] = [],  # noqa: B006  # as above
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="A name for people.", show_default="made of the host's")
     ] = None,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
     require_extra("agent", "taskyard agent start")
-    queues = [text for one in queue for text in ("--queue", one)]
+    many = [text for one in queue for text in ("--queue", one)]
+    many += [text for one in label for text in ("--label", _checked_label(one))]
     options = flags({"--server": address_of(server), "--slots": slots, "--name": name})
-    become("taskyard_agent", [*options, *queues])
+    become("taskyard_agent", [*options, *many])
+
+
+def _checked_label(text: str) -> str:
+    name, separator, _ = text.partition("=")
+    if not name or not separator:
+        raise typer.BadParameter(f"'{text}' is not a label; give NAME=VALUE", param_hint="--label")
+    return text
 
 
 @app.command("ls", epilog=EPILOG)
@@ -59,7 +73,8 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             clock_time(agent.last_seen_us)[:-4],
             agent.version,
             ", ".join(agent.queues),
+            ", ".join(f"{name}={value}" for name, value in sorted(agent.labels.items())),
         )
         for agent in agents
     ]
-    print_table(("NAME", "STATE", "SLOTS", "HOLDS", "LAST SEEN", "VERSION", "QUEUES"), rows)
+    print_table(("NAME", "STATE", "SLOTS", "HOLDS", "LAST SEEN", "VERSION", "QUEUES", "LABELS"), rows)

@@ -10,8 +10,10 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE
+from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import RunState
+from taskyard_controlplane.owner.journal.templates import read_template
 
 JSON, PICKLE = "json/plain", "pickle/test"
 BY_REFERENCE = {"code": template_pb2.Code(reference="module:function"), "encoding": JSON}
@@ -81,6 +83,34 @@ def test_agents_that_announce_nothing_get_everything_as_ever() -> None:
         assert await execute_all(it, agent) == ids
 
     play(scenario)
+
+
+def test_what_asks_for_labels_waits_for_an_agent_that_has_them_all() -> None:
+    async def scenario(it: World) -> None:
+        without = it.agent("without")
+        other = it.agent("other", labels={"gpu": "h100", "zone": "a"})
+        client = it.client()
+        picky = await client.submit(3, agent_labels={"gpu": "a100", "zone": "a"})
+        easy = await client.submit(2)
+        await it.settle()
+        assert sorted(without.receive() + other.receive()) == sorted(easy)
+        able = it.agent("able", labels={"gpu": "a100", "zone": "a", "disk": "fast"})
+        assert await execute_all(it, able) == picky
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ({"a": "b" * 1024}, "'task' asks for labels of 1,025 bytes; at most 1,024 are taken"),
+        ({"a": "b\x00"}, r"'task' asks for agents with a label that is no text: 'b\\x00'"),
+    ],
+)
+def test_labels_that_cannot_be_kept_are_refused(labels: dict[str, str], text: str) -> None:
+    message = template_pb2.RunTemplate(kind=1, name="task", queue="q", agent_labels=labels)
+    with pytest.raises(InvalidRequest, match=text):
+        read_template(1, b"", message.SerializeToString())
 
 
 def test_a_template_without_code_goes_to_anybody_who_knows_its_encoding() -> None:

@@ -14,7 +14,7 @@ def agent(number: int, **fields) -> admin.Agent:
         "held_runs": 7,
         "last_seen_us": START_US,
         "version": "0.1.0",
-        "labels": {"zone": "a"},
+        "labels": {"zone": "a", "disk": "fast"},
     }
     return admin.Agent(**{**usual, **fields})
 
@@ -22,17 +22,27 @@ def agent(number: int, **fields) -> admin.Agent:
 def test_agents_of_all_pages_are_listed(services, call):
     services.agents = [agent(number) for number in range(5)]
     heading, *lines = call("agent", "ls").lines
-    assert heading.split() == ["NAME", "STATE", "SLOTS", "HOLDS", "LAST", "SEEN", "VERSION", "QUEUES"]
+    assert heading.split() == [
+        "NAME",
+        "STATE",
+        "SLOTS",
+        "HOLDS",
+        "LAST",
+        "SEEN",
+        "VERSION",
+        "QUEUES",
+        "LABELS",
+    ]
     assert [line.split()[0] for line in lines] == [f"agent-{number}" for number in range(5)]
     assert lines[0].split()[1:4] == ["Online", "2", "7"]
-    assert lines[0].endswith("default, gpu")
+    assert lines[0].endswith("default, gpu  disk=fast, zone=a")
 
 
 def test_the_same_as_json(services, call):
     services.agents = [agent(1, state=AgentState.DRAINING)]
     (document,) = call("agent", "ls", "--json").document
     assert document["state"] == "DRAINING"
-    assert document["labels"] == {"zone": "a"}
+    assert document["labels"] == {"zone": "a", "disk": "fast"}
     assert document["connected"] is None
 
 

@@ -70,13 +70,34 @@ def test_a_server_elsewhere_serves_no_http_unasked(bare_call, became):
 
 
 def test_agent_start_becomes_the_agent(bare_call, became):
-    arguments = ("--server", "h:1", "--slots", "3", "--queue", "a", "--queue", "b", "--name", "me")
+    arguments = (
+        "--server",
+        "h:1",
+        "--slots",
+        "3",
+        "--queue",
+        "a",
+        "--queue",
+        "b",
+        "--name",
+        "me",
+        "--label",
+        "x=1",
+    )
     with pytest.raises(Replaced):
         bare_call("agent", "start", *arguments)
     assert became["arguments"] == [
         *("-m", "taskyard_agent", "--server", "h:1", "--slots", "3"),
-        *("--name", "me", "--queue", "a", "--queue", "b"),
+        *("--name", "me", "--queue", "a", "--queue", "b", "--label", "x=1"),
     ]
+
+
+@pytest.mark.parametrize("label", ["gpu", "=a100", ""])
+def test_a_label_without_name_or_value_is_refused_before_an_agent_starts(bare_call, became, label):
+    called = bare_call("agent", "start", "--server", "h:1", "--label", label)
+    assert called.code == 2
+    assert f"'{label}' is not a label; give NAME=VALUE" in called.err
+    assert became == {}
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,25 @@ JSON, PICKLE = "json/plain", "pickle/python"
 CODES = [CODE_BY_VALUE, CODE_BY_REFERENCE, CODE_BY_NAME]
 ENCODINGS = [JSON, PICKLE]
 QUEUES = ["default", "gpu"]
+LABELS = [("gpu", "a100"), ("gpu", "h100"), ("zone", "a")]
 
 needs = st.builds(
-    Need, st.sampled_from(QUEUES), st.sampled_from(["", *CODES]), st.sampled_from(["", *ENCODINGS])
+    Need,
+    st.sampled_from(QUEUES),
+    st.sampled_from(["", *CODES]),
+    st.sampled_from(["", *ENCODINGS]),
+    st.frozensets(st.sampled_from(LABELS), max_size=1),
 )
 queues = st.lists(st.sampled_from(QUEUES), max_size=2)
 capabilities = st.lists(st.sampled_from([*CODES, *ENCODINGS, "gpu"]), max_size=6)
-offers = st.builds(offer_of, queues, capabilities)
+labels = st.lists(st.sampled_from(LABELS)).map(dict)
+offers = st.builds(offer_of, queues, capabilities, labels)
 
 
 def test_a_template_says_what_its_runs_need() -> None:
-    template = Template(1, b"", b"", queue="gpu", code=CODE_BY_NAME, encoding=JSON)
-    assert template.need == Need("gpu", CODE_BY_NAME, JSON)
+    asked = frozenset({("gpu", "a100")})
+    template = Template(1, b"", b"", queue="gpu", code=CODE_BY_NAME, encoding=JSON, labels=asked)
+    assert template.need == Need("gpu", CODE_BY_NAME, JSON, asked)
 
 
 def test_what_an_agent_announced_is_sorted_by_what_it_is() -> None:
@@ -50,6 +57,36 @@ def test_code_and_encoding_have_to_be_announced_by_whoever_announces_any(
     assert mismatch(Need("default", CODE_BY_REFERENCE, JSON), offer_of(["default"], announced)) is reason
 
 
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [
+        ({"gpu": "a100", "zone": "a"}, None),
+        ({"gpu": "a100", "zone": "a", "disk": "fast"}, None),
+        ({"gpu": "a100", "zone": "b"}, Mismatch.LABELS),
+        ({"gpu": "a100"}, Mismatch.LABELS),
+        ({}, Mismatch.LABELS),
+    ],
+)
+def test_an_agent_needs_all_labels_with_their_values(
+    announced: dict[str, str], reason: Mismatch | None
+) -> None:
+    need = Need("default", labels=frozenset({("gpu", "a100"), ("zone", "a")}))
+    assert mismatch(need, offer_of(["default"], [], announced)) is reason
+
+
+@given(needs, needs)
+def test_lanes_of_different_needs_have_different_names(one: Need, other: Need) -> None:
+    assert (one.lane == other.lane) is (one == other)
+
+
+def test_labels_cannot_be_confused_in_the_name_of_a_lane() -> None:
+    lanes = {
+        Need("q", labels=frozenset(labels)).lane
+        for labels in ([("a", "1"), ("b", "2")], [("a", "1', 'b': '2")], [("a", "1, b=2")], [])
+    }
+    assert len(lanes) == 4
+
+
 def test_who_serves_another_queue_is_not_asked_for_more() -> None:
     assert mismatch(Need("gpu", CODE_BY_VALUE, PICKLE), offer_of(["default"], [JSON])) is Mismatch.QUEUE
 
@@ -65,11 +102,14 @@ def test_there_is_a_match_or_a_reason(need: Need, offer: Offer) -> None:
     assert matches(need, offer) is (mismatch(need, offer) is None)
 
 
-@given(needs, queues, capabilities)
-def test_nobody_gets_what_he_did_not_announce(need: Need, served: list[str], announced: list[str]) -> None:
-    if not matches(need, offer_of(served, announced)):
+@given(needs, queues, capabilities, labels)
+def test_nobody_gets_what_he_did_not_announce(
+    need: Need, served: list[str], announced: list[str], own: dict[str, str]
+) -> None:
+    if not matches(need, offer_of(served, announced, own)):
         return
     assert need.queue in served
+    assert need.labels <= own.items()
     for wanted, kind in ((need.code, CODES), (need.encoding, ENCODINGS)):
         assert not wanted or wanted in announced or not set(kind) & set(announced)
 
@@ -79,10 +119,13 @@ def test_announcing_more_of_a_kind_never_loses_a_match(
     need: Need, served: list[str], announced: list[str], more: str
 ) -> None:
     kind = CODES if more in CODES else ENCODINGS
-    if set(kind) & set(announced) and matches(need, offer_of(served, announced)):
-        assert matches(need, offer_of(served, [*announced, more]))
+    own = dict(need.labels)
+    if set(kind) & set(announced) and matches(need, offer_of(served, announced, own)):
+        assert matches(need, offer_of(served, [*announced, more], own))
 
 
 @given(needs, queues)
-def test_an_agent_that_announces_nothing_gets_all_of_its_queues(need: Need, served: list[str]) -> None:
-    assert matches(need, offer_of(served, [])) is (need.queue in served)
+def test_an_agent_that_announces_nothing_gets_all_of_its_queues_that_asks_for_no_label(
+    need: Need, served: list[str]
+) -> None:
+    assert matches(need, offer_of(served, [])) is (need.queue in served and not need.labels)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from taskyard._engine.definitions.flow_options import FlowSettings
-from taskyard._engine.definitions.option_checks import exponential_backoff
+from taskyard._engine.definitions.option_checks import MAX_LABEL_BYTES, exponential_backoff
 from taskyard._engine.definitions.task_options import TaskSettings
 from taskyard.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, StorageKeyPolicy
 from taskyard.exceptions import ConfigurationError, ReservedArgumentError
 from taskyard.tasks import Task
 from taskyard.utilities.annotations import NotSet
+from taskyard_controlplane.owner.journal import templates
 
 
 def f(x: int = 0) -> int:
@@ -179,6 +180,7 @@ def test_row_27_hooks_are_lists_of_callables(option: str) -> None:
         ("refresh_cache", 1, "True or False"),
         ("queue", 5, "the name of a queue"),
         ("priority", True, "an int"),
+        ("agent_labels", ["gpu=a100"], "a mapping of names to values such as .*"),
         ("result_storage_key", 5, "a string"),
         ("cache_policy", "INPUTS", "a policy of taskyard.cache_policies"),
     ],
@@ -186,6 +188,29 @@ def test_row_27_hooks_are_lists_of_callables(option: str) -> None:
 def test_row_1_an_option_of_the_wrong_type_is_named(option: str, value: object, expected: str) -> None:
     with pytest.raises(TypeError, match=f"'{option}' must be {expected}, got "):
         task(**{option: value})
+
+
+@pytest.mark.parametrize("labels", [{"gpu": 1}, {1: "a"}, {"gpu": "a\x00b"}])
+def test_labels_of_agents_are_text(labels: dict[Any, Any]) -> None:
+    with pytest.raises(TypeError, match="'agent_labels' must hold printable strings, got "):
+        task(agent_labels=labels)
+
+
+def test_labels_of_agents_are_bounded_as_the_control_plane_bounds_them() -> None:
+    assert task(agent_labels={"a": "b" * (MAX_LABEL_BYTES - 1)}).agent_labels is not None
+    with pytest.raises(ValueError, match="'agent_labels' can hold at most 1,024 bytes of text, got 1,025"):
+        task(agent_labels={"ä": "b" * (MAX_LABEL_BYTES - 1)})
+    assert MAX_LABEL_BYTES == templates.MAX_LABEL_BYTES
+
+
+def test_labels_of_agents_are_kept_taken_back_and_not_shared() -> None:
+    given = {"zone": "a", "gpu": "a100"}
+    settings = task(agent_labels=given)
+    given.clear()
+    assert settings.agent_labels == {"gpu": "a100", "zone": "a"}
+    assert settings.with_options({"queue": "q"}).agent_labels == settings.agent_labels
+    assert settings.with_options({"agent_labels": None}).agent_labels is None
+    assert task(agent_labels={}).agent_labels is None
 
 
 @pytest.mark.parametrize("option", ["on_cancellation", "on_crashed"])
