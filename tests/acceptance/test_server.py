@@ -169,7 +169,7 @@ def test_agents_are_listed_while_they_are_there(served: Stage):
 def test_a_task_with_labels_waits_for_an_agent_that_has_them(served: Stage):
     program = served.start_script(PICKY)
     assert program.line() == "anywhere"
-    (waiting,) = served.document("run", "ls", "--state", "ready")
+    (waiting,) = served.document("run", "ls", "--state", "pending", "--kind", "task")
     assert waiting["name"].startswith("on_a_gpu")
     able = served.work("--slots", "1", "--label", "gpu=a100", "--label", "zone=a")
     assert program.line() == "on a gpu"
