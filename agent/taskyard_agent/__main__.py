@@ -1,4 +1,4 @@
-"""``python -m taskyard_agent``."""
+"""Entry point of ``python -m taskyard_agent``."""
 
 import sys
 

@@ -132,7 +132,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class ProbeServer:
-    """Answers /healthz and /metrics."""
+    """Answers /healthz and /metrics, on threads of its own: also when the event loop is stuck."""
 
     def __init__(self, listen: str) -> None:
         """Listen on ``HOST:PORT``; `start` answers.
@@ -160,7 +160,7 @@ class ProbeServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nothing more."""
+        """Close the port, once the answers under way are given."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -168,7 +168,7 @@ class ProbeServer:
 
 
 def probe_app(metrics_app: Any, why_unhealthy: Callable[[], str]) -> Any:
-    """Return the WSGI application."""
+    """Return the WSGI application that hands metrics on and answers 503 while something is wrong."""
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")

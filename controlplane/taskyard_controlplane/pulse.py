@@ -24,7 +24,7 @@ class Pulse:
         self.lag_seconds = 0.0
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Note the time twice a second, as long as the loop turns and nobody cancels this."""
         while True:
             self.beat()
             await asyncio.sleep(BEAT_SECONDS)

@@ -12,6 +12,7 @@ from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 
 MIB: Final = 1024 * 1024
+"""Sizes are given in bytes and thought of in these."""
 
 
 class InvalidSettings(ValueError):
@@ -43,7 +44,7 @@ def without_password(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """Where runs are recorded."""
+    """Which database runs are recorded in, and how much of it listings may use."""
 
     url: str
     """``sqlite:///PATH``, ``sqlite://`` (in memory, nothing survives) or ``postgresql+psycopg://...``.
@@ -70,7 +71,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class RpcSettings:
-    """The gRPC endpoint."""
+    """Where clients and agents connect, and what one call may carry or last."""
 
     listen: str = "127.0.0.1:4700"
     """``HOST:PORT`` or ``unix:PATH``; port 0 takes a free one. Default: this machine only, because the
@@ -181,12 +182,12 @@ class YardSettings:
 
     @property
     def socket(self) -> Path:
-        """Where the yard listens."""
+        """The file the yard listens on: a yard serves one person on one machine, so no port."""
         return self.home / YARD_SOCKET
 
     @property
     def address(self) -> str:
-        """The address clients dial."""
+        """The same as clients dial it, ``unix:PATH``."""
         return yard_address(self.home)
 
     def server_settings(self) -> Settings:

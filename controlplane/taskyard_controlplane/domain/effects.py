@@ -36,8 +36,8 @@ class Effect(IntFlag):
     """Count an attempt that was lost with its worker or agent."""
     REQUEST_CANCEL = 4096
     """Ask the session that executes a flow's body to end it."""
-    CANCEL_CHILDREN = 8192
-    """Cancel the open runs of a flow run."""
+    CANCEL_INSIDE = 8192
+    """Cancel the open runs inside a flow run."""
     CONNECT_UPSTREAM = 16384
     """Let the run be told of the ends of its upstream runs."""
 
@@ -51,6 +51,6 @@ AFTER_COMMIT = (
     | Effect.NOTIFY
     | Effect.SETTLE_CACHE
     | Effect.REQUEST_CANCEL
-    | Effect.CANCEL_CHILDREN
+    | Effect.CANCEL_INSIDE
 )
 """Effects that may only be seen by others once the transition is durable."""

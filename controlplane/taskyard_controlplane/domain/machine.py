@@ -20,6 +20,7 @@ from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
 from taskyard_controlplane.domain.model import Run
 
 _STATE_LIMIT: Final = max(RunState) + 1
+"""Compiled tables are lists by state, with a place for numbers that name none."""
 _NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)
 _INFRA_RETRY: Final = int(Effect.INFRA_RETRY)
 

@@ -220,5 +220,5 @@ class Run:
 
     @property
     def shown_name(self) -> str:
-        """The name people see."""
+        """Its own name, else its task's or flow's with a number: 'load-3'."""
         return self.name or f"{self.template.name}-{self.ordinal}"

@@ -91,7 +91,7 @@ class Timers:
             self._cancelled = 0
 
     def stop(self) -> None:
-        """Forget everything, for good."""
+        """Drop all timers, and those still to come: the loop may outlive what they would act on."""
         self._stopped = True
         self._heap.clear()
         if self._handle is not None:

@@ -14,7 +14,7 @@ from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.history import HistoryEntry
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 
-_EDGE_BYTES = ID_BYTES + 1
+_EDGE_BYTES = ID_BYTES + 1  # of an upstream edge as rows have it: the run's id, then what it is to the other
 
 
 @lru_cache(maxsize=1024)

@@ -12,6 +12,7 @@ from typing import Final
 from taskyard_contract.errors import InvalidRequest
 
 _VERSION: Final = 1
+"""Grows when a position comes to mean something else: old tokens are refused then, not misread."""
 _FORMAT: Final = struct.Struct(">BBQ")
 
 

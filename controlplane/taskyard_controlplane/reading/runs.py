@@ -37,7 +37,7 @@ def nobody_knows(run_id: bytes) -> LiveState | None:
 
 
 class Page(NamedTuple):
-    """Some runs, newest first."""
+    """As many runs as one answer holds, newest first."""
 
     runs: list[pb.Run]
     next_position: int | None

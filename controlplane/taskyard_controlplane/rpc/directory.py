@@ -21,7 +21,7 @@ class Directory:
     """The owners this process knows, shard by shard."""
 
     def __init__(self) -> None:
-        """Know nobody."""
+        """Know no owner yet: every call is told to come again."""
         self._places: dict[int, Owner | str] = {}
 
     def note(self, place: Owner | str, shard: int = ONLY_SHARD) -> None:

@@ -40,7 +40,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
-        """Return the handler, guarded."""
+        """Return the handler so that its errors, and malformed requests, become statuses with details."""
         handler = await continuation(handler_call_details)
         return None if handler is None else _guarded(handler, handler_call_details.method)
 

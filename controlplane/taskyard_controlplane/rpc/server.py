@@ -64,7 +64,7 @@ class RpcServer:
             self._warn_when_exposed(host)
 
     async def start(self) -> None:
-        """Answer calls."""
+        """Answer calls from here on, those that have waited since `bind` too."""
         if self._settings.reflection:
             self._describe_services()
         for name in self._names:

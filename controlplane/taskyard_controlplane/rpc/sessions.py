@@ -14,7 +14,7 @@ Context = grpc.aio.ServicerContext[session_service_pb2.ClientFrame, session_serv
 
 
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
-    """Serves `SessionService.Connect`."""
+    """Serves `SessionService.Connect`: one call is the stream of one client."""
 
     def __init__(self, directory: Directory) -> None:
         """Connect clients to the owner."""

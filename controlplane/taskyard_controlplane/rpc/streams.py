@@ -83,7 +83,7 @@ class Outgoing:
             raise self._closed from None
 
     async def stop(self) -> None:
-        """Stop sending."""
+        """Stop sending, and wait until nothing writes any more: gRPC allows no write after the call."""
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)

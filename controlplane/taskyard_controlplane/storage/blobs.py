@@ -22,8 +22,8 @@ def store_blob(connection: Connection, digest: bytes, data: bytes) -> None:
     connection.execute(insert(blob).values(digest=digest, size=len(data)))
     view = memoryview(data)
     for part, start in enumerate(range(0, len(data), PART_SIZE)):
-        piece: Any = bytes(view[start : start + PART_SIZE])
-        connection.execute(insert(blob_part).values(digest=digest, part=part, data=piece))
+        content: Any = bytes(view[start : start + PART_SIZE])
+        connection.execute(insert(blob_part).values(digest=digest, part=part, data=content))
 
 
 def blob_size(connection: Connection, digest: bytes) -> int | None:

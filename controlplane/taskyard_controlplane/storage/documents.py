@@ -24,7 +24,7 @@ Connected = Callable[[], AbstractContextManager[Connection]]
 
 
 class StoredDocuments:
-    """Reads documents."""
+    """What a store and a reader do alike with documents: find one, list them by name."""
 
     def __init__(self, reading: Connected) -> None:
         """Read through the connections of `reading`."""

@@ -18,9 +18,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 from taskyard_contract.errors import StorageUnavailable
 
 BUSY_SECONDS: Final = 5.0  # for how long another program, a backup say, may hold the file
-_READERS: Final = (
-    4  # more than there are threads that read; the rest is for those that ask at the same moment
-)
+_READERS: Final = 4
+"""More than there are threads that read; the rest is for those that ask at the same moment."""
 _OLDEST_SQLITE: Final = (3, 36, 0)  # UPDATE FROM is in 3.33, memory shared by connections in 3.36
 _ADVICE: Final = "use sqlite:///PATH, sqlite:// or postgresql+psycopg://USER@HOST/DATABASE"
 

@@ -117,7 +117,7 @@ def backlog_of_flow(connection: Connection, flow_seq: int) -> list[StoredRun]:
 
 
 def in_parts(items: Sequence[T]) -> Iterator[list[T]]:
-    """Cut a list into pieces that fit into one query."""
+    """Cut a list into parts that fit into one query."""
     rest = iter(items)
     while part := list(islice(rest, _IDS_PER_QUERY)):
         yield part

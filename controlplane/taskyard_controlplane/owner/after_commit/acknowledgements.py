@@ -40,7 +40,7 @@ class Acknowledgements:
         return now
 
     def reported(self, numbers: Mapping[AgentSession, int]) -> None:
-        """Acknowledge reports of agents."""
+        """Acknowledge reports of agents; never at once, since an agent works on without the answer."""
         for agent, number in numbers.items():
             agent.acknowledge(number)
             self._soon(agent)

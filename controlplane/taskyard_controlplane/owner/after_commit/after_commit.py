@@ -42,7 +42,7 @@ from taskyard_controlplane.storage.interface import CommitResult
 
 READY: Final = int(RunState.READY)
 _ENDED: Final = int(Effect.NOTIFY)
-_INSIDE_TOO: Final = int(Effect.CANCEL_CHILDREN)
+_INSIDE_TOO: Final = int(Effect.CANCEL_INSIDE)
 """All that the end of a run may bring about beside what every end does."""
 
 

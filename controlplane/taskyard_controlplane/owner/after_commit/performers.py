@@ -78,7 +78,7 @@ class Performers:
             (int(Effect.SEND_CANCEL), self._send_cancel),
             (int(Effect.LOOK_UP_CACHE), self._look_up_cache),
             (int(Effect.REQUEST_CANCEL), self._request_cancel),
-            (int(Effect.CANCEL_CHILDREN), self._cancel_inside),
+            (int(Effect.CANCEL_INSIDE), self._cancel_inside),
         )
 
     def perform(self, run: Run, effects: int) -> None:

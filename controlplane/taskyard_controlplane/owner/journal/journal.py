@@ -64,7 +64,7 @@ class Journal:
         self.touch()
 
     def blob(self, digest: bytes, data: bytes) -> None:
-        """Record a small blob."""
+        """Record a blob that came inside another message; large ones are stored by themselves, as jobs."""
         self.open.rows.blobs.append((digest, data))
         self.touch()
 

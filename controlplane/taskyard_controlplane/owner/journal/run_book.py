@@ -127,11 +127,11 @@ class RunBook:
                 del self.recent[run_id]
 
     def of_session(self, session: Submitter) -> list[Run]:
-        """Return the runs that belong to a session."""
+        """Return the runs that belong to a session, in the order they came: they end with it."""
         return list(self._by_session.get(session, ()))
 
     def inside(self, flow: Run) -> list[Run]:
-        """Return the runs inside a flow run."""
+        """Return the runs inside a flow run, in the order they came: they end with it."""
         return list(self._by_flow.get(flow, ()))
 
     def open_run(self, run_id: bytes) -> Run | None:

@@ -108,7 +108,7 @@ class Templates:
         return template
 
     def by_id(self, template_id: int) -> Template:
-        """Return a template by its row id."""
+        """Return the template of that row; rows of runs name no other than known ones."""
         return self._by_id[template_id]
 
     def intern(self, definition: bytes, journal: Journal) -> Template:

@@ -128,7 +128,7 @@ class AgentSession(Peer):
         self._heartbeat = number
 
     def drain(self) -> None:
-        """Ask the agent to drain."""
+        """Ask the agent to finish what it holds and leave; it is assigned nothing from here on."""
         self.draining = self.asked_to_drain = self._drain = True
         self.wake()
 

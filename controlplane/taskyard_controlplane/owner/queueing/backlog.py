@@ -82,7 +82,7 @@ class Backlog:
         self._counts = {(lane, priority): count for lane, priority, count in counts}
         self._from = dict.fromkeys(self._counts, low_seq)
 
-    def takes(self, template: Template, count: int) -> bool:
+    def admits(self, template: Template, count: int) -> bool:
         """Whether so many new runs of a template should leave only rows."""
         if not self._counts:
             # There is no backlog at all, so nothing but the template decides where its runs wait. That is
@@ -120,7 +120,7 @@ class Backlog:
         return sum(len(self._dispatcher.runs(need, priority)) for need in self._needs.get(lane, ()))
 
     def arrived(self) -> None:
-        """Note that everything `takes` let through has been committed and enqueued."""
+        """Note that everything `admits` let through has been committed and enqueued."""
         self._incoming.clear()
 
     def add(self, template: Template, seqs: range) -> None:
@@ -156,11 +156,11 @@ class Backlog:
             self._reading.discard(key)
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
-            self._taken(key, future.result())
+            self._came_back(key, future.result())
 
         future.add_done_callback(done)
 
-    def _taken(self, key: Key, page: list[StoredRun]) -> None:
+    def _came_back(self, key: Key, page: list[StoredRun]) -> None:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.

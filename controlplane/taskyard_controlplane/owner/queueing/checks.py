@@ -24,6 +24,7 @@ from taskyard_controlplane.domain.model import Template
 MAX_RUNS: Final = 1_000
 """Most runs of a unary call: each is a message of its own, and is read on the event loop."""
 DIGEST_BYTES: Final = 32
+"""Blobs are named by the SHA-256 of their content."""
 LARGEST_ORDINAL: Final = 2**31 - 1
 """What an INTEGER of PostgreSQL holds."""
 UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)

@@ -43,7 +43,7 @@ class Dispatcher:
     def __init__(
         self, delivery: Delivery, log: DispatchLog, templates: Templates, metrics: Metrics, generation: int
     ) -> None:
-        """Dispatch under a generation."""
+        """Assign under epochs that begin with `generation`, which makes those of earlier owners stale."""
         self._delivery = delivery
         self.log = log
         self._templates = templates

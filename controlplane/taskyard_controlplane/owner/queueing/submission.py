@@ -158,7 +158,7 @@ class Submission:
              None, arg, None, None, None, now_us)
             for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
         ]  # fmt: skip
-        if self._backlog.takes(template, len(run_ids)):
+        if self._backlog.admits(template, len(run_ids)):
             self._backlog.add(template, seqs)
         else:
             new = [
@@ -236,7 +236,7 @@ class Submission:
             run.name = extra.name or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
         waits = waits_of(run, upstream=bool(edges))
-        if waits_in_backlog(waits) and not caller_id and self._backlog.takes(template, 1):
+        if waits_in_backlog(waits) and not caller_id and self._backlog.admits(template, 1):
             # It waits for nothing that its turn would not be early enough for.
             self._journal.queued(run)
             self._backlog.add(template, range(run.seq, run.seq + 1))

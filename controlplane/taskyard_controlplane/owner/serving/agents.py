@@ -34,7 +34,7 @@ no stream comes right behind its hello, and needs far less."""
 
 
 class Agents:
-    """The agents of a shard."""
+    """Opens, feeds and gives up the sessions of a shard's agents."""
 
     def __init__(self, shard: Shard, terms: Terms, clock: Clock, metrics: Metrics) -> None:
         """Connect agents to `shard`, on the server's `terms`."""

@@ -47,7 +47,7 @@ class Leases:
         self._last_check = clock.monotonic()
 
     def start(self) -> None:
-        """Check from now on."""
+        """Check from now on; what was silent before that, while nobody listened, does not count."""
         self._last_check = self._clock.monotonic()
         self._timers.after(self._interval, self._tick, name="leases")
 

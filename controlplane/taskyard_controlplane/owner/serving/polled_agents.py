@@ -121,7 +121,7 @@ class PolledAgents:
     """All agents of a shard that poll."""
 
     def __init__(self, agents: Agents) -> None:
-        """Open sessions among `agents`."""
+        """Open the sessions of those who poll through `agents`, as streams do."""
         self._agents = agents
         self._by_session: dict[bytes, PolledAgent] = {}
 

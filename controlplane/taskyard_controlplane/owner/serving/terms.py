@@ -18,7 +18,7 @@ class LeaseTimes:
 
 
 class Terms(NamedTuple):
-    """The terms of a server."""
+    """What a server demands of its peers, and dictates in its welcome."""
 
     times: LeaseTimes
     max_inline_bytes: int

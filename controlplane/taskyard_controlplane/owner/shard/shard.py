@@ -38,7 +38,7 @@ from taskyard_controlplane.storage.interface import Ownership, Store
 
 
 class Limits(NamedTuple):
-    """What a shard takes."""
+    """How large payloads are inline, and how many runs stay in memory."""
 
     max_inline_bytes: int
     """Largest payload inside another message."""

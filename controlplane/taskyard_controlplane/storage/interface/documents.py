@@ -26,6 +26,7 @@ MAX_NAME_BYTES: Final = 1_000
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Larger things are blobs: documents are read and written whole, and listed in pages."""
 MAX_PAGE: Final = 1_000
+"""Documents of one answer at most; with bodies at their limit that is 1 GB, and real ones are a few KB."""
 
 NEW: Final = 0
 """The version of a document that must not exist yet."""
@@ -36,7 +37,7 @@ class VersionConflict(TaskyardError):
 
 
 class Document(NamedTuple):
-    """A document as it is stored."""
+    """One document in one of its versions; whoever keeps its kind knows what `body` says."""
 
     kind: str
     name: str

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class StoredRun(NamedTuple):
-    """A run as it is recorded."""
+    """The row of a run, open or ended: what recovery, look-ups and listings read."""
 
     seq: int
     run_id: bytes

@@ -86,7 +86,7 @@ class CacheRow(NamedTuple):
 
 
 class LogRow(NamedTuple):
-    """A log record."""
+    """What a run logged; the row names its flow run too, because people list logs by that."""
 
     run_seq: int
     flow_seq: int | None

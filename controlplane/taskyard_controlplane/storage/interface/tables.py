@@ -31,7 +31,7 @@ class Rule(Enum):
 
 
 class Write(NamedTuple):
-    """One kind of row."""
+    """How one kind of row is written, on every database."""
 
     batch_list: str
     """The list of `WriteBatch` that holds them."""

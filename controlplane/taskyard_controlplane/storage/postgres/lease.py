@@ -98,7 +98,7 @@ class Takeover:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.backend_pid})
         return True
 
-    def take(self, connection: Connection) -> Ownership:
+    def complete(self, connection: Connection) -> Ownership:
         """Become the owner, in the transaction that found out that it is allowed."""
         pid, now_us = connection.execute(text(f"SELECT pg_backend_pid(), {_NOW_US}")).one()
         return take_over(connection, self._owner_id, pid, now_us + int(LEASE_SECONDS * 1e6))

@@ -41,7 +41,7 @@ _TRIM_SECONDS: Final = 30.0  # the commit log has one small row for each commit 
 
 
 class PostgresStore(BaseStore):
-    """`Store` on PostgreSQL."""
+    """`Store` on PostgreSQL, where owner and standby compete for a lease."""
 
     dialect = "postgresql"
     small_commits_are_fast = False
@@ -130,7 +130,7 @@ class PostgresStore(BaseStore):
                 if takeover.allowed(connection):
                     # Not before: the owner of before may be of a release that needs the schema as it is.
                     prepare_schema(connection, str(self._target))
-                    return takeover.take(connection)
+                    return takeover.complete(connection)
             takeover.wait()
 
     def _write(self, connection: Connection, batch: WriteBatch) -> CommitResult:

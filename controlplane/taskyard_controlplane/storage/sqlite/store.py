@@ -40,12 +40,11 @@ from taskyard_controlplane.storage.upgrade import prepare_schema
 
 _log = logging.getLogger(__name__)
 
-# In pages, as estimated below: 8 MB when idle, 64 MB under load. A checkpoint costs two syncs and the
-# writing of each changed page once, so it pays to let pages change often before; the log keeps the size it
-# has grown to.
-IDLE_PAGES: Final = 2048
-MOST_PAGES: Final = 16384
-_PAGE_BYTES: Final = 4096
+# When the log is copied into the database. A checkpoint costs two syncs and the writing of each changed page
+# once, so it pays to let pages change often before; the log keeps the size it has grown to.
+IDLE_PAGES: Final = 2048  # 8 MB: now and then, between two commits
+MOST_PAGES: Final = 16384  # 64 MB: right after a commit, or the log would grow for as long as the load lasts
+_PAGE_BYTES: Final = 4096  # SQLite's own; what the log has grown by is estimated with it
 _IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
 _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))

@@ -147,7 +147,7 @@ def test_cancelling_a_flow_takes_its_runs_along_and_waits_for_its_body() -> None
     effects = transition(run, E.CANCEL_REQUESTED)
     assert run.state == S.CANCELLING
     assert effects & Effect.REQUEST_CANCEL
-    assert effects & Effect.CANCEL_CHILDREN
+    assert effects & Effect.CANCEL_INSIDE
     assert states_after(run, E.SUCCEEDED) == [S.CANCELLED]
 
 
