@@ -1,6 +1,6 @@
 """The composition root: builds an agent from its settings, runs it, drains it.
 
-Invariant: an agent that is asked to stop returns what it has not started, waits for what is running, and
+Invariant: an agent that is asked to stop gives back what it has not started, waits for what is running, and
 leaves when the control plane has acknowledged it all; only a second signal, or time, cuts that short.
 """
 

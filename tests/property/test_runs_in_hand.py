@@ -56,7 +56,7 @@ def test_an_account_counts_each_run_once_and_tells_of_it_once(sequence: list[tup
     session, holdings = ToldSession(), Holdings()
     holdings.session = session  # type: ignore[assignment]
     chunk = a_chunk(12)
-    holdings.take(chunk)
+    holdings.accept(chunk)
     open_runs = set(range(12))
     expected: dict[str, list[bytes]] = {way: [] for way in WAYS}
     for way, start, count in sequence:
@@ -76,7 +76,7 @@ def test_an_account_counts_each_run_once_and_tells_of_it_once(sequence: list[tup
 def test_a_second_end_is_told_to_nobody(first: str, second: str, caplog: pytest.LogCaptureFixture) -> None:
     session, holdings = ToldSession(), Holdings()
     holdings.session = session  # type: ignore[assignment]
-    span = holdings.take(a_chunk(3))
+    span = holdings.accept(a_chunk(3))
     WAYS[first](holdings, span.one(1))
     before = {way: list(runs) for way, runs in told(session).items()}
     with caplog.at_level(logging.ERROR):
@@ -88,7 +88,7 @@ def test_a_second_end_is_told_to_nobody(first: str, second: str, caplog: pytest.
 def test_runs_stay_in_hand_when_they_get_a_chunk_of_their_own() -> None:
     holdings = Holdings()
     holdings.session = ToldSession()  # type: ignore[assignment]
-    span = holdings.take(a_chunk(4, args=b"x" * 10_000))
+    span = holdings.accept(a_chunk(4, args=b"x" * 10_000))
     before = {key.SerializeToString() for key in holdings.run_keys()}
     slim = holdings.slim(span.part(3, 4))
     assert slim.chunk is not span.chunk

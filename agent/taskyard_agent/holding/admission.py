@@ -26,7 +26,7 @@ MOST_WAITING: Final = 200
 _ENOUGH_PER_SLOT: Final = 2
 """One for each slot would leave a slot idle whenever its run goes on and nothing has come yet."""
 _PASSABLE_PER_SLOT: Final = 32
-"""Queued children that take no room in the window, because the run behind them is waited for as well."""
+"""Queued nested runs that take no room in the window, because the run behind them is waited for as well."""
 
 
 class Admission:
@@ -55,7 +55,7 @@ class Admission:
         return self.crowded and not before
 
     def passable(self, queued: int) -> int:
-        """Return how many of the queued runs must not keep out the children of the run that waits last."""
+        """Return how many of the queued runs must not keep out those that the run which waits last calls."""
         return min(queued, _PASSABLE_PER_SLOT * self._slots) if self.crowded else 0
 
     def look(self, waiting: int, idle: bool, now: float) -> bool:

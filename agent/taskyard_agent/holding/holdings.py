@@ -36,7 +36,7 @@ class Holdings:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def take(self, chunk: Chunk) -> Span:
+    def accept(self, chunk: Chunk) -> Span:
         """Take a chunk in hand; returns its runs."""
         if not self.runs:
             self._empty.clear()

@@ -1,4 +1,4 @@
-"""What an agent takes in: how much it asks for, what it queues, and what it returns unstarted.
+"""What an agent takes in: how much it asks for, what it queues, and what it gives back unstarted.
 
 Three things decide whether a run that has not started is wanted here. *Room*: a window of as many runs as are
 executed in a moment, measured; runs that wait for others take no room. *Crowding*: while many runs wait for
@@ -17,8 +17,8 @@ from taskyard_agent.holding.queue import SpanQueue
 from taskyard_contract.agent_link.handler import Demand
 from taskyard_contract.agent_link.window import WindowSizer
 
-RETURN_SECONDS: Final = 1.0
-"""Between two returns of stranded runs: while the server has credit left they come straight back."""
+GIVE_BACK_SECONDS: Final = 1.0
+"""Between two times that stranded runs are given back: while the server has credit left they come again."""
 
 
 class Intake:
@@ -32,7 +32,7 @@ class Intake:
         self._admission = Admission(slots)
         self._waiting = waiting
         self._draining = False
-        self._returned_at = 0.0
+        self._gave_back_at = 0.0
 
     def demand(self) -> Demand:
         """Say how much work is wanted; a run that waits for others takes no room."""
@@ -47,7 +47,7 @@ class Intake:
         return span.chunk.nested or not self._admission.crowded
 
     def put_back(self, spans: list[Span]) -> None:
-        """Queue runs before all others, or return those that will not start here."""
+        """Queue runs before all others, or give back those that will not start here."""
         wanted: list[Span] = []
         unwanted: list[Span] = []
         for span in spans:
@@ -57,7 +57,7 @@ class Intake:
 
     def next(self) -> Span | None:
         """Take what a worker should have next."""
-        span = self.queue.take(self.sizer.chunk_size, self._admission.crowded)
+        span = self.queue.pop(self.sizer.chunk_size, self._admission.crowded)
         if span is None or len(span.chunk.body) <= CARVE_BYTES:
             return span
         return self._holdings.slim(span)
@@ -67,7 +67,7 @@ class Intake:
         waiting = self._waiting()
         if self._admission.weigh(waiting):
             # Others may start them, and room is needed for what is waited for.
-            self._holdings.give_back(self.queue.take_last(self.queue.runs))
+            self._holdings.give_back(self.queue.pop_last(self.queue.runs))
         if self._draining and not waiting:
             self._holdings.give_back(self.queue.clear())  # nobody here waits for any of it any more
         self._holdings.session.wake()
@@ -81,14 +81,14 @@ class Intake:
         """Return how many of the runs in hand somebody else should have."""
         return self.sizer.stranded(self.demand().in_hand)
 
-    def return_stranded(self, now: float) -> None:
-        """Return runs that would wait here while other agents may be idle."""
+    def give_back_stranded(self, now: float) -> None:
+        """Give back runs that would wait here while other agents may be idle."""
         count = min(self.stranded(), self.queue.runs)
-        if count > 0 and now - self._returned_at >= RETURN_SECONDS:
-            self._returned_at = now
-            self._holdings.give_back(self.queue.take_last(count))
+        if count > 0 and now - self._gave_back_at >= GIVE_BACK_SECONDS:
+            self._gave_back_at = now
+            self._holdings.give_back(self.queue.pop_last(count))
 
     def drain(self) -> None:
-        """Take in nothing more, and return what is queued."""
+        """Take in nothing more, and give back what is queued."""
         self._draining = True
         self.put_back(self.queue.clear())

@@ -44,7 +44,7 @@ class SpanQueue:
                 (self._nested if span.chunk.nested else self._others).appendleft(span)
                 self.runs += len(span)
 
-    def take(self, limit: int, nested_only: bool = False) -> Span | None:
+    def pop(self, limit: int, nested_only: bool = False) -> Span | None:
         """Take a span of at most `limit` runs from the front."""
         spans = self._nested if self._nested or nested_only else self._others
         if not spans:
@@ -57,7 +57,7 @@ class SpanQueue:
             span = span.part(span.start, span.start + limit)
         return span
 
-    def take_last(self, count: int) -> list[Span]:
+    def pop_last(self, count: int) -> list[Span]:
         """Take up to `count` of the runs that nobody here waits for, from the end."""
         taken: list[Span] = []
         while count > 0 and self._others:

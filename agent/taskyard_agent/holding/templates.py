@@ -37,7 +37,7 @@ class LocalTemplates:
         self._indices = count(1)
 
     def __len__(self) -> int:
-        """How many are kept."""
+        """Return how many are kept: `MAX_TEMPLATES` at most."""
         return len(self._known)
 
     def of(self, definition: template_pb2.TemplateDefinition) -> LocalTemplate:

@@ -77,7 +77,7 @@ class ProcessPool:
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
-        span = self.holdings.take(Chunk.assigned(chunk, self.templates.of(template)))
+        span = self.holdings.accept(Chunk.assigned(chunk, self.templates.of(template)))
         if not self.intake.wants(span):
             self.holdings.give_back([span])
         elif span.chunk.blobs:
@@ -128,7 +128,7 @@ class ProcessPool:
                 self.endings.abandon(worker)
 
     def on_drain(self) -> None:
-        """Return what has not started, take nothing more."""
+        """Give back what has not started, take nothing more."""
         self._leave()
         self.holdings.session.drain()
         self.intake.drain()

@@ -18,7 +18,7 @@ from taskyard_api.v1 import session_service_pb2
 
 logger = logging.getLogger(__name__)
 
-_MICROSECONDS: Final = 1e6
+_MICROSECONDS: Final = 1e6  # in a second: reports count in the former, windows in the latter
 
 
 class Reception:

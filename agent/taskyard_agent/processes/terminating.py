@@ -48,7 +48,7 @@ class Ending:
             self._timer = loop.call_later(grace, signal_group, pid, signal.SIGKILL)
 
     def hasten(self, pid: int) -> None:
-        """Grant no more grace."""
+        """Kill the process group now, whatever is left of its grace."""
         self.done()
         signal_group(pid, signal.SIGKILL)
 

@@ -84,7 +84,7 @@ class Watchdog:
             slow += seconds > SLOW_SECONDS
             delay = min(delay, self._judge(worker, number, progress, seconds))
         if slow and slow == self._workforce.at_work():
-            self._intake.return_stranded(self._loop.time())
+            self._intake.give_back_stranded(self._loop.time())
         self._started = {at: run for at, run in self._started.items() if at in self._workforce.workers}
         return delay
 

@@ -81,7 +81,7 @@ class Workforce:
         self._closed = False
 
     def attach(self, events: WorkerEvents) -> None:
-        """Tell `events` what happens."""
+        """Tell `events` what workers say; to be called before the first one is started."""
         self._events = events
 
     def greet(self, frame: bytes) -> None:
@@ -187,14 +187,14 @@ class Workforce:
             self._loop.call_later(EXIT_SECONDS, self._insist, worker)
             return
         for kind, body in received:
-            self._take(worker, kind, body)
+            self._on_frame(worker, kind, body)
         if worker.phase is not WorkerPhase.STARTING:
             self._failures = 0
         if self._too_many and not worker.spans:
             self.fit()
         self._events.dispatch()
 
-    def _take(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
+    def _on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
         if kind != frames.READY:
             self._events.on_frame(worker, kind, body)
             return
@@ -218,7 +218,7 @@ class Workforce:
         before = worker.phase
         if before is not WorkerPhase.RETIRING:  # its sockets are closed
             for kind, body in worker.receive_rest():
-                self._take(worker, kind, body)
+                self._on_frame(worker, kind, body)
         if before not in LEFT and not self._closed:
             logger.warning("worker %d: %s", worker.pid, describe_exit(status))
         worker.apply(WorkerEvent.EXITED)

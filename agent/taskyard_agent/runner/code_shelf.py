@@ -42,7 +42,7 @@ class CodeShelf:
         self._by_key.clear()
 
     def find(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
-        """Return the code of a template."""
+        """Return what executes the runs of a template, loaded at the first one; never raises."""
         template = definition.template
         location = template.code.WhichOneof("location")
         key = template.code.blob_digest or (template.code.reference, template.encoding)

@@ -10,12 +10,12 @@ from typing import Final
 READ_BYTES: Final = 64 * 1024
 """One read. Larger buffers make malloc map and unmap memory at each call."""
 
-# To the worker.
+# Kinds of frames to the worker.
 SETTINGS: Final = 1
 TEMPLATE: Final = 2
 CHUNK: Final = 3
 FORGET: Final = 4
-# From the worker.
+# Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17
 LOGS: Final = 18
@@ -43,6 +43,7 @@ REVOKE: Final = struct.Struct("<Q")
 REVOKED: Final = struct.Struct("<QI")
 """Number of the chunk, and the position from which on nothing of it will be executed."""
 NOTHING_REVOKED: Final = 0xFFFFFFFF
+"""Stands for that position when all of it has begun: behind every run that a chunk could have."""
 
 
 def pack(kind: int, *parts: bytes) -> bytes:

@@ -10,7 +10,7 @@ import struct
 import time
 from typing import Final, NamedTuple
 
-_SIZE: Final = 4096
+_SIZE: Final = 4096  # memory is mapped by pages, so less would not be smaller
 _RUN: Final = struct.Struct("<QQQ")
 _LOGS: Final = struct.Struct("<Q")
 _LOGS_AT: Final = _RUN.size

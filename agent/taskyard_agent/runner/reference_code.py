@@ -17,7 +17,7 @@ from taskyard_contract.execution import Invocation, WorkerHost
 
 
 class ReferenceCode:
-    """Calls an imported function."""
+    """A function found by its name, which gets plain arguments and knows nothing of runs."""
 
     def __init__(self, reference: str, encoding: str) -> None:
         """Import the function.
@@ -32,7 +32,7 @@ class ReferenceCode:
         self._encoding = encoding
 
     def execute(self, invocation: Invocation, host: WorkerHost) -> bytes | pb.ReportException:
-        """Call the function once."""
+        """Decode the arguments, call the function, await what it returns if need be, encode the value."""
         try:
             args, kwargs = self._arguments(invocation)
         except Exception as error:

@@ -64,15 +64,15 @@ class Worker:
         reader = frames.FrameReader()
         while data := self._data.recv(frames.READ_BYTES):
             for kind, body in reader.feed(data):
-                self._take(kind, body)
+                self._on_frame(kind, body)
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> NoReturn:
         self._terminated = True
         raise Terminated
 
-    def _take(self, kind: int, body: bytes) -> None:
+    def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.CHUNK:
-            self._chunk(body)
+            self._on_chunk(body)
         elif kind == frames.TEMPLATE:
             (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
             definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
@@ -83,7 +83,7 @@ class Worker:
         elif kind == frames.SETTINGS:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
-    def _chunk(self, frame: bytes) -> None:
+    def _on_chunk(self, frame: bytes) -> None:
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         # Noted before anything is parsed: if loading the code kills the process, it was this run.
         now = time.monotonic_ns()
@@ -106,13 +106,13 @@ class Worker:
         # second an attribute looked up in this loop shows in the profile.
         link, host, execute, invoke = self._link, self._host, code.execute, chunk.invocation
         plain, encoding = chunk.plain, chunk.template.encoding
-        board, monotonic, ended, take = self._board.map, time.monotonic_ns, link.ended, positions.popleft
+        board, monotonic, ended, next_one = self._board.map, time.monotonic_ns, link.ended, positions.popleft
         outcome: Outcome | None
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
             try:
-                position = take()
+                position = next_one()
             except IndexError:
                 return
             note_run(board, 0, number, position, began)

@@ -39,8 +39,11 @@ SPAWN: Final = struct.Struct("<I")
 ANSWER: Final = struct.Struct("<BIii")
 """Answer: kind, number, process id, wait status."""
 SPAWNED: Final = 1
+"""Kind of an answer: the worker has this process id."""
 EXITED: Final = 2
+"""Kind of an answer: the worker's process ended with this wait status."""
 SPAWN_FDS: Final = 3
+"""How many descriptors come with a request."""
 PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 

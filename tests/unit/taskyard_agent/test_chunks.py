@@ -41,12 +41,12 @@ def test_a_run_is_found_by_id_and_epoch() -> None:
 def test_a_queue_splits_what_is_too_long() -> None:
     queue = SpanQueue()
     queue.add(span(5))
-    first = queue.take(2)
+    first = queue.pop(2)
     assert first is not None
     assert (epochs([first]), queue.runs) == ([0, 1], 3)
-    rest = queue.take(10)
+    rest = queue.pop(10)
     assert rest is not None
-    assert (epochs([rest]), queue.runs, queue.take(1)) == ([2, 3, 4], 0, None)
+    assert (epochs([rest]), queue.runs, queue.pop(1)) == ([2, 3, 4], 0, None)
 
 
 def test_what_comes_back_goes_to_the_front_in_order() -> None:
@@ -65,23 +65,23 @@ def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None
         queue.add(one)
     assert (queue.runs, queue.nested) == (8, 5)
     assert epochs(list(queue)) == [20, 21, 22, 10, 11, 0, 1, 30]
-    first = queue.take(2)
+    first = queue.pop(2)
     assert first is not None
     assert epochs([first]) == [20, 21], "and what is left of it stays in front"
-    assert [epochs([taken]) for taken in queue.take_last(99)] == [[30], [0, 1]]
-    rest = [queue.take(9, nested_only=True) for _ in range(2)]
+    assert [epochs([taken]) for taken in queue.pop_last(99)] == [[30], [0, 1]]
+    rest = [queue.pop(9, nested_only=True) for _ in range(2)]
     assert epochs([one for one in rest if one is not None]) == [22, 10, 11]
     queue.add(span(1))
-    assert queue.take(9, nested_only=True) is None
+    assert queue.pop(9, nested_only=True) is None
 
 
 def test_the_end_of_a_queue_is_given_back_first() -> None:
     queue = SpanQueue()
     queue.add(span(3, 0))
     queue.add(span(2, 10))
-    assert sorted(epochs(queue.take_last(3))) == [2, 10, 11]
+    assert sorted(epochs(queue.pop_last(3))) == [2, 10, 11]
     assert (epochs(list(queue)), queue.runs) == ([0, 1], 2)
-    queue.take_last(99)
+    queue.pop_last(99)
     assert queue.runs == 0
 
 
@@ -144,7 +144,7 @@ def test_a_cleared_queue_is_empty() -> None:
     for one in (span(3), nested):
         queue.add(one)
     assert epochs(queue.clear()) == [10, 11, 0, 1, 2]
-    assert (queue.runs, queue.nested, queue.take(9), queue.clear()) == (0, 0, None, [])
+    assert (queue.runs, queue.nested, queue.pop(9), queue.clear()) == (0, 0, None, [])
 
 
 def test_nested_runs_that_come_back_stay_before_all_others() -> None:

@@ -82,7 +82,7 @@ def test_a_death_between_runs_counts_for_the_first_piece_only() -> None:
     async def scenario(stage: Stage) -> None:
         first, second = stage.assign(1)[0], stage.assign(1)[0]
         worker, *_ = await given(stage)
-        queued = stage.pool.intake.queue.take(1)
+        queued = stage.pool.intake.queue.pop(1)
         assert queued is not None
         worker.give(99, queued)
         stage.zygote.exited(1, 9)
@@ -97,7 +97,7 @@ def test_only_the_run_that_was_executing_is_lost_with_its_worker() -> None:
     async def scenario(stage: Stage) -> None:
         keys = [stage.assign(1)[0] for _ in range(2)]
         worker, _, span, far = await given(stage)
-        queued = stage.pool.intake.queue.take(1)
+        queued = stage.pool.intake.queue.pop(1)
         assert queued is not None
         worker.give(99, queued)
         far.execute(99, queued.start)
