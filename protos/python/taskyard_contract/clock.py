@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The clocks of this machine."""
+    """The real clocks, for programs; tests hand in one that they turn."""
 
     def now_us(self) -> int:
         """Return the wall clock in microseconds since the Unix epoch."""

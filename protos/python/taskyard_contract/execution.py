@@ -83,7 +83,7 @@ class WorkerHost(Protocol):
 
 
 class TaskCode(Protocol):
-    """Executable code of a task."""
+    """What a template's code becomes in a worker; one object executes all runs of it."""
 
     def execute(self, invocation: Invocation, host: WorkerHost) -> bytes | agent_service_pb2.ReportException:
         """Execute one attempt.

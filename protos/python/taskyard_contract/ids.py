@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 ID_BYTES: Final = 16
+"""Ids are UUIDs."""
 
 
 def format_id(raw: bytes) -> str:
@@ -12,5 +13,5 @@ def format_id(raw: bytes) -> str:
 
 
 def split_ids(joined: bytes) -> list[bytes]:
-    """Cut concatenated ids apart."""
+    """Return the ids of a column, which messages carry end to end without lengths."""
     return [joined[start : start + ID_BYTES] for start in range(0, len(joined), ID_BYTES)]

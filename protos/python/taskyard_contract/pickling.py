@@ -17,6 +17,7 @@ from taskyard_contract import code_lines, durable_names
 
 ENCODING: Final = "python/pickle5"
 PROTOCOL: Final = 5
+"""The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
 
 loads = pickle.loads
 

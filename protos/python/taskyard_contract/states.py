@@ -9,7 +9,7 @@ from typing import Final
 
 
 class RunKind(IntEnum):
-    """What a run is."""
+    """Whose code a run executes, a task's or a flow's: they have different lives, so a state machine each."""
 
     TASK = 1
     FLOW = 2

@@ -6,7 +6,9 @@ Names of files, for example, may hold bytes that are no text; Python keeps them 
 from typing import Final
 
 MESSAGE_LIMIT: Final = 8 * 1024
+"""Bytes of what is said about a run: it is in the run's row and goes to everybody who waits for the run."""
 NAME_LIMIT: Final = 1024
+"""Bytes of a name that users make up, for a state say. Longer ones would be no names, and cost the same."""
 
 
 def printable(text: str) -> str:

@@ -42,7 +42,7 @@ class LinkHandler(Protocol):
         ...
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
-        """Execute a chunk."""
+        """Execute the runs of a chunk, now or later; each has to end in one of the session's ways."""
         ...
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:

@@ -43,7 +43,7 @@ class Pending:
         self.wake()
 
     def give_back(self, keys: Iterable[pb.RunKey]) -> None:
-        """Return runs that were not started."""
+        """Give back runs that were not started here, for others to start."""
         self._given_back.extend(keys)
         self.wake()
 
@@ -55,7 +55,7 @@ class Pending:
         self.wake()
 
     def cancelled(self, key: pb.RunKey) -> None:
-        """Confirm a cancellation."""
+        """Confirm that nothing executes a run that was to be cancelled."""
         self._cancelled.append(key)
         self.wake()
 
@@ -100,4 +100,4 @@ class Pending:
 
 
 def _nobody() -> None:
-    """No stream is open."""
+    """Wake nobody: no stream is open, and the next one begins by looking."""

@@ -160,7 +160,7 @@ class LinkSession(Pending):
         self._handler.on_doubt(False)
         if welcome.drop:
             self._handler.on_drop(welcome.drop)
-        self._take(frame)
+        self._act_on(frame)
 
     def received(self, frame: pb.ServerFrame, now: float) -> None:
         """Apply a frame that came after the welcome."""
@@ -170,9 +170,9 @@ class LinkSession(Pending):
             self.lease.answered(frame.heartbeat)
             if not self.lease.doubtful(now):
                 self._handler.on_doubt(False)
-        self._take(frame)
+        self._act_on(frame)
 
-    def _take(self, frame: pb.ServerFrame) -> None:
+    def _act_on(self, frame: pb.ServerFrame) -> None:
         for definition in frame.templates:
             self._templates[definition.index] = definition
         for chunk in frame.chunks:

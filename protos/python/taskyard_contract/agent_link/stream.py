@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS: Final = 10.0
+"""How long a welcome may take: a server answers at once, or a new connection is more likely to help."""
 FAREWELL_SECONDS: Final = 0.5
+"""How long the server has to end the stream in answer; that it does so is a courtesy nobody depends on."""
 
 _Call: TypeAlias = "aio.StreamStreamCall[pb.AgentFrame, pb.ServerFrame]"
 
 
 class AgentStream:
-    """Keeps one session connected."""
+    """Keeps one session connected, by one stream after the other, until it is stopped."""
 
     def __init__(
         self,

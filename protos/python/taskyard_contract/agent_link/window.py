@@ -8,12 +8,19 @@ just the slots when runs take long.
 from typing import Final
 
 TARGET_SECONDS: Final = 0.035
+"""Work in hand for each slot: many round trips' worth, so that none is waited for, and soon done."""
 CHUNK_SECONDS: Final = 0.0035
+"""Work in one chunk: long beside what a frame costs, short beside what somebody waits for a first result."""
 MAX_WINDOW: Final = 2048
+"""However many slots there are and however quick runs are: what is in hand is repeated if the agent dies."""
 MAX_CHUNK: Final = 256
+"""Among so many runs the cost of a frame does not show any more."""
 NEVER_PREFETCH_SECONDS: Final = 1.0
+"""Beside runs of this length a round trip is nothing, and another agent may have a slot free for the next."""
 PIPELINE_SECONDS: Final = 0.02
+"""Longer chunks are worth no second one behind them: the pause between two does not show."""
 STRANDED_SECONDS: Final = 1.0
+"""Work in hand for each slot that is more than any breath of the window: others should do some of it."""
 _MEMORY_QUICKER: Final = 4
 """Runs after which quicker ones count as much as the past. Few: first runs are slow, they import things."""
 _MEMORY_SLOWER: Final = 32

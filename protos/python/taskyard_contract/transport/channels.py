@@ -3,8 +3,11 @@
 from typing import Any, Final
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""What the contract demands of every peer; senders cut their frames far below, where one item allows it."""
 DEFAULT_GRPC_PORT: Final = 4700
+"""Of an address without a port."""
 DEFAULT_HTTP_PORT: Final = 4701
+"""Where a server answers probes unless told otherwise: the port beside the other one."""
 
 _SIZES: Final[list[tuple[str, Any]]] = [
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),

@@ -42,7 +42,7 @@ MOST_REDIRECTS: Final = 3
 
 
 class Retry(NamedTuple):
-    """The next attempt."""
+    """When and where to connect next."""
 
     delay: float
     """Seconds to wait before it."""
