@@ -23,18 +23,25 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
-from taskyard._network.session.outbox import BYTES_PER_FRAME, IDS_PER_FRAME, MOST_BYTES, Outbox, end_requests
+from taskyard._network.session.outbox import (
+    BYTES_PER_FRAME,
+    IDS_PER_FRAME,
+    MOST_BYTES,
+    EndRequest,
+    Outbox,
+    end_requests,
+)
 from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import log_entry
-from taskyard_contract.errors import TaskyardError
+from taskyard_contract.errors import RunNotFound, TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
@@ -233,8 +240,11 @@ class InFlight:
         self.fatal = error
         self.signalled = False  # so that whoever submits now looks at `fatal` once more
         outstanding, self._outstanding = self._outstanding, {}
-        for run in outstanding.values():
-            run.settle(error)
+        # Another thread may be settling some of these: each is settled by whoever takes it out.
+        for run_id in list(outstanding):
+            run = outstanding.pop(run_id, None)
+            if run is not None:
+                run.settle(error)
         self.decisions.fail_all(error)
         self.opened.set()
 
@@ -260,17 +270,34 @@ class InFlight:
         return batch
 
     def _repeat_open_work(self) -> None:
-        sent_again = self._sent.run_ids() | self._outbox.run_ids() | self._postponed
-        self._subscriptions = deque(run_id for run_id in self._outstanding.copy() if run_id not in sent_again)
-        for withdraws in (False, True):
-            ids = [run_id for run_id, only in self._ending.items() if only == withdraws]
-            self._outbox.put_back(end_requests(ids, withdraws))
+        # In this order, and in the same queue: a thread that begins to watch a run meanwhile notes the run
+        # first and then asks for it, so either of the two is seen here or left alone.
+        self._subscriptions.clear()
+        open_runs = list(self._outstanding)
+        on_their_way = self._on_their_way()
+        self._subscriptions.extend([run_id for run_id in open_runs if run_id not in on_their_way])
+        self._outbox.put_back(self._end_requests_of(self._ending))
         # Put before the requests: what reports tell happened before anybody asked for an end.
         self._outbox.put_back(self.decisions.take_unanswered())
 
+    def _on_their_way(self) -> set[bytes]:
+        """Return the runs that the server will hear of, or may hear of once more."""
+        return self._sent.run_ids() | self._outbox.run_ids() | self._postponed
+
+    def _end_requests_of(self, run_ids: Iterable[bytes]) -> list[EndRequest]:
+        """Return what has been requested of some runs that have not ended."""
+        ending: dict[bool, list[bytes]] = {False: [], True: []}
+        for run_id in run_ids:
+            withdraws = self._ending.get(run_id)
+            if withdraws is not None:
+                ending[withdraws].append(run_id)
+        return [request for withdraws, ids in ending.items() for request in end_requests(ids, withdraws)]
+
     def _note_ending(self, cancels: list[bytes], withdrawn: list[bytes]) -> None:
         outstanding = self._outstanding
-        self._ending.update((run_id, True) for run_id in withdrawn if run_id in outstanding)
+        for run_id in withdrawn:
+            if run_id in outstanding:
+                self._ending.setdefault(run_id, True)  # to cancel it asks for more
         self._ending.update((run_id, False) for run_id in cancels if run_id in outstanding)
 
     def _settle(self, results: pb.ResultBatch) -> None:
@@ -298,10 +325,25 @@ class InFlight:
             pop(outcome.run_id, None)
 
     def _take_refusals(self, refusals: Refusals) -> None:
+        early = self._asked_for_too_early(refusals)
         for run_id, error in refusals.errors:
-            self._refuse(run_id, error)
+            if run_id not in early:
+                self._refuse(run_id, error)
         if refusals.overloaded:
             self._submit_later(refusals.overloaded, refusals.delay)
+
+    def _asked_for_too_early(self, refusals: Refusals) -> set[bytes]:
+        """Return the runs that the server does not know because they have yet to arrive.
+
+        A thread notes a run and then queues it. A new stream that is welcomed in between takes the run for a
+        durable one and subscribes to it.
+        """
+        unknown = {
+            run_id
+            for run_id, error in refusals.errors
+            if isinstance(error, RunNotFound) and run_id in self._outstanding
+        }
+        return unknown & self._on_their_way() if unknown else unknown
 
     def _refuse(self, run_id: bytes, error: TaskyardError) -> None:
         self._ending.pop(run_id, None)
@@ -318,7 +360,8 @@ class InFlight:
 
         def put_back() -> None:
             self._postponed -= run_ids
-            self._outbox.put_back(groups)
+            # With the requests to end them, which came when the server knew nothing of these runs.
+            self._outbox.put_back([*groups, *self._end_requests_of(run_ids)])
             self._wake()
 
         self._call_later(delay, put_back)

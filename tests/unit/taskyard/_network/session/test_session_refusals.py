@@ -78,6 +78,26 @@ def test_runs_of_an_overloaded_server_wake_the_stream(
     assert future.result(0) == 2
 
 
+@pytest.mark.parametrize("withdraws", [False, True], ids=["cancelled", "withdrawn"])
+def test_the_end_of_a_run_is_requested_again_when_an_overloaded_server_gets_the_run_once_more(
+    silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch, withdraws: bool
+) -> None:
+    later: list[Any] = []
+    monkeypatch.setattr(silent.in_flight, "_call_later", lambda delay, call: later.append(call))
+    future = submit_one(double, silent.scope(), (1,), {})
+    outbound(silent)
+    overloaded = errors_pb2.ErrorDetail(reason=ErrorReason.OVERLOADED, retry_after_ms=250)
+    refused = pb.RefusedRun(run_id=future.run_id, error=overloaded)
+    silent.in_flight.on_frame(pb.SessionFrame(submitted_up_to=1, refused=[refused]))
+    (silent.withdraw if withdraws else silent.cancel)([future.run_id])
+    outbound(silent)  # to a server that does not know the run
+    [put_back] = later
+    put_back()
+    [frame] = outbound(silent)
+    assert list(frame.submit.groups[0].run_ids) == [future.run_id]
+    assert list(frame.withdraw if withdraws else frame.cancel) == [future.run_id]
+
+
 def test_the_first_reason_why_a_flow_run_was_refused_is_the_one_given(silent: LoopbackSession) -> None:
     run_id = new_id()
     for reason in (ErrorReason.STORAGE_FULL, ErrorReason.INVALID_REQUEST):

@@ -127,6 +127,17 @@ def test_a_request_to_end_a_run_does_not_overtake_its_batch_when_repeated(
     assert list(batch.submit.groups[0].run_ids) == list(request.cancel) == [future.run_id]
 
 
+def test_a_request_to_cancel_is_not_forgotten_for_one_to_withdraw(recorded: LoopbackSession) -> None:
+    recorded.script.execute = False
+    future = submit_one(double, recorded.scope(), (1,), {})
+    recorded.cancel([future.run_id])
+    recorded.withdraw([future.run_id])
+    before = len(recorded.script.frames)
+    recorded.reconnect()
+    [again] = recorded.script.frames[before:]
+    assert list(again.cancel) == [future.run_id], "it may have been lost, and the run may have started"
+
+
 def test_batches_acknowledged_meanwhile_are_not_sent_again(recorded: LoopbackSession) -> None:
     recorded.script.acknowledge = recorded.script.execute = False
     for n in range(3):
