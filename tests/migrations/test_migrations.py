@@ -132,11 +132,11 @@ def test_a_database_of_the_first_release_is_upgraded_with_all_it_holds(urls: tup
         connection.execute(
             text(
                 "INSERT INTO run (seq, run_id, kind, state, template_id, ordinal, submitted_us, parent_id, "
-                "args) VALUES (:seq, :run_id, 1, 2, 1, 0, 5, :parent, :args)"
+                "args) VALUES (:seq, :run_id, 1, 2, 1, 0, 5, :caller, :args)"
             ),
             [
-                {"seq": 1, "run_id": b"1" * 16, "parent": b"c" * 16, "args": b"x"},
-                {"seq": 2, "run_id": b"2" * 16, "parent": None, "args": None},
+                {"seq": 1, "run_id": b"1" * 16, "caller": b"c" * 16, "args": b"x"},
+                {"seq": 2, "run_id": b"2" * 16, "caller": None, "args": None},
             ],
         )
     engine.dispose()

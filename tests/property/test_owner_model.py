@@ -365,7 +365,7 @@ class OwnerModel(RuleBasedStateMachine):
     @rule(credit=st.integers(-1, 3), how=st.sampled_from(["kill", "kill", "stop"]))
     def replace_owner(self, credit: int, how: str) -> None:
         """Lose the owner as a kill would, or stop it, and let another one take over."""
-        self.do(self._crash() if how == "kill" else self._stop())
+        self.do(self._kill() if how == "kill" else self._stop())
         if credit >= 0:
             self.do(self._bring_back(credit))
 
@@ -376,7 +376,7 @@ class OwnerModel(RuleBasedStateMachine):
         for agent in self.agents:
             agent.peer = None
 
-    async def _crash(self) -> None:
+    async def _kill(self) -> None:
         self.lose_streams()
         self.faults.clear()
         for task in self.tasks:

@@ -142,8 +142,8 @@ class Life:
         starting = self.stage.worker(number).phase is WorkerPhase.STARTING
         if what == "ready" and starting:
             far.ready()
-        elif what in {"exit", "crash"}:
-            if what == "crash" and has:
+        elif what in {"exit", "die executing"}:
+            if what == "die executing" and has:
                 far.execute(has[0][0], has[0][1])
             self.stage.zygote.exited(number, 9)
             self.has.pop(number, None)
@@ -198,7 +198,7 @@ class Life:
 
 EVENTS = [
     "assign", "assign blobs", "assign nested", "ready", "ready", "report", "report", "execute", "answer",
-    "answer", "block", "cancel", "drop", "arrive", "exit", "crash", "drain", "lose lease",
+    "answer", "block", "cancel", "drop", "arrive", "exit", "die executing", "drain", "lose lease",
 ]  # fmt: skip
 
 

@@ -341,7 +341,7 @@ async def lose(it: World) -> None:
     await it.shard.committer.close()
 
 
-def crash_and_restart(
+def kill_and_restart(
     path: Path,
     before: Scenario,
     after: Scenario,

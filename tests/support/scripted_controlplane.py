@@ -233,7 +233,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
     async def _read(self, stream: AgentStreamSide, frames: AsyncIterator[pb.AgentFrame]) -> None:
         async for frame in frames:
             stream.frames.append(frame)
-            self._take(stream, frame)
+            self._note(stream, frame)
             self.on_frame(stream, frame)
             answer = pb.ServerFrame()
             if frame.report_number and self.acknowledge:
@@ -245,13 +245,13 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
             self._changed.set()
         stream.outbound.put_nowait(None)
 
-    def _take(self, stream: AgentStreamSide, frame: pb.AgentFrame) -> None:
+    def _note(self, stream: AgentStreamSide, frame: pb.AgentFrame) -> None:
         if frame.HasField("credit"):
             stream.granted, stream.chunk_size = frame.credit.granted_total, frame.credit.chunk_size
         if frame.HasField("logs"):
             self.logs += zip(frame.logs.run_ids, frame.logs.messages, strict=True)
         for chunk in frame.reports:
-            self._take_report(chunk)
+            self._note_report(chunk)
         self.started += [started.key.run_id for started in frame.started]
         self.cancelled += [key.run_id for key in frame.cancelled]
         self.given_back += [key.run_id for key in frame.given_back]
@@ -261,7 +261,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
             for key in frame.given_back:
                 self._assign_again(key.run_id)
 
-    def _take_report(self, chunk: pb.ReportChunk) -> None:
+    def _note_report(self, chunk: pb.ReportChunk) -> None:
         columns = pb.ReportColumns.FromString(chunk.columns)
         exceptions = {entry.position: entry for entry in columns.exceptions}
         rows = zip(split_ids(chunk.run_ids), columns.results, columns.durations_us, strict=True)

@@ -127,13 +127,15 @@ class ScriptedSessions(SessionServiceServicer):
             templates[definition.index] = definition.template
         answer = pb.SessionFrame(submitted_up_to=batch.number if self.acknowledge else 0)
         for group in batch.groups:
-            self._take(group, templates[group.template], answer)
+            self._keep_group(group, templates[group.template], answer)
         done = self._run_ready() if self.execute else {}
         if done:
             answer.results.CopyFrom(_results(done).results)
         return answer
 
-    def _take(self, group: pb.RunGroup, template: template_pb2.RunTemplate, answer: pb.SessionFrame) -> None:
+    def _keep_group(
+        self, group: pb.RunGroup, template: template_pb2.RunTemplate, answer: pb.SessionFrame
+    ) -> None:
         upstream: dict[int, dict[bytes, int]] = {}
         edges = zip(group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True)
         for position, run_id, kind in edges:

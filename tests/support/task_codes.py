@@ -35,7 +35,7 @@ class Commands:
             "epoch": invocation.epoch,
             "name": invocation.run_name,
             "attempt": invocation.attempt,
-            "parent": invocation.parent_run_id,
+            "caller": invocation.parent_run_id,
             "inputs": dict(invocation.inputs or {}),
             "flow": invocation.flow_run_name,
             "cache_key": (invocation.cache_key, invocation.cache_key_decided),

@@ -62,13 +62,13 @@ class Bench:
 
     async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
         async with asyncio.timeout(timeout):
-            self._take()
+            self._read_frames()
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
-                self._take()
+                self._read_frames()
 
-    def _take(self) -> None:
+    def _read_frames(self) -> None:
         while (frame := self._session.next_frame()) is not None:
             for chunk in frame.reports:
                 self.reported += split_ids(chunk.run_ids)

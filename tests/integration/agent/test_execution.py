@@ -34,7 +34,7 @@ def test_runs_return_their_results_in_order(tmp_path: Path) -> None:
 def test_an_invocation_carries_what_the_chunk_says(tmp_path: Path) -> None:
     async def main() -> None:
         async with agent_and_server(tmp_path) as (_, server):
-            upstream, failed, parent = new_id(), new_id(), new_id()
+            upstream, failed, caller = new_id(), new_id(), new_id()
             error = pickle.dumps(KeyError("gone"))
             outcome = session_service_pb2.RunOutcome(
                 run_id=failed,
@@ -56,7 +56,7 @@ def test_an_invocation_carries_what_the_chunk_says(tmp_path: Path) -> None:
                         position=1,
                         attempt=3,
                         name="special",
-                        caller_run_id=parent,
+                        caller_run_id=caller,
                         cache_key="key",
                         cache_key_decided=True,
                     )
@@ -68,7 +68,7 @@ def test_an_invocation_carries_what_the_chunk_says(tmp_path: Path) -> None:
             assert plain["inputs"] == {}
             assert (plain["run_id"], plain["epoch"]) == (first, server.key(first).epoch)
             assert rich["epoch"] == plain["epoch"] + 1
-            assert (rich["name"], rich["attempt"], rich["parent"]) == ("special", 3, parent)
+            assert (rich["name"], rich["attempt"], rich["caller"]) == ("special", 3, caller)
             assert rich["flow"] == "nightly"
             assert rich["cache_key"] == ("key", True)
             assert rich["inputs"][upstream] == [1, 2]

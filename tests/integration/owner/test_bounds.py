@@ -44,9 +44,9 @@ def test_large_outcomes_are_not_kept_at_hand(monkeypatch: pytest.MonkeyPatch) ->
         client, agent = it.client(), it.agent()
         [run_id] = await complete(it, client, agent, 1)
         assert not it.shard.book.recent
-        [child] = await client.submit(upstream=[(0, run_id)])
-        assert await assigned(it, agent) == [child]
-        assert agent.inputs_of(child) == {run_id: b"result"}
+        [downstream] = await client.submit(upstream=[(0, run_id)])
+        assert await assigned(it, agent) == [downstream]
+        assert agent.inputs_of(downstream) == {run_id: b"result"}
 
     play(scenario)
 

@@ -118,16 +118,16 @@ def test_a_run_waits_for_its_own_commit_though_its_upstream_ended_before(
 ) -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
+        [upstream] = await client.submit()
         await assigned(it, agent)
-        agent.report([parent])
+        agent.report([upstream])
         await it.settle()
         silence = Silence(it, monkeypatch)
-        [child] = await client.submit(upstream=[(0, parent)])
+        [downstream] = await client.submit(upstream=[(0, upstream)])
         await turn()
         assert agent.receive() == []
         silence.over()
-        assert await assigned(it, agent) == [child]
+        assert await assigned(it, agent) == [downstream]
 
     play(scenario)
 

@@ -57,13 +57,13 @@ def test_b7_results_of_upstream_runs_travel_with_the_assignment() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         first, second = await client.submit(2)
-        [child] = await client.submit(upstream=[(0, first), (0, second)])
+        [downstream] = await client.submit(upstream=[(0, first), (0, second)])
         assert await assigned(it, agent) == [first, second]
         agent.report([first])
         assert await assigned(it, agent) == []
         agent.report([second])
-        assert await assigned(it, agent) == [child]
-        assert agent.inputs_of(child) == {first: b"result", second: b"result"}
+        assert await assigned(it, agent) == [downstream]
+        assert agent.inputs_of(downstream) == {first: b"result", second: b"result"}
 
     play(scenario)
 
@@ -71,14 +71,14 @@ def test_b7_results_of_upstream_runs_travel_with_the_assignment() -> None:
 def test_an_upstream_run_that_ended_long_ago_is_found_in_the_database() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
+        [upstream] = await client.submit()
         await assigned(it, agent)
-        agent.report([parent])
+        agent.report([upstream])
         await it.settle()
         it.shard.book.recent.clear()
-        [child] = await client.submit(upstream=[(0, parent)])
-        assert await assigned(it, agent) == [child]
-        assert agent.inputs_of(child) == {parent: b"result"}
+        [downstream] = await client.submit(upstream=[(0, upstream)])
+        assert await assigned(it, agent) == [downstream]
+        assert agent.inputs_of(downstream) == {upstream: b"result"}
 
     play(scenario)
 
@@ -87,16 +87,16 @@ def test_an_upstream_run_that_ended_long_ago_is_found_in_the_database() -> None:
 def test_b7_a_failed_upstream_makes_the_run_not_ready(kind: UpstreamKind) -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent, kind)])
-        [grandchild] = await client.submit(upstream=[(0, child)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream, kind)])
+        [further] = await client.submit(upstream=[(0, downstream)])
         await assigned(it, agent)
-        agent.report([parent], kind=ReportKind.FAILED, message="boom")
+        agent.report([upstream], kind=ReportKind.FAILED, message="boom")
         await it.settle()
-        assert client.state_of(parent) == S.FAILED
-        assert client.state_of(child) == S.NOT_READY
-        assert client.state_of(grandchild) == S.NOT_READY
-        assert "did not reach a 'COMPLETED' state" in client.outcomes[child].message
+        assert client.state_of(upstream) == S.FAILED
+        assert client.state_of(downstream) == S.NOT_READY
+        assert client.state_of(further) == S.NOT_READY
+        assert "did not reach a 'COMPLETED' state" in client.outcomes[downstream].message
 
     play(scenario)
 
@@ -104,14 +104,14 @@ def test_b7_a_failed_upstream_makes_the_run_not_ready(kind: UpstreamKind) -> Non
 def test_b7_allow_failure_hands_the_exception_over() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent, UpstreamKind.DATA_OR_FAILURE)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream, UpstreamKind.DATA_OR_FAILURE)])
         await assigned(it, agent)
-        agent.report([parent], kind=ReportKind.FAILED, message="boom")
-        assert await assigned(it, agent) == [child]
-        body, _ = agent.bodies[child]
+        agent.report([upstream], kind=ReportKind.FAILED, message="boom")
+        assert await assigned(it, agent) == [downstream]
+        body, _ = agent.bodies[downstream]
         assert [(other.run_id, other.state, other.message) for other in body.others] == [
-            (parent, S.FAILED, "boom")
+            (upstream, S.FAILED, "boom")
         ]
 
     play(scenario)
@@ -120,12 +120,12 @@ def test_b7_allow_failure_hands_the_exception_over() -> None:
 def test_b7_allow_failure_does_not_admit_crashed_or_cancelled() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent, UpstreamKind.DATA_OR_FAILURE)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream, UpstreamKind.DATA_OR_FAILURE)])
         await assigned(it, agent)
-        agent.report([parent], kind=ReportKind.INTERRUPTED)
+        agent.report([upstream], kind=ReportKind.INTERRUPTED)
         await it.settle()
-        assert client.state_of(child) == S.NOT_READY
+        assert client.state_of(downstream) == S.NOT_READY
 
     play(scenario)
 
@@ -133,9 +133,9 @@ def test_b7_allow_failure_does_not_admit_crashed_or_cancelled() -> None:
 def test_an_unknown_upstream_makes_the_run_not_ready() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
-        [child] = await client.submit(upstream=[(0, new_id())])
+        [downstream] = await client.submit(upstream=[(0, new_id())])
         await it.settle()
-        assert client.state_of(child) == S.NOT_READY
+        assert client.state_of(downstream) == S.NOT_READY
 
     play(scenario)
 
@@ -321,12 +321,12 @@ def test_cancelling_what_has_not_started_is_immediate() -> None:
 def test_a_run_whose_upstream_failed_says_so() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream)])
         await assigned(it, agent)
-        agent.report([parent], kind=ReportKind.FAILED)
+        agent.report([upstream], kind=ReportKind.FAILED)
         await it.settle()
-        assert client.state_of(child) == S.NOT_READY
-        assert client.outcomes[child].reason == StateReason.UPSTREAM
+        assert client.state_of(downstream) == S.NOT_READY
+        assert client.outcomes[downstream].reason == StateReason.UPSTREAM
 
     play(scenario)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from support.owner_harness import World, assigned, crash_and_restart, play
+from support.owner_harness import World, assigned, kill_and_restart, play
 
 from taskyard_contract.states import ReportKind, RunState
 
@@ -77,7 +77,7 @@ def test_a_retry_that_was_pending_is_pending_after_a_restart(tmp_path: Path) -> 
         await it.advance(5)
         assert await assigned(it, it.agent("b")) == [found["run"]]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_runs_that_an_agent_did_not_restate_are_given_up_when_it_goes() -> None:

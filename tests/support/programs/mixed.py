@@ -60,7 +60,7 @@ def total(numbers: list[int], milliseconds: float) -> int:
 def record(future: Future[int], expected: int, upstream: list[Future[int]], cache_key: str = "") -> None:
     value = future.result()
     assert value == expected, (future, value, expected)
-    ids = [parent.task_run_id.hex for parent in upstream]
+    ids = [each.task_run_id.hex for each in upstream]
     line = {"run_id": future.task_run_id.hex, "upstream": ids, "cache_key": cache_key, "value": value}
     print(json.dumps(line))
 

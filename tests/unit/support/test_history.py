@@ -11,7 +11,7 @@ from support.recorded import Recorded, RecordedRun
 from taskyard_contract.pickling import dumps
 from taskyard_contract.states import RunKind, RunState, StateReason
 
-PARENT, CHILD, CACHED = b"a" * 16, b"b" * 16, b"c" * 16
+UPSTREAM, DOWNSTREAM, CACHED = b"a" * 16, b"b" * 16, b"c" * 16
 
 
 def row(run_id: bytes, value: int, **fields: Any) -> RecordedRun:
@@ -25,7 +25,7 @@ def row(run_id: bytes, value: int, **fields: Any) -> RecordedRun:
 
 @dataclass
 class World:
-    """A parent, its child, and a run that took the parent's result from the cache."""
+    """A run, one downstream of it, and one that took the former's result from the cache."""
 
     lines: list[str] = field(default_factory=list)
     runs: dict[bytes, RecordedRun] = field(default_factory=dict)
@@ -33,16 +33,16 @@ class World:
     final_events: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for run_id in (PARENT, CHILD):
+        for run_id in (UPSTREAM, DOWNSTREAM):
             self.lines += [f"start {run_id.hex()} 1 7", f"end {run_id.hex()} 1 7"]
         self.runs = {
-            PARENT: row(PARENT, 1),
-            CHILD: row(CHILD, 2),
+            UPSTREAM: row(UPSTREAM, 1),
+            DOWNSTREAM: row(DOWNSTREAM, 2),
             CACHED: row(CACHED, 1, reason=StateReason.CACHED),
         }
         self.records = [
-            {"run_id": PARENT.hex(), "upstream": [], "cache_key": "k", "value": 1},
-            {"run_id": CHILD.hex(), "upstream": [PARENT.hex()], "cache_key": "", "value": 2},
+            {"run_id": UPSTREAM.hex(), "upstream": [], "cache_key": "k", "value": 1},
+            {"run_id": DOWNSTREAM.hex(), "upstream": [UPSTREAM.hex()], "cache_key": "", "value": 2},
             {"run_id": CACHED.hex(), "upstream": [], "cache_key": "k", "value": 1},
         ]
 
@@ -62,13 +62,13 @@ def test_a_sound_history(tmp_path: Path) -> None:
 
 def test_an_execution_that_was_repeated_is_allowed(tmp_path: Path) -> None:
     world = World()
-    world.lines = [f"start {PARENT.hex()} 1 6", *world.lines]
+    world.lines = [f"start {UPSTREAM.hex()} 1 6", *world.lines]
     world.check(tmp_path)
     assert read_history(tmp_path / "history").repeated() == 1
 
 
 def _lost(world: World) -> None:
-    del world.runs[CHILD]
+    del world.runs[DOWNSTREAM]
 
 
 def _foreign(world: World) -> None:
@@ -80,15 +80,15 @@ def _answered_twice(world: World) -> None:
 
 
 def _failed(world: World) -> None:
-    world.runs[CHILD] = row(CHILD, 2, state=RunState.CRASHED)
+    world.runs[DOWNSTREAM] = row(DOWNSTREAM, 2, state=RunState.CRASHED)
 
 
 def _second_end(world: World) -> None:
-    world.final_events = {CHILD[0]: 1}
+    world.final_events = {DOWNSTREAM[0]: 1}
 
 
 def _other_value(world: World) -> None:
-    world.runs[CHILD] = row(CHILD, 3)
+    world.runs[DOWNSTREAM] = row(DOWNSTREAM, 3)
 
 
 def _never_executed(world: World) -> None:

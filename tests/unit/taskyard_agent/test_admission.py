@@ -15,7 +15,7 @@ def test_two_waiting_runs_a_slot_are_enough() -> None:
     assert not admission.crowded
 
 
-def test_queued_children_do_not_keep_others_out_while_it_is_crowded() -> None:
+def test_queued_nested_runs_do_not_keep_others_out_while_it_is_crowded() -> None:
     admission = Admission(1)
     assert admission.passable(7) == 0
     admission.weigh(2)

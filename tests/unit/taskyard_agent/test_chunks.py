@@ -25,8 +25,8 @@ def span(count: int, first: int = 0, args: bytes = b"") -> Span:
     return chunk.whole()
 
 
-def epochs(pieces: list[Span]) -> list[int]:
-    return [key.epoch - 100 for part in pieces for key in part.run_keys()]
+def epochs(spans: list[Span]) -> list[int]:
+    return [key.epoch - 100 for span in spans for key in span.run_keys()]
 
 
 def test_a_run_is_found_by_id_and_epoch() -> None:

@@ -257,17 +257,17 @@ def test_an_agent_that_leaves_starts_what_its_own_waiting_runs_may_wait_for() ->
         number, start, _ = await stage.given(far)
         far.blocked()
         await eventually(lambda: stage.worker().blocked)
-        [child], [other] = stage.assign(1, nested=True), stage.assign(1)
+        [nested], [other] = stage.assign(1, nested=True), stage.assign(1)
         stage.pool.on_drain()
         assert stage.told.given_back == [other.run_id]
         second = await stage.ready(2)
         await eventually(lambda: bool(stage.worker(2).spans))
         second.report(*(await stage.given(second))[:2], 1)
-        await eventually(lambda: stage.told.reported == [child.run_id])
+        await eventually(lambda: stage.told.reported == [nested.run_id])
         far.blocked(False)
         far.report(number, start, 1)
         await asyncio.wait_for(stage.pool.emptied(), 5)
-        assert stage.told.reported == [child.run_id, waiting.run_id]
+        assert stage.told.reported == [nested.run_id, waiting.run_id]
 
     play(scenario)
 
@@ -279,11 +279,11 @@ def test_an_agent_that_leaves_keeps_nothing_when_nobody_waits_for_it_any_more() 
         await eventually(lambda: bool(stage.worker().spans))
         far.blocked()
         await eventually(lambda: stage.worker().blocked)
-        [child] = stage.assign(1, nested=True)
+        [nested] = stage.assign(1, nested=True)
         stage.pool.on_drain()
         assert stage.told.given_back == []
         far.blocked(False)
-        await eventually(lambda: stage.told.given_back == [child.run_id])
+        await eventually(lambda: stage.told.given_back == [nested.run_id])
         assert stage.pool.intake.queue.runs == 0
 
     play(scenario)

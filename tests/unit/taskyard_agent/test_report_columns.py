@@ -68,7 +68,7 @@ def test_an_exception_is_told_in_full() -> None:
     assert isinstance(pickle.loads(report.failure.encoded.data), ValueError)
 
 
-def test_an_exit_call_is_a_crash() -> None:
+def test_an_exit_call_is_an_interruption() -> None:
     report = raised(SystemExit(1), ENCODING)
     assert (report.kind, report.reason) == (pb.REPORT_KIND_INTERRUPTED, StateReason.INTERRUPTED)
 

@@ -106,15 +106,15 @@ def test_a_run_behind_a_refused_one_does_not_wait_for_it(monkeypatch: pytest.Mon
     async def scenario(it: World) -> None:
         client = it.client()
         refuse_next(it, monkeypatch)
-        [parent] = await client.submit()
-        [same_commit] = await client.submit(upstream=[(0, parent)])
+        [upstream] = await client.submit()
+        [same_commit] = await client.submit(upstream=[(0, upstream)])
         await asyncio.sleep(0)  # these two are on their way
-        [next_commit] = await client.submit(upstream=[(0, parent)])
+        [next_commit] = await client.submit(upstream=[(0, upstream)])
         await it.settle()
-        [later] = await client.submit(upstream=[(0, parent)])
+        [later] = await client.submit(upstream=[(0, upstream)])
         await it.settle()
         assert client.state_of(later) == RunState.NOT_READY
-        assert set(client.refused) == {parent, same_commit, next_commit}
+        assert set(client.refused) == {upstream, same_commit, next_commit}
         assert it.owner.open_count() == 0
 
     play(scenario)

@@ -104,13 +104,13 @@ def test_a_run_cancelled_before_its_chunk_was_stored_is_cancelled_behind_it(
 def test_an_upstream_result_that_is_a_blob_is_named_by_the_chunk() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream)])
         await assigned(it, agent)
         blob = common_pb2.BlobRef(digest=b"d" * 32, size=9)
         result = common_pb2.Payload(encoding="json/plain", blob=blob)
-        agent.report([parent], kind=ReportKind.SUCCEEDED, result=result)
-        assert await assigned(it, agent) == [child]
+        agent.report([upstream], kind=ReportKind.SUCCEEDED, result=result)
+        assert await assigned(it, agent) == [downstream]
         assert [one.digest for one in agent.chunks[-1].blobs] == [b"d" * 32]
 
     play(scenario)
@@ -120,11 +120,11 @@ def test_an_upstream_result_from_the_cache_is_that_of_the_upstream_run() -> None
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         leader, follower = await client.submit(2, cache_keys=["k"] * 2)
-        [child] = await client.submit(upstream=[(0, follower)])
+        [downstream] = await client.submit(upstream=[(0, follower)])
         assert await assigned(it, agent) == [leader]
         agent.report([leader])
-        assert await assigned(it, agent) == [child]
-        body, _ = agent.bodies[child]
+        assert await assigned(it, agent) == [downstream]
+        body, _ = agent.bodies[downstream]
         assert [(other.run_id, other.result.data) for other in body.others] == [(follower, b"result")]
 
     play(scenario)

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.owner_harness import World, assigned, crash_and_restart, play
+from support.owner_harness import World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -167,7 +167,7 @@ def test_a_restart_keeps_needs_apart_in_the_backlog(tmp_path: Path) -> None:
         assert it.owner.backlog_count() == 0  # runs of a small window all came back with the restart
         assert await execute_all(it, it.agent(capabilities=READS_JSON)) == ids["plain"]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def as_an_earlier_release_wrote_it(path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_backlog_of_an_earlier_release_is_finished_in_order(tmp_path: Path) 
         assert await execute_all(it, it.agent(credit=1, chunk=1, capabilities=PYTHON)) == ids
         assert it.owner.backlog_count() == 0
 
-    crash_and_restart(
+    kill_and_restart(
         tmp_path, before, after, window=4, meanwhile=lambda: as_an_earlier_release_wrote_it(tmp_path)
     )
 
@@ -240,7 +240,7 @@ def test_what_a_run_waits_for_comes_first_whatever_it_needs(nested_only: bool) -
 async def inside(client: object, number: int, caller: bytes, kind: dict[str, object]) -> bytes:
     """Submit a run from inside another one."""
     [run_id] = new_ids(1)
-    template = template_pb2.RunTemplate(kind=1, name="child", queue="default", **kind)  # type: ignore[arg-type]
+    template = template_pb2.RunTemplate(kind=1, name="nested", queue="default", **kind)  # type: ignore[arg-type]
     batch = sp.SubmitBatch(
         number=number,
         templates=[template_pb2.TemplateDefinition(index=number, template=template)],

@@ -250,20 +250,20 @@ def new_run(number: int) -> run_service_pb2.NewRun:
 def test_agents_are_told_which_runs_others_wait_for() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent(chunk=1)
-        [parent] = await client.submit()
+        [caller] = await client.submit()
         await assigned(it, agent)
-        definition = template_pb2.RunTemplate(kind=1, name="child", queue="default")  # type: ignore[arg-type]
+        definition = template_pb2.RunTemplate(kind=1, name="nested", queue="default")  # type: ignore[arg-type]
         batch = sp.SubmitBatch(
             number=2,
             templates=[template_pb2.TemplateDefinition(index=2, template=definition)],
-            groups=[sp.RunGroup(template=2, run_ids=[new_id()], args=[b""], caller_run_id=parent)],
+            groups=[sp.RunGroup(template=2, run_ids=[new_id()], args=[b""], caller_run_id=caller)],
         )
         await client.send(submit=batch)
         await it.settle()
         agent.receive()
         assert [chunk.nested for chunk in agent.chunks] == [False, True]
         assert [extra.caller_run_id for extra in agent.bodies[batch.groups[0].run_ids[0]][0].extras] == [
-            parent
+            caller
         ]
 
     play(scenario)

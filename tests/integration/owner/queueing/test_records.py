@@ -126,14 +126,14 @@ def test_what_other_runs_wait_for_never_waits_in_the_backlog() -> None:
         await it.settle()
         assert it.owner.backlog_count() > 0
         [started] = agent.receive()
-        children = new_ids(2)
-        group = sp.RunGroup(template=1, run_ids=children, args=[b""] * 2, caller_run_id=started)
+        nested = new_ids(2)
+        group = sp.RunGroup(template=1, run_ids=nested, args=[b""] * 2, caller_run_id=started)
         await client.send(submit=sp.SubmitBatch(number=2, groups=[group]))
         await it.settle()
-        assert set(children) <= set(it.runs)
+        assert set(nested) <= set(it.runs)
         agent.send(credit={"granted_total": 3, "chunk_size": 1})
         await it.settle()
-        assert agent.receive() == children
+        assert agent.receive() == nested
 
     play(scenario, window=2)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import Agent, World, assigned, crash_and_restart, play
+from support.owner_harness import Agent, World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -220,7 +220,7 @@ def test_what_came_with_refused_runs_is_kept_for_later_ones(
     async def after(it: World) -> None:
         assert await assigned(it, it.agent()) == [found["run"]]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 @pytest.mark.parametrize("started", [False, True])

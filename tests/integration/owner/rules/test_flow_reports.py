@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import World, assigned, crash_and_restart, play
+from support.owner_harness import World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -62,7 +62,7 @@ def test_a_failure_repeated_to_a_restarted_server_counts_once(tmp_path: Path) ->
         await it.settle()
         assert await it.history(flow) == [S.RUNNING, S.AWAITING_RETRY, S.COMPLETED]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_flow_cancelled_meanwhile_is_not_retried() -> None:

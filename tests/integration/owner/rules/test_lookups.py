@@ -161,10 +161,10 @@ def test_an_id_used_before_holds_up_neither_its_key_nor_who_waits_for_it() -> No
         await it.settle()
         it.shard.book.recent.clear()
         await client.submit(run_ids=[used], cache_keys=["k"])
-        [child] = await client.submit(upstream=[(0, used)])
+        [downstream] = await client.submit(upstream=[(0, used)])
         [equal] = await client.submit(cache_keys=["k"])
-        assert set(await assigned(it, agent)) == {child, equal}
-        assert agent.inputs_of(child) == {used: b"result"}
+        assert set(await assigned(it, agent)) == {downstream, equal}
+        assert agent.inputs_of(downstream) == {used: b"result"}
         client.receive()
         assert client.refused.keys() == {used}
 
@@ -175,14 +175,14 @@ def test_an_upstream_run_that_arrives_while_it_is_looked_up_is_waited_for() -> N
     async def scenario(it: World) -> None:
         client, other, agent = it.client(), it.client(), it.agent()
         it.store.small_commits_are_fast = False
-        parent = new_id()
-        [child] = await client.submit(upstream=[(0, parent)])
+        upstream = new_id()
+        [downstream] = await client.submit(upstream=[(0, upstream)])
         await asyncio.sleep(0)  # the commit that looks for it is under way
-        await other.submit(run_ids=[parent])
-        assert await assigned(it, agent) == [parent]
-        agent.report([parent])
-        assert await assigned(it, agent) == [child]
-        assert agent.inputs_of(child) == {parent: b"result"}
+        await other.submit(run_ids=[upstream])
+        assert await assigned(it, agent) == [upstream]
+        agent.report([upstream])
+        assert await assigned(it, agent) == [downstream]
+        assert agent.inputs_of(downstream) == {upstream: b"result"}
 
     play(scenario)
 
@@ -193,7 +193,7 @@ def test_a_run_waits_for_an_upstream_run_of_the_backlog(ends: bool) -> None:
         client = it.client()
         ids = await client.submit(9)
         await it.settle()
-        children = [
+        downstream = [
             *await client.submit(upstream=[(0, ids[-1])]),
             *await client.submit(upstream=[(0, ids[-1])]),
             *await client.submit(upstream=[(0, ids[-1], UpstreamKind.ORDER)]),
@@ -202,14 +202,14 @@ def test_a_run_waits_for_an_upstream_run_of_the_backlog(ends: bool) -> None:
         if ends:
             await it.owner.cancel(ids[-1])
             await it.settle()
-            assert [client.state_of(child) for child in children] == [S.NOT_READY] * 3
+            assert [client.state_of(run_id) for run_id in downstream] == [S.NOT_READY] * 3
             return
         agent, seen = it.agent(credit=9), list[bytes]()
         while new := await assigned(it, agent):
             seen += new
             agent.report(new)
-        assert sorted(seen[-3:]) == sorted(children)
-        inputs = [agent.inputs_of(child) for child in children]
+        assert sorted(seen[-3:]) == sorted(downstream)
+        inputs = [agent.inputs_of(run_id) for run_id in downstream]
         assert inputs == [{ids[-1]: b"result"}, {ids[-1]: b"result"}, {}]
         assert not it.shard.upstream.awaited
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.owner_harness import CALLER, World, assigned, crash_and_restart, play
+from support.owner_harness import CALLER, World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import run_service_pb2, states_pb2, template_pb2
@@ -75,7 +75,7 @@ def test_a_run_without_a_session_outlives_whoever_has_subscribed_to_it(tmp_path:
         assert listener.state_of(new.run_id) == S.COMPLETED
         assert it.owner.open_count() == 0
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_session_that_comes_back_in_time_goes_on() -> None:
@@ -206,18 +206,18 @@ def test_a_run_in_the_backlog_can_be_cancelled_and_waited_for() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
         ids = await client.submit(10) + await client.submit(10)
-        [child] = await client.submit(upstream=[(0, ids[-1])])
+        [downstream] = await client.submit(upstream=[(0, ids[-1])])
         await it.settle()
         assert await it.owner.cancel(ids[12]) == S.CANCELLED
         agent = it.agent()
         first = await assigned(it, agent)
-        assert child not in first
+        assert downstream not in first
         agent.report(first)
         rest = await assigned(it, agent)
-        assert set(first + rest) - {child} == set(ids) - {ids[12]}
-        agent.report([run_id for run_id in rest if run_id != child])
+        assert set(first + rest) - {downstream} == set(ids) - {ids[12]}
+        agent.report([run_id for run_id in rest if run_id != downstream])
         await it.settle()
-        assert child in agent.assigned or await assigned(it, agent) == [child]
+        assert downstream in agent.assigned or await assigned(it, agent) == [downstream]
 
     play(scenario, window=10)
 

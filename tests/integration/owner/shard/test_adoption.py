@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import Agent, World, assigned, crash_and_restart, play
+from support.owner_harness import Agent, World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.states import ReportKind, RunState
@@ -84,7 +84,7 @@ def test_what_a_restarted_owner_did_not_record_is_believed(tmp_path: Path) -> No
         assert client.state_of(found["run"]) == S.COMPLETED
         assert it.owner.metrics.stale_reports == 0
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_the_later_of_two_restated_assignments_counts(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_later_of_two_restated_assignments_counts(tmp_path: Path) -> None:
         await it.settle()
         assert client.state_of(run_id) == S.COMPLETED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_restated_run_that_waits_for_its_retry_is_dropped(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_restated_run_that_waits_for_its_retry_is_dropped(tmp_path: Path) -> N
         await it.advance_slowly(6)
         assert agent.receive() == [found["run"]]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 @pytest.mark.parametrize("epoch", [1, 1 << 40])
@@ -208,7 +208,7 @@ def test_an_agent_that_drains_may_still_report_what_it_finished_before_a_restart
         assert (await it.history(found["run"]))[-1] == S.COMPLETED
         assert other.receive() == []
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_the_end_of_an_old_stream_leaves_the_new_one_alone() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from support.owner_harness import Agent, Client, World, assigned, crash_and_restart
+from support.owner_harness import Agent, Client, World, assigned, kill_and_restart
 
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.states import ReportKind, RunState
@@ -18,18 +18,18 @@ def test_recovery_finishes_what_was_acknowledged(tmp_path: Path) -> None:
         client, agent = it.client(), it.agent(credit=2)
         flow = await client.start_flow()
         ids = await client.submit(4, flow=flow)
-        [child] = await client.submit(flow=flow, upstream=[(0, run_id) for run_id in ids])
+        [downstream] = await client.submit(flow=flow, upstream=[(0, run_id) for run_id in ids])
         await assigned(it, agent)
         agent.report(ids[:1])
         await it.settle()
         agent.receive()
-        found.update(client=client, agent=agent, ids=ids, child=child, flow=flow)
+        found.update(client=client, agent=agent, ids=ids, downstream=downstream, flow=flow)
 
     async def after(it: World) -> None:
         old: Agent = found["agent"]
-        ids, child = found["ids"], found["child"]
+        ids, downstream = found["ids"], found["downstream"]
         client = it.client(found["client"].session.session_id)
-        await client.send(subscribe=[*ids, child])
+        await client.send(subscribe=[*ids, downstream])
         held = [(run_id, epoch) for run_id, epoch in old.assigned.items() if run_id != ids[0]]
         agent = it.agent(session_id=old.session_id, held=held)
         assert set(agent.adopted) == {run_id for run_id, _ in held}
@@ -37,17 +37,17 @@ def test_recovery_finishes_what_was_acknowledged(tmp_path: Path) -> None:
         new = await assigned(it, agent)
         assert set(new) | {run_id for run_id, _ in held} == set(ids[1:])
         agent.report(ids[1:])
-        assert await assigned(it, agent) == [child]
-        assert set(agent.inputs_of(child)) == set(ids)
-        agent.report([child])
+        assert await assigned(it, agent) == [downstream]
+        assert set(agent.inputs_of(downstream)) == set(ids)
+        agent.report([downstream])
         await it.settle()
-        assert [client.state_of(run_id) for run_id in [*ids, child]] == [S.COMPLETED] * 5
+        assert [client.state_of(run_id) for run_id in [*ids, downstream]] == [S.COMPLETED] * 5
         await client.send(flow_reports=[sp.FlowReport(run_id=found["flow"], event=2)])
         await it.settle()
         client.receive()
         assert client.decisions[-1].state == S.COMPLETED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_recovery_gives_up_on_agents_that_do_not_come_back(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_recovery_gives_up_on_agents_that_do_not_come_back(tmp_path: Path) -> No
         assert found["run"] in agent.receive() or found["run"] in agent.assigned
         assert client.session.connected
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_recovery_keeps_retry_delays_and_attempts(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_recovery_keeps_retry_delays_and_attempts(tmp_path: Path) -> None:
         assert agent.receive() == [found["run"]]
         assert agent.bodies[found["run"]][0].extras[0].attempt == 2
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_report_of_an_earlier_generation_counts_until_the_run_is_assigned_anew(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_report_of_an_earlier_generation_counts_until_the_run_is_assigned_anew
         await it.settle()
         assert client.state_of(found["run"]) == S.COMPLETED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_an_agent_that_comes_back_empty_handed_gives_its_runs_up_at_once(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_an_agent_that_comes_back_empty_handed_gives_its_runs_up_at_once(tmp_pat
         await it.advance(3)
         assert agent.receive() == [found["run"]]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)

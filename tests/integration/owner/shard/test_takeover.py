@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import Agent, World, assigned, crash_and_restart, lose, play, started, world
+from support.owner_harness import Agent, World, assigned, kill_and_restart, lose, play, started, world
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2
@@ -43,21 +43,21 @@ def test_a_run_that_is_assigned_again_gets_its_inputs_again(tmp_path: Path) -> N
 
     async def before(it: World) -> None:
         client, agent = it.client(), it.agent()
-        [parent] = await client.submit()
-        [child] = await client.submit(upstream=[(0, parent)])
+        [upstream] = await client.submit()
+        [downstream] = await client.submit(upstream=[(0, upstream)])
         await assigned(it, agent)
-        agent.report([parent])
-        assert await assigned(it, agent) == [child]
+        agent.report([upstream])
+        assert await assigned(it, agent) == [downstream]
         await record(it)
-        found.update(parent=parent, child=child)
+        found.update(upstream=upstream, downstream=downstream)
 
     async def after(it: World) -> None:
         agent = it.agent()
         await it.advance(3)
-        assert agent.receive() == [found["child"]]
-        assert agent.inputs_of(found["child"]) == {found["parent"]: b"result"}
+        assert agent.receive() == [found["downstream"]]
+        assert agent.inputs_of(found["downstream"]) == {found["upstream"]: b"result"}
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_run_still_waits_for_the_upstream_runs_that_are_open(tmp_path: Path) -> None:
@@ -65,22 +65,22 @@ def test_a_run_still_waits_for_the_upstream_runs_that_are_open(tmp_path: Path) -
 
     async def before(it: World) -> None:
         client, agent = it.client(), it.agent(credit=1)
-        parents = await client.submit(2)
-        [child] = await client.submit(upstream=[(0, parent) for parent in parents])
+        upstream = await client.submit(2)
+        [downstream] = await client.submit(upstream=[(0, run_id) for run_id in upstream])
         await assigned(it, agent)
         agent.granted -= 1  # no credit for the second one
-        agent.report(parents[:1])
+        agent.report(upstream[:1])
         await it.settle()
-        found.update(parents=parents, child=child)
+        found.update(upstream=upstream, downstream=downstream)
 
     async def after(it: World) -> None:
         agent = it.agent("b")
-        assert await assigned(it, agent) == found["parents"][1:]
-        agent.report(found["parents"][1:])
-        assert await assigned(it, agent) == [found["child"]]
-        assert agent.inputs_of(found["child"]) == dict.fromkeys(found["parents"], b"result")
+        assert await assigned(it, agent) == found["upstream"][1:]
+        agent.report(found["upstream"][1:])
+        assert await assigned(it, agent) == [found["downstream"]]
+        assert agent.inputs_of(found["downstream"]) == dict.fromkeys(found["upstream"], b"result")
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 @pytest.mark.parametrize("state", [S.READY, S.ASSIGNED, S.AWAITING_RETRY])
@@ -112,7 +112,7 @@ def test_one_of_equal_runs_computes_its_key(state: RunState, tmp_path: Path) -> 
         assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 3
         assert not it.shard.cache.under_way
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_what_was_lost_before_is_not_lost_again(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_was_lost_before_is_not_lost_again(tmp_path: Path) -> None:
         await it.settle()
         assert client.state_of(found["run"]) == S.CRASHED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_what_was_adopted_is_not_given_up(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_was_adopted_is_not_given_up(tmp_path: Path) -> None:
         await it.settle()
         assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 2
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_cancellation_that_was_under_way_goes_on(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_cancellation_that_was_under_way_goes_on(tmp_path: Path) -> None:
         await it.settle()
         assert client.state_of(found["run"]) == S.CANCELLED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_request_to_end_a_flow_is_repeated_by_a_new_owner(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_request_to_end_a_flow_is_repeated_by_a_new_owner(tmp_path: Path) -> N
         await it.settle()
         assert (await it.history(found["flow"]))[-1] == S.CANCELLED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_the_runs_of_a_flow_end_with_it_under_a_new_owner(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_the_runs_of_a_flow_end_with_it_under_a_new_owner(tmp_path: Path) -> Non
         await it.settle()
         assert [(await it.history(run_id))[-1] for run_id in ids] == [S.CANCELLED] * 3
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_flow_whose_last_attempt_had_begun_fails_for_good(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_flow_whose_last_attempt_had_begun_fails_for_good(tmp_path: Path) -> N
         client.receive()
         assert [decision.state for decision in client.decisions] == [S.FAILED]
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_session_nobody_resumes_is_lost_under_a_new_owner(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_session_nobody_resumes_is_lost_under_a_new_owner(tmp_path: Path) -> N
         assert it.owner.sessions == []
         assert it.shard.book.orphans == {}
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_the_last_recorded_assignment_counts(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_the_last_recorded_assignment_counts(tmp_path: Path) -> None:
         await it.settle()
         assert client.state_of(found["run"]) == S.COMPLETED
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_names_and_large_arguments_survive(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_names_and_large_arguments_survive(tmp_path: Path) -> None:
         [extra] = agent.bodies[run_id][0].extras
         assert (extra.name, extra.args.digest) == ("named", b"d" * 32)
 
-    crash_and_restart(tmp_path, before, after)
+    kill_and_restart(tmp_path, before, after)
 
 
 def test_a_run_that_was_adopted_is_still_held_after_another_restart(tmp_path: Path) -> None:

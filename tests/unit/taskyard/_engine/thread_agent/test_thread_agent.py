@@ -9,7 +9,7 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard import task
-from taskyard._engine.thread_agent import agent as _local_runs
+from taskyard._engine.thread_agent import agent
 from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard.exceptions import ConnectionFailed
@@ -31,8 +31,8 @@ def eventually(condition: Callable[[], object]) -> None:
 def runs(monkeypatch: pytest.MonkeyPatch, session: LoopbackSession) -> Iterator[Any]:
     async def nothing(self: Any) -> None: ...
 
-    monkeypatch.setattr(_local_runs.ThreadAgent, "_start", nothing)
-    made = _local_runs.ThreadAgent(session, 1)
+    monkeypatch.setattr(agent.ThreadAgent, "_start", nothing)
+    made = agent.ThreadAgent(session, 1)
     made.reported = []  # type: ignore[attr-defined]
     made._link.report = lambda epoch, run_id, columns: made.reported.append((epoch, run_id))  # type: ignore[attr-defined, method-assign]
     yield made
@@ -63,7 +63,7 @@ def _on_loop(work: Any) -> None:
     loop_thread.run(do())
 
 
-def test_local_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:
+def test_thread_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:
     release, times = threading.Event(), []
     first = _keep(runs, lambda: release.wait(5))
     second = _keep(runs, lambda: times.append(1))
@@ -76,7 +76,7 @@ def test_local_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: An
     assert len(times) == 1
 
 
-def test_a_local_job_that_was_dropped_does_not_take_its_successor_along(runs: Any) -> None:
+def test_an_attempt_that_was_dropped_does_not_take_its_successor_along(runs: Any) -> None:
     releases = [threading.Event(), threading.Event()]
     turn: list[int] = []
 
@@ -97,7 +97,7 @@ def test_a_local_job_that_was_dropped_does_not_take_its_successor_along(runs: An
     assert held == [11]
 
 
-def test_a_local_run_whose_result_cannot_be_uploaded_ends(
+def test_a_thread_run_whose_result_cannot_be_uploaded_ends(
     runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
 ) -> None:
     def upload(data: bytes) -> Any:
@@ -110,7 +110,7 @@ def test_a_local_run_whose_result_cannot_be_uploaded_ends(
     assert runs.reported == [(1, run_id)]
 
 
-def test_a_local_run_whose_result_takes_too_long_to_upload_ends(
+def test_a_thread_run_whose_result_takes_too_long_to_upload_ends(
     runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
 ) -> None:
     def upload(data: bytes) -> Any:
@@ -123,10 +123,10 @@ def test_a_local_run_whose_result_takes_too_long_to_upload_ends(
     assert runs.reported == [(1, run_id)]
 
 
-def test_a_local_run_that_was_cancelled_before_its_thread_began_is_not_executed(runs: Any) -> None:
+def test_a_thread_run_that_was_cancelled_before_its_thread_began_is_not_executed(runs: Any) -> None:
     times: list[int] = []
     run_id = _keep(runs, lambda: times.append(1))
-    job = ThreadAttempt(
+    attempt = ThreadAttempt(
         runs,
         runs._kept[run_id],
         ap.RunKey(run_id=run_id, epoch=1),
@@ -135,12 +135,14 @@ def test_a_local_run_that_was_cancelled_before_its_thread_began_is_not_executed(
         0,
         None,
     )
-    job.cancel()
-    job.execute()
+    attempt.cancel()
+    attempt.execute()
     assert times == []
 
 
-def test_a_local_run_whose_arguments_cannot_be_put_together_ends(runs: Any, session: LoopbackSession) -> None:
+def test_a_thread_run_whose_arguments_cannot_be_put_together_ends(
+    runs: Any, session: LoopbackSession
+) -> None:
     upstream: Future[Any] = Future(new_id(), session.scope())
     upstream.keep_local([1])
     upstream.settle(b"")

@@ -171,7 +171,7 @@ def test_an_outcome_wakes_who_waits_for_it(silent: LoopbackSession) -> None:
 
 
 def test_asking_for_a_frame_lets_the_next_submission_ask_again() -> None:
-    exchange = InFlight(str, lambda: None, lambda delay, call: None)
-    exchange.signalled = True
-    assert exchange.next_frame() is None
-    assert not exchange.signalled, "or no submission would ever wake the stream again"
+    in_flight = InFlight(str, lambda: None, lambda delay, call: None)
+    in_flight.signalled = True
+    assert in_flight.next_frame() is None
+    assert not in_flight.signalled, "or no submission would ever wake the stream again"

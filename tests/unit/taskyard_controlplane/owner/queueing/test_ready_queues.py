@@ -14,9 +14,9 @@ def template(priority: int = 0) -> Template:
 PLAIN = template()
 
 
-def ready(number: int, of: Template = PLAIN, parent: bytes = b"", args: bytes = b"") -> Run:
+def ready(number: int, of: Template = PLAIN, caller: bytes = b"", args: bytes = b"") -> Run:
     run = Run(number, bytes([number]) * 16, of, RunState.READY, None, None, args, 0, 0)
-    run.caller_id = parent or None
+    run.caller_id = caller or None
     return run
 
 
@@ -63,25 +63,25 @@ def test_runs_that_are_not_ready_any_more_are_passed_over() -> None:
 
 
 def test_what_another_run_waits_for_comes_before_new_runs() -> None:
-    assert order(filled(ready(0), ready(1), ready(2, parent=b"p"), ready(3, parent=b"p"))) == [[2, 3], [0, 1]]
+    assert order(filled(ready(0), ready(1), ready(2, caller=b"p"), ready(3, caller=b"p"))) == [[2, 3], [0, 1]]
 
 
 def test_the_latest_family_comes_first_and_is_in_order_itself() -> None:
     low = template(5)
     runs = [
-        ready(0, parent=b"p"), ready(1, parent=b"q"), ready(2, low, parent=b"q"),
-        ready(3, parent=b"p"), ready(4, parent=b"q"),
+        ready(0, caller=b"p"), ready(1, caller=b"q"), ready(2, low, caller=b"q"),
+        ready(3, caller=b"p"), ready(4, caller=b"q"),
     ]  # fmt: skip
     assert order(filled(*runs)) == [[1, 4], [2], [0, 3]]
 
 
 def test_a_family_that_comes_back_is_the_latest_again() -> None:
-    queue = filled(ready(0, parent=b"p"), ready(1, parent=b"q"))
+    queue = filled(ready(0, caller=b"p"), ready(1, caller=b"q"))
     assert [run.seq for run in queue.pop(9)] == [1]
     assert [run.seq for run in queue.pop(9)] == [0]
     assert queue.pop(9) == []
-    queue.append(ready(2, parent=b"q"))
-    queue.append(ready(3, parent=b"p"))
+    queue.append(ready(2, caller=b"q"))
+    queue.append(ready(3, caller=b"p"))
     assert order(queue) == [[3], [2]]
 
 
@@ -101,19 +101,19 @@ def shared_order(*queues: ReadyQueue, nested_only: bool = False) -> list[list[in
 
 def test_several_queues_are_emptied_as_if_they_were_one() -> None:
     low = template(5)
-    left = filled(ready(0), ready(3), ready(5, low), ready(6, parent=b"p"))
-    right = filled(ready(1, template()), ready(4, template(-1)), ready(7, parent=b"q"))
+    left = filled(ready(0), ready(3), ready(5, low), ready(6, caller=b"p"))
+    right = filled(ready(1, template()), ready(4, template(-1)), ready(7, caller=b"q"))
     assert shared_order(left, right) == [[7], [6], [4], [0, 3], [1], [5]]
 
 
 def test_of_several_queues_only_what_others_wait_for_can_be_taken() -> None:
-    left, right = filled(ready(0), ready(2, parent=b"p")), filled(ready(1))
+    left, right = filled(ready(0), ready(2, caller=b"p")), filled(ready(1))
     assert shared_order(left, right, nested_only=True) == [[2]]
     assert shared_order(left, right) == [[0], [1]]
 
 
 def test_what_is_not_ready_any_more_is_not_first_in_any_queue() -> None:
-    gone, nested = ready(0), ready(2, parent=b"p")
+    gone, nested = ready(0), ready(2, caller=b"p")
     queues = filled(gone, ready(3)), filled(ready(1)), filled(nested)
     for run in (gone, nested):
         restore(run, RunState.CANCELLED)
