@@ -257,7 +257,7 @@ def test_row_18_equal_inputs_have_equal_keys(session: LoopbackSession) -> None:
     assert task_input_hash(context, {"a": 1}) != task_input_hash(context, {"a": 2})
 
 
-def test_a_failed_state_returned_by_hand_is_given_back(session: LoopbackSession) -> None:
+def test_a_failed_state_made_by_hand_is_what_the_call_returns(session: LoopbackSession) -> None:
     state = task(lambda: Failed(message="by hand"))()
     assert (state.is_failed(), state.message) == (True, "by hand")
 

@@ -39,7 +39,7 @@ def failed(error: Exception, run_name: str = "") -> Report:
     return _report(ReportKind.FAILED, run_name, message=message_of(error), failure=failure_of(error))
 
 
-def crashed(error: BaseException, run_name: str = "") -> Report:
+def interrupted(error: BaseException, run_name: str = "") -> Report:
     """Report that a signal, or an exit call, ended the attempt."""
     return _report(
         ReportKind.INTERRUPTED,

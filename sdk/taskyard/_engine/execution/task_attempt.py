@@ -16,7 +16,7 @@ from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution import reports
 from taskyard._engine.execution.coroutines import LAZY, called, executed
 from taskyard._engine.execution.hooks import run_hooks
-from taskyard._engine.futures.waiting import wait_for_children
+from taskyard._engine.futures.waiting import wait_for_all_inside
 from taskyard.context import TaskRunContext
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
@@ -95,7 +95,7 @@ class TaskAttempt:
             value = executed(value)
         scope = self.context.scope
         if scope is not None:  # the function has called other tasks
-            wait_for_children(scope)
+            wait_for_all_inside(scope)
         return value
 
     def ended(self, value: Any) -> Any:
@@ -134,7 +134,7 @@ class TaskAttempt:
 
     def interrupted(self, error: BaseException) -> Report:
         """Handle a signal or an exit: the run crashed, and is not repeated."""
-        report = reports.crashed(error, self._name)
+        report = reports.interrupted(error, self._name)
         if isinstance(error, _OWN_EXITS):  # others come from the agent, which decides what they mean
             self._log_end(State(StateType.CRASHED, message=report.message))
         return report

@@ -22,7 +22,7 @@ from taskyard._engine.execution.interrupts import (
 )
 from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
-from taskyard._engine.futures.waiting import wait_for_children, wait_for_children_async
+from taskyard._engine.futures.waiting import wait_for_all_inside, wait_for_all_inside_async
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -74,9 +74,9 @@ def _execute(record: FlowRunRecord) -> None:
     except (Exception, FlowCancelled) as error:
         failure = error
     if failure is not None:
-        record.withdraw_children()
+        record.withdraw_inside()
     try:
-        wait_for_children(record.scope)
+        wait_for_all_inside(record.scope)
     except FlowCancelled as error:
         failure = error
     if failure is not None:
@@ -163,8 +163,8 @@ async def _execute_async(record: FlowRunRecord, stopper: LoopInterrupter, signal
             raise
         failure = FlowCancelled()
     if failure is not None:
-        record.withdraw_children()
-    await wait_for_children_async(record.scope)
+        record.withdraw_inside()
+    await wait_for_all_inside_async(record.scope)
     if failure is not None:
         record.failed(failure, limit.expired, limit.message)
     else:

@@ -14,15 +14,15 @@ from taskyard.states import Completed
 from taskyard_contract.states import StateType
 
 
-def final_state_of(value: Any, children: Iterable[State[Any]] = ()) -> State[Any]:
+def final_state_of(value: Any, inside: Iterable[State[Any]] = ()) -> State[Any]:
     """Return the final state of a flow run.
 
     Args:
         value: What its function returned; generators were collected before.
-        children: States of its runs, to decide when nothing was returned (``final_state="all"``).
+        inside: States of the runs inside it, to decide when nothing was returned (``final_state="all"``).
     """
     returned = replace_futures(value)
-    if returned is None and (states := list(children)):
+    if returned is None and (states := list(inside)):
         return aggregate(states)
     if is_state(returned):
         made_by_hand = returned is value and _belongs_to_nobody(returned)

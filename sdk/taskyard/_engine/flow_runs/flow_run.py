@@ -161,7 +161,7 @@ class FlowRunRecord:
         else:
             self.state = State(StateType.FAILED, message=message_of(error, "Flow"), data=error)
 
-    def withdraw_children(self) -> None:
+    def withdraw_inside(self) -> None:
         """End what the body submitted and nobody waits for, as far as it has not started."""
         open_ids = [future.run_id for future in self.scope.open_futures()]
         if open_ids:

@@ -126,14 +126,14 @@ class Arrivals(Generic[F]):
         return arrived
 
 
-def wait_for_children(scope: Origin) -> None:
+def wait_for_all_inside(scope: Origin) -> None:
     """Wait until every run that was submitted from a scope has ended, however it ended."""
     while open_futures := scope.open_futures():
         for future in open_futures:
             wait_blocking(future, None)
 
 
-async def wait_for_children_async(scope: Origin) -> None:
+async def wait_for_all_inside_async(scope: Origin) -> None:
     """Wait without blocking the event loop until every run that was submitted from a scope has ended."""
     while open_futures := scope.open_futures():
         for future in open_futures:

@@ -14,7 +14,7 @@ from taskyard._engine.submission.submitting import submit_one
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
 
-_GIVEN_BACK: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
+_WITHOUT_VALUE: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
 
 
 def call_sync(
@@ -96,7 +96,7 @@ def _scope() -> Scope:
 def _value(future: Future[Any]) -> Any:
     """Return what a direct call returns.
 
-    A state that the task returned by hand is given back as it is, unless it holds a value. A run that
+    A state that the task made by hand is returned as it is, unless it holds a value. A run that
     never starts because of an upstream failure has no value: None.
     """
     outcome = future.outcome
@@ -105,6 +105,6 @@ def _value(future: Future[Any]) -> Any:
         if int(outcome.state) == RunState.NOT_READY:
             return None
         by_hand = int(outcome.reason) == StateReason.STATE_BY_HAND
-        if by_hand and int(outcome.state) in _GIVEN_BACK:
+        if by_hand and int(outcome.state) in _WITHOUT_VALUE:
             return state
     return future.result()

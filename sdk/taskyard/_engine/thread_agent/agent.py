@@ -7,7 +7,7 @@ recorded.
 
 The way of a run. The submitting thread keeps the call (`keep`) before the run exists, and submits it
 without arguments to this queue. The control plane assigns it, on the loop's thread, as one attempt
-(`on_assign`). A run that was submitted waits for a place (`WorkerThreads`); one that was called directly is
+(`on_assign`). A run that was submitted waits for a place (`AttemptThreads`); one that was called directly is
 handed to the thread that called it, which executes it itself (`serve`). What it gives is put into its
 future first and reported then, so that users get the very object that their task made. A failed attempt is
 assigned again, with the call that is still kept: calls are forgotten when their future is settled.
@@ -33,7 +33,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
-from taskyard._engine.thread_agent.threads import WorkerThreads
+from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -56,10 +56,10 @@ class ThreadAgent:
     """The runs of one session that this process executes itself. Implements `LinkHandler`."""
 
     def __init__(self, session: Session, max_workers: int, number: int = 0) -> None:
-        """Serve with so many workers; `number` tells several of one session apart."""
+        """Serve with so many places; `number` tells several of one session apart."""
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
-        self.threads = WorkerThreads(max_workers, self._wake)
+        self.threads = AttemptThreads(max_workers, self._wake)
         self._kept: dict[bytes, Kept] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ class ThreadAgent:
     # For the threads that execute.
 
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
-        """Report a attempt that ended; None confirms its cancellation."""
+        """Report an attempt that ended; None confirms its cancellation."""
         loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
 
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
@@ -247,4 +247,4 @@ def _end(session: Session) -> None:
 
 _lock = threading.Lock()
 _serving: dict[Session, dict[int, ThreadAgent]] = {}
-"""By session and number of workers, until the session ends. Forked processes have sessions of their own."""
+"""By session and number of places, until the session ends. Forked processes have sessions of their own."""

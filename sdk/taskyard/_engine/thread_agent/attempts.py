@@ -18,7 +18,7 @@ from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
-from taskyard._engine.thread_agent.threads import WorkerThreads
+from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
@@ -32,11 +32,11 @@ from taskyard_contract.states import ReportKind, StateReason
 logger = logging.getLogger("taskyard.task_runners")
 
 
-class Server(LocalExecutor, Protocol):
+class AttemptOwner(LocalExecutor, Protocol):
     """What an attempt needs of the agent that it belongs to."""
 
     session: Session
-    threads: WorkerThreads
+    threads: AttemptThreads
 
     def ended(self, attempt: "ThreadAttempt", columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""
@@ -65,7 +65,7 @@ class ThreadAttempt:
 
     def __init__(
         self,
-        agent: Server,
+        agent: AttemptOwner,
         kept: Kept,
         key: pb.RunKey,
         template: template_pb2.RunTemplate,
@@ -122,7 +122,7 @@ class ThreadAttempt:
             task_runner=self._kept.scope.task_runner,
         )
 
-    # What the pool does.
+    # What its thread calls, and whoever ends it.
 
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""

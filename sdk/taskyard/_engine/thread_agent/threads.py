@@ -1,6 +1,6 @@
 """The threads that execute attempts, and the attempts that wait for one.
 
-A worker is a place, not a thread: an attempt that waits for other runs gives its place away, so that these
+A place is not a thread: an attempt that waits for other runs gives its place away, so that these
 can be executed in the meantime, and there are as many threads as attempts that have begun. When it goes on
 there may be more attempts at work than places for a while; nothing is interrupted for that.
 """
@@ -17,14 +17,14 @@ MOST_THREADS: Final = 1000
 
 
 class Work(Protocol):
-    """What a thread executes."""
+    """What waits for a place, and is then executed by a thread of its own."""
 
     def execute(self) -> None:
-        """Do it; never raises."""
+        """Execute it in this thread; never raises, because nobody would hear of it."""
         ...
 
 
-class WorkerThreads:
+class AttemptThreads:
     """So many places for work. Thread-safe."""
 
     def __init__(self, places: int, on_change: Callable[[], None]) -> None:

@@ -205,25 +205,25 @@ class InFlight:
         again = self._sent.next_again()
         if again is not None:
             return pb.ClientFrame(submit=again)
-        groups, reports, cancels, withdrawn = self._outbox.take(with_groups=self._sent.has_room())
+        groups, reports, cancels, withdrawn = self._outbox.next_frame(with_groups=self._sent.has_room())
         self.decisions.sent(reports)
         if cancels or withdrawn:
             self._note_ending(cancels, withdrawn)
-        wanted = self._take_subscriptions()
+        wanted = self._next_subscriptions()
         if not (groups or reports or cancels or withdrawn or wanted or self._logs):
             return None
         frame = pb.ClientFrame(flow_reports=reports, cancel=cancels, withdraw=withdrawn, subscribe=wanted)
         if groups:
             frame.submit.CopyFrom(self._sent.send(groups))
         if self._logs:
-            frame.logs.CopyFrom(self._take_logs())
+            frame.logs.CopyFrom(self._next_logs())
         return frame
 
     def on_frame(self, frame: pb.SessionFrame) -> None:
         """Take in what the server sent."""
         refusals = read_refusals(frame.refused)
         # Before the acknowledgement, which forgets the batches that overloaded runs are taken from.
-        self._take_refusals(refusals)
+        self._apply_refusals(refusals)
         if frame.submitted_up_to:
             self._sent.acknowledge(frame.submitted_up_to, blobs_stored=not refusals.storage_full)
         if frame.HasField("results"):
@@ -255,13 +255,11 @@ class InFlight:
         for run in self._outstanding.values():
             run.put(error)
 
-    # Inside.
-
-    def _take_subscriptions(self) -> list[bytes]:
+    def _next_subscriptions(self) -> list[bytes]:
         wanted = self._subscriptions
         return [wanted.popleft() for _ in range(min(len(wanted), IDS_PER_FRAME))]
 
-    def _take_logs(self) -> pb.LogBatch:
+    def _next_logs(self) -> pb.LogBatch:
         batch, size = pb.LogBatch(), 0
         while self._logs and len(batch.run_ids) < LOGS_PER_FRAME and size < BYTES_PER_FRAME:
             entry = self._logs.popleft()
@@ -324,7 +322,7 @@ class InFlight:
         for outcome in results.others:
             pop(outcome.run_id, None)
 
-    def _take_refusals(self, refusals: Refusals) -> None:
+    def _apply_refusals(self, refusals: Refusals) -> None:
         early = self._asked_for_too_early(refusals)
         for run_id, error in refusals.errors:
             if run_id not in early:

@@ -1,9 +1,9 @@
 """What waits to be sent to the control plane, in the order in which the user's threads produced it.
 
-User threads append, the loop's thread takes; one lock guards both, held for a few list operations only.
-Nothing overtakes anything: a request to end a run must not arrive before the run, nor the end of a flow run
-before the runs in it. So when runs may not be sent, because too many batches are unacknowledged, everything
-behind them waits too.
+User threads append, the loop's thread makes frames; one lock guards both, held for a few list operations
+only. Nothing overtakes anything: a request to end a run must not arrive before the run, nor the end of a
+flow run before the runs in it. So when runs may not be sent, because too many batches are unacknowledged,
+everything behind them waits too.
 """
 
 import threading
@@ -28,7 +28,7 @@ _LOOK_SECONDS: Final = 0.1
 
 
 class EndRequest:
-    """A request to end runs."""
+    """Ids of runs that somebody wants ended, as many as fit into one frame."""
 
     __slots__ = ("run_ids", "withdraws")
 
@@ -47,7 +47,7 @@ def end_requests(run_ids: list[bytes], withdraws: bool) -> list[EndRequest]:
 Item = RunGroup | pb.FlowReport | EndRequest
 
 
-class Taken(NamedTuple):
+class FrameContents(NamedTuple):
     """The contents of one frame."""
 
     groups: list[RunGroup]
@@ -93,7 +93,7 @@ class Outbox:
             self.size += len(args)
 
     def add(self, item: Item) -> None:
-        """Queue anything else."""
+        """Queue a whole group, a report or a request; no further run joins a group before it."""
         with self._lock:
             self._items.append(item)
             self._tail = None
@@ -113,8 +113,8 @@ class Outbox:
             if self.size > MOST_BYTES:
                 self._room.wait(_LOOK_SECONDS)
 
-    def take(self, with_groups: bool) -> "Taken":
-        """Take the contents of one frame.
+    def next_frame(self, with_groups: bool) -> FrameContents:
+        """Take out the contents of one frame.
 
         Args:
             with_groups: Whether runs may be sent now. If not, everything behind them waits as well.
@@ -122,7 +122,7 @@ class Outbox:
         Returns:
             What fits into the frame.
         """
-        taken = Taken([], [], [], [])
+        taken = FrameContents([], [], [], [])
         runs = size = 0
         with self._lock:
             items = self._items

@@ -28,7 +28,7 @@ def add(outbox: Outbox, of: GroupKey, ordinal: int) -> bytes:
 def test_consecutive_runs_of_one_template_share_a_group() -> None:
     outbox, one = Outbox(), key()
     ids = [add(outbox, one, ordinal) for ordinal in range(3)]
-    groups, reports, cancels, _ = outbox.take(with_groups=True)
+    groups, reports, cancels, _ = outbox.next_frame(with_groups=True)
     assert [group.run_ids for group in groups] == [ids]
     assert (reports, cancels) == ([], [])
 
@@ -39,7 +39,7 @@ def test_another_template_flow_run_or_a_gap_in_ordinals_begins_a_group() -> None
     add(outbox, two, 0)
     add(outbox, two, 5)
     outbox.add_run(key("2", new_id()), new_id(), b"", 6)
-    groups, _, _, _ = outbox.take(with_groups=True)
+    groups, _, _, _ = outbox.next_frame(with_groups=True)
     assert [len(group.run_ids) for group in groups] == [1, 1, 1, 1]
     assert [group.first_ordinal for group in groups] == [0, 0, 5, 6]
 
@@ -48,15 +48,15 @@ def test_a_frame_holds_at_most_so_many_runs() -> None:
     outbox, one = Outbox(), key()
     for ordinal in range(RUNS_PER_FRAME + 1):
         add(outbox, one, ordinal)
-    first, _, _, _ = outbox.take(with_groups=True)
-    second, _, _, _ = outbox.take(with_groups=True)
+    first, _, _, _ = outbox.next_frame(with_groups=True)
+    second, _, _, _ = outbox.next_frame(with_groups=True)
     assert [sum(len(b.run_ids) for b in groups) for groups in (first, second)] == [RUNS_PER_FRAME, 1]
 
 
 def test_a_taken_group_is_not_extended() -> None:
     outbox, one = Outbox(), key()
     add(outbox, one, 0)
-    (taken,), *_ = outbox.take(with_groups=True)
+    (taken,), *_ = outbox.next_frame(with_groups=True)
     add(outbox, one, 1)
     assert len(taken.run_ids) == 1
 
@@ -66,8 +66,8 @@ def test_nothing_overtakes_runs_that_have_to_wait() -> None:
     run_id = add(outbox, one, 0)
     outbox.add(EndRequest([run_id], withdraws=False))
     outbox.add(pb.FlowReport(run_id=FLOW))
-    assert outbox.take(with_groups=False) == ([], [], [], [])
-    groups, reports, cancels, _ = outbox.take(with_groups=True)
+    assert outbox.next_frame(with_groups=False) == ([], [], [], [])
+    groups, reports, cancels, _ = outbox.next_frame(with_groups=True)
     assert (len(groups), len(reports), cancels) == (1, 1, [run_id])
 
 
@@ -112,10 +112,10 @@ def test_parts_with_keeps_what_belongs_to_the_chosen_runs() -> None:
 def test_put_back_groups_are_taken_first() -> None:
     outbox, one = Outbox(), key()
     add(outbox, one, 0)
-    (group,), *_ = outbox.take(with_groups=True)
+    (group,), *_ = outbox.next_frame(with_groups=True)
     add(outbox, one, 1)
     outbox.put_back([group])
-    groups, _, _, _ = outbox.take(with_groups=True)
+    groups, _, _, _ = outbox.next_frame(with_groups=True)
     assert [b.first_ordinal for b in groups] == [0, 1]
 
 
@@ -128,7 +128,7 @@ def test_requests_and_reports_are_cut_to_frames(monkeypatch: pytest.MonkeyPatch)
         outbox.add(item)
     for number in range(3):
         outbox.add(pb.FlowReport(run_id=FLOW, attempt=number, message="long" * 10))
-    frames = [outbox.take(with_groups=True) for _ in range(4)]
+    frames = [outbox.next_frame(with_groups=True) for _ in range(4)]
     assert [frame.withdrawn for frame in frames] == [ids[:4], ids[4:], [], []]
     assert [[report.attempt for report in frame.reports] for frame in frames] == [[], [0], [1], [2]]
 
@@ -141,7 +141,7 @@ def test_whoever_submits_too_much_waits_until_some_was_sent(monkeypatch: pytest.
     looks: list[int] = []
     outbox.wait_for_room(lambda: bool(looks.append(1)) or len(looks) > 0)
     assert looks == [1], "nobody will send it, so nobody waits"
-    threading.Timer(0.01, lambda: outbox.take(with_groups=True)).start()
+    threading.Timer(0.01, lambda: outbox.next_frame(with_groups=True)).start()
     outbox.wait_for_room(lambda: False)
     assert outbox.size == 0
 
@@ -151,14 +151,14 @@ def test_a_request_divides_the_runs_around_it() -> None:
     add(outbox, one, 0)
     outbox.add(pb.FlowReport(run_id=FLOW))
     add(outbox, one, 1)
-    assert [len(group.run_ids) for group in outbox.take(with_groups=True).groups] == [1, 1]
+    assert [len(group.run_ids) for group in outbox.next_frame(with_groups=True).groups] == [1, 1]
 
 
 def test_runs_of_another_caller_begin_a_group() -> None:
     outbox = Outbox()
     for ordinal, caller in enumerate((b"p", b"q")):
         outbox.add_run(key(caller_run_id=caller), new_id(), b"", ordinal)
-    assert [group.key.caller_run_id for group in outbox.take(with_groups=True).groups] == [b"p", b"q"]
+    assert [group.key.caller_run_id for group in outbox.next_frame(with_groups=True).groups] == [b"p", b"q"]
 
 
 def test_groups_and_frames_are_cut_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_groups_and_frames_are_cut_by_their_bytes(monkeypatch: pytest.MonkeyPatc
     outbox, one = Outbox(), key()
     for ordinal in range(3):
         outbox.add_run(one, new_id(), b"x" * 90, ordinal)
-    taken = [outbox.take(with_groups=True).groups for _ in range(3)]
+    taken = [outbox.next_frame(with_groups=True).groups for _ in range(3)]
     assert [[len(group.run_ids) for group in groups] for groups in taken] == [[1], [1], [1]]
 
 
@@ -175,7 +175,7 @@ def test_what_waits_is_counted_however_it_came() -> None:
     group.add_plain(new_id(), b"four")
     outbox.add(group)
     assert outbox.size == 4
-    taken = outbox.take(with_groups=True)
+    taken = outbox.next_frame(with_groups=True)
     assert outbox.size == 0
     outbox.put_back(taken.groups)
     assert outbox.size == 4
