@@ -1,19 +1,27 @@
 """The client's stream over a real socket: greetings, broken streams, a server that is not there."""
 
+import gc
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.programs import eventually
 from support.scripted_sessions import ScriptedServer
 
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.session import Session
-from taskyard.exceptions import ConnectionFailed
+from taskyard.exceptions import ConnectionFailed, TaskyardError
 from taskyard.tasks import task
+from taskyard_contract.errors import Superseded
 
 
 @task
@@ -89,6 +97,88 @@ def test_a_server_that_is_not_there_is_an_error_at_the_first_use(tmp_path: Path)
 def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="not a server address"):
         Session(lambda: "host:port").open()
+
+
+def test_an_opening_that_was_interrupted_is_taken_up_again(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(lambda: server.address)
+    run = loop_thread.run
+
+    def interrupted(work: Coroutine[Any, Any, None]) -> None:
+        run(work)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_thread, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.open()
+    session.open()
+    assert submit_one(double, Scope(session), (1,), {}).result(10) == 2
+    session.close()
+    assert len(server.sessions.hellos) == 1, "two streams of one session would fight for its place"
+
+
+def test_threads_that_outlive_the_main_thread_can_connect(server: ScriptedServer) -> None:
+    program = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from taskyard._network.session.session import Session
+
+def late():
+    pool = ThreadPoolExecutor(1)
+    try:
+        while True:
+            pool.submit(int).result()
+    except RuntimeError:
+        pass  # the main thread has ended
+    Session(lambda: sys.argv[1]).open(5).close()
+
+threading.Thread(target=late).start()
+"""
+    subprocess.run([sys.executable, "-c", program, server.address], check=True, timeout=30)
+    assert server.sessions.goodbyes == 1
+
+
+@pytest.mark.parametrize("method", ["next_frame", "_settle"], ids=["sending", "receiving"])
+def test_a_defect_on_the_way_is_an_error_for_those_who_wait(
+    session: Session, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr(session.in_flight, method, broken)
+    future = submit_one(double, Scope(session), (1,), {})
+    with pytest.raises(TaskyardError, match=r"broke down in this process \(LookupError: a defect\)"):
+        future.result(10)
+
+
+def test_a_server_that_cannot_be_located_any_more_is_an_error_for_those_who_wait(
+    server: ScriptedServer, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> str:
+        raise RuntimeError("this user has no home directory")
+
+    server.sessions.execute = False
+    future = submit_one(double, Scope(session), (1,), {})
+    monkeypatch.setattr(session.in_flight, "locate", homeless)
+    server.stop()
+    with pytest.raises(TaskyardError, match="no home directory"):
+        future.result(10)
+
+
+def test_a_session_that_cannot_go_on_gives_up_its_lease(server: ScriptedServer, session: Session) -> None:
+    session.fail(Superseded("another process has its queue"))
+    eventually(lambda: server.sessions.goodbyes, "the goodbye")
+
+
+def test_a_session_that_was_closed_is_not_kept(server: ScriptedServer) -> None:
+    session = Session(lambda: server.address).open()
+    session.close()
+    kept = weakref.ref(session)
+    del session
+    gc.collect()
+    assert kept() is None
 
 
 def test_threads_may_submit_at_the_same_time(session: Session) -> None:

@@ -128,10 +128,19 @@ def at_exit(callback: Callable[[], None]) -> None:
     _before_exit.append(callback)
 
 
+def not_at_exit(callback: Callable[[], None]) -> None:
+    """Take back an `at_exit`: what it was for has ended before the process."""
+    if callback in _before_exit:
+        _before_exit.remove(callback)
+
+
 def _exit() -> None:
-    for callback in reversed(_before_exit):
-        callback()
-    loop_thread.stop()
+    try:
+        # Taken out one by one, because some take others back.
+        while _before_exit:
+            _before_exit.pop()()
+    finally:
+        loop_thread.stop()
 
 
 def _after_fork() -> None:

@@ -7,13 +7,14 @@ that a missing server is an error at the first use and not a future that never s
 
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
-from taskyard._network.server.loop_thread import at_exit, loop_thread
+from taskyard._network.server.loop_thread import at_exit, loop_thread, not_at_exit
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
 from taskyard_api.v1 import common_pb2
@@ -80,6 +81,10 @@ class Session:
     def fail(self, error: TaskyardError) -> None:
         """End it: something that serves it cannot go on."""
         self.in_flight.on_fatal(error)
+        stream = self._stream
+        if stream is not None:
+            # Or its lease would go on, and its runs would pass for runs that somebody waits for.
+            loop_thread.loop().call_soon_threadsafe(stream.leave)
 
     def open(self, timeout: float = CONNECT_SECONDS) -> "Session":
         """Connect, unless connected before.
@@ -98,8 +103,7 @@ class Session:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
                 target_of(state.locate())
-                self._stream = loop_thread.run(self._start())
-                at_exit(self.close)
+                loop_thread.run(self._start())
         if not state.opened.wait(timeout):
             raise ConnectionFailed(
                 f"no control plane answered at {state.locate()} within {timeout:g} seconds"
@@ -157,6 +161,7 @@ class Session:
 
     def close(self) -> None:
         """Send what is pending, end the session and disconnect."""
+        not_at_exit(self.close)
         while self.on_close:
             self.on_close.pop()()
         stream, self._stream = self._stream, None
@@ -176,12 +181,14 @@ class Session:
         if stream is not None:
             loop_thread.loop().call_soon_threadsafe(stream.wake)
 
-    async def _start(self) -> "Stream":
+    async def _start(self) -> None:
+        """Open the stream, unless somebody has done so who was interrupted while waiting for it."""
         from taskyard._network.session.stream import Stream
 
-        stream = Stream(self.in_flight)
-        stream.start()
-        return stream
+        if self._stream is None:
+            self._stream = Stream(self.in_flight)
+            self._stream.start()
+            at_exit(self.close)
 
 
 def _call_later(delay: float, call: Callable[[], None]) -> None:
@@ -194,7 +201,12 @@ def _show_logs(batch: pb.LogBatch) -> None:
 
     columns = zip(batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers, strict=True)
     for name, at_us, level, message, logger in columns:
-        show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
+        try:
+            show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
+        except Exception:
+            # A handler of the program raised. This is the thread that brings results, so nobody else must
+            # be kept from what they wait for; and to log it would only ask the same handler once more.
+            traceback.print_exc()
 
 
 _made: WeakSet[Session] = WeakSet()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
 from typing import Any, Final, Protocol
 
 import grpc
@@ -25,6 +26,8 @@ logger = logging.getLogger("taskyard.session")
 
 HELLO_SECONDS: Final = 15.0
 """A server that recovers a large database accepts connections before it answers."""
+CALL_ENDED: Final = (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
+"""What writing to a call raises that is over; why it is over is told to those who read from it."""
 SAID_AFTER: Final = 4
 """Failures before people who wait for the first connection are told: about a second."""
 
@@ -75,6 +78,7 @@ class Stream:
         self._connected = False
         self._reconnecting = Reconnecting()
         self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Connect, and connect again whenever the stream breaks; must be called on the loop thread."""
@@ -84,8 +88,12 @@ class Stream:
         """Say that `next_frame` has something."""
         self._wake.set()
 
+    def leave(self) -> None:
+        """Say goodbye without being waited for; must be called on the loop thread."""
+        self._leaving = asyncio.get_running_loop().create_task(self.close())
+
     async def close(self) -> None:
-        """Send what is pending, say goodbye and end."""
+        """Send what is pending, say goodbye and end. May be called twice."""
         self._closing = True
         self._wake.set()
         task = self._task
@@ -99,7 +107,6 @@ class Stream:
         while True:
             try:
                 await self._one_stream(address or await self._locate())
-                error = TaskyardError("the server closed the connection")
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
             except TaskyardError as own_error:
@@ -107,6 +114,10 @@ class Stream:
             except (OSError, asyncio.InvalidStateError) as local_error:
                 # A local yard could not be started, or the call had ended when it was written to.
                 error = ConnectionFailed(str(local_error) or type(local_error).__name__)
+            except Exception as defect:
+                # The next attempt would only meet it again, and whoever waits must not wait for ever.
+                self._owner.on_fatal(_broken_down(defect))
+                return
             if self._closing:
                 return
             self._connected = False
@@ -120,7 +131,19 @@ class Stream:
             await asyncio.sleep(retry.delay)
 
     async def _locate(self) -> str:
-        return await asyncio.get_running_loop().run_in_executor(None, self._owner.locate)
+        # In a thread of its own. The loop's executor takes nothing any more once the main thread has ended,
+        # and threads of the program that go on until later need a connection until then.
+        found: ThreadFuture[str] = ThreadFuture()
+
+        def locate() -> None:
+            if found.set_running_or_notify_cancel():
+                try:
+                    found.set_result(self._owner.locate())
+                except BaseException as error:  # for whoever waits for it
+                    found.set_exception(error)
+
+        threading.Thread(target=locate, name="taskyard-locate", daemon=True).start()
+        return await asyncio.wrap_future(found)
 
     def _say(self, error: TaskyardError, failures: int) -> None:
         """Tell people about trouble, once."""
@@ -156,23 +179,30 @@ class Stream:
         return welcome
 
     async def _converse(self, call: Any, welcome: pb.SessionWelcome) -> None:
-        """Read and write until the stream ends."""
+        """Read and write until the stream ends, which is always an exception."""
         interval = (welcome.heartbeat_ms or 5000) / 1000
-        jobs = [asyncio.ensure_future(job) for job in (self._write(call), self._beat(interval))]
+        read = asyncio.ensure_future(self._read(call, self._owner.on_frame))
+        write, beat = asyncio.ensure_future(self._write(call)), asyncio.ensure_future(self._beat(interval))
+        jobs = (read, write, beat)
         try:
-            await self._read(call, self._owner.on_frame)
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+            if write in done and read not in done and not isinstance(write.exception(), CALL_ENDED):
+                await write  # raises what those who read would never hear
+            await read
         finally:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
 
     async def _read(self, call: Any, on_frame: Callable[[pb.SessionFrame], None]) -> None:
+        """Take in what comes until nothing comes any more, which is an exception."""
         while (frame := await call.read()) is not grpc.aio.EOF:
             on_frame(frame)
             if frame.submitted_up_to:
                 self._wake.set()  # there is room for further batches
             if frame.reconnect_after_ms:
                 raise ServerStopping("the server is restarting", retry_after=frame.reconnect_after_ms / 1000)
+        raise TaskyardError("the server closed the connection")
 
     async def _write(self, call: Any) -> None:
         while True:
@@ -198,3 +228,11 @@ class Stream:
             if self._idle:
                 self._beat_due = True
                 self._wake.set()
+
+
+def _broken_down(defect: Exception) -> TaskyardError:
+    error = TaskyardError(
+        f"the connection to the control plane broke down in this process ({type(defect).__name__}: {defect})"
+    )
+    error.__cause__ = defect
+    return error

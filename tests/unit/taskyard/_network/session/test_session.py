@@ -11,8 +11,10 @@ from taskyard._network.session.session import Session
 from taskyard._network.session.sessions import current_session
 from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
+from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import Superseded
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.log_entry import add_to
 
 
 async def _said() -> None:
@@ -21,7 +23,7 @@ async def _said() -> None:
 
 def unconnected() -> Session:
     session = Session(lambda: "nowhere")
-    session._stream = SimpleNamespace(close=_said, wake=lambda: None)  # type: ignore[assignment]
+    session._stream = SimpleNamespace(close=_said, wake=lambda: None, leave=lambda: None)  # type: ignore[assignment]
     return session
 
 
@@ -75,3 +77,20 @@ def test_a_forked_child_has_no_sessions_of_its_parent(monkeypatch: pytest.Monkey
     if pid == 0:
         os._exit(len(sessions._sessions))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_log_handler_that_raises_keeps_nobody_from_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("taskyard.logging.show", full)
+    session = unconnected()
+    future: Future[int] = Future(new_id(), Scope(session))
+    session.watch(future)
+    frame = pb.SessionFrame(results=pb.ResultBatch(run_ids=[future.run_id], data=[b""]))
+    add_to(frame.logs, (new_id(), 0, 20, "taskyard.task_runs", "text", "name"))
+    session.in_flight.on_frame(frame)
+    assert future.done()
+    assert "OSError: the disk is full" in capsys.readouterr().err, "it is not kept secret"
