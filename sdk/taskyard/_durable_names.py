@@ -47,7 +47,7 @@ def flow() -> Any:
 
 
 def state(state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> Any:
-    """Return a state of a run."""
+    """Return a state that was pickled: with a result, an argument or an exception."""
     return _home("state").restored(state_type, parts, details)
 
 

@@ -41,7 +41,7 @@ NO_PARAMETERS: Final[Values] = MappingProxyType({})
 
 
 class CachePolicy(ABC):
-    """Computes cache keys."""
+    """Decides what makes two runs of a task the same: it computes the key of each."""
 
     needs_source: ClassVar[bool] = False
     """Whether the task's source must be captured where it is defined."""
@@ -91,7 +91,7 @@ class CacheKeyFnPolicy(CachePolicy):
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> str | None:
-        """Ask the function."""
+        """Return what the function says; an empty string counts as None."""
         key = self.cache_key_fn(task_ctx, dict(inputs))
         if key is not None and not isinstance(key, str):
             raise ValueError(f"a cache_key_fn must return a string or None, got {type(key).__name__}")
@@ -107,7 +107,7 @@ class StorageKeyPolicy(CachePolicy):
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> str | None:
-        """Fill the template."""
+        """Fill the template, with `taskyard.runtime` telling of the run whose key it is."""
         from taskyard import runtime
         from taskyard.context import TaskRunContext
 
@@ -119,16 +119,16 @@ class StorageKeyPolicy(CachePolicy):
 
 @dataclass(frozen=True)
 class NoCache(CachePolicy):
-    """No key, ever."""
+    """No key, ever: every run is executed."""
 
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> None:
-        """Return None."""
+        """Return None, whatever the inputs are."""
         return
 
     def __add__(self, other: CachePolicy) -> CachePolicy:
-        """Add nothing."""
+        """Return the other policy: adding nothing changes nothing."""
         return other
 
 
@@ -154,7 +154,7 @@ class Inputs(CachePolicy):
             ) from error
 
     def __sub__(self, parameter: str) -> "Inputs":
-        """Leave a parameter out."""
+        """Leave a parameter out, so that runs which differ in it alone share a result."""
         return Inputs(self.exclude | {_require_name(parameter)})
 
 
@@ -167,7 +167,7 @@ class TaskSource(CachePolicy):
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> str | None:
-        """Hash the source text."""
+        """Hash the source as captured; a definition without it is read now."""
         task = task_ctx.task
         captured: str = task.settings.source_code
         return hash_objects(captured or source_code(task.fn))
@@ -196,7 +196,7 @@ class RunId(CachePolicy):
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> str:
-        """Return the id."""
+        """Return the id as text, so that nothing is shared beyond one flow run."""
         return str(task_ctx.flow_run_id or task_ctx.task_run_id)
 
 
@@ -216,7 +216,7 @@ class CompoundCachePolicy(CachePolicy):
 
     @property
     def needs_source(self) -> bool:  # type: ignore[override]  # decided by the parts
-        """Whether a part needs the source."""
+        """Whether any of the policies does."""
         return any(policy.needs_source for policy in self.policies)
 
     def compute_key(

@@ -83,7 +83,7 @@ class RunContext:
         """Ends what was begun in this context and is not whole yet, a line that was printed in part."""
 
     def __enter__(self) -> Self:
-        """Become the current run."""
+        """Make this the current run, inside the one that was; calls and logs belong to it from here on."""
         self.outer = _current.get()
         self._token = _current.set(self)
         return self
@@ -113,7 +113,7 @@ class RunContext:
 
     @property
     def run(self) -> "TaskRun | FlowRun":
-        """The run itself."""
+        """What is recorded of the run: a task run's or a flow run's."""
         raise NotImplementedError  # each kind of context has its own
 
     @property
@@ -145,12 +145,12 @@ class TaskRunContext(RunContext):
 
     @property
     def run(self) -> TaskRun:
-        """The task run itself."""
+        """The task run, under the name that both kinds of context have."""
         return self.task_run
 
     @property
     def task_run_id(self) -> UUID:
-        """Id of the task run."""
+        """The id that its future, and its record, have."""
         return self.task_run.id
 
     @property
@@ -160,7 +160,7 @@ class TaskRunContext(RunContext):
 
     @property
     def start_time(self) -> datetime:
-        """When this attempt started."""
+        """When this attempt started, by the clock of its worker; earlier attempts do not count."""
         return self.task_run.start_time
 
 
@@ -189,17 +189,17 @@ class FlowRunContext(RunContext):
 
     @property
     def run(self) -> FlowRun:
-        """The flow run itself."""
+        """The flow run, under the name that both kinds of context have."""
         return self.flow_run
 
     @property
     def flow_run_id(self) -> UUID:
-        """Id of the flow run."""
+        """The id that its record has, and that its task runs name."""
         return self.flow_run.id
 
     @property
     def start_time(self) -> datetime:
-        """When this attempt started."""
+        """When this attempt started, by the clock of this process; earlier attempts do not count."""
         return self.flow_run.start_time
 
 

@@ -86,7 +86,7 @@ class CrashedRun(TaskyardError):
 
 
 class CancelledRun(TaskyardError):
-    """The run was cancelled."""
+    """The run was ended, or never begun, because nobody wanted it any more; it has no result."""
 
 
 class UpstreamTaskError(TaskyardError):

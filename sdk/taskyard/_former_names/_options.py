@@ -10,7 +10,7 @@ _COMMON: Final = (
 
 
 class _Stored(Mapping[str, Any]):
-    """Fields by name."""
+    """Settings as pickled then: a list of values, here by the names that the fields had."""
 
     names: ClassVar[tuple[str, ...]]
 
@@ -28,7 +28,7 @@ class _Stored(Mapping[str, Any]):
 
 
 class TaskSettings(_Stored):
-    """The settings of a task."""
+    """What `task_options.TaskSettings` was pickled as."""
 
     names = (
         *_COMMON,
@@ -39,7 +39,7 @@ class TaskSettings(_Stored):
 
 
 class FlowSettings(_Stored):
-    """The settings of a flow."""
+    """What `flow_options.FlowSettings` was pickled as."""
 
     names = (
         *_COMMON,

@@ -20,6 +20,7 @@ SHORTEST_PREFIX: Final = 8
 SCANNED_RUNS: Final = 10_000
 """Ten pages: more would keep a person waiting, who can give the whole id instead."""
 SHOWN_CANDIDATES: Final = 5
+"""Enough to see what they have in common; whoever wants all of them has `run ls`."""
 
 
 def find_run(api: "Client", text: str) -> "Run":

@@ -62,7 +62,7 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
     """Writes to the standard error of the moment, so that redirections made later are followed."""
 
     def __init__(self) -> None:
-        """Write with `ConsoleFormatter`."""
+        """Open nothing: the stream is looked up for each record."""
         logging.Handler.__init__(self)
         self.setFormatter(ConsoleFormatter())
         self._console: tuple[TextIO, Console] | None = None

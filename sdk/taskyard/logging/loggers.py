@@ -78,7 +78,7 @@ class SinkHandler(logging.Handler):
     """Hands records of runs to the sink of their run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand one record on."""
+        """Hand on a record of a run that has a sink; others are none of its business."""
         context: RunContext | None = getattr(record, "run_context", None)
         if context is None or context.log_sink is None:
             return

@@ -17,7 +17,7 @@ class PrintCapture:
     """Stands in for standard output; everything but `write` is the real one's."""
 
     def __init__(self, real: TextIO) -> None:
-        """Stand in for `real`."""
+        """Pass on to `real` what no run wants logged."""
         self.real = real
 
     def write(self, text: str) -> int:

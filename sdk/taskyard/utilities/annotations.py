@@ -21,7 +21,7 @@ Reduced = tuple[Any, tuple[Any, ...]]
 
 @final
 class NotSetType:
-    """The type of `NotSet`."""
+    """The type of `NotSet`, which has no other value; for annotations of options."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class Annotation(Generic[T]):
         self.value = value
 
     def unwrap(self) -> T:
-        """Return the bare value."""
+        """Return the value without the note."""
         return self.value
 
     def rewrap(self, value: Any) -> Self:

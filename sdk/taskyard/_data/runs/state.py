@@ -142,11 +142,11 @@ class State(Generic[R]):
         return self.type is StateType.PENDING
 
     def is_running(self) -> bool:
-        """Say whether it executes."""
+        """Say whether the run was executing when somebody looked; a state does not follow its run."""
         return self.type is StateType.RUNNING
 
     def is_completed(self) -> bool:
-        """Say whether it succeeded."""
+        """Say whether the run succeeded, with a result of its own or one from the cache."""
         return self.type is StateType.COMPLETED
 
     def is_failed(self) -> bool:
@@ -158,7 +158,7 @@ class State(Generic[R]):
         return self.type is StateType.CRASHED
 
     def is_cancelled(self) -> bool:
-        """Say whether it was cancelled."""
+        """Say whether the run was ended, or never begun, because nobody wanted it any more."""
         return self.type is StateType.CANCELLED
 
     def is_cancelling(self) -> bool:
@@ -166,7 +166,7 @@ class State(Generic[R]):
         return self.type is StateType.CANCELLING
 
     def is_paused(self) -> bool:
-        """Say whether it is paused."""
+        """Say whether it stands for a run that waits to be resumed."""
         return self.type is StateType.PAUSED
 
     def is_final(self) -> bool:
@@ -264,7 +264,7 @@ class State(Generic[R]):
 
 @public("taskyard.states")
 def is_state(value: object) -> TypeGuard[State[Any]]:
-    """Say whether a value is a state."""
+    """Say whether a value is a state, of whatever type; type checkers know it from there on."""
     return isinstance(value, State)
 
 

@@ -139,7 +139,7 @@ class AwaitedRun:
         return isinstance(other, AwaitedRun) and self.run_id == other.run_id
 
     def __hash__(self) -> int:
-        """Hash the id of the run."""
+        """Hash the id of the run: what is equal has it in common."""
         return hash(self.run_id)
 
 

@@ -49,7 +49,7 @@ class _Doubling:
 
 
 def checked_retries(retries: object) -> int:
-    """Return the number of retries."""
+    """Return how many retries are wanted, 0 for none; refuse what is no such number."""
     if retries is None:
         return 0
     if not isinstance(retries, int):
@@ -137,7 +137,7 @@ def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str] | None:
 
 
 def checked_tags(tags: Iterable[str] | None) -> frozenset[str]:
-    """Return the tags as a set."""
+    """Return the tags as a set; a single string is refused, because it would become its letters."""
     if tags is None:
         return frozenset()
     if isinstance(tags, str):
@@ -165,7 +165,7 @@ def checked_hooks(option: str, hooks: Iterable[Callable[..., Any]] | None) -> tu
 
 
 def checked_callable(option: str, value: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """Return an optional callable."""
+    """Return the callable, or None when the option was left out; refuse anything else."""
     if value is not None and not callable(value):
         raise TypeError(f"'{option}' must be callable, got {type(value).__name__}")
     return value

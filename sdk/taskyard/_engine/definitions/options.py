@@ -127,5 +127,5 @@ class Settings:
 
     @property
     def retry_delays_ms(self) -> list[int]:
-        """The retry delays for the wire."""
+        """The delays before each retry in milliseconds, as templates carry them."""
         return [round(delay * 1000) for delay in self.retry_delays]

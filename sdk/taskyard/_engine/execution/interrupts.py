@@ -109,7 +109,7 @@ class TimeLimit:
 
     @property
     def message(self) -> str:
-        """What happened, for people."""
+        """What people read when time was up: the flow, and how long it had."""
         return f"Flow run of '{self._name}' exceeded timeout of {self._seconds or 0:g} second(s)"
 
     def error(self) -> FlowRunTimeoutError:

@@ -35,7 +35,7 @@ def succeeded(value: Any, run_name: str) -> Report:
 
 
 def failed(error: Exception, run_name: str = "") -> Report:
-    """Report an exception."""
+    """Report an exception of user code, which counts against the run's retries."""
     return _report(ReportKind.FAILED, run_name, message=message_of(error), failure=failure_of(error))
 
 

@@ -30,7 +30,7 @@ class AgentTaskRunner(TaskRunner):
     """Agents execute the runs, in processes of their own, on this machine or others. The default."""
 
     def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
-        """Serve nothing here."""
+        """Return an entry that serves nothing: the runs go where their queues are served."""
         return nullcontext()
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ class Future(AwaitedRun, Generic[R]):
 
     @property
     def task_run_id(self) -> UUID:
-        """The id of the run."""
+        """The id of the run, as records and the command line show it."""
         return UUID(bytes=self.run_id)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:

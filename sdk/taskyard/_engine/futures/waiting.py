@@ -114,7 +114,7 @@ class Arrivals(Generic[F]):
             return self._something.acquire(timeout=timeout)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Take the callbacks back from the runs that have not ended."""
         for future, callback in self._callbacks:
             future.forget(callback)
 

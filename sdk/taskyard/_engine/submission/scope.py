@@ -107,7 +107,7 @@ class Scope:
 
     @property
     def session(self) -> Session:
-        """The connected session."""
+        """Where runs are submitted; opened by the first call, which may start a local yard."""
         session = self._session
         if session is None:
             session = self._session = current_session(self.caller_run_id)

@@ -22,9 +22,11 @@ from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET
 START_SECONDS: Final = 20.0
 """A yard starts in half a second; a cold disk and a busy machine may take this long."""
 _FIRST_POLL: Final = 0.002
+"""A yard that is about to listen does so at once; the pause grows from here."""
 _LONGEST_POLL: Final = 0.02
 """Looking is a connect to a file, so it is cheap, and each look too late is felt by somebody who waits."""
 _TAIL_LINES: Final = 15
+"""Of a log, for whoever asks why no yard came up: a short traceback, or the last complaint."""
 _LONGEST_SOCKET_PATH: Final = 100
 """The kernel takes 107 bytes; the rest is for what is put beside the socket while it is made."""
 

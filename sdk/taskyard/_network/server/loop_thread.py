@@ -9,7 +9,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from taskyard_contract.errors import ConnectionFailed
 from taskyard_contract.programs.event_loops import new_event_loop
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STOP_SECONDS = 2.0
+STOP_SECONDS: Final = 2.0
+"""How long the loop may take to end what it is at; the daemon thread dies with the process anyway."""
 
 
 class LoopThread:

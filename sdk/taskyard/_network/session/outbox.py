@@ -19,6 +19,7 @@ RUNS_PER_FRAME: Final = 512
 BYTES_PER_FRAME: Final = 4 * 1024 * 1024
 """Far below what gRPC takes, so that heartbeats and cancellations are not held up behind one frame."""
 IDS_PER_FRAME: Final = 4096
+"""64 KiB of ids: enough that a frame's own cost does not show."""
 MOST_IDS: Final = 16 * IDS_PER_FRAME
 """How many ids a frame may hold before requests to end further runs wait for the next one."""
 MOST_BYTES: Final = 256 * 1024 * 1024
@@ -48,7 +49,7 @@ Item = RunGroup | pb.FlowReport | EndRequest
 
 
 class FrameContents(NamedTuple):
-    """The contents of one frame."""
+    """What one frame is to carry; groups still have to become messages."""
 
     groups: list[RunGroup]
     reports: list[pb.FlowReport]

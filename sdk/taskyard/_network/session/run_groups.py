@@ -50,7 +50,7 @@ class RunGroup:
         cache_key: str | None,
         extra: pb.RunExtra | None,
     ) -> None:
-        """Append one run."""
+        """Append one run with all it has; columns that most groups do not need begin with the first entry."""
         position = len(self.run_ids)
         self.run_ids.append(run_id)
         self.args.append(args)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 15.0
 """A local yard that has to be started on a busy machine takes a few seconds."""
 GOODBYE_SECONDS: Final = 3.0
+"""How long the end of a program is put off for what is still to be sent, its last logs for example."""
 
 
 class Session:

@@ -21,7 +21,7 @@ RunArgument = Annotated[
 
 
 class Kind(str, Enum):
-    """What ``--kind`` takes."""
+    """What a list of runs can be narrowed to, in the words of ``--kind``."""
 
     FLOW = "flow"
     TASK = "task"

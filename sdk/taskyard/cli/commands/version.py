@@ -1,4 +1,4 @@
-"""``taskyard version``."""
+"""``taskyard version``: what is installed here, and which protocol it speaks."""
 
 import platform
 

@@ -45,7 +45,7 @@ def moment(at_us: int) -> str | None:
 
 
 def run_document(run: "Run") -> Document:
-    """Return a run."""
+    """Return what is recorded of a run, its arguments and its result left out."""
     state_type, state_name = state_of(run)
     return {
         "id": format_id(run.run_id),
@@ -100,7 +100,7 @@ def failure_document(failure: "Failure") -> Document:
 
 
 def agent_document(agent: "Agent") -> Document:
-    """Return an agent."""
+    """Return what the control plane knows of an agent, as of this moment."""
     return {
         "id": agent.agent_id,
         "name": agent.name,

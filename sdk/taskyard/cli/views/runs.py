@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry, Upstream
 
 SHOWN_UPSTREAM: Final = 20
+"""Each costs a call, and a run that gathers a map may have thousands."""
 
 
 def print_runs(runs: "Sequence[Run]") -> None:
-    """Print a list of runs."""
+    """Print a line for each run, with its state coloured."""
     if not runs:
         print("no runs")
         return
