@@ -12,13 +12,18 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from taskyard_agent.processes.zygote_client import ZygoteClient
-from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name, log_level
+from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
+from taskyard_contract.programs.home_directory import NoHomeDirectory
+from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
+from taskyard_contract.transport.channels import target_of
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
     """Read the command line; ends the process with a message when it makes no sense."""
     parser = argparse.ArgumentParser(prog="taskyard_agent", description="Execute runs of a Taskyard server.")
-    parser.add_argument("--server", required=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH")
+    parser.add_argument(
+        "--server", type=_address, required=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH"
+    )
     parser.add_argument("--slots", type=_positive, default=os.cpu_count() or 1, help="runs at the same time")
     parser.add_argument("--queue", action="append", metavar="NAME", help="queue to serve; may be repeated")
     parser.add_argument("--name", default="", help="stable name of this agent (default: host and process)")
@@ -28,15 +33,27 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
     given = parser.parse_args(argv)
-    return Settings(
-        server=given.server,
-        name=given.name or default_name(),
-        slots=given.slots,
-        queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
-        labels=dict(given.label),
-        preload=tuple(given.preload),
-        grace=max(0.0, given.grace),
-    )
+    try:
+        return Settings(
+            server=given.server,
+            name=given.name or default_name(),
+            slots=given.slots,
+            queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
+            labels=dict(given.label),
+            preload=tuple(given.preload),
+            grace=max(0.0, given.grace),
+            log_level=log_level(os.environ),
+        )
+    except (NoHomeDirectory, UnknownLogLevel) as error:
+        parser.error(str(error))
+
+
+def _address(text: str) -> str:
+    try:
+        target_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _positive(text: str) -> int:
@@ -56,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run an agent; returns the exit code."""
     settings = parse(argv)
     logging.basicConfig(
-        level=log_level(),
+        level=settings.log_level,
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )

@@ -14,12 +14,6 @@ DEFAULT_GRACE = 30.0
 """Seconds for running tasks after the first signal: what Kubernetes gives a pod unless told otherwise."""
 
 
-def log_level() -> str:
-    """Return what is logged; a level that does not exist is no reason not to work."""
-    level = os.environ.get("TASKYARD_LOG_LEVEL", "").upper()
-    return level if level in logging.getLevelNamesMapping() else "INFO"
-
-
 def home() -> Path:
     """Return the directory for everything Taskyard keeps on this machine."""
     return home_directory(os.environ)
@@ -37,6 +31,7 @@ class Settings:
     preload: tuple[str, ...] = ()
     grace: float = DEFAULT_GRACE
     blob_bytes: int = 2 * 1024**3
+    log_level: int = logging.INFO
     state_dir: Path = field(default_factory=home)
 
     @property

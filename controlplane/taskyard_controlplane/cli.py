@@ -13,10 +13,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from pathlib import Path
 from typing import Final
 
-from taskyard_contract.programs.home_directory import home_directory
+from taskyard_contract.programs.home_directory import HOME, NoHomeDirectory, home_directory
+from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
@@ -28,7 +28,6 @@ from taskyard_controlplane.settings import (
 )
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class ExitCode(IntEnum):
@@ -53,8 +52,8 @@ class ExitCode(IntEnum):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format=LOG_FORMAT, level=options.log_level, stream=sys.stderr)
     try:
+        logging.basicConfig(format=LOG_FORMAT, level=_log_level(options), stream=sys.stderr)
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
     except Exception as error:
@@ -105,14 +104,25 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="how long a client may be gone before its flow runs are crashed (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
-        "--log-level", type=str.upper, choices=LOG_LEVELS, default=_log_level(),
-        help="what is written to standard error (default: $TASKYARD_LOG_LEVEL or INFO)",
+        "--log-level", type=_level, metavar="LEVEL",
+        help=f"what is written to standard error: {LEVELS} (default: ${LOG_LEVEL} or INFO)",
     )  # fmt: skip
 
 
-def _log_level() -> str:
-    level = os.environ.get("TASKYARD_LOG_LEVEL", "").upper()
-    return level if level in LOG_LEVELS else "INFO"
+def _level(word: str) -> int:
+    try:
+        return level_of(word)
+    except UnknownLogLevel as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _log_level(options: argparse.Namespace) -> int:
+    if options.log_level is not None:
+        return int(options.log_level)
+    try:
+        return log_level(os.environ)
+    except UnknownLogLevel as error:
+        raise InvalidSettings(str(error)) from None
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +145,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 def _add_yard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--home", type=Path, default=home_directory(os.environ), metavar="DIR",
+        "--home", default="", metavar="DIR",
         help="directory of the socket and the database (default: $TASKYARD_HOME or ~/.taskyard)",
     )  # fmt: skip
     parser.add_argument(
@@ -176,7 +186,10 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
     Raises:
         InvalidSettings: A value makes no sense.
     """
-    home = options.home.expanduser().absolute()
+    try:
+        home = home_directory({HOME: options.home} if options.home else os.environ)
+    except NoHomeDirectory as error:
+        raise InvalidSettings(str(error)) from None
     return YardSettings(home, options.slots, options.idle_seconds, _lease_of(options))
 
 

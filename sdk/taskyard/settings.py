@@ -11,12 +11,12 @@ them, after that.
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
-import logging
 import os
 from typing import TYPE_CHECKING, Final
 
 from taskyard_contract.programs.home_directory import HOME as HOME
 from taskyard_contract.programs.home_directory import home_directory
+from taskyard_contract.programs.log_levels import log_level as _log_level
 
 if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
@@ -26,7 +26,6 @@ __all__ = ["home", "log_level", "server", "task_runner"]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
-LOG_LEVEL: Final = "TASKYARD_LOG_LEVEL"
 
 
 def server() -> str:
@@ -50,9 +49,4 @@ def log_level() -> int:
     Raises:
         ValueError: The variable names no level.
     """
-    name = os.environ.get(LOG_LEVEL, "INFO").upper()
-    level = logging.getLevelNamesMapping().get(name) or (int(name) if name.isdecimal() else 0)
-    if not level:
-        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        raise ValueError(f"{LOG_LEVEL} is '{name}', which is no log level; expected {known}")
-    return level
+    return _log_level(os.environ)

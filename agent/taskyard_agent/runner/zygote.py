@@ -31,8 +31,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn
 
-from taskyard_agent.settings import log_level
 from taskyard_contract.programs.dying_with_parent import die_with
+from taskyard_contract.programs.log_levels import log_level
 
 SPAWN: Final = struct.Struct("<I")
 """Request: number of the worker; its data socket, control socket and board come with it."""
@@ -174,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--blobs", type=Path, required=True, help="directory of large payloads")
     parser.add_argument("--preload", action="append", default=[], help="module to import before forking")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=log_level(), stream=sys.stderr)
+    logging.basicConfig(level=log_level(os.environ), stream=sys.stderr)
     # Its own session: a Ctrl-C in the terminal is the agent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(arguments.agent, signal.SIGTERM)

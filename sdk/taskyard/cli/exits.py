@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """There is no such run, a run that was followed did not complete, or the server refused."""
     USAGE = 2
-    """The command line is wrong. Repeating it does not help."""
+    """The command line, or a variable of the environment, is wrong. Repeating it does not help."""
     UNREACHABLE = 3
     """No server could be reached."""
     NOT_INSTALLED = 4

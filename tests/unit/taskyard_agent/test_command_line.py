@@ -31,7 +31,13 @@ def test_a_name_becomes_a_harmless_directory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "text"), [(["--slots", "0"], "number of slots"), (["--label", "x"], "KEY=VALUE"), ([], "")]
+    ("options", "text"),
+    [
+        (["--slots", "0"], "number of slots"),
+        (["--label", "x"], "KEY=VALUE"),
+        (["--server", "host:http"], "'host:http' is not a server address"),
+        ([], ""),
+    ],
 )
 def test_nonsense_is_refused_by_name(
     options: list[str], text: str, capsys: pytest.CaptureFixture[str]
@@ -40,6 +46,15 @@ def test_nonsense_is_refused_by_name(
     with pytest.raises(SystemExit):
         parse(arguments)
     assert text in capsys.readouterr().err
+
+
+def test_an_agent_without_a_home_directory_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", "~no-such-user/yard")
+    with pytest.raises(SystemExit):
+        parse(["--server", "s"])
+    assert "set TASKYARD_HOME" in capsys.readouterr().err
 
 
 def test_an_exit_is_described() -> None:

@@ -41,6 +41,25 @@ def test_yard_options_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.home, settings.slots, settings.idle_seconds) == (Path("/tmp/yard"), 3, 1.5)
 
 
+NO_HOME = "~no-such-user/yard"
+
+
+def test_a_server_with_a_database_needs_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", NO_HOME)
+    assert (
+        serve_settings(_parser().parse_args(["serve", "--database", "sqlite://"])).database.url == "sqlite://"
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--home", NO_HOME]])
+def test_a_yard_without_a_home_directory_is_a_usage_error(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", NO_HOME)
+    assert main(["yard", *options]) == ExitCode.USAGE
+    assert f"'{NO_HOME}' means nothing" in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["serf"])

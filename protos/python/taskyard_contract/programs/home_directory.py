@@ -15,6 +15,10 @@ YARD_SOCKET: Final = "yard.sock"
 YARD_DATABASE: Final = "taskyard.db"
 
 
+class NoHomeDirectory(RuntimeError):
+    """Nobody said where to keep things, and the user has no home directory."""
+
+
 def home_directory(environment: Mapping[str, str]) -> "Path":
     """Return the directory that an environment asks for, ``~/.taskyard`` where it does not say.
 
@@ -22,7 +26,7 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
     set in a service's configuration has not been through a shell.
 
     Raises:
-        RuntimeError: There is no home directory, as for a user whom a container made up.
+        NoHomeDirectory: There is no home directory, as for a user whom a container made up.
     """
     # Only the local yard needs a path, so only programs that look for it pay for the import.
     from pathlib import Path
@@ -31,7 +35,7 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        raise RuntimeError(
+        raise NoHomeDirectory(
             f"'{path}' means nothing: this user has no home directory; set {HOME} to a directory"
         ) from None
 

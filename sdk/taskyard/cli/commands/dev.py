@@ -14,7 +14,7 @@ import typer
 from taskyard import settings
 from taskyard.cli.programs import command_of, flags, require_extra
 from taskyard_contract.programs.dying_with_parent import before_exec
-from taskyard_contract.programs.home_directory import yard_address
+from taskyard_contract.programs.home_directory import home_directory, yard_address
 
 
 def dev(
@@ -40,7 +40,7 @@ def dev(
     """
     for extra in ("server", "agent"):
         require_extra(extra, "taskyard dev")
-    where = directory.expanduser().absolute() if directory else settings.home()
+    where = home_directory({settings.HOME: str(directory)}) if directory else settings.home()
     arguments = flags({"--home": where, "--idle-seconds": 0, "--slots": slots})
     raise typer.Exit(_supervise(command_of("taskyard_controlplane", ["yard", *arguments]), where))
 

@@ -7,6 +7,7 @@ import typer
 from taskyard import settings
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags, require_extra
+from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL
 from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
 
 app = typer.Typer(help="Run a control plane.", epilog=EPILOG, no_args_is_help=True)
@@ -56,7 +57,7 @@ SessionLeaseOption = Annotated[
 ]
 LogLevelOption = Annotated[
     str | None,
-    typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default="INFO"),
+    typer.Option(metavar="LEVEL", help=f"{LEVELS}.", show_default=f"${LOG_LEVEL} or INFO"),
 ]
 
 

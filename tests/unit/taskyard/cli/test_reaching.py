@@ -34,6 +34,17 @@ def test_no_local_yard_says_what_to_do_and_is_3(home, bare_call):
     assert "TASKYARD_SERVER" in called.err
 
 
+@pytest.mark.parametrize(
+    "command", [("run", "ls"), ("server", "start"), ("dev",), ("dev", "--home", "~no-such-user/yard")]
+)
+def test_no_home_directory_says_what_to_set_and_is_2(monkeypatch, bare_call, command):
+    monkeypatch.setenv("TASKYARD_HOME", "~no-such-user/yard")
+    called = bare_call(*command)
+    assert called.code == 2
+    assert called.err.startswith("taskyard: '~no-such-user/yard' means nothing")
+    assert "set TASKYARD_HOME" in called.err
+
+
 def test_a_yard_that_does_not_start_is_3(home, bare_call):
     (home / "taskyard.db").touch()
     (home / "yard.log").mkdir()
