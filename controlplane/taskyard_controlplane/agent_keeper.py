@@ -5,12 +5,13 @@ it when the yard is killed.
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -47,9 +48,10 @@ class Backoff:
 class AgentKeeper:
     """A context in which an agent runs. The agent starts at once, before anything heavy is imported."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Keep the process of `command` running."""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Keep the process of `command` running; `environment` adds to what this process has."""
         self._command = command
+        self._environment = {**os.environ, **(environment or {})}
         self._before_exec = before_exec(signal.SIGTERM)
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -110,6 +112,7 @@ class AgentKeeper:
                 return None
             self._process = subprocess.Popen(
                 self._command,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # the yard's own standard output is one line
                 preexec_fn=self._before_exec,  # calls into the kernel only

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from taskyard_contract.programs.home_directory import HOME
 from taskyard_controlplane.agent_keeper import AgentKeeper
 from taskyard_controlplane.rpc.addresses import ensure_free, is_listening
 from taskyard_controlplane.settings import YardSettings
@@ -45,7 +46,8 @@ def run_yard(settings: YardSettings) -> None:
     with sole_yard(settings):
         ensure_free(settings.address)
         # The agent imports its modules on one processor while this process imports its own on another.
-        with AgentKeeper(agent_command(settings)) as keeper:
+        # Its files belong into this home: agents of two yards must not clear up after each other.
+        with AgentKeeper(agent_command(settings), {HOME: str(settings.home)}) as keeper:
             from taskyard_controlplane import app
 
             app.run(

@@ -85,6 +85,16 @@ def test_a_yard_serves_with_an_agent_and_ends_with_it(start: Start, home: Path) 
     assert not (home / "yard.pid").exists()
 
 
+def test_a_yard_keeps_what_its_agent_keeps_in_its_own_home(
+    start: Start, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path))
+    ready(start())
+    eventually(lambda: connected_agents(home) == ["local"])
+    assert (home / "agents" / "local" / "blobs").is_dir()
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_second_yard_in_the_same_home_leaves_at_once(start: Start, home: Path) -> None:
     first = start()
     ready(first)
