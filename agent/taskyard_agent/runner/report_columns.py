@@ -131,7 +131,7 @@ def _failed(reason: StateReason, message: str, kind: str) -> pb.ReportException:
 
 
 def raised(error: BaseException, encoding: str) -> pb.ReportException:
-    """Report what user code raised: a failure, or a crash for exit calls and interrupts."""
+    """Report what user code raised: a failure, or for exit calls and signals an interruption."""
     report = pb.ReportException(message=text_of(error), failure=failure_of(error, encoding=encoding))
     if isinstance(error, Exception):
         report.kind = pb.REPORT_KIND_FAILED
