@@ -21,7 +21,7 @@ class WorkerLines:
         self.board = progress_board.create()
 
     def descriptors(self) -> list[int]:
-        """Return what the worker gets."""
+        """Return the far ends and the board, in the order in which a forked worker takes them over."""
         return [self.far_data.fileno(), self.far_control.fileno(), self.board]
 
     def close_far(self) -> None:

@@ -42,7 +42,7 @@ class Reception:
         self._dispatcher = dispatcher
 
     def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
-        """Take a frame of a worker."""
+        """Act on a frame of a worker, in the order in which it was sent."""
         if kind == frames.REPORT:
             self._on_report(worker, body)
         elif kind == frames.LOGS:

@@ -81,7 +81,7 @@ class WorkerHandle:
         self.rests_since = self._loop.time()
 
     def end(self, ending: Ending) -> None:
-        """Begin to end its process."""
+        """Send its process group the first signal; that it has ended is known by its exit only."""
         self.apply(WorkerEvent.END)
         self.ending = ending
         ending.begin(self._loop, self.pid)

@@ -36,7 +36,7 @@ class WorkerPhase(IntEnum):
 
 
 class WorkerEvent(IntEnum):
-    """What happens to a worker."""
+    """What takes a worker from one phase to the next, or has no meaning in it."""
 
     READY = 1
     """It has said that it takes work."""

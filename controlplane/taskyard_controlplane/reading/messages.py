@@ -40,7 +40,7 @@ def upstream_of(edges: bytes | None) -> list[run_service_pb2.Upstream]:
 
 
 def name_of(run: StoredRun, template: template_pb2.RunTemplate, replaced: str = "") -> str:
-    """Return the name people see."""
+    """Return the name a run ended with, else its own, else its task's or flow's with a number."""
     return replaced or run.name or f"{template.name}-{run.ordinal}"
 
 

@@ -26,7 +26,7 @@ _PACKAGE: Final = "taskyard_api.v1"
 
 
 class Services:
-    """The services of one server."""
+    """All services of a server, made before it listens and before anybody owns the runs."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Services:
         dialect: str,
         started_us: int,
     ) -> None:
-        """Make them.
+        """Give each service what it needs.
 
         Args:
             directory: Who owns the runs.

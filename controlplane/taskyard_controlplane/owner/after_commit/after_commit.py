@@ -47,7 +47,7 @@ _INSIDE_TOO: Final = int(Effect.CANCEL_INSIDE)
 
 
 class AfterCommit:
-    """Keeps the promises of commits."""
+    """Does what had to wait until a commit was durable: answers, effects, results of look-ups."""
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ class Performers:
         backlog: Backlog,
         stored: StoredRuns,
     ) -> None:
-        """Make the table of performers."""
+        """Name who performs each effect, in the order in which several of one run are performed."""
         self._book = book
         self._dispatcher = dispatcher
         self._admission = admission

@@ -86,7 +86,7 @@ def _labels(message: template_pb2.RunTemplate) -> Labels:
 
 
 class Templates:
-    """All templates of the shard."""
+    """The templates of a shard, all in memory, and the code of those used last."""
 
     def __init__(self) -> None:
         """Know none, as before `load`."""

@@ -41,7 +41,7 @@ class Lane:
         self._sorted: list[int] = []
 
     def runs(self, priority: int) -> deque[Run]:
-        """Return the runs of one priority."""
+        """Return the queue of a priority, which stays the same object: whoever asks may keep it."""
         runs = self.priorities.get(priority)
         if runs is None:
             runs = self.priorities[priority] = deque()

@@ -35,7 +35,7 @@ _STALE: Final[dict[int, RunState]] = {RunEvent.STARTED: RunState.RUNNING}
 
 
 class FlowReports:
-    """Applies the reports of sessions."""
+    """Turns what sessions report of the runs they execute into transitions, and answers each report."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ can be sent again after a lost stream."""
 
 
 class Clients:
-    """The sessions of a shard."""
+    """Opens, feeds and gives up the sessions of a shard's clients."""
 
     def __init__(self, shard: Shard, terms: Terms, clock: Clock) -> None:
         """Connect clients to `shard`, on the server's `terms`."""

@@ -14,7 +14,7 @@ from taskyard_controlplane.storage.errors import DatabaseInUse
 
 
 class OwnerLock(Protocol):
-    """An exclusive lock on a database."""
+    """What keeps a second control plane off a database, since SQLite itself admits several writers."""
 
     def acquire(self) -> None:
         """Take it, or raise `DatabaseInUse`."""

@@ -247,7 +247,7 @@ class State(Generic[R]):
 
     @classmethod
     def restored(cls, state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> "State[Any]":
-        """Return the state that was pickled."""
+        """Return the state that `__reduce__` took apart: where pickles arrive."""
         return cls(state_type, state_details=StateDetails(**details), **parts)
 
     def __repr__(self) -> str:

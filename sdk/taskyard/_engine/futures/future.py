@@ -89,7 +89,7 @@ class Future(AwaitedRun, Generic[R]):
 
     @property
     def state(self) -> State[R]:
-        """The state of the run now."""
+        """The state of the run now: a property that asks the control plane, see `get_state`."""
         return self.get_state()
 
     def get_state(self) -> State[R]:

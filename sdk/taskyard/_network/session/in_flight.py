@@ -167,7 +167,7 @@ class InFlight:
         return list(self._outstanding.copy().values())
 
     def failed(self) -> bool:
-        """Say whether the session is over."""
+        """Say whether the session is over, for whoever waits for room in the outbox."""
         return self.fatal is not None
 
     def signal(self) -> None:
