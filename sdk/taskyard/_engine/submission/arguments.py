@@ -10,7 +10,7 @@ from typing import Any
 from taskyard._data.runs.state import State, is_state
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.submission.unpicklable import not_picklable
-from taskyard._network.session.run_groups import Upstream
+from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
 from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
@@ -82,6 +82,21 @@ def offload(name: str, data: bytes, session: Session) -> common_pb2.BlobRef | No
             limit=session.max_payload_bytes,
         )
     return session.client().upload(data)
+
+
+def check_upstream(name: str, upstream: Upstream) -> Upstream:
+    """Return the upstream runs of a call of task `name`, if they are not too many for one message.
+
+    Raises:
+        PayloadTooLarge: They are.
+    """
+    if len(upstream) > MOST_UPSTREAM:
+        raise PayloadTooLarge(
+            f"a run of '{name}' would depend on {len(upstream):,} runs, and one run can depend on "
+            f"{MOST_UPSTREAM:,} at most; combine them in several steps",
+            limit=MOST_UPSTREAM,
+        )
+    return upstream
 
 
 def add_order(upstream: Upstream, wait_for: object) -> Upstream:

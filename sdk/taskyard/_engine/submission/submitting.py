@@ -11,7 +11,7 @@ from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
-from taskyard._engine.submission.arguments import add_order, offload, pack
+from taskyard._engine.submission.arguments import add_order, check_upstream, offload, pack
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
 from taskyard._engine.submission.scope import Arguments, Scope
@@ -46,7 +46,7 @@ def submit_one(
     Raises:
         ParameterBindError: The arguments do not fit.
         NotPicklable: An argument cannot travel to another process.
-        PayloadTooLarge: The arguments are larger than the control plane takes.
+        PayloadTooLarge: The arguments are larger than the control plane takes, or upstream runs too many.
     """
     task.signature.check(args, kwargs)
     session = scope.session
@@ -55,6 +55,8 @@ def submit_one(
     data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct)
     if wait_for is not None:
         add_order(upstream, wait_for)
+    if upstream:
+        check_upstream(task.name, upstream)
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
     ordinal = scope.take_ordinals(task.task_key)
@@ -81,7 +83,8 @@ def submit_many(
     else:
         for future, call in zip(futures, expansion.calls, strict=False):
             data, upstream, cache_key, extra = packed(task, scope, future, call, False)
-            groups.open().add(future.run_id, data, {**shared, **upstream}, cache_key, extra)
+            upstream = check_upstream(task.name, {**shared, **upstream})
+            groups.open().add(future.run_id, data, upstream, cache_key, extra)
     # Nothing was sent so far: a child that cannot be submitted must not leave its siblings behind.
     if scope.kept_futures is not None:
         scope.kept_futures.extend(futures)
@@ -151,7 +154,8 @@ def _pack_plain(
                 continue
             ref = offload(task.name, data, scope.session)
             extra = pb.RunExtra(args=ref) if ref is not None else None
-            group.add(future.run_id, b"" if ref is not None else data, {**shared, **collected}, None, extra)
+            upstream = check_upstream(task.name, {**shared, **collected})
+            group.add(future.run_id, b"" if ref is not None else data, upstream, None, extra)
             collected.clear()
     finally:
         begin_collecting(outside)

@@ -81,8 +81,8 @@ class InFlight:
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
-        self._outbox = Outbox()
         self._sent = Unacknowledged()
+        self._outbox = Outbox(self._sent.to_define)
         self._outstanding: dict[bytes, AwaitedRun] = {}
         self._subscriptions: deque[bytes] = deque()
         self._logs: deque[LogEntry] = deque()

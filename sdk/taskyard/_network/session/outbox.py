@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
+from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 
 RUNS_PER_FRAME: Final = 512
@@ -60,12 +61,18 @@ class FrameContents(NamedTuple):
 class Outbox:
     """A queue of groups of runs, flow reports and requests to end runs. Thread-safe."""
 
-    def __init__(self) -> None:
-        """Make a queue; `size` is how many bytes of arguments wait in it."""
+    def __init__(self, to_define: Callable[[Template], int] = lambda template: len(template.code)) -> None:
+        """Make a queue; `size` is how many bytes of arguments wait in it.
+
+        Args:
+            to_define: Returns how many bytes it takes to tell the server what a template is, if it has to
+                be told.
+        """
         self._lock = threading.Lock()
         self._items: deque[Item] = deque()
         self._tail: RunGroup | None = None
         self._room = threading.Event()
+        self._to_define = to_define
         self.size = 0
 
     def add_run(
@@ -125,19 +132,23 @@ class Outbox:
         """
         taken = FrameContents([], [], [], [])
         runs = size = 0
+        defined: set[Template] = set()
         with self._lock:
             items = self._items
             while items:
                 item = items[0]
                 if isinstance(item, RunGroup):
+                    template = item.key.template
+                    more = item.size if template in defined else item.size + self._to_define(template)
                     full = runs and (
-                        runs + len(item.run_ids) > RUNS_PER_FRAME or size + item.size > BYTES_PER_FRAME
+                        runs + len(item.run_ids) > RUNS_PER_FRAME or size + more > BYTES_PER_FRAME
                     )
                     if full or not with_groups:
                         break
                     taken.groups.append(item)
+                    defined.add(template)
                     runs += len(item.run_ids)
-                    size += item.size
+                    size += more
                     if item is self._tail:
                         self._tail = None  # what is sent is not extended
                 elif isinstance(item, EndRequest):

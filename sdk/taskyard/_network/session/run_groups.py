@@ -4,14 +4,20 @@ A group is the unit in which runs travel: it becomes one message without touchin
 is why submitting a run costs an append to a list or two. Numbers of its runs (ordinals) are consecutive.
 """
 
+from typing import Final
+
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 
 Upstream = dict[bytes, int]
 """Ids of upstream runs, and what each is to the run (`UpstreamKind`)."""
 
-_RUN_BYTES = 32
+_RUN_BYTES: Final = 32
 """About what a run takes in a frame besides its arguments: id, position, lengths."""
+_UPSTREAM_BYTES: Final = 24
+"""At most what one upstream run takes: id, its length, position, kind."""
+MOST_UPSTREAM: Final = 400_000
+"""How many upstream runs one run may have: a run is never divided, and a frame takes 16 MB."""
 
 
 class GroupKey:
@@ -57,11 +63,13 @@ class RunGroup:
         self.size += len(args) + _RUN_BYTES
         if upstream:
             self.upstream.extend([(position, upstream_id, kind) for upstream_id, kind in upstream.items()])
+            self.size += len(upstream) * _UPSTREAM_BYTES
         if cache_key is not None or self.cache_keys is not None:
             self._add_cache_key(position, cache_key or "")
         if extra is not None:
             extra.position = position
             self.extras.append(extra)
+            self.size += extra.ByteSize()
 
     def add_plain(self, run_id: bytes, args: bytes) -> None:
         """Append one run that has nothing but arguments: `add` without its tests, for children of a map."""
@@ -73,6 +81,7 @@ class RunGroup:
         if self.cache_keys is None:
             self.cache_keys = [""] * position
         self.cache_keys.append(cache_key)
+        self.size += 4 * len(cache_key)  # a character takes at most four bytes
 
     def to_message(self, index: int) -> pb.RunGroup:
         """Write the group as a message that names its template by `index`."""

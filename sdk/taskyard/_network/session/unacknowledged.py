@@ -60,6 +60,13 @@ class Unacknowledged:
         self._sent.append((self._number, groups))
         return self._message(self._number, groups)
 
+    def to_define(self, template: Template) -> int:
+        """Return how many bytes the next batch needs for the definition of a template."""
+        if template in self._templates:
+            return 0
+        code = 0 if template.digest in self._blobs_sent else len(template.code)
+        return template.message.ByteSize() + code
+
     def acknowledge(self, number: int, blobs_stored: bool) -> None:
         """Forget the batches up to a number: they are durable, and so is their code if it was stored."""
         while self._again and self._again[0][0] <= number:

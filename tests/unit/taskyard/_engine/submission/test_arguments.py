@@ -94,6 +94,20 @@ def test_what_the_server_would_not_take_is_refused_here(session: LoopbackSession
     assert session.script.submitted == []
 
 
+def test_more_upstream_runs_than_a_message_holds_are_refused_here(
+    session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard._engine.submission.arguments.MOST_UPSTREAM", 2)
+    scope, many = session.scope(keep_futures=True), [future_of(session) for _ in range(3)]
+    with pytest.raises(PayloadTooLarge, match="run of 'identity' would depend on 3 runs"):
+        submit_one(identity, scope, (many,), {})
+    with pytest.raises(PayloadTooLarge, match="in several steps"):
+        submit_one(identity, scope, (many[:2],), {}, wait_for=many[2])
+    with pytest.raises(PayloadTooLarge):
+        submit_many(identity, scope, expand(identity.signature, ([1, 2],), {}), wait_for=many)
+    assert (session.script.submitted, scope.kept_futures) == ([], [])
+
+
 def test_small_arguments_stay_inline(session: LoopbackSession) -> None:
     assert offload("t", b"x" * session.max_inline_bytes, session) is None
 

@@ -1,22 +1,31 @@
 """Runs become groups, groups become frames, in the order in which they were submitted."""
 
 import threading
+from typing import Any
 
 import pytest
 
+from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.outbox import RUNS_PER_FRAME, EndRequest, Outbox, end_requests
-from taskyard._network.session.run_groups import GroupKey, RunGroup
+from taskyard._network.session.run_groups import MOST_UPSTREAM, GroupKey, RunGroup
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import UpstreamKind
+from taskyard_contract.transport.channels import MAX_FRAME_BYTES
 
 FLOW = new_id()
 
 
 def key(name: str = "t", flow_run_id: bytes = FLOW, caller_run_id: bytes = b"") -> GroupKey:
     return GroupKey(Template(template_pb2.RunTemplate(name=name)), flow_run_id, caller_run_id)
+
+
+def coded_key(digest: bytes, size: int) -> GroupKey:
+    template = template_pb2.RunTemplate()
+    template.code.blob_digest = digest
+    return GroupKey(Template(template, bytes(size)), FLOW, b"")
 
 
 def add(outbox: Outbox, of: GroupKey, ordinal: int) -> bytes:
@@ -179,3 +188,37 @@ def test_what_waits_is_counted_however_it_came() -> None:
     assert outbox.size == 0
     outbox.put_back(taken.groups)
     assert outbox.size == 4
+
+
+def test_frames_are_cut_by_the_code_that_they_bring() -> None:
+    machine = InFlight(str, lambda: None, lambda delay, call: None)
+    keys = [coded_key(bytes([n]), 900_000) for n in range(9)]
+    for first_ordinal in (0, 1):
+        for of in keys:
+            group = RunGroup(of, first_ordinal)
+            group.add_plain(new_id(), b"")
+            machine.submit_group(group)
+    frames = list(iter(machine.next_frame, None))
+    assert [len(frame.submit.groups) for frame in frames] == [4, 4, 10], "what was defined once takes nothing"
+    assert sum(len(frame.submit.blobs) for frame in frames) == len(keys)
+    assert max(frame.ByteSize() for frame in frames) < MAX_FRAME_BYTES / 2
+
+
+def test_frames_are_cut_by_the_upstream_runs_that_they_name() -> None:
+    machine, of = InFlight(str, lambda: None, lambda delay, call: None), key()
+    upstream = dict.fromkeys(new_ids(100_000), int(UpstreamKind.DATA))
+    for first_ordinal in range(3):
+        group = RunGroup(of, first_ordinal)
+        group.add(new_id(), b"", upstream, "key", None)
+        machine.submit_group(group)
+    frames = list(iter(machine.next_frame, None))
+    assert [len(frame.submit.groups) for frame in frames] == [1, 1, 1]
+    assert frames[0].ByteSize() / len(upstream) * MOST_UPSTREAM < MAX_FRAME_BYTES * 0.6, "others join it"
+
+
+@pytest.mark.parametrize("more", [{"cache_key": "k" * 100}, {"extra": pb.RunExtra(name="n" * 100)}])
+def test_everything_that_only_some_runs_have_counts(more: dict[str, Any]) -> None:
+    plain, other = RunGroup(key(), 0), RunGroup(key(), 0)
+    plain.add(new_id(), b"", None, None, None)
+    other.add(new_id(), b"", **{"upstream": None, "cache_key": None, "extra": None, **more})
+    assert other.size >= plain.size + 100
