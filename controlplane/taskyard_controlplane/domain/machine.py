@@ -14,7 +14,7 @@ from typing import Final
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain import flow_machine, task_machine
 from taskyard_controlplane.domain.admission import FIRST
-from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Table
+from taskyard_controlplane.domain.cells import Cell, Choice, Go, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
 from taskyard_controlplane.domain.model import Run
@@ -87,14 +87,6 @@ def restore(run: Run, state: int) -> None:
 def annul(run: Run) -> None:
     """End the record of a run that was never written: whoever still has it in hand finds it ended."""
     run.state = int(RunState.CANCELLED)
-
-
-def explain(run: Run, event: int) -> str:
-    """Say why an event would change nothing; the empty string when it would."""
-    cell = TABLES[run.template.kind][RunState(run.state)][event]
-    while isinstance(cell, Choice):
-        cell = cell.yes if cell.guard(run) else cell.no
-    return cell.why if isinstance(cell, Ignore | Reject) else ""
 
 
 def accepts_epoch(run: Run, epoch: int, generation: int) -> bool:

@@ -15,7 +15,6 @@
       DigestMismatch            content and digest differ
       AgentNotFound             no such agent
       ServerStopping            the server is going down
-      UpstreamNotFound          an upstream run is unknown
       UnknownSession            the server knows no such session (any more)
       ConnectionFailed          the server could not be reached (made by clients)
 
@@ -44,7 +43,6 @@ class ErrorReason(IntEnum):
     DIGEST_MISMATCH = 12
     AGENT_NOT_FOUND = 13
     STOPPING = 14
-    UPSTREAM_NOT_FOUND = 15
     UNKNOWN_SESSION = 16
 
 
@@ -170,12 +168,6 @@ class ServerStopping(TaskyardError):
     """The server is stopping; reconnect after the delay."""
 
     reason = ErrorReason.STOPPING
-
-
-class UpstreamNotFound(TaskyardError):
-    """An upstream run is unknown; submit it first."""
-
-    reason = ErrorReason.UPSTREAM_NOT_FOUND
 
 
 class UnknownSession(TaskyardError):

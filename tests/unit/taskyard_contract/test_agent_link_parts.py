@@ -80,9 +80,12 @@ def test_only_a_backlog_of_seconds_is_stranded() -> None:
 
 
 def test_an_empty_report_measures_nothing() -> None:
-    sizer = WindowSizer(2)
-    sizer.ended(0, 0.0)
-    assert sizer.mean_seconds is None
+    told, untold = WindowSizer(2), WindowSizer(2)
+    told.ended(0, 0.0)
+    for sizer in (told, untold):
+        sizer.ended(4, 0.4)
+    assert (told.window, told.chunk_size) == (untold.window, untold.chunk_size)
+    assert told.stranded(50) == untold.stranded(50) > 0
 
 
 def test_credit_is_what_came_plus_what_fits() -> None:

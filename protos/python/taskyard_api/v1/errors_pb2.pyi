@@ -53,8 +53,6 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """NOT_FOUND: no such agent."""
     ERROR_REASON_STOPPING: _ErrorReason.ValueType  # 14
     """UNAVAILABLE: the server is stopping. Reconnect after the delay."""
-    ERROR_REASON_UPSTREAM_NOT_FOUND: _ErrorReason.ValueType  # 15
-    """INVALID_ARGUMENT: an upstream run is unknown. Submit it first."""
     ERROR_REASON_UNKNOWN_SESSION: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION: this server knows no such session, because it was restarted or the lease has
     lapsed. Say hello again, with what is held.
@@ -95,8 +93,6 @@ ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 13
 """NOT_FOUND: no such agent."""
 ERROR_REASON_STOPPING: ErrorReason.ValueType  # 14
 """UNAVAILABLE: the server is stopping. Reconnect after the delay."""
-ERROR_REASON_UPSTREAM_NOT_FOUND: ErrorReason.ValueType  # 15
-"""INVALID_ARGUMENT: an upstream run is unknown. Submit it first."""
 ERROR_REASON_UNKNOWN_SESSION: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: this server knows no such session, because it was restarted or the lease has
 lapsed. Say hello again, with what is held.

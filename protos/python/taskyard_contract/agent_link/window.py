@@ -34,6 +34,7 @@ class WindowSizer:
         """Start with one run for each slot."""
         self._slots = max(1, slots)
         self._mean: float | None = None
+        """How many seconds a run takes at the moment; None before the first one."""
         self._window = self._slots
         self._chunk = 1
 
@@ -46,11 +47,6 @@ class WindowSizer:
     def chunk_size(self) -> int:
         """Runs to have in one chunk at most."""
         return self._chunk
-
-    @property
-    def mean_seconds(self) -> float | None:
-        """How long a run takes at the moment; None before the first one."""
-        return self._mean
 
     def stranded(self, in_hand: int) -> int:
         """Return how many of the runs in hand somebody else should have.

@@ -28,7 +28,6 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.DIGEST_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorReason.AGENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.STOPPING: grpc.StatusCode.UNAVAILABLE,
-    ErrorReason.UPSTREAM_NOT_FOUND: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorReason.UNKNOWN_SESSION: grpc.StatusCode.FAILED_PRECONDITION,
 }
 

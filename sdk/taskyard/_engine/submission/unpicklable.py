@@ -6,7 +6,7 @@ from typing import Any, Final
 from taskyard.exceptions import NotPicklable
 from taskyard.utilities.annotations import Annotation
 from taskyard_contract import pickling
-from taskyard_contract.references import begin_collecting
+from taskyard_contract.references import collecting
 
 _DEPTH: Final = 8
 """How far inside the culprit is looked for: what lies deeper is found by its container's path."""
@@ -49,11 +49,9 @@ def _parts(label: str, value: object) -> Iterable[tuple[str, object]]:
 
 
 def _can_pickle(value: object) -> bool:
-    outside = begin_collecting({})
-    try:
-        pickling.dumps(value)
-    except Exception:  # foreign code again
-        return False
-    finally:
-        begin_collecting(outside)
+    with collecting():
+        try:
+            pickling.dumps(value)
+        except Exception:  # foreign code again
+            return False
     return True
