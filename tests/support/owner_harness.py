@@ -102,8 +102,8 @@ class World:
         for _ in range(round(seconds / step)):
             await self.advance(step)
 
-    def client(self, session_id: bytes | None = None) -> "Client":
-        return Client(self, session_id or new_id())
+    def client(self, session_id: bytes | None = None, caller_run_id: bytes = b"") -> "Client":
+        return Client(self, session_id or new_id(), caller_run_id)
 
     def agent(self, agent_id: str = "a", credit: int = 100, chunk: int = 100, **options: Any) -> "Agent":
         return Agent(self, agent_id, credit, chunk, **options)
@@ -142,7 +142,7 @@ class Peer:
 class Client(Peer):
     """A session played by the test."""
 
-    def __init__(self, world: World, session_id: bytes) -> None:
+    def __init__(self, world: World, session_id: bytes, caller_run_id: bytes = b"") -> None:
         super().__init__()
         self._world = world
         self.number = 0
@@ -154,7 +154,10 @@ class Client(Peer):
         self.decisions: list[sp.FlowDecision] = []
         self.cancel_requests: list[bytes] = []
         self.acknowledged = 0
-        hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=session_id, client_name="test")
+        hello = sp.SessionHello(
+            protocol_min=1, protocol_max=1, session_id=session_id, client_name="test",
+            caller_run_id=caller_run_id,
+        )  # fmt: skip
         self.session, self.welcome = world.owner.connections.clients.open(
             hello, CALLER, self.wake, self.close
         )

@@ -62,6 +62,8 @@ class Clients:
             self._sessions[hello.session_id] = session
         else:
             session.supersede("a newer stream of the same session took over")
+            # A session that was found after a restart is known by its id only.
+            session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
         session.attach(wake, close, caller)
         for run in session.executing.values():
             if run.state == RunState.CANCELLING:

@@ -141,3 +141,39 @@ def test_an_agent_that_comes_back_empty_handed_gives_its_runs_up_at_once(tmp_pat
         assert agent.receive() == [found["run"]]
 
     kill_and_restart(tmp_path, before, after)
+
+
+def test_after_a_restart_a_session_that_comes_back_has_its_name_again(tmp_path: Path) -> None:
+    found: dict[str, bytes] = {}
+
+    async def before(it: World) -> None:
+        client = it.client()
+        found.update(session=client.session.session_id, run=await client.start_flow())
+
+    async def after(it: World) -> None:
+        await it.client(found["session"]).send(goodbye=True)
+        await it.settle()
+        [row] = await it.ask(lambda: it.store.runs_by_id([found["run"]]))
+        assert row.outcome is not None
+        message = sp.RunOutcome.FromString(row.outcome).message
+        assert message == "the process that owned it (test) is gone"
+
+    kill_and_restart(tmp_path, before, after)
+
+
+def test_after_a_restart_the_sessions_of_workers_keep_no_yard_awake(tmp_path: Path) -> None:
+    found: dict[str, bytes] = {}
+
+    async def before(it: World) -> None:
+        worker = it.client(caller_run_id=b"c" * 16)
+        found.update(session=worker.session.session_id, run=await worker.start_flow())
+
+    async def after(it: World) -> None:
+        worker = it.client(found["session"], caller_run_id=b"c" * 16)
+        assert not it.owner.idle()
+        await worker.send(flow_reports=[sp.FlowReport(run_id=found["run"], event=2)])  # type: ignore[arg-type]
+        await it.settle()
+        assert worker.session.connected
+        assert it.owner.idle()
+
+    kill_and_restart(tmp_path, before, after)
