@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,8 @@ class Commands:
         time.sleep(60)
 
     def do_clean_up(self, invocation: Invocation, host: WorkerHost, note: str) -> None:
-        Path(note).write_text("started")
         try:
+            Path(note).write_text("started")
             time.sleep(60)
         finally:
             Path(note).write_text("cleaned up")
@@ -104,6 +105,17 @@ class Commands:
         host.log((invocation.run_id, time.time_ns() // 1000, 20, "tests", text, invocation.run_name))
         time.sleep(seconds)
 
+    def do_fork(self, invocation: Invocation, host: WorkerHost, note: str, fails: bool = False) -> int:
+        """Return in a child as well; in the parent, the child's exit code."""
+        with open(note, "a") as file:
+            file.write("executed\n")
+        pid = os.fork()
+        if pid == 0:
+            if fails:
+                raise ValueError("in the copy")
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
     def do_wait_for_file(self, invocation: Invocation, host: WorkerHost, note: str) -> str:
         """Wait, blocked, for a file that another run of the same agent writes."""
         with host.blocked():
@@ -120,6 +132,31 @@ class Unloadable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _refuse, ()
+
+
+class Exiting:
+    """Code that calls exit while it is loaded, as a script without a guard does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (3,)
+
+
+class Speechless:
+    """Code whose loading fails with an exception that has no text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _fail_speechless, ()
+
+
+class NoText(Exception):
+    """Cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def _fail_speechless() -> None:
+    raise NoText
 
 
 def _refuse() -> None:

@@ -10,6 +10,7 @@ from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import Invocation
+from taskyard_contract.failures import text_of
 from taskyard_contract.ids import ID_BYTES
 
 
@@ -59,7 +60,7 @@ class Chunk:
             invocation.inputs = self._inputs.of(position)
         except Exception as error:
             what = f"the inputs of {invocation.run_name} could not be loaded"
-            return unavailable(f"{what}: {type(error).__qualname__}: {error}", error)
+            return unavailable(f"{what}: {type(error).__qualname__}: {text_of(error)}", error)
         return None
 
     def _add(self, invocation: Invocation, extra: pb.AttemptExtra) -> None:

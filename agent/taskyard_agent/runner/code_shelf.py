@@ -11,7 +11,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
-from taskyard_contract.failures import failure_of
+from taskyard_contract.failures import failure_of, text_of, type_name
 
 
 class UnavailableCode:
@@ -56,13 +56,21 @@ class CodeShelf:
                 code = ReferenceCode(template.code.reference, template.encoding)
             else:
                 raise LookupError("its template names no code that a Python worker could load")
-        except Exception as error:
+        except BaseException as error:  # imports execute foreign code: it may call exit, for example
             # Not kept: an import may succeed later, when whatever it lacked is there.
-            return UnavailableCode(f"the code of task '{template.name}' could not be loaded: {error}", error)
+            message = f"the code of task '{template.name}' could not be loaded: {_reason_of(error)}"
+            return UnavailableCode(message, error)
         self._by_key[key] = code
         return code
 
     def _unpickle(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
         data = definition.code or self._blobs.read(definition.template.code.blob_digest)
         code: TaskCode = pickling.loads(data)
+        if not callable(getattr(code, "execute", None)):
+            raise TypeError(f"what was sent as code is a {type(code).__qualname__}, which executes nothing")
         return code
+
+
+def _reason_of(error: BaseException) -> str:
+    # The text of an exit call is a number.
+    return text_of(error) if isinstance(error, Exception) else f"{type_name(error)}: {text_of(error)}"

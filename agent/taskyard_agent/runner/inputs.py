@@ -54,9 +54,14 @@ class Inputs:
         return decode(self._blobs.payload(outcome.result), encoding)
 
     def _exception(self, failure: failure_pb2.Failure, message: str) -> BaseException:
-        if failure.HasField("encoded"):
-            error = decode(self._blobs.payload(failure.encoded), failure.encoded.encoding)
-            if isinstance(error, BaseException):
-                return error
+        error = self._decoded(failure) if failure.HasField("encoded") else None
+        if isinstance(error, BaseException):
+            return error
         text = f"{failure.type}: {failure.message}" if failure.type else message
         return UpstreamFailed(text or "an upstream run did not complete")
+
+    def _decoded(self, failure: failure_pb2.Failure) -> Any:
+        try:
+            return decode(self._blobs.payload(failure.encoded), failure.encoded.encoding)
+        except Exception:  # foreign code: its class may not be installed here; the words are enough
+            return None

@@ -7,8 +7,10 @@ are atomic, so starting a run takes no lock, and a run is either started or revo
 as well: the main thread appends, whoever flushes takes.
 
 User code may do what it likes to the process: fork it (the copy says nothing but that it waits), close the
-sockets (the agent notices), or be interrupted by TERM in the midst of a frame (nothing is written after a
-torn one). Invariant: positions are executed, reported or revoked exactly once, in order.
+sockets (the agent notices), or be interrupted by a signal in the midst of a frame (nothing is written after a
+torn one). A report that was interrupted before it was sent counts as torn: it took results along, and those
+of later runs would be taken for them.
+Invariant: positions are executed, reported or revoked exactly once, in order.
 """
 
 import os
@@ -53,7 +55,8 @@ class Link:
         self._logs: deque[LogEntry] = deque()
         self._waiting = 0
         self._pid = os.getpid()
-        self._torn = False
+        self.torn = False
+        """Whether a frame was cut off, so that nothing can be said any more."""
 
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
@@ -71,14 +74,15 @@ class Link:
         with self._sending:
             self._send_logs()
             ended = self.ended
-            taken = [ended.popleft() for _ in range(len(ended))]
-            if not taken:
+            if self.torn or not ended:
                 return
+            self.torn = True
+            taken = [ended.popleft() for _ in range(len(ended))]
             columns, busy_us, blobs = self._packer.pack(taken, self.wall_ns)
             head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
             self._reported += len(taken)
             entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
-            self._write(frames.pack(frames.REPORT, head, *entries, columns))
+            self._write_whole(frames.pack(frames.REPORT, head, *entries, columns))
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Send a frame, after those whose sending has begun."""
@@ -128,11 +132,13 @@ class Link:
 
     def _write(self, data: bytes) -> None:
         """Write a frame, unless an earlier one was cut off when the agent ended this process."""
-        if self._torn:
-            return
-        self._torn = True
+        if not self.torn:
+            self.torn = True
+            self._write_whole(data)
+
+    def _write_whole(self, data: bytes) -> None:
         self._data.sendall(data)
-        self._torn = False
+        self.torn = False
 
     def _is_copy(self) -> bool:
         """Say whether a task has forked this process: what there is to tell is the worker's to tell."""

@@ -14,6 +14,7 @@ from taskyard_contract import references
 from taskyard_contract.code_references import callable_at
 from taskyard_contract.encodings import JSON, PICKLE, decode, encode_as
 from taskyard_contract.execution import Invocation, WorkerHost
+from taskyard_contract.failures import text_of
 
 
 class ReferenceCode:
@@ -36,7 +37,8 @@ class ReferenceCode:
         try:
             args, kwargs = self._arguments(invocation)
         except Exception as error:
-            return unavailable(f"the arguments of {invocation.run_name} could not be read: {error}", error)
+            what = f"the arguments of {invocation.run_name} could not be read"
+            return unavailable(f"{what}: {text_of(error)}", error)
         try:
             value = self._function(*args, **kwargs)
             if inspect.iscoroutine(value):

@@ -65,13 +65,15 @@ class Packer:
         if isinstance(outcome, bytes):
             result = common_pb2.Payload(data=outcome, encoding=self.encoding)
             outcome = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
-        outcome.position = position
-        size = len(outcome.result.data)
+        size, name = len(outcome.result.data), outcome.run_name
         if size > self.max_payload:
             outcome = refused_result(size, self.max_payload, self.encoding)
-            outcome.position = position
-        self._offload(outcome.result, blobs)
+        try:
+            self._offload(outcome.result, blobs)
+        except OSError as error:
+            outcome = unstored_result(size, error)
         self._offload_failure(outcome.failure, blobs)
+        outcome.position, outcome.run_name = position, name
         return outcome
 
     def _offload_failure(self, failure: failure_pb2.Failure, blobs: list[common_pb2.BlobRef]) -> None:
@@ -79,7 +81,10 @@ class Packer:
             # The text and the traceback tell what happened; the object is a convenience.
             failure.ClearField("encoded")
         elif failure.HasField("encoded"):
-            self._offload(failure.encoded, blobs)
+            try:
+                self._offload(failure.encoded, blobs)
+            except OSError:
+                failure.ClearField("encoded")
         if failure.HasField("cause"):
             self._offload_failure(failure.cause, blobs)
 
@@ -93,7 +98,9 @@ class Packer:
     def _write(self, data: bytes) -> common_pb2.BlobRef:
         digest = hashlib.sha256(data).digest()
         path = self._directory / digest.hex()
-        if not path.exists():
+        try:
+            os.utime(path)  # used again: it must not be removed to make room before it is uploaded
+        except FileNotFoundError:
             partial = path.with_name(f"{path.name}.{os.getpid()}.part")
             partial.write_bytes(data)
             partial.rename(path)
@@ -109,6 +116,15 @@ def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
     report = _failed(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
     report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding=encoding))
     return report
+
+
+def unstored_result(size: int, error: OSError) -> pb.ReportException:
+    """Report a result for which the agent's machine has no room."""
+    message = (
+        f"the result of {size:,} bytes could not be written for the agent: {error}; "
+        "make room on its machine, or write it to storage of your own and return a reference to it"
+    )
+    return _failed(StateReason.RESULT_REFUSED, message, type(error).__qualname__)
 
 
 def unavailable(message: str, error: BaseException | None = None) -> pb.ReportException:

@@ -33,12 +33,28 @@ FLUSH_NS: Final = 5_000_000
 before a run that takes long does not wait for its end: the agent sees that and asks for it."""
 FLUSH_BYTES: Final = 1024 * 1024
 """Or until they are so large together: a frame should not grow far beyond what a socket takes at once."""
-_OTHER_BYTES: Final = 1024
-"""What an outcome that is no plain result counts for; measuring it would cost more than it is worth."""
 
 
-class Terminated(BaseException):
+class Leaving(BaseException):
+    """This process executes nothing more; `code` is its exit code."""
+
+    code = os.EX_OK
+
+
+class Terminated(Leaving):
     """The agent ends this process, with a moment for the run to clean up."""
+
+    code = 128 + signal.SIGTERM
+
+
+class Copied(Leaving):
+    """A run has forked this process and returned in the copy as well; the worker executes all others."""
+
+
+class CopyFailed(Copied):
+    """The same, and the run has failed in the copy, of which nobody else is told."""
+
+    code = 1
 
 
 class Worker:
@@ -54,11 +70,12 @@ class Worker:
         self._blobs = BlobFiles(blobs)
         self._shelf = CodeShelf(self._blobs)
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
-        self._terminated = False
+        self._leaving: type[Leaving] | None = None
 
     def serve(self) -> None:
         """Execute chunks until the agent closes the link."""
         signal.signal(signal.SIGTERM, self._on_terminate)
+        os.register_at_fork(after_in_child=self._on_copied)
         threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
         self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid()))
         reader = frames.FrameReader()
@@ -67,8 +84,11 @@ class Worker:
                 self._on_frame(kind, body)
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> NoReturn:
-        self._terminated = True
+        self._leaving = Terminated
         raise Terminated
+
+    def _on_copied(self) -> None:
+        self._leaving = Copied
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.CHUNK:
@@ -97,8 +117,10 @@ class Worker:
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         self._link.flush()
-        if self._terminated:
-            raise Terminated
+        if self._leaving is not None:
+            raise self._leaving
+        if self._link.torn:
+            raise RuntimeError("a report to the agent was cut off: what it told of has to be executed again")
         self._board.idle()
 
     def _execute(self, chunk: Chunk, number: int, positions: deque[int], code: TaskCode) -> None:
@@ -123,29 +145,40 @@ class Worker:
                     outcome = execute(invocation, host)
             except BaseException as error:
                 outcome = raised(error, encoding)
-            if self._terminated:
+            if self._leaving is not None:
+                self._note_copy(outcome)
                 return
             now = monotonic()
             ended.append((outcome, began, now))
             began = now
-            size += len(outcome) if type(outcome) is bytes else _OTHER_BYTES
+            size += len(outcome) if isinstance(outcome, bytes) else outcome.ByteSize()
             if now >= flush_at or size > FLUSH_BYTES:
                 link.flush()
+                if link.torn:
+                    return
                 size, flush_at = 0, now + FLUSH_NS
+
+    def _note_copy(self, outcome: Outcome) -> None:
+        """Let the exit code of a copy say whether its run has failed: there is no report of it."""
+        if isinstance(outcome, bytes) or self._leaving is not Copied:
+            return
+        if outcome.kind == pb.REPORT_KIND_FAILED:
+            self._leaving = CopyFailed
+            sys.stderr.write(outcome.failure.traceback)
 
 
 def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -> NoReturn:
     """Be a worker until the agent closes the link or ends the process; never returns."""
-    code = 0
+    code = os.EX_OK
     try:
         Worker(data, control, board, blobs).serve()
-    except Terminated:
-        code = 128 + signal.SIGTERM
+    except Leaving as leaving:
+        code = leaving.code
     except ConnectionError:
-        code = 0  # the agent is gone
+        code = os.EX_OK  # the agent is gone
     except BaseException:
         traceback.print_exc()
-        code = 70
+        code = os.EX_SOFTWARE
     finally:
         _leave(code)
 

@@ -1,7 +1,8 @@
 """Exceptions of user code on their way to the control plane.
 
 Invariant: writing one never fails. What cannot be pickled, or is too large, is told in words, and text that
-is no text becomes an escape sequence.
+is no text becomes an escape sequence. Writing executes foreign code (`__str__`, `__reduce__`, constructors),
+and whatever of `FOREIGN` that raises is survived, so that the run ends with its failure all the same.
 """
 
 import traceback
@@ -20,6 +21,9 @@ ENCODED_LIMIT: Final = 48 * 1024
 flow's report has no way to send a blob: so it has to fit below every limit of what travels inline."""
 CHAIN_LENGTH: Final = 4
 """Causes that come along. Exceptions can be each other's context, in a circle."""
+FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""All that Python itself defines, exit calls included. Others are let through: with exceptions of their own,
+signal handlers end a program that is told to terminate, and that must not be lost here."""
 _OWN_MODULES: Final = ("taskyard.", "taskyard_agent.")
 
 
@@ -62,7 +66,7 @@ def text_of(error: BaseException) -> str:
     """Return what an exception says of itself, cut so that a message can hold it."""
     try:
         return cut(str(error))
-    except Exception as broken:  # user code may fail even here
+    except FOREIGN as broken:
         names = type(error).__qualname__, type(broken).__qualname__
         return cut("<{}, whose text could not be made: {}>".format(*names))
 
@@ -75,7 +79,7 @@ def _pickled(error: BaseException) -> bytes | None:
             # Many exceptions can be written and not be read: their constructor wants other arguments.
             if type(pickling.loads(data)) is type(error):
                 return data if len(data) <= ENCODED_LIMIT else None
-        except Exception:  # foreign code: whatever it raises, the words remain
+        except FOREIGN:  # the words remain
             continue
     return None
 
@@ -95,7 +99,7 @@ class _Parts:
 def _travels(value: object) -> bool:
     try:
         pickling.dumps(value)
-    except Exception:  # foreign code; the attribute stays behind, the exception need not
+    except FOREIGN:  # the attribute stays behind, the exception need not
         return False
     return True
 
@@ -103,7 +107,7 @@ def _travels(value: object) -> bool:
 def _format(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, _user_frames(error), chain=False))
-    except Exception:  # the exception's own text may fail
+    except FOREIGN:
         return ""
 
 

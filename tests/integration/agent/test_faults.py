@@ -55,6 +55,20 @@ def test_code_that_kills_every_worker_while_loading_is_given_up(tmp_path: Path) 
     asyncio.run(main())
 
 
+def test_a_copy_of_a_worker_executes_nothing_and_takes_no_runs(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with agent_and_server(tmp_path, slots=1) as (_, server):
+            notes = [tmp_path / "note", tmp_path / "failed"]
+            forks = server.assign(1, [call("fork", str(notes[0])), call("fork", str(notes[1]), True)])
+            others = server.assign(1, [call("echo", number) for number in range(20)])
+            await server.until(lambda: {*forks, *others} <= set(server.outcomes))
+            assert [server.result(run_id) for run_id in forks] == [0, 1]
+            assert [note.read_text() for note in notes] == ["executed\n"] * 2
+            assert [server.result(run_id) for run_id in others] == list(range(20))
+
+    asyncio.run(main())
+
+
 def test_a_run_over_its_timeout_is_ended_and_others_are_not(tmp_path: Path) -> None:
     async def main() -> None:
         async with agent_and_server(tmp_path, slots=1) as (_, server):

@@ -119,6 +119,26 @@ def test_the_board_tells_what_executes(ends: Ends) -> None:
     assert ends.board.read()[:3] == (0, 0, 0)
 
 
+def test_results_of_later_runs_are_never_taken_for_those_of_a_report_that_was_interrupted(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ends.link
+    link.begin(7, 0, 3)
+    link.ended.append((b"a", 0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(Packer, "pack", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            link.flush()
+    link.ended.append((b"b", 0, 0))
+    link.flush()
+    assert reports(ends.received()) == []
+    assert link.torn
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_report_is_a_readable_message(ends: Ends) -> None:
     ends.link.begin(1, 0, 1)
     ends.link.ended.append((b"value", 0, 3000))

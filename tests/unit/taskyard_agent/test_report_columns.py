@@ -1,6 +1,7 @@
 """What a worker reports of its runs."""
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def test_a_large_exception_becomes_a_file_and_a_huge_one_only_text(tmp_path: Pat
     assert first.failure.encoded.blob == blobs[0]
     assert not second.failure.HasField("encoded")
     assert second.failure.message == "v" * 200
+
+
+def test_a_result_that_cannot_be_written_is_refused_and_the_others_are_reported(tmp_path: Path) -> None:
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    large = raised(ValueError("v" * 40), ENCODING)
+    named = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, run_name="mine")
+    named.result.data = b"x" * 50
+    ended = [(b"ok", 0, 0), (b"x" * 50, 0, 0), (large, 0, 0), (named, 0, 0)]
+    data, _, blobs = packer(nowhere).pack(ended, 0)
+    columns = pb.ReportColumns.FromString(data)
+    refused, failed, refused_too = columns.exceptions
+    assert (list(columns.results), blobs) == ([b"ok", b"", b"", b""], [])
+    assert (refused.position, refused.kind) == (1, pb.REPORT_KIND_FAILED)
+    assert refused.reason == StateReason.RESULT_REFUSED
+    assert "could not be written" in refused.message
+    assert (failed.position, failed.message, failed.failure.HasField("encoded")) == (2, "v" * 40, False)
+    assert (refused_too.position, refused_too.run_name) == (3, "mine")
+
+
+def test_a_file_that_is_used_again_counts_as_used_now(tmp_path: Path) -> None:
+    (blob,) = packer(tmp_path).pack([(b"x" * 50, 0, 0)], 0)[2]
+    path = tmp_path / blob.digest.hex()
+    os.utime(path, (1, 1))
+    packer(tmp_path).pack([(b"x" * 50, 0, 0)], 0)
+    assert path.stat().st_mtime > 1
 
 
 def test_an_exception_is_told_in_full() -> None:

@@ -36,6 +36,20 @@ class Wordless(Exception):
         raise RuntimeError("no words")
 
 
+class Exiting(Exception):
+    """Ends the program wherever somebody wants to know something of it."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __str__(self) -> str:
+        raise self.kind
+
+    def __reduce__(self) -> str:
+        raise self.kind
+
+
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
     try:
         raise error from cause
@@ -58,6 +72,22 @@ def test_an_exception_with_a_constructor_of_its_own_comes_back_too() -> None:
     assert isinstance(back, Coded)
     assert (str(back), back.code) == ("7: seven", 7)
     assert not hasattr(back, "lock"), "what cannot travel stays behind"
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_failure_is_written_although_the_exception_exits(kind: type[BaseException]) -> None:
+    failure = failure_of(raised(Exiting(kind)))
+    assert failure.type.endswith(".Exiting")
+    assert kind.__name__ in failure.message
+    assert isinstance(decode_payload(failure.encoded, None), Exiting), "its parts can be pickled"
+
+
+def test_what_a_signal_handler_raises_is_not_lost_while_a_failure_is_written() -> None:
+    class Terminated(BaseException):
+        pass
+
+    with pytest.raises(Terminated):
+        failure_of(raised(Exiting(Terminated)))
 
 
 def test_causes_come_along() -> None:
