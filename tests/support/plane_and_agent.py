@@ -48,12 +48,13 @@ class Plane:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.address = f"unix:{home}/cp.sock"
-        self.server = self._start()
+        self.server = self.start_server()
         agent = ["taskyard_agent", "--server", self.address, "--slots", "2"]
         agent += ["--queue", "default", "--name", "tester"]
         self.agent = Program(*agent, log=home / "agent.log").ready()
 
-    def _start(self) -> Program:
+    def start_server(self) -> Program:
+        """Start the control plane, which must not be running."""
         database = f"sqlite:///{self.home}/taskyard.db"
         return Program(
             *("taskyard_controlplane", "serve", "--listen", self.address, "--database", database),
@@ -63,7 +64,7 @@ class Plane:
     def restart(self) -> None:
         """Kill the control plane and start it again."""
         self.server.kill()
-        self.server = self._start()
+        self.server = self.start_server()
 
     def stop(self) -> None:
         """End both."""

@@ -7,20 +7,18 @@ when it is complete and its digest is right.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from grpc import StatusCode, aio
+from grpc import aio
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
-from taskyard_contract.errors import TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
-from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
@@ -29,12 +27,6 @@ logger = logging.getLogger(__name__)
 
 PART_SUFFIX: Final = ".part"
 """Of a file that is not complete: ``DIGEST.PID.part``, the process that writes it in its name."""
-RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
-"""Together longer than a control plane takes to restart, shorter than people wait without asking why."""
-_HIDDEN: Final = "Internal error from Core"
-"""What gRPC says of a call that was refused while a part of it was on its way."""
-
-_Item = TypeVar("_Item")
 
 
 class BlobStore:
@@ -76,7 +68,9 @@ class BlobStore:
                 continue
             task = self._fetching.get(digest)
             if task is None:
-                task = self._fetching[digest] = asyncio.create_task(self._repeat(self._download, digest))
+                task = self._fetching[digest] = asyncio.create_task(
+                    blob_transfer.repeated(partial(self._download, digest))
+                )
                 task.add_done_callback(partial(self._fetched, digest))
             await asyncio.shield(task)
 
@@ -91,23 +85,7 @@ class BlobStore:
         Raises:
             TaskyardError: The server refuses it, or stayed unreachable.
         """
-        await self._repeat(self._upload, blob)
-
-    async def _repeat(self, call: Callable[[_Item], Awaitable[None]], item: _Item) -> None:
-        for delay in (*RETRY_SECONDS, None):
-            passing = False
-            try:
-                await call(item)
-                return
-            except aio.AioRpcError as error:
-                failure = from_rpc_error(error)
-                # The next attempt sees the refusal itself.
-                passing = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
-            except TaskyardError as error:
-                failure = error
-            if delay is None or not (passing or isinstance(failure, blob_transfer.PASSING)):
-                raise failure
-            await asyncio.sleep(delay)
+        await blob_transfer.repeated(partial(self._upload, blob))
 
     async def _download(self, digest: bytes) -> None:
         self.make_room()

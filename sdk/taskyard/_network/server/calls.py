@@ -16,7 +16,7 @@ from taskyard_api.v1 import (
     common_pb2,
     run_service_pb2,
 )
-from taskyard_contract.errors import ConnectionFailed
+from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 
@@ -148,16 +148,21 @@ class Client:
         return int(self._call(lambda: self._admin().DrainAgent(request, timeout=self._seconds)).held_runs)
 
     def upload(self, data: bytes) -> common_pb2.BlobRef:
-        """Store bytes in the control plane, unless it has them."""
-        return loop_thread.run(_translated(self.upload_async(data)), BLOB_SECONDS)
+        """Store bytes in the control plane, unless it has them.
+
+        Raises:
+            ConnectionFailed: It could not be reached, for longer than it takes to restart.
+        """
+        return _transferred(lambda: self.upload_async(data))
 
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         """Read bytes that were uploaded, by whomever; their digest is checked.
 
         Raises:
             BlobNotFound: The control plane has none under this digest.
+            ConnectionFailed: It could not be reached, for longer than it takes to restart.
         """
-        return loop_thread.run(_translated(self.download_async(ref)), BLOB_SECONDS)
+        return _transferred(lambda: self.download_async(ref))
 
     async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes, on the loop thread."""
@@ -205,6 +210,17 @@ class Client:
         return loop_thread.run(_translated(call()))
 
 
+def _transferred(transfer: Callable[[], Awaitable[T]]) -> T:
+    """Make a transfer on the loop thread, again and again while the control plane is being replaced.
+
+    Runs that were submitted meanwhile wait for it as well; one whose value is large is not to be different.
+    """
+    try:
+        return loop_thread.run(_translated(blob_transfer.repeated(transfer)), BLOB_SECONDS)
+    except TimeoutError:
+        raise ConnectionFailed(f"a blob could not be transferred within {BLOB_SECONDS:g} seconds") from None
+
+
 async def _translated(work: Coroutine[Any, Any, T]) -> T:
     """Run a call and turn what gRPC raises into a `TaskyardError`."""
     import grpc.aio
@@ -214,7 +230,9 @@ async def _translated(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await work
     except grpc.aio.AioRpcError as error:
-        translated = from_rpc_error(error)
-        if isinstance(translated, ConnectionFailed):
-            translated.args = (f"{translated}; is a server running at this address?",)
-        raise translated from None
+        failure = from_rpc_error(error)
+    except TaskyardError as error:
+        failure = error
+    if isinstance(failure, ConnectionFailed):
+        failure.args = (f"{failure}; is a server running at this address?",)
+    raise failure from None
