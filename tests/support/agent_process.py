@@ -43,7 +43,7 @@ class AgentProcess:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def exit_code(self, timeout: float = 15) -> int:
+    async def exit_code(self, timeout: float = 45) -> int:
         return await asyncio.wait_for(self.process.wait(), timeout)
 
     async def end(self) -> None:
