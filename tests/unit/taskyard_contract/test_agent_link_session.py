@@ -9,8 +9,9 @@ from taskyard_api.v1 import session_service_pb2, template_pb2
 from taskyard_contract.agent_link.handler import Demand, Identity
 from taskyard_contract.agent_link.pending import MAX_REPORT_BYTES
 from taskyard_contract.agent_link.session import LinkSession
-from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.states import StateReason
+from taskyard_contract.transport.reconnecting import Reconnecting
 
 
 class Recorder:
@@ -189,10 +190,11 @@ def test_a_welcome_drops_what_belongs_to_others() -> None:
     assert handler.calls == [("welcome", 9), ("doubt", False), ("drop", [3])]
 
 
-def test_a_chunk_of_an_unknown_template_is_a_defect() -> None:
+def test_a_chunk_of_an_unknown_template_ends_the_stream_and_not_the_agent() -> None:
     session = open_session(Recorder())
-    with pytest.raises(InvalidRequest, match="template 9"):
+    with pytest.raises(TaskyardError, match="template 9") as raised:
         session.received(pb.ServerFrame(chunks=[pb.AssignChunk(template=9)]), 1.0)
+    assert Reconnecting().failed(raised.value) is not None
 
 
 def test_templates_do_not_outlive_their_stream() -> None:
@@ -200,7 +202,7 @@ def test_templates_do_not_outlive_their_stream() -> None:
     session.received(pb.ServerFrame(templates=[template_pb2.TemplateDefinition(index=4)]), 1.0)
     session.hello(2.0)
     session.welcomed(pb.ServerFrame(welcome=WELCOME))
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(TaskyardError):
         session.received(pb.ServerFrame(chunks=[pb.AssignChunk(template=4)]), 1.0)
 
 

@@ -14,8 +14,9 @@ What can go wrong, and what then:
   templates, heartbeats, what was said of draining) is forgotten, on both sides;
 - the server does not answer: the lease comes into doubt, and nothing new is started; then it lapses, and
   everything in hand ends without a report, because others may execute those runs by now;
-- a server of another release sends what is not known here: fields are skipped, unknown templates are an error
-  of the protocol, which ends the stream.
+- a server of another release sends what is not known here: fields are skipped. One that sends a chunk of a
+  template that its stream has not defined is confused about that stream: the stream ends, and nothing that is
+  held; the next one begins with a hello, and with templates defined anew.
 
 Invariant: everything that ended is in a numbered frame until acknowledged; everything else may be lost with a
 stream.
@@ -28,7 +29,7 @@ from taskyard_contract.agent_link.handler import Identity, LinkHandler
 from taskyard_contract.agent_link.lease import Lease
 from taskyard_contract.agent_link.outbox import Outbox
 from taskyard_contract.agent_link.pending import Pending
-from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
@@ -149,6 +150,7 @@ class LinkSession(Pending):
 
         Raises:
             InvalidRequest: It carries no welcome.
+            TaskyardError: See `received`.
         """
         if not frame.HasField("welcome"):
             raise InvalidRequest("the server's first frame carries no welcome; is it a Taskyard server?")
@@ -163,7 +165,11 @@ class LinkSession(Pending):
         self._act_on(frame)
 
     def received(self, frame: pb.ServerFrame, now: float) -> None:
-        """Apply a frame that came after the welcome."""
+        """Apply a frame that came after the welcome.
+
+        Raises:
+            TaskyardError: It contradicts what this stream has said before; another stream may do better.
+        """
         if frame.reported_up_to:
             self._outbox.acknowledge(frame.reported_up_to)
         if frame.heartbeat:
@@ -178,8 +184,9 @@ class LinkSession(Pending):
         for chunk in frame.chunks:
             template = self._templates.get(chunk.template)
             if template is None:
-                raise InvalidRequest(
-                    f"a chunk names template {chunk.template}, which this stream never defined"
+                # No `InvalidRequest`: that would end the agent, with everything it executes.
+                raise TaskyardError(
+                    f"the server sent a chunk of template {chunk.template}, which this stream never defined"
                 )
             self._credit.received(len(chunk.run_ids) // ID_BYTES)
             self._handler.on_assign(chunk, template)
