@@ -68,10 +68,19 @@ def test_what_the_next_attempt_would_meet_again_ends_it(kind: type[TaskyardError
     ],
 )
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
-def test_a_pause_is_what_the_server_asks_for_and_some_chance(
+def test_a_pause_is_what_the_server_asks_for_and_chance_up_to_as_much_again(
     error: TaskyardError, asked: float, part: float
 ) -> None:
-    assert World(part).peer.failed(error) == Retry(asked + part * FIRST_DELAY, "", 1)
+    assert World(part).peer.failed(error) == Retry(asked + part * (asked or FIRST_DELAY), "", 1)
+
+
+def test_a_pause_that_was_asked_for_is_spread_no_less_than_that_of_a_server_that_says_nothing() -> None:
+    world = World(1.0)
+    for _ in range(10):
+        world.peer.failed(LOST)
+    retry = world.peer.failed(ServerStopping("restarting", retry_after=0.5))
+    assert retry is not None
+    assert retry.delay == 0.5 + LONGEST_DELAY
 
 
 def test_the_bound_of_the_pause_doubles_up_to_the_longest() -> None:

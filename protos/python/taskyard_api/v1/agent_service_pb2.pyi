@@ -666,7 +666,7 @@ class ServerFrame(google.protobuf.message.Message):
     drain: builtins.bool
     """The agent should drain."""
     reconnect_after_ms: builtins.int
-    """The agent should reconnect after this long, because the server is stopping."""
+    """The agent should reconnect after this long, and by chance up to as long again, because the server is stopping."""
     @property
     def welcome(self) -> global___AgentWelcome:
         """First frame only."""

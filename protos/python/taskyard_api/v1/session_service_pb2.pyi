@@ -408,7 +408,7 @@ class SessionFrame(google.protobuf.message.Message):
     submitted_up_to: builtins.int
     """Batches up to this number are durable, except the runs named in `refused`."""
     reconnect_after_ms: builtins.int
-    """The client should reconnect after this long, because the server is stopping."""
+    """The client should reconnect after this long, and by chance up to as long again, because the server is stopping."""
     @property
     def welcome(self) -> global___SessionWelcome:
         """First frame only."""

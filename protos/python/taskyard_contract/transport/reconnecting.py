@@ -10,7 +10,8 @@ drives it asks here what to do, and there are three answers:
   that name each other must not be asked in a circle without a pause;
 - after a pause at the configured address. Its length is drawn between nothing and a bound that doubles with
   each failure ("full jitter"): after a server's restart a thousand peers must not come back in the same
-  moment, and the first of them shall come soon. A server that says when it is back is given that time before.
+  moment, and the first of them shall come soon. A server that says when it is back is given that time before,
+  and since it says the same to all of them, they come back over as long a time again.
 
 A stream that has worked for a while makes the next failure the first one. One that was welcomed and lost
 at once does not: otherwise a server that falls over each time it is asked would be asked ten times a second.
@@ -92,4 +93,4 @@ class Reconnecting:
         bound = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._failures - 1, 16))
         # Where nobody was reached nobody said how long to wait: that number is for callers without a policy.
         asked = 0.0 if isinstance(error, ConnectionFailed) else error.retry_after
-        return Retry(asked + self._draw(0.0, bound), "", self._failures)
+        return Retry(asked + self._draw(0.0, max(bound, asked)), "", self._failures)
