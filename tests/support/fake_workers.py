@@ -21,8 +21,8 @@ class FarEnd:
         self.data.setblocking(False)
         self.control.setblocking(False)
         self._reader = frames.FrameReader()
-        self._board = progress_board.BoardWriter(lines.board)
-        os.close(lines.board)
+        self._board = progress_board.BoardWriter(lines.far_board)
+        os.close(lines.far_board)
 
     def execute(self, number: int, position: int) -> None:
         """Note on the board what is executing."""

@@ -14,7 +14,7 @@ from taskyard_agent.holding.templates import MAX_TEMPLATES, LocalTemplate
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import Ending
 from taskyard_agent.processes.worker_phase import WorkerEvent, WorkerPhase, after
-from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
 
@@ -40,7 +40,7 @@ class WorkerHandle:
         self.spans: dict[int, Span] = {}
         self.revoking: set[int] = set()
         """Spans that were asked back and not answered for yet."""
-        self._board = progress_board.BoardReader(lines.board)
+        self._board = lines.board
         self._data = lines.data
         self._control = lines.control
         self._data.setblocking(False)

@@ -34,9 +34,17 @@ class Progress(NamedTuple):
 
 
 def create() -> int:
-    """Return the descriptor of a new board."""
+    """Return the descriptor of a new board.
+
+    Raises:
+        OSError: There is no descriptor, or no memory, for it.
+    """
     descriptor = os.memfd_create("taskyard-progress", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, _SIZE)
+    try:
+        os.ftruncate(descriptor, _SIZE)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -32,7 +32,7 @@ class Silent:
     def spawn(self, number: int, lines: Any) -> bool:
         self.far[number] = lines.far_data
         lines.far_control.close()
-        os.close(lines.board)
+        os.close(lines.far_board)
         return True
 
     def close(self, *_: Any) -> None:

@@ -1,6 +1,8 @@
 """As many workers at work as there should be, whatever happens to them."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,7 +16,7 @@ from taskyard_agent.processes.terminating import Ending, Why
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.worker_phase import WorkerPhase
 from taskyard_agent.processes.workforce import Workforce
-from taskyard_agent.runner import frames
+from taskyard_agent.runner import frames, progress_board
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 
@@ -204,6 +206,28 @@ def test_a_worker_that_rests_is_woken_before_another_one_is_forked() -> None:
         assert (stage.phase(2), sorted(stage.workforce.workers)) == (WorkerPhase.IDLE, [1, 2])
 
     play(scenario)
+
+
+@pytest.mark.parametrize("fails", ["create", "BoardReader"])
+def test_a_worker_for_which_the_machine_lacks_means_is_tried_again_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.make_ready(1)
+        before = set(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patched:
+            patched.setattr(progress_board, fails, _no_descriptor)
+            await stage.block(1)
+            assert sorted(stage.workforce.workers) == [1]
+            assert set(os.listdir("/proc/self/fd")) == before
+        await eventually(lambda: len(stage.workforce.workers) == 2)
+        assert stage.delays == [0.2]
+
+    play(scenario)
+
+
+def _no_descriptor(*_: object) -> int:
+    raise OSError(errno.EMFILE, "too many open files")
 
 
 def test_a_worker_on_its_way_out_is_replaced_at_once() -> None:
