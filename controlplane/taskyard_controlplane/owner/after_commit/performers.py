@@ -49,7 +49,7 @@ class Endings:
             told.add(session)
         self._book.ended(run)
         if self._watchers.waiting:  # nobody does, mostly
-            self._watchers.ended(run_id)
+            self._watchers.ended(run, told)
         # Others may keep the record a little longer; what is large in it, or leads on, goes now.
         run.args = run.inputs = run.session = None
 

@@ -63,7 +63,6 @@ class Refusals:
                 f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
             )
             self._tell(new[run_id], run, error)
-            self._watchers.ended(run_id)
         if annulled:
             # One that was cancelled meanwhile has ended only here. Performed, its end would reach those that
             # wait for the recorded run, and be remembered as how that one ended.
@@ -85,7 +84,6 @@ class Refusals:
             run = self._book.runs.get(row.run_id)
             if run is not None:
                 self._take_back(run)
-                self._watchers.ended(row.run_id)
             no_room = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
             self._tell(row, run, no_room)
         self._metrics.refused_runs += len(rows.new_runs)
@@ -120,3 +118,4 @@ class Refusals:
         for session in filter(None, {submitter, subscriber}):
             session.refuse(row.run_id, error)
             session.wake()
+        self._watchers.refused(row.run_id, error)

@@ -1,13 +1,20 @@
-"""Calls that wait for the end of a run."""
+"""Who waits for the end of a run that is not his: calls, and sessions that did not submit it.
+
+A session hears of its own runs because each record names it. Everybody else is in here, and only hears: the
+end of a watcher is nothing to the run, and the run stays that of the session that submitted it.
+"""
 
 import asyncio
 
+from taskyard_contract.errors import TaskyardError
+from taskyard_controlplane.domain.model import Run, Submitter
+
 
 class Watchers:
-    """Who waits for which run, outside of sessions."""
+    """Calls and sessions, by the run they wait for."""
 
     def __init__(self) -> None:
-        self.waiting: dict[bytes, list[asyncio.Future[None]]] = {}
+        self.waiting: dict[bytes, dict[asyncio.Future[None] | Submitter, None]] = {}
         """By run. To be looked at before `ended` is called where that happens for every run."""
 
     def __len__(self) -> int:
@@ -15,22 +22,45 @@ class Watchers:
         return len(self.waiting)
 
     def count(self, run_id: bytes) -> int:
-        """Return how many calls wait for a run."""
+        """Return how many calls and sessions wait for a run."""
         return len(self.waiting.get(run_id, ()))
 
+    def listen(self, run_id: bytes, session: Submitter) -> None:
+        """Let a session have the outcome of a run, once it has one."""
+        self.waiting.setdefault(run_id, {})[session] = None
+
     async def wait(self, run_id: bytes) -> None:
-        """Return when `ended` is called for a run."""
+        """Return when a run has ended, or turns out to never have been recorded."""
         future = asyncio.get_running_loop().create_future()
-        self.waiting.setdefault(run_id, []).append(future)
+        self.waiting.setdefault(run_id, {})[future] = None
         try:
             await future
         finally:
             waiting = self.waiting.get(run_id)
-            if waiting is not None and future in waiting:
-                waiting.remove(future)
+            if waiting is not None:
+                waiting.pop(future, None)
+                if not waiting:
+                    del self.waiting[run_id]
 
-    def ended(self, run_id: bytes) -> None:
-        """Let those go on that wait for a run."""
-        for future in self.waiting.pop(run_id, ()):
-            if not future.done():
-                future.set_result(None)
+    def ended(self, run: Run, told: set[Submitter]) -> None:
+        """Tell everybody how a run ended; sessions that have to be woken for it join `told`."""
+        for each in self.waiting.pop(run.run_id, ()):
+            if isinstance(each, asyncio.Future):
+                _let_go(each)
+            elif each is not run.session:  # or it knows already
+                each.push_result(run.run_id, run.result, run.outcome)
+                told.add(each)
+
+    def refused(self, run_id: bytes, error: TaskyardError) -> None:
+        """Tell everybody that there is no such run after all, and why."""
+        for each in self.waiting.pop(run_id, ()):
+            if isinstance(each, asyncio.Future):
+                _let_go(each)
+            else:
+                each.refuse(run_id, error)
+                each.wake()
+
+
+def _let_go(call: asyncio.Future[None]) -> None:
+    if not call.done():
+        call.set_result(None)

@@ -122,13 +122,13 @@ class StoredRuns:
         future.add_done_callback(done)
 
     def subscribe_later(self, row: StoredRun, session: ClientSession) -> None:
-        """Let a session have the outcome of a run of the backlog that was submitted in another one."""
-        if row.session_id != session.session_id:
+        """Let a run of the backlog that belongs to no session become that of one, once it is in memory."""
+        if not row.session_id:
             self._subscribers[row.run_id] = session
 
     @property
     def awaited(self) -> int:
-        """How many runs of the backlog other sessions wait for than those that submitted them."""
+        """How many runs of the backlog that belong to no session are waited for by one."""
         return len(self._subscribers)
 
     def session_of(self, row: StoredRun) -> ClientSession | None:

@@ -41,7 +41,9 @@ class Clients:
         self._submission = shard.submission
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
-        self._subscriptions = Subscriptions(shard.book, shard.stored, shard.templates, shard.submission)
+        self._subscriptions = Subscriptions(
+            shard.book, shard.roster, shard.stored, shard.templates, shard.submission, shard.watchers
+        )
 
     def open(
         self, hello: pb.SessionHello, caller: Caller, wake: Wake, close: Close

@@ -9,7 +9,7 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import run_service_pb2, states_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest, UnsupportedProtocol
-from taskyard_contract.id_factory import new_id
+from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import RunState
 
 S = RunState
@@ -281,3 +281,78 @@ def test_withdrawing_leaves_what_has_started() -> None:
         assert client.state_of(running) == S.COMPLETED
 
     play(scenario)
+
+
+def test_whoever_waits_for_the_run_of_another_session_only_hears_of_it() -> None:
+    async def scenario(it: World) -> None:
+        client, listener, leaving = it.client(), it.client(), it.client()
+        [run_id] = await client.submit()
+        for each in (listener, listener, leaving):
+            await each.send(subscribe=[run_id])
+        await leaving.send(goodbye=True)
+        await it.settle()
+        agent = it.agent()
+        assert await assigned(it, agent) == [run_id]
+        agent.report([run_id])
+        await it.settle()
+        assert client.state_of(run_id) == listener.state_of(run_id) == S.COMPLETED
+        assert not any(it.shard.kept().values())
+
+    play(scenario)
+
+
+def test_a_run_ends_with_the_session_it_belongs_to_whoever_waits_for_it() -> None:
+    async def scenario(it: World) -> None:
+        client, listener = it.client(), it.client()
+        [run_id] = await client.submit()
+        await listener.send(subscribe=[run_id])
+        await client.send(goodbye=True)
+        await it.settle()
+        assert listener.state_of(run_id) == S.CANCELLED
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_flow_run_can_be_waited_for_from_elsewhere(late: bool) -> None:
+    """It stays with the session that executes it, which alone is asked to end its body."""
+
+    async def scenario(it: World) -> None:
+        client, listener = it.client(), it.client()
+        flow = await client.start_flow()
+        if not late:
+            await listener.send(subscribe=[flow], cancel=[flow])
+            await it.settle()
+            client.receive()
+            listener.receive()
+            assert (client.cancel_requests, listener.cancel_requests) == ([flow], [])
+        await client.send(flow_reports=[sp.FlowReport(run_id=flow, event=2)])  # type: ignore[arg-type]
+        await it.settle()
+        if late:
+            await listener.send(subscribe=[flow])
+        assert listener.state_of(flow) == (S.COMPLETED if late else S.CANCELLED)
+        assert client.state_of(flow) is None, "it was told by a decision"
+
+    play(scenario)
+
+
+def test_all_who_wait_for_a_run_of_no_session_are_told() -> None:
+    template = template_pb2.RunTemplate(
+        kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", code=CODE
+    )
+
+    async def scenario(it: World) -> None:
+        new = [run_service_pb2.NewRun(run_id=run_id, template=template) for run_id in new_ids(4)]
+        assert await it.owner.submit_unowned(new, []) == []
+        ids, listeners = [run.run_id for run in new], [it.client() for _ in range(3)]
+        for each in listeners:
+            await each.send(subscribe=ids)
+        agent = it.agent(credit=1)
+        for _ in ids:
+            agent.report(await assigned(it, agent))
+        await it.settle()
+        for each in listeners:
+            assert [each.state_of(run_id) for run_id in ids] == [S.COMPLETED] * len(ids)
+        assert not any(it.shard.kept().values())
+
+    play(scenario, window=2)
