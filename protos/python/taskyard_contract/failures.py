@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2, failure_pb2
-from taskyard_contract import durable_names, pickling
+from taskyard_contract import code_lines, durable_names, pickling
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
 
@@ -106,6 +106,7 @@ def _travels(value: object) -> bool:
 
 def _format(error: BaseException) -> str:
     try:
+        code_lines.show_lines_of(error.__traceback__)
         return "".join(traceback.format_exception(type(error), error, _user_frames(error), chain=False))
     except FOREIGN:
         return ""

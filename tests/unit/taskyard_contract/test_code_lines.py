@@ -1,5 +1,6 @@
 """Code that travels by value keeps its file and shows its lines where that file is not."""
 
+import gc
 import linecache
 import traceback
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskyard_contract import code_lines, pickling
+from taskyard_contract.failures import failure_of
 
 PROGRAM = """\
 def one():
@@ -56,6 +58,13 @@ def raised(function: Callable[..., Any], *args: Any) -> str:
     return "".join(traceback.format_exception(error.value))
 
 
+def told(function: Callable[..., Any], *args: Any) -> str:
+    """The traceback that a failure brings along."""
+    with pytest.raises(ZeroDivisionError) as error:
+        function(*args)
+    return failure_of(error.value).traceback
+
+
 def test_a_traceback_shows_file_and_line_without_the_file(program: Path) -> None:
     text = raised(travelled(program, "two"), 0)
     assert f'File "{program}", line 10, in inside' in text
@@ -81,6 +90,45 @@ def test_a_file_that_was_changed_since_shows_what_was_submitted(program: Path) -
     linecache.clearcache()
     assert "return 1 / divisor" in raised(pickling.loads(data), 0)
     assert linecache.getline(str(program), 30) == "# something else\n"
+
+
+def test_two_versions_of_a_file_show_each_its_own_lines(program: Path) -> None:
+    first = travelled(program, "two")
+    program.write_text(PROGRAM.replace("return 1 / divisor", "return 22 / divisor"))
+    second = travelled(program, "two")
+    for function, line in [(first, "return 1 / divisor"), (second, "return 22 /"), (first, "return 1 /")]:
+        assert line in told(function, 0)
+
+
+def test_code_that_travels_on_takes_its_own_lines_along(program: Path) -> None:
+    first = travelled(program, "two")
+    program.write_text(PROGRAM.replace("return 1 / divisor", "return 22 / divisor"))
+    travelled(program, "two")
+    assert "return 1 / divisor" in code_lines.lines_of(first.__code__)
+    (inside,) = code_lines.inner_codes(first.__code__)
+    assert code_lines.lines_of(inside) == "    def inside():\n        return 1 / divisor\n"
+
+
+def test_lines_of_code_that_is_gone_are_not_kept(program: Path) -> None:
+    both = [travelled(program, "two")]
+    program.write_text(PROGRAM.replace("1 / 0", "2 / 0"))
+    both.append(travelled(program, "one"))
+    assert "return 1 / divisor" in told(both[0], 0)
+    both.pop()
+    gc.collect()
+    assert "return 1 / divisor" in told(both[0], 0)
+    both.pop()
+    gc.collect()
+    assert str(program) not in linecache.cache
+
+
+def test_lines_that_somebody_else_put_there_stay_when_code_goes(program: Path) -> None:
+    function = travelled(program, "two")
+    theirs = (1, None, ["theirs\n"], str(program))
+    linecache.cache[str(program)] = theirs
+    del function
+    gc.collect()
+    assert linecache.cache[str(program)] is theirs
 
 
 def test_an_unchanged_file_is_left_alone(program: Path) -> None:
