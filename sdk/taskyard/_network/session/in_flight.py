@@ -111,7 +111,11 @@ class InFlight:
             raise self.fatal
         run_id = run.run_id
         self._outstanding[run_id] = run
-        self._outbox.add_run(key, run_id, args, ordinal, upstream, cache_key, extra)
+        try:
+            self._outbox.add_run(key, run_id, args, ordinal, upstream, cache_key, extra)
+        except BaseException:  # an interrupt, or the cancellation of a flow
+            self._outstanding.pop(run_id, None)  # or its flow would wait for a run that nobody knows
+            raise
         if self.fatal is not None or not self.signalled:
             self.signal()
         if self._outbox.size > MOST_BYTES:
@@ -121,9 +125,14 @@ class InFlight:
         """Submit a whole group, whose outcomes will settle `runs`; nobody awaits the run of a flow."""
         if self.fatal is not None:
             raise self.fatal
-        if runs:
-            self._outstanding.update(zip(group.run_ids, runs, strict=True))
-        self._outbox.add(group)
+        try:
+            if runs:
+                self._outstanding.update(zip(group.run_ids, runs, strict=True))
+            self._outbox.add(group)
+        except BaseException:  # as above
+            for run_id in group.run_ids:
+                self._outstanding.pop(run_id, None)
+            raise
         self.signal()
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self.failed)

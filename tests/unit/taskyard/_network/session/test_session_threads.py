@@ -9,7 +9,9 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard._data.values.awaited import AwaitedRun
-from taskyard._engine.submission.submitting import submit_one
+from taskyard._engine.submission.mapping import expand
+from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._network.session.in_flight import InFlight
 from taskyard.futures import Future
 from taskyard.tasks import task
@@ -117,3 +119,27 @@ def test_results_that_arrive_while_a_session_is_ended_keep_nobody_waiting(silent
     assert isinstance(first.outcome, Superseded)
     assert second.outcome == b"value"
     assert isinstance(third.outcome, Superseded)
+
+
+def one(scope: Scope) -> None:
+    submit_one(double, scope, (2,), {})
+
+
+def many(scope: Scope) -> None:
+    submit_many(double, scope, expand(double.signature, ([2, 3],), {}))
+
+
+@pytest.mark.parametrize("submit", [one, many])
+def test_nobody_waits_for_a_run_whose_submission_was_interrupted(
+    silent: LoopbackSession, monkeypatch: pytest.MonkeyPatch, submit: Callable[[Scope], None]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    scope = silent.scope()
+    earlier = submit_one(double, scope, (1,), {})
+    for method in ("add_run", "add"):
+        monkeypatch.setattr(silent.in_flight._outbox, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        submit(scope)
+    assert silent.outstanding_of(scope) == [earlier]
