@@ -19,6 +19,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.transport.repeating import repeated
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
@@ -68,9 +69,7 @@ class BlobStore:
                 continue
             task = self._fetching.get(digest)
             if task is None:
-                task = self._fetching[digest] = asyncio.create_task(
-                    blob_transfer.repeated(partial(self._download, digest))
-                )
+                task = self._fetching[digest] = asyncio.create_task(repeated(partial(self._download, digest)))
                 task.add_done_callback(partial(self._fetched, digest))
             await asyncio.shield(task)
 
@@ -85,7 +84,7 @@ class BlobStore:
         Raises:
             TaskyardError: The server refuses it, or stayed unreachable.
         """
-        await blob_transfer.repeated(partial(self._upload, blob))
+        await repeated(partial(self._upload, blob))
 
     async def _download(self, digest: bytes) -> None:
         self.make_room()

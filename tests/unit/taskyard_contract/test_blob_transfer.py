@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 
 from taskyard_api.v1 import blob_service_pb2 as pb
-from taskyard_contract.errors import (
-    BlobNotFound,
-    ConnectionFailed,
-    DigestMismatch,
-    NotOwner,
-    ServerStopping,
-    TaskyardError,
-)
+from taskyard_contract.errors import DigestMismatch
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_contract.transport import blob_transfer
 
@@ -84,32 +77,3 @@ def test_a_download_that_is_not_what_was_stored_ends_in_an_error(parts: list[byt
     with pytest.raises(DigestMismatch, match="arrived damaged"):
         received(parts, hashlib.sha256(b"onetwo").digest(), seen)
     assert seen == parts
-
-
-class Attempts:
-    """A transfer that fails of one thing after the other, and then succeeds."""
-
-    def __init__(self, *failures: TaskyardError) -> None:
-        self.left = list(failures)
-
-    async def __call__(self) -> str:
-        if self.left:
-            raise self.left.pop(0)
-        return "transferred"
-
-
-def test_a_transfer_is_repeated_while_a_server_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_transfer, "REPEAT_SECONDS", (0.0,) * 3)
-    passing = Attempts(ServerStopping("stopping"), ConnectionFailed("nobody there"), NotOwner("not yet"))
-    assert asyncio.run(blob_transfer.repeated(passing)) == "transferred"
-
-
-def test_a_transfer_that_is_refused_or_always_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_transfer, "REPEAT_SECONDS", (0.0,) * 3)
-    refused = Attempts(BlobNotFound("no such blob"), BlobNotFound("asked again"))
-    with pytest.raises(BlobNotFound, match="no such blob"):
-        asyncio.run(blob_transfer.repeated(refused))
-    unreachable = Attempts(*(ConnectionFailed(f"attempt {number}") for number in range(1, 6)))
-    with pytest.raises(ConnectionFailed, match="attempt 4"):
-        asyncio.run(blob_transfer.repeated(unreachable))
-    assert len(unreachable.left) == 1

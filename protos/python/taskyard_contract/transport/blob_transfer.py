@@ -9,59 +9,16 @@ nothing. Invariant: whoever has read all parts without an exception has what the
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
-from taskyard_contract.errors import (
-    ConnectionFailed,
-    DigestMismatch,
-    NotOwner,
-    ServerStopping,
-    StorageUnavailable,
-    TaskyardError,
-)
+from taskyard_contract.errors import DigestMismatch
 from taskyard_contract.payload_limits import PART_BYTES
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
-
-PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
-"""Errors that another attempt may not meet."""
-REPEAT_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0)
-"""Together longer than a control plane takes to restart, shorter than people wait without asking why."""
-_HIDDEN: Final = "Internal error from Core"
-"""What gRPC says of a call that was refused while a part of it was on its way."""
-
-T = TypeVar("T")
-
-
-async def repeated(transfer: Callable[[], Awaitable[T]]) -> T:
-    """Make a transfer, and make it once more as long as what it fails of may pass.
-
-    Raises:
-        TaskyardError: The server refuses it, or stayed unreachable.
-    """
-    # Here, because whoever only names a blob needs no gRPC.
-    from grpc import StatusCode, aio
-
-    from taskyard_contract.transport.rpc_errors import from_rpc_error
-
-    for delay in (*REPEAT_SECONDS, None):
-        passing = False
-        try:
-            return await transfer()
-        except aio.AioRpcError as error:
-            failure = from_rpc_error(error)
-            # The next attempt sees the refusal itself.
-            passing = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
-        except TaskyardError as error:
-            failure = error
-        if delay is None or not (passing or isinstance(failure, PASSING)):
-            raise failure
-        await asyncio.sleep(delay)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def ref_of(data: bytes) -> common_pb2.BlobRef:

@@ -5,6 +5,7 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `_call` runs it on the loop thread.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -19,6 +20,7 @@ from taskyard_api.v1 import (
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.transport.repeating import repeated
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -47,13 +49,18 @@ def open_channel(address: str) -> "grpc.aio.Channel":
 class Client:
     """Calls of one control plane. Use as a context manager, or `close` it."""
 
-    def __init__(self, address: str, seconds: float = CALL_SECONDS) -> None:
-        """Prepare calls to `address` (``HOST:PORT`` or ``unix:PATH``), each of which may take so long.
+    def __init__(self, address: str, seconds: float = CALL_SECONDS, *, patient: bool = False) -> None:
+        """Prepare calls; connects with the first one.
 
-        Connects with the first one.
+        Args:
+            address: ``HOST:PORT`` or ``unix:PATH``.
+            seconds: How long each of them may take.
+            patient: Whether they are repeated while the control plane is being replaced. People who ask
+                something want to know at once that nobody answers; programs want to go on.
         """
         self.address = address
         self._seconds = seconds
+        self._patient = patient
         self._channel: grpc.aio.Channel | None = None
 
     def __enter__(self) -> "Client":
@@ -148,21 +155,16 @@ class Client:
         return int(self._call(lambda: self._admin().DrainAgent(request, timeout=self._seconds)).held_runs)
 
     def upload(self, data: bytes) -> common_pb2.BlobRef:
-        """Store bytes in the control plane, unless it has them.
-
-        Raises:
-            ConnectionFailed: It could not be reached, for longer than it takes to restart.
-        """
-        return _transferred(lambda: self.upload_async(data))
+        """Store bytes in the control plane, unless it has them."""
+        return self._call(lambda: self.upload_async(data), BLOB_SECONDS)
 
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         """Read bytes that were uploaded, by whomever; their digest is checked.
 
         Raises:
             BlobNotFound: The control plane has none under this digest.
-            ConnectionFailed: It could not be reached, for longer than it takes to restart.
         """
-        return _transferred(lambda: self.download_async(ref))
+        return self._call(lambda: self.download_async(ref), BLOB_SECONDS)
 
     async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes, on the loop thread."""
@@ -201,24 +203,17 @@ class Client:
 
         return cast("BlobServiceAsyncStub", BlobServiceStub(self._open()))
 
-    def _call(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Make a call on the loop thread and wait for its answer."""
+    def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """Make a call on the loop thread and wait for its answer, at most so long if that is said."""
 
         async def call() -> T:
             return await start()
 
-        return loop_thread.run(_translated(call()))
-
-
-def _transferred(transfer: Callable[[], Awaitable[T]]) -> T:
-    """Make a transfer on the loop thread, again and again while the control plane is being replaced.
-
-    Runs that were submitted meanwhile wait for it as well; one whose value is large is not to be different.
-    """
-    try:
-        return loop_thread.run(_translated(blob_transfer.repeated(transfer)), BLOB_SECONDS)
-    except TimeoutError:
-        raise ConnectionFailed(f"a blob could not be transferred within {BLOB_SECONDS:g} seconds") from None
+        work = repeated(start) if self._patient else call()
+        try:
+            return loop_thread.run(_translated(work), seconds)
+        except TimeoutError:
+            raise ConnectionFailed(f"the control plane did not answer within {seconds} seconds") from None
 
 
 async def _translated(work: Coroutine[Any, Any, T]) -> T:
@@ -229,6 +224,11 @@ async def _translated(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # whoever waited has gone
+        raise ConnectionFailed("the connection was closed while an answer was waited for") from None
     except grpc.aio.AioRpcError as error:
         failure = from_rpc_error(error)
     except TaskyardError as error:

@@ -151,9 +151,9 @@ class Session:
         return [run for run in self.in_flight.outstanding() if run.origin is origin]
 
     def client(self) -> Client:
-        """Return unary calls to the same control plane."""
+        """Return unary calls to the same control plane, as patient as the stream."""
         if self._client is None:
-            self._client = Client(self.locate())
+            self._client = Client(self.locate(), patient=True)
         return self._client
 
     def fetch(self, ref: common_pb2.BlobRef) -> bytes:

@@ -1,0 +1,66 @@
+"""Unary calls and transfers that are made once more while a server is being replaced.
+
+Streams connect again by themselves (`reconnecting`), so whoever submits or executes runs does not notice a
+restart. What is called beside a stream, for a value that is too large for it say, must not be different.
+
+Only for what may be repeated at any time: reading, storing content under its digest, submitting under an id.
+Nothing is repeated that the server refuses.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
+from typing import Final, TypeVar
+
+from taskyard_contract.errors import (
+    ConnectionFailed,
+    DigestMismatch,
+    NotOwner,
+    ServerStopping,
+    StorageUnavailable,
+    TaskyardError,
+)
+
+PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
+"""Errors that another attempt may not meet."""
+PATIENCE_SECONDS: Final = 24.0
+"""Longer than a control plane takes to restart, shorter than people wait without asking why."""
+FIRST_DELAYS: Final = (0.1, 0.3, 1.0, 2.0)
+LONGEST_DELAY: Final = 3.0
+_HIDDEN: Final = "Internal error from Core"
+"""What gRPC says of a call that was refused while a part of it was on its way."""
+
+T = TypeVar("T")
+
+
+async def repeated(call: Callable[[], Awaitable[T]], clock: Callable[[], float] = time.monotonic) -> T:
+    """Make a call, and make it once more as long as what it fails of may pass.
+
+    Args:
+        call: Makes the call.
+        clock: Returns seconds that never jump.
+
+    Raises:
+        TaskyardError: The server refuses it, or stayed unreachable after the first failure.
+    """
+    # Here, because programs that only import the SDK need no gRPC.
+    from grpc import StatusCode, aio
+
+    from taskyard_contract.transport.rpc_errors import from_rpc_error
+
+    delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), None
+    while True:
+        passing = False
+        try:
+            return await call()
+        except aio.AioRpcError as error:
+            failure = from_rpc_error(error)
+            # The next attempt sees the refusal itself.
+            passing = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
+        except TaskyardError as error:
+            failure = error
+        until = clock() + PATIENCE_SECONDS if until is None else until
+        if clock() >= until or not (passing or isinstance(failure, PASSING)):
+            raise failure
+        await asyncio.sleep(next(delays))
