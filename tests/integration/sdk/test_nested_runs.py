@@ -61,7 +61,7 @@ def test_runs_that_others_wait_for_come_before_new_ones(plane: Plane, tmp_path: 
         return branch.map(range(60), log).result()
 
     assert main() == [3 * number for number in range(60)]
-    # Two workers: each may have begun a run when another one's children were not known yet.
+    # Two workers: each may have begun a run when those nested in another one were not known yet.
     assert most_at_once(log.read_text().splitlines()) <= 15, "breadth first"
 
 
