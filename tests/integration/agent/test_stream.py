@@ -133,7 +133,7 @@ def test_a_run_that_outlasts_the_grace_is_reported_lost(tmp_path: Path) -> None:
             (slow,) = server.assign(1, [call("sleep", 30)])
             await server.until(lambda: slow in server.started)
             agent.terminate()
-            assert await agent.exit_code(5) == 0
+            assert await agent.exit_code() == 0
             assert server.lost[slow].reason == StateReason.WORKER_DIED
             assert "agent stopped" in server.lost[slow].message
 
@@ -150,8 +150,8 @@ def test_a_second_signal_ends_the_agent_at_once(tmp_path: Path) -> None:
             await server.until(lambda: server.draining)
             began = time.monotonic()
             agent.process.send_signal(signal.SIGINT)
-            assert await agent.exit_code(5) == 1
-            assert time.monotonic() - began < 2
+            assert await agent.exit_code() == 1
+            assert time.monotonic() - began < 15, "not after its grace of 30 seconds"
             await eventually(lambda: not any(alive(pid) for pid in workers))
 
     asyncio.run(main())
