@@ -191,7 +191,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         assert exception is not None
         return exception
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
         """Wait until a condition over what was received holds."""
         async with asyncio.timeout(timeout):
             while not condition():

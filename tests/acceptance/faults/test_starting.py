@@ -43,8 +43,8 @@ def test_a_client_with_a_wrong_server_address(fresh: Installation) -> None:
 def test_a_client_with_an_address_that_is_none(fresh: Installation) -> None:
     started = time.monotonic()
     client = fresh.start_client("bad_input", "unpicklable-argument", TASKYARD_SERVER="yard:nowhere")
-    assert fresh.exit_code(client, 10) == 1
-    assert time.monotonic() - started < 5
+    assert fresh.exit_code(client, 40) == 1
+    assert time.monotonic() - started < 14, "not looked for, as an address where nobody listens is"
     assert "'yard:nowhere' is not a server address; give HOST:PORT" in client.errors()
 
 

@@ -37,7 +37,7 @@ def test_only_the_run_that_killed_its_worker_is_lost(tmp_path: Path, how: bytes,
             assert server.lost[culprit].reason == StateReason.WORKER_DIED
             assert text in server.lost[culprit].message
             assert [server.result(run_id) for run_id in (before, *after)] == [0, 1, 2]
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 20, "a lost worker is noticed, not waited for"
 
     asyncio.run(main())
 
@@ -76,7 +76,7 @@ def test_a_run_over_its_timeout_is_ended_and_others_are_not(tmp_path: Path) -> N
             began = time.monotonic()
             before, slow, after = server.assign(2, [call("sleep", 0.1), call("sleep", 30), call("echo", 5)])
             await server.until(lambda: slow in server.lost and after in server.outcomes)
-            assert 0.35 < time.monotonic() - began < 2
+            assert 0.35 < time.monotonic() - began < 15
             assert server.lost[slow].reason == StateReason.TIMED_OUT
             assert "0.3 seconds" in server.lost[slow].message
             assert server.result(after) == 5
@@ -96,7 +96,7 @@ def test_cancelling_ends_the_whole_process_group_even_if_it_ignores_term(tmp_pat
             began = time.monotonic()
             server.cancel(run_id)
             await server.until(lambda: run_id in server.cancelled)
-            assert 1.5 < time.monotonic() - began < 4
+            assert 1.5 < time.monotonic() - began < 20
             await eventually(lambda: not any(alive(pid) for pid in pids))
             assert run_id not in server.outcomes
 
@@ -110,7 +110,7 @@ def test_a_cancelled_run_may_clean_up(tmp_path: Path) -> None:
             (run_id,) = server.assign(1, [call("clean_up", str(note))])
             await eventually(note.exists)
             server.cancel(run_id)
-            await server.until(lambda: run_id in server.cancelled, 1.5)
+            await server.until(lambda: run_id in server.cancelled)
             assert note.read_text() == "cleaned up"
 
     asyncio.run(main())
@@ -119,10 +119,11 @@ def test_a_cancelled_run_may_clean_up(tmp_path: Path) -> None:
 def test_cancelling_runs_that_have_not_started_takes_no_process(tmp_path: Path) -> None:
     async def main() -> None:
         async with agent_and_server(tmp_path, slots=1) as (_, server):
-            slow, second, third = server.assign(1, [call("sleep", 1.0), call("echo", 2), call("echo", 3)])
-            await asyncio.sleep(0.1)
+            slow, second, third = server.assign(1, [call("sleep", 3.0), call("echo", 2), call("echo", 3)])
+            await server.until(lambda: slow in server.started)
             server.cancel(second)
-            await server.until(lambda: second in server.cancelled, 0.8)
+            await server.until(lambda: second in server.cancelled)
+            assert slow not in server.outcomes
             await server.until(lambda: third in server.outcomes)
             assert slow in server.outcomes
             assert second not in server.outcomes
@@ -137,10 +138,10 @@ def test_quick_runs_do_not_wait_behind_a_slow_one(tmp_path: Path) -> None:
             await server.until(lambda: len(server.outcomes) == 20)
             began = time.monotonic()
             finished, slow, *quick = server.assign(
-                1, [call("echo", 1), call("sleep", 3), *[call("echo", n) for n in range(20)]]
+                1, [call("echo", 1), call("sleep", 30), *[call("echo", n) for n in range(20)]]
             )
             await server.until(lambda: {finished, *quick} <= set(server.outcomes))
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 15
             assert slow not in server.outcomes
             assert len(before) == 20
 

@@ -159,5 +159,5 @@ def test_stopping_ends_waits(serve: Callable[..., Any], run_on_loop: Callable[..
     served.get(run_id)  # the server answers in order of arrival, so it waits by now
     started = time.monotonic()
     run_on_loop(served.plane.stop())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9, "the grace of 10 seconds was not used up"
     assert isinstance(from_rpc_error(wait.exception()), ServerStopping)

@@ -152,7 +152,7 @@ def test_a_task_that_takes_too_long_is_stopped(plane: Plane) -> None:
     started = time.monotonic()
     state = slow(return_state=True)
     assert state.name == "TimedOut"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     with pytest.raises(TimeoutError):
         state.result()
 
