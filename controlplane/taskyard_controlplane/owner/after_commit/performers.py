@@ -10,9 +10,9 @@ from collections.abc import Callable
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.model import AGENT, Run, Submitter
-from taskyard_controlplane.owner.after_commit.watchers import Watchers
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
+from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.admission import Admission

@@ -11,10 +11,10 @@ from taskyard_contract.errors import RunExists, StorageFull, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.machine import annul
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.after_commit.watchers import Watchers
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.backlog import Backlog

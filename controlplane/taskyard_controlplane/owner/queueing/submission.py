@@ -28,6 +28,7 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
@@ -47,6 +48,7 @@ class Submission:
     def __init__(
         self,
         book: RunBook,
+        watchers: Watchers,
         journal: Journal,
         templates: Templates,
         admission: Admission,
@@ -59,6 +61,7 @@ class Submission:
         """Add runs to `book`, counting on from `next_seq`."""
         self._book = book
         self._runs = book.runs
+        self._watchers = watchers
         self._journal = journal
         self._templates = templates
         self._admission = admission
@@ -172,7 +175,7 @@ class Submission:
 
     def _careful(
         self,
-        session: ClientSession | None,
+        session: ClientSession,
         template: Template,
         flow: Run | None,
         group: pb.RunGroup,
@@ -189,8 +192,7 @@ class Submission:
             if run_id in known:
                 continue
             if run_id in self._runs:
-                if session is not None:
-                    self._book.hand_over(self._runs[run_id], session)
+                self._watchers.connect(self._runs[run_id], session)
                 continue
             arg = args[position] if args else None
             if arg is not None and len(arg) > self.max_inline_bytes:
@@ -204,13 +206,10 @@ class Submission:
                 extra=extras.get(position),
             )  # fmt: skip
 
-    def _refuse_large(
-        self, session: ClientSession | None, run_id: bytes, template: Template, size: int
-    ) -> None:
-        if session is not None:
-            what = f"the arguments of a run of '{template.name}'"
-            session.refuse(run_id, too_large(run_id, what, size, self.max_inline_bytes))
-            session.wake()
+    def _refuse_large(self, session: ClientSession, run_id: bytes, template: Template, size: int) -> None:
+        what = f"the arguments of a run of '{template.name}'"
+        session.refuse(run_id, too_large(run_id, what, size, self.max_inline_bytes))
+        session.wake()
 
     def add(
         self,

@@ -42,7 +42,7 @@ class Clients:
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
         self._subscriptions = Subscriptions(
-            shard.book, shard.roster, shard.stored, shard.templates, shard.submission, shard.watchers
+            shard.book, shard.stored, shard.templates, shard.submission, shard.watchers
         )
 
     def open(

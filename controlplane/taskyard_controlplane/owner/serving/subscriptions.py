@@ -11,13 +11,12 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.model import AGENT, Run, Submitter
-from taskyard_controlplane.owner.after_commit.watchers import Watchers
+from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.submission import Submission
 from taskyard_controlplane.storage.interface import StoredRun
 
@@ -28,15 +27,12 @@ class Subscriptions:
     def __init__(
         self,
         book: RunBook,
-        roster: Roster,
         stored: StoredRuns,
         templates: Templates,
         submission: Submission,
         watchers: Watchers,
     ) -> None:
         """Find runs in `book` or among those `stored`; what is resent and unknown goes to `submission`."""
-        self._book = book
-        self._roster = roster
         self._watchers = watchers
         self._runs = book.runs
         self._stored = stored
@@ -113,25 +109,14 @@ class Subscriptions:
         for run_id in run_ids:
             run = self._runs.get(run_id)
             if run is not None:
-                self._connect(session, run)
-
-    def _connect(self, session: ClientSession, run: Run) -> None:
-        """Let a session hear of a run in memory. It becomes its own if it belongs to nobody who is here."""
-        holder = run.session
-        if holder is None or holder.session_id == session.session_id or self._gone(holder):
-            self._book.hand_over(run, session)
-        else:
-            self._watchers.listen(run.run_id, session)
-
-    def _gone(self, holder: Submitter) -> bool:
-        return self._roster.session(holder.session_id) is not holder
+                self._watchers.connect(run, session)
 
     def _deliver(self, session: ClientSession, rows: list[StoredRun]) -> None:
         for row in rows:
             run = self._runs.get(row.run_id)
             if run is not None:
                 # It was loaded, or resubmitted, while the database was asked.
-                self._connect(session, run)
+                self._watchers.connect(run, session)
             elif row.state < RunState.COMPLETED:
                 self._stored.subscribe_later(row, session)
                 if row.session_id != session.session_id:

@@ -13,12 +13,12 @@ from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledg
 from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
-from taskyard_controlplane.owner.after_commit.watchers import Watchers
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.backlog import Backlog
@@ -71,6 +71,7 @@ class Shard:
     def _make_journal(self, store: Store, clock: Clock) -> None:
         self.book, self.roster, self.templates = RunBook(), Roster(), Templates()
         self.journal = Journal(self.committer)
+        self.watchers = Watchers(self.book)
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
         )
@@ -101,12 +102,11 @@ class Shard:
             limits.window,
         )
         self.submission = Submission(
-            self.book, self.journal, self.templates, self.admission, self.backlog, clock, metrics,
-            owned.next_seq, limits.max_inline_bytes,
+            self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog, clock,
+            metrics, owned.next_seq, limits.max_inline_bytes,
         )  # fmt: skip
 
     def _follow_commits(self, metrics: Metrics) -> None:
-        self.watchers = Watchers()
         self.committer.serve(
             AfterCommit(
                 self.book, self.journal, self.upstream, self.cache, self.dispatcher, self.backlog,

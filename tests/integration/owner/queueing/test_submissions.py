@@ -54,7 +54,7 @@ def test_an_open_run_submitted_again_stays_the_run_it_is(more: dict[str, Any], s
         assert seen == [run_id]
         (agent if started else second).report([run_id])
         await it.settle()
-        assert other.state_of(run_id) == S.COMPLETED
+        assert client.state_of(run_id) == other.state_of(run_id) == S.COMPLETED
         assert (other.refused, it.owner.open_count()) == ({}, 0)
 
     play(scenario)

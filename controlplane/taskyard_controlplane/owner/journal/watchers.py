@@ -8,12 +8,15 @@ import asyncio
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.owner.journal.run_book import RunBook
 
 
 class Watchers:
     """Calls and sessions, by the run they wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: RunBook) -> None:
+        """Tell of the runs of `book`."""
+        self._book = book
         self.waiting: dict[bytes, dict[asyncio.Future[None] | Submitter, None]] = {}
         """By run. To be looked at before `ended` is called where that happens for every run."""
 
@@ -24,6 +27,13 @@ class Watchers:
     def count(self, run_id: bytes) -> int:
         """Return how many calls and sessions wait for a run."""
         return len(self.waiting.get(run_id, ()))
+
+    def connect(self, run: Run, session: Submitter) -> None:
+        """Let a session hear of a run in memory. One that belongs to nobody else becomes its own."""
+        if run.session is None or run.session.session_id == session.session_id:
+            self._book.hand_over(run, session)
+        else:
+            self.listen(run.run_id, session)
 
     def listen(self, run_id: bytes, session: Submitter) -> None:
         """Let a session have the outcome of a run, once it has one."""
