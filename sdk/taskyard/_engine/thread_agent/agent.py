@@ -87,8 +87,17 @@ class ThreadAgent:
         try:
             await stream.run()
         except TaskyardError as error:
-            logger.error("this process can no longer execute its runs: %s", error)
-            self.session.fail(error)
+            self._fail(error)
+        except Exception as defect:  # whatever it is: nobody else would ever execute what waits
+            unforeseen = TaskyardError(
+                f"this process can no longer execute its runs ({type(defect).__name__}: {defect})"
+            )
+            unforeseen.__cause__ = defect
+            self._fail(unforeseen)
+
+    def _fail(self, error: TaskyardError) -> None:
+        logger.error("the threads of this session end: %s", error)
+        self.session.fail(error)
 
     def close(self) -> None:
         """Stop serving; what still executes is not waited for."""

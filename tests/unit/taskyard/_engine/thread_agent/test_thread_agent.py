@@ -16,6 +16,7 @@ from taskyard.exceptions import ConnectionFailed
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.errors import Superseded, TaskyardError
 from taskyard_contract.id_factory import new_id
 
 
@@ -150,3 +151,16 @@ def test_a_thread_run_whose_arguments_cannot_be_put_together_ends(
     _assign(runs, 1, [run_id])
     eventually(lambda: runs.reported)
     assert runs.reported == [(1, run_id)]
+
+
+@pytest.mark.parametrize("error", [Superseded("by another one"), RuntimeError("no threads any more")])
+def test_nobody_waits_for_an_agent_that_cannot_go_on(runs: Any, error: Exception) -> None:
+    class Broken:
+        async def run(self) -> None:
+            raise error
+
+    future: Future[int] = Future(new_id(), runs.session.scope())
+    runs.session.watch(future)
+    loop_thread.run(runs._run(Broken()))
+    with pytest.raises(TaskyardError, match=str(error)):
+        future.result(0)
