@@ -19,6 +19,8 @@ MAX_LOG_MESSAGE: Final = 33 * 1024
 
 A little more than the characters that the SDK's handler lets through: its remark that it cut has to stay.
 """
+MAX_LEVEL: Final = 2**31 - 1
+"""What any language and any database takes; `logging` itself goes up to 50."""
 
 LogEntry = tuple[bytes, int, int, str, str, str]
 """Run id, microseconds since the epoch, level, logger, message, name of the run."""
@@ -31,7 +33,7 @@ def add_to(batch: "session_service_pb2.LogBatch", entry: LogEntry) -> None:
     run_id, at_us, level, logger, message, run_name = entry
     batch.run_ids.append(run_id)
     batch.at_us.append(at_us)
-    batch.levels.append(max(0, level))  # the column knows no negative numbers, `logging` takes any
+    batch.levels.append(min(max(0, level), MAX_LEVEL))  # `logging` takes any whole number
     batch.loggers.append(printable(logger))
     batch.messages.append(cut(message, MAX_LOG_MESSAGE))
     batch.run_names.append(printable(run_name))
