@@ -57,9 +57,10 @@ class Chunk:
     @classmethod
     def assigned(cls, message: pb.AssignChunk, template: LocalTemplate) -> "Chunk":
         """Take over what the server assigned."""
-        blobs = tuple(blob.digest for blob in message.blobs) if message.blobs else ()
+        blobs, body_digest = tuple([blob.digest for blob in message.blobs]), b""
         if message.HasField("body_blob"):
-            blobs = (message.body_blob.digest, *blobs)
+            body_digest = message.body_blob.digest
+            blobs = (body_digest, *blobs)
         if template.digest and not template.definition.code:
             blobs = (template.digest, *blobs)
         return cls(
@@ -69,7 +70,7 @@ class Chunk:
             message.body,
             blobs=blobs,
             nested=message.nested,
-            body_digest=message.body_blob.digest,
+            body_digest=body_digest,
         )
 
     def __len__(self) -> int:

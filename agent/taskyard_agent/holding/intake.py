@@ -37,7 +37,9 @@ class Intake:
     def demand(self) -> Demand:
         """Say how much work is wanted; a run that waits for others takes no room."""
         sizer, admission = self.sizer, self._admission
-        in_hand = self._holdings.runs - self._waiting() - admission.passable(self.queue.nested)
+        in_hand = self._holdings.runs - self._waiting()
+        if admission.crowded:  # counted only when it matters
+            in_hand -= admission.passable(self.queue.nested)
         return Demand(in_hand, sizer.window, sizer.chunk_size, admission.crowded)
 
     def wants(self, span: Span) -> bool:

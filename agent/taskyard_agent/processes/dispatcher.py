@@ -43,14 +43,18 @@ class Dispatcher:
         """Give out what can be given out."""
         if self._doubtful:
             return
+        if self._intake.queue.runs:
+            self._give_out()
+        self._watchdog.arm()
+
+    def _give_out(self) -> None:
         queue = self._intake.queue
         for depth in (0, 1) if self._intake.sizer.pipelined else (0,):
             for worker in self._workforce.workers.values():
-                if not queue.runs:
-                    break
-                if worker.available and len(worker.spans) == depth:
+                if len(worker.spans) == depth and worker.available:
                     self._give(worker)
-        self._watchdog.arm()
+                    if not queue.runs:
+                        return
 
     def _give(self, worker: WorkerHandle) -> None:
         span = self._intake.next()

@@ -21,6 +21,9 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 SEND_BYTES: Final = 256 * 1024
 """A part at a time: slicing all of a large buffer for each call would be quadratic."""
 _TAKES_RUNS: Final = frozenset({WorkerPhase.IDLE, WorkerPhase.BUSY})
+# Once a chunk: a member looked up in its class costs more than the table that it is a key of.
+_GIVEN: Final = WorkerEvent.GIVEN
+_EMPTIED: Final = WorkerEvent.EMPTIED
 
 
 class WorkerHandle:
@@ -117,7 +120,7 @@ class WorkerHandle:
 
     def give(self, number: int, span: Span) -> None:
         """Send a span under a number of its own, with its template if the worker has it not yet."""
-        self.phase = after(self.phase, WorkerEvent.GIVEN)  # once a chunk, so without another call
+        self.phase = after(self.phase, _GIVEN)  # once a chunk, so without another call
         chunk, template = span.chunk, span.chunk.template
         self.spans[number] = span
         if template.index not in self._templates:
@@ -162,7 +165,7 @@ class WorkerHandle:
     def _forget(self, number: int) -> None:
         del self.spans[number]
         if not self.spans:
-            self.phase = after(self.phase, WorkerEvent.EMPTIED)
+            self.phase = after(self.phase, _EMPTIED)
 
     def revoke(self, number: int) -> None:
         """Ask for the unstarted runs of a span back; the answer comes on the control socket."""

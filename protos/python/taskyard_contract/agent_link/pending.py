@@ -76,9 +76,11 @@ class Pending:
         self._move_logs(frame)
         if self._logs:
             return frame  # reports come after what was logged before them
-        frame.given_back.extend(self._given_back)
-        frame.lost.extend(self._lost)
-        frame.cancelled.extend(self._cancelled)
+        if self._given_back or self._lost or self._cancelled:
+            frame.given_back.extend(self._given_back)
+            frame.lost.extend(self._lost)
+            frame.cancelled.extend(self._cancelled)
+            self._given_back, self._lost, self._cancelled = [], [], []
         size = taken = 0
         for chunk in self._reports:
             if taken and size + len(chunk.columns) > MAX_REPORT_BYTES:
@@ -87,7 +89,6 @@ class Pending:
             taken += 1
         frame.reports.extend(self._reports[:taken])
         self._reports = self._reports[taken:]
-        self._given_back, self._lost, self._cancelled = [], [], []
         return frame
 
     def _move_logs(self, frame: pb.AgentFrame) -> None:
