@@ -57,7 +57,7 @@ def preload(modules: Sequence[str]) -> None:
             module = import_module(name)
             if name in PRELOAD:
                 getattr(module, "preload", lambda: None)()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # foreign code: it may call exit
             level = logging.DEBUG if name in PRELOAD and isinstance(error, ImportError) else logging.WARNING
             logger.log(level, "could not preload %s: %s", name, error)
     if "grpc" in sys.modules:

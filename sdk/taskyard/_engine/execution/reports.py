@@ -10,7 +10,7 @@ from taskyard._data.values.failures import interruption_of, message_of
 from taskyard.exceptions import NotPicklable
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2
 from taskyard_contract.encodings import PICKLE, encode
-from taskyard_contract.failures import failure_of
+from taskyard_contract.failures import FOREIGN, failure_of, text_of
 from taskyard_contract.states import ReportKind, StateReason
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
@@ -21,7 +21,7 @@ def encoded(value: Any) -> bytes | Report:
     """Encode an ordinary value; one that cannot travel makes the run fail."""
     try:
         return encode(value)
-    except Exception as error:  # pickling runs foreign code, which may raise anything
+    except FOREIGN as error:
         return _refused(value, error)
 
 
@@ -56,7 +56,7 @@ def unavailable(error: Exception, message: str) -> Report:
         ReportKind.FAILED,
         "",
         reason=StateReason.CODE_UNAVAILABLE,
-        message=f"{message}: {error}; is everything installed that they refer to?",
+        message=f"{message}: {text_of(error)}; is everything installed that they refer to?",
         failure=failure_of(error),
         not_retriable=True,
     )
@@ -102,10 +102,10 @@ def _with_value(report: Report, state: State[Any]) -> Report:
     return report
 
 
-def _refused(value: Any, error: Exception) -> Report:
+def _refused(value: Any, error: BaseException) -> Report:
     kind = type(value).__qualname__
     why = NotPicklable(
-        f"the task returned a value of type {kind} that cannot be pickled ({error}); return another"
+        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}); return another"
     )
     return _report(
         ReportKind.FAILED,

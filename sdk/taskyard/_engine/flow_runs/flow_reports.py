@@ -12,7 +12,7 @@ from taskyard._network.session.session import Session
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import PICKLE, encode
-from taskyard_contract.failures import failure_of
+from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.states import FlowEvent, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
@@ -62,7 +62,7 @@ def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes
     """Return the parameters of a flow for its record; nothing needs them to run, so they may be missing."""
     try:
         data = encode(((), parameters))
-    except Exception:  # pickling runs foreign code; a flow may take anything
+    except (Exception, SystemExit):  # pickling runs foreign code; a flow may take anything
         return b""
     return data if len(data) <= session.max_inline_bytes else b""
 
@@ -73,8 +73,8 @@ def flow_payload(value: Any, session: Session) -> common_pb2.Payload | None:
         return None  # its runs are recorded themselves
     try:
         data = encode(value)
-    except Exception as error:  # pickling runs foreign code, which may raise anything
-        logger.debug("the value of a flow run is not recorded, it cannot be pickled: %s", error)
+    except (Exception, SystemExit) as error:  # pickling runs foreign code, but a Ctrl-C is the user's
+        logger.debug("the value of a flow run is not recorded, it cannot be pickled: %s", text_of(error))
         return None
     if len(data) <= session.max_inline_bytes:
         return common_pb2.Payload(encoding=PICKLE, data=data)

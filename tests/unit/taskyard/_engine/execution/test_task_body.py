@@ -79,6 +79,28 @@ def test_arguments_that_cannot_be_loaded_are_reported() -> None:
     assert report.not_retriable
 
 
+class Exits:
+    """Calls exit, or fails without a word, when it is pickled."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, Wordless])
+def test_a_value_whose_pickling_exits_or_fails_without_words_is_refused(error: type[BaseException]) -> None:
+    report = execute(task(lambda: Exits(error)))
+    assert (report.kind, report.reason) == (ReportKind.FAILED, StateReason.RESULT_REFUSED)
+    assert "a value of type Exits that cannot be pickled" in report.message
+
+
 def test_b3_an_exception_fails_the_run() -> None:
     report = execute(fail, "bad")
     assert report.kind == ReportKind.FAILED
