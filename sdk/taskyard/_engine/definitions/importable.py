@@ -26,7 +26,7 @@ def reference_of(fn: Callable[..., Any]) -> str | None:
         return None
     try:
         found = function_at(f"{module.__name__}:{qualname}")
-    except (ImportError, AttributeError, TypeError):
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None
     return f"{module.__name__}:{qualname}" if found is fn else None
 

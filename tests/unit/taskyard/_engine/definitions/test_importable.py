@@ -32,6 +32,16 @@ def test_own_functions_lambdas_and_closures_are_not() -> None:
     assert reference_of(lambda: 1) is None
 
 
+@pytest.mark.parametrize("name", ["", ".", "dedent.", "no_such_name", "dedent.inner"])
+def test_functions_under_names_that_lead_nowhere_travel_by_value(name: str) -> None:
+    def renamed() -> int:
+        return 1
+
+    renamed.__module__, renamed.__qualname__ = "textwrap", name
+    assert reference_of(renamed) is None
+    assert pickling.loads(pickling.dumps_by_value(task(name="renamed")(renamed))).fn() == 1
+
+
 def test_a_task_travels_with_its_options() -> None:
     of = task(retries=2, tags=["a"], name="other")(lambda x: x + 1)
     back: Task[..., Any] = pickling.loads(pickling.dumps_by_value(of))
