@@ -6,6 +6,7 @@ rooms may be moved and renamed freely. Rules for what is here:
 
 - functions take plain values (numbers, text, tuples, dicts, objects of the user's), never private classes;
 - a function may get further arguments, with defaults that mean what their absence meant before;
+- classes that users derived from one of these travel as themselves, as the argument `kind`;
 - where the real thing lives is said once, in `_HOMES`, as text: this module stands below everything that is
   pickled, and an import would make a circle. It is imported when the first such pickle is read.
 
@@ -36,19 +37,19 @@ def task_body(task: Any, log_prints: bool) -> Any:
     return _home("task_body").arrived(task, log_prints)
 
 
-def task() -> Any:
+def task(kind: type | None = None) -> Any:
     """Return a task without anything in it: its state follows, because a task may refer to itself."""
-    return _empty("task")
+    return _empty("task", kind)
 
 
-def flow() -> Any:
+def flow(kind: type | None = None) -> Any:
     """Return a flow without anything in it; its state follows."""
-    return _empty("flow")
+    return _empty("flow", kind)
 
 
-def state(state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> Any:
+def state(state_type: str, parts: dict[str, Any], details: dict[str, Any], kind: Any | None = None) -> Any:
     """Return a state that was pickled: with a result, an argument or an exception."""
-    return _home("state").restored(state_type, parts, details)
+    return (kind or _home("state")).restored(state_type, parts, details)
 
 
 def task_run(parts: dict[str, Any]) -> Any:
@@ -59,6 +60,12 @@ def task_run(parts: dict[str, Any]) -> Any:
 def value(of: T) -> T:
     """Return the value itself: what an annotation without its wrapper unpickles through."""
     return of
+
+
+def own_kind(name: str, of: object) -> tuple[type, ...]:
+    """Return the class of a thing, for its pickle, if users derived it from the one that has this name."""
+    kind = type(of)
+    return () if kind is _home(name) else (kind,)
 
 
 def public(door: str) -> Callable[[T], T]:
@@ -83,6 +90,6 @@ def _home(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _empty(name: str) -> Any:
-    kind = _home(name)
+def _empty(name: str, kind: Any | None) -> Any:
+    kind = kind or _home(name)
     return kind.__new__(kind)

@@ -8,5 +8,5 @@ from taskyard.states import State, StateDetails, is_state, is_state_iterable
 __all__ = ["State", "StateDetails", "_rebuild", "is_state", "is_state_iterable"]
 
 
-def _rebuild(_kind: type, state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> Any:
-    return state(state_type, parts, details)
+def _rebuild(kind: type, state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> Any:
+    return state(state_type, parts, details, kind)

@@ -1,5 +1,6 @@
 """What was stored can be read for ever, and what is stored now names no private module."""
 
+import copy
 import pickle
 import sys
 from collections import OrderedDict
@@ -13,7 +14,8 @@ from support.pickle_names import names_in, texts_in
 
 import taskyard
 from taskyard import cache_policies as policies
-from taskyard.states import StateType, is_state
+from taskyard.flows import Flow
+from taskyard.states import State, StateType, is_state
 from taskyard.tasks import Task
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -45,6 +47,18 @@ DURABLE = {
     "taskyard_contract.references",
     "taskyard_contract.states",
 }
+
+
+class OwnTask(Task[..., Any]):
+    pass
+
+
+class OwnFlow(Flow[..., Any]):
+    pass
+
+
+class OwnState(State[Any]):
+    pass
 
 
 class Host:
@@ -241,3 +255,14 @@ def test_task_runs_and_states_survive_a_second_pickling() -> None:
     for name in ("state", "task_run_of_worker", "flow_run"):
         value = things.values()[name]
         assert repr(pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(value))))) == repr(value)
+
+
+def test_classes_that_users_derive_travel_as_themselves() -> None:
+    of = OwnTask(len, name="own", retries=2)
+    for back in (pickle.loads(pickle.dumps(of)), copy.deepcopy(of)):
+        assert (type(back), back.name, back.retries) == (OwnTask, "own", 2)
+    flow = pickle.loads(pickle.dumps(OwnFlow(len, name="own")))
+    assert (type(flow), flow.name) == (OwnFlow, "own")
+    state = pickle.loads(pickle.dumps(OwnState("COMPLETED", data=1)))
+    assert (type(state), state.result()) == (OwnState, 1)
+    assert names_of_ours(pickle.dumps(Task(len))) <= DURABLE

@@ -243,7 +243,8 @@ class State(Generic[R]):
         data = {"data": self.data} if self.has_data else {}
         details = {name: getattr(self.state_details, name) for name in StateDetails.__slots__}
         rest = {"name": self.name, "message": self.message, "timestamp": self.timestamp, "id": self.id}
-        return _durable_names.state, (self.type.value, {**rest, **data}, details)
+        kind = _durable_names.own_kind("state", self)
+        return _durable_names.state, (self.type.value, {**rest, **data}, details, *kind)
 
     @classmethod
     def restored(cls, state_type: str, parts: dict[str, Any], details: dict[str, Any]) -> "State[Any]":

@@ -39,7 +39,8 @@ class FlowDefinition(Decorated[P, R, FlowSettings], Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel under a durable name; made empty and filled later, because a flow may refer to itself."""
-        return _durable_names.flow, (), {"settings": self.settings.values(), "prefix": self._prefix}
+        state = {"settings": self.settings.values(), "prefix": self._prefix}
+        return _durable_names.flow, _durable_names.own_kind("flow", self), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the same flow in another process."""

@@ -84,7 +84,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel under a durable name; made empty and filled later, because a task may refer to itself."""
-        return _durable_names.task, (), self._pickled()
+        return _durable_names.task, _durable_names.own_kind("task", self), self._pickled()
 
     def _pickled(self) -> dict[str, Any]:
         """Return what cannot be made anew in another process; the function by reference where that works."""
