@@ -13,13 +13,13 @@ from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
-from taskyard_controlplane.owner.journal.restoring import restore_run
+from taskyard_controlplane.owner.journal.restoring import replay_dispatch, replay_events, restore_run
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import Store, StoredRun
+from taskyard_controlplane.storage.interface import EventRow, Store, StoredRun
 
 REPEAT_SECONDS: Final = 1.0
 """When a read is tried again after the database did not answer: commits are repeated more often, and show
@@ -84,13 +84,27 @@ class StoredRuns:
         for row in rows:
             run = self._book.runs.get(row.run_id)
             if run is None and row.state < FIRST_FINAL:
-                flow = self._book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
-                run = restore_run(row, self._templates, flow)
+                run = self._record_of(row)
                 run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
                 self._book.add(run, read_back=True)
             if run is not None:
                 loaded[row.run_id] = run
         return loaded
+
+    def restore(self, row: StoredRun, events: list[EventRow], epoch: int) -> tuple[Run, int | None]:
+        """Make the record of an open run again after a restart, as its row, its history and the last epoch it
+        was assigned under say; returns with it when its retry is due, as `replay_events` does.
+        """
+        run = self._record_of(row)
+        due_us = replay_events(run, events)
+        replay_dispatch(run, epoch)
+        run.session = self.session_of(row)
+        self._book.add(run)
+        return run, due_us
+
+    def _record_of(self, row: StoredRun) -> Run:
+        flow = self._book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+        return restore_run(row, self._templates, flow)
 
     def queued_of_session(self, session: ClientSession, then: Then) -> None:
         """Do something with the queued runs of a session that are only in the database."""

@@ -30,12 +30,7 @@ from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import SESSION, Run
-from taskyard_controlplane.owner.journal.restoring import (
-    read_dispatches,
-    replay_dispatch,
-    replay_events,
-    restore_run,
-)
+from taskyard_controlplane.owner.journal.restoring import read_dispatches
 from taskyard_controlplane.owner.rules.settling import HELD
 from taskyard_controlplane.owner.rules.upstream import split_edges
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -97,12 +92,8 @@ def rebuild(shard: Shard, found: Found, agent_lease: float, clock: Clock) -> Non
 
 
 def _restored(shard: Shard, row: StoredRun, found: Found, clock: Clock) -> Run:
-    flow = shard.book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
-    run = restore_run(row, shard.templates, flow)
-    due_us = replay_events(run, found.events.get(row.seq, []))
     epoch, agent_id = found.assigned.get(row.seq, (0, ""))
-    replay_dispatch(run, epoch)
-    run.session = shard.stored.session_of(row)
+    run, due_us = shard.stored.restore(row, found.events.get(row.seq, []), epoch)
     if run.template.executor == SESSION:
         if run.state in (RunState.PENDING, RunState.AWAITING_RETRY):
             # Starts are not recorded, so the body may be running.
@@ -116,7 +107,6 @@ def _restored(shard: Shard, row: StoredRun, found: Found, clock: Clock) -> Run:
         run.cache_decided = run.cache_key is not None
         shard.cache.leads(run)
         shard.settling.wake_later(run, (due_us - clock.now_us()) / 1_000_000)
-    shard.book.add(run)
     return run
 
 
