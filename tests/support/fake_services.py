@@ -12,7 +12,7 @@ from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
-from taskyard_contract.errors import RunNotFound, TaskyardError
+from taskyard_contract.errors import RunNotFound, ServerStopping, TaskyardError
 from taskyard_contract.states import RunState
 from taskyard_contract.transport.channels import SERVER_OPTIONS
 from taskyard_contract.transport.rpc_errors import to_status
@@ -55,6 +55,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     refuse: TaskyardError | None = None
     cancelled_state: int = RunState.CANCELLED
     waits_left: int = 0
+    stops_left: int = 0
+    """How often a server stops while somebody waits, before one stays."""
 
     def _run(self, wanted: bytes, context: Any) -> pb.Run:
         if self.refuse is not None:
@@ -69,6 +71,9 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         return pb.GetRunResponse(run=self._run(request.run_id, context))
 
     def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:  # noqa: N802
+        if self.stops_left:
+            self.stops_left -= 1
+            context.abort_with_status(to_status(ServerStopping("the server stops; call again")))
         run = pb.Run.FromString(self._run(request.run_id, context).SerializeToString())
         if self.waits_left:
             self.waits_left -= 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskyard.cli.views.documents import log_documents
 from taskyard.cli.views.output import print_json
+from taskyard_contract.errors import ServerStopping
 from taskyard_contract.states import FIRST_FINAL
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ def follow(api: "Client", run_id: bytes, show: "Callable[[ListRunLogsResponse], 
         for page in pages(api, run_id, token):
             show(page)
             token = page.next_page_token
-        run = api.wait_run(run_id, LOOK_SECONDS)
+        try:
+            run = api.wait_run(run_id, LOOK_SECONDS)
+        except ServerStopping as error:
+            # The next call finds the server after this one, or nobody: the run has not failed.
+            time.sleep(error.retry_after)
+            continue
         if run.state >= FIRST_FINAL:
             break
     time.sleep(LATE_SECONDS)

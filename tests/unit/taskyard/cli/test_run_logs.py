@@ -61,6 +61,14 @@ def test_follow_goes_on_until_the_run_has_completed(services, call):
     assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two", "three"]
 
 
+def test_follow_goes_on_at_the_server_that_comes_after_one_that_stops(services, call):
+    services.runs, services.log = [make_run(1)], [page("one"), page("two")]
+    services.waits_left, services.stops_left = 1, 2
+    called = call("run", "logs", "add-1", "--follow")
+    assert (called.code, called.err) == (0, "")
+    assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two"]
+
+
 def test_follow_of_a_run_that_fails_is_1(services, call):
     services.runs, services.log = [make_run(1, state=RunState.FAILED)], [page("one")]
     called = call("run", "logs", "add-1", "--follow")
