@@ -1,0 +1,82 @@
+"""A worker in the process of the test: how it puts results together."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.worker import FLUSH_BYTES, Worker
+from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import template_pb2
+from taskyard_contract import pickling
+from taskyard_contract.execution import Invocation, WorkerHost
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES
+
+RUNS = 256
+"""As many as a chunk has at most."""
+
+
+class NamedResults:
+    """Reports large values as those runs do whose name was rendered: not as plain results."""
+
+    def execute(self, invocation: Invocation, host: WorkerHost) -> pb.ReportException:
+        report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, run_name="named")
+        report.result.data = b"x" * MAX_INLINE_BYTES
+        return report
+
+
+class Ends:
+    """A worker, the other end of its data socket, and what comes out there."""
+
+    def __init__(self, path: Path) -> None:
+        self.data, self._far_data = socket.socketpair()
+        self._control, self._far_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        board = progress_board.create()
+        self._worker = Worker(self._far_data, self._far_control, board, path)
+        os.close(board)
+        self.sizes: list[int] = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        reader = frames.FrameReader()
+        while data := self.data.recv(frames.READ_BYTES):
+            self.sizes += [len(body) for kind, body in reader.feed(data) if kind == frames.REPORT]
+
+    def serve(self, *sent: bytes) -> None:
+        """Have the worker take frames, and everything it says read."""
+        for one in sent:
+            ((kind, body),) = frames.FrameReader().feed(one)
+            self._worker._on_frame(kind, body)
+        self._far_data.shutdown(socket.SHUT_WR)
+        self._reading.join()
+
+    def close(self) -> None:
+        for end in (self._far_data, self.data, self._control, self._far_control):
+            end.close()
+        self._reading.join()
+        self._worker._board.map.close()
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[Ends]:
+    made = Ends(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_report_stays_small_however_its_results_are_told(ends: Ends) -> None:
+    definition = template_pb2.TemplateDefinition(index=1, code=pickling.dumps_by_value(NamedResults()))
+    definition.template.code.blob_digest = b"d" * 32
+    body = pb.ChunkBody(args=[b""] * RUNS, ordinals=range(RUNS)).SerializeToString()
+    head = frames.CHUNK_HEAD.pack(1, 1, 1, 0, RUNS, 16 * RUNS)
+    ends.serve(
+        frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
+        frames.pack(frames.CHUNK, head, b"i" * 16 * RUNS, body),
+    )
+    assert sum(ends.sizes) > RUNS * MAX_INLINE_BYTES
+    assert max(ends.sizes) < FLUSH_BYTES + 2 * MAX_INLINE_BYTES
