@@ -102,7 +102,11 @@ class Packer:
             os.utime(path)  # used again: it must not be removed to make room before it is uploaded
         except FileNotFoundError:
             partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-            partial.write_bytes(data)
+            try:
+                partial.write_bytes(data)
+            except OSError:
+                partial.unlink(missing_ok=True)  # what there was no room for must not take up the rest of it
+                raise
             partial.rename(path)
         return common_pb2.BlobRef(digest=digest, size=len(data))
 

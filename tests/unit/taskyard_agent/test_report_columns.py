@@ -1,9 +1,12 @@
 """What a worker reports of its runs."""
 
+import errno
 import hashlib
 import os
 import pickle
 from pathlib import Path
+
+import pytest
 
 from taskyard_agent.runner.report_columns import Packer, raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -71,6 +74,22 @@ def test_a_result_that_cannot_be_written_is_refused_and_the_others_are_reported(
     assert "could not be written" in refused.message
     assert (failed.position, failed.message, failed.failure.HasField("encoded")) == (2, "v" * 40, False)
     assert (refused_too.position, refused_too.run_name) == (3, "mine")
+
+
+def test_nothing_is_left_of_a_result_for_which_there_was_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        write(path, data[:20])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    data, _, _ = packer(tmp_path).pack([(b"x" * 50, 0, 0)], 0)
+    (refused,) = pb.ReportColumns.FromString(data).exceptions
+    assert "no space left on device" in refused.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_used_again_counts_as_used_now(tmp_path: Path) -> None:
