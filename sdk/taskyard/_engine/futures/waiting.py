@@ -6,14 +6,16 @@ grow the future.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
 from typing import Any, Final, Generic, TypeVar
 
 from taskyard._data.values.awaited import AwaitedRun, Origin
 
 F = TypeVar("F", bound=AwaitedRun)
+T = TypeVar("T")
 
 SLICE_SECONDS: Final = 0.2
 """How late an exception from outside reaches a thread that waits; five looks a second cost nothing."""
@@ -29,26 +31,26 @@ def wait_blocking(future: AwaitedRun, timeout: float | None) -> bool:
     future.when_settled(lock.release)
     try:
         with host.blocked() if host is not None else nullcontext():
-            return _acquire(lock, timeout) or future.done()
+            return _in_time(lambda left: lock.acquire(timeout=left) or None, timeout) or future.done()
     finally:
         future.forget(lock.release)
 
 
-def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
-    """Acquire a lock so that this thread can still be interrupted.
+def _in_time(attempt: Callable[[float], T | None], timeout: float | None) -> T | None:
+    """Wait by `attempt`, which takes the seconds it may block, so that this thread can still be interrupted.
 
     The main thread is woken by signals. Others get exceptions only between bytecodes, so they look up now
-    and then.
+    and then. What blocks must be one call into C, or an exception in it would leave something locked.
     """
-    if threading.current_thread() is threading.main_thread():
-        return lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+    slice_ = TIMEOUT_MAX if threading.current_thread() is threading.main_thread() else SLICE_SECONDS
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
-        if lock.acquire(timeout=max(left, 0)):
-            return True
+        left = slice_ if deadline is None else min(slice_, deadline - time.monotonic())
+        found = attempt(max(left, 0))
+        if found is not None:
+            return found
         if deadline is not None and time.monotonic() >= deadline:
-            return False
+            return None
 
 
 async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
@@ -91,8 +93,7 @@ class Arrivals(Generic[F]):
         """Watch some runs; `close` has to follow, or the callbacks would stay with them."""
         futures = list(futures)
         self._hosts = {future.origin.host for future in futures}
-        self._settled: deque[F] = deque()
-        self._something = threading.Semaphore(0)
+        self._settled: SimpleQueue[F] = SimpleQueue()
         self._callbacks = [(future, self._callback(future)) for future in futures]
         for future, callback in self._callbacks:
             future.when_settled(callback)
@@ -102,16 +103,20 @@ class Arrivals(Generic[F]):
 
         Whoever has to wait lets other runs have its place meanwhile.
         """
-        if not (self._something.acquire(blocking=False) or self._wait(timeout)):
-            return None
-        return self._settled.popleft()
-
-    def _wait(self, timeout: float | None) -> bool:
+        found = self._arrived(0)
+        if found is not None:
+            return found
         with ExitStack() as stack:
             for host in self._hosts:
                 if host is not None:
                     stack.enter_context(host.blocked())
-            return self._something.acquire(timeout=timeout)
+            return _in_time(self._arrived, timeout)
+
+    def _arrived(self, seconds: float) -> F | None:
+        try:
+            return self._settled.get(timeout=seconds)
+        except Empty:
+            return None
 
     def close(self) -> None:
         """Take the callbacks back from the runs that have not ended."""
@@ -120,8 +125,7 @@ class Arrivals(Generic[F]):
 
     def _callback(self, future: F) -> Callable[[], None]:
         def arrived() -> None:
-            self._settled.append(future)
-            self._something.release()
+            self._settled.put(future)
 
         return arrived
 

@@ -1,14 +1,16 @@
 """Whoever waits gives way meanwhile, and leaves nothing behind."""
 
 import asyncio
+import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard.futures import Future
+from taskyard.futures import Future, as_completed, wait
+from taskyard_contract import pickling
 from taskyard_contract.id_factory import new_id
 
 
@@ -17,10 +19,12 @@ class Host:
 
     def __init__(self) -> None:
         self.times = 0
+        self.waiting = threading.Event()
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
         self.times += 1
+        self.waiting.set()
         yield
 
 
@@ -65,3 +69,47 @@ def test_what_has_ended_stays_as_it_ended(future: Future[int]) -> None:
     future.settle(b"first")
     future.settle(b"second")
     assert future.outcome == b"first"
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "waiting", [lambda of: of.result(), lambda of: wait([of]), lambda of: list(as_completed([of]))]
+)
+def test_a_thread_that_waits_can_be_interrupted(
+    waiting: Callable[[Future[int]], object], future: Future[int], host: Host
+) -> None:
+    ended: list[type[BaseException]] = []
+
+    def serve() -> None:
+        try:
+            waiting(future)
+        except Interrupted:
+            ended.append(Interrupted)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert host.waiting.wait(5)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Interrupted)
+    )
+    thread.join(5)
+    assert (ended, future._callbacks) == ([Interrupted], [])
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        lambda of, timeout: of.result(timeout),
+        lambda of, timeout: wait([of], timeout).done.pop().result(),
+        lambda of, timeout: next(as_completed([of], timeout)).result(),
+    ],
+)
+def test_a_timeout_may_be_longer_than_any_clock(
+    waiting: Callable[[Future[int], float], int], timeout: float, future: Future[int]
+) -> None:
+    threading.Timer(0.05, future.settle, (pickling.dumps(7),)).start()
+    assert waiting(future, timeout) == 7
