@@ -1,6 +1,11 @@
 """May an attempt be repeated, and when. Random numbers are arguments."""
 
+from typing import Final
+
 from taskyard_controlplane.domain.model import Run, Template
+
+LONGEST_DELAY: Final = 1000 * 365 * 24 * 3600.0
+"""A thousand years in seconds: what is longer could not be added to a time of today."""
 
 
 def has_retry(run: Run) -> bool:
@@ -34,10 +39,10 @@ def jittered(delay: float, factor: float, random: float) -> float:
 
     Args:
         delay: Seconds.
-        factor: The template's jitter factor; 0 leaves the delay as it is.
+        factor: The template's jitter factor; 0, or what is no number, leaves the delay as it is.
         random: A number from [0, 1).
     """
-    if factor <= 0 or delay <= 0:
+    if not factor > 0 or delay <= 0:
         return delay
-    low = max(0.0, delay * (1 - factor))
-    return low + (delay * (1 + factor) - low) * random
+    low, high = max(0.0, delay * (1 - factor)), min(delay * (1 + factor), LONGEST_DELAY)
+    return low + (high - low) * random

@@ -1,5 +1,7 @@
 """The rules of runs, case by case."""
 
+import math
+
 import pytest
 
 from taskyard_contract.states import RunKind, RunState
@@ -8,7 +10,7 @@ from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent as E
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.domain.retries import delay_after, jittered
+from taskyard_controlplane.domain.retries import LONGEST_DELAY, delay_after, jittered
 
 S = RunState
 
@@ -74,6 +76,13 @@ def test_jitter_keeps_to_what_the_contract_says(factor: float) -> None:
     assert max(draws) == pytest.approx(10.0 * (1 + factor))
     mean = sum(draws) / len(draws)
     assert mean == pytest.approx(10.0 if factor <= 1 else 15.0)
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5, 0.999])
+def test_jitter_of_any_factor_gives_a_delay_that_clocks_can_count(random: float) -> None:
+    assert jittered(10.0, math.nan, random) == 10.0
+    for factor in (1e300, math.inf):
+        assert 0.0 <= jittered(10.0, factor, random) <= LONGEST_DELAY
 
 
 def test_jitter_of_a_large_factor_never_goes_below_zero() -> None:
