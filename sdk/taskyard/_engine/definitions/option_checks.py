@@ -17,6 +17,12 @@ MAX_RETRY_DELAYS: Final = 50
 """They are part of every template; the last one is repeated, so nobody needs more."""
 MAX_LABEL_BYTES: Final = 1024
 """What the control plane takes, of names and values together."""
+MAX_RETRIES: Final = 2**31 - 1
+"""What counters of attempts hold everywhere."""
+LONGEST_SECONDS: Final = 100 * 365 * 24 * 3600.0
+"""A century: whoever waits longer sees no difference, and clocks can count no further everywhere."""
+PRIORITIES: Final = range(-(2**31), 2**31)
+"""What templates can hold."""
 RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
@@ -56,6 +62,8 @@ def checked_retries(retries: object) -> int:
         raise TypeError(f"'retries' must be an int, got {type(retries).__name__}")
     if retries < 0:
         raise ValueError(f"'retries' must not be negative, got {retries}")
+    if retries > MAX_RETRIES:
+        raise ValueError(f"'retries' must be at most {MAX_RETRIES}, got {retries}")
     return int(retries)
 
 
@@ -85,7 +93,7 @@ def _seconds(delay: object) -> float:
         raise TypeError(f"'retry_delay_seconds' must hold numbers, got {type(delay).__name__}")
     if delay < 0 or not math.isfinite(delay):
         raise ValueError(f"'retry_delay_seconds' must be finite and not negative, got {delay}")
-    return float(delay)
+    return min(float(delay), LONGEST_SECONDS)
 
 
 def checked_jitter(factor: float | None) -> float:
@@ -94,8 +102,8 @@ def checked_jitter(factor: float | None) -> float:
         return 0.0
     if not isinstance(factor, (int, float)):
         raise TypeError(f"'retry_jitter_factor' must be a number, got {type(factor).__name__}")
-    if factor < 0:
-        raise ValueError(f"'retry_jitter_factor' must be >= 0, got {factor}")
+    if factor < 0 or not math.isfinite(factor):
+        raise ValueError(f"'retry_jitter_factor' must be >= 0 and finite, got {factor}")
     return float(factor)
 
 
@@ -107,7 +115,7 @@ def checked_timeout(seconds: float | None) -> float | None:
         raise TypeError(f"'timeout_seconds' must be a number, got {type(seconds).__name__}")
     if seconds < 0 or not math.isfinite(seconds):
         raise ValueError(f"'timeout_seconds' must be finite and not negative, got {seconds}")
-    return float(seconds) or None
+    return min(float(seconds), LONGEST_SECONDS) or None
 
 
 def checked_expiration(expiration: timedelta | None) -> timedelta | None:
@@ -142,11 +150,23 @@ def checked_tags(tags: Iterable[str] | None) -> frozenset[str]:
         return frozenset()
     if isinstance(tags, str):
         raise TypeError(f"'tags' must be a collection of strings, got the string '{tags}'; write ['{tags}']")
+    if not isinstance(tags, Iterable):
+        raise TypeError(f"'tags' must be a collection of strings, got {tags!r}")
     collected = frozenset(tags)
     wrong = next((tag for tag in collected if not isinstance(tag, str)), None)
     if wrong is not None:
         raise TypeError(f"'tags' must hold strings, got {wrong!r}")
     return collected
+
+
+def checked_priority(priority: int | None) -> int:
+    """Return the priority; None means the usual one."""
+    checked_type("priority", priority, int, "an int")
+    if priority is None:
+        return 0
+    if priority not in PRIORITIES:
+        raise ValueError(f"'priority' must lie between {PRIORITIES[0]} and {PRIORITIES[-1]}, got {priority}")
+    return priority
 
 
 def checked_hooks(option: str, hooks: Iterable[Callable[..., Any]] | None) -> tuple[Callable[..., Any], ...]:

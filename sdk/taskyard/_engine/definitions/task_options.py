@@ -13,6 +13,7 @@ from taskyard._engine.definitions.option_checks import (
     checked_expiration,
     checked_jitter,
     checked_labels,
+    checked_priority,
     checked_run_name,
     checked_tags,
     checked_type,
@@ -83,7 +84,6 @@ class TaskSettings(Settings):
         checked_type("refresh_cache", self.refresh_cache, bool, "True or False")
         checked_type("result_storage_key", self.result_storage_key, str, "a string")
         checked_type("queue", self.queue or None, str, "the name of a queue")
-        checked_type("priority", self.priority, int, "an int")
         if self.cache_policy is not NotSet:
             checked_type(
                 "cache_policy", self.cache_policy, CachePolicy, "a policy of taskyard.cache_policies"
@@ -91,6 +91,7 @@ class TaskSettings(Settings):
         self._set(
             tags=checked_tags(self.tags),
             queue=self.queue or "default",
+            priority=checked_priority(self.priority),
             agent_labels=checked_labels(self.agent_labels),
             cache_expiration=checked_expiration(self.cache_expiration),
             retry_jitter_factor=checked_jitter(self.retry_jitter_factor),

@@ -9,6 +9,7 @@ import pytest
 from taskyard._engine.definitions.flow_options import FlowSettings
 from taskyard._engine.definitions.option_checks import MAX_LABEL_BYTES, exponential_backoff
 from taskyard._engine.definitions.task_options import TaskSettings
+from taskyard._engine.submission.templates import plain_template
 from taskyard.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, StorageKeyPolicy
 from taskyard.exceptions import ConfigurationError, ReservedArgumentError
 from taskyard.tasks import Task
@@ -130,6 +131,38 @@ def test_row_12_the_jitter_factor_is_not_negative() -> None:
     assert task(retry_jitter_factor=None).retry_jitter_factor == 0
     with pytest.raises(ValueError, match="'retry_jitter_factor' must be >= 0"):
         task(retry_jitter_factor=-0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"retry_jitter_factor": float("nan")}, ValueError, "'retry_jitter_factor' must be >= 0 and finite"),
+        ({"retry_jitter_factor": float("inf")}, ValueError, "'retry_jitter_factor' must be >= 0 and finite"),
+        ({"retries": 2**31}, ValueError, "'retries' must be at most 2147483647, got 2147483648"),
+        ({"priority": 2**31}, ValueError, "'priority' must lie between -2147483648 and 2147483647"),
+        ({"priority": -(2**31) - 1}, ValueError, "'priority' must lie between"),
+        ({"tags": 5}, TypeError, "'tags' must be a collection of strings, got 5"),
+    ],
+)
+def test_what_no_template_can_hold_is_refused_where_the_function_is_decorated(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        task(**options)
+
+
+def test_the_largest_options_fit_into_a_template() -> None:
+    largest = Task(
+        len,
+        retries=2**31 - 1,
+        priority=-(2**31),
+        retry_delay_seconds=1e300,
+        timeout_seconds=1e300,
+        cache_expiration=timedelta.max,
+    )
+    message = plain_template(largest, frozenset())
+    assert (message.retry.max_retries, message.priority) == (2**31 - 1, -(2**31))
+    assert min(*message.retry.delays_ms, message.timeout_ms, message.cache_expiration_ms) > 3e12
 
 
 @pytest.mark.parametrize("option", ["retry_condition_fn", "cache_key_fn"])
