@@ -45,14 +45,22 @@ def failure_of(
     encoded = _pickled(error) if encoding == PICKLE else None
     if encoded is not None:
         failure.encoded.CopyFrom(common_pb2.Payload(encoding=PICKLE, data=encoded))
-    # As Python itself shows it: what it was raised from, otherwise what was being handled.
-    # Compared with None: exceptions may have a truth of their own, as those with a length have.
-    cause = error.__cause__
-    if cause is None and not error.__suppress_context__:
-        cause = error.__context__
+    cause = _behind(error)
     if cause is not None and causes:
         failure.cause.CopyFrom(failure_of(cause, encoding=encoding, causes=causes - 1))
     return failure
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    """Return, as Python itself shows it, what it was raised from, otherwise what was being handled."""
+    try:
+        # Compared with None: exceptions may have a truth of their own, as those with a length have.
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
+    except FOREIGN:  # classes may have properties of these names, or answer for every name
+        return None
+    return cause if isinstance(cause, BaseException) else None
 
 
 def type_name(error: BaseException) -> str:

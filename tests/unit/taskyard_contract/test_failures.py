@@ -90,6 +90,13 @@ def test_what_a_signal_handler_raises_is_not_lost_while_a_failure_is_written() -
         failure_of(raised(Exiting(Terminated)))
 
 
+@pytest.mark.parametrize("cause", [property(lambda self: 1 / 0), 5], ids=["raises", "is none"])
+def test_a_failure_is_written_although_the_exception_does_not_tell_its_cause(cause: object) -> None:
+    kind = type("Secretive", (Exception,), {"__cause__": cause})
+    failure = failure_of(kind("words"))
+    assert (failure.message, failure.HasField("cause")) == ("words", False)
+
+
 def test_causes_come_along() -> None:
     failure = failure_of(raised(ValueError("outer"), OSError("inner")))
     assert (failure.cause.type, failure.cause.message) == ("OSError", "inner")
