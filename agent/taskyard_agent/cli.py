@@ -13,13 +13,16 @@ from itertools import chain, repeat
 
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
-from taskyard_contract.programs.home_directory import NoHomeDirectory
+from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.transport.channels import target_of
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
-    """Read the command line; ends the process with a message when it makes no sense."""
+    """Read the command line, and make the home directory if need be.
+
+    Ends the process with a message when something of that, or of the environment, makes no sense.
+    """
     parser = argparse.ArgumentParser(prog="taskyard_agent", description="Execute runs of a Taskyard server.")
     parser.add_argument(
         "--server", type=_address, required=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH"
@@ -34,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     )
     given = parser.parse_args(argv)
     try:
-        return Settings(
+        settings = Settings(
             server=given.server,
             name=given.name or default_name(),
             slots=given.slots,
@@ -44,8 +47,10 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             grace=max(0.0, given.grace),
             log_level=log_level(os.environ),
         )
-    except (NoHomeDirectory, UnknownLogLevel) as error:
+        make_home(settings.state_dir)
+    except (HomeUnusable, UnknownLogLevel) as error:
         parser.error(str(error))
+    return settings
 
 
 def _address(text: str) -> str:

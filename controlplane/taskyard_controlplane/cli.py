@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final
 
-from taskyard_contract.programs.home_directory import HOME, NoHomeDirectory, home_directory
+from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_controlplane.settings import (
     DatabaseSettings,
@@ -74,7 +74,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     from taskyard_controlplane.yard import YardInUse
 
     codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
-        (InvalidSettings, ExitCode.USAGE),
+        ((InvalidSettings, HomeUnusable), ExitCode.USAGE),
         (ListenFailed, ExitCode.ADDRESS_UNUSABLE),
         ((DatabaseInUse, YardInUse), ExitCode.DATABASE_IN_USE),
         ((SchemaNotUnderstood, StorageUnavailable, StorageFull), ExitCode.DATABASE_UNUSABLE),
@@ -185,11 +185,9 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
 
     Raises:
         InvalidSettings: A value makes no sense.
+        HomeUnusable: Nobody said where its home is, and the user has none.
     """
-    try:
-        home = home_directory({HOME: options.home} if options.home else os.environ)
-    except NoHomeDirectory as error:
-        raise InvalidSettings(str(error)) from None
+    home = home_directory({HOME: options.home} if options.home else os.environ)
     return YardSettings(home, options.slots, options.idle_seconds, _lease_of(options))
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from taskyard_contract.programs.home_directory import HOME
+from taskyard_contract.programs.home_directory import HOME, make_home
 from taskyard_controlplane.agent_keeper import AgentKeeper
 from taskyard_controlplane.rpc.addresses import ensure_free, is_listening
 from taskyard_controlplane.settings import YardSettings
@@ -41,8 +41,9 @@ def run_yard(settings: YardSettings) -> None:
 
     Raises:
         YardInUse: Another yard serves the home directory.
+        HomeUnusable: There is none, and it cannot be made.
     """
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(settings.home)
     with sole_yard(settings):
         ensure_free(settings.address)
         # The agent imports its modules on one processor while this process imports its own on another.

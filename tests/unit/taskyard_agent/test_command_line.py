@@ -1,11 +1,17 @@
 """The agent's command line and its words for people."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from taskyard_agent.cli import parse
 from taskyard_agent.processes.terminating import describe_exit
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path))
 
 
 def test_defaults_serve_the_default_queue() -> None:
@@ -48,10 +54,11 @@ def test_nonsense_is_refused_by_name(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("home", ["~no-such-user/yard", "/dev/null/yard"])
 def test_an_agent_without_a_home_directory_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TASKYARD_HOME", "~no-such-user/yard")
+    monkeypatch.setenv("TASKYARD_HOME", home)
     with pytest.raises(SystemExit):
         parse(["--server", "s"])
     assert "set TASKYARD_HOME" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 from taskyard import settings
 from taskyard_agent.settings import home
-from taskyard_contract.programs.home_directory import HOME, NoHomeDirectory, home_directory, yard_address
+from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory, yard_address
 from taskyard_controlplane.settings import YardSettings
 
 
@@ -50,5 +50,5 @@ def test_without_a_home_the_variable_is_asked_for(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    with pytest.raises(NoHomeDirectory, match=f"no home directory; set {HOME}"):
+    with pytest.raises(HomeUnusable, match=f"no home directory; set {HOME}"):
         home_directory({})

@@ -1,6 +1,7 @@
 """All programs understand the same words for what is logged."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,11 @@ from taskyard import settings
 from taskyard_agent.cli import parse
 from taskyard_contract.programs.log_levels import LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_controlplane.cli import ExitCode, main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ def test_a_yard_without_a_home_directory_is_a_usage_error(
     assert f"'{NO_HOME}' means nothing" in capsys.readouterr().err
 
 
+def test_a_home_that_cannot_be_made_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["yard", "--home", str(tmp_path / "file" / "yard")]) == ExitCode.USAGE
+    assert "cannot be made (Not a directory); set TASKYARD_HOME" in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["serf"])

@@ -15,8 +15,8 @@ YARD_SOCKET: Final = "yard.sock"
 YARD_DATABASE: Final = "taskyard.db"
 
 
-class NoHomeDirectory(RuntimeError):
-    """Nobody said where to keep things, and the user has no home directory."""
+class HomeUnusable(RuntimeError):
+    """There is no directory to keep things in; what to set is in the message."""
 
 
 def home_directory(environment: Mapping[str, str]) -> "Path":
@@ -26,7 +26,7 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
     set in a service's configuration has not been through a shell.
 
     Raises:
-        NoHomeDirectory: There is no home directory, as for a user whom a container made up.
+        HomeUnusable: There is no home directory, as for a user whom a container made up.
     """
     # Only the local yard needs a path, so only programs that look for it pay for the import.
     from pathlib import Path
@@ -35,8 +35,22 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        raise NoHomeDirectory(
+        raise HomeUnusable(
             f"'{path}' means nothing: this user has no home directory; set {HOME} to a directory"
+        ) from None
+
+
+def make_home(home: "Path") -> None:
+    """Make a home that may not exist yet, for its user alone.
+
+    Raises:
+        HomeUnusable: It cannot be made.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeUnusable(
+            f"the directory {home} cannot be made ({error.strerror}); set {HOME} to one that can"
         ) from None
 
 

@@ -7,6 +7,7 @@ import typer
 from taskyard import settings
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags, require_extra
+from taskyard_contract.programs.home_directory import make_home
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL
 from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
 
@@ -100,5 +101,5 @@ def start(
 
 def _default_database() -> str:
     directory = settings.home()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(directory)
     return f"sqlite:///{directory / 'server.db'}"

@@ -45,6 +45,17 @@ def test_no_home_directory_says_what_to_set_and_is_2(monkeypatch, bare_call, com
     assert "set TASKYARD_HOME" in called.err
 
 
+def test_a_home_that_cannot_be_made_says_what_to_set_and_is_2(home, monkeypatch, bare_call):
+    (home / "file").touch()
+    monkeypatch.setenv("TASKYARD_HOME", str(home / "file" / "yard"))
+    called = bare_call("server", "start")
+    assert called.code == 2
+    assert called.err.startswith(
+        f"taskyard: the directory {home / 'file' / 'yard'} cannot be made (Not a dir"
+    )
+    assert "set TASKYARD_HOME" in called.err
+
+
 def test_a_yard_that_does_not_start_is_3(home, bare_call):
     (home / "taskyard.db").touch()
     (home / "yard.log").mkdir()
