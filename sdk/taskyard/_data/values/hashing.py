@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskyard._durable_names import public
-from taskyard.exceptions import HashError
+from taskyard.exceptions import FlowRunTimeoutError, HashError
 from taskyard_contract import pickling
 
 
@@ -46,6 +46,8 @@ def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> s
     except (TypeError, ValueError, RecursionError):
         try:
             data = pickling.dumps_for_key((args, kwargs))
+        except FlowRunTimeoutError:
+            raise
         except Exception as error:  # pickling runs foreign code, which may raise anything
             if raise_on_failure:
                 raise HashError(

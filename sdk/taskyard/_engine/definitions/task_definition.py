@@ -14,6 +14,7 @@ from taskyard._engine.definitions.decorated import Decorated, P, R
 from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
 from taskyard.context import FlowRunContext, TaskRunContext
+from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.code_references import function_at
 
 logger = logging.getLogger("taskyard.tasks")
@@ -78,6 +79,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
             if key is not None:
                 key.encode()  # it travels as UTF-8
             return key
+        except FlowRunTimeoutError:
+            raise
         except Exception:  # user code
             logger.exception("no cache key could be computed for '%s', so it runs uncached", self.name)
             return None

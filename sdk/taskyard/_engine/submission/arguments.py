@@ -12,7 +12,7 @@ from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
-from taskyard.exceptions import NotPicklable, PayloadTooLarge
+from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
 from taskyard_api.v1 import common_pb2
 from taskyard_contract import pickling
@@ -36,7 +36,7 @@ def pack(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], upstream: 
     outside = begin_collecting(upstream)
     try:
         return pickling.dumps((args, kwargs))
-    except NotPicklable:
+    except (NotPicklable, FlowRunTimeoutError):
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         raise not_picklable(name, args, kwargs, error) from error

@@ -145,8 +145,9 @@ def _pack_plain(
                     data = pack(task.name, args, kwargs, collected)
                 else:
                     data = dumps(call)
-            except Exception:  # said again, with the path of the culprit
-                data = pack(task.name, args, kwargs, collected)
+            except Exception:
+                pack(task.name, args, kwargs, collected)  # said again, with the path of the culprit
+                raise  # it did not come from the arguments: the time of the flow is up
             if group is None or len(group.run_ids) >= RUNS_PER_FRAME or group.size > BYTES_PER_FRAME:
                 group = groups.open()
             if not (collected or shared or len(data) > SMALL_BYTES):

@@ -17,7 +17,7 @@ from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
 from taskyard.context import current_tags
-from taskyard.exceptions import NotPicklable, PayloadTooLarge
+from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.states import RunKind
@@ -102,6 +102,8 @@ def _pickled_body(task: TaskDefinition[..., Any], log_prints: bool) -> bytes:
     register_user_modules(task.fn)
     try:
         return pickling.dumps_by_value(TaskBody(task, log_prints))
+    except FlowRunTimeoutError:
+        raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         raise NotPicklable(
             f"the code of '{task.name}' cannot be sent to a worker ({error}); it probably refers to a global "

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
+from taskyard._data.values.hashing import hash_objects
 from taskyard._engine.submission.arguments import add_order, offload, pack
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.submitting import submit_many, submit_one
-from taskyard.exceptions import NotPicklable, PayloadTooLarge
+from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard.futures import Future
 from taskyard.states import Completed
 from taskyard.tasks import task
@@ -92,6 +93,49 @@ def test_what_the_server_would_not_take_is_refused_here(session: LoopbackSession
         submit_one(identity, session.scope(), (b"x" * 1_000_001,), {})
     assert caught.value.limit == 1_000_000
     assert session.script.submitted == []
+
+
+class TimeIsUp:
+    """An argument during whose pickling, the first time, the time of the flow is up."""
+
+    def __init__(self) -> None:
+        self.up = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.up, earlier = True, self.up
+        if not earlier:
+            raise FlowRunTimeoutError
+        return TimeIsUp, ()
+
+
+def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_arguments(session: LoopbackSession) -> None:
+    with pytest.raises(FlowRunTimeoutError):
+        submit_one(identity, session.scope(), (TimeIsUp(),), {})
+    with pytest.raises(FlowRunTimeoutError):
+        submit_many(identity, session.scope(), expand(identity.signature, ([TimeIsUp()],), {}))
+    assert session.script.submitted == []
+
+
+def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_code(session: LoopbackSession) -> None:
+    moment = TimeIsUp()
+
+    @task
+    def refers() -> object:
+        return moment
+
+    with pytest.raises(FlowRunTimeoutError):
+        submit_one(refers, session.scope(), (), {})
+
+
+def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_a_cache_key(session: LoopbackSession) -> None:
+    with pytest.raises(FlowRunTimeoutError):
+        hash_objects(TimeIsUp())
+
+    def late(*_: object) -> str:
+        raise FlowRunTimeoutError
+
+    with pytest.raises(FlowRunTimeoutError):
+        submit_one(identity.with_options(cache_key_fn=late), session.scope(), (1,), {})
 
 
 def test_more_upstream_runs_than_a_message_holds_are_refused_here(
