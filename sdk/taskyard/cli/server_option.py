@@ -76,7 +76,7 @@ def calls_of(server: str) -> "Iterator[Client]":
             yield client
     except ConnectionFailed as error:
         raise CliError(
-            f"no server could be reached at {address}: {error} "
+            f"{address}: {error} "
             "'taskyard dev' starts a yard, 'taskyard server start' a server",
             ExitCode.UNREACHABLE,
         ) from None

@@ -69,7 +69,8 @@ def test_a_dead_socket_is_3(home, bare_call):
         dead.bind(str(home / "other.sock"))
     called = bare_call("agent", "ls", "--server", f"unix:{home / 'other.sock'}")
     assert called.code == 3
-    assert "no server could be reached at unix:" in called.err
+    assert "taskyard: unix:" in called.err
+    assert called.err.count("could not be reached") == 1
 
 
 def test_nobody_at_the_port_is_3(bare_call):
@@ -78,7 +79,8 @@ def test_nobody_at_the_port_is_3(bare_call):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     called = bare_call("run", "show", "add-1", "--server", address)
     assert called.code == 3
-    assert f"no server could be reached at {address}" in called.err
+    assert f"taskyard: {address}: the control plane could not be reached (" in called.err
+    assert "is a server running at this address?" in called.err
 
 
 def test_a_malformed_address_is_2(bare_call):
