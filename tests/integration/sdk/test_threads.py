@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.plane_and_agent import Plane
 
-from taskyard import allow_failure, flow, task, task_input_hash
+from taskyard import Completed, Failed, allow_failure, flow, task, task_input_hash
 from taskyard._engine.flow_runs.task_runners import runner_of
-from taskyard.exceptions import ConfigurationError
+from taskyard.exceptions import ConfigurationError, FailedRun
 from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
 
 THREADS = ThreadPoolTaskRunner(max_workers=2)
@@ -63,6 +63,43 @@ def test_exceptions_are_the_very_objects(plane: Plane) -> None:
         return caught.value is error, waiting.name
 
     assert main() == (True, "NotReady")
+
+
+@pytest.mark.parametrize("runner", [THREADS, AgentTaskRunner()], ids=["threads", "agents"])
+def test_states_among_arguments_arrive_as_values(plane: Plane, runner: Any) -> None:
+    @flow(task_runner=runner)
+    def main() -> tuple[list[Any], str, str]:
+        done = identity.submit(1).wait()
+        bad = fail.submit(ValueError("bad")).wait()
+        values = [identity.submit(state).result() for state in (done, Completed(data="by hand"))]
+        values += [identity(done), identity.submit(value=done).result(), *identity.map([done]).result()]
+        with pytest.raises(FailedRun, match=r"^by hand$"):
+            identity.submit(Failed(message="by hand"))
+        refused = identity.submit(bad).wait()
+        assert refused is not None
+        return values, refused.name, str(refused.message)
+
+    values, name, message = main()
+    assert values == [1, "by hand", 1, 1, 1]
+    assert (name, "did not reach a 'COMPLETED' state" in message) == ("NotReady", True)
+
+
+def test_a_state_of_an_open_run_is_waited_for(plane: Plane) -> None:
+    go = threading.Event()
+
+    @task
+    def opened(value: Any) -> Any:
+        assert go.wait(10)
+        return value
+
+    @flow(task_runner=THREADS)
+    def main() -> Any:
+        waiting = identity.submit(opened.submit(lock).state)
+        go.set()
+        return waiting.result() is lock
+
+    lock = threading.Lock()
+    assert main()
 
 
 def test_maps_retries_and_caching_work_as_with_agents(plane: Plane) -> None:

@@ -4,11 +4,13 @@ Invariant: what cannot travel is refused here, before a run exists, with the pat
 inside arguments, at any depth, become upstream edges while the arguments are pickled.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from taskyard._data.runs.state import State, is_state
 from taskyard._data.values.awaited import AwaitedRun
+from taskyard._engine.futures.future import Future
+from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
@@ -20,7 +22,7 @@ from taskyard_contract.references import begin_collecting, note, resolve
 from taskyard_contract.states import UpstreamKind
 
 
-def pack(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], upstream: Upstream) -> bytes:
+def pack(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], upstream: Upstream) -> bytes:
     """Pickle the arguments of a call of task `name`; its upstream runs are added to `upstream`.
 
     Returns:
@@ -32,7 +34,7 @@ def pack(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], upstream: 
     if not args and not kwargs:
         return b""
     if State in map(type, args) or State in map(type, kwargs.values()):
-        args, kwargs = tuple(map(_by_reference, args)), {k: _by_reference(v) for k, v in kwargs.items()}
+        args, kwargs = _states_changed((args, kwargs), _by_reference)
     outside = begin_collecting(upstream)
     try:
         return pickling.dumps((args, kwargs))
@@ -59,12 +61,52 @@ class StateReference:
         return resolve, (self._run_id,)
 
 
-def _by_reference(value: Any) -> Any:
+def _by_reference(state: State[Any]) -> Any:
     """Replace a state by a reference to its run; one made by hand by its own value."""
-    if not is_state(value):
-        return value
-    run_id = value.state_details.task_run_id
-    return StateReference(run_id.bytes) if run_id is not None else value.result()
+    run_id = state.state_details.task_run_id
+    return StateReference(run_id.bytes) if run_id is not None else state.result()
+
+
+def states_noted(
+    call: Arguments, upstream: Upstream, future_of: Callable[[bytes], Future[Any] | None]
+) -> Arguments:
+    """Return a call whose arguments stay in this process, after its states were added to `upstream`.
+
+    States of runs that have not ended are replaced by their futures, where `future_of` has them, and states
+    made by hand by their values; the others by `states_resolved` when their runs have completed.
+    """
+
+    def noted(state: State[Any]) -> Any:
+        run_id = state.state_details.task_run_id
+        if run_id is None:
+            return state.result()
+        upstream.setdefault(run_id.bytes, UpstreamKind.DATA)
+        future = None if state.is_final() else future_of(run_id.bytes)
+        return state if future is None else future
+
+    return _states_changed(call, noted)
+
+
+def states_resolved(call: Arguments, scope: Scope) -> Arguments:
+    """Return a call with the values of runs, all of which have completed, in the places of their states."""
+
+    def value_of(state: State[Any]) -> Any:
+        run_id = state.state_details.task_run_id
+        if run_id is not None and not state.is_completed():  # it was taken before the run ended
+            state = Future[Any](run_id.bytes, scope).get_state()
+        return state.result()
+
+    return _states_changed(call, value_of)
+
+
+def _states_changed(call: Arguments, changed: Callable[[State[Any]], Any]) -> Arguments:
+    args, kwargs = call
+    if State not in map(type, args) and State not in map(type, kwargs.values()):
+        return call
+    return (
+        tuple(changed(value) if is_state(value) else value for value in args),
+        {name: changed(value) if is_state(value) else value for name, value in kwargs.items()},
+    )
 
 
 def offload(name: str, data: bytes, session: Session) -> common_pb2.BlobRef | None:

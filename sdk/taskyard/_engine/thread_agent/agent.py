@@ -31,6 +31,7 @@ from typing import Any, Final
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
+from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
 from taskyard._engine.thread_agent.threads import AttemptThreads
@@ -121,10 +122,15 @@ class ThreadAgent:
         direct: bool,
     ) -> None:
         """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
+        call = states_noted(call, upstream, self._future_of)
         for awaited, kind in futures_in(call).items():
             upstream[awaited.run_id] = kind
         self._kept[future.run_id] = Kept(task, scope, future, call, direct)
         future.when_settled(lambda: self._forget(future.run_id))
+
+    def _future_of(self, run_id: bytes) -> Future[Any] | None:
+        kept = self._kept.get(run_id)
+        return kept.future if kept is not None else None
 
     def _forget(self, run_id: bytes) -> None:
         kept = self._kept.pop(run_id, None)

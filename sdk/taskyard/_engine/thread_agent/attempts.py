@@ -17,6 +17,7 @@ from taskyard._engine.execution.reports import encoded, failed
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
+from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
@@ -168,7 +169,7 @@ class ThreadAttempt:
     def _call(self) -> Any:
         kept = self._kept
         try:
-            args, kwargs = replaced(kept.call, value_of)
+            args, kwargs = replaced(states_resolved(kept.call, kept.scope), value_of)
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
