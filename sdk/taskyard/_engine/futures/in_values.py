@@ -32,27 +32,36 @@ def futures_in(value: Any) -> dict[Future[Any], int]:
 
 def without_futures(value: Any, by: Callable[[Future[Any]], Any]) -> Any:
     """Return a value with each future in it replaced; annotations stay where they are."""
-    if isinstance(value, Future):
-        return by(value)
-    return with_parts(value, lambda part: without_futures(part, by))
+    inside: set[int] = set()
+
+    def changed(part: Any) -> Any:
+        return by(part) if isinstance(part, Future) else with_parts(part, changed, inside)
+
+    return changed(value)
 
 
-def replaced(value: Any, by: Replace, kind: int = UpstreamKind.DATA) -> Any:
+def replaced(value: Any, by: Replace) -> Any:
     """Return a value with each future in it replaced, and annotations taken off."""
+    return _replaced(value, by, UpstreamKind.DATA, set())
+
+
+def _replaced(value: Any, by: Replace, kind: int, inside: set[int]) -> Any:
     if isinstance(value, Future):
         return by(value, kind)
     if isinstance(value, Annotation):
-        return _unwrapped(value, by, kind)
-    return with_parts(value, lambda part: replaced(part, by, kind))
+        return _unwrapped(value, by, kind, inside)
+    return with_parts(value, lambda part: _replaced(part, by, kind, inside), inside)
 
 
-def _unwrapped(value: Annotation[Any], by: Replace, kind: int) -> Any:
+def _unwrapped(value: Annotation[Any], by: Replace, kind: int, inside: set[int]) -> Any:
     inner = value.value
     if isinstance(value, opaque):
         return by(inner, kind) if isinstance(inner, Future) else inner
     if isinstance(value, quote):
         return inner
-    return replaced(inner, by, UpstreamKind.DATA_OR_FAILURE if isinstance(value, allow_failure) else kind)
+    if isinstance(value, allow_failure):
+        kind = UpstreamKind.DATA_OR_FAILURE
+    return _replaced(inner, by, kind, inside)
 
 
 def value_of(future: Future[Any], kind: int) -> Any:
