@@ -7,9 +7,10 @@ first because it is ten times faster; what it refuses (lambdas, closures, classe
 
 import io
 import pickle
+import re
 import sys
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import cloudpickle
 
@@ -18,6 +19,8 @@ from taskyard_contract import code_lines, durable_names
 ENCODING: Final = "python/pickle5"
 PROTOCOL: Final = 5
 """The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
+
+_DRAWN: Final = re.compile("[0-9a-f]{32}")
 
 loads = pickle.loads
 
@@ -70,12 +73,36 @@ class _Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its packag
 
 
 class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
-    """Writes code as if it stood in the first line of no file."""
+    """Writes code as if it stood in the first line of no file, and classes as they are in every process."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is not CodeType:
+        if type(obj) is CodeType:
+            return CodeType, _comparable(_arguments_of(obj.replace(co_filename="", co_firstlineno=1)))
+        if type(obj) is TypeVar:
+            reduced = cloudpickle.CloudPickler.dispatch_table[TypeVar](obj)
+        elif isinstance(obj, type):
+            reduced = super().reducer_override(obj)
+        else:
             return super().reducer_override(obj)
-        return CodeType, _arguments_of(obj.replace(co_filename="", co_firstlineno=1))
+        if not isinstance(reduced, tuple):
+            return reduced
+        make, arguments, *rest = reduced
+        return make, tuple(None if _is_drawn(one) else one for one in arguments), *rest
+
+
+def _comparable(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of code with constant sets in an order that no seed decides."""
+    return tuple(
+        tuple(sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in argument)
+        if isinstance(argument, tuple)
+        else argument
+        for argument in arguments
+    )
+
+
+def _is_drawn(argument: Any) -> bool:
+    """Say whether it is the number that cloudpickle draws for each class in each process."""
+    return isinstance(argument, str) and _DRAWN.fullmatch(argument) is not None
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

@@ -82,11 +82,42 @@ def test_circular_values_are_pickled() -> None:
     assert hash_objects(circular) is not None
 
 
-def test_keys_do_not_depend_on_the_process() -> None:
-    program = (
-        "from taskyard._data.values.hashing import hash_objects\n"
-        "print(hash_objects({'names': {'a', 'b', 'c'}, 'more': [frozenset({'x', 'y'}), b'z']}))"
-    )
+CLASSES = """
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+@dataclass
+class Point:
+    x: int
+
+    def kind(self):
+        return self.x in {"one", "two", "three"}
+
+class Colour(Enum):
+    RED = 1
+
+class Box(Generic[TypeVar("T")]):
+    pass
+
+from taskyard._data.values.hashing import hash_objects
+print(hash_objects(Point(1)), hash_objects(Colour.RED), hash_objects(Box()), hash_objects(Point))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "count"),
+    [
+        (
+            "from taskyard._data.values.hashing import hash_objects\n"
+            "print(hash_objects({'names': {'a', 'b', 'c'}, 'more': [frozenset({'x', 'y'}), b'z']}))",
+            1,
+        ),
+        (CLASSES, 4),
+    ],
+    ids=["values", "classes of the program"],
+)
+def test_keys_do_not_depend_on_the_process(program: str, count: int) -> None:
     keys = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -99,7 +130,7 @@ def test_keys_do_not_depend_on_the_process() -> None:
         for seed in ("1", "2")
     }
     assert len(keys) == 1
-    assert len(keys.pop().strip()) == 32
+    assert [len(key) for key in keys.pop().split()] == [32] * count
 
 
 def test_row_18_input_hash_depends_on_task_code_and_arguments() -> None:
