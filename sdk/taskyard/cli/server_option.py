@@ -76,7 +76,6 @@ def calls_of(server: str) -> "Iterator[Client]":
             yield client
     except ConnectionFailed as error:
         raise CliError(
-            f"{address}: {error} "
-            "'taskyard dev' starts a yard, 'taskyard server start' a server",
+            f"{address}: {error} 'taskyard dev' starts a yard, 'taskyard server start' a server",
             ExitCode.UNREACHABLE,
         ) from None
