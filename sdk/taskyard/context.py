@@ -90,8 +90,9 @@ class RunContext:
 
     def __exit__(self, *_: object) -> None:
         """Give way to the run around this one."""
-        if self.unfinished is not None:
-            self.unfinished()
+        finish, self.unfinished = self.unfinished, None  # it names this context: a circle, if it stayed
+        if finish is not None:
+            finish()
         if self._token is not None:
             _current.reset(self._token)
             self._token = None

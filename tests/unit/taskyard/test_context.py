@@ -1,6 +1,9 @@
+import gc
 import threading
+import weakref
 from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -147,3 +150,20 @@ def test_row_4_tags_of_nested_blocks_add_up() -> None:
             assert inner == current_tags() == {"a", "b", "c"}
         assert current_tags() == {"a", "b"}
     assert current_tags() == frozenset()
+
+
+def test_a_run_that_printed_holds_nothing_once_it_has_ended() -> None:
+    class Argument:
+        """Stands for something large."""
+
+    def run() -> weakref.ref[Argument]:
+        argument = Argument()
+        with task_context({"x": argument}) as context:
+            context.unfinished = partial(id, context)
+        return weakref.ref(argument)
+
+    gc.disable()
+    try:
+        assert run()() is None
+    finally:
+        gc.enable()
