@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX
 from typing import Any, Final, Generic, TypeVar
 
 from taskyard._data.values.awaited import AwaitedRun, Origin
@@ -39,13 +38,13 @@ def wait_blocking(future: AwaitedRun, timeout: float | None) -> bool:
 def _in_time(attempt: Callable[[float], T | None], timeout: float | None) -> T | None:
     """Wait by `attempt`, which takes the seconds it may block, so that this thread can still be interrupted.
 
-    The main thread is woken by signals. Others get exceptions only between bytecodes, so they look up now
-    and then. What blocks must be one call into C, or an exception in it would leave something locked.
+    Exceptions from outside come between bytecodes, so it looks up now and then. The main thread does too:
+    signals wake it, but a flow that is called by another one in it is not stopped by a signal. What blocks
+    must be one call into C, or an exception in it would leave something locked.
     """
-    slice_ = TIMEOUT_MAX if threading.current_thread() is threading.main_thread() else SLICE_SECONDS
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = slice_ if deadline is None else min(slice_, deadline - time.monotonic())
+        left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
         found = attempt(max(left, 0))
         if found is not None:
             return found
