@@ -208,7 +208,7 @@ class LoopInterrupter:
         assert task is not None
         self._task: asyncio.Task[Any] = task
         self._active = True
-        self._sent = False
+        self._sent = 0
 
     def interrupt(self) -> None:
         """Cancel it, unless the body has ended. From any thread."""
@@ -217,14 +217,14 @@ class LoopInterrupter:
 
     def _cancel(self) -> None:
         if self._active:
-            self._sent = True
+            self._sent += 1
             self._task.cancel()
 
     def was_meant(self) -> bool:
         """Say whether a `CancelledError` is this one's; if so, the task may go on."""
-        if self._sent:
+        for _ in range(self._sent):
             self._task.uncancel()
-        return self._sent
+        return self._sent > 0
 
     def close(self) -> None:
         """Make sure that nothing is cancelled any more."""

@@ -22,6 +22,7 @@ from taskyard._engine.execution.interrupts import (
 )
 from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
+from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside, wait_for_all_inside_async
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
@@ -48,7 +49,15 @@ def _attempt(record: FlowRunRecord) -> float | None:
     """Make one attempt; returns the delay before the next one, or None."""
     with closing(interrupter()) as stopper, record.attempt(stopper.interrupt):
         try:
-            _execute(record)
+            try:
+                record.begin()
+                _execute(record)
+                stopper.close()
+            except FlowCancelled as error:
+                stopper.close()
+                record.yielded()
+                wait_for_all_inside(record.scope)
+                record.failed(error)
         except BaseException as error:
             record.interrupted(error)
             _report_interruption(record)
@@ -59,10 +68,14 @@ def _attempt(record: FlowRunRecord) -> float | None:
 
 
 def _execute(record: FlowRunRecord) -> None:
-    """Execute the body and wait for what it submitted; notes how that ended."""
+    """Execute the body and wait for what it submitted; notes how that ended.
+
+    Raises:
+        FlowCancelled: The run is to be cancelled; it may be raised anywhere in here.
+    """
     limit = TimeLimit(record.flow.timeout_seconds, record.flow.name)
     value: Any = None
-    failure: BaseException | None = None
+    failure: Exception | None = None
     try:
         args, kwargs = record.arguments()
         with limit:
@@ -71,14 +84,11 @@ def _execute(record: FlowRunRecord) -> None:
                 value = list(value)
     except FlowRunTimeoutError as error:
         failure = limit.error() if limit.expired else error
-    except (Exception, FlowCancelled) as error:
+    except Exception as error:
         failure = error
     if failure is not None:
         record.withdraw_inside()
-    try:
-        wait_for_all_inside(record.scope)
-    except FlowCancelled as error:
-        failure = error
+    wait_for_all_inside(record.scope)
     if failure is not None:
         record.failed(failure, limit.expired, limit.message)
     else:
@@ -129,7 +139,15 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
 
         try:
             with catch_termination(terminate):
-                await _execute_async(record, stopper, signals)
+                try:
+                    record.begin()
+                    await _execute_async(record)
+                except asyncio.CancelledError:
+                    if signals or not stopper.was_meant():
+                        raise
+                    record.yielded()
+                    await wait_for_all_inside_async(record.scope)
+                    record.failed(FlowCancelled())
         except BaseException as error:
             record.interrupted(TerminationSignal(signals[0]) if signals else error)
             await _report_interruption_async(record)
@@ -142,12 +160,16 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
         return record.decide(await asyncio.wrap_future(decision))
 
 
-async def _execute_async(record: FlowRunRecord, stopper: LoopInterrupter, signals: list[int]) -> None:
-    """Execute the body and wait for what it submitted; notes how that ended."""
+async def _execute_async(record: FlowRunRecord) -> None:
+    """Execute the body and wait for what it submitted, and for what it returned; notes how that ended.
+
+    Raises:
+        asyncio.CancelledError: Somebody stops it; it may be raised anywhere in here.
+    """
     seconds = record.flow.timeout_seconds
     limit = TimeLimit(seconds, record.flow.name)
     value: Any = None
-    failure: BaseException | None = None
+    failure: Exception | None = None
     try:
         args, kwargs = record.arguments()
         async with asyncio.timeout(seconds) as timeout:
@@ -158,17 +180,15 @@ async def _execute_async(record: FlowRunRecord, stopper: LoopInterrupter, signal
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error
-    except asyncio.CancelledError:
-        if signals or not stopper.was_meant():
-            raise
-        failure = FlowCancelled()
     if failure is not None:
         record.withdraw_inside()
     await wait_for_all_inside_async(record.scope)
     if failure is not None:
         record.failed(failure, limit.expired, limit.message)
-    else:
-        record.ended(value)
+        return
+    for future in futures_in(value):  # runs of others: `ended` would hold up the loop for them
+        await future.await_state()
+    record.ended(value)
 
 
 async def _report_interruption_async(record: FlowRunRecord) -> None:

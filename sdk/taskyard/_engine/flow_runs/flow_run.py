@@ -121,14 +121,17 @@ class FlowRunRecord:
             capture_prints()
         try:
             with self.context:
-                self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
-                self.state = State(StateType.RUNNING)
-                verb = "Beginning" if self.attempt_number == 1 else "Retrying"
-                self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
-                self._run_hooks(self._settings.on_running)
                 yield
         finally:
             self.session.on_cancel(self.run_id, None)
+
+    def begin(self) -> None:
+        """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
+        self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
+        self.state = State(StateType.RUNNING)
+        verb = "Beginning" if self.attempt_number == 1 else "Retrying"
+        self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
+        self._run_hooks(self._settings.on_running)
 
     def _cancel(self, stop: Callable[[], None]) -> None:
         self.cancel_requested = True
@@ -150,7 +153,7 @@ class FlowRunRecord:
         self._error = None
         self.state = final_state_of(value, [future.get_state() for future in kept])
 
-    def failed(self, error: BaseException, timed_out: bool, message: str) -> None:
+    def failed(self, error: BaseException, timed_out: bool = False, message: str = "") -> None:
         """Note that the body raised, was cancelled, or took too long."""
         self._error = error
         if self.cancel_requested or isinstance(error, FlowCancelled):
@@ -166,6 +169,11 @@ class FlowRunRecord:
         open_ids = [future.run_id for future in self.scope.open_futures()]
         if open_ids:
             self.session.withdraw(open_ids)
+
+    def yielded(self) -> None:
+        """Note that a requested cancellation has arrived: nothing needs to be stopped a second time."""
+        self.session.on_cancel(self.run_id, None)
+        self.withdraw_inside()
 
     def interrupted(self, error: BaseException) -> None:
         """Note that the process is being ended, and end what the flow run has started."""
