@@ -156,7 +156,11 @@ class Link:
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Say that the run waits for other runs meanwhile, so that its slot can serve them."""
+        """Say that the run waits for other runs meanwhile, so that its slot can serve them.
+
+        Raises:
+            ConnectionAbortedError: It cannot be said any more, and the run might wait for its own slot.
+        """
         if self._is_copy():
             # The slot is the run's, whichever process waits; so short a frame is never torn by the other's.
             self._write(frames.pack(frames.BLOCKED))
@@ -166,11 +170,15 @@ class Link:
                 self._write(frames.pack(frames.UNBLOCKED))
             return
         with self._sending:
-            self._waiting += 1
-            if self._waiting == 1:
+            if self.torn:
+                raise ConnectionAbortedError(
+                    "the run cannot wait for others: a signal has cut off what its worker said to the agent"
+                )
+            if not self._waiting:
                 # Among what has ended may be what the run is going to wait for.
                 self.flush()
                 self.send(frames.BLOCKED)
+            self._waiting += 1
         try:
             yield
         finally:

@@ -135,6 +135,31 @@ def test_results_of_later_runs_are_never_taken_for_those_of_a_report_that_was_in
     assert link.torn
 
 
+def test_a_run_does_not_wait_for_others_when_the_agent_cannot_be_told(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends.link.begin(7, 0, 3)
+    ends.link.ended.append((b"a", 0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(Packer, "pack", _interrupted)
+        with pytest.raises(KeyboardInterrupt), ends.link.blocked():
+            pass
+    with pytest.raises(ConnectionAbortedError), ends.link.blocked():
+        pass
+
+
+def test_a_wait_that_could_not_begin_does_not_keep_the_next_one_silent(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Link, "flush", _interrupted)
+        with pytest.raises(KeyboardInterrupt), ends.link.blocked():
+            pass
+    with ends.link.blocked():
+        pass
+    assert [kind for kind, _ in ends.received()] == [frames.BLOCKED, frames.UNBLOCKED]
+
+
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
