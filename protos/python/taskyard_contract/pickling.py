@@ -21,6 +21,9 @@ PROTOCOL: Final = 5
 """The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
 
 _DRAWN: Final = re.compile("[0-9a-f]{32}")
+_WRITTEN_IN_PYTHON: Final = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE."""
+_SCALARS: Final = (str, bytes, int, float, bool, type(None))
 
 loads = pickle.loads
 
@@ -73,21 +76,54 @@ class _Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its packag
 
 
 class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
-    """Writes code as if it stood in the first line of no file, and classes as they are in every process."""
+    """Writes code as if it stood in the first line of no file, and all else as it is in every process."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is CodeType:
+        kind = type(obj)
+        if kind is CodeType:
             return CodeType, _comparable(_arguments_of(obj.replace(co_filename="", co_firstlineno=1)))
-        if type(obj) is TypeVar:
-            reduced = cloudpickle.CloudPickler.dispatch_table[TypeVar](obj)
-        elif isinstance(obj, type):
-            reduced = super().reducer_override(obj)
-        else:
-            return super().reducer_override(obj)
-        if not isinstance(reduced, tuple):
-            return reduced
-        make, arguments, *rest = reduced
-        return make, tuple(None if _is_drawn(one) else one for one in arguments), *rest
+        if kind is TypeVar:
+            return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type):
+            return _without_drawn(reduced)
+        if reduced is NotImplemented and _is_plain_object(kind) and kind not in self.dispatch_table:
+            make, arguments, *state = obj.__reduce_ex__(PROTOCOL)
+            return make, arguments, *map(_in_order, state)
+        return reduced
+
+
+def _without_drawn(reduced: Any) -> Any:
+    """Return how a class is made without the number that cloudpickle draws for it in each process."""
+    if not isinstance(reduced, tuple):
+        return reduced
+    make, arguments, *rest = reduced
+    drawn = (isinstance(one, str) and _DRAWN.fullmatch(one) for one in arguments)
+    return (
+        make,
+        tuple(None if is_drawn else one for one, is_drawn in zip(arguments, drawn, strict=True)),
+        *rest,
+    )
+
+
+def _is_plain_object(kind: Any) -> bool:
+    """Say whether a class was written in Python, and leaves it to Python how its objects are pickled."""
+    return bool(
+        kind.__flags__ & _WRITTEN_IN_PYTHON
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+    )
+
+
+def _in_order(state: Any) -> Any:
+    """Return the attributes of an object with sets among them in an order that no seed decides."""
+    if type(state) is tuple:
+        return tuple(map(_in_order, state))
+    if type(state) is dict:
+        return {name: _in_order(value) for name, value in state.items()}
+    if type(state) in (set, frozenset) and all(type(one) in _SCALARS for one in state):
+        return type(state), sorted(map(repr, state))
+    return state
 
 
 def _comparable(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,11 +134,6 @@ def _comparable(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         else argument
         for argument in arguments
     )
-
-
-def _is_drawn(argument: Any) -> bool:
-    """Say whether it is the number that cloudpickle draws for each class in each process."""
-    return isinstance(argument, str) and _DRAWN.fullmatch(argument) is not None
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

@@ -86,10 +86,12 @@ CLASSES = """
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
+from pydantic import BaseModel
 
 @dataclass
 class Point:
     x: int
+    names: object = None
 
     def kind(self):
         return self.x in {"one", "two", "three"}
@@ -97,11 +99,21 @@ class Point:
 class Colour(Enum):
     RED = 1
 
+class Model(BaseModel):
+    one: int
+    two: int
+    three: int
+
 class Box(Generic[TypeVar("T")]):
     pass
 
 from taskyard._data.values.hashing import hash_objects
-print(hash_objects(Point(1)), hash_objects(Colour.RED), hash_objects(Box()), hash_objects(Point))
+for value in (Point(1, {"a", "b", "c"}), Point, Colour.RED, Box()):
+    print(hash_objects(value))
+# As if another module had it: by value, its class holds what pydantic made of it.
+import taskyard
+Model.__module__, taskyard.Model = "taskyard", Model
+print(hash_objects(Model(one=1, two=2, three=3)))
 """
 
 
@@ -113,7 +125,7 @@ print(hash_objects(Point(1)), hash_objects(Colour.RED), hash_objects(Box()), has
             "print(hash_objects({'names': {'a', 'b', 'c'}, 'more': [frozenset({'x', 'y'}), b'z']}))",
             1,
         ),
-        (CLASSES, 4),
+        (CLASSES, 5),
     ],
     ids=["values", "classes of the program"],
 )
