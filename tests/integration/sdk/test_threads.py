@@ -9,7 +9,9 @@ from support.plane_and_agent import Plane
 
 from taskyard import Completed, Failed, allow_failure, flow, task, task_input_hash
 from taskyard._engine.flow_runs.task_runners import runner_of
-from taskyard.exceptions import ConfigurationError, FailedRun
+from taskyard._network.server.calls import Client
+from taskyard.context import get_run_context
+from taskyard.exceptions import CancelledRun, ConfigurationError, FailedRun
 from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
 
 THREADS = ThreadPoolTaskRunner(max_workers=2)
@@ -221,3 +223,62 @@ def test_the_environment_chooses_the_default(monkeypatch: pytest.MonkeyPatch) ->
         runner_of(5, Scope())
     with pytest.raises(ValueError, match="at least 1"):
         ThreadPoolTaskRunner(max_workers=0)
+
+
+def spin(calls: list[float]) -> None:
+    """Keep a thread busy for longer than anybody waits for it."""
+    calls.append(time.monotonic())
+    while time.monotonic() < calls[-1] + 10:
+        time.sleep(0.01)
+
+
+def test_the_end_of_a_flows_time_ends_what_it_calls_directly_and_the_flow(plane: Plane) -> None:
+    calls: list[float] = []
+
+    @task(retries=3)
+    def slow() -> None:
+        spin(calls)
+
+    @flow(task_runner=THREADS, timeout_seconds=0.3)
+    def main() -> None:
+        slow(return_state=True)
+        slow(return_state=True)
+
+    assert main(return_state=True).name == "TimedOut"
+    assert len(calls) == 1
+
+
+def test_a_flow_that_another_one_calls_does_not_keep_the_end_of_its_time(plane: Plane) -> None:
+    calls: list[float] = []
+
+    @flow(timeout_seconds=30, retries=1)
+    def inner() -> None:
+        spin(calls)
+
+    @flow(timeout_seconds=0.3)
+    def outer() -> None:
+        inner(return_state=True)
+        inner(return_state=True)
+
+    assert outer(return_state=True).name == "TimedOut"
+    assert len(calls) == 1
+
+
+def test_the_cancellation_of_a_flow_ends_what_it_calls_directly_and_the_flow(plane: Plane) -> None:
+    starts: list[int] = []
+
+    @task
+    def slow(flow_run_id: bytes) -> None:
+        starts.append(1)
+        with Client(plane.address) as client:
+            client.cancel_run(flow_run_id)
+        spin([])
+
+    @flow(task_runner=THREADS)
+    def main() -> None:
+        for _ in range(2):
+            slow(get_run_context().run.raw_id, return_state=True)
+
+    with pytest.raises(CancelledRun):
+        main()
+    assert len(starts) == 1

@@ -97,6 +97,27 @@ def interrupter() -> ThreadInterrupter | SignalInterrupter:
     return ThreadInterrupter(FlowCancelled)
 
 
+class _Around(threading.local):
+    """What is around the code that a thread executes."""
+
+    def __init__(self) -> None:
+        self.limits: list[TimeLimit] = []
+
+
+_around = _Around()
+
+
+def is_for_a_flow_around(error: BaseException) -> bool:
+    """Say whether an exception that ended a task or flow was raised in its thread for a flow around it.
+
+    Whoever takes it for the end of the inner run has to let it go on outward, or the flow would go on
+    after its time, or after its cancellation.
+    """
+    if isinstance(error, FlowRunTimeoutError):
+        return any(limit.expired for limit in _around.limits)
+    return isinstance(error, (FlowCancelled, TerminationSignal))
+
+
 class TimeLimit:
     """Ends a block of code in this thread by `FlowRunTimeoutError`."""
 
@@ -118,12 +139,16 @@ class TimeLimit:
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
+            _around.limits.append(self)
             self._undo = self._by_signal() if _in_main_thread() else self._by_thread()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._undo is not None:
-            self._undo()
+            try:
+                self._undo()
+            finally:
+                _around.limits.remove(self)
 
     def _by_signal(self) -> Callable[[], None]:
         """Use the process's one timer; whoever uses it already gets it back, and its signal meanwhile."""

@@ -73,7 +73,7 @@ class TaskBody:
             host: The worker.
             args: Positional arguments.
             kwargs: Keyword arguments.
-            keep: Gets the exception object of a failed attempt, when it need not leave this process.
+            keep: Gets the exception object that ended the attempt, when it need not leave this process.
         """
         task = self.task
         attempt = TaskAttempt(task, invocation, host, args, kwargs, self.log_prints)
@@ -93,6 +93,8 @@ class TaskBody:
             except RunCancelled:
                 raise
             except BaseException as error:
+                if keep is not None:
+                    keep(error)
                 return attempt.interrupted(error)
             return attempt.ended(value)
 

@@ -19,6 +19,7 @@ from taskyard._engine.execution.interrupts import (
     catch_termination,
     exit_code_of,
     interrupter,
+    is_for_a_flow_around,
 )
 from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
@@ -72,6 +73,7 @@ def _execute(record: FlowRunRecord) -> None:
 
     Raises:
         FlowCancelled: The run is to be cancelled; it may be raised anywhere in here.
+        FlowRunTimeoutError: The time of a flow around this one is over.
     """
     limit = TimeLimit(record.flow.timeout_seconds, record.flow.name)
     value: Any = None
@@ -83,6 +85,8 @@ def _execute(record: FlowRunRecord) -> None:
             if isgenerator(value):
                 value = list(value)
     except FlowRunTimeoutError as error:
+        if not limit.expired and is_for_a_flow_around(error):
+            raise
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error

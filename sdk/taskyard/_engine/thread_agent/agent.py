@@ -138,7 +138,10 @@ class ThreadAgent:
             kept.assigned.put(None)
 
     def serve(self, future: Future[Any]) -> None:
-        """Execute a run that was called directly in the calling thread, until it has ended."""
+        """Execute a run that was called directly in the calling thread, until it has ended.
+
+        What ends the flow that calls it ends an attempt too, and is raised here once that is reported.
+        """
         kept = self._kept.get(future.run_id)
         if kept is None:
             return
@@ -146,6 +149,8 @@ class ThreadAgent:
         try:
             while (attempt := kept.assigned.get()) is not None:
                 attempt.execute()
+                if attempt.for_the_caller is not None:
+                    raise attempt.for_the_caller
         finally:
             self._change_callers(-1)
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.execution.interrupts import ThreadInterrupter
+from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
 from taskyard._engine.execution.reports import encoded, failed
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
@@ -79,6 +79,8 @@ class ThreadAttempt:
         self._kept = kept
         self.key = key
         self.dropped = False
+        self.for_the_caller: BaseException | None = None
+        """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = False
         self._timed_out = False
         self._stopper: ThreadInterrupter | None = None
@@ -173,7 +175,13 @@ class ThreadAttempt:
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
-        return body.run(self._invocation, self, args, kwargs, kept.future.keep_local)
+        return body.run(self._invocation, self, args, kwargs, self._ended_by)
+
+    def _ended_by(self, error: BaseException) -> None:
+        if self._kept.direct and is_for_a_flow_around(error):
+            self.for_the_caller = error
+        if isinstance(error, Exception):
+            self._kept.future.keep_local(error)
 
     def _start_timer(self, stopper: ThreadInterrupter) -> threading.Timer | None:
         seconds = self._invocation.template.timeout_ms / 1000
@@ -192,6 +200,8 @@ class ThreadAttempt:
     def _report_of(self, value: Any) -> bytes | pb.ReportException:
         """Turn what the body gave into a report; keeps ordinary values."""
         if isinstance(value, pb.ReportException):
+            if self.for_the_caller is not None:
+                value.not_retriable = True  # its caller is being ended
             if self._timed_out and int(value.kind) == ReportKind.FAILED:
                 value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
                 value.message = (
