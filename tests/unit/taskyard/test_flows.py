@@ -12,6 +12,7 @@ from support.loopback import LoopbackSession
 from taskyard.context import FlowRunContext, get_run_context
 from taskyard.exceptions import (
     CancelledRun,
+    ConnectionFailed,
     CrashedRun,
     ParameterBindError,
     ParameterTypeError,
@@ -411,3 +412,21 @@ def test_the_context_of_a_flow_knows_its_task_runner(session: LoopbackSession) -
         return context is not None and context.task_runner is runner
 
     assert main()
+
+
+def test_a_flow_whose_value_cannot_be_stored_completes_with_it(
+    session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upload(data: bytes) -> Any:
+        raise ConnectionFailed("the server is restarting")
+
+    monkeypatch.setattr(session.stored, "upload", upload)
+    value = b"x" * 200_000
+    assert flow(lambda: value)() is value
+    assert (last_report(session).event, last_report(session).HasField("result")) == (SUCCEEDED, False)
+
+
+def test_an_exception_that_a_flow_returns_is_its_value_and_no_failure(session: LoopbackSession) -> None:
+    error = ValueError("a value")
+    assert flow(lambda: error)() is error
+    assert not last_report(session).HasField("failure")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from taskyard._data.runs.state import State, is_state, is_state_iterable
 from taskyard._network.session.session import Session
+from taskyard.exceptions import TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import PICKLE, encode
@@ -45,7 +46,7 @@ def end_report(run_id: bytes, attempt: int, state: State[Any], cancel_requested:
     if state.name != state.type.value.title():
         report.state_name = cut(state.name, NAME_LIMIT)
     report.reason = _reason_of(state, cancel_requested)  # type: ignore[assignment]  # equal enums
-    if isinstance(state.data, BaseException):
+    if isinstance(state.data, BaseException) and not state.is_completed():
         report.failure.CopyFrom(failure_of(state.data))
     return report
 
@@ -81,4 +82,8 @@ def flow_payload(value: Any, session: Session) -> common_pb2.Payload | None:
     if len(data) > session.max_payload_bytes:
         logger.debug("the value of a flow run is not recorded, it takes %d bytes", len(data))
         return None
-    return common_pb2.Payload(encoding=PICKLE, blob=session.client().upload(data))
+    try:
+        return common_pb2.Payload(encoding=PICKLE, blob=session.client().upload(data))
+    except (TaskyardError, TimeoutError) as error:
+        logger.warning("the value of a flow run, %d bytes, could not be stored: %s", len(data), error)
+        return None

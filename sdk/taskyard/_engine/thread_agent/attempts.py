@@ -160,6 +160,7 @@ class ThreadAttempt:
         timer = self._start_timer(stopper)
         try:
             value = self._call()
+            stopper.close()  # in here, because an exception that was on its way may still be raised
         except RunCancelled as error:
             value = pb.ReportException(kind=pb.REPORT_KIND_CANCELLED, message=str(error))
         finally:

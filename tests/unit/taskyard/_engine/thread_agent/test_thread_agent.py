@@ -9,10 +9,11 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard import task
+from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.thread_agent import agent
 from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard.exceptions import ConnectionFailed
+from taskyard.exceptions import ConnectionFailed, RunCancelled
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import template_pb2
@@ -164,3 +165,23 @@ def test_nobody_waits_for_an_agent_that_cannot_go_on(runs: Any, error: Exception
     loop_thread.run(runs._run(Broken()))
     with pytest.raises(TaskyardError, match=str(error)):
         future.result(0)
+
+
+def test_a_run_that_is_cancelled_in_the_moment_it_ends_is_reported(
+    runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[bytes] = []
+    monkeypatch.setattr(runs._link, "cancelled", lambda key: cancelled.append(key.run_id))
+    close = ThreadInterrupter.close
+
+    def close_late(stopper: ThreadInterrupter) -> None:
+        if not late.is_set():
+            late.set()
+            stopper.interrupt(RunCancelled)
+        close(stopper)
+
+    late = threading.Event()
+    monkeypatch.setattr(ThreadInterrupter, "close", close_late)
+    run_id = _keep(runs, lambda: None)
+    _assign(runs, 1, [run_id])
+    eventually(lambda: cancelled or runs.reported)
