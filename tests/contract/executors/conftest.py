@@ -60,7 +60,7 @@ class Bench:
     def ended(self) -> list[bytes]:
         return self.reported + self.cancelled + self.lost + self.given_back
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = 40.0) -> None:
         async with asyncio.timeout(timeout):
             self._read_frames()
             while not condition():

@@ -79,9 +79,9 @@ def test_another_thread_is_stopped_at_its_next_bytecode() -> None:
 
     thread = threading.Thread(target=body)
     thread.start()
-    started.wait(5)
+    started.wait(30)
     stoppers[0].interrupt()
-    thread.join(5)
+    thread.join(30)
     assert ended == [FlowCancelled]
 
 
@@ -183,9 +183,9 @@ def test_a_kept_limit_in_another_thread_ends_nothing_afterwards() -> None:
 
     thread = threading.Thread(target=body)
     thread.start()
-    thread.join(5)
+    thread.join(30)
     [timer] = timers
-    timer.join(5)
+    timer.join(25)
     assert not timer.is_alive(), "it would wait for half a minute more"
 
 

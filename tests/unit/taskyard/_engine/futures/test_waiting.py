@@ -60,7 +60,7 @@ def test_those_who_are_woken_may_watch_others(future: Future[int], session: Loop
     future.when_settled(look)
     thread = threading.Thread(target=future.settle, args=(b"",), daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(30)
     other.settle(b"")
     assert woken == ["first", "other"], "or the lock over the callbacks was held while they were called"
 
@@ -91,11 +91,11 @@ def test_a_thread_that_waits_can_be_interrupted(
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    assert host.waiting.wait(5)
+    assert host.waiting.wait(30)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Interrupted)
     )
-    thread.join(5)
+    thread.join(30)
     assert (ended, future._callbacks) == ([Interrupted], [])
 
 

@@ -67,7 +67,7 @@ def _on_loop(work: Any) -> None:
 
 def test_thread_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:
     release, times = threading.Event(), []
-    first = _keep(runs, lambda: release.wait(5))
+    first = _keep(runs, lambda: release.wait(30))
     second = _keep(runs, lambda: times.append(1))
     _assign(runs, 1, [first, second])
     _on_loop(runs.on_lease_lost)
@@ -84,7 +84,7 @@ def test_an_attempt_that_was_dropped_does_not_take_its_successor_along(runs: Any
 
     def work() -> None:
         turn.append(1)
-        releases[len(turn) - 1].wait(5)
+        releases[len(turn) - 1].wait(30)
 
     run_id = _keep(runs, work)
     runs.threads.places = 2
