@@ -52,6 +52,17 @@ def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
+class _Around(threading.local):
+    """What is around the code that a thread executes."""
+
+    def __init__(self) -> None:
+        self.limits: list[TimeLimit] = []
+        self.signals: list[SignalInterrupter] = []
+
+
+_around = _Around()
+
+
 class SignalInterrupter:
     """Raises an exception in the main thread, by a signal that also ends blocking calls."""
 
@@ -64,11 +75,13 @@ class SignalInterrupter:
         self._active = True
         self._sent = 0
         self._received = 0
+        self._raised = False
+        _around.signals.append(self)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received < self._sent:
             self._received += 1
-            if self._active:
+            if self._active and not self._raised:
                 raise self._kind
         elif callable(self._previous):
             self._previous(number, frame)
@@ -80,10 +93,18 @@ class SignalInterrupter:
                 self._sent += 1
                 signal.pthread_kill(threading.main_thread().ident or 0, self._number)
 
+    def raise_missed(self) -> None:
+        """Raise what was sent and has not arrived."""
+        if self._active and not self._raised and self._received < self._sent:
+            self._raised = True
+            raise self._kind
+
     def close(self) -> None:
         """Make sure that nothing is raised any more; runs in the main thread."""
         with self._lock:
             self._active = False
+        if self in _around.signals:
+            _around.signals.remove(self)
         deadline = time.monotonic() + _LATE_SECONDS
         while self._received < self._sent and time.monotonic() < deadline:
             time.sleep(0)
@@ -97,16 +118,6 @@ def interrupter() -> ThreadInterrupter | SignalInterrupter:
     return ThreadInterrupter(FlowCancelled)
 
 
-class _Around(threading.local):
-    """What is around the code that a thread executes."""
-
-    def __init__(self) -> None:
-        self.limits: list[TimeLimit] = []
-
-
-_around = _Around()
-
-
 def is_for_a_flow_around(error: BaseException) -> bool:
     """Say whether an exception that ended a task or flow was raised in its thread for a flow around it.
 
@@ -116,6 +127,16 @@ def is_for_a_flow_around(error: BaseException) -> bool:
     if isinstance(error, FlowRunTimeoutError):
         return any(limit.expired for limit in _around.limits)
     return isinstance(error, (FlowCancelled, TerminationSignal))
+
+
+def raise_missed() -> None:
+    """Raise what was sent to a flow around this code, and was lost.
+
+    To be called when an inner run has ended in this thread. A `ThreadInterrupter` that ended it may have hit
+    the signal's handler, which then did nothing.
+    """
+    for one in _around.signals:
+        one.raise_missed()
 
 
 class TimeLimit:

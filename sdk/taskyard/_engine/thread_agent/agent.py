@@ -25,10 +25,12 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any, Final
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
@@ -146,11 +148,19 @@ class ThreadAgent:
         if kept is None:
             return
         self._change_callers(1)
+        attempt: ThreadAttempt | None = None
         try:
             while (attempt := kept.assigned.get()) is not None:
                 attempt.execute()
                 if attempt.for_the_caller is not None:
                     raise attempt.for_the_caller
+                raise_missed()
+        except BaseException as error:
+            kept.left = error
+            if attempt is not None and not attempt.reported:
+                attempt.give_up(error)
+            _give_up_assigned(kept, error)
+            raise
         finally:
             self._change_callers(-1)
 
@@ -200,6 +210,8 @@ class ThreadAgent:
             self._attempts[run_id] = attempt
             if kept.direct:
                 kept.assigned.put(attempt)
+                if kept.left is not None:
+                    _give_up_assigned(kept, kept.left)
             else:
                 # Somebody waits for a nested run, and holds up others by that.
                 self.threads.add(attempt, first=chunk.nested)
@@ -244,6 +256,15 @@ class ThreadAgent:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
         in_hand = len(self._attempts) - self.threads.blocked_now
         return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
+
+
+def _give_up_assigned(kept: Kept, why: BaseException) -> None:
+    """Report what nobody executes any more, or its flow would wait for it."""
+    with suppress(Empty):
+        while True:
+            attempt = kept.assigned.get_nowait()
+            if attempt is not None:
+                attempt.give_up(why)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
-from taskyard._engine.execution.reports import encoded, failed
+from taskyard._engine.execution.reports import encoded, failed, interrupted
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
@@ -47,7 +47,7 @@ class AttemptOwner(LocalExecutor, Protocol):
 class Kept:
     """What this process keeps of a run until it has ended."""
 
-    __slots__ = ("assigned", "call", "direct", "future", "scope", "task")
+    __slots__ = ("assigned", "call", "direct", "future", "left", "scope", "task")
 
     def __init__(
         self, task: TaskDefinition[..., Any], scope: Scope, future: Future[Any], call: Arguments, direct: bool
@@ -58,6 +58,8 @@ class Kept:
         self.future = future
         self.call = call
         self.direct = direct
+        self.left: BaseException | None = None
+        """Why the caller of a direct call has gone, so that nobody executes it any more."""
         self.assigned: queue.SimpleQueue[ThreadAttempt | None] = queue.SimpleQueue()
 
 
@@ -79,6 +81,7 @@ class ThreadAttempt:
         self._kept = kept
         self.key = key
         self.dropped = False
+        self.reported = False
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = False
@@ -135,6 +138,16 @@ class ThreadAttempt:
         except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
             logger.exception("the run could not be executed")
             report = failed(error)
+        except BaseException as error:  # raised from outside, between what the body does
+            self._note_for_the_caller(error)
+            report = interrupted(error)
+        self._report(report, started)
+
+    def give_up(self, why: BaseException) -> None:
+        """Report that nobody will execute it, because that ends its caller."""
+        self._report(interrupted(why), time.time_ns() // 1000)
+
+    def _report(self, report: bytes | pb.ReportException, started: int) -> None:
         duration = max(0, time.time_ns() // 1000 - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
         if isinstance(report, bytes):
@@ -143,6 +156,7 @@ class ThreadAttempt:
             columns.results.append(b"")
             columns.exceptions.append(report)
         self._agent.ended(self, None if self._cancelled else columns)
+        self.reported = True
 
     def cancel(self) -> None:
         """End the attempt as soon as its thread executes Python."""
@@ -162,6 +176,7 @@ class ThreadAttempt:
             value = self._call()
             stopper.close()  # in here, because an exception that was on its way may still be raised
         except RunCancelled as error:
+            self._note_for_the_caller(error.__context__)  # this may have come while that was taken care of
             value = pb.ReportException(kind=pb.REPORT_KIND_CANCELLED, message=str(error))
         finally:
             stopper.close()
@@ -178,9 +193,12 @@ class ThreadAttempt:
         body = TaskBody(kept.task, kept.scope.log_prints)
         return body.run(self._invocation, self, args, kwargs, self._ended_by)
 
-    def _ended_by(self, error: BaseException) -> None:
-        if self._kept.direct and is_for_a_flow_around(error):
+    def _note_for_the_caller(self, error: BaseException | None) -> None:
+        if error is not None and self._kept.direct and is_for_a_flow_around(error):
             self.for_the_caller = error
+
+    def _ended_by(self, error: BaseException) -> None:
+        self._note_for_the_caller(error)
         if isinstance(error, Exception):
             self._kept.future.keep_local(error)
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import time
+from types import FrameType
 
 import pytest
 
@@ -16,6 +17,7 @@ from taskyard._engine.execution.interrupts import (
     catch_termination,
     exit_code_of,
     interrupter,
+    raise_missed,
 )
 from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
 
@@ -42,6 +44,35 @@ def test_the_users_own_interrupt_stays_one() -> None:
     try:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    finally:
+        stopper.close()
+
+
+def test_a_signal_whose_handler_was_interrupted_is_raised_when_the_inner_run_has_ended() -> None:
+    class Torn(SignalInterrupter):
+        def _handle(self, number: int, frame: FrameType | None) -> None:
+            """Be ended before the first statement, as by an exception that is set in this thread."""
+
+    stopper = Torn(FlowCancelled, signal.SIGINT)
+    try:
+        raise_missed()
+        stopper.interrupt()
+        with pytest.raises(FlowCancelled):
+            raise_missed()
+        raise_missed()  # once is enough: the flow may call tasks to clean up
+    finally:
+        stopper.close()
+    stopper.interrupt()
+    raise_missed()
+
+
+def test_a_signal_that_has_arrived_is_not_raised_again() -> None:
+    stopper = interrupter()
+    try:
+        threading.Timer(0.01, stopper.interrupt).start()
+        with pytest.raises(FlowCancelled):
+            time.sleep(30)
+        raise_missed()
     finally:
         stopper.close()
 

@@ -13,7 +13,7 @@ from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.thread_agent import agent
 from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard.exceptions import ConnectionFailed, RunCancelled
+from taskyard.exceptions import ConnectionFailed, FlowCancelled, RunCancelled
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import template_pb2
@@ -23,7 +23,7 @@ from taskyard_contract.id_factory import new_id
 
 def eventually(condition: Callable[[], object]) -> None:
     """Wait for something that happens on another thread."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -52,10 +52,14 @@ def _assign(runs: Any, epoch: int, run_ids: list[bytes]) -> None:
 
 
 def _keep(runs: Any, function: Any, *args: Any) -> bytes:
+    return _kept(runs, function, *args).run_id
+
+
+def _kept(runs: Any, function: Any, *args: Any, direct: bool = False) -> Future[Any]:
     scope = runs.session.scope()
     future: Future[Any] = Future(new_id(), scope)
-    runs.keep(task(function), scope, future, (args, {}), {}, False)
-    return future.run_id
+    runs.keep(task(function), scope, future, (args, {}), {}, direct)
+    return future
 
 
 def _on_loop(work: Any) -> None:
@@ -165,6 +169,51 @@ def test_nobody_waits_for_an_agent_that_cannot_go_on(runs: Any, error: Exception
     loop_thread.run(runs._run(Broken()))
     with pytest.raises(TaskyardError, match=str(error)):
         future.result(0)
+
+
+@pytest.mark.parametrize("when", ["in the task", "between"])
+def test_what_ends_the_caller_of_a_direct_run_is_raised_and_the_run_is_reported(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def ends(*_: object) -> None:
+        raise FlowCancelled
+
+    future = _kept(runs, ends if when == "in the task" else lambda: 1, direct=True)
+    if when == "between":
+        monkeypatch.setattr(ThreadAttempt, "_report_of", ends)
+    _assign(runs, 5, [future.run_id])
+    with pytest.raises(FlowCancelled):
+        runs.serve(future)
+    eventually(lambda: runs.reported == [(5, future.run_id)])
+    assert not list(runs.held())
+
+
+def test_a_direct_run_that_is_assigned_after_its_caller_has_gone_is_reported(
+    runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(attempt: ThreadAttempt) -> None:
+        raise FlowCancelled
+
+    monkeypatch.setattr(ThreadAttempt, "execute", ends)
+    future = _kept(runs, lambda: 1, direct=True)
+    _assign(runs, 5, [future.run_id])
+    with pytest.raises(FlowCancelled):
+        runs.serve(future)
+    _assign(runs, 6, [future.run_id])
+    eventually(lambda: runs.reported == [(5, future.run_id), (6, future.run_id)])
+
+
+def test_an_end_of_the_flow_that_a_cancellation_of_the_run_comes_on_top_of_is_not_lost(runs: Any) -> None:
+    def both() -> None:
+        try:
+            raise FlowCancelled
+        except FlowCancelled:
+            raise RunCancelled  # noqa: B904  # as it is raised from outside, in any place
+
+    future = _kept(runs, both, direct=True)
+    _assign(runs, 5, [future.run_id])
+    with pytest.raises(FlowCancelled):
+        runs.serve(future)
 
 
 def test_a_run_that_is_cancelled_in_the_moment_it_ends_is_reported(
