@@ -39,6 +39,13 @@ class Watchers:
         """Let a session have the outcome of a run, once it has one."""
         self.waiting.setdefault(run_id, {})[session] = None
 
+    def leave(self, session: Submitter) -> None:
+        """Tell a session nothing any more: it has ended."""
+        for run_id, waiting in list(self.waiting.items()):
+            waiting.pop(session, None)
+            if not waiting:
+                del self.waiting[run_id]
+
     async def wait(self, run_id: bytes) -> None:
         """Return when a run has ended, or turns out to never have been recorded."""
         future = asyncio.get_running_loop().create_future()

@@ -37,6 +37,7 @@ class Clients:
         self._book = shard.book
         self._journal = shard.journal
         self._stored = shard.stored
+        self._watchers = shard.watchers
         self._backlog = shard.backlog
         self._submission = shard.submission
         self._flow_reports = shard.flow_reports
@@ -141,6 +142,7 @@ class Clients:
             resumed = session.connected and session.wake is not stream
             if self._sessions.get(session.session_id) is session and not resumed:
                 del self._sessions[session.session_id]
+                self._watchers.leave(session)
 
         owned = [run for run in self._book.of_session(session) if run.owned]
         self._cancelling.end_with_session(session.name, owned)

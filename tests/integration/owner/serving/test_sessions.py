@@ -301,6 +301,20 @@ def test_whoever_waits_for_the_run_of_another_session_only_hears_of_it() -> None
     play(scenario)
 
 
+def test_a_session_that_has_ended_is_not_kept_for_runs_it_waited_for() -> None:
+    async def scenario(it: World) -> None:
+        client, leaving, other = it.client(), it.client(), it.client()
+        [run_id] = await client.submit()
+        for each in (leaving, other):
+            await each.send(subscribe=[run_id])
+        await leaving.send(goodbye=True)
+        assert it.shard.watchers.count(run_id) == 1
+        await other.send(goodbye=True)
+        assert it.shard.kept()["awaited runs"] == 0
+
+    play(scenario)
+
+
 def test_a_run_ends_with_the_session_it_belongs_to_whoever_waits_for_it() -> None:
     async def scenario(it: World) -> None:
         client, listener = it.client(), it.client()
