@@ -1,4 +1,4 @@
-"""How large payloads and their parts may be. Pure.
+"""How large payloads, their parts and some of what describes them may be. Pure.
 
 The first two hold until a server's welcome says what it has been told; a server that was told nothing
 announces these.
@@ -12,3 +12,5 @@ MAX_PAYLOAD_BYTES: Final = 128 * 1024 * 1024
 """The largest of all; a blob is one value in the database and in memory."""
 PART_BYTES: Final = 1024 * 1024
 """Most of a blob in one message: small beside a message's limit, large beside its overhead."""
+MAX_LABEL_BYTES: Final = 1024
+"""Of all labels that a template asks for, names and values: they are part of a name that databases index."""

@@ -7,16 +7,18 @@ from typing import Final
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.payload_limits import MAX_LABEL_BYTES
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.matching import Labels
 from taskyard_controlplane.domain.model import AGENT, Template
+from taskyard_controlplane.domain.retries import LONGEST_DELAY
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.storage.interface import TemplateRow
 
 DEFAULT_INFRA_RETRIES: Final = 3
 """Of runs whose worker or agent is lost: a node that goes takes a run along once, a run that kills its worker
 must not go round for ever."""
-LONGEST_MS: Final = 1000 * 365 * 24 * 3600 * 1000
+LONGEST_MS: Final = int(LONGEST_DELAY * 1000)
 """A thousand years: what is longer could not be added to a time of today."""
 CODE_KINDS: Final = {
     "blob_digest": capabilities.CODE_BY_VALUE,
@@ -26,8 +28,6 @@ CODE_KINDS: Final = {
 """What an agent must have announced, by where the code of a template is."""
 CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
 """Of code that is sent along with templates instead of being fetched by each agent: hundreds of tasks."""
-MAX_LABEL_BYTES: Final = 1024
-"""Of all labels that a template asks for: they are part of a lane's name, and databases index that."""
 MAX_CODE_SHARE: Final = 16
 """A code of more than this part of the cache would push out too many others, and is fetched."""
 

@@ -27,7 +27,9 @@ PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMi
 PATIENCE_SECONDS: Final = 24.0
 """Longer than a control plane takes to restart, shorter than people wait without asking why."""
 FIRST_DELAYS: Final = (0.1, 0.3, 1.0, 2.0)
+"""Between the first attempts: most of what passes has passed within a second."""
 LONGEST_DELAY: Final = 3.0
+"""Between all further ones: as late as that a server may be found that is back."""
 _HIDDEN: Final = "Internal error from Core"
 """What gRPC says of a call that was refused while a part of it was on its way."""
 

@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from taskyard._durable_names import public
 from taskyard.exceptions import ReservedArgumentError
+from taskyard_contract.payload_limits import MAX_LABEL_BYTES
 
 MAX_RETRY_DELAYS: Final = 50
 """They are part of every template; the last one is repeated, so nobody needs more."""
-MAX_LABEL_BYTES: Final = 1024
-"""What the control plane takes, of names and values together."""
 MAX_RETRIES: Final = 2**31 - 1
 """What counters of attempts hold everywhere."""
 LONGEST_SECONDS: Final = 100 * 365 * 24 * 3600.0
