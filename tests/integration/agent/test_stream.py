@@ -10,7 +10,7 @@ from support.scripted_controlplane import ScriptedControlPlane, scripted
 from support.task_codes import call
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.errors import Superseded, UnknownSession, UnsupportedProtocol
+from taskyard_contract.errors import Superseded, TaskyardError, UnknownSession, UnsupportedProtocol
 from taskyard_contract.states import StateReason
 
 
@@ -164,7 +164,20 @@ def test_a_terminal_refusal_stops_the_agent(tmp_path: Path) -> None:
             refused = await AgentProcess.start(server.address, tmp_path)
             assert await refused.exit_code() == 1
         async with agent_and_server(tmp_path) as (agent, server):
+            # Of a stream that is refused while the agent is writing gRPC says no more than "internal error",
+            # now and then. The agent comes back, and is refused again.
+            server.refusal = Superseded()
             server.stream.outbound.put_nowait(Superseded())
+            assert await agent.exit_code() == 1
+
+    asyncio.run(main())
+
+
+def test_an_agent_whose_refusal_was_hidden_hears_it_when_it_comes_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with agent_and_server(tmp_path) as (agent, server):
+            server.refusal = Superseded()
+            server.stream.outbound.put_nowait(TaskyardError("Internal error from Core"))
             assert await agent.exit_code() == 1
 
     asyncio.run(main())
