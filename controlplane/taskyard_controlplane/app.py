@@ -127,6 +127,7 @@ class ControlPlane:
             max_inline_bytes=rpc.max_inline_bytes,
             max_payload_bytes=rpc.max_payload_bytes,
             fatal=self._fail,
+            memory=self.settings.memory.limits(),
         )
         await self.owner.start()
         stack.push_async_callback(self.owner.stop)

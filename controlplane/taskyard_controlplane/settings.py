@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
+from taskyard_controlplane.domain.memory import MemoryLimits
 
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
@@ -106,6 +107,26 @@ class RpcSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """How much of what users send is held in memory, in bytes. What is beyond waits in the database, or with
+    whoever wants to send it; nothing is lost by a lower number.
+    """
+
+    uncommitted_bytes: int = MemoryLimits().uncommitted
+    """Accepted and not durable yet. Default 64 MiB: beyond, submissions are answered OVERLOADED, and clients
+    repeat them after a second. While the database answers, clients of the SDK do not get there: each has at
+    most 32 MiB under way."""
+
+    def __post_init__(self) -> None:
+        for name in ("uncommitted_bytes",):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
+
+    def limits(self) -> MemoryLimits:
+        """Return the ceilings as the owner wants them."""
+        return MemoryLimits(uncommitted=self.uncommitted_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseSettings:
     """How long silence is tolerated. Dictated to agents and sessions when they connect."""
 
@@ -156,6 +177,7 @@ class Settings:
     rpc: RpcSettings = field(default_factory=RpcSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, UpstreamKind
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
-from taskyard_controlplane.owner.serving.owner import Owner
+from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.storage import create_store
 
@@ -53,6 +54,7 @@ class World:
         *,
         draw: Callable[[], float] = random.random,
         writer: Executor | None = None,
+        memory: MemoryLimits = DEFAULT_MEMORY,
     ) -> None:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []
@@ -67,6 +69,7 @@ class World:
             window=window,
             draw=draw,
             writer=writer,
+            memory=memory,
         )
 
     @property
@@ -281,14 +284,16 @@ class Agent(Peer):
             if at == position
         }
 
-    def report(self, run_ids: list[bytes], *, epoch: int | None = None, **exception: Any) -> None:
-        """Report the end of runs: "result" for each, or the exception described."""
+    def report(
+        self, run_ids: list[bytes], *, epoch: int | None = None, value: bytes = b"result", **exception: Any
+    ) -> None:
+        """Report the end of runs: `value` for each, or the exception described."""
         self._reports += 1
         chunks = []
         for run_id in run_ids:
             columns = ap.ReportColumns(
                 base_us=self._world.clock.now_us(), started_us=[0], durations_us=[5],
-                results=[b"" if exception else b"result"],
+                results=[b"" if exception else value],
                 exceptions=[ap.ReportException(position=0, **exception)] if exception else [],
             )  # fmt: skip
             chunks.append(

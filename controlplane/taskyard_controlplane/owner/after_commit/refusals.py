@@ -6,6 +6,7 @@ waits for it by now.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from taskyard_contract.errors import RunExists, StorageFull, TaskyardError
 from taskyard_contract.ids import format_id
@@ -21,6 +22,8 @@ from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 from taskyard_controlplane.storage.interface import NewRunRow
+
+_ARGS: Final = NewRunRow._fields.index("args")
 
 
 class Refusals:
@@ -96,6 +99,7 @@ class Refusals:
         seqs = {row[0] for row in rows.new_runs}
         commit.submitted.clear()
         commit.accepted.clear()
+        commit.payload_bytes -= sum(len(row[_ARGS]) for row in rows.new_runs if row[_ARGS])  # type: ignore[arg-type, misc]
         rows.new_runs.clear()
         rows.backlog_added.clear()
         rows.logs.clear()  # the largest of what nobody waits for
@@ -103,6 +107,9 @@ class Refusals:
         rows.events = [row for row in rows.events if row[0] not in seqs]
         commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
         if commit is not still_open:
+            moved = sum(len(data) for _, data in rows.blobs)
+            commit.payload_bytes -= moved
+            still_open.payload_bytes += moved
             still_open.rows.templates[:0] = rows.templates
             still_open.rows.blobs[:0] = rows.blobs
             rows.templates, rows.blobs = [], []

@@ -15,8 +15,8 @@ class Commit:
     """Rows and promises, gathered until the database is free."""
 
     __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "overdue", "refused", "reported", "rows",
-        "submitted", "then",
+        "accepted", "decided", "duplicates", "effects", "overdue", "payload_bytes", "refused", "reported",
+        "rows", "submitted", "then",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -38,6 +38,8 @@ class Commit:
         """Why it was written without the new runs it once had."""
         self.duplicates: frozenset[bytes] = frozenset()
         """New runs that were not written, because the database had their ids."""
+        self.payload_bytes = 0
+        """How much of users' payload its rows hold; counted where they are made."""
         self.overdue = False
         """Whether rows that wait to be taken along have waited long enough."""
 

@@ -98,6 +98,7 @@ class Committer:
         self._phase = Phase.IDLE
         self._number = 1
         self.open = Commit(self._number)
+        self._written_now: Commit | None = None
         self._jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._job_was_last = False
         self._riding = False
@@ -149,6 +150,16 @@ class Committer:
         under_way = self._phase in (Phase.WRITING, Phase.TROUBLED, Phase.WORKING)
         return not under_way and not self._jobs and self.open.empty()
 
+    @property
+    def uncommitted_bytes(self) -> int:
+        """How much payload was accepted and is not durable: in the open commit and in the one under way.
+
+        The only place that knows: whoever takes payload in counts it in its commit, and whoever may refuse
+        it, or wait with reading more, asks here.
+        """
+        under_way = self._written_now
+        return self.open.payload_bytes + (under_way.payload_bytes if under_way is not None else 0)
+
     async def durable(self) -> None:
         """Wait until everything that is in the open commit now is durable.
 
@@ -198,7 +209,7 @@ class Committer:
             self._write(commit)
 
     def _write(self, commit: Commit) -> None:
-        self._phase = Phase.WRITING
+        self._phase, self._written_now = Phase.WRITING, commit
         rows = commit.rows.rows()
         if not rows:
             if commit.refused is not None:
@@ -236,6 +247,7 @@ class Committer:
         self._finish(commit, result)
 
     def _finish(self, commit: Commit, result: CommitResult) -> None:
+        self._written_now = None
         try:
             self._after.committed(commit, result)
         except Exception as error:

@@ -46,6 +46,15 @@ class Journal:
         return len(self.open.rows.new_runs)
 
     @property
+    def uncommitted_bytes(self) -> int:
+        """How much payload was accepted and is not durable yet."""
+        return self._committer.uncommitted_bytes
+
+    def counted(self, size: int) -> None:
+        """Count payload that the open commit holds from now on."""
+        self.open.payload_bytes += size
+
+    @property
     def has_backlogged(self) -> bool:
         """Whether queued runs are in the open commit and nowhere else, so that no look-up finds them."""
         return bool(self.open.rows.backlog_added)
@@ -58,6 +67,7 @@ class Journal:
 
     def template(self, template: Template) -> None:
         """Record a template that nobody sent before."""
+        self.counted(len(template.definition))
         self.open.rows.templates.append(
             (template.template_id, template.digest, template.definition, template.name)
         )
@@ -65,6 +75,7 @@ class Journal:
 
     def blob(self, digest: bytes, data: bytes) -> None:
         """Record a blob that came inside another message; large ones are stored by themselves, as jobs."""
+        self.counted(len(data))
         self.open.rows.blobs.append((digest, data))
         self.touch()
 

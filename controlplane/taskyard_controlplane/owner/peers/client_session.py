@@ -3,7 +3,7 @@
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import TaskyardError
+from taskyard_contract.errors import Overloaded, TaskyardError
 from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
@@ -16,6 +16,9 @@ MAX_LOGS_PER_FRAME: Final = 1000
 """So that results do not wait behind somebody's chatter."""
 MAX_REFUSED_PER_FRAME: Final = 4096
 """A refusal with its text has some 250 bytes: a megabyte."""
+
+MAX_POSTPONED: Final = 200_000
+"""Far more runs than a client has under way in unacknowledged batches."""
 
 
 def fitting(items: list[bytes]) -> int:
@@ -46,6 +49,8 @@ class ClientSession(Peer):
         self._refused: list[pb.RefusedRun] = []
         self.refused_since: set[bytes] | None = None
         """Runs refused on this stream, until what the last one left open has been resent."""
+        self.postponed: dict[bytes, None] = {}
+        """Runs that it was asked to submit again later, and has not yet: whatever needs them has to wait."""
         self._decisions: list[pb.FlowDecision] = []
         self._cancel_requests: list[bytes] = []
         self._logs: list[tuple[bytes, int, int, str, str, str]] = []
@@ -80,6 +85,8 @@ class ClientSession(Peer):
         """Say that a run was not accepted."""
         if self.refused_since is not None:
             self.refused_since.add(run_id)
+        if isinstance(error, Overloaded) and len(self.postponed) < MAX_POSTPONED:
+            self.postponed[run_id] = None
         self._refused.append(pb.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error)))
 
     def decide(self, decision: pb.FlowDecision) -> None:

@@ -39,7 +39,9 @@ ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
 MAX_UNCOMMITTED_RUNS: Final = 200_000
 """Beyond, submissions are refused for now: while the database does not answer, what is accepted piles up
-here, some 400 bytes and its arguments each."""
+here, some 400 bytes each. Their arguments are counted in bytes."""
+RETRY_SECONDS: Final = 1.0
+"""When an overloaded server is asked again: a commit of all that may be uncommitted takes less."""
 
 
 class Submission:
@@ -57,6 +59,7 @@ class Submission:
         metrics: Metrics,
         next_seq: int,
         max_inline_bytes: int,
+        max_uncommitted_bytes: int,
     ) -> None:
         """Add runs to `book`, counting on from `next_seq`."""
         self._book = book
@@ -70,6 +73,7 @@ class Submission:
         self._metrics = metrics
         self.next_seq = next_seq
         self.max_inline_bytes = max_inline_bytes
+        self._max_uncommitted_bytes = max_uncommitted_bytes
 
     def submit(
         self, session: ClientSession, batch: pb.SubmitBatch, known: frozenset[bytes] = frozenset()
@@ -106,7 +110,7 @@ class Submission:
         template = session.templates.get(group.template)
         check_group(group, run_ids, args, template)
         assert template is not None
-        refusal = self._refusal(group)
+        refusal = self._refusal(session, group)
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
             refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
@@ -115,6 +119,11 @@ class Submission:
             self._metrics.refused_runs += len(refused)
             session.wake()
             return
+        if args:
+            self.counted(args)
+        if session.postponed:
+            for run_id in run_ids:
+                session.postponed.pop(run_id, None)
         if (
             not waits_of_template(template)
             and run_ids
@@ -126,9 +135,39 @@ class Submission:
         else:
             self._careful(session, template, flow, group, known)
 
-    def _refusal(self, group: pb.RunGroup) -> TaskyardError | None:
+    def counted(self, args: Iterable[bytes]) -> None:
+        """Count the arguments of runs that are about to be added."""
+        self._journal.counted(sum(map(len, args)))
+
+    def overload(self) -> Overloaded | None:
+        """Return the refusal of whatever is new while too much is accepted and not durable; None mostly.
+
+        To be asked before anything of a submission is kept: what is under way when the ceiling is reached is
+        let in whole, so the ceiling is exceeded by one group or call at most.
+        """
         if self._journal.new_runs > MAX_UNCOMMITTED_RUNS:
-            return Overloaded("the control plane has too many runs to commit; repeat later", retry_after=1.0)
+            return Overloaded(
+                "the control plane has too many runs to commit; repeat later", retry_after=RETRY_SECONDS
+            )
+        if self._journal.uncommitted_bytes > self._max_uncommitted_bytes:
+            return Overloaded(
+                "the control plane has too many bytes to commit; repeat later",
+                limit=self._max_uncommitted_bytes,
+                retry_after=RETRY_SECONDS,
+            )
+        return None
+
+    def _refusal(self, session: ClientSession, group: pb.RunGroup) -> TaskyardError | None:
+        overload = self.overload()
+        if overload is not None:
+            return overload
+        if session.postponed and not session.postponed.keys().isdisjoint(
+            [group.flow_run_id, *group.upstream_ids]
+        ):
+            # What it needs was refused for now, and is about to come once more.
+            return Overloaded(
+                "a run that this one needs was not accepted yet; repeat later", retry_after=RETRY_SECONDS
+            )
         if self._journal.full is not None:
             return self._journal.full
         if group.flow_run_id and group.flow_run_id not in self._runs:

@@ -113,6 +113,7 @@ class Reporting:
         run_ids, results = chunk.run_ids, list(columns.results)
         started, durations = list(columns.started_us), list(columns.durations_us)
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
+        self._journal.counted(len(chunk.columns))
         base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
         # The lists of the open commit are taken once and rows are made in place, because this loop runs once
         # for every run there is: the verbs of the journal would cost as much as all of the rest of it.

@@ -14,6 +14,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.metrics import Metrics
@@ -31,6 +32,8 @@ from taskyard_controlplane.storage.interface import Store, StoredRun
 MAINTAIN_SECONDS: Final = 3.0
 """How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
 
+DEFAULT_MEMORY: Final = MemoryLimits()
+
 
 class Owner:
     """What the RPC layer and the composition root see."""
@@ -45,6 +48,7 @@ class Owner:
         max_payload_bytes: int,
         fatal: Callable[[BaseException], None],
         window: int | None = None,
+        memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -58,13 +62,14 @@ class Owner:
             max_payload_bytes: Largest payload at all.
             fatal: Called when this process must end: it lost ownership, or found a defect.
             window: Ready runs kept in memory per queue and priority; None for the default.
+            memory: How much payload is kept in memory.
             writer: Where the database is used, by one at a time; None for a thread of its own.
             draw: Gives numbers from [0, 1) for the jitter of retries.
         """
         self._store = store
         self._clock = clock
         self._terms = Terms(times, max_inline_bytes, max_payload_bytes)
-        self._limits = Limits(max_inline_bytes, window)
+        self._limits = Limits(max_inline_bytes, window, memory)
         self._draw = draw
         self.metrics = Metrics()
         """The owner's counters."""

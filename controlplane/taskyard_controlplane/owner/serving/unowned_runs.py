@@ -32,8 +32,12 @@ class UnownedRuns:
         Raises:
             InvalidRequest, PayloadTooLarge, DigestMismatch: It is malformed; nothing was recorded.
             StorageFull: The database had no room; nothing was recorded.
+            Overloaded: Too much waits to be committed; nothing was recorded.
         """
         check_new_runs(runs, self._terms.max_inline_bytes)
+        overload = self._submission.overload()
+        if overload is not None:
+            raise overload
         await check_blobs(blobs, self._terms.max_payload_bytes)
         known = await self._known([new.run_id for new in runs])
         commit = self._committer.open
@@ -42,6 +46,7 @@ class UnownedRuns:
         templates = [
             self._submission.intern(new.template.SerializeToString(deterministic=True)) for new in runs
         ]
+        self._submission.counted([new.args.data for new in runs])
         errors = {
             new.run_id: self._add(new, template, known.get(new.run_id) or self._runs.get(new.run_id))
             for new, template in zip(runs, templates, strict=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from taskyard_contract.clock import Clock
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
@@ -44,6 +45,8 @@ class Limits(NamedTuple):
     """Largest payload inside another message."""
     window: int | None = None
     """Ready runs kept in memory per queue and priority; None for the default."""
+    memory: MemoryLimits = MemoryLimits()
+    """How much payload is kept."""
 
 
 class Shard:
@@ -103,7 +106,7 @@ class Shard:
         )
         self.submission = Submission(
             self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog, clock,
-            metrics, owned.next_seq, limits.max_inline_bytes,
+            metrics, owned.next_seq, limits.max_inline_bytes, limits.memory.uncommitted,
         )  # fmt: skip
 
     def _follow_commits(self, metrics: Metrics) -> None:

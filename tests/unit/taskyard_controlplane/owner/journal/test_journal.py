@@ -59,8 +59,8 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "follows": (lambda it: it.follows(run(), 1), "effects"),
     "then": (lambda it: it.then(lambda: None), "then"),
 }
-QUESTIONS = {"open", "full", "new_runs", "has_backlogged", "backlogged_in"}
-WITHOUT_A_COMMIT = {"dispatched", "dispatches_over_below", "nothing_open_below"}
+QUESTIONS = {"open", "full", "new_runs", "has_backlogged", "backlogged_in", "uncommitted_bytes"}
+WITHOUT_A_COMMIT = {"counted", "dispatched", "dispatches_over_below", "nothing_open_below"}
 """These have no hurry, and say so."""
 
 
