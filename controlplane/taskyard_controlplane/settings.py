@@ -6,11 +6,11 @@ Invariant: settings are frozen and checked when they are made, so no other modul
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 from taskyard_controlplane.domain.memory import MemoryLimits
+from taskyard_controlplane.storage.shown_urls import shown_url
 
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
@@ -23,24 +23,6 @@ class InvalidSettings(ValueError):
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidSettings(message)
-
-
-def without_password(url: str) -> str:
-    """Return a database URL fit for logs and consoles: the password, wherever it is, shown as ``***``."""
-    parts = urlsplit(url)
-    location = parts.netloc
-    credentials, at, host = location.rpartition("@")
-    if at and ":" in credentials:
-        location = f"{credentials.partition(':')[0]}:***@{host}"
-    query = parts.query
-    if "pass" in query.lower():
-        pairs = parse_qsl(query, keep_blank_values=True)
-        query = urlencode(
-            [(key, "***" if "pass" in key.lower() else value) for key, value in pairs], safe="*"
-        )
-    if location == parts.netloc and query == parts.query:
-        return url  # taking a URL apart and putting it together again loses slashes of SQLite's
-    return urlunsplit(parts._replace(netloc=location, query=query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +41,15 @@ class DatabaseSettings:
         known = self.url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:"))
         _require(
             known,
-            f"'{without_password(self.url)}' is not a database URL; "
+            f"'{shown_url(self.url)}' is not a database URL; "
             "give sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
         )
         _require(self.reader_threads >= 1, f"reader_threads is {self.reader_threads}; it must be at least 1")
 
     @property
     def shown_url(self) -> str:
-        """The URL without its password."""
-        return without_password(self.url)
+        """The URL without anything that lets one in."""
+        return shown_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)

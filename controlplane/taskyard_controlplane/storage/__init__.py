@@ -46,14 +46,3 @@ def create_reader(url: str) -> "Reader":
     from taskyard_controlplane.storage.queries import DatabaseReader
 
     return DatabaseReader(parse_url(url))
-
-
-def shown_url(url: str) -> str:
-    """Return a database URL fit for people and logs, without its password.
-
-    Raises:
-        ValueError: It is no database URL.
-    """
-    from taskyard_controlplane.storage.engine import parse_url
-
-    return str(parse_url(url))

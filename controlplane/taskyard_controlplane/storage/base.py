@@ -122,7 +122,7 @@ class BaseStore(ABC):
         try:
             yield
         except Exception as error:
-            known = translate(error, str(self._target))
+            known = translate(error, self._target)
             if known is None:
                 raise
             if not isinstance(known, StorageFull):

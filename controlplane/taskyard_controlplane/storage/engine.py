@@ -4,6 +4,7 @@ Invariant: on SQLite every connection that may write or checkpoint comes from `w
 holds exactly one of them: releases before 3.51.3 can corrupt the log when two connections do either.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,13 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_controlplane.storage.shown_urls import Secrets, shown_url
 
 BUSY_SECONDS: Final = 5.0  # for how long another program, a backup say, may hold the file
 _READERS: Final = 4
 """More than there are threads that read; the rest is for those that ask at the same moment."""
 _OLDEST_SQLITE: Final = (3, 36, 0)  # UPDATE FROM is in 3.33, memory shared by connections in 3.36
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%,-]*")
 _ADVICE: Final = "use sqlite:///PATH, sqlite:// or postgresql+psycopg://USER@HOST/DATABASE"
 
 LOG_BYTES: Final = 16 * 1024 * 1024  # what a few seconds of load write, and a laptop can spare
@@ -62,8 +65,15 @@ class Target(NamedTuple):
     """The name of an SQLite database in memory, empty for all others."""
 
     def __str__(self) -> str:
-        """Show the URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """Show the URL without anything that lets one in."""
+        return shown_url(self._whole_url())
+
+    def secrets(self) -> Secrets:
+        """Return what must not be passed on of what a driver says."""
+        return Secrets(self._whole_url())
+
+    def _whole_url(self) -> str:
+        return self.url.render_as_string(hide_password=False)
 
 
 def parse_url(url: str) -> Target:
@@ -78,12 +88,14 @@ def parse_url(url: str) -> Target:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise ValueError(f"this is no database URL; {_ADVICE}") from None
+    except (ArgumentError, ValueError):  # the latter for a port that is no number: its text has that part
+        raise ValueError(f"'{shown_url(url)}' is no database URL; {_ADVICE}") from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        if not _HOST.fullmatch(parsed.host or ""):
+            raise ValueError(f"'{shown_url(url)}' names no host; {_ADVICE}")
         return Target("postgresql", parsed.set(drivername="postgresql+psycopg"), None, "")
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise ValueError(f"databases of the kind {parsed.drivername!r} are not supported; {_ADVICE}")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite") or parsed.host:
+        raise ValueError(f"databases like '{shown_url(url)}' are not supported; {_ADVICE}")
     if parsed.database in (None, "", ":memory:"):
         name = parsed.query.get("name", "main")
         return Target("sqlite", parsed, None, name if isinstance(name, str) else name[0])
@@ -95,7 +107,12 @@ def writer_engine(target: Target) -> Engine:
     if target.dialect == "postgresql":
         return _postgres_engine(target, NullPool, read_only=False)
     pragmas = _MEMORY_PRAGMAS if target.memory else _WRITER_PRAGMAS
-    engine = create_engine("sqlite://", creator=_sqlite_creator(target, "rwc", pragmas), poolclass=NullPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=_sqlite_creator(target, "rwc", pragmas),
+        poolclass=NullPool,
+        hide_parameters=True,  # errors are logged, and rows hold arguments
+    )
     # sqlite3 left alone starts a transaction as late as the first write, which can then fail on the upgrade
     # of its lock; so it does not start any (isolation_level=None), and every transaction is announced here.
     event.listen(engine, "begin", _begin_immediate)
@@ -108,7 +125,12 @@ def reader_engine(target: Target) -> Engine:
         return _postgres_engine(target, QueuePool, read_only=True)
     creator = _sqlite_creator(target, "ro", _READER_PRAGMAS)
     return create_engine(
-        "sqlite://", creator=creator, poolclass=QueuePool, pool_size=_READERS, max_overflow=_READERS
+        "sqlite://",
+        creator=creator,
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        max_overflow=_READERS,
+        hide_parameters=True,
     )
 
 
@@ -174,20 +196,28 @@ def _postgres_engine(target: Target, pool: type[NullPool | QueuePool], *, read_o
     if pool is QueuePool:
         sizes = {"pool_size": _READERS, "max_overflow": _READERS, "pool_pre_ping": True}
     # Whoever needs a transaction spells it out, so that BEGIN, the work and COMMIT can travel together.
-    engine = create_engine(
-        target.url,
-        poolclass=pool,
-        isolation_level="AUTOCOMMIT",
-        connect_args={
-            "connect_timeout": 5,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-            "application_name": "taskyard reader" if read_only else "taskyard owner",
-        },
-        **sizes,
-    )
+    try:
+        engine = create_engine(
+            target.url,
+            poolclass=pool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={
+                "connect_timeout": 5,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+                "application_name": "taskyard reader" if read_only else "taskyard owner",
+            },
+            hide_parameters=True,  # errors are logged, and rows hold arguments
+            **sizes,
+        )
+    except ImportError:
+        raise ValueError(
+            f"the database '{target}' needs psycopg, which is not installed; "
+            "run: pip install 'taskyard[postgres]'"
+        ) from None
+    _check_parameters(engine, target)
     settings = _POSTGRES_READER if read_only else _POSTGRES_WRITER
 
     def prepare(connection: Any, _record: object) -> None:
@@ -196,3 +226,17 @@ def _postgres_engine(target: Target, pool: type[NullPool | QueuePool], *, read_o
 
     event.listen(engine, "connect", prepare)
     return engine
+
+
+def _check_parameters(engine: Engine, target: Target) -> None:
+    """Have the driver read a URL's parameters now; otherwise it would be the first connection that fails."""
+    from psycopg import Error
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        _, parameters = engine.dialect.create_connect_args(target.url)
+        parameters.pop("context", None)  # of types, for psycopg's own use
+        make_conninfo("", **parameters)
+    except (Error, ArgumentError, TypeError, ValueError) as error:
+        said = target.secrets().hide(" ".join(str(error).split()))
+        raise ValueError(f"the database '{target}' cannot be used: {said}") from None

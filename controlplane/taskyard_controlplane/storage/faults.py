@@ -1,14 +1,22 @@
 """Turns what database drivers raise into the three errors a store may raise.
 
+The errors go to whoever called, near or far, so they do not say which database it is or what its driver said:
+that is in the log, under a reference that the error names.
+
 Invariant: `StorageFull` is only raised for failures after which nothing of the transaction is stored.
 """
 
+import logging
+import secrets
 import sqlite3
+from functools import lru_cache
+from time import monotonic
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable, TaskyardError
+from taskyard_controlplane.storage.engine import Target
 
 # SQLite reports a full disk as SQLITE_FULL, and a file system that went read-only, as they do when they are
 # broken or over quota, as SQLITE_READONLY. On a full disk the index of the log may be the first that cannot
@@ -19,28 +27,50 @@ _OURS: Final = frozenset({"IntegrityError", "DataError", "ProgrammingError", "No
 _POSTGRES_FULL: Final = "53100"
 
 
-def translate(error: BaseException, where: str) -> TaskyardError | None:
-    """Say which error of ours a driver's error means.
+SAME_TROUBLE_SECONDS: Final = 60.0
+"""For so long the same words of a driver are the same trouble: under one reference, and in the log once.
+While a database is away every call fails, and each would write a line."""
+
+_log = logging.getLogger(__name__)
+
+
+def translate(error: BaseException, target: Target) -> TaskyardError | None:
+    """Say which error of ours a driver's error means; the log has what the error does not tell.
 
     Args:
         error: What was raised, by SQLAlchemy or by a driver.
-        where: The database, as its URL without password.
+        target: The database.
 
     Returns:
         None when the error is none of the database's doing.
     """
     if isinstance(error, ResourceClosedError):
-        return StorageUnavailable(f"the connection to {where} is closed; repeat", retry_after=1.0)
+        return StorageUnavailable("the connection to the database is closed; repeat", retry_after=1.0)
     cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
     if not _from_driver(cause):
         return None
     if _is_full(cause):
+        reference = _noted("has no room, or is read-only", target, cause)
         return StorageFull(
-            f"the database {where} has no room, or is read-only ({_text(cause)}); "
+            f"the database has no room, or is read-only [{reference}]; "
             "nothing was written: make room, then repeat",
             retry_after=5.0,
         )
-    return StorageUnavailable(f"the database {where} does not answer: {_text(cause)}", retry_after=1.0)
+    reference = _noted("does not answer", target, cause)
+    return StorageUnavailable(f"the database does not answer [{reference}]; repeat", retry_after=1.0)
+
+
+def _noted(what: str, target: Target, cause: BaseException | None) -> str:
+    """Have the log say what happened, and return the reference under which it does."""
+    said = target.secrets().hide(_text(cause))
+    return _reference(f"the database {target} {what}: {said}", int(monotonic() / SAME_TROUBLE_SECONDS))
+
+
+@lru_cache(maxsize=64)
+def _reference(text: str, _when: int) -> str:
+    reference = secrets.token_hex(4)
+    _log.error("%s [%s]", text, reference, extra={"event": "storage_trouble"})
+    return reference
 
 
 def _from_driver(error: BaseException | None) -> bool:

@@ -40,7 +40,7 @@ class DatabaseReader:
 
     def __init__(self, target: Target) -> None:
         """Name the database; connections are made when they are needed."""
-        self._where = str(target)
+        self._target = target
         self._engine: Engine = reader_engine(target)
         self.documents: DocumentReader = StoredDocuments(self._connection)
 
@@ -92,7 +92,7 @@ class DatabaseReader:
             with self._engine.connect() as connection:
                 yield connection
         except Exception as error:
-            known = translate(error, self._where)
+            known = translate(error, self._target)
             if known is None:
                 raise
             raise known from error

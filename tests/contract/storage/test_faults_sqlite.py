@@ -60,7 +60,7 @@ def _may_mount() -> bool:
 
 def _assert_refused_whole(store: Store, batch: Batches) -> None:
     rows = [new_run(seq, args=os.urandom(4000)) for seq in range(2, 1000)]
-    with pytest.raises(StorageFull, match=r"taskyard\.db has no room") as caught:
+    with pytest.raises(StorageFull, match="the database has no room") as caught:
         store.commit(batch(new_runs=rows, events=[event(1)], ended=[ended(1)]))
     assert caught.value.retry_after > 0
     assert store.events_of([1]) == []

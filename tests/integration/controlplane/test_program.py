@@ -90,7 +90,16 @@ def test_a_database_in_use_is_exit_code_4(start: Start, tmp_path: Path) -> None:
 def test_a_foreign_database_is_exit_code_5(start: Start, tmp_path: Path) -> None:
     (tmp_path / "a.db").write_bytes(b"this is no database, and long enough to be looked at" * 100)
     code, errors = outcome(serve(start, tmp_path))
-    assert (code, errors.count("\n")) == (5, 1)
+    logged, told = errors.splitlines()
+    assert (code, "a.db does not answer" in logged) == (5, True)
+    assert "a.db" not in told
+    assert told[told.index("[") : told.index("]")] in logged
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:s3cret@[bad/x", "postgresql://me@h/x?a=s3cret", "x:s3cret"])
+def test_a_database_url_that_cannot_be_used_is_exit_code_2_in_one_line(start: Start, url: str) -> None:
+    code, errors = outcome(start("serve", "--listen", "127.0.0.1:0", "--database", url))
+    assert (code, errors.count("\n"), "s3cret" in errors) == (2, 1, False)
 
 
 def test_a_schema_of_a_later_release_is_exit_code_5(start: Start, tmp_path: Path) -> None:

@@ -10,24 +10,7 @@ from taskyard_controlplane.settings import (
     LeaseSettings,
     RpcSettings,
     YardSettings,
-    without_password,
 )
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("sqlite:///runs.db", "sqlite:///runs.db"),
-        ("sqlite:////var/runs.db", "sqlite:////var/runs.db"),
-        ("sqlite://", "sqlite://"),
-        ("postgresql+psycopg://me@host/db", "postgresql+psycopg://me@host/db"),
-        ("postgresql+psycopg://me:s3cret@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
-        ("postgresql://me:s3@cret@host/db", "postgresql://me:***@host/db"),
-        ("postgresql://host/db?user=me&password=s3cret", "postgresql://host/db?user=me&password=***"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
 
 
 def test_a_database_url_of_another_kind_is_refused_without_its_password() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from taskyard_controlplane.storage import shown_url
+from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import parse_url
 
 
@@ -43,9 +43,28 @@ def test_a_refused_url_does_not_show_its_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_url_is_shown_without_its_password() -> None:
-    assert shown_url("postgresql://user:secret@h/d") == "postgresql+psycopg://user:***@h/d"
-    assert shown_url("sqlite:////x.db") == "sqlite:////x.db"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cret@[bad/x",
+        "postgresql://me@host:s3cret/x",  # no port
+        "postgresql://me:s3cret@host/x?surprise=s3cret",  # psycopg knows no such parameter
+        "sqlite://me:s3cret@host/x",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_one_line_without_its_secrets(url: str) -> None:
+    with pytest.raises(ValueError, match=r"host|database") as caught:
+        create_store(url)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_psycopg_a_postgresql_url_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"pip install 'taskyard\[postgres\]'"):
+        create_store("postgresql://me@host/x")
 
 
 def _imported_by(code: str) -> set[str]:
