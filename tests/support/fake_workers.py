@@ -69,6 +69,8 @@ class FakeZygote:
     def __init__(self) -> None:
         self.far: dict[int, FarEnd] = {}
         self.refusals = 0
+        self.prepared_before = 0
+        """Number of the worker that was asked for last when it was told to prepare; 0 before."""
         self.closed = False
         self.exited: Callable[[int, int], None]
         self.gone: Callable[[], None]
@@ -84,6 +86,9 @@ class FakeZygote:
             return False
         self.far[number] = far
         return True
+
+    def prepare(self) -> None:
+        self.prepared_before = self.prepared_before or max(self.far)
 
     def close(self, loop: Any, timeout: float = 0.0) -> None:
         self.closed = True

@@ -2,8 +2,9 @@
 
 A look costs no message: it reads shared memory. It finds runs that have started, runs that exceed their
 timeout, unwanted runs that started all the same, and quick runs waiting behind a slow one: those are asked
-back when another worker is idle or other agents may be. Invariant: a worker is judged only by a run that two
-looks in a row have seen, because a single look may mix two runs.
+back when another worker is idle or other agents may be. A run that waits for others is looked at when there
+may be something new about it, not with each look: hundreds may wait. Invariant: a worker is judged only by a
+run that two looks in a row have seen, because a single look may mix two runs.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._seen: dict[int, Progress] = {}  # by worker, at the last look
         self._started: dict[int, tuple[int, int]] = {}  # by worker, the run that was reported as started
+        self._next_look: dict[int, float] = {}  # by worker whose run waits for others, not before this
 
     def arm(self) -> None:
         """Look again soon, if any worker has runs."""
@@ -65,11 +67,17 @@ class Watchdog:
 
     def look(self) -> float:
         """Look once; returns after how many seconds to look again."""
-        delay, slow = IDLE_LOOK_SECONDS, 0
-        self._intake.reconsider(self._workforce.idle(), self._loop.time())
+        delay, slow, now = IDLE_LOOK_SECONDS, 0, self._loop.time()
+        self._intake.reconsider(self._workforce.idle(), now)
         seen, self._seen = self._seen, {}
         for worker in list(self._workforce.workers.values()):
             if worker.phase is not WorkerPhase.BUSY:
+                continue
+            nothing_new = self._next_look.get(worker.number, now) - now
+            if nothing_new > 0 and worker.blocked and worker.number in seen:
+                self._seen[worker.number] = seen[worker.number]
+                slow += 1
+                delay = min(delay, max(LOOK_SECONDS, nothing_new))  # those of many workers come together
                 continue
             executing = worker.executing()
             if executing is None:
@@ -82,11 +90,20 @@ class Watchdog:
                 continue
             seconds = progress.seconds()
             slow += seconds > SLOW_SECONDS
-            delay = min(delay, self._judge(worker, number, progress, seconds))
+            next_look = self._judge(worker, number, progress, seconds)
+            if worker.blocked:
+                self._next_look[worker.number] = now + next_look
+            delay = min(delay, next_look)
         if slow and slow == self._workforce.at_work():
-            self._intake.give_back_stranded(self._loop.time())
-        self._started = {at: run for at, run in self._started.items() if at in self._workforce.workers}
+            self._intake.give_back_stranded(now)
+        self._forget_gone()
         return delay
+
+    def _forget_gone(self) -> None:
+        workers = self._workforce.workers
+        for kept in (self._started, self._next_look):
+            for number in kept.keys() - workers.keys():
+                del kept[number]
 
     def _judge(self, worker: WorkerHandle, number: int, progress: Progress, seconds: float) -> float:
         """Act on a run that has been executing for so long; returns after how many seconds to look again."""

@@ -112,7 +112,8 @@ class Workforce:
         """Have as many workers at work as there should be."""
         if self._closed or self._waiting is not None:
             return
-        surplus = self.at_work() - self._size - self.blocked()
+        blocked = self.blocked()
+        surplus = self.at_work() - self._size - blocked
         # The newest first: older ones have more code loaded.
         for worker in reversed(self.workers.values()):
             if surplus > 0 and worker.phase is WorkerPhase.IDLE:
@@ -125,6 +126,8 @@ class Workforce:
         for _ in range(-surplus):
             if self._waiting is None:
                 self._spawn()
+        if blocked and self._zygote is not None:
+            self._zygote.prepare()  # after the first substitute, which need not wait for the imports
         if self._retiring is None and self._resting():
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 

@@ -33,6 +33,7 @@ class ZygoteClient:
                 start_new_session=True,
                 env={**os.environ, **environment},
             )
+        self._prepared = False
         self._control = near
         self._control.setblocking(False)
 
@@ -82,6 +83,16 @@ class ZygoteClient:
         finally:
             lines.close_far()
         return True
+
+    def prepare(self) -> None:
+        """Have it import what workers need whose code calls tasks, before it forks the next one."""
+        if self._prepared:
+            return
+        try:
+            self._control.send(zygote.SPAWN.pack(zygote.PREPARE))
+            self._prepared = True
+        except OSError as error:  # full: asked again soon; closed: that it is gone is about to be noticed
+            logger.debug("could not ask the zygote to prepare: %s", error)
 
     def close(self, loop: asyncio.AbstractEventLoop, timeout: float = 2.0) -> None:
         """End the zygote, and with it every worker."""

@@ -10,6 +10,10 @@ One message of `SOCK_SEQPACKET` is one request or answer. The agent sends a numb
 the worker has ended, with its wait status. That answer is the only proof of an exit that the agent accepts:
 before it is sent, the worker's whole process group has been killed, so nothing of its run goes on.
 
+What calling tasks needs, gRPC among it, is imported when the first worker waits for runs it has submitted:
+those that never do so need not pay for it, all others share it. To import gRPC starts nothing; what a fork
+must not meet is its threads.
+
 Three processes may die in any order. A worker: reaped here, reported. The agent: its end of the control
 socket closes, the zygote kills every worker's group and leaves; if the zygote cannot, the kernel signals it
 (`die_with`). The zygote: the kernel kills its workers, and the agent starts another zygote.
@@ -25,6 +29,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -38,6 +43,8 @@ SPAWN: Final = struct.Struct("<I")
 """Request: number of the worker; its data socket, control socket and board come with it."""
 ANSWER: Final = struct.Struct("<BIii")
 """Answer: kind, number, process id, wait status."""
+PREPARE: Final = 0
+"""Number of no worker, without descriptors: workers forked from here on will call tasks themselves."""
 SPAWNED: Final = 1
 """Kind of an answer: the worker has this process id."""
 EXITED: Final = 2
@@ -46,6 +53,10 @@ SPAWN_FDS: Final = 3
 """How many descriptors come with a request."""
 PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
+PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
+"""What workers need besides whose code calls tasks."""
+
+_OWN: Final = frozenset(PRELOAD + PRELOAD_TO_CALL)
 
 logger = logging.getLogger("taskyard_agent.zygote")
 
@@ -55,13 +66,31 @@ def preload(modules: Sequence[str]) -> None:
     for name in modules:
         try:
             module = import_module(name)
-            if name in PRELOAD:
+            if name in _OWN:
                 getattr(module, "preload", lambda: None)()
         except (Exception, SystemExit) as error:  # foreign code: it may call exit
-            level = logging.DEBUG if name in PRELOAD and isinstance(error, ImportError) else logging.WARNING
+            level = logging.DEBUG if name in _OWN and isinstance(error, ImportError) else logging.WARNING
             logger.log(level, "could not preload %s: %s", name, error)
-    if "grpc" in sys.modules:
-        logger.warning("a preloaded module imports grpc; tasks that use it may hang, do not preload it")
+    if (threads := _threads()) > 1:
+        logger.warning(
+            "a preloaded module has started %d threads, which workers will not have and may wait for;"
+            " do not preload it",
+            threads - 1,
+        )
+
+
+def freeze() -> None:
+    """Let no collection look at what is loaded now: workers share it, and a look copies its pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def _threads() -> int:
+    """Count the threads of this process, those that Python does not know among them."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
 
 
 class Zygote:
@@ -99,6 +128,14 @@ class Zygote:
         if not message:
             return False
         (number,) = SPAWN.unpack(message)
+        if number == PREPARE:
+            preload(PRELOAD_TO_CALL)
+            freeze()
+            return True
+        self._fork(number, descriptors, private)
+        return True
+
+    def _fork(self, number: int, descriptors: list[int], private: Sequence[socket.socket]) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
@@ -107,7 +144,7 @@ class Zygote:
             for descriptor in descriptors:
                 os.close(descriptor)
             self._tell(EXITED, number, 0, os.EX_OSERR << 8)
-            return True
+            return
         if pid == 0:
             try:
                 for end in (self._control, *private):
@@ -121,7 +158,6 @@ class Zygote:
             os.close(descriptor)
         self._workers[pid] = number
         self._tell(SPAWNED, number, pid, 0)
-        return True
 
     def _reap(self) -> None:
         """Report the workers that ended, and end what they left behind."""
@@ -185,9 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     control = socket.socket(fileno=arguments.control)
     zygote = Zygote(control, arguments.blobs)
     signal.signal(signal.SIGTERM, lambda signum, frame: _leave(zygote))
-    # What is loaded now is shared with all workers; no collection should copy its pages.
-    gc.collect()
-    gc.freeze()
+    freeze()
     try:
         zygote.serve()
     finally:

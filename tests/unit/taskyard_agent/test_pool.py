@@ -8,6 +8,7 @@ from support.agent_process import eventually
 from support.pool_stage import DIGEST, Stage, ids, play
 
 from taskyard_agent.holding.blob_transfers import refuse
+from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
@@ -324,5 +325,27 @@ def test_a_transfer_that_fails_as_none_should_ends_its_runs() -> None:
         keys = stage.assign(2, blobs=True)
         await eventually(lambda: len(stage.told.lost_runs) == 2)
         assert (stage.told.lost_runs, stage.in_hand()) == (ids(keys), (0, 0))
+
+    play(scenario)
+
+
+def test_runs_that_wait_for_others_are_not_looked_at_with_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    executing = WorkerHandle.executing
+
+    def counted(worker: WorkerHandle) -> object:
+        nonlocal looks
+        looks += worker.blocked
+        return executing(worker)
+
+    async def scenario(stage: Stage) -> None:
+        await stage.crowd()
+        for number in (1, 2):
+            [chunk] = stage.worker(number).spans
+            stage.zygote.far[number].execute(chunk, 0)
+        monkeypatch.setattr(WorkerHandle, "executing", counted)
+        for _ in range(20):
+            stage.pool._watchdog.look()
+        assert looks == 4, "once to see each, once to judge it, and then when there may be news"
 
     play(scenario)

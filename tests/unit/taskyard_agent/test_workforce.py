@@ -175,6 +175,16 @@ def test_only_workers_without_runs_rest_and_others_as_soon_as_they_have_none() -
     play(scenario)
 
 
+def test_the_zygote_prepares_for_callers_once_after_the_first_substitute() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.make_ready(1)
+        assert stage.zygote.prepared_before == 0, "nobody calls tasks yet"
+        await stage.block(1)
+        assert stage.zygote.prepared_before == 2, "the substitute had to wait for imports"
+
+    play(scenario)
+
+
 def test_a_worker_rests_for_a_while_before_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskyard_agent.processes.workforce.REST_SECONDS", 0.1)
 
