@@ -148,6 +148,7 @@ class ControlPlane:
             reader,
             Background(threads),
             self.settings.rpc,
+            self.settings.peers,
             dialect=dialect,
             started_us=self._clock.now_us(),
         )

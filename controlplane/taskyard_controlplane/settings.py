@@ -140,6 +140,27 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """How much one peer may take up: streams and time. Nobody is known by more than an address, so what
+    one address may have has to suffice for a whole machine.
+    """
+
+    first_frame_seconds: float = 10.0
+    """A stream must have begun with a hello after so long. Default 10 s: only a full network delays
+    it, and a stream that is merely opened costs as much as one that is used."""
+
+    max_streams: int = 8_192
+    """Most streams of clients and agents at a time. Default 8,192: some 100 MB."""
+
+    max_streams_per_address: int = 2_048
+    """The same from one address. Default 2,048: a machine full of workers, each with a session of its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("first_frame_seconds", "max_streams", "max_streams_per_address"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeSettings:
     """The HTTP port with /healthz and /metrics."""
 
@@ -160,6 +181,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    peers: PeerSettings = field(default_factory=PeerSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,16 @@ import grpc.aio
 
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Caller
+from taskyard_controlplane.owner.serving.agents import Agents
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.polling import longest_wait
-from taskyard_controlplane.rpc.streams import Outgoing, first_frame
+from taskyard_controlplane.rpc.streams import Outgoing, Places, first_frame
+from taskyard_controlplane.settings import PeerSettings
 
-Context = grpc.aio.ServicerContext[agent_service_pb2.AgentFrame, agent_service_pb2.ServerFrame]
+Frame = agent_service_pb2.AgentFrame
+Context = grpc.aio.ServicerContext[Frame, agent_service_pb2.ServerFrame]
 
 RETRY_SECONDS: Final = 1.0
 """When to repeat reports that the database did not take: sooner it would hardly answer again."""
@@ -21,29 +25,25 @@ RETRY_SECONDS: Final = 1.0
 class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     """Serves agents with a stream, and those that poll."""
 
-    def __init__(self, directory: Directory) -> None:
-        """Connect agents to the owner."""
+    def __init__(self, directory: Directory, settings: PeerSettings, places: Places) -> None:
+        """Connect agents to the owner, each of their streams in one of `places`."""
         self._directory = directory
+        self._settings = settings
+        self._places = places
 
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
-        frame = await first_frame(context, "hello", "an agent")
-        agents = self._directory.owner().connections.agents
-        outgoing = Outgoing(context)
-        agent, welcome = agents.open(frame.hello, Caller(context.peer()), outgoing.wake, outgoing.close)
-        try:
-            await context.write(agent_service_pb2.ServerFrame(welcome=welcome))
-            outgoing.start(agent.next_frame)
-            agents.receive(agent, frame)
-            while (frame := await outgoing.read()) is not None:
-                if frame.HasField("hello"):
-                    raise InvalidRequest("an agent said hello twice on one stream")
-                agents.receive(agent, frame)
-        except asyncio.CancelledError:
-            outgoing.raise_if_closed()
-            raise
-        finally:
-            agents.disconnected(agent, outgoing.wake)
-            await outgoing.stop()
+        peer = context.peer()
+        with self._places.take(peer):
+            frame = await first_frame(context, "hello", "an agent", self._settings.first_frame_seconds)
+            agents = self._directory.owner().connections.agents
+            outgoing = Outgoing(context)
+            agent, welcome = agents.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
+            await outgoing.serve(
+                _read(outgoing, agents, agent, frame),
+                lambda: agents.disconnected(agent, outgoing.wake),
+                agent_service_pb2.ServerFrame(welcome=welcome),
+                agent.next_frame,
+            )
 
     async def Poll(
         self, request: agent_service_pb2.PollRequest, context: Any
@@ -63,3 +63,11 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         except TimeoutError:
             text = "the reports are not durable yet, because the database does not answer; repeat the batch"
             raise StorageUnavailable(text, retry_after=RETRY_SECONDS) from None
+
+
+async def _read(outgoing: Outgoing, agents: Agents, agent: AgentSession, frame: Frame | None) -> None:
+    while frame is not None:
+        agents.receive(agent, frame)
+        frame = await outgoing.read()
+        if frame is not None and frame.HasField("hello"):
+            raise InvalidRequest("an agent said hello twice on one stream")

@@ -19,7 +19,8 @@ from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.runs import RunService
 from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.sessions import SessionService
-from taskyard_controlplane.settings import RpcSettings
+from taskyard_controlplane.rpc.streams import Places
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 _PACKAGE: Final = "taskyard_api.v1"
@@ -34,6 +35,7 @@ class Services:
         reader: Reader,
         background: Background,
         settings: RpcSettings,
+        peers: PeerSettings,
         *,
         dialect: str,
         started_us: int,
@@ -45,15 +47,17 @@ class Services:
             reader: The database, for listings.
             background: Where reads block.
             settings: Limits.
+            peers: What one peer may take up.
             dialect: What kind of database it is, for operators.
             started_us: When the server started.
         """
         self._runs = RunService(directory, RunReader(reader, background, directory.live_state), settings)
+        streams = Places("streams", most=peers.max_streams, per_address=peers.max_streams_per_address)
         self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,
-             SessionService(directory)),
+             SessionService(directory, peers, streams)),
             ("AgentService", agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
-             AgentService(directory)),
+             AgentService(directory, peers, streams)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
              BlobService(directory, reader, background, settings)),

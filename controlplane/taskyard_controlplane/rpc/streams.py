@@ -1,89 +1,149 @@
-"""What both streams have in common: one writer per stream, woken when there is something to send.
+"""What both streams have in common: a first frame in time, one place that writes, and an end that is told.
 
-Invariant: a stream has at most one write under way, and whoever produces frames never waits for it.
+Theory of operation. A call has two tasks for as long as it lives. The handler itself writes, and it alone
+ends the call: gRPC allows neither a second write nor a status while a write is under way, and a call to which
+that happened would never end for its peer. A second task reads. Whoever wants the stream to end, the owner or
+the reading that came to an end, says so and wakes the handler; the write under way is waited for, and then
+the status follows it. So a peer hears why as soon as it reads, and one that never reads holds one frame.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
+import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from taskyard_contract.errors import InvalidRequest, TaskyardError
+from taskyard_contract.errors import InvalidRequest, Overloaded, TaskyardError
+from taskyard_controlplane.owner.peers.peer import host_of
+
+FULL_RETRY_SECONDS: Final = 5.0
+"""When to come back to a server that has all the streams it takes: those who left in silence are noticed by
+their leases, which takes longer, but others end as well."""
 
 
-async def first_frame(context: Any, field: str, who: str) -> Any:
-    """Read the first frame of a stream.
+async def first_frame(context: Any, field: str, who: str, seconds: float) -> Any:
+    """Read the first frame of a stream; a stream on which none comes within `seconds` ends.
 
     Raises:
         InvalidRequest: It does not introduce the caller.
     """
-    frame = await context.read()
+    try:
+        async with asyncio.timeout(seconds):
+            frame = await context.read()
+    except TimeoutError:
+        text = f"no frame came within {seconds:g} seconds; the first frame of {who} must carry '{field}'"
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
     if frame is grpc.aio.EOF or not frame.HasField(field):
         raise InvalidRequest(f"the first frame of {who} must carry '{field}'")
     return frame
 
 
+class Places:
+    """How many calls of some kind are open, in all and from each address; what is beyond is refused."""
+
+    def __init__(self, what: str, *, most: int, per_address: int) -> None:
+        """Have room for `most` calls, `per_address` from one address; `what` they are, for people."""
+        self._what = what
+        self._most = most
+        self._per_address = per_address
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, peer: str) -> Iterator[None]:
+        """Hold a place for as long as a call from `peer`, as gRPC names it, is open.
+
+        Raises:
+            Overloaded: There is none left.
+        """
+        host = host_of(peer)
+        if self._open[host] >= self._per_address:
+            raise self._full(self._per_address, f" from {host}")
+        if self._open.total() >= self._most:
+            raise self._full(self._most, "")
+        self._open[host] += 1
+        try:
+            yield
+        finally:
+            self._open[host] -= 1
+            if not self._open[host]:
+                del self._open[host]
+
+    def _full(self, limit: int, whence: str) -> Overloaded:
+        text = f"the control plane has {limit} {self._what}{whence} already; end some, or try again later"
+        return Overloaded(text, limit=limit, retry_after=FULL_RETRY_SECONDS)
+
+
 class Outgoing:
-    """The sending side of one stream."""
+    """The sending side of one stream, and its end."""
 
     def __init__(self, context: Any) -> None:
         """Send on the stream of `context`."""
         self._context = context
         self._event = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-        # Closing interrupts whoever reads; a task of its own for each read would cost more than the read.
-        self._serving = asyncio.current_task()
-        self._closed: Exception | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._over = False
+        self._reason: BaseException | None = None
         # Made once: the owner tells streams apart by the identity of these.
         self.wake: Callable[[], None] = self._event.set
         self.close: Callable[[TaskyardError], None] = self._close
 
-    def start(self, next_frame: Callable[[], Message | None]) -> None:
-        """Send what `next_frame` returns whenever `wake` was called."""
-        self._writer = asyncio.create_task(self._write(next_frame))
-        self._event.set()
+    async def serve(
+        self,
+        reading: Coroutine[Any, Any, None],
+        left: Callable[[], None],
+        first: Message,
+        next_frame: Callable[[], Message | None],
+    ) -> None:
+        """Send `first`, then what `next_frame` returns whenever `wake` was called, until the stream is over.
 
-    async def _write(self, next_frame: Callable[[], Message | None]) -> None:
-        event, write = self._event, self._context.write
+        Args:
+            reading: Takes in what the peer sends; returns when the peer has nothing more to say.
+            left: Called once nothing is read any more, which may be long before a last write is through.
+            first: The welcome.
+            next_frame: Returns what there is to send, None for nothing.
+
+        Raises:
+            Exception: Why the stream is over, unless the peer has ended it.
+        """
+        reader = self._reader = asyncio.create_task(reading)
+        reader.add_done_callback(lambda done: self._read_all(done, left))
         try:
-            while True:
-                await event.wait()
-                event.clear()
-                frame = next_frame()
-                if frame is not None:
-                    await write(frame)
-        except Exception as error:
-            self._close(error)  # a stream on which nothing can be sent would keep its peer waiting
+            await self._write(first, next_frame)
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+        if self._reason is not None:
+            raise self._reason from None
 
-    def _close(self, error: Exception) -> None:
-        self._closed = error
-        if self._serving is not None:
-            self._serving.cancel()
+    async def _write(self, frame: Message | None, next_frame: Callable[[], Message | None]) -> None:
+        event, write = self._event, self._context.write
+        while not self._over:
+            if frame is not None:
+                await write(frame)
+            await event.wait()
+            event.clear()
+            frame = None if self._over else next_frame()
+
+    def _close(self, error: TaskyardError) -> None:
+        self._end(error)
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _read_all(self, reader: "asyncio.Task[None]", left: Callable[[], None]) -> None:
+        self._end(None if reader.cancelled() else reader.exception())
+        left()
+
+    def _end(self, reason: BaseException | None) -> None:
+        """Let the handler end the call. What was said first stands: what follows from it explains nothing."""
+        if not self._over:
+            self._over, self._reason = True, reason
+            self._event.set()
 
     async def read(self) -> Any:
-        """Return the next frame, None when the caller has ended the stream.
-
-        Raises:
-            TaskyardError: The owner closed the stream with it.
-        """
-        self.raise_if_closed()
+        """Return the next frame, None when the caller has ended the stream."""
         frame = await self._context.read()
         return None if frame is grpc.aio.EOF else frame
-
-    def raise_if_closed(self) -> None:
-        """Say why the stream was closed. To be called also when the call is interrupted, which closing does.
-
-        Raises:
-            TaskyardError: The owner closed the stream with it.
-            Exception: Sending failed with it.
-        """
-        if self._closed is not None:
-            raise self._closed from None
-
-    async def stop(self) -> None:
-        """Stop sending, and wait until nothing writes any more: gRPC allows no write after the call."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)

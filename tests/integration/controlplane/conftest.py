@@ -26,7 +26,13 @@ from taskyard_api.v1 import (
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_controlplane.app import ControlPlane
-from taskyard_controlplane.settings import DatabaseSettings, LeaseSettings, RpcSettings, Settings
+from taskyard_controlplane.settings import (
+    DatabaseSettings,
+    LeaseSettings,
+    PeerSettings,
+    RpcSettings,
+    Settings,
+)
 
 T = TypeVar("T")
 
@@ -148,9 +154,10 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
     """Start control planes; they are stopped after the test."""
     running: list[Served] = []
 
-    def start(lease: LeaseSettings | None = None, **rpc: Any) -> Served:
+    def start(lease: LeaseSettings | None = None, peers: PeerSettings | None = None, **rpc: Any) -> Served:
         settings = Settings(
             lease=lease or LeaseSettings(),
+            peers=peers or PeerSettings(),
             database=DatabaseSettings(f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )

@@ -27,7 +27,7 @@ from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
-from taskyard_controlplane.settings import RpcSettings
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage import create_reader, create_store
 
 ADDRESS = "owner.example:4700"
@@ -79,9 +79,15 @@ def standby(directory: Directory, tmp_path: Path, run_on_loop: Callable[..., Any
             settings = RpcSettings(listen="127.0.0.1:0", stop_grace_seconds=0.2)
             server = RpcServer(settings)
             server.bind()
-            Services(directory, reader, Background(threads), settings, dialect="sqlite", started_us=1).add_to(
-                server
-            )
+            Services(
+                directory,
+                reader,
+                Background(threads),
+                settings,
+                PeerSettings(),
+                dialect="sqlite",
+                started_us=1,
+            ).add_to(server)
             await server.start()
             return server
 

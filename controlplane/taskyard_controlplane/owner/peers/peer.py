@@ -21,6 +21,17 @@ class Caller:
     address: str = ""
     """Where it calls from, in gRPC's words; an identity joins it with authentication."""
 
+    @property
+    def host(self) -> str:
+        """The address without what tells apart the connections from one machine."""
+        return host_of(self.address)
+
+
+def host_of(address: str) -> str:
+    """Return an address in gRPC's words without its port; whoever calls through a socket file is one host."""
+    kind = address.partition(":")[0]
+    return address.rpartition(":")[0] if kind in ("ipv4", "ipv6") else kind
+
 
 NOBODY: Final = Caller()
 

@@ -8,6 +8,8 @@ DEFAULT_GRPC_PORT: Final = 4700
 """Of an address without a port."""
 DEFAULT_HTTP_PORT: Final = 4701
 """Where a server answers probes unless told otherwise: the port beside the other one."""
+MAX_CONCURRENT_CALLS: Final = 256
+"""On one connection, streams included."""
 
 _SIZES: Final[list[tuple[str, Any]]] = [
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
@@ -33,6 +35,11 @@ SERVER_OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     # Two servers on one port would each hold half of the work.
     ("grpc.so_reuseport", 0),
+    # Far more calls than one program makes at a time; what is beyond waits in the caller.
+    ("grpc.max_concurrent_streams", MAX_CONCURRENT_CALLS),
+    # Who has nothing to say, at first or any more, is let go; channels connect again by themselves.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 ]
 
 
