@@ -13,6 +13,7 @@ run in one place. The pool itself only puts these together and hands on what the
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from taskyard_agent.holding.blob_store import BlobStore
@@ -40,15 +41,30 @@ logger = logging.getLogger(__name__)
 class ProcessPool:
     """What a link session sees of the workers."""
 
-    def __init__(self, slots: int, workforce: Workforce, blobs: BlobStore, leave: Callable[[], None]) -> None:
-        """Execute up to `slots` runs at a time in `workforce`; `leave` is called when draining."""
+    def __init__(
+        self,
+        slots: int,
+        workforce: Workforce,
+        blobs: BlobStore,
+        leave: Callable[[], None],
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Execute up to `slots` runs at a time in `workforce`.
+
+        Args:
+            slots: How many.
+            workforce: The workers.
+            blobs: Where payloads are that do not travel inside frames.
+            leave: Called when draining.
+            clock_ns: What workers note when a run starts: monotonic nanoseconds of this machine.
+        """
         self.workforce = workforce
         self.templates = LocalTemplates()
         self.holdings = Holdings()
         self.intake = Intake(slots, self.holdings, workforce.blocked)
         self.endings = Endings(self.holdings, workforce)
         self.transfers = BlobTransfers(blobs, self.holdings, lambda spans: self._dispatcher.requeue(spans))
-        self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake)
+        self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._leave = leave
         blobs.in_use = self._blobs_in_use

@@ -8,6 +8,7 @@ run that two looks in a row have seen, because a single look may mix two runs.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from taskyard_agent.holding.holdings import Holdings
@@ -34,12 +35,20 @@ LEAST_LOOK_SECONDS: Final = 0.005
 class Watchdog:
     """Watches the workers of a pool."""
 
-    def __init__(self, workforce: Workforce, endings: Endings, holdings: Holdings, intake: Intake) -> None:
-        """Judge what the boards of `workforce` show, once `arm` has been called."""
+    def __init__(
+        self,
+        workforce: Workforce,
+        endings: Endings,
+        holdings: Holdings,
+        intake: Intake,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """Judge what the boards of `workforce` show, once `arm` has been called; workers note `clock_ns`."""
         self._workforce = workforce
         self._endings = endings
         self._holdings = holdings
         self._intake = intake
+        self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._seen: dict[int, Progress] = {}  # by worker, at the last look
@@ -69,6 +78,7 @@ class Watchdog:
         """Look once; returns after how many seconds to look again."""
         delay, slow, now = IDLE_LOOK_SECONDS, 0, self._loop.time()
         self._intake.reconsider(self._workforce.idle(), now)
+        now_ns = self._clock_ns()
         seen, self._seen = self._seen, {}
         for worker in list(self._workforce.workers.values()):
             if worker.phase is not WorkerPhase.BUSY:
@@ -88,7 +98,7 @@ class Watchdog:
             if not _same_run(seen.get(worker.number), progress):
                 delay = LOOK_SECONDS
                 continue
-            seconds = progress.seconds()
+            seconds = progress.seconds(now_ns)
             slow += seconds > SLOW_SECONDS
             next_look = self._judge(worker, number, progress, seconds)
             if worker.blocked:

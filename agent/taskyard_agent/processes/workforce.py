@@ -64,11 +64,17 @@ class WorkerEvents(Protocol):
 class Workforce:
     """A fixed number of workers at work, and one more for each that waits for other runs."""
 
-    def __init__(self, size: int, start_zygote: Callable[[], ZygoteClient]) -> None:
-        """Keep `size` workers, forked by what `start_zygote` returns."""
+    def __init__(
+        self,
+        size: int,
+        start_zygote: Callable[[], ZygoteClient],
+        make_lines: Callable[[], WorkerLines] = WorkerLines,
+    ) -> None:
+        """Keep `size` workers, forked by what `start_zygote` returns and spoken to over `make_lines()`."""
         self.workers: dict[int, WorkerHandle] = {}
         self._size = size
         self._start_zygote = start_zygote
+        self._make_lines = make_lines
         self._zygote: ZygoteClient | None = None
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
@@ -151,7 +157,7 @@ class Workforce:
             if self._zygote is None:
                 self._zygote = self._start_zygote()
                 self._zygote.listen(self._loop, self._on_spawned, self._on_exited, self._on_zygote_gone)
-            lines = WorkerLines()
+            lines = self._make_lines()
         except OSError as error:  # no memory, too many processes, too many open files
             logger.error("no worker can be started: %s", error)
             self._failed()

@@ -7,7 +7,6 @@ executing and since when, even after the worker has died. Invariant: only the wo
 import mmap
 import os
 import struct
-import time
 from typing import Final, NamedTuple
 
 _SIZE: Final = 4096  # memory is mapped by pages, so less would not be smaller
@@ -28,9 +27,9 @@ class Progress(NamedTuple):
     logs: int
     """Log records not yet sent."""
 
-    def seconds(self) -> float:
-        """Return for how long the run has been executing."""
-        return (time.monotonic_ns() - self.started_ns) / 1e9
+    def seconds(self, now_ns: int) -> float:
+        """Return for how long the run has been executing; `now_ns` is monotonic, as the worker's clock is."""
+        return (now_ns - self.started_ns) / 1e9
 
 
 def create() -> int:

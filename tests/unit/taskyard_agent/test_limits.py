@@ -12,7 +12,7 @@ from support.agent_process import eventually
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.holding.chunks import Chunk
 from taskyard_agent.holding.templates import LocalTemplate
-from taskyard_agent.processes import workforce as workforce_module
+from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames, zygote
@@ -112,19 +112,18 @@ def test_a_zygote_that_cannot_be_started_is_tried_again() -> None:
     asyncio.run(main())
 
 
-def test_a_worker_for_which_there_are_no_descriptors_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_for_which_there_are_no_descriptors_is_tried_again() -> None:
     async def main() -> None:
-        real, tries = workforce_module.WorkerLines, []
+        tries = []
 
         def lines() -> Any:
             tries.append(1)
             if len(tries) == 1:
                 raise OSError(24, "Too many open files")
-            return real()
+            return WorkerLines()
 
-        monkeypatch.setattr(workforce_module, "WorkerLines", lines)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        workforce = Workforce(1, lambda: Silent())  # type: ignore[arg-type, return-value]
+        workforce = Workforce(1, lambda: Silent(), lines)  # type: ignore[arg-type, return-value]
         workforce.attach(Heard())
         asyncio.get_running_loop().call_soon(workforce.fit)
         await eventually(lambda: len(tries) == 2)
