@@ -9,14 +9,28 @@ the hundred thousand.
 import os
 import threading
 import time
+from collections.abc import Callable
 
 
 class IdFactory:
     """Makes ids for one shard. Thread-safe."""
 
-    def __init__(self, shard: int = 0) -> None:
-        """Make ids whose last two bytes say `shard`."""
+    def __init__(
+        self,
+        shard: int = 0,
+        now_ns: Callable[[], int] = time.time_ns,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Make ids whose last two bytes say `shard`.
+
+        Args:
+            shard: Its number.
+            now_ns: The wall clock, in nanoseconds since the Unix epoch.
+            random_bytes: Draws so many random bytes.
+        """
         self._shard = shard
+        self._now_ns = now_ns
+        self._random_bytes = random_bytes
         self._lock = threading.Lock()
         self._last = 0
         self._tail = 0
@@ -24,7 +38,7 @@ class IdFactory:
 
     def reset(self) -> None:
         """Draw new random bits. A forked child must call this, or it repeats its parent's ids."""
-        random = int.from_bytes(os.urandom(6)) & ((1 << 46) - 1)
+        random = int.from_bytes(self._random_bytes(6)) & ((1 << 46) - 1)
         self._tail = (0b10 << 62) | (random << 16) | self._shard
         self._last = 0
 
@@ -33,7 +47,7 @@ class IdFactory:
 
     def many(self, count: int) -> list[bytes]:
         """Return `count` new ids in increasing order."""
-        now = (time.time_ns() // 1_000_000) << 12
+        now = (self._now_ns() // 1_000_000) << 12
         with self._lock:
             # The lower 12 bits count within the millisecond; when they overflow, the id's clock runs
             # ahead of the real one until that catches up.

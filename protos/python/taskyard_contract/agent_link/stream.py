@@ -7,6 +7,7 @@ only a lapsed lease does, and that is the session's decision.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -46,6 +47,8 @@ class AgentStream:
         clock: Clock,
         *,
         on_ready: Callable[[], None] | None = None,
+        connect: Callable[[str], aio.Channel] | None = None,
+        draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Connect `session` to a server.
 
@@ -54,6 +57,8 @@ class AgentStream:
             session: The protocol machine.
             clock: Times the lease.
             on_ready: Called once, when the first welcome has arrived.
+            connect: Opens a channel to an address; None for gRPC's over TCP.
+            draw: Draws a number between two bounds, for the pauses between attempts.
         """
         self.address = address
         """The server of the latest attempt; another one than configured while that one says so."""
@@ -61,10 +66,11 @@ class AgentStream:
         self._session = session
         self._clock = clock
         self._on_ready = on_ready
+        self._connect = connect or _open_channel
         self._pending = asyncio.Event()
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._reconnecting = Reconnecting(clock.monotonic)
+        self._reconnecting = Reconnecting(clock.monotonic, draw)
         self._call: _Call | None = None
         self._handshake: asyncio.Timeout | None = None
         session.wake = self._pending.set
@@ -122,7 +128,7 @@ class AgentStream:
 
     async def _serve(self) -> None:
         # A channel of its own for each attempt: an old one would wait out its back-off.
-        async with aio.insecure_channel(target_of(self.address), options=CLIENT_OPTIONS) as channel:
+        async with self._connect(self.address) as channel:
             call: _Call = cast("AgentServiceAsyncStub", AgentServiceStub(channel)).Connect()
             self._call = call
             helpers: list[asyncio.Task[None]] = []
@@ -221,6 +227,10 @@ class AgentStream:
             self._handshake.reschedule(asyncio.get_running_loop().time())
         if self._call is not None:
             self._call.cancel()
+
+
+def _open_channel(address: str) -> aio.Channel:
+    return aio.insecure_channel(target_of(address), options=CLIENT_OPTIONS)
 
 
 async def _raise_status(call: _Call) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
-from taskyard._network.server.loop_thread import at_exit, loop_thread, not_at_exit
+from taskyard._network.server.loop_thread import LoopThread, at_exit, loop_thread, not_at_exit
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
 from taskyard_api.v1 import common_pb2
@@ -36,14 +36,18 @@ GOODBYE_SECONDS: Final = 3.0
 class Session:
     """One process's connection to a control plane. Thread-safe."""
 
-    def __init__(self, locate: Callable[[], str], caller_run_id: bytes = b"") -> None:
+    def __init__(
+        self, locate: Callable[[], str], caller_run_id: bytes = b"", thread: LoopThread = loop_thread
+    ) -> None:
         """Prepare a session; `open` connects it.
 
         Args:
             locate: Returns the server's address, and starts a local yard if that is needed.
             caller_run_id: The run inside which the session is opened.
+            thread: Where its stream lives.
         """
-        self.in_flight = InFlight(locate, self.wake, _call_later, caller_run_id)
+        self._thread = thread
+        self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
         self.in_flight.on_logs = _show_logs
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
         self.submit = self.in_flight.submit
@@ -85,7 +89,7 @@ class Session:
         stream = self._stream
         if stream is not None:
             # Or its lease would go on, and its runs would pass for runs that somebody waits for.
-            loop_thread.loop().call_soon_threadsafe(stream.leave)
+            self._thread.loop().call_soon_threadsafe(stream.leave)
 
     def open(self, timeout: float = CONNECT_SECONDS) -> "Session":
         """Connect, unless connected before.
@@ -104,7 +108,7 @@ class Session:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
                 target_of(state.locate())
-                loop_thread.run(self._start())
+                self._thread.run(self._start())
         if not state.opened.wait(timeout):
             raise ConnectionFailed(
                 f"no control plane answered at {state.locate()} within {timeout:g} seconds"
@@ -168,7 +172,7 @@ class Session:
         stream, self._stream = self._stream, None
         if stream is not None:
             try:
-                loop_thread.run(stream.close(), GOODBYE_SECONDS)
+                self._thread.run(stream.close(), GOODBYE_SECONDS)
             except TimeoutError:
                 pass  # The session's lease ends it instead.
             self.fail(ConnectionFailed("the session was closed; a new call opens another one"))
@@ -180,7 +184,7 @@ class Session:
         """Make the stream, if there is one, ask for the next frame. From any thread."""
         stream = self._stream
         if stream is not None:
-            loop_thread.loop().call_soon_threadsafe(stream.wake)
+            self._thread.loop().call_soon_threadsafe(stream.wake)
 
     async def _start(self) -> None:
         """Open the stream, unless somebody has done so who was interrupted while waiting for it."""
@@ -191,9 +195,8 @@ class Session:
             self._stream.start()
             at_exit(self.close)
 
-
-def _call_later(delay: float, call: Callable[[], None]) -> None:
-    loop_thread.loop().call_later(delay, call)
+    def _call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self._thread.loop().call_later(delay, call)
 
 
 def _show_logs(batch: pb.LogBatch) -> None:

@@ -7,7 +7,9 @@ code notices nothing but a warning in the log. Runs on the loop thread only.
 
 import asyncio
 import logging
+import random
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from typing import Any, Final, Protocol
@@ -68,15 +70,30 @@ class StreamOwner(Protocol):
 class Stream:
     """The connection of one session; replaces itself until closed."""
 
-    def __init__(self, owner: StreamOwner) -> None:
-        """Prepare the connection of `owner`; `start` opens it."""
+    def __init__(
+        self,
+        owner: StreamOwner,
+        *,
+        connect: Callable[[str], grpc.aio.Channel] = open_channel,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Prepare the connection of `owner`; `start` opens it.
+
+        Args:
+            owner: The session.
+            connect: Opens a channel to an address.
+            clock: Returns seconds that never jump.
+            draw: Draws a number between two bounds, for the pauses between attempts.
+        """
         self._owner = owner
+        self._connect = connect
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
         self._beat_due = False
         self._connected = False
-        self._reconnecting = Reconnecting()
+        self._reconnecting = Reconnecting(clock, draw)
         self._task: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -154,7 +171,7 @@ class Stream:
             logger.warning("no control plane answers yet (%s); still trying", error)
 
     async def _one_stream(self, address: str) -> None:
-        channel = open_channel(address)
+        channel = self._connect(address)
         try:
             stub: Any = SessionServiceStub(channel)
             call = stub.Connect()
