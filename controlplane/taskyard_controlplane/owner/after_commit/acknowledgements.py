@@ -26,15 +26,16 @@ class Acknowledgements:
     def __init__(self, timers: Timers) -> None:
         """Say late what nothing took along, when `timers` tell."""
         self._timers = timers
-        self._late: set[Peer] = set()
+        # A set in order, so that who is told first does not depend on addresses of objects.
+        self._late: dict[Peer, None] = {}
 
-    def accepted(self, numbers: Mapping[ClientSession, int]) -> set[ClientSession]:
+    def accepted(self, numbers: Mapping[ClientSession, int]) -> list[ClientSession]:
         """Acknowledge batches of clients; returns those that should be told at once."""
-        now = set()
+        now = []
         for session, number in numbers.items():
             session.acknowledge(number)
             if session.unsaid >= ACKS_AT_ONCE:
-                now.add(session)
+                now.append(session)
             else:
                 self._soon(session)
         return now
@@ -48,9 +49,9 @@ class Acknowledgements:
     def _soon(self, peer: Peer) -> None:
         if not self._late:
             self._timers.after(ACK_DELAY, self._send, name="acknowledgements")
-        self._late.add(peer)
+        self._late[peer] = None
 
     def _send(self) -> None:
-        late, self._late = self._late, set()
+        late, self._late = self._late, {}
         for peer in late:
             peer.wake()

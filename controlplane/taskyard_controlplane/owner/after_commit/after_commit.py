@@ -27,13 +27,13 @@ from typing import Final
 from taskyard_contract.errors import StorageFull
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
-from taskyard_controlplane.domain.model import Submitter
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.journal.watchers import Told
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.cache import CacheFlights
@@ -76,7 +76,8 @@ class AfterCommit:
 
     def committed(self, commit: Commit, result: CommitResult) -> None:
         """Do everything that was to be done after a commit."""
-        told: set[Submitter] = set(self._acknowledgements.accepted(commit.accepted))
+        # A set in order, so that who is told first does not depend on addresses of objects.
+        told: Told = dict.fromkeys(self._acknowledgements.accepted(commit.accepted))
         if result.duplicates:
             self._refusals.duplicates(commit, result.duplicates)
         self._go_on(commit)
@@ -88,7 +89,7 @@ class AfterCommit:
             self._cache.looked_up(commit.rows.lookup_keys, result.cached)
         for session, decision in commit.decided:
             session.decide(decision)
-            told.add(session)
+            told[session] = None
         for action in commit.then:
             action()
         for each in told:
@@ -108,7 +109,7 @@ class AfterCommit:
                 self._upstream.submitted(run)
         self._backlog.arrived()
 
-    def _perform(self, commit: Commit, told: set[Submitter]) -> None:
+    def _perform(self, commit: Commit, told: Told) -> None:
         end, perform = self._endings.perform, self._performers.perform
         for run, effects in commit.effects:
             if effects & _ENDED:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
-from taskyard_controlplane.domain.model import AGENT, Run, Submitter
+from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
-from taskyard_controlplane.owner.journal.watchers import Watchers
+from taskyard_controlplane.owner.journal.watchers import Told, Watchers
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.admission import Admission
@@ -33,7 +33,7 @@ class Endings:
         self._cache = cache
         self._watchers = watchers
 
-    def perform(self, run: Run, told: set[Submitter]) -> None:
+    def perform(self, run: Run, told: Told) -> None:
         """Release what waits for the run, settle its cache key, and tell who is interested; those sessions
         that have to be woken for it join `told`.
         """
@@ -46,7 +46,7 @@ class Endings:
         # Whoever executes a run itself gets the answer to its report instead.
         if session is not None and run.template.executor == AGENT:
             session.push_result(run_id, run.result, run.outcome)
-            told.add(session)
+            told[session] = None
         self._book.ended(run)
         if self._watchers.waiting:  # nobody does, mostly
             self._watchers.ended(run, told)

@@ -108,7 +108,7 @@ class Committer:
         """Set while something waits for room in the database."""
         self._over: BaseException | None = None
         """Why nothing will ever be durable any more."""
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # a set in order
 
     def serve(self, after: AfterCommits) -> None:
         """Have promises kept by `after`. To be called before anything is written."""
@@ -169,13 +169,13 @@ class Committer:
         if self._over is not None:
             raise self._over
         done: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.add(done)
+        self._waiters[done] = None
         self.open.then.append(lambda: None if done.done() else done.set_result(None))
         self.touch()
         try:
             await done
         finally:
-            self._waiters.discard(done)
+            self._waiters.pop(done, None)
 
     async def flush(self) -> None:
         """Wait until there is nothing left to write. Call when nobody submits or reports any more."""

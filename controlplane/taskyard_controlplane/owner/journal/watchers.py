@@ -10,6 +10,9 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.run_book import RunBook
 
+Told = dict[Submitter, None]
+"""Sessions that something was put down for, to be woken once each, in this order."""
+
 
 class Watchers:
     """Calls and sessions, by the run they wait for."""
@@ -59,14 +62,14 @@ class Watchers:
                 if not waiting:
                     del self.waiting[run_id]
 
-    def ended(self, run: Run, told: set[Submitter]) -> None:
+    def ended(self, run: Run, told: Told) -> None:
         """Tell everybody how a run ended; sessions that have to be woken for it join `told`."""
         for each in self.waiting.pop(run.run_id, ()):
             if isinstance(each, asyncio.Future):
                 _let_go(each)
             elif each is not run.session:  # or it knows already
                 each.push_result(run.run_id, run.result, run.outcome)
-                told.add(each)
+                told[each] = None
 
     def refused(self, run_id: bytes, error: TaskyardError) -> None:
         """Tell everybody that there is no such run after all, and why."""

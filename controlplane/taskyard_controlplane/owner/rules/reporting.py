@@ -16,7 +16,7 @@ from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import ReportKind, RunState, StateReason, known_reason
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -199,7 +199,7 @@ class Reporting:
         records = zip(
             logs.run_ids, logs.at_us, logs.levels, logs.loggers, logs.messages, logs.run_names, strict=False
         )
-        woken = set()
+        woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in records:
             run = agent.held.get(run_id) or self._runs.get(run_id)
             if run is None:
@@ -207,7 +207,7 @@ class Reporting:
             self._journal.logged(run, at_us, level, logger, message)
             if run.session is not None:
                 run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
-                woken.add(run.session)
+                woken[run.session] = None
         for session in woken:
             session.wake()
 
