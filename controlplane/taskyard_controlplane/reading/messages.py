@@ -5,19 +5,24 @@ Invariant: the final state comes from the database, an open state from the owner
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2, template_pb2
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL
+from taskyard_contract.wire_failures import bounded_failure
+from taskyard_contract.wire_text import bounded
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.history import HistoryEntry
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
 
 _EDGE_BYTES = ID_BYTES + 1  # of an upstream edge as rows have it: the run's id, then what it is to the other
 
+MAX_LISTED_UPSTREAM: Final = 1_000
+"""Upstream runs that a page names of each run: one that reduces many has a hundred thousand."""
 
-@lru_cache(maxsize=1024)
+
+@lru_cache(maxsize=256)
 def template_of(definition: bytes) -> template_pb2.RunTemplate:
     """Parse a template's definition; the result is shared, so do not change it."""
     return template_pb2.RunTemplate.FromString(definition)
@@ -28,9 +33,9 @@ def outcome_of(run: StoredRun) -> session_service_pb2.RunOutcome:
     return session_service_pb2.RunOutcome.FromString(run.outcome or b"")
 
 
-def upstream_of(edges: bytes | None) -> list[run_service_pb2.Upstream]:
-    """Read the packed upstream edges of a record: 16 bytes id and 1 byte kind each."""
-    packed = edges or b""
+def upstream_of(edges: bytes | None, most: int | None = None) -> list[run_service_pb2.Upstream]:
+    """Read the packed upstream edges of a record, or the first of them: 16 bytes id and 1 byte kind each."""
+    packed = (edges or b"")[: None if most is None else most * _EDGE_BYTES]
     return [
         run_service_pb2.Upstream(
             run_id=packed[start : start + ID_BYTES], kind=cast(Any, packed[start + ID_BYTES])
@@ -50,6 +55,7 @@ def run_message(
     last_event: EventRow | None = None,
     *,
     include_result: bool = False,
+    brief: bool = False,
 ) -> run_service_pb2.Run:
     """Write a run for a client.
 
@@ -58,6 +64,8 @@ def run_message(
         live: The owner's view, when the run is open and in memory.
         last_event: The last recorded exception, which explains an open state.
         include_result: Whether to send the value; failures are always sent.
+        brief: For a page of many: without the exceptions themselves, only what is said of them, and with the
+            first upstream runs only.
     """
     run, template = listed.run, template_of(listed.definition)
     outcome = outcome_of(run)
@@ -72,11 +80,13 @@ def run_message(
         submitted_us=run.submitted_us,
         queue=template.queue,
         tags=template.tags,
-        upstream=upstream_of(run.upstream),
+        upstream=upstream_of(run.upstream, MAX_LISTED_UPSTREAM if brief else None),
         cache_key=run.cache_key or "",
     )
     if run.state >= FIRST_FINAL:
         _write_end(message, run, outcome, template.encoding, include_result)
+        if brief:
+            _without_encoded(message)
     else:
         _write_open_state(message, run, live, last_event)
     return message
@@ -92,19 +102,27 @@ def _write_end(
     message.state = cast(Any, run.state)
     message.reason = cast(Any, run.reason)
     message.state_name = outcome.state_name
-    message.message = outcome.message
+    message.message = bounded(outcome.message)
     message.attempt = run.attempt
     message.infra_retries = run.infra_retries
     message.started_us = run.started_us or 0
     message.ended_us = run.ended_us or 0
     if outcome.HasField("failure"):
-        message.failure.CopyFrom(outcome.failure)
+        message.failure.CopyFrom(bounded_failure(outcome.failure))
     if not include_result:
         return
     if outcome.HasField("result"):
         message.result.CopyFrom(outcome.result)
     elif run.result is not None:
         message.result.CopyFrom(common_pb2.Payload(encoding=encoding, data=run.result))
+
+
+def _without_encoded(message: run_service_pb2.Run) -> None:
+    """Leave out the exceptions themselves: they are many times as large as what is said of them."""
+    failure = message.failure if message.HasField("failure") else None
+    while failure is not None:
+        failure.ClearField("encoded")
+        failure = failure.cause if failure.HasField("cause") else None
 
 
 def _write_open_state(
@@ -114,7 +132,7 @@ def _write_open_state(
     if last_event is not None:
         message.reason = cast(Any, last_event.reason)
         message.state_name = last_event.state_name or ""
-        message.message = last_event.message or ""
+        message.message = bounded(last_event.message or "")
         state, attempt = last_event.state, last_event.attempt
         infra_retries = last_event.infra_retries
     if live is not None:
@@ -136,7 +154,7 @@ def state_entry(entry: HistoryEntry) -> run_service_pb2.RunStateEntry:
         state=cast(Any, entry.state),
         reason=cast(Any, entry.reason),
         state_name=entry.state_name,
-        message=entry.message,
+        message=bounded(entry.message),
         at_us=entry.at_us,
         attempt=entry.attempt,
     )

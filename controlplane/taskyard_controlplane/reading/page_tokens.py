@@ -1,19 +1,25 @@
-"""Page tokens: opaque text for clients, one number for us.
+"""Page tokens: opaque text for clients, for us a position in one listing and what that was asked for.
 
-Invariant: a token is accepted only by the listing that issued it, and only in the version that wrote it.
+Invariant: a token is accepted only by the listing that issued it, with the same conditions, and only in the
+version that wrote it: elsewhere its position would mean something else, and pages would skip items unnoticed.
 """
 
 import base64
 import binascii
 import struct
 from enum import IntEnum
+from hashlib import sha256
 from typing import Final
+
+from google.protobuf.message import Message
 
 from taskyard_contract.errors import InvalidRequest
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Grows when a position comes to mean something else: old tokens are refused then, not misread."""
-_FORMAT: Final = struct.Struct(">BBQ")
+_FORMAT: Final = struct.Struct(">BB8sq")
+_SCOPE_BYTES: Final = 8
+_LENGTH: Final = len(base64.urlsafe_b64encode(bytes(_FORMAT.size)).rstrip(b"="))
 
 
 class Listing(IntEnum):
@@ -22,29 +28,41 @@ class Listing(IntEnum):
     RUNS = 1
     LOGS = 2
     AGENTS = 3
+    STATES = 4
 
 
-def encode(listing: Listing, position: int) -> str:
+def scope_of(conditions: Message | bytes) -> bytes:
+    """Return what a token is bound to: a digest of what was asked for."""
+    data = conditions if isinstance(conditions, bytes) else conditions.SerializeToString(deterministic=True)
+    return sha256(data).digest()[:_SCOPE_BYTES]
+
+
+def encode(listing: Listing, position: int, scope: bytes = bytes(_SCOPE_BYTES)) -> str:
     """Return the token for the page that begins at `position`."""
-    packed = _FORMAT.pack(_VERSION, listing, position)
+    packed = _FORMAT.pack(_VERSION, listing, scope, position)
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def decode(listing: Listing, token: str) -> int | None:
+def decode(listing: Listing, token: str, scope: bytes = bytes(_SCOPE_BYTES)) -> int | None:
     """Return the position a token stands for, None for the empty token.
 
     Raises:
-        InvalidRequest: The token was not issued by this listing.
+        InvalidRequest: The token was not issued by this listing, or for other conditions.
     """
     if not token:
         return None
-    try:
-        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        version, kind, position = _FORMAT.unpack(packed)
-    except (binascii.Error, ValueError, struct.error):
-        version = kind = position = 0
-    if version != _VERSION or kind != listing:
+    version = kind = 0
+    position, bound = -1, b""
+    if len(token) == _LENGTH:
+        try:
+            packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            version, kind, bound, position = _FORMAT.unpack(packed)
+        except (binascii.Error, ValueError, struct.error):
+            pass
+    if version != _VERSION or kind != listing or position < 0:
         raise InvalidRequest("page_token was not issued by this listing; start again without one")
+    if bound != scope:
+        raise InvalidRequest("page_token was issued for another request; repeat that one, or start without")
     return int(position)
 
 

@@ -22,10 +22,13 @@ from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.history import HistoryEntry, history_of
 from taskyard_controlplane.reading.messages import outcome_of, run_message
+from taskyard_controlplane.reading.pages import PAGE_BYTES, Room
 from taskyard_controlplane.storage.interface import EventRow, ListedRun, Reader, RunFilter, StoredLog
 
 MAX_SCANNED_PAGES: Final = 10
 """How much of the database one call may read for one page: a filter may fit nothing for a long way."""
+MOST_AT_ONCE: Final = 100
+"""Rows read in one go, each with what the run ended with: most pages are full by then."""
 OPEN_STATES: Final = tuple(state for state in RunState if state < FIRST_FINAL)
 
 Live = Callable[[bytes], LiveState | None]
@@ -75,23 +78,26 @@ class RunReader:
         Args:
             wanted: Which.
             before: Where the page begins, None for the newest.
-            limit: Most runs to return; fewer do not mean that there are no more.
+            limit: Most runs to return; fewer do not mean that there are no more: pages are cut by bytes.
         """
         recorded = await self._recorded_filter(wanted)
         if recorded is None:
             return Page([], None)
         states = frozenset(wanted.states)
         runs: list[pb.Run] = []
-        for _ in range(MAX_SCANNED_PAGES):
-            listed = await self._background(self._reader.runs, recorded, before, limit)
+        room, scanned = Room(), 0
+        while scanned < MAX_SCANNED_PAGES * limit:
+            count = min(limit, MOST_AT_ONCE)
+            listed = await self._background(self._reader.runs, recorded, before, count)
+            scanned += count
             for entry in listed:
-                message = run_message(entry, self._live_state(entry))
+                message = run_message(entry, self._live_state(entry), brief=True)
                 before = entry.run.seq
                 if not states or message.state in states:
                     runs.append(message)
-                    if len(runs) == limit:
+                    if not room.take(message.ByteSize()) or len(runs) == limit:
                         return Page(runs, before)
-            if len(listed) < limit:
+            if len(listed) < count:
                 return Page(runs, None)
         return Page(runs, before)
 
@@ -107,13 +113,13 @@ class RunReader:
         return history_of(listed.run, events, self._live_state(listed), outcome.state_name, outcome.message)
 
     async def logs(self, run_id: bytes, after: int, limit: int) -> list[StoredLog]:
-        """Return log records of a run and of the runs inside it, beyond a position.
+        """Return log records of a run and of the runs inside it, beyond a position: as many as a page holds.
 
         Raises:
             RunNotFound: There is no such run.
         """
         listed = await self._find(run_id)
-        return await self._background(self._reader.logs, listed.run.seq, after, limit)
+        return await self._background(self._reader.logs, listed.run.seq, after, limit, PAGE_BYTES)
 
     async def _find(self, run_id: bytes) -> ListedRun:
         listed = await self._background(self._reader.run, run_id)

@@ -1,19 +1,24 @@
 """AdminService: what operators see and do."""
 # The contract names the methods, and says what they promise.
 
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from taskyard_api.v1 import admin_service_pb2 as pb
 from taskyard_api.v1 import admin_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.page_tokens import Listing
+from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100  # what somebody looks through
+MOST_SHOWN: Final = 100  # queues, and labels, of one agent
 
 
 class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
@@ -47,11 +52,10 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         agents = sorted(
             self._directory.owner().agents, key=lambda agent: (int(agent.state), agent.name, agent.agent_id)
         )
-        end = start + limit
+        page = first_page([_message(agent) for agent in agents[start : start + limit]], limit)
+        end = start + len(page)
         token = page_tokens.encode(Listing.AGENTS, end) if end < len(agents) else ""
-        return pb.ListAgentsResponse(
-            agents=[_message(agent) for agent in agents[start:end]], next_page_token=token
-        )
+        return pb.ListAgentsResponse(agents=page, next_page_token=token)
 
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Any) -> pb.DrainAgentResponse:
         if not request.agent_id:
@@ -62,13 +66,25 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
 def _message(agent: AgentSession) -> pb.Agent:
     return pb.Agent(
         agent_id=agent.agent_id,
-        name=agent.name,
+        name=bounded(agent.name, NAME_LIMIT),
         state=agent.state,  # type: ignore[arg-type]  # the enums are equal
-        queues=agent.queues,
+        queues=_first_texts(agent.queues),
         slots=agent.slots,
         held_runs=len(agent.held),
         connected_us=agent.connected_us,
         last_seen_us=agent.last_seen_us,
-        version=agent.version,
-        labels=agent.labels,
+        version=bounded(agent.version, NAME_LIMIT),
+        labels=_first_labels(agent.labels),
     )
+
+
+def _first_texts(texts: Iterable[str]) -> list[str]:
+    return [bounded(text, NAME_LIMIT) for text in islice(texts, MOST_SHOWN)]
+
+
+def _first_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the first labels of an agent: one that invents ten thousand must not hide the others."""
+    return {
+        bounded(name, NAME_LIMIT): bounded(value, NAME_LIMIT)
+        for name, value in islice(labels.items(), MOST_SHOWN)
+    }

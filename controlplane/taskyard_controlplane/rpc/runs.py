@@ -9,14 +9,17 @@ from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import ServerStopping
 from taskyard_controlplane.owner.queueing.checks import check_id
 from taskyard_controlplane.reading import page_tokens
+from taskyard_controlplane.reading.filters import check_filter
 from taskyard_controlplane.reading.messages import log_batch, state_entry
 from taskyard_controlplane.reading.page_tokens import Listing
+from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100  # what somebody looks through
 USUAL_LOG_PAGE: Final = 1_000  # log records are small, and are usually wanted all
+USUAL_STATES_PAGE: Final = 1_000  # a run has a handful, but for those that are repeated for days
 RETRY_SECONDS: Final = 0.5  # by then the next server on this machine listens
 
 
@@ -45,26 +48,32 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.WaitRunResponse(run=await self._reading.run(run_id, include_result=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        before = page_tokens.decode(Listing.RUNS, request.page_token)
+        wanted = check_filter(_filter_of(request))
+        scope = page_tokens.scope_of(wanted)
+        before = page_tokens.decode(Listing.RUNS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
-        wanted = _filter_of(request)
-        if wanted.flow_run_id:
-            check_id(wanted.flow_run_id, "flow_run_id")
         runs, position = await self._reading.page(wanted, before, limit)
-        token = page_tokens.encode(Listing.RUNS, position) if position is not None else ""
+        token = page_tokens.encode(Listing.RUNS, position, scope) if position is not None else ""
         return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:
-        entries = await self._reading.history(check_id(request.run_id))
-        return pb.ListRunStatesResponse(states=map(state_entry, entries))
+        scope = page_tokens.scope_of(check_id(request.run_id))
+        start = page_tokens.decode(Listing.STATES, request.page_token, scope) or 0
+        limit = page_tokens.page_size(request.page_size, USUAL_STATES_PAGE, self._settings.max_page_size)
+        entries = await self._reading.history(request.run_id)
+        states = first_page([state_entry(entry) for entry in entries[start : start + limit]], limit)
+        end = start + len(states)
+        token = page_tokens.encode(Listing.STATES, end, scope) if end < len(entries) else ""
+        return pb.ListRunStatesResponse(states=states, next_page_token=token)
 
     async def ListRunLogs(self, request: pb.ListRunLogsRequest, context: Any) -> pb.ListRunLogsResponse:
-        after = page_tokens.decode(Listing.LOGS, request.page_token)
+        scope = page_tokens.scope_of(check_id(request.run_id))
+        after = page_tokens.decode(Listing.LOGS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_LOG_PAGE, self._settings.max_page_size)
-        records = await self._reading.logs(check_id(request.run_id), after or 0, limit)
+        records = await self._reading.logs(request.run_id, after or 0, limit)
         token = request.page_token
         if records:
-            token = page_tokens.encode(Listing.LOGS, records[-1].log_id)
+            token = page_tokens.encode(Listing.LOGS, records[-1].log_id, scope)
         return pb.ListRunLogsResponse(logs=log_batch(records), next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, Text, cast, func, select, union_all
+from sqlalchemy import Connection, Engine, Select, Text, cast, func, null, select, union_all
 
+from taskyard_contract.wire_text import LOG_LIMIT, NAME_LIMIT, bounded
 from taskyard_controlplane.storage import blobs, records
 from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
@@ -33,6 +34,14 @@ _LISTED: Final = (
 # What a run is called when nobody named it.
 _NAME: Final = func.coalesce(run.c.name, template.c.name + "-" + cast(run.c.ordinal, Text))
 _RUN_WIDTH: Final = len(records.RUN_COLUMNS)
+_PAYLOADS: Final = ("args", "result")  # not for listings, which nobody reads them from
+_BRIEF: Final = _LISTED.with_only_columns(
+    *(null().label(column.name) if column.name in _PAYLOADS else column for column in records.RUN_COLUMNS),
+    template.c.definition,
+    _flow.c.run_id.label("flow_run_id"),
+    maintain_column_froms=True,
+)
+_LOG_WIDTH: Final = 100  # of a record beside its texts
 
 
 class DatabaseReader:
@@ -61,10 +70,12 @@ class DatabaseReader:
         with self._connection() as connection:
             return records.events_of(connection, [run_seq])
 
-    def logs(self, run_seq: int, after_id: int, limit: int) -> list[StoredLog]:
+    def logs(self, run_seq: int, after_id: int, limit: int, max_bytes: int) -> list[StoredLog]:
         with self._connection() as connection:
-            rows = connection.execute(_logs(run_seq, after_id, limit)).all()
-        return [StoredLog._make(row) for row in rows]
+            found = connection.execute(_log_sizes(run_seq, after_id, limit)).all()
+            ids = _fitting([(log_id, size) for log_id, size in found], max_bytes)
+            rows = connection.execute(_logs(ids)).all() if ids else []
+        return [_bounded(StoredLog._make(row)) for row in rows]
 
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
         with self._connection() as connection:
@@ -99,7 +110,7 @@ class DatabaseReader:
 
 
 def _filtered(wanted: RunFilter) -> Select[Any]:
-    query = _LISTED
+    query = _BRIEF
     if wanted.kind:
         query = query.where(run.c.kind == wanted.kind)
     if wanted.flow_seq is not None:
@@ -112,8 +123,8 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
     return query
 
 
-def _logs(run_seq: int, after_id: int, limit: int) -> Select[Any]:
-    """Read two indexes up to the limit each, rather than one of them whole."""
+def _log_sizes(run_seq: int, after_id: int, limit: int) -> Select[Any]:
+    """Read two indexes up to the limit each, rather than one of them whole; of texts only the lengths."""
     pages = [
         select(run_log.c.log_id)
         .where(column == run_seq, run_log.c.log_id > after_id)
@@ -124,20 +135,47 @@ def _logs(run_seq: int, after_id: int, limit: int) -> Select[Any]:
     ]
     ids = union_all(*(select(page.c.log_id) for page in pages))
     return (
+        select(run_log.c.log_id, func.length(run_log.c.message))
+        .where(run_log.c.log_id.in_(ids))
+        .order_by(run_log.c.log_id)
+        .limit(limit)
+    )
+
+
+def _fitting(sizes: list[tuple[int, int]], max_bytes: int) -> list[int]:
+    """Return the ids of those records that have so many bytes together; at least one, if there are any."""
+    total = 0
+    for count, (_, size) in enumerate(sizes, start=1):
+        total += min(size, LOG_LIMIT) + _LOG_WIDTH
+        if total >= max_bytes:
+            return [log_id for log_id, _ in sizes[:count]]
+    return [log_id for log_id, _ in sizes]
+
+
+def _logs(ids: list[int]) -> Select[Any]:
+    return (
         select(
             run_log.c.log_id,
             run.c.run_id,
             run_log.c.at_us,
             run_log.c.level,
-            run_log.c.logger,
-            run_log.c.message,
+            func.substr(run_log.c.logger, 1, NAME_LIMIT),
+            func.substr(run_log.c.message, 1, LOG_LIMIT + 1),  # the rest of a longer one is cut below
             _NAME,
         )
         .join(run, run.c.seq == run_log.c.run_seq)
         .join(template, template.c.template_id == run.c.template_id)
         .where(run_log.c.log_id.in_(ids))
         .order_by(run_log.c.log_id)
-        .limit(limit)
+    )
+
+
+def _bounded(record: StoredLog) -> StoredLog:
+    """Cut the texts of records that were written before they were cut on their way in."""
+    return record._replace(
+        logger=bounded(record.logger, NAME_LIMIT),
+        message=bounded(record.message, LOG_LIMIT),
+        run_name=bounded(record.run_name, NAME_LIMIT),
     )
 
 

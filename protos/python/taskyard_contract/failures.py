@@ -12,15 +12,9 @@ from typing import Any, Final
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import code_lines, durable_names, pickling
 from taskyard_contract.encodings import PICKLE
+from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
 from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
 
-TRACEBACK_LIMIT: Final = 32 * 1024
-"""The end of a traceback names the culprit; its beginning is cut away."""
-ENCODED_LIMIT: Final = 48 * 1024
-"""Larger objects are left out. A failure is a row's cell and goes to everybody who waits for the run, and a
-flow's report has no way to send a blob: so it has to fit below every limit of what travels inline."""
-CHAIN_LENGTH: Final = 4
-"""Causes that come along. Exceptions can be each other's context, in a circle."""
 FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """All that Python itself defines, exit calls included. Others are let through: with exceptions of their own,
 signal handlers end a program that is told to terminate, and that must not be lost here."""

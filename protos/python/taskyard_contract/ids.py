@@ -8,8 +8,11 @@ ID_BYTES: Final = 16
 
 
 def format_id(raw: bytes) -> str:
-    """Return the UUID text of an id, for people; the empty string for no id."""
-    return str(UUID(bytes=raw)) if raw else ""
+    """Return the UUID text of an id, for people; the empty string for no id.
+
+    What has another length is no id. It is shown as it is, because it is errors that name it.
+    """
+    return str(UUID(bytes=raw)) if len(raw) == ID_BYTES else raw[: 2 * ID_BYTES].hex()
 
 
 def split_ids(joined: bytes) -> list[bytes]:

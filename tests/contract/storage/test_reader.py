@@ -7,6 +7,7 @@ import pytest
 from support.storage_rows import NOW_US, Batches, ended, event, new_run, run_id, template
 
 from taskyard_contract.states import RunKind, RunState
+from taskyard_contract.wire_text import LOG_LIMIT
 from taskyard_controlplane.storage.interface import LogRow, Reader, RunFilter, Store
 
 MIB = 1 << 20
@@ -91,16 +92,36 @@ def test_logs_of_a_flow_run_include_those_of_its_runs(reader: Reader, store: Sto
         LogRow(1, None, NOW_US + 4, 20, "flow", "ends"),
     ]
     store.commit(batch(number=2, logs=rows))
-    found = reader.logs(1, 0, 10)
+    found = reader.logs(1, 0, 10, MIB)
     assert [(log.message, log.run_name) for log in found] == [
         ("begins", "curious-otter"), ("two", "add-2"), ("five", "100%_special"), ("ends", "curious-otter"),
     ]  # fmt: skip
     assert [log.log_id for log in found] == sorted(log.log_id for log in found)
-    page = reader.logs(1, found[0].log_id, 2)
+    page = reader.logs(1, found[0].log_id, 2, MIB)
     assert page == found[1:3]
-    assert [(log.message, log.level, log.logger) for log in reader.logs(6, 0, 10)] == [
+    assert [(log.message, log.level, log.logger) for log in reader.logs(6, 0, 10, MIB)] == [
         ("elsewhere", 40, "task")
     ]
+
+
+def test_a_page_of_a_log_is_cut_by_bytes_and_its_texts_by_their_limit(
+    reader: Reader, store: Store, batch: Batches
+) -> None:
+    text = "ü" * LOG_LIMIT  # twice the limit in bytes
+    store.commit(batch(number=2, logs=[LogRow(1, None, NOW_US, 20, "x", text) for _ in range(5)]))
+    page = reader.logs(1, 0, 10, 2 * LOG_LIMIT)
+    assert len(page) == 2
+    assert {len(log.message.encode()) <= LOG_LIMIT + 3 for log in page} == {True}
+    assert len(reader.logs(1, page[-1].log_id, 10, 1)) == 1, "at least one, however little fits"
+    assert len(reader.logs(1, 0, 10, 20 * LOG_LIMIT)) == 5
+
+
+def test_listed_runs_come_without_payloads(reader: Reader) -> None:
+    listed = [entry.run for entry in reader.runs(RunFilter(), None, 10)]
+    assert {(run.args, run.result) for run in listed} == {(None, None)}
+    found = reader.run(run_id(6))
+    assert found is not None
+    assert found.run.args is not None
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 3 * MIB])

@@ -19,6 +19,7 @@ from taskyard_api.v1 import (
     common_pb2,
     run_service_pb2,
     run_service_pb2_grpc,
+    session_service_pb2,
     session_service_pb2_grpc,
     states_pb2,
     template_pb2,
@@ -69,6 +70,18 @@ class Served:
         assert not response.refused
         return [run.run_id for run in runs]
 
+    def agent(self, name: str, labels: dict[str, str]) -> "SmallAgent":
+        """Connect one more agent."""
+        return SmallAgent(self, name, labels)
+
+    def session(self, *frames: session_service_pb2.ClientFrame) -> Iterator[session_service_pb2.SessionFrame]:
+        """Open a session, send frames, and return what comes; the stream stays open meanwhile."""
+        outgoing: queue.Queue[session_service_pb2.ClientFrame | None] = queue.Queue()
+        hello = session_service_pb2.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+        for frame in (session_service_pb2.ClientFrame(hello=hello), *frames):
+            outgoing.put(frame)
+        yield from self.sessions.Connect(iter(outgoing.get, None), timeout=20)
+
     def get(self, run_id: bytes, **fields: Any) -> run_service_pb2.Run:
         request = run_service_pb2.GetRunRequest(run_id=run_id, **fields)
         return self.runs.GetRun(request, timeout=10).run
@@ -81,12 +94,12 @@ class Served:
 class SmallAgent:
     """One stream; takes runs and reports what the test says."""
 
-    def __init__(self, served: Served, name: str = "small") -> None:
+    def __init__(self, served: Served, name: str = "small", labels: dict[str, str] | None = None) -> None:
         self._outgoing: queue.Queue[agent_service_pb2.AgentFrame | None] = queue.Queue()
         self._number = self._granted = 0
         hello = agent_service_pb2.AgentHello(
             protocol_min=1, protocol_max=1, agent_id=f"id-{name}", session_id=new_id(), name=name,
-            queues=["default"], slots=2, labels={"zone": "a"}, agent_version="1.2.3",
+            queues=["default"], slots=2, labels=labels or {"zone": "a"}, agent_version="1.2.3",
         )  # fmt: skip
         self.send(agent_service_pb2.AgentFrame(hello=hello))
         self.frames = served.agents.Connect(iter(self._outgoing.get, None), timeout=30)
@@ -125,6 +138,16 @@ class SmallAgent:
             first_epoch=epoch, run_ids=run_id, columns=columns.SerializeToString()
         )
         self.send(agent_service_pb2.AgentFrame(report_number=self._number, reports=[chunk]))
+
+    def log(self, logs: session_service_pb2.LogBatch) -> None:
+        """Send log records, as part of a report of their own."""
+        self._number += 1
+        self.send(agent_service_pb2.AgentFrame(report_number=self._number, logs=logs))
+
+    def wait_reported(self) -> None:
+        """Return when everything that was reported is durable."""
+        while next(self.frames).reported_up_to < self._number:
+            pass
 
     def close(self) -> None:
         self._outgoing.put(None)

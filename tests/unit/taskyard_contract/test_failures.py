@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from taskyard_contract.encodings import JSON, PICKLE, decode_payload
-from taskyard_contract.failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT, failure_of, type_name
+from taskyard_contract.failures import failure_of, type_name
+from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
 from taskyard_contract.wire_text import MESSAGE_LIMIT
 
 

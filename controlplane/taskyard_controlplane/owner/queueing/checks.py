@@ -43,6 +43,23 @@ def check_id(run_id: bytes, field: str = "run_id") -> bytes:
     return run_id
 
 
+def check_frame(frame: pb.ClientFrame) -> None:
+    """Check the ids that a frame of a client names; those of submissions are checked with their groups.
+
+    Raises:
+        InvalidRequest: One has another length.
+    """
+    for field, run_ids in (
+        ("subscribe", frame.subscribe),
+        ("cancel", frame.cancel),
+        ("withdraw", frame.withdraw),
+        ("flow_reports.run_id", [report.run_id for report in frame.flow_reports]),
+    ):
+        wrong = next((run_id for run_id in run_ids if len(run_id) != ID_BYTES), None)
+        if wrong is not None:
+            check_id(wrong, field)
+
+
 def check_digest(digest: bytes, field: str) -> bytes:
     """Return a digest.
 
@@ -168,3 +185,7 @@ def check_group(
         raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
     if any(len(run_id) != ID_BYTES for run_id in run_ids):
         raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
+    if group.flow_run_id:
+        check_id(group.flow_run_id, f"flow_run_id of a group of '{template.name}'")
+    if group.caller_run_id:
+        check_id(group.caller_run_id, f"caller_run_id of a group of '{template.name}'")

@@ -17,6 +17,7 @@ from taskyard_contract.errors import (
     TaskyardError,
 )
 from taskyard_contract.ids import format_id
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.admission import (
     Wait,
     first_gate,
@@ -271,7 +272,7 @@ class Submission:
         self._metrics.submitted_runs += 1
         run.caller_id, run.cache_key = caller_id, cache_key
         if extra is not None:
-            run.name = extra.name or None
+            run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
         waits = waits_of(run, upstream=bool(edges))
         if waits_in_backlog(waits) and not caller_id and self._backlog.admits(template, 1):

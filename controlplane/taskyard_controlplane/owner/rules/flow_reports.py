@@ -9,10 +9,12 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import FlowEvent, RunState, StateReason, known_reason
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
@@ -43,9 +45,11 @@ class FlowReports:
         journal: Journal,
         settling: Settling,
         clock: Clock,
+        max_inline_bytes: int,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Apply reports to the runs of `book`; `draw` gives numbers from [0, 1) for jitter."""
+        self._max_inline_bytes = max_inline_bytes
         self._book = book
         self._journal = journal
         self._settling = settling
@@ -80,11 +84,11 @@ class FlowReports:
         if not effects:
             return
         now_us = report.occurred_us or self._clock.now_us()
-        run.reason, run.message = known_reason(report.reason), report.message
+        run.reason, run.message = known_reason(report.reason), bounded(report.message)
         if event == RunEvent.STARTED:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
             return
-        state_name = report.state_name
+        state_name = bounded(report.state_name, NAME_LIMIT)
         if run.ended:
             run.ended_us = now_us
             if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
@@ -92,10 +96,18 @@ class FlowReports:
             run.outcome = write_outcome(
                 run,
                 state_name=state_name,
-                result=report.result if report.HasField("result") else None,
+                result=self._kept(report),
                 failure=report.failure if report.HasField("failure") else None,
             )
         self._settling.settle(run, effects, attempt, started_us, state_name)
+
+    def _kept(self, report: pb.FlowReport) -> common_pb2.Payload | None:
+        """Return the value that is recorded: none if it is larger than its session was told to send inline.
+
+        The flow has ended with it, so the run completes all the same, as if its value could not be stored.
+        """
+        fits = report.HasField("result") and len(report.result.data) <= self._max_inline_bytes
+        return report.result if fits else None
 
     def _decision(self, run: Run, state: int) -> pb.FlowDecision:
         """Return the answer to a report about a flow run."""

@@ -6,6 +6,7 @@ bytes, because they are nearly all there is.
 
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_service_pb2
 from taskyard_contract.ids import format_id
+from taskyard_contract.wire_failures import bounded_failure
 from taskyard_controlplane.domain.model import Run
 
 Hit = tuple[bytes | None, bytes | None, str]
@@ -27,7 +28,7 @@ def write_outcome(
         state_name=state_name,
         message=run.message,
         result=result,
-        failure=failure,
+        failure=bounded_failure(failure) if failure is not None else None,
         ended_us=run.ended_us,
         run_name=run.name or "",
     )

@@ -14,10 +14,12 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import ReportKind, RunState, StateReason, known_reason
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
@@ -54,8 +56,10 @@ class Reporting:
         clock: Clock,
         metrics: Metrics,
         generation: int,
+        max_inline_bytes: int,
     ) -> None:
         """Apply reports to the runs of `book`; what an owner of this generation assigned is known to it."""
+        self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
         self._journal = journal
         self._settling = settling
@@ -110,6 +114,8 @@ class Reporting:
 
     def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk) -> None:
         columns = read_columns(agent, chunk)
+        if len(chunk.columns) > self._max_inline_bytes:
+            refuse_large(columns, self._max_inline_bytes)
         run_ids, results = chunk.run_ids, list(columns.results)
         started, durations = list(columns.started_us), list(columns.durations_us)
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
@@ -172,9 +178,9 @@ class Reporting:
             run.cache_key = report.cache_key
         run.started_us = started_us
         if report.run_name:
-            run.name = report.run_name
-        run.reason, run.message = known_reason(report.reason), report.message
-        state_name = report.state_name
+            run.name = bounded(report.run_name, NAME_LIMIT)
+        run.reason, run.message = known_reason(report.reason), bounded(report.message)
+        state_name = bounded(report.state_name, NAME_LIMIT)
         if run.ended:
             run.ended_us = ended_us
             if run.state == RunState.CANCELLED and event != RunEvent.ENDED_CANCELLED:
@@ -193,14 +199,11 @@ class Reporting:
     ) -> None:
         run = self._find(agent, key.run_id, key.epoch)
         if run is not None:
-            self._settling.apply(run, event, reason=reason, message=message)
+            self._settling.apply(run, event, reason=reason, message=bounded(message))
 
     def _logs(self, agent: AgentSession, logs: session_service_pb2.LogBatch) -> None:
-        records = zip(
-            logs.run_ids, logs.at_us, logs.levels, logs.loggers, logs.messages, logs.run_names, strict=False
-        )
         woken: dict[Submitter, None] = {}  # in order
-        for run_id, at_us, level, logger, message, name in records:
+        for run_id, at_us, level, logger, message, name in log_records(logs):
             run = agent.held.get(run_id) or self._runs.get(run_id)
             if run is None:
                 continue
@@ -233,3 +236,29 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
             f"{lengths[1]} start times and {lengths[2]} durations"
         )
     return columns
+
+
+def refuse_large(columns: pb.ReportColumns, limit: int) -> None:
+    """Replace what is larger than its agent was told to send inline by the report that it was refused.
+
+    It is the same that an agent reports of a result which no server takes. A frame that is refused as a whole
+    would be sent again, for ever, and hold up everything else the agent has to say.
+    """
+    by_position = {entry.position: entry for entry in columns.exceptions}
+    for position, result in enumerate(columns.results):
+        entry = by_position.get(position)
+        size = max(len(result), len(entry.result.data) if entry is not None else 0)
+        if size <= limit:
+            continue
+        columns.results[position] = b""
+        if entry is None:
+            entry = columns.exceptions.add(position=position)
+        entry.Clear()
+        entry.position = position
+        entry.kind = ReportKind.FAILED.value  # type: ignore[assignment]  # numerically equal
+        entry.reason = StateReason.RESULT_REFUSED.value  # type: ignore[assignment]
+        entry.not_retriable = True
+        entry.message = (
+            f"the result has {size:,} bytes inline, the server takes {limit:,}; agents send more as blobs"
+        )
+        entry.failure.type, entry.failure.message = "PayloadTooLarge", entry.message

@@ -17,6 +17,7 @@ from taskyard_contract.errors import (
 )
 from taskyard_contract.states import RunState, StateReason
 from taskyard_contract.versions import VERSION
+from taskyard_contract.wire_text import NAME_LIMIT
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import Run
@@ -67,6 +68,8 @@ class Agents:
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, f"agent '{hello.name}'")
         if not hello.agent_id or not hello.session_id:
             raise InvalidRequest("an agent's hello needs an agent id and a session id")
+        if len(hello.agent_id.encode()) > NAME_LIMIT:
+            raise InvalidRequest(f"an agent id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
         agent = self._agents.get(hello.agent_id)

@@ -13,9 +13,10 @@ from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunState
 from taskyard_contract.versions import VERSION
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
-from taskyard_controlplane.owner.queueing.checks import check_blobs
+from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
 from taskyard_controlplane.owner.serving.subscriptions import Subscriptions
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -58,6 +59,8 @@ class Clients:
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, "client")
         if len(hello.session_id) != ID_BYTES:
             raise InvalidRequest(f"a session id has {ID_BYTES} bytes, not {len(hello.session_id)}")
+        if hello.caller_run_id:
+            check_id(hello.caller_run_id, "caller_run_id of a client's hello")
         session = self._sessions.get(hello.session_id)
         if session is None:
             now = self._clock.monotonic()
@@ -96,6 +99,7 @@ class Clients:
         Raises:
             TaskyardError: The frame is malformed; the stream must end.
         """
+        check_frame(frame)
         if frame.HasField("submit"):
             await self._submit(session, frame.submit)
         for report in frame.flow_reports:
@@ -123,9 +127,7 @@ class Clients:
             self._submission.submit(session, batch)
 
     def _keep_logs(self, logs: pb.LogBatch) -> None:
-        for run_id, at_us, level, logger, message in zip(
-            logs.run_ids, logs.at_us, logs.levels, logs.loggers, logs.messages, strict=False
-        ):
+        for run_id, at_us, level, logger, message, _ in log_records(logs):
             run = self._book.runs.get(run_id)
             if run is not None:
                 self._journal.logged(run, at_us, level, logger, message)

@@ -67,7 +67,7 @@ class Shard:
         self.generation = owned.generation
         self.committer, self.timers = committer, timers
         self._make_journal(store, clock)
-        self._make_rules(clock, metrics, draw)
+        self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
         self._follow_commits(metrics)
 
@@ -79,14 +79,17 @@ class Shard:
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
         )
 
-    def _make_rules(self, clock: Clock, metrics: Metrics, draw: Callable[[], float]) -> None:
+    def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
         self.settling = Settling(self.journal, self.timers, clock, metrics, draw)
         self.upstream = UpstreamEdges(self.book, self.journal, self.settling)
         self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics)
         self.admission = Admission(self.upstream, self.cache)
         self.cancelling = Cancelling(self.settling)
-        self.flow_reports = FlowReports(self.book, self.journal, self.settling, clock, draw)
-        self.reporting = Reporting(self.book, self.journal, self.settling, clock, metrics, self.generation)
+        max_inline_bytes = limits.max_inline_bytes
+        self.flow_reports = FlowReports(self.book, self.journal, self.settling, clock, max_inline_bytes, draw)
+        self.reporting = Reporting(
+            self.book, self.journal, self.settling, clock, metrics, self.generation, max_inline_bytes
+        )
 
     def _make_queues(
         self, store: Store, clock: Clock, metrics: Metrics, owned: Ownership, limits: Limits

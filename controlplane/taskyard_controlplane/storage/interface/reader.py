@@ -28,15 +28,18 @@ class Reader(Protocol):
         ...
 
     def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
-        """Return runs, newest first, below `before_seq`."""
+        """Return runs, newest first, below `before_seq`; without their arguments and bare results."""
         ...
 
     def events(self, run_seq: int) -> list[EventRow]:
         """Return a run's events in the order they were written."""
         ...
 
-    def logs(self, run_seq: int, after_id: int, limit: int) -> list[StoredLog]:
-        """Return log records of a run, and of the runs inside it when it is a flow run, by id."""
+    def logs(self, run_seq: int, after_id: int, limit: int, max_bytes: int) -> list[StoredLog]:
+        """Return log records of a run, and of the runs inside it when it is a flow run, by id.
+
+        As many as have `max_bytes` together, at least one if there is any; texts beyond `LOG_LIMIT` are cut.
+        """
         ...
 
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:

@@ -66,7 +66,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAgents(self, request, context):
-        """Lists agents, connected ones first.
+        """Lists agents, connected ones first. A page is cut at about 1 MiB, and of each agent the first 100 queues
+        and labels are told.
 
         Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
         """

@@ -34,7 +34,8 @@ class AdminServiceStub:
         taskyard_api.v1.admin_service_pb2.ListAgentsRequest,
         taskyard_api.v1.admin_service_pb2.ListAgentsResponse,
     ]
-    """Lists agents, connected ones first.
+    """Lists agents, connected ones first. A page is cut at about 1 MiB, and of each agent the first 100 queues
+    and labels are told.
 
     Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
     """
@@ -65,7 +66,8 @@ class AdminServiceAsyncStub:
         taskyard_api.v1.admin_service_pb2.ListAgentsRequest,
         taskyard_api.v1.admin_service_pb2.ListAgentsResponse,
     ]
-    """Lists agents, connected ones first.
+    """Lists agents, connected ones first. A page is cut at about 1 MiB, and of each agent the first 100 queues
+    and labels are told.
 
     Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
     """
@@ -100,7 +102,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: taskyard_api.v1.admin_service_pb2.ListAgentsRequest,
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.admin_service_pb2.ListAgentsResponse, collections.abc.Awaitable[taskyard_api.v1.admin_service_pb2.ListAgentsResponse]]:
-        """Lists agents, connected ones first.
+        """Lists agents, connected ones first. A page is cut at about 1 MiB, and of each agent the first 100 queues
+        and labels are told.
 
         Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
         """

@@ -479,14 +479,22 @@ class ListRunStatesRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
+    page_size: builtins.int
+    """Most states in one page; the server may lower it. 0: 1,000."""
+    page_token: builtins.str
+    """`next_page_token` of the page before."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
 
 global___ListRunStatesRequest = ListRunStatesRequest
 
@@ -497,6 +505,9 @@ class ListRunStatesResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STATES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty at the end."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunStateEntry]:
         """Its states, oldest first."""
@@ -505,8 +516,9 @@ class ListRunStatesResponse(google.protobuf.message.Message):
         self,
         *,
         states: collections.abc.Iterable[global___RunStateEntry] | None = ...,
+        next_page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["states", b"states"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "states", b"states"]) -> None: ...
 
 global___ListRunStatesResponse = ListRunStatesResponse
 

@@ -108,26 +108,31 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first.
+        """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
+        empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
+        first 1,000: GetRun has all of them.
 
         Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
-        Errors: INVALID_ARGUMENT (unknown page token: start again).
+        Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
+        of another length, a `name_contains` of more than 1 KiB: fix the request).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRunStates(self, request, context):
-        """Lists every state a run has been in, oldest first.
+        """Lists every state a run has been in, oldest first. A page is cut at about 1 MiB.
 
-        Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run).
+        Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
+        INVALID_ARGUMENT (unknown page token: start again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRunLogs(self, request, context):
-        """Lists log records of a run and, for a flow run, of the runs inside it, oldest first.
+        """Lists log records of a run and, for a flow run, of the runs inside it, oldest first. A page is cut at
+        about 1 MiB.
 
         Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
         INVALID_ARGUMENT (unknown page token: start again).

@@ -56,26 +56,31 @@ class RunServiceStub:
         taskyard_api.v1.run_service_pb2.ListRunsRequest,
         taskyard_api.v1.run_service_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first.
+    """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
+    empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
+    first 1,000: GetRun has all of them.
 
     Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
-    Errors: INVALID_ARGUMENT (unknown page token: start again).
+    Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
+    of another length, a `name_contains` of more than 1 KiB: fix the request).
     """
 
     ListRunStates: grpc.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
         taskyard_api.v1.run_service_pb2.ListRunStatesResponse,
     ]
-    """Lists every state a run has been in, oldest first.
+    """Lists every state a run has been in, oldest first. A page is cut at about 1 MiB.
 
-    Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run).
+    Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
+    INVALID_ARGUMENT (unknown page token: start again).
     """
 
     ListRunLogs: grpc.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunLogsRequest,
         taskyard_api.v1.run_service_pb2.ListRunLogsResponse,
     ]
-    """Lists log records of a run and, for a flow run, of the runs inside it, oldest first.
+    """Lists log records of a run and, for a flow run, of the runs inside it, oldest first. A page is cut at
+    about 1 MiB.
 
     Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
     INVALID_ARGUMENT (unknown page token: start again).
@@ -129,26 +134,31 @@ class RunServiceAsyncStub:
         taskyard_api.v1.run_service_pb2.ListRunsRequest,
         taskyard_api.v1.run_service_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first.
+    """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
+    empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
+    first 1,000: GetRun has all of them.
 
     Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
-    Errors: INVALID_ARGUMENT (unknown page token: start again).
+    Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
+    of another length, a `name_contains` of more than 1 KiB: fix the request).
     """
 
     ListRunStates: grpc.aio.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
         taskyard_api.v1.run_service_pb2.ListRunStatesResponse,
     ]
-    """Lists every state a run has been in, oldest first.
+    """Lists every state a run has been in, oldest first. A page is cut at about 1 MiB.
 
-    Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run).
+    Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
+    INVALID_ARGUMENT (unknown page token: start again).
     """
 
     ListRunLogs: grpc.aio.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunLogsRequest,
         taskyard_api.v1.run_service_pb2.ListRunLogsResponse,
     ]
-    """Lists log records of a run and, for a flow run, of the runs inside it, oldest first.
+    """Lists log records of a run and, for a flow run, of the runs inside it, oldest first. A page is cut at
+    about 1 MiB.
 
     Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
     INVALID_ARGUMENT (unknown page token: start again).
@@ -210,10 +220,13 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: taskyard_api.v1.run_service_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.ListRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ListRunsResponse]]:
-        """Lists runs, newest first.
+        """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
+        empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
+        first 1,000: GetRun has all of them.
 
         Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
-        Errors: INVALID_ARGUMENT (unknown page token: start again).
+        Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
+        of another length, a `name_contains` of more than 1 KiB: fix the request).
         """
 
     @abc.abstractmethod
@@ -222,9 +235,10 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.ListRunStatesResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ListRunStatesResponse]]:
-        """Lists every state a run has been in, oldest first.
+        """Lists every state a run has been in, oldest first. A page is cut at about 1 MiB.
 
-        Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run).
+        Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
+        INVALID_ARGUMENT (unknown page token: start again).
         """
 
     @abc.abstractmethod
@@ -233,7 +247,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: taskyard_api.v1.run_service_pb2.ListRunLogsRequest,
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.ListRunLogsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ListRunLogsResponse]]:
-        """Lists log records of a run and, for a flow run, of the runs inside it, oldest first.
+        """Lists log records of a run and, for a flow run, of the runs inside it, oldest first. A page is cut at
+        about 1 MiB.
 
         Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
         INVALID_ARGUMENT (unknown page token: start again).

@@ -109,7 +109,13 @@ class Client:
     def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
         """Read every state a run has been in, oldest first."""
         request = run_service_pb2.ListRunStatesRequest(run_id=run_id)
-        return list(self._call(lambda: self._runs().ListRunStates(request, timeout=self._seconds)).states)
+        states: list[run_service_pb2.RunStateEntry] = []
+        while True:
+            page = self._call(lambda: self._runs().ListRunStates(request, timeout=self._seconds))
+            states += page.states
+            if not page.next_page_token:
+                return states
+            request.page_token = page.next_page_token
 
     def list_run_logs(
         self, run_id: bytes, page_token: str = "", page_size: int = 0
