@@ -74,7 +74,9 @@ class OwnerCollector(Collector):
             "taskyard_shard_generation", "Generation of the owner.", value=owner.generation
         )
         yield GaugeMetricFamily(
-            "taskyard_database_stalled", "Whether the database refuses commits.", value=owner.stalled
+            "taskyard_database_stalled",
+            "Whether the database refuses commits, or has not answered for 5 seconds.",
+            value=owner.stalled,
         )
         yield GaugeMetricFamily(
             "taskyard_event_loop_lag_seconds", "Last delay of the event loop.", value=self._lag_seconds()

@@ -1,6 +1,7 @@
 """PostgreSQL is stopped at once and started again while runs are under way."""
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,5 +72,28 @@ def test_a_client_waits_for_a_database_that_is_away_for_long(
     server.start_again()
     records = running.succeeded(early, 60) + running.succeeded(late, 60)
     assert len(records) == 4_001 + 1_000
+    running.stop_server()
+    check_all(records, Recorded(running.database), read_history(running.history))
+
+
+def test_a_database_that_hangs_is_seen_and_nothing_is_lost(
+    running: Installation, server: PostgresServer
+) -> None:
+    client = running.start_client("bulk", 4_000, 1, 1.0)
+    running.wait_for(lambda: len(client.output()) > 1000, 30, "the first results")
+    assert running.metric("taskyard_database_stalled") == 0
+    server.send_all(signal.SIGSTOP)
+    try:
+        running.wait_for(lambda: running.metric("taskyard_database_stalled") == 1, 30, "the gauge")
+        plane = running.server
+        assert plane is not None
+        told = "the database has not answered for"
+        running.wait_for(lambda: told in plane.errors(), 30, "the line in the log")
+        assert client.running, client.describe()
+    finally:
+        server.send_all(signal.SIGCONT)
+    records = running.succeeded(client, 60)
+    assert running.metric("taskyard_database_stalled") == 0
+    assert running.metric("taskyard_leases_expired_total") == 0
     running.stop_server()
     check_all(records, Recorded(running.database), read_history(running.history))

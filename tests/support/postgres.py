@@ -59,6 +59,12 @@ class PostgresServer:
         """Start it after it was stopped."""
         self._handle.ensure_postgres_running()
 
+    def send_all(self, number: signal.Signals) -> None:
+        """Send a signal to each of its processes: SIGSTOP lets it hang with all its connections open."""
+        parent = psutil.Process(self._handle.get_pid())
+        for process in [parent, *parent.children(recursive=True)]:
+            process.send_signal(number)
+
     def create(self, name: str, template: str) -> None:
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

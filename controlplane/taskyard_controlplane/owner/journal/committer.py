@@ -23,6 +23,8 @@ Orders that matter:
 
 A few rows are written on the loop's own thread where the store allows it: two thread switches would take
 longer. What this costs elsewhere is one fsync during which nothing else happens.
+
+A database that neither takes a commit nor refuses it shows as well: `response` times what is under way.
 """
 
 import asyncio
@@ -35,6 +37,7 @@ from typing import Any, Final, TypeVar
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
+from taskyard_controlplane.owner.journal.response import Response
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.storage.interface import CommitResult, Store
 
@@ -104,6 +107,8 @@ class Committer:
         self._riding = False
         self._failures = 0
         self.stalled_since: float | None = None
+        """Since when the database refuses commits."""
+        self.response = Response(clock)
         self.full: StorageFull | None = None
         """Set while something waits for room in the database."""
         self._over: BaseException | None = None
@@ -149,6 +154,14 @@ class Committer:
         """Whether nothing is written and nothing waits to be."""
         under_way = self._phase in (Phase.WRITING, Phase.TROUBLED, Phase.WORKING)
         return not under_way and not self._jobs and self.open.empty()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the database takes no commits: it refuses them, or has not answered for seconds.
+
+        May be asked by any thread, also while the loop itself waits for the database.
+        """
+        return self.stalled_since is not None or self.response.overdue
 
     @property
     def uncommitted_bytes(self) -> int:
@@ -217,10 +230,11 @@ class Committer:
             self._finish(commit, NOTHING_FOUND)
             return
         commit.rows.now_us = self._clock.now_us()
-        started = self._clock.monotonic()
+        started = self.response.awaited()
         if rows <= INLINE_ROWS and self._store.small_commits_are_fast:
             try:
                 result = self._store.commit(commit.rows)
+                self.response.look()  # nobody else could meanwhile
             except Exception as error:
                 self._failed(commit, error)
             else:
@@ -240,7 +254,7 @@ class Committer:
         metrics = self._metrics
         metrics.commits += 1
         metrics.committed_rows += commit.rows.rows()
-        metrics.commit_seconds += self._clock.monotonic() - started
+        metrics.commit_seconds += self.response.came() - started
         if self._failures:
             log.warning("the database takes commits again", extra={"event": "storage_recovered"})
         self._failures, self.stalled_since, self.full = 0, None, None
@@ -263,10 +277,12 @@ class Committer:
 
     def _work(self, job: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
         self._phase = Phase.WORKING
+        self.response.awaited()
         running = self._loop.run_in_executor(self._writer, job)
         running.add_done_callback(lambda done: self._worked(done, future))
 
     def _worked(self, done: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
+        self.response.came()
         error = done.exception()
         if isinstance(error, NotOwner):
             self._die(error)
@@ -281,6 +297,7 @@ class Committer:
 
     def _failed(self, commit: Commit, error: BaseException) -> None:
         self._metrics.commit_failures += 1
+        self.response.came()
         if isinstance(error, StorageFull):
             self.full = error
             # What arrived meanwhile must not wait either: this commit may hold it up until there is room.

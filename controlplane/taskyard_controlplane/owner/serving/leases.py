@@ -55,7 +55,7 @@ class Leases:
         now = self._clock.monotonic()
         gap = now - self._last_check
         self._last_check = now
-        if self._committer.stalled_since is not None or gap > STALL_CHECKS * self._interval:
+        if self._committer.stalled or gap > STALL_CHECKS * self._interval:
             self._extend(gap)
         else:
             self._check(now)

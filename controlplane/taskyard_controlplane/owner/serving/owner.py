@@ -32,6 +32,9 @@ from taskyard_controlplane.storage.interface import Store, StoredRun
 MAINTAIN_SECONDS: Final = 3.0
 """How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
 
+WATCH_SECONDS: Final = 1.0
+"""How often somebody looks whether the database answers: what it is told in matters by the second."""
+
 DEFAULT_MEMORY: Final = MemoryLimits()
 
 
@@ -99,6 +102,7 @@ class Owner:
         rebuild(self.shard, found, self._terms.times.agent_lease, self._clock)
         self.connections.leases.start()
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
+        self._timers.after(WATCH_SECONDS, self._watch, name="database watch")
 
     def begin_stop(self) -> None:
         """Tell everybody to reconnect elsewhere, or later."""
@@ -123,7 +127,7 @@ class Owner:
         """Do the store's upkeep and note how far recovery will have to look back."""
         if self._stopping:
             return
-        if self._committer.stalled_since is None:
+        if not self._committer.stalled:
             shard = self.shard
             known = [seq for seq in (shard.book.low_seq(), shard.backlog.low_seq()) if seq is not None]
             shard.journal.nothing_open_below(min(known, default=shard.submission.next_seq))
@@ -131,6 +135,12 @@ class Owner:
             future = self._committer.run(self._store.maintain)
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
+
+    def _watch(self) -> None:
+        """Have the log say when the database does not answer: who waits for it cannot."""
+        self._committer.response.look()
+        if not self._stopping:
+            self._timers.after(WATCH_SECONDS, self._watch, name="database watch")
 
     # What can be asked.
 
@@ -151,8 +161,8 @@ class Owner:
 
     @property
     def stalled(self) -> bool:
-        """Whether the database refuses commits at the moment."""
-        return self._committer.stalled_since is not None
+        """Whether the database takes no commits at the moment: it refuses them, or does not answer."""
+        return self._committer.stalled
 
     def open_count(self) -> int:
         """Return how many open runs are in memory."""

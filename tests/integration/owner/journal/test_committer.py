@@ -1,10 +1,12 @@
 """The committer where it meets trouble: nobody is left waiting, and nothing waits longer than it has to."""
 
 import asyncio
+import logging
+import threading
 from typing import Any
 
 import pytest
-from support.owner_harness import World, assigned, play, started
+from support.owner_harness import LEASES, World, assigned, play, started
 
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 
@@ -174,5 +176,46 @@ def test_a_dispatch_is_recorded_though_nobody_looks() -> None:
         async with asyncio.timeout(5):
             while it.owner.metrics.commits == commits:  # noqa: ASYNC110  # see above
                 await asyncio.sleep(0.001)
+
+    play(scenario)
+
+
+def test_a_database_that_hangs_is_seen_while_it_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+
+    async def scenario(it: World) -> None:
+        client = it.client()
+        client.disconnect()
+        it.store.small_commits_are_fast = False
+        commit, released = it.store.commit, threading.Event()
+
+        def hanging(batch: Any) -> Any:
+            released.wait(30)
+            return commit(batch)
+
+        monkeypatch.setattr(it.store, "commit", hanging)
+        try:
+            submitter = it.client()
+            [run_id] = await submitter.submit(queue="nobody")
+            await asyncio.sleep(0)
+            it.clock.seconds += 1
+            it.shard.timers.fire()
+            assert (it.owner.stalled, caplog.messages) == (False, [])
+            for _ in range(round(3 * LEASES.session_lease)):
+                it.clock.seconds += 1
+                it.shard.timers.fire()
+            assert it.owner.stalled
+            assert "the database has not answered for" in caplog.messages[0]
+            assert client.session in it.owner.sessions, "whose silence proves nothing"
+            assert len(it.shard.committer._jobs) <= 1, "upkeep does not gather behind it"
+        finally:
+            released.set()
+        await it.settle()
+        assert (it.owner.stalled, "answers again" in caplog.messages[-1]) == (False, True)
+        submitter.receive()
+        assert submitter.acknowledged == 1
+        assert run_id not in submitter.refused
 
     play(scenario)
