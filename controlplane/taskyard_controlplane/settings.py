@@ -14,6 +14,8 @@ from taskyard_controlplane.storage.shown_urls import shown_url
 
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
+LARGEST_INPUT_BYTES: Final = 2048 * MIB - 64 * MIB
+"""A message of protobuf ends at 2 GiB."""
 
 
 class InvalidSettings(ValueError):
@@ -99,13 +101,42 @@ class MemorySettings:
     repeat them after a second. While the database answers, clients of the SDK do not get there: each has at
     most 32 MiB under way."""
 
+    payload_bytes: int = MemoryLimits().payload
+    """Arguments, and results of upstream runs, of open runs that no agent has. Default 128 MiB; what is
+    beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could start
+    are part of their records, and not counted."""
+
+    session_payload_bytes: int = MemoryLimits().session_payload
+    """Of these, for the runs of one session. Default 64 MiB: one client must not take all of it."""
+
+    queue_payload_bytes: int = MemoryLimits().queue_payload
+    """Of these, for the runs of one queue. Default 64 MiB, for the same reason."""
+
+    max_input_bytes: int = MemoryLimits().inputs
+    """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
+    blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would
+    start. At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
+
     def __post_init__(self) -> None:
-        for name in ("uncommitted_bytes",):
+        _require(
+            self.max_input_bytes <= LARGEST_INPUT_BYTES,
+            f"max_input_bytes is {self.max_input_bytes}; it must be at most {LARGEST_INPUT_BYTES}",
+        )
+        for name in (
+            "uncommitted_bytes", "payload_bytes", "session_payload_bytes", "queue_payload_bytes",
+            "max_input_bytes",
+        ):  # fmt: skip
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
 
     def limits(self) -> MemoryLimits:
         """Return the ceilings as the owner wants them."""
-        return MemoryLimits(uncommitted=self.uncommitted_bytes)
+        return MemoryLimits(
+            uncommitted=self.uncommitted_bytes,
+            payload=self.payload_bytes,
+            session_payload=self.session_payload_bytes,
+            queue_payload=self.queue_payload_bytes,
+            inputs=self.max_input_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

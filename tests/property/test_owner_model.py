@@ -41,6 +41,7 @@ from taskyard_contract.states import (
     StateReason,
     UpstreamKind,
 )
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.journal import committer
 from taskyard_controlplane.owner.rules.upstream import accepts
 from taskyard_controlplane.storage import create_reader
@@ -54,6 +55,7 @@ HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
 WINDOW = 4
+MEMORY = MemoryLimits(payload=40)  # the arguments of two runs
 PICK = st.integers(0, 50)
 _databases = count()
 
@@ -97,7 +99,7 @@ class OwnerModel(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.writer = InlineExecutor()
-        self.world = World(self.url, WINDOW, writer=self.writer)
+        self.world = World(self.url, WINDOW, writer=self.writer, memory=MEMORY)
         self.world.clock.seconds = self.seconds
         self.world.store.small_commits_are_fast = self.fast
         self.tasks: list[asyncio.Task[None]] = []
@@ -181,7 +183,7 @@ class OwnerModel(RuleBasedStateMachine):
             above = [upstream_id for at, upstream_id in edges if at == position]
             self.specs[run_id] = Spec(above, key, inside, retries, delay, *place, plain=not edges and not key)
         group = sp.RunGroup(
-            flow_run_id=inside, run_ids=ids, args=[b"args"] * size, cache_keys=[key] * size if key else [],
+            flow_run_id=inside, run_ids=ids, args=ids, cache_keys=[key] * size if key else [],
             upstream_positions=[edge[0] for edge in edges], upstream_ids=[edge[1] for edge in edges],
             upstream_kinds=[cast(Any, kind)] * len(edges),
         )  # fmt: skip
@@ -417,13 +419,14 @@ class OwnerModel(RuleBasedStateMachine):
             kind, row = self.kinds[run_id, upstream_id], rows[upstream_id]
             assert accepts(kind, row.state), "assigned before its upstream had ended well"
             if kind in (UpstreamKind.DATA, UpstreamKind.DATA_OR_FAILURE):
-                expected[upstream_id] = row.result or b""
+                expected[upstream_id] = row.result or sp.RunOutcome.FromString(row.outcome or b"").result.data
         assert agent.peer is not None
         assert agent.peer.inputs_of(run_id) == expected
 
     def check_attempt(self, agent: ModelAgent, run_id: bytes) -> None:
         assert agent.peer is not None
         body, position = agent.peer.bodies[run_id]
+        assert body.args[position] == run_id, "executed with the arguments of another run"
         attempt = max([extra.attempt for extra in body.extras if extra.position == position], default=1)
         failed_at = self.failed_at.get(run_id, [])
         assert attempt <= len(failed_at) + 1, "an attempt nobody asked for"

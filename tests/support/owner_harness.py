@@ -278,8 +278,9 @@ class Agent(Peer):
     def inputs_of(self, run_id: bytes) -> dict[bytes, bytes]:
         """Return the upstream results sent along with a run."""
         body, position = self.bodies[run_id]
+        others = {other.run_id: other.result.data for other in body.others}
         return {
-            upstream_id: data
+            upstream_id: others.get(upstream_id, data)
             for at, upstream_id, data in zip(body.input_positions, body.input_ids, body.inputs, strict=True)
             if at == position
         }

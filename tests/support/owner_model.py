@@ -63,7 +63,9 @@ class Spec:
     """Whether nothing but its place in the queue decides when it starts, as with all runs of its group."""
 
 
-READS = ("runs_by_id", "backlog_page", "backlog_of_session", "backlog_of_flow")
+READS = (
+    "runs_by_id", "heads_by_id", "payloads", "backlog_page", "backlog_of_session", "backlog_of_flow",
+)  # fmt: skip
 
 
 @dataclass

@@ -53,9 +53,7 @@ class BlobTransfers:
 
     def present(self, span: Span) -> bool:
         """Whether everything a span needs is here."""
-        chunk = span.chunk
-        # The body's file may have come after nobody waited for it any more; then it has not been read.
-        return self._blobs.has(chunk.blobs) and bool(chunk.body or not chunk.body_digest)
+        return self._blobs.has(span.chunk.blobs)
 
     def spans(self) -> Iterator[Span]:
         """Iterate over what is being fetched for."""
@@ -101,8 +99,6 @@ class BlobTransfers:
         chunk = fetch.chunk
         try:
             await self._blobs.fetch(chunk.blobs)
-            if chunk.body_digest:
-                chunk.body = self._blobs.path(chunk.body_digest).read_bytes()
         except Exception as error:  # whatever it is: these runs have to leave
             _note_unforeseen(error)
             self._fetching.discard(fetch)

@@ -43,7 +43,8 @@ class Chunk:
             body: The columns of the rest.
             blobs: What must have been fetched before any of it can start.
             nested: Whether other runs wait for these.
-            body_digest: The blob the body comes from, when it is too large for a frame.
+            body_digest: The blob that holds the body, when it is too large for a frame: only the worker that
+                executes the chunk reads it. `body` then has no inputs, or nothing at all.
         """
         self.template = template
         self.first_epoch = first_epoch
@@ -196,7 +197,7 @@ class Span:
     def slimmed(self) -> "Span":
         """Return the same runs, without carrying a large body of others along."""
         chunk = self.chunk
-        if len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
+        if chunk.body_digest or len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
             return self
         carved = chunk.carve(self.start, self.stop)
         return Span(carved, 0, len(carved), self.strikes)

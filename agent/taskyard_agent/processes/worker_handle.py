@@ -128,7 +128,10 @@ class WorkerHandle:
         head = frames.CHUNK_HEAD.pack(
             number, template.index, chunk.first_epoch, span.start, span.stop, len(chunk.ids)
         )
-        self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
+        if chunk.body_digest:
+            self.send(frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, chunk.body_digest))
+        else:
+            self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
 
     def _define(self, template: LocalTemplate) -> None:
         if len(self._templates) >= MAX_TEMPLATES:

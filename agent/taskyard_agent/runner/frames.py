@@ -15,6 +15,8 @@ SETTINGS: Final = 1
 TEMPLATE: Final = 2
 CHUNK: Final = 3
 FORGET: Final = 4
+CHUNK_IN_FILE: Final = 5
+"""As a chunk, but with the digest of a blob instead of the body that it holds."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17

@@ -93,6 +93,8 @@ class Worker:
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.CHUNK:
             self._on_chunk(body)
+        elif kind == frames.CHUNK_IN_FILE:
+            self._on_chunk(body, in_file=True)
         elif kind == frames.TEMPLATE:
             (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
             definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
@@ -103,13 +105,14 @@ class Worker:
         elif kind == frames.SETTINGS:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
-    def _on_chunk(self, frame: bytes) -> None:
+    def _on_chunk(self, frame: bytes, in_file: bool = False) -> None:
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         # Noted before anything is parsed: if loading the code kills the process, it was this run.
         now = time.monotonic_ns()
         note_run(self._board.map, 0, number, start, now)
         ids_start = frames.CHUNK_HEAD.size
-        body = pb.ChunkBody.FromString(frame[ids_start + ids_size :])
+        rest = frame[ids_start + ids_size :]
+        body = pb.ChunkBody.FromString(self._blobs.read(rest) if in_file else rest)
         definition = self._templates[index]
         code = self._shelf.find(definition)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)

@@ -44,6 +44,8 @@ class RunEvent(IntEnum):
     """The session that owned the run is gone."""
     WITHDRAWN = 18
     """Nobody wants the run to start any more; what has started may finish."""
+    INPUTS_REFUSED = 19
+    """The results of its upstream runs are too large together to be sent to anybody."""
 
 
 EVENT_COUNT = len(RunEvent)

@@ -36,6 +36,7 @@ _TASKS_ONLY: Final[Row] = {
     E.LOST: FOR_TASKS,
     E.GIVEN_BACK: FOR_TASKS,
     E.DUE: LATE,
+    E.INPUTS_REFUSED: FOR_TASKS,
     E.WITHDRAWN: Ignore("its body runs"),
 }
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind
 from taskyard_controlplane.domain.matching import Labels, Need
+from taskyard_controlplane.domain.memory import Kept
 
 
 class Executor(IntEnum):
@@ -35,6 +36,8 @@ class Submitter(Protocol):
     """The task run it was opened in; empty for none."""
     executing: "dict[bytes, Run]"
     """Runs whose bodies this session itself executes."""
+    held_bytes: int
+    """Payload of its open runs that is counted and in memory."""
 
     @property
     def wake(self) -> Callable[[], None]:
@@ -134,6 +137,7 @@ class Run:
     """The live record of one open run. No cycles that outlive the run: downstream lists are dropped."""
 
     __slots__ = (
+        "absent_bytes",
         "agent",
         "args",
         "args_blob",
@@ -146,7 +150,9 @@ class Run:
         "ended_us",
         "epoch",
         "flow",
+        "held_bytes",
         "infra_retries",
+        "input_bytes",
         "inputs",
         "message",
         "name",
@@ -188,7 +194,7 @@ class Run:
         self.session = session
         # Whoever subscribes to a run without a session becomes its session, and may go without ending it.
         self.owned = session is not None
-        self.args = args
+        self.args: Kept = args
         self.ordinal = ordinal
         self.submitted_us = submitted_us
         self.reason = 0
@@ -209,7 +215,12 @@ class Run:
         self.cache_decided = False
         self.upstream: bytes | None = None
         self.downstream: list[tuple[Run, int]] | None = None
-        self.inputs: list[tuple[bytes, bytes | None, bytes | None]] | None = None
+        self.inputs: list[tuple[bytes, Kept, Kept]] | None = None
+        # How much of its arguments and inputs is in memory and counted, and how much only in the database.
+        self.held_bytes = 0
+        self.absent_bytes = 0
+        # All of its inputs, wherever they are.
+        self.input_bytes = 0
         self.result: bytes | None = None
         self.outcome: bytes | None = None
 

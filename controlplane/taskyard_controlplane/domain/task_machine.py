@@ -89,6 +89,7 @@ def _unassigned_row(
     dispatched: Cell = NOT_QUEUED,
     adopted: Cell = ASSIGNED,
     due: Cell = LATE,
+    inputs_refused: Cell = LATE,
 ) -> Row:
     """A state in which no agent holds the run: reports have no standing, ending it is immediate."""
     return {
@@ -103,6 +104,7 @@ def _unassigned_row(
         E.LOST: NOT_HELD,
         E.GIVEN_BACK: NOT_HELD,
         E.DUE: due,
+        E.INPUTS_REFUSED: inputs_refused,
         E.CANCEL_REQUESTED: CANCELLED,
         E.SESSION_LOST: CANCELLED,
         E.WITHDRAWN: CANCELLED,
@@ -128,6 +130,7 @@ def _held_row(*, started: Cell, given_back: Cell) -> Row:
         E.LOST: AGAIN_OR_CRASH,
         E.GIVEN_BACK: given_back,
         E.DUE: LATE,
+        E.INPUTS_REFUSED: LATE,
         E.CANCEL_REQUESTED: STOP_PROCESS,
         # A run that has started may finish: its work is paid for and its effects may be wanted.
         E.SESSION_LOST: Ignore("an agent executes the run"),
@@ -139,6 +142,7 @@ TABLE: Final[Table] = {
     S.PENDING: _unassigned_row(
         upstream_done=QUEUE_OR_DECIDE,
         upstream_failed=NOT_READY,
+        inputs_refused=FAILED,
         adopted=Ignore("the run waits for upstream runs"),
     ),
     S.READY: _unassigned_row(dispatched=ASSIGNED),

@@ -131,8 +131,15 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self, request: pb.DownloadBlobRequest, context: Any
     ) -> AsyncIterator[pb.DownloadBlobResponse]:
         digest = check_digest(request.digest, "digest")
+        found = False
+        async for part in self._directory.body_of_chunk(digest):
+            found = True
+            for start in range(0, len(part), PART_BYTES):
+                yield pb.DownloadBlobResponse(part=part[start : start + PART_BYTES])
+        if found:
+            return
         if await self._background(self._reader.blob_size, digest) is None:
             raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")
         parts = self._reader.blob_parts(digest)
-        while (part := await self._background(next, parts, None)) is not None:
-            yield pb.DownloadBlobResponse(part=part)
+        while (stored := await self._background(next, parts, None)) is not None:
+            yield pb.DownloadBlobResponse(part=stored)

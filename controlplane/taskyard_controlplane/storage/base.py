@@ -32,12 +32,14 @@ from taskyard_controlplane.storage.interface import (
     DispatchRow,
     Documents,
     EventRow,
+    RunHead,
+    StoredPayloads,
     StoredRun,
     TemplateRow,
     WriteBatch,
 )
 
-_PAGE: Final = 500  # runs read at a time by recovery; with payloads at their limit that is 32 MB
+_PAGE: Final = 500  # runs read at a time by recovery
 
 
 class BaseStore(ABC):
@@ -67,7 +69,7 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.templates(connection)
 
-    def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
+    def open_runs(self, low_seq: int) -> Iterator[RunHead]:
         while True:
             with self._connected() as connection:
                 page = records.open_runs_page(connection, low_seq, _PAGE)
@@ -88,21 +90,29 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.backlog_counts(connection)
 
-    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[RunHead]:
         with self._connected() as connection:
             return records.backlog_page(connection, lane, priority, after_seq, limit)
 
-    def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
+    def backlog_of_session(self, session_id: bytes) -> list[RunHead]:
         with self._connected() as connection:
             return records.backlog_of_session(connection, session_id)
 
-    def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
+    def backlog_of_flow(self, flow_seq: int) -> list[RunHead]:
         with self._connected() as connection:
             return records.backlog_of_flow(connection, flow_seq)
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
         with self._connected() as connection:
             return records.runs_by_id(connection, run_ids)
+
+    def heads_by_id(self, run_ids: Sequence[bytes]) -> list[RunHead]:
+        with self._connected() as connection:
+            return records.heads_by_id(connection, run_ids)
+
+    def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
+        with self._connected() as connection:
+            return records.payloads(connection, seqs, run_ids)
 
     def _connect(self) -> Connection:
         """Return the connection, a new one when there is none."""
@@ -143,7 +153,7 @@ class BaseStore(ABC):
 
     def _looked_up(self, connection: Connection, batch: WriteBatch, inserted: int) -> CommitResult:
         """Answer a batch, given how many of its new runs are known to have been new."""
-        runs = records.runs_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
+        runs = records.heads_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
         keys = batch.lookup_keys
         cached = records.cached_results(connection, keys, batch.now_us) if keys else []
         all_new = inserted == len(batch.new_runs)

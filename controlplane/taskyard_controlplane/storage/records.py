@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Select, exists, func, or_, select
+from sqlalchemy import Column, Connection, Select, case, exists, func, or_, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.storage.interface import (
     CachedResult,
     DispatchRow,
     EventRow,
+    RunHead,
+    StoredPayloads,
     StoredRun,
     TemplateRow,
 )
@@ -22,6 +25,20 @@ from taskyard_controlplane.storage.schema import backlog, cache_entry, dispatch,
 
 T = TypeVar("T")
 
+_KEPT: Final = ("args", "result", "outcome")
+
+
+def _small(column: Column[Any]) -> Any:
+    """Return a column that is NULL where its value is too large to be kept."""
+    return case((func.length(column) <= ALWAYS_KEPT, column))
+
+
+# A head, and behind it the sizes of what it may lack: a database reads these without the values.
+HEAD_COLUMNS: Final = [
+    *(run.c[name] for name in RunHead._fields[: -len(_KEPT)]),
+    *(_small(run.c[name]).label(name) for name in _KEPT),
+    *(func.length(run.c[name]).label(f"{name}_size") for name in _KEPT),
+]
 RUN_COLUMNS: Final = [run.c[name] for name in StoredRun._fields]
 _EVENT_COLUMNS: Final = [run_event.c[name] for name in EventRow._fields]
 _OPEN: Final = run.c.state < FIRST_FINAL
@@ -31,6 +48,43 @@ _IDS_PER_QUERY: Final = 500  # a list in a statement; both databases take far mo
 def runs_of(connection: Connection, query: Select[Any]) -> list[StoredRun]:
     """Run a query over `RUN_COLUMNS`."""
     return [StoredRun._make(row) for row in connection.execute(query)]
+
+
+def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
+    """Run a query over `HEAD_COLUMNS`."""
+    heads = []
+    for row in connection.execute(query):
+        *head, args, result, outcome, args_size, result_size, outcome_size = row
+        heads.append(
+            RunHead._make(
+                (
+                    *head,
+                    args_size if args is None else args,
+                    result_size if result is None else result,
+                    outcome_size if outcome is None else outcome,
+                )
+            )
+        )
+    return heads
+
+
+def heads_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunHead]:
+    found: list[RunHead] = []
+    for ids in in_parts(run_ids):
+        found += heads_of(connection, select(*HEAD_COLUMNS).where(run.c.run_id.in_(ids)))
+    return found
+
+
+def payloads(connection: Connection, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
+    found = StoredPayloads({}, {})
+    for part in in_parts(seqs):
+        query = select(run.c.seq, run.c.args).where(run.c.seq.in_(part))
+        found.args.update((seq, args or b"") for seq, args in connection.execute(query))
+    outcomes = select(run.c.run_id, run.c.result, run.c.outcome)
+    for ids in in_parts(run_ids):
+        rows = connection.execute(outcomes.where(run.c.run_id.in_(ids)))
+        found.outcomes.update((run_id, (result, outcome)) for run_id, result, outcome in rows)
+    return found
 
 
 def runs_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[StoredRun]:
@@ -69,11 +123,11 @@ def templates(connection: Connection) -> list[TemplateRow]:
     return [TemplateRow._make(row) for row in connection.execute(query.order_by(template.c.template_id))]
 
 
-def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[StoredRun]:
+def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[RunHead]:
     """Return the next open runs outside the backlog, by seq."""
     waiting = exists().where(backlog.c.seq == run.c.seq)
-    query = select(*RUN_COLUMNS).where(run.c.seq >= from_seq, _OPEN, ~waiting)
-    return runs_of(connection, query.order_by(run.c.seq).limit(limit))
+    query = select(*HEAD_COLUMNS).where(run.c.seq >= from_seq, _OPEN, ~waiting)
+    return heads_of(connection, query.order_by(run.c.seq).limit(limit))
 
 
 def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
@@ -98,22 +152,22 @@ def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
 
 def backlog_page(
     connection: Connection, lane: str, priority: int, after_seq: int, limit: int
-) -> list[StoredRun]:
+) -> list[RunHead]:
     """Return the next runs of a lane of the backlog beyond `after_seq`, in order."""
     query = (
-        select(*RUN_COLUMNS)
+        select(*HEAD_COLUMNS)
         .join(backlog, backlog.c.seq == run.c.seq)
         .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
     )
-    return runs_of(connection, query.order_by(backlog.c.seq).limit(limit))
+    return heads_of(connection, query.order_by(backlog.c.seq).limit(limit))
 
 
-def backlog_of_session(connection: Connection, session_id: bytes) -> list[StoredRun]:
-    return runs_of(connection, _backlog().where(run.c.session_id == session_id))
+def backlog_of_session(connection: Connection, session_id: bytes) -> list[RunHead]:
+    return heads_of(connection, _backlog().where(run.c.session_id == session_id))
 
 
-def backlog_of_flow(connection: Connection, flow_seq: int) -> list[StoredRun]:
-    return runs_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
+def backlog_of_flow(connection: Connection, flow_seq: int) -> list[RunHead]:
+    return heads_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
 
 
 def in_parts(items: Sequence[T]) -> Iterator[list[T]]:
@@ -124,5 +178,5 @@ def in_parts(items: Sequence[T]) -> Iterator[list[T]]:
 
 
 def _backlog() -> Select[Any]:
-    query = select(*RUN_COLUMNS).join(backlog, backlog.c.seq == run.c.seq)
+    query = select(*HEAD_COLUMNS).join(backlog, backlog.c.seq == run.c.seq)
     return query.where(_OPEN).order_by(run.c.seq)

@@ -2,9 +2,10 @@
 
 from typing import Protocol
 
-from support.storage_rows import NOW_US, Batches, ended, event, new_run, stored, template
+from support.storage_rows import NOW_US, Batches, ended, event, new_run, run_id, stored, template
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.storage.interface import Ownership, Reader, Store
 from taskyard_controlplane.storage.ownership import KEPT_COMMITS
 
@@ -131,3 +132,31 @@ def test_runs_leave_the_backlog_of_their_own_queue_and_priority_only(store: Stor
     store.commit(batch(new_runs=[new_run(seq) for *_, seq in waiting], backlog_added=waiting))
     store.commit(batch(backlog_removed=[("a", 0, 4)]))
     assert store.backlog_counts() == [("a", 0, 1), ("a", 1, 1), ("b", 0, 1)]
+
+
+def test_what_is_large_is_told_by_its_size_and_read_in_bulk(store: Store, batch: Batches) -> None:
+    small, large = b"s" * ALWAYS_KEPT, b"l" * (ALWAYS_KEPT + 1)
+    runs = [new_run(1, args=small), new_run(2, args=large), new_run(3, args=None), new_run(4, args=b"")]
+    store.commit(batch(templates=[template(1)], new_runs=runs))
+    heads = list(store.open_runs(1))
+    assert [(head.seq, head.args) for head in heads] == [(1, small), (2, len(large)), (3, None), (4, b"")]
+    store.commit(
+        batch(
+            ended=[ended(1, result=small), ended(2, result=large), ended(3, result=None, outcome=large)],
+            lookup_runs=[run_id(2)],
+        )
+    )
+    heads = store.heads_by_id([run_id(number) for number in (1, 2, 3, 9)])
+    assert {head.seq: (head.result, head.outcome) for head in heads} == {
+        1: (small, None),
+        2: (len(large), None),
+        3: (None, len(large)),
+    }
+    found = store.payloads(range(1, 1_200), [run_id(number) for number in (1, 2, 3, 4, 9)])
+    assert found.args == {1: small, 2: large, 3: b"", 4: b""}
+    assert found.outcomes == {
+        run_id(1): (small, None),
+        run_id(2): (large, None),
+        run_id(3): (None, large),
+        run_id(4): (None, None),
+    }

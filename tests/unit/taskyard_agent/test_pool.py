@@ -290,7 +290,7 @@ def test_an_agent_that_leaves_keeps_nothing_when_nobody_waits_for_it_any_more() 
     play(scenario)
 
 
-def test_a_body_that_came_when_nobody_waited_for_it_is_read_before_its_runs_start(
+def test_a_body_that_came_when_nobody_waited_for_it_is_named_to_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = tmp_path / "body"
@@ -312,8 +312,8 @@ def test_a_body_that_came_when_nobody_waited_for_it_is_read_before_its_runs_star
         stage.blobs.arrived.set()
         second = await stage.ready(2)
         await eventually(lambda: bool(stage.worker(2).spans))
-        [given] = [frame for kind, frame in second.received() if kind == frames.CHUNK]
-        assert given.endswith(body.read_bytes())
+        [given] = [frame for kind, frame in second.received() if kind == frames.CHUNK_IN_FILE]
+        assert given.endswith(DIGEST)
 
     play(scenario)
 

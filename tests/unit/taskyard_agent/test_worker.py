@@ -80,3 +80,16 @@ def test_a_report_stays_small_however_its_results_are_told(ends: Ends) -> None:
     )
     assert sum(ends.sizes) > RUNS * MAX_INLINE_BYTES
     assert max(ends.sizes) < FLUSH_BYTES + 2 * MAX_INLINE_BYTES
+
+
+def test_a_chunk_whose_body_is_a_file_is_read_from_there(ends: Ends, tmp_path: Path) -> None:
+    definition = template_pb2.TemplateDefinition(index=1, code=pickling.dumps_by_value(NamedResults()))
+    definition.template.code.blob_digest = b"d" * 32
+    tmp_path.joinpath((b"b" * 32).hex()).write_bytes(
+        pb.ChunkBody(args=[b""]).SerializeToString() + pb.ChunkBody(ordinals=[7]).SerializeToString()
+    )
+    ends.serve(
+        frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
+        frames.pack(frames.CHUNK_IN_FILE, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16, b"b" * 32),
+    )
+    assert len(ends.sizes) >= 1

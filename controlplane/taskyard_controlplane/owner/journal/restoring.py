@@ -7,7 +7,7 @@ from taskyard_controlplane.domain.admission import Wait, waits_of_template
 from taskyard_controlplane.domain.machine import admit, restore
 from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.owner.journal.templates import Templates
-from taskyard_controlplane.storage.interface import DispatchRow, EventRow, StoredRun
+from taskyard_controlplane.storage.interface import DispatchRow, EventRow, RunHead
 
 
 def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
@@ -22,12 +22,15 @@ def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
     return assigned
 
 
-def restore_run(row: StoredRun, templates: Templates, flow: Run | None) -> Run:
+def restore_run(row: RunHead, templates: Templates, flow: Run | None) -> Run:
     """Make the record of a run as it was submitted."""
     run = Run(
         row.seq, row.run_id, templates.by_id(row.template_id), RunState.READY, flow, None,
-        row.args, row.ordinal, row.submitted_us,
+        None, row.ordinal, row.submitted_us,
     )  # fmt: skip
+    run.args = row.args
+    if isinstance(row.args, int):
+        run.absent_bytes = row.args
     run.owned = bool(row.session_id)
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream = row.cache_key, row.upstream

@@ -10,7 +10,9 @@ or of a flow run must not cost a pass over everybody's runs.
 from typing import Final
 
 from taskyard_contract.states import RunKind
+from taskyard_controlplane.domain.memory import Kept, MemoryLimits
 from taskyard_controlplane.domain.model import SESSION, Run, Submitter
+from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 
 MAX_RECENT: Final = 8_192
 """Runs whose end is remembered at least (twice as many at most): those submitted next often depend on them,
@@ -18,13 +20,16 @@ and find them here without a look-up. More than a client may have under way in u
 MAX_RECENT_BYTES: Final = 4_096
 """Larger outcomes are not remembered, so that all of them together stay below 64 MiB."""
 
-Ended = tuple[int, bytes | None, bytes | None]  # state, result, outcome
+Ended = tuple[int, Kept, Kept]  # state, result, outcome
 
 
 class RunBook:
     """The open runs in memory, and how the last ones ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: MemoryLimits | None = None) -> None:
+        """Know no runs; keep as much of their payload as `limits` say, None for the defaults."""
+        self.ledger = PayloadLedger(limits)
+        """What is counted of the payload of these runs. They take it along when they leave."""
         self.runs: dict[bytes, Run] = {}
         """By id. To be read by everybody, and changed by nobody else."""
         self.recent: dict[bytes, Ended] = {}
@@ -64,6 +69,7 @@ class RunBook:
         """Let a run of the book belong to another session."""
         if run.session is not session:
             self._leave_session(run)
+            self.ledger.hand_over(run, session)
             run.session = session
             self._enter_session(run, session)
 
@@ -71,6 +77,7 @@ class RunBook:
         """Take a run out. Its session stays known to it, so that somebody can be told why."""
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
+        self.ledger.let_go(run)
         self._leave_session(run)
         if run.flow is not None:
             inside = self._by_flow.get(run.flow)
@@ -108,6 +115,8 @@ class RunBook:
             # `remove` once more, for what nearly all runs are: this happens to every run there is, and the
             # calls would cost half of it.
             self.runs.pop(run.run_id, None)
+            if run.held_bytes:
+                self.ledger.let_go(run)
             if session is not None and (owned := self._by_session.get(session)) is not None:
                 owned.pop(run, None)
                 if not owned:

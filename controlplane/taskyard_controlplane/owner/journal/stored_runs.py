@@ -19,7 +19,7 @@ from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import EventRow, Store, StoredRun
+from taskyard_controlplane.storage.interface import EventRow, RunHead, Store, StoredRun
 
 REPEAT_SECONDS: Final = 1.0
 """When a read is tried again after the database did not answer: commits are repeated more often, and show
@@ -53,7 +53,7 @@ class StoredRuns:
         self._clock = clock
         self._subscribers: dict[bytes, ClientSession] = {}
 
-    async def find(self, run_id: bytes) -> Run | StoredRun:
+    async def find(self, run_id: bytes) -> Run | RunHead:
         """Return the record of a run in memory, or else its row, which is open when it is in the backlog.
 
         Raises:
@@ -63,10 +63,21 @@ class StoredRuns:
         run = runs.get(run_id)
         if run is not None:
             return run
-        rows = await self.rows([run_id])
-        if not rows:
+        heads = await self.heads([run_id])
+        if not heads:
             raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
-        return runs.get(run_id) or rows[0]
+        return runs.get(run_id) or heads[0]
+
+    async def heads(self, run_ids: list[bytes]) -> list[RunHead]:
+        """Return as `rows` does, without what is large."""
+        if self._journal.has_backlogged:
+            await self._committer.durable()
+        return await self._committer.run(lambda: self._store.heads_by_id(run_ids))
+
+    async def args_of(self, seqs: list[int]) -> dict[int, bytes]:
+        """Return the arguments of some runs, by seq."""
+        await self._committer.durable()  # they may be in the open commit and nowhere else
+        return (await self._committer.run(lambda: self._store.payloads(seqs, []))).args
 
     async def rows(self, run_ids: list[bytes]) -> list[StoredRun]:
         """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
@@ -74,7 +85,7 @@ class StoredRuns:
             await self._committer.durable()  # what is only a row is nowhere else
         return await self._committer.run(lambda: self._store.runs_by_id(run_ids))
 
-    def load(self, rows: list[StoredRun]) -> dict[bytes, Run]:
+    def load(self, rows: list[RunHead]) -> dict[bytes, Run]:
         """Return the records of runs that were read back, made anew where there was none; open runs only.
 
         Whoever loads a run whose row stays in the backlog has to end it before anything else happens: its
@@ -87,11 +98,12 @@ class StoredRuns:
                 run = self._record_of(row)
                 run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
                 self._book.add(run, read_back=True)
+                self._book.ledger.hold(run)
             if run is not None:
                 loaded[row.run_id] = run
         return loaded
 
-    def restore(self, row: StoredRun, events: list[EventRow], epoch: int) -> tuple[Run, int | None]:
+    def restore(self, row: RunHead, events: list[EventRow], epoch: int) -> tuple[Run, int | None]:
         """Make the record of an open run again after a restart, as its row, its history and the last epoch it
         was assigned under say; returns with it when its retry is due, as `replay_events` does.
         """
@@ -100,9 +112,10 @@ class StoredRuns:
         replay_dispatch(run, epoch)
         run.session = self.session_of(row)
         self._book.add(run)
+        self._book.ledger.hold(run)
         return run, due_us
 
-    def _record_of(self, row: StoredRun) -> Run:
+    def _record_of(self, row: RunHead) -> Run:
         flow = self._book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
         return restore_run(row, self._templates, flow)
 
@@ -114,7 +127,7 @@ class StoredRuns:
         """Do something with the queued runs inside a flow run that are only in the database."""
         self._read(lambda: self._store.backlog_of_flow(flow.seq), then)
 
-    def _read(self, read: Callable[[], list[StoredRun]], then: Then) -> None:
+    def _read(self, read: Callable[[], list[RunHead]], then: Then) -> None:
         """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
         if self._journal.has_backlogged:
             # Behind the commit that is open: what is only a row is nowhere else.
@@ -122,7 +135,7 @@ class StoredRuns:
         else:
             self._read_now(read, then)
 
-    def _read_now(self, read: Callable[[], list[StoredRun]], then: Then) -> None:
+    def _read_now(self, read: Callable[[], list[RunHead]], then: Then) -> None:
         future = self._committer.run(read)
 
         def done(_: object) -> None:
@@ -145,7 +158,7 @@ class StoredRuns:
         """How many runs of the backlog that belong to no session are waited for by one."""
         return len(self._subscribers)
 
-    def session_of(self, row: StoredRun) -> ClientSession | None:
+    def session_of(self, row: RunHead) -> ClientSession | None:
         """Return the session a recorded run belongs to; its lease starts now if nobody has resumed it yet."""
         if not row.session_id:
             return None

@@ -64,6 +64,10 @@ class AgentSession(Peer):
         self._cancel: list[pb.RunKey] = []
         self._heartbeat = 0
         self._drain = False
+        self.unsent_bytes = 0
+        """How much the chunks have that wait for the stream."""
+        self.on_room: Callable[[], None] | None = None
+        """Called when some of them have gone."""
 
     @property
     def may_still_report(self) -> bool:
@@ -101,6 +105,7 @@ class AgentSession(Peer):
         self.nested_only = False
         self._templates = {}
         self._new_templates, self._chunks, self._cancel = [], [], []
+        self.unsent_bytes = 0
         self._heartbeat = 0
         self._drain = self.asked_to_drain  # the request may have been lost with the old stream
 
@@ -117,6 +122,7 @@ class AgentSession(Peer):
     def assign(self, chunk: pb.AssignChunk) -> None:
         """Have a chunk sent with the next frame; whoever assigns wakes the stream once for all of them."""
         self._chunks.append(chunk)
+        self.unsent_bytes += len(chunk.body)
 
     def cancel(self, run: Run) -> None:
         """Tell the agent to end a run."""
@@ -161,6 +167,10 @@ class AgentSession(Peer):
         self._chunks, self._cancel = self._chunks[len(chunks) :], []
         if self._chunks or self._new_templates:
             self.wake()
+        if chunks:
+            self.unsent_bytes = sum(len(chunk.body) for chunk in self._chunks) if self._chunks else 0
+            if self.on_room is not None:
+                self.on_room()
         self._heartbeat = self._reconnect_after_ms = 0
         self._drain = False
         return frame

@@ -43,6 +43,8 @@ class ClientSession(Peer):
         self.templates: dict[int, Template] = {}
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
+        self.held_bytes = 0
+        """Payload of its open runs that is in memory. Kept by the ledger."""
         self._result_ids: list[bytes] = []
         self._result_data: list[bytes] = []
         self._others: list[bytes] = []

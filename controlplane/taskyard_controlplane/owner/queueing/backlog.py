@@ -24,7 +24,7 @@ from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.admission import Admission
-from taskyard_controlplane.storage.interface import Store, StoredRun
+from taskyard_controlplane.storage.interface import RunHead, Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
@@ -160,7 +160,7 @@ class Backlog:
 
         future.add_done_callback(done)
 
-    def _came_back(self, key: Key, page: list[StoredRun]) -> None:
+    def _came_back(self, key: Key, page: list[RunHead]) -> None:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.

@@ -1,16 +1,48 @@
 """Assigned runs -> the messages that agents pass to their workers unopened."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.queueing.ready_queues import caller_of
+from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES, caller_of
+from taskyard_controlplane.storage.interface import StoredPayloads
+
+NOTHING_LOADED: Final = StoredPayloads({}, {})
 
 
-def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.AssignChunk:
-    """Write the assignment of some runs."""
-    body = pb.ChunkBody(args=[run.args or b"" for run in runs], ordinals=[run.ordinal for run in runs])
+class PayloadMissing(Exception):
+    """The database has no payload where a run needs one."""
+
+
+def write_chunk(
+    template_index: int,
+    first_epoch: int,
+    runs: list[Run],
+    loaded: StoredPayloads = NOTHING_LOADED,
+    *,
+    with_inputs: bool = True,
+) -> pb.AssignChunk:
+    """Write the assignment of some runs.
+
+    Args:
+        template_index: The template on the agent's stream.
+        first_epoch: The epoch of the first run.
+        runs: Runs of one template and flow run.
+        loaded: What was read of the payload that they do not have in memory.
+        with_inputs: Whether results of upstream runs are part of it.
+
+    Raises:
+        PayloadMissing: Something is neither in memory nor in `loaded`.
+    """
+    args = [run.args or b"" for run in runs]
+    if loaded.args:
+        args = [loaded.args.get(run.seq, arg) for run, arg in zip(runs, args, strict=True)]
+    body = pb.ChunkBody(args=args, ordinals=[run.ordinal for run in runs])  # type: ignore[arg-type]
     chunk = pb.AssignChunk(
         first_epoch=first_epoch,
         template=template_index,
@@ -21,32 +53,72 @@ def write_chunk(template_index: int, first_epoch: int, runs: list[Run]) -> pb.As
     if flow is not None:
         body.flow_run_id = flow.run_id
         body.flow_run_name = flow.shown_name
+    inputs = InputWriter(body, runs[0].template.encoding, loaded)
     for position, run in enumerate(runs):
-        if run.inputs is not None:
-            _write_inputs(chunk, body, position, run.inputs)
+        if run.inputs is not None and with_inputs:
+            inputs.write(position, run.inputs)
         if run.attempt > 1 or run.cache_key is not None or run.name or run.caller_id or run.args_blob:
             _write_extra(chunk, body, position, run)
+    chunk.blobs.extend(inputs.blobs)
     chunk.body = body.SerializeToString()
     return chunk
 
 
-def _write_inputs(
-    chunk: pb.AssignChunk,
-    body: pb.ChunkBody,
-    position: int,
-    inputs: Iterable[tuple[bytes, bytes | None, bytes | None]],
-) -> None:
-    for upstream_id, result, outcome in inputs:
-        body.input_positions.append(position)
-        body.input_ids.append(upstream_id)
-        body.inputs.append(result or b"")
-        if outcome is not None:
-            other = body.others.add()
-            other.MergeFromString(outcome)
-            # A result taken from the cache, or a shared one, names the run it came from.
-            other.run_id = upstream_id
-            if other.result.HasField("blob"):
-                chunk.blobs.append(other.result.blob)
+class InputWriter:
+    """Adds results of upstream runs to a body, large ones once for all runs that need them."""
+
+    def __init__(self, body: pb.ChunkBody, encoding: str, loaded: StoredPayloads) -> None:
+        """Add to `body`, whose template has this encoding, what runs have in memory or was `loaded`."""
+        self._body = body
+        self._encoding = encoding
+        self._loaded = loaded.outcomes
+        self._shared: set[bytes] = set()
+        self.blobs: list[common_pb2.BlobRef] = []
+        """What workers will have to fetch besides."""
+
+    def write(self, position: int, inputs: Iterable[tuple[bytes, Kept, Kept]]) -> None:
+        """Add the inputs of a run.
+
+        Raises:
+            PayloadMissing: One of them is neither in memory nor loaded.
+        """
+        body = self._body
+        for upstream_id, result, outcome in inputs:
+            if isinstance(result, int) or isinstance(outcome, int):
+                stored = self._loaded.get(upstream_id)
+                if stored is None:
+                    raise PayloadMissing(f"there is no upstream run {format_id(upstream_id)}")
+                result, outcome = stored
+            body.input_positions.append(position)
+            body.input_ids.append(upstream_id)
+            if outcome is not None:
+                body.inputs.append(b"")
+                self._other(upstream_id, outcome)
+            elif result is not None and len(result) > SHARED_BYTES:
+                body.inputs.append(b"")
+                self._large(upstream_id, result)
+            else:
+                body.inputs.append(result or b"")
+
+    def _other(self, upstream_id: bytes, outcome: bytes) -> None:
+        if upstream_id in self._shared:
+            return
+        self._shared.add(upstream_id)
+        other = self._body.others.add()
+        other.MergeFromString(outcome)
+        # A result taken from the cache, or a shared one, names the run it came from.
+        other.run_id = upstream_id
+        if other.result.HasField("blob"):
+            self.blobs.append(other.result.blob)
+
+    def _large(self, upstream_id: bytes, result: bytes) -> None:
+        if upstream_id not in self._shared:
+            self._shared.add(upstream_id)
+            self._body.others.add(
+                run_id=upstream_id,
+                state=RunState.COMPLETED.value,
+                result=common_pb2.Payload(encoding=self._encoding, data=result),
+            )
 
 
 def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: Run) -> None:

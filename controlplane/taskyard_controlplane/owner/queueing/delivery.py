@@ -1,76 +1,206 @@
-"""Chunks -> agents: in a frame, or through a blob when what they carry does not fit into one."""
+"""Chunks -> agents: at once when all they carry is in memory, else when it has been read.
 
-from hashlib import sha256
-from typing import Final
+Payload that is only in the database is read for many runs at a time, up to `LOAD_BYTES`, and sent before the
+next is read; and only for agents that take what they were sent before. So what is on its way to agents is
+bounded, whatever they are assigned. A run with large inputs gets its chunk as a description of which it
+fetches the body (`large_bodies`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final, NamedTuple
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.memory import MIB
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.peer import Close
+from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, write_chunk
+from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody, has_large_inputs
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import Store
+from taskyard_controlplane.storage.interface import Store, StoredPayloads
 
 CANCELLING: Final = int(RunState.CANCELLING)
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-"""A chunk whose body is larger goes through the blob store: messages end at 16 MiB, and a frame has more in
-it than one chunk."""
+LOAD_BYTES: Final = 4 * MIB
+"""What is read at a time: a frame full."""
+UNSENT_BYTES: Final = 8 * MIB
+"""What may wait for the stream of an agent before nothing more is read for it: one frame is written, and the
+next one is ready."""
+
+
+class Parcel(NamedTuple):
+    """A chunk that cannot be sent yet."""
+
+    agent: AgentSession
+    stream: Close | None
+    template_index: int
+    first_epoch: int
+    runs: list[Run]
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether its agent has another stream by now, on which it restates what it holds: not this."""
+        return self.agent.close is not self.stream
+
+    @property
+    def absent_bytes(self) -> int:
+        """How much of it is only in the database."""
+        return sum(run.absent_bytes for run in self.runs)
 
 
 class Delivery:
     """Sends chunks, and decides about runs that could not be sent."""
 
-    def __init__(self, store: Store, committer: Committer, settling: Settling, timers: Timers) -> None:
-        """Keep large bodies in `store`."""
+    def __init__(
+        self, store: Store, committer: Committer, settling: Settling, timers: Timers, ledger: PayloadLedger
+    ) -> None:
+        """Read from `store` what is not in memory; what is sent leaves the `ledger`."""
         self._store = store
         self._committer = committer
         self._settling = settling
         self._timers = timers
+        self._ledger = ledger
+        self.bodies = LargeBodies(store, committer)
+        """What agents may fetch."""
+        self._waiting: deque[Parcel] = deque()
+        self._loading = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, agent: AgentSession, chunk: pb.AssignChunk, runs: list[Run]) -> None:
+    def send(self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run]) -> None:
         """Send the chunk of some runs to the agent that holds them."""
-        if len(chunk.body) > MAX_BODY_BYTES:
-            self._send_by_blob(agent, chunk, runs)
+        large = [run for run in runs if run.held_bytes or run.absent_bytes]
+        if len(runs) == 1 and has_large_inputs(runs[0]):
+            parcel = Parcel(agent, agent.close, template_index, first_epoch, runs)
+            self._in_background(self._send_described(parcel))
+        elif large and (agent.unsent_bytes > UNSENT_BYTES or any(run.absent_bytes for run in large)):
+            agent.on_room = self._load
+            self._waiting.append(Parcel(agent, agent.close, template_index, first_epoch, runs))
+            self._load()
         else:
-            agent.assign(chunk)
+            agent.assign(write_chunk(template_index, first_epoch, runs))
+            for run in large:
+                self._ledger.put_away(run)
             agent.wake()
 
-    def _send_by_blob(self, agent: AgentSession, chunk: pb.AssignChunk, runs: list[Run]) -> None:
-        body, stream = chunk.body, agent.close
-        digest = sha256(body).digest()
-        future = self._committer.run(lambda: self._store.put_blob(digest, body))
-        chunk.body = b""
-        chunk.body_blob.digest, chunk.body_blob.size = digest, len(body)
+    @property
+    def waiting(self) -> int:
+        """How many chunks wait for what they carry, or for room."""
+        return len(self._waiting) + len(self._tasks)
 
-        def stored(_: object) -> None:
-            error = future.exception()
-            if agent.close is not stream:
-                return  # on a new stream the agent restates what it holds, and this chunk is not among it
-            if error is None:
-                agent.assign(chunk)
-                for run in runs:
-                    if run.state == CANCELLING and run.agent is agent:
-                        agent.cancel(run)
-                agent.wake()
+    # What is only in the database.
+
+    def _load(self) -> None:
+        """Read for as many chunks as memory should hold at a time, unless that is being done."""
+        if self._loading or not self._waiting:
+            return
+        parcels = self._next_parcels()
+        if not parcels:
+            return
+        self._loading = True
+        runs = [run for parcel in parcels for run in parcel.runs if run.absent_bytes]
+        seqs = [run.seq for run in runs if isinstance(run.args, int)]
+        upstream_ids = {
+            upstream_id
+            for run in runs
+            for upstream_id, result, outcome in run.inputs or ()
+            if isinstance(result, int) or isinstance(outcome, int)
+        }
+        future = self._committer.run(lambda: self._store.payloads(seqs, list(upstream_ids)))
+        future.add_done_callback(lambda done: self._loaded(parcels, done))
+
+    def _next_parcels(self) -> list[Parcel]:
+        taken: list[Parcel] = []
+        later: deque[Parcel] = deque()
+        size = 0
+        while self._waiting and (not taken or size < LOAD_BYTES):
+            parcel = self._waiting.popleft()
+            if parcel.lapsed:
+                continue
+            if parcel.agent.unsent_bytes > UNSENT_BYTES:
+                later.append(parcel)
+                continue
+            taken.append(parcel)
+            size += parcel.absent_bytes
+        self._waiting.extendleft(reversed(later))
+        return taken
+
+    def _loaded(self, parcels: list[Parcel], done: "asyncio.Future[StoredPayloads]") -> None:
+        self._loading = False
+        error = done.exception() if not done.cancelled() else StorageUnavailable("stopping")
+        loaded = done.result() if error is None else NOTHING_LOADED
+        for parcel in parcels:
+            if not parcel.lapsed:
+                self._send_loaded(parcel, loaded, error)
+        self._load()
+
+    def _send_loaded(self, parcel: Parcel, loaded: StoredPayloads, error: BaseException | None) -> None:
+        if error is None:
+            try:
+                chunk = write_chunk(parcel.template_index, parcel.first_epoch, parcel.runs, loaded)
+            except Exception as unwritable:
+                error = unwritable
+            else:
+                self._assign(parcel, chunk)
                 return
-            agent.assigned -= len(runs)  # the agent will not give back credit for what it never got
-            epochs = enumerate(runs, chunk.first_epoch)
-            self._not_sent([run for epoch, run in epochs if run.epoch == epoch], error)
+        self._not_sent(parcel, error)
 
-        future.add_done_callback(stored)
+    def _assign(self, parcel: Parcel, chunk: pb.AssignChunk) -> None:
+        agent = parcel.agent
+        agent.assign(chunk)
+        for run in parcel.runs:
+            if run.state == CANCELLING and run.agent is agent:
+                agent.cancel(run)
+            if run.held_bytes:
+                self._ledger.put_away(run)
+        agent.wake()
 
-    def _not_sent(self, runs: list[Run], error: BaseException) -> None:
+    # What is too large.
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_described(self, parcel: Parcel) -> None:
+        """Send the chunk of a run with large inputs without its body."""
+        [run] = parcel.runs
+        try:
+            loaded = NOTHING_LOADED
+            if isinstance(run.args, int):
+                loaded = await self._committer.run(lambda: self._store.payloads([run.seq], []))
+            chunk = write_chunk(
+                parcel.template_index, parcel.first_epoch, parcel.runs, loaded, with_inputs=False
+            )
+            written = await self.bodies.add(LargeBody(run, chunk.body))
+        except Exception as error:  # whatever it is: somebody waits for this run
+            if not parcel.lapsed:
+                self._not_sent(parcel, error)
+            return
+        if not parcel.lapsed:
+            chunk.body_blob.CopyFrom(written.body)
+            chunk.blobs.extend(written.blobs)
+            self._assign(parcel, chunk)
+
+    # What could not be sent.
+
+    def _not_sent(self, parcel: Parcel, error: BaseException) -> None:
         """Try again later when the database will get better, and fail what can never be sent."""
+        agent, runs = parcel.agent, parcel.runs
+        agent.assigned -= len(runs)  # the agent will not give back credit for what it never got
+        epochs = [(run, epoch) for epoch, run in enumerate(runs, parcel.first_epoch) if run.epoch == epoch]
         if isinstance(error, StorageUnavailable | StorageFull):
-            epochs = [(run, run.epoch) for run in runs]
             self._timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs), name="give back")
             return
         message = f"the results of its upstream runs could not be sent: {error}"
-        for run in runs:
+        for run, _ in epochs:
             self._settling.apply(run, RunEvent.FAILED_FOR_GOOD, message=message)
 
     def _give_back(self, runs: list[tuple[Run, int]]) -> None:

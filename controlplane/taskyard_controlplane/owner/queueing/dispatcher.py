@@ -27,7 +27,6 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.chunks import write_chunk
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
@@ -107,7 +106,7 @@ class Dispatcher:
         self.log.record(agent, runs)
         template = runs[0].template
         index = agent.template_index(template, self._templates.code(template.code_digest))
-        self._delivery.send(agent, write_chunk(index, first_epoch, runs), runs)
+        self._delivery.send(agent, index, first_epoch, runs)
 
     def forget(self) -> int | None:
         """Return the number below which no row of a dispatch has open runs; None when nothing changed."""

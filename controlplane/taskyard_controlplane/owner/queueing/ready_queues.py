@@ -13,13 +13,15 @@ from itertools import count
 from typing import Final
 
 from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, size_of
 from taskyard_controlplane.domain.model import Run
 
 READY: Final = int(RunState.READY)
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Where a chunk of large arguments ends: it is copied several times, and one worker gets all of it."""
-INPUT_BYTES: Final = 1024
-"""What an upstream result is taken to have: measuring each would cost a pass over what is mostly small."""
+
+SHARED_BYTES: Final = 1024
+"""A larger input is in a chunk once, however many of its runs need it."""
 
 Rank = tuple[int, int, int]  # family (the latest is lowest), priority, seq
 
@@ -141,13 +143,35 @@ def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
     template, flow = runs[0].template, runs[0].flow
     taken: list[Run] = []
     size = 0
-    while runs and len(taken) < limit and size < MAX_CHUNK_BYTES:
+    shared: set[bytes] = set()
+    while runs and len(taken) < limit:
         run = runs[0]
-        if run.state == READY and (run.template is not template or run.flow is not flow):
+        if run.state != READY:
+            runs.popleft().queued = False
+            continue
+        if run.template is not template or run.flow is not flow:
+            break
+        args = run.args
+        if args:
+            size += len(args) if type(args) is bytes else size_of(args)
+        if run.inputs:
+            size += _input_bytes(run, shared)
+        if size > MAX_CHUNK_BYTES and taken:
             break
         runs.popleft().queued = False
-        if run.state != READY:
-            continue
         taken.append(run)
-        size += (len(run.args) if run.args else 0) + (INPUT_BYTES * len(run.inputs) if run.inputs else 0)
     return taken
+
+
+def _input_bytes(run: Run, shared: set[bytes]) -> int:
+    """Return what the inputs of a run add to a chunk; those that are in it already are in `shared`."""
+    inputs = run.inputs or ()
+    size = INPUT_OVERHEAD * len(inputs) + run.input_bytes
+    if run.input_bytes > SHARED_BYTES:
+        for upstream_id, result, outcome in inputs:
+            each = size_of(result) + size_of(outcome)
+            if each > SHARED_BYTES:
+                if upstream_id in shared:
+                    size -= each
+                shared.add(upstream_id)
+    return size

@@ -25,6 +25,7 @@ from taskyard_controlplane.domain.admission import (
     waits_of,
     waits_of_template,
 )
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -111,7 +112,7 @@ class Submission:
         template = session.templates.get(group.template)
         check_group(group, run_ids, args, template)
         assert template is not None
-        refusal = self._refusal(session, group)
+        refusal, longest = self._refusal(session, group), 0
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
             refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
@@ -129,10 +130,10 @@ class Submission:
             not waits_of_template(template)
             and run_ids
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.caller_run_id)
-            and (not args or len(max(args, key=len)) <= self.max_inline_bytes)
+            and (not args or (longest := len(max(args, key=len))) <= self.max_inline_bytes)
             and self._runs.keys().isdisjoint(run_ids)
         ):
-            self._plain(session, template, flow, run_ids, args, group.first_ordinal)
+            self._plain(session, template, flow, run_ids, args, group.first_ordinal, longest)
         else:
             self._careful(session, template, flow, group, known)
 
@@ -187,6 +188,7 @@ class Submission:
         run_ids: list[bytes],
         args: list[bytes],
         ordinal: int,
+        longest: int,
     ) -> None:
         # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
         # group. And this runs once for every run there is: rows are made in place, and the lists of the open
@@ -210,6 +212,9 @@ class Submission:
             ]
             self._book.add_alike(run_ids, new)
             commit.submitted += new
+            if longest > ALWAYS_KEPT:
+                for run in new:
+                    self._book.ledger.hold(run)
         self.next_seq = seqs.stop
         self._metrics.submitted_runs += len(run_ids)
 
@@ -283,3 +288,4 @@ class Submission:
         self._admission.enter(run, waits, edges or ())
         self._book.add(run)
         self._journal.submitted(run)
+        self._book.ledger.hold(run)  # its row has the arguments until they are durable

@@ -59,3 +59,11 @@ def copy_outcome(run: Run, result: bytes | None, outcome: bytes | None, encoding
 def upstream_message(upstream_id: bytes) -> str:
     """Say why a run whose upstream did not complete never starts (semantics B7)."""
     return f"Upstream task run '{format_id(upstream_id)}' did not reach a 'COMPLETED' state."
+
+
+def too_large_inputs(size: int, limit: int) -> str:
+    """Say why a run is not executed whose inputs are too large."""
+    return (
+        f"The results of its upstream runs have more than {limit:,} bytes together ({size:,} so far); "
+        "reduce them in several steps, or return large values as files or references"
+    )

@@ -17,6 +17,7 @@ from taskyard_contract.states import ReportKind, RunState, StateReason, known_re
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
+from taskyard_controlplane.domain.memory import LARGE_INPUTS
 from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
@@ -83,9 +84,7 @@ class Reporting:
         for key in frame.given_back:
             self._simple(agent, key, RunEvent.GIVEN_BACK, StateReason.GIVEN_BACK, "")
         for lost in frame.lost:
-            event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
-            reason = known_reason(lost.reason) or StateReason.WORKER_DIED
-            self._simple(agent, lost.key, event, reason, lost.message)
+            self._lost(agent, lost)
         for key in frame.cancelled:
             self._simple(agent, key, RunEvent.ENDED_CANCELLED, StateReason.CANCEL_REQUESTED, "")
         if frame.report_number:
@@ -200,6 +199,17 @@ class Reporting:
         run = self._find(agent, key.run_id, key.epoch)
         if run is not None:
             self._settling.apply(run, event, reason=reason, message=bounded(message))
+
+    def _lost(self, agent: AgentSession, lost: pb.LostRun) -> None:
+        run = self._find(agent, lost.key.run_id, lost.key.epoch)
+        if run is None:
+            return
+        event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
+        if event == RunEvent.FAILED_FOR_GOOD and run.input_bytes > LARGE_INPUTS // 2:
+            # Its inputs were to be fetched under a name that a restarted server does not know.
+            event = RunEvent.LOST
+        reason = known_reason(lost.reason) or StateReason.WORKER_DIED
+        self._settling.apply(run, event, reason=reason, message=bounded(lost.message))
 
     def _logs(self, agent: AgentSession, logs: session_service_pb2.LogBatch) -> None:
         woken: dict[Submitter, None] = {}  # in order

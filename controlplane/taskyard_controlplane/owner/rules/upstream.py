@@ -10,12 +10,13 @@ from typing import Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
-from taskyard_controlplane.owner.rules.outcome_messages import upstream_message
+from taskyard_controlplane.owner.rules.outcome_messages import too_large_inputs, upstream_message
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import StoredRun
+from taskyard_controlplane.storage.interface import RunHead
 
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
@@ -39,8 +40,19 @@ def accepts(kind: int, state: int) -> bool:
 class UpstreamEdges:
     """The waiting runs of a shard."""
 
-    def __init__(self, book: RunBook, journal: Journal, settling: Settling) -> None:
-        """Connect the runs of `book`, and those that ended a short while ago."""
+    def __init__(
+        self,
+        book: RunBook,
+        journal: Journal,
+        settling: Settling,
+        max_input_bytes: int = MemoryLimits().inputs,
+    ) -> None:
+        """Connect the runs of `book`, and those that ended a short while ago.
+
+        A run whose inputs have more than `max_input_bytes` together fails without being executed.
+        """
+        self._admits = book.ledger.admits
+        self._max_input_bytes = max_input_bytes
         self._runs, self._recent = book.runs, book.recent
         self._journal = journal
         self._apply = settling.apply
@@ -90,7 +102,7 @@ class UpstreamEdges:
             self._deliver(run, upstream.run_id, kind, ended)
             self._check(run)
 
-    def looked_up(self, asked: list[bytes], found: list[StoredRun]) -> None:
+    def looked_up(self, asked: list[bytes], found: list[RunHead]) -> None:
         """Take the answer of the database about upstream runs that were not in memory.
 
         Runs of the backlog are found open: their waiters stay until they are loaded and end.
@@ -135,6 +147,15 @@ class UpstreamEdges:
         elif kind in _WITH_DATA:
             if run.inputs is None:
                 run.inputs = []
+            payload = result if outcome is None else outcome
+            if payload is not None:
+                size = payload if isinstance(payload, int) else len(payload)
+                run.input_bytes += size
+                if isinstance(payload, int):
+                    run.absent_bytes += size
+                elif size > ALWAYS_KEPT and not self._admits(run, size):
+                    run.absent_bytes += size
+                    result, outcome = (size, None) if outcome is None else (None, size)
             run.inputs.append((upstream_id, result, outcome))
 
     def _check(self, run: Run) -> None:
@@ -143,5 +164,9 @@ class UpstreamEdges:
         if run.reason == StateReason.UPSTREAM:
             run.inputs = None
             self._apply(run, RunEvent.UPSTREAM_FAILED, reason=StateReason.UPSTREAM)
+        elif run.input_bytes > self._max_input_bytes:
+            run.inputs = None
+            message = too_large_inputs(run.input_bytes, self._max_input_bytes)
+            self._apply(run, RunEvent.INPUTS_REFUSED, message=message)
         elif run.upstream_left == 0:
             self._apply(run, RunEvent.UPSTREAM_DONE)

@@ -6,7 +6,7 @@ any other reason, `fatal` is called and nothing more is written.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final
 
@@ -27,7 +27,7 @@ from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
 from taskyard_controlplane.owner.shard.shard import Limits, Shard
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import Store, StoredRun
+from taskyard_controlplane.storage.interface import RunHead, Store
 
 MAINTAIN_SECONDS: Final = 3.0
 """How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
@@ -196,7 +196,7 @@ class Owner:
         """
         shard = self.shard
         found = await shard.stored.find(run_id)
-        run = shard.stored.load([found]).get(run_id) if isinstance(found, StoredRun) else found
+        run = shard.stored.load([found]).get(run_id) if isinstance(found, RunHead) else found
         if run is None:
             return found.state
         shard.cancelling.request([run], CANCEL_REQUESTED)
@@ -210,12 +210,25 @@ class Owner:
             RunNotFound: There is no such run.
         """
         run = await self.shard.stored.find(run_id)
-        if not (isinstance(run, StoredRun) and run.state >= FIRST_FINAL):
+        if not (isinstance(run, RunHead) and run.state >= FIRST_FINAL):
             await self.shard.watchers.wait(run_id)
 
     async def put_blob(self, digest: bytes, data: bytes) -> None:
         """Store bytes under their digest; returns when they are durable."""
         await self._committer.run(lambda: self._store.put_blob(digest, data))
+
+    async def body_of_chunk(self, digest: bytes) -> AsyncIterator[bytes]:
+        """Iterate over the body of an assigned chunk whose inputs are too large for a message, in parts.
+
+        Nothing comes when there is no such chunk.
+        """
+        bodies = self.shard.delivery.bodies
+        body = bodies.find(digest)
+        if body is None:
+            return
+        yield body.head
+        for upstream_ids in body.pieces:
+            yield await bodies.read(body, upstream_ids)
 
     def drain_agent(self, agent_id: str) -> int:
         """Ask an agent to drain; returns how many runs it holds.

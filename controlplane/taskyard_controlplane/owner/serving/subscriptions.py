@@ -102,7 +102,7 @@ class Subscriptions:
         """
         unknown = [run_id for run_id in run_ids if run_id not in self._runs]
         if unknown:
-            self._stored.load(await self._stored.rows(unknown))
+            self._stored.load(await self._stored.heads(unknown))
         return [self._runs[run_id] for run_id in run_ids if run_id in self._runs]
 
     def _adopt(self, session: ClientSession, run_ids: Iterable[bytes]) -> None:

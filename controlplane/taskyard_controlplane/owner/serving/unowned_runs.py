@@ -6,6 +6,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_contract.transport.rpc_errors import to_detail
+from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.terms import Terms
@@ -40,6 +41,7 @@ class UnownedRuns:
             raise overload
         await check_blobs(blobs, self._terms.max_payload_bytes)
         known = await self._known([new.run_id for new in runs])
+        stored_args = await self._stored_args(known, [new.run_id for new in runs])
         commit = self._committer.open
         self._submission.keep_blobs(blobs)
         # All of them before the first run is added: a malformed one must leave nothing behind.
@@ -48,7 +50,9 @@ class UnownedRuns:
         ]
         self._submission.counted([new.args.data for new in runs])
         errors = {
-            new.run_id: self._add(new, template, known.get(new.run_id) or self._runs.get(new.run_id))
+            new.run_id: self._add(
+                new, template, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
+            )
             for new, template in zip(runs, templates, strict=True)
         }
         await self._committer.durable()
@@ -56,7 +60,9 @@ class UnownedRuns:
             raise commit.refused
         if commit.duplicates:  # another call was faster
             known = await self._known([new.run_id for new in runs if new.run_id in commit.duplicates])
-            errors |= {new.run_id: _conflict(new, known[new.run_id]) for new in runs if new.run_id in known}
+            errors |= {
+                new.run_id: _conflict(new, known[new.run_id], {}) for new in runs if new.run_id in known
+            }
         return [
             session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
             for run_id, error in errors.items()
@@ -68,11 +74,28 @@ class UnownedRuns:
         rows = await self._stored.rows([run_id for run_id in run_ids if run_id not in self._runs])
         return {row.run_id: row for row in rows}
 
+    async def _stored_args(
+        self, known: dict[bytes, StoredRun | Run], run_ids: list[bytes]
+    ) -> dict[int, bytes]:
+        """Return the arguments of those of some runs in memory that do not have theirs there."""
+        found: dict[int, bytes] = {}
+        while True:  # more of them may leave memory while some are read
+            existing = [self._runs.get(run_id) for run_id in run_ids if run_id not in known]
+            seqs = [run.seq for run in existing if run is not None and isinstance(run.args, int)]
+            missing = [seq for seq in seqs if seq not in found]
+            if not missing:
+                return found
+            found |= dict.fromkeys(missing, b"") | await self._stored.args_of(missing)
+
     def _add(
-        self, new: run_service_pb2.NewRun, template: Template, existing: StoredRun | Run | None
+        self,
+        new: run_service_pb2.NewRun,
+        template: Template,
+        existing: StoredRun | Run | None,
+        stored_args: dict[int, bytes],
     ) -> TaskyardError | None:
         if existing is not None:
-            return _conflict(new, existing)
+            return _conflict(new, existing, stored_args)
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
         if new.args.HasField("blob"):
             extra.args.CopyFrom(new.args.blob)
@@ -85,9 +108,14 @@ class UnownedRuns:
         return None
 
 
-def _conflict(new: run_service_pb2.NewRun, existing: StoredRun | Run) -> TaskyardError | None:
+def _conflict(
+    new: run_service_pb2.NewRun, existing: StoredRun | Run, stored_args: dict[int, bytes]
+) -> TaskyardError | None:
     """Say why a run cannot be recorded beside one with the same id; None when it is the same run."""
-    if (existing.args or b"") == new.args.data:
+    args: Kept = existing.args or b""
+    if isinstance(args, int):
+        args = stored_args[existing.seq]
+    if args == new.args.data:
         return None  # a repeated call
     text = f"run {format_id(new.run_id)} was submitted before with other arguments"
     return RunExists(text, run_id=new.run_id)

@@ -37,8 +37,8 @@ from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
     EventRow,
     Ownership,
+    RunHead,
     Store,
-    StoredRun,
     TemplateRow,
 )
 
@@ -52,10 +52,10 @@ class Found(NamedTuple):
     ownership: Ownership
     templates: list[TemplateRow]
     backlog: list[tuple[str, int, int]]
-    rows: list[StoredRun]
+    rows: list[RunHead]
     events: dict[int, list[EventRow]]
     assigned: dict[int, tuple[int, str]]
-    ended_upstream: list[StoredRun]
+    ended_upstream: list[RunHead]
 
 
 def read_store(store: Store) -> Found:
@@ -72,7 +72,7 @@ def read_store(store: Store) -> Found:
         events.setdefault(event.run_seq, []).append(event)
     assigned = read_dispatches(store.dispatches())
     wanted = {upstream_id for row in rows if row.upstream for upstream_id, _ in split_edges(row.upstream)}
-    ended = [row for row in store.runs_by_id(sorted(wanted)) if row.state >= FIRST_FINAL]
+    ended = [row for row in store.heads_by_id(sorted(wanted)) if row.state >= FIRST_FINAL]
     return Found(ownership, store.templates(), store.backlog_counts(), rows, events, assigned, ended)
 
 
@@ -91,7 +91,7 @@ def rebuild(shard: Shard, found: Found, agent_lease: float, clock: Clock) -> Non
     shard.timers.after(agent_lease, lambda: _not_restated(shard, held), name="restating after a restart")
 
 
-def _restored(shard: Shard, row: StoredRun, found: Found, clock: Clock) -> Run:
+def _restored(shard: Shard, row: RunHead, found: Found, clock: Clock) -> Run:
     epoch, agent_id = found.assigned.get(row.seq, (0, ""))
     run, due_us = shard.stored.restore(row, found.events.get(row.seq, []), epoch)
     if run.template.executor == SESSION:

@@ -66,13 +66,13 @@ class Shard:
         """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter."""
         self.generation = owned.generation
         self.committer, self.timers = committer, timers
-        self._make_journal(store, clock)
+        self._make_journal(store, clock, limits.memory)
         self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
         self._follow_commits(metrics)
 
-    def _make_journal(self, store: Store, clock: Clock) -> None:
-        self.book, self.roster, self.templates = RunBook(), Roster(), Templates()
+    def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits) -> None:
+        self.book, self.roster, self.templates = RunBook(memory), Roster(), Templates()
         self.journal = Journal(self.committer)
         self.watchers = Watchers(self.book)
         self.stored = StoredRuns(
@@ -81,7 +81,7 @@ class Shard:
 
     def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
         self.settling = Settling(self.journal, self.timers, clock, metrics, draw)
-        self.upstream = UpstreamEdges(self.book, self.journal, self.settling)
+        self.upstream = UpstreamEdges(self.book, self.journal, self.settling, limits.memory.inputs)
         self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics)
         self.admission = Admission(self.upstream, self.cache)
         self.cancelling = Cancelling(self.settling)
@@ -94,9 +94,9 @@ class Shard:
     def _make_queues(
         self, store: Store, clock: Clock, metrics: Metrics, owned: Ownership, limits: Limits
     ) -> None:
-        delivery = Delivery(store, self.committer, self.settling, self.timers)
+        self.delivery = Delivery(store, self.committer, self.settling, self.timers, self.book.ledger)
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
-        self.dispatcher = Dispatcher(delivery, log, self.templates, metrics, owned.generation)
+        self.dispatcher = Dispatcher(self.delivery, log, self.templates, metrics, owned.generation)
         self.backlog = Backlog(
             store,
             self.committer,
@@ -139,5 +139,8 @@ class Shard:
             "unknown upstream runs": self.upstream.awaited,
             "awaited runs": len(self.watchers),
             "subscriptions to the backlog": self.stored.awaited,
+            "bytes of payload": self.book.ledger.total,
+            "chunks that wait for payload": self.delivery.waiting,
+            "large bodies": len(self.delivery.bodies),
             "dispatches": len(self.dispatcher.log.entries),
         }

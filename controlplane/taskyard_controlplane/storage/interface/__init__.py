@@ -18,7 +18,9 @@ from taskyard_controlplane.storage.interface.results import (
     CommitResult,
     ListedRun,
     Ownership,
+    RunHead,
     StoredLog,
+    StoredPayloads,
     StoredRun,
 )
 from taskyard_controlplane.storage.interface.rows import (
@@ -35,7 +37,8 @@ from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogRow", "NewRunRow", "TemplateRow",
-    "CachedResult", "CommitResult", "ListedRun", "Ownership", "StoredLog", "StoredRun",
+    "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunHead", "StoredLog",
+    "StoredPayloads", "StoredRun",
     "Document", "DocumentReader", "Documents", "VersionConflict",
     "Reader", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

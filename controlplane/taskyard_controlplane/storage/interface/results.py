@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from taskyard_controlplane.domain.memory import Kept
+
 
 class StoredRun(NamedTuple):
     """The row of a run, open or ended: what recovery, look-ups and listings read."""
@@ -31,6 +33,38 @@ class StoredRun(NamedTuple):
     outcome: bytes | None
 
 
+class RunHead(NamedTuple):
+    """What the owner reads of a run to make its record, or to tell others how it ended.
+
+    Of arguments and outcomes that are larger than what a record always keeps, only the size is read.
+    """
+
+    seq: int
+    run_id: bytes
+    state: int
+    flow_seq: int | None
+    caller_id: bytes | None
+    session_id: bytes | None
+    template_id: int
+    ordinal: int
+    name: str | None
+    args_blob: bytes | None
+    cache_key: str | None
+    upstream: bytes | None
+    submitted_us: int
+    attempt: int
+    args: Kept
+    result: Kept
+    outcome: Kept
+
+
+class StoredPayloads(NamedTuple):
+    """Payloads that were read back."""
+
+    args: dict[int, bytes]  # by seq
+    outcomes: dict[bytes, tuple[bytes | None, bytes | None]]  # result and outcome, by id
+
+
 class CachedResult(NamedTuple):
     """A usable result under a cache key."""
 
@@ -44,7 +78,7 @@ class CachedResult(NamedTuple):
 class CommitResult(NamedTuple):
     """What a commit found out on its way: answers to its look-ups, and ids that were there before."""
 
-    runs: list[StoredRun]  # for `lookup_runs`, those that exist
+    runs: list[RunHead]  # for `lookup_runs`, those that exist
     cached: list[CachedResult]  # for `lookup_keys`, those usable at `now_us`
     duplicates: list[bytes]  # ids among `new_runs` that existed before; those rows were not written
 

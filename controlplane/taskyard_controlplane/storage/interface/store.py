@@ -22,7 +22,13 @@ from typing import Protocol
 
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import Documents
-from taskyard_controlplane.storage.interface.results import CommitResult, Ownership, StoredRun
+from taskyard_controlplane.storage.interface.results import (
+    CommitResult,
+    Ownership,
+    RunHead,
+    StoredPayloads,
+    StoredRun,
+)
 from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, TemplateRow
 
 
@@ -66,7 +72,7 @@ class Store(Protocol):
         """Return all templates there are, for a new owner: rows of runs refer to them by number."""
         ...
 
-    def open_runs(self, low_seq: int) -> Iterator[StoredRun]:
+    def open_runs(self, low_seq: int) -> Iterator[RunHead]:
         """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
         ...
 
@@ -82,20 +88,30 @@ class Store(Protocol):
         """Return (lane, priority, number of runs) of the backlog."""
         ...
 
-    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[StoredRun]:
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[RunHead]:
         """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         ...
 
-    def backlog_of_session(self, session_id: bytes) -> list[StoredRun]:
+    def backlog_of_session(self, session_id: bytes) -> list[RunHead]:
         """Return the backlog's open runs that belong to a session."""
         ...
 
-    def backlog_of_flow(self, flow_seq: int) -> list[StoredRun]:
+    def backlog_of_flow(self, flow_seq: int) -> list[RunHead]:
         """Return the backlog's open runs that belong to a flow run."""
         ...
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
         """Return those of some runs that exist."""
+        ...
+
+    def heads_by_id(self, run_ids: Sequence[bytes]) -> list[RunHead]:
+        """Return those of some runs that exist, without what is large."""
+        ...
+
+    def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
+        """Return the arguments of some runs by seq, and the outcomes of others by id; whoever asks knows how
+        large they are, and asks for as much as memory should hold.
+        """
         ...
 
     def maintain(self) -> None:

@@ -775,7 +775,10 @@ class AssignChunk(google.protobuf.message.Message):
 
     @property
     def body_blob(self) -> taskyard_api.v1.common_pb2.BlobRef:
-        """Instead of `body`, when results of upstream runs make it too large for a frame: a blob to fetch."""
+        """When results of upstream runs make the body too large for a frame: a blob to fetch, and to read instead
+        of `body`, which has all of it but these results, or nothing. The server puts it together while it is
+        fetched and does not keep it: whoever cannot fetch it reports the run as lost, CODE_UNAVAILABLE.
+        """
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.errors import ErrorReason, RunNotFound, StorageUnavailable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunState, StateReason, UpstreamKind
+from taskyard_controlplane.domain.memory import MemoryLimits
 
 S = RunState
 
@@ -323,11 +324,9 @@ def test_results_that_could_not_be_sent_are_given_to_whoever_holds_the_run_no_mo
 
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent(credit=1)
-        fail_once(it, monkeypatch, "put_blob")
+        fail_once(it, monkeypatch, "payloads")
         [run_id] = await client.submit(args=[b"a" * 60_000])
-        with monkeypatch.context() as patched:
-            patched.setattr("taskyard_controlplane.owner.queueing.delivery.MAX_BODY_BYTES", 50_000)
-            await it.settle()
+        await it.settle()
         [epoch] = [run.epoch for run in agent.agent.held.values()]
         agent.send(lost=[ap.LostRun(key=ap.RunKey(run_id=run_id, epoch=epoch))])
         assert await assigned(it, agent) == [run_id]
@@ -335,7 +334,7 @@ def test_results_that_could_not_be_sent_are_given_to_whoever_holds_the_run_no_mo
         assert agent.receive() == []
         assert list(agent.agent.held) == [run_id]
 
-    play(scenario)
+    play(scenario, memory=MemoryLimits(payload=1_000))
 
 
 def test_a_run_submitted_while_somebody_subscribes_to_it_is_told() -> None:

@@ -1,0 +1,123 @@
+"""A run whose inputs are too large for a message gets them like a blob, which nobody holds or stores."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from support.owner_harness import Agent, World, assigned, play
+
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.states import ReportKind, RunState, StateReason
+from taskyard_controlplane.owner.queueing import large_bodies
+from taskyard_controlplane.owner.rules import reporting
+
+S = RunState
+RESULT = b"r" * 2_000
+
+
+@pytest.fixture(autouse=True)
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_bodies, "LARGE_INPUTS", 10_000)
+    monkeypatch.setattr(large_bodies, "PART_BYTES", 5_000)
+    monkeypatch.setattr(reporting, "LARGE_INPUTS", 10_000)
+
+
+async def body_of(it: World, chunk: ap.AssignChunk) -> ap.ChunkBody:
+    """Fetch the body of a chunk as an agent would."""
+    parts = [part async for part in it.owner.body_of_chunk(chunk.body_blob.digest)]
+    data = b"".join(parts)
+    assert max(map(len, parts)) < 6_000
+    assert (sha256(data).digest(), len(data)) == (chunk.body_blob.digest, chunk.body_blob.size)
+    return ap.ChunkBody.FromString(data)
+
+
+async def reduce_of(it: World, agent: Agent) -> tuple[bytes, list[bytes]]:
+    """Let a run be assigned whose inputs are large together; returns it, and its upstream runs."""
+    client = it.client()
+    ups = await client.submit(10)
+    [reduce] = await client.submit(
+        upstream=[(0, up) for up in ups], args=[b"a" * 300], encoding="python/pickle5"
+    )
+    await assigned(it, agent)
+    agent.report(ups[:9], value=RESULT)
+    blob = common_pb2.BlobRef(digest=b"d" * 32, size=9)
+    agent.report(
+        ups[9:], kind=ReportKind.SUCCEEDED, result=common_pb2.Payload(encoding="json/plain", blob=blob)
+    )
+    await it.settle()
+    while it.shard.delivery.waiting:
+        await it.settle()
+    assert agent.receive() == [reduce]
+    return reduce, ups
+
+
+def test_the_body_is_fetched_piece_by_piece_and_gone_with_the_run() -> None:
+    async def scenario(it: World) -> None:
+        agent = it.agent()
+        reduce, ups = await reduce_of(it, agent)
+        chunk = agent.chunks[-1]
+        assert len(chunk.body) < 1_000
+        assert [one.digest for one in chunk.blobs] == [b"d" * 32]
+        body = await body_of(it, chunk)
+        assert list(body.args) == [b"a" * 300]
+        assert list(body.input_ids) == ups
+        assert set(body.input_positions) == {0}
+        values = {other.run_id: other.result for other in body.others}
+        assert {values[up].data for up in ups[:9]} == {RESULT}
+        assert values[ups[9]].blob.digest == b"d" * 32
+        assert it.shard.kept()["large bodies"] == 1
+        agent.report([reduce])
+        await it.settle()
+        assert not any(it.shard.kept().values())
+        assert await it.ask(lambda: it.store.runs_by_id([reduce]))
+        gone = [part async for part in it.owner.body_of_chunk(b"?" * 32)]
+        assert gone == []
+
+    play(scenario)
+
+
+def test_a_run_whose_inputs_an_agent_could_not_fetch_is_assigned_again() -> None:
+    async def scenario(it: World) -> None:
+        agent = it.agent()
+        reduce, ups = await reduce_of(it, agent)
+        lost = ap.LostRun(key=agent.key(reduce), reason=StateReason.CODE_UNAVAILABLE.value)  # type: ignore[arg-type]
+        agent.send(lost=[lost])
+        await it.settle()
+        while it.shard.delivery.waiting:
+            await it.settle()
+        assert agent.receive() == [reduce]
+        assert list((await body_of(it, agent.chunks[-1])).input_ids) == ups
+        assert (await it.history(reduce))[:1] == [S.READY]  # one more infra retry, no failure
+
+    play(scenario)
+
+
+def test_a_restart_forgets_the_body_and_the_run_is_assigned_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/taskyard.db"
+    found = {}
+
+    async def scenario(it: World) -> None:
+        agent = it.agent()
+        found["run"], _ = await reduce_of(it, agent)
+        found["epoch"], found["session"] = agent.assigned[found["run"]], agent.session_id
+        await it.advance(1)
+        it.owner.abandon()
+
+    async def restarted(it: World) -> None:
+        run_id, epoch = found["run"], found["epoch"]
+        agent = it.agent(session_id=found["session"], held=[(run_id, epoch)])
+        assert agent.adopted == [run_id]
+        lost = ap.LostRun(
+            key=ap.RunKey(run_id=run_id, epoch=epoch),
+            reason=StateReason.CODE_UNAVAILABLE.value,  # type: ignore[arg-type]
+        )
+        agent.send(lost=[lost])
+        await it.settle()
+        while it.shard.delivery.waiting:
+            await it.settle()
+        assert agent.receive() == [run_id]
+        assert len((await body_of(it, agent.chunks[-1])).input_ids) == 10
+
+    play(scenario, url)
+    play(restarted, url)
