@@ -51,7 +51,7 @@ class Agent:
             capabilities=CAPABILITIES,
         )
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
-        workforce = Workforce(settings.slots, start_zygote)
+        workforce = Workforce(settings.slots, start_zygote, most_waiting=settings.max_waiting)
         self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set)
         session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, session, SystemClock(), on_ready=self._announce)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain, repeat
 
+from taskyard_agent import waiting_limit
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
@@ -35,6 +36,13 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
+    parser.add_argument(
+        "--max-waiting",
+        type=_positive_number,
+        metavar="N",
+        help="how many runs may wait for runs they have submitted, each in a process of its own (default: by"
+        " free memory and open files)",
+    )
     given = parser.parse_args(argv)
     try:
         settings = Settings(
@@ -45,12 +53,30 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             labels=dict(given.label),
             preload=tuple(given.preload),
             grace=max(0.0, given.grace),
+            max_waiting=_max_waiting(given.max_waiting, given.slots),
             log_level=log_level(os.environ),
         )
         make_home(settings.state_dir)
-    except (HomeUnusable, UnknownLogLevel) as error:
+    except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
         parser.error(str(error))
     return settings
+
+
+class TooManyDescriptors(ValueError):
+    """More files would have to be open than this process may have."""
+
+
+def _max_waiting(asked: int | None, slots: int) -> int:
+    descriptors = waiting_limit.allowed_descriptors()
+    if asked is None:
+        return waiting_limit.default_limit(slots, waiting_limit.available_bytes(), descriptors)
+    most = waiting_limit.most_by_descriptors(slots, descriptors)
+    if asked > most:
+        raise TooManyDescriptors(
+            f"argument --max-waiting: {asked} processes need more open files than the {descriptors} this one"
+            f" may have; give at most {most}, or raise the limit ('ulimit -n')"
+        )
+    return asked
 
 
 def _address(text: str) -> str:
@@ -64,6 +90,12 @@ def _address(text: str) -> str:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of slots; give 1 or more")
+    return int(text)
+
+
+def _positive_number(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; give 1 or more")
     return int(text)
 
 

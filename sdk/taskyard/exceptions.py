@@ -5,6 +5,7 @@
       UnfinishedRun                     the run has no result yet
         PausedRun                       the run is paused
       FailedRun                         the run failed, and its exception object is not available
+      TooManyWaitingRuns                the run had to wait for others, and its agent lets no more runs wait
       CrashedRun                        the run's process was lost or interrupted
       CancelledRun                      the run was cancelled
       UpstreamTaskError                 an upstream run did not complete
@@ -44,6 +45,7 @@ __all__ = [
     "UnfinishedRun",
     "PausedRun",
     "FailedRun",
+    "TooManyWaitingRuns",
     "CrashedRun",
     "CancelledRun",
     "UpstreamTaskError",
@@ -79,6 +81,14 @@ class PausedRun(UnfinishedRun):
 
 class FailedRun(TaskyardError):
     """The run failed, and the exception object itself is not available."""
+
+
+class TooManyWaitingRuns(FailedRun):
+    """The run had to wait for runs it had submitted, and its agent lets no more runs wait.
+
+    Each run that waits keeps a process, so an agent has a limit (``--max-waiting``). A task that calls itself
+    without end is ended like this, and so is one whose calls are nested deeper than the limit.
+    """
 
 
 class CrashedRun(TaskyardError):

@@ -21,7 +21,17 @@ CARVE_BYTES: Final = 16 * 1024
 class Chunk:
     """Runs of one template; `body` stays unopened unless a part of a large one is split off."""
 
-    __slots__ = ("_parsed", "blobs", "body", "body_digest", "first_epoch", "ids", "nested", "template")
+    __slots__ = (
+        "_parsed",
+        "blobs",
+        "body",
+        "body_digest",
+        "caller",
+        "first_epoch",
+        "ids",
+        "nested",
+        "template",
+    )
 
     def __init__(
         self,
@@ -32,6 +42,7 @@ class Chunk:
         *,
         blobs: tuple[bytes, ...] = (),
         nested: bool = False,
+        caller: bytes = b"",
         body_digest: bytes = b"",
     ) -> None:
         """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``.
@@ -43,6 +54,7 @@ class Chunk:
             body: The columns of the rest.
             blobs: What must have been fetched before any of it can start.
             nested: Whether other runs wait for these.
+            caller: The run that has submitted them, when they are nested and the server says so.
             body_digest: The blob that holds the body, when it is too large for a frame: only the worker that
                 executes the chunk reads it. `body` then has no inputs, or nothing at all.
         """
@@ -52,6 +64,7 @@ class Chunk:
         self.body = body
         self.blobs = blobs
         self.nested = nested
+        self.caller = caller
         self.body_digest = body_digest
         self._parsed: pb.ChunkBody | None = None
 
@@ -71,6 +84,7 @@ class Chunk:
             message.body,
             blobs=blobs,
             nested=message.nested,
+            caller=message.caller_run_id,
             body_digest=body_digest,
         )
 

@@ -10,7 +10,7 @@ revoked, left over by a dead worker) hands them in here, and they are queued or 
 from collections.abc import Callable
 from typing import Final
 
-from taskyard_agent.holding.admission import Admission
+from taskyard_agent.holding.admission import MOST_WAITING, Admission
 from taskyard_agent.holding.chunks import CARVE_BYTES, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.queue import SpanQueue
@@ -24,13 +24,34 @@ GIVE_BACK_SECONDS: Final = 1.0
 class Intake:
     """The queue of an agent, and the one door into it."""
 
-    def __init__(self, slots: int, holdings: Holdings, waiting: Callable[[], int]) -> None:
-        """Serve an executor of so many slots; `waiting` says how many of its runs wait for other runs."""
+    def __init__(
+        self,
+        slots: int,
+        holdings: Holdings,
+        waiting: Callable[[], int],
+        latest: Callable[[], bytes | None] = lambda: None,
+        executing: Callable[[], int] = lambda: 0,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        """Serve an executor of so many slots.
+
+        Args:
+            slots: Runs it executes at a time.
+            holdings: The account of all runs in hand.
+            waiting: Says how many of its runs wait for other runs.
+            latest: Names the run that was the last to begin to wait; None when there is none.
+            executing: Says how many workers have runs and do not wait.
+            most_waiting: How many runs may wait and have their slot served by others.
+        """
         self.queue = SpanQueue()
         self.sizer = WindowSizer(slots)
         self._holdings = holdings
-        self._admission = Admission(slots)
+        self._admission = Admission(slots, most_waiting)
         self._waiting = waiting
+        self._latest = latest
+        self._executing = executing
+        self.doubtful = False
+        """Whether the lease may be about to lapse, so that nothing moves for another reason."""
         self._draining = False
         self._gave_back_at = 0.0
 
@@ -41,6 +62,11 @@ class Intake:
         if admission.crowded:  # counted only when it matters
             in_hand -= admission.passable(self.queue.nested)
         return Demand(in_hand, sizer.window, sizer.chunk_size, admission.crowded)
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether a worker should have its next runs before it asks."""
+        return self.sizer.pipelined and not self._admission.deep
 
     def wants(self, span: Span) -> bool:
         """Whether runs that have not started may start here."""
@@ -59,7 +85,13 @@ class Intake:
 
     def next(self) -> Span | None:
         """Take what a worker should have next."""
-        span = self.queue.pop(self.sizer.chunk_size, self._admission.crowded)
+        admission = self._admission
+        if admission.deep:
+            # One by one: what is given along may begin when something else comes first.
+            startable = admission.may_start(self._executing())
+            span = self.queue.pop(1, nested_only=True, caller=self._latest()) if startable else None
+        else:
+            span = self.queue.pop(self.sizer.chunk_size, admission.crowded)
         if span is None or len(span.chunk.body) <= CARVE_BYTES:
             return span
         return self._holdings.slim(span)
@@ -67,17 +99,28 @@ class Intake:
     def weigh(self) -> None:
         """Look whether so many runs wait for others now that nothing new should be started."""
         waiting = self._waiting()
-        if self._admission.weigh(waiting):
+        if self._admission.weigh(waiting, self.queue.nested):
             # Others may start them, and room is needed for what is waited for.
             self._holdings.give_back(self.queue.pop_last(self.queue.runs))
         if self._draining and not waiting:
             self._holdings.give_back(self.queue.clear())  # nobody here waits for any of it any more
         self._holdings.session.wake()
 
-    def reconsider(self, idle: bool, now: float) -> None:
-        """Start something new after all, when nothing comes that the waiting runs could be waiting for."""
-        if self._admission.look(self._waiting(), idle, now):
-            self._holdings.session.wake()
+    def reconsider(self, idle: bool, now: float) -> bool:
+        """Let more start after all, when nothing comes that the waiting runs could be waiting for.
+
+        Returns:
+            Whether something may have become possible to start.
+        """
+        if not self._admission.look(self._waiting(), idle, now, self.queue.nested, self._executing() > 0):
+            return False
+        self._holdings.session.wake()
+        return True
+
+    def refuses(self, now: float) -> bool:
+        """Say whether the run that began to wait last has to end, so that what others wait for can start."""
+        queued = 0 if self.doubtful else self.queue.nested
+        return self._admission.refuses(self._waiting(), queued, now)
 
     def stranded(self) -> int:
         """Return how many of the runs in hand somebody else should have."""

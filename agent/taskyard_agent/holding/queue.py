@@ -44,10 +44,18 @@ class SpanQueue:
                 (self._nested if span.chunk.nested else self._others).appendleft(span)
                 self.runs += len(span)
 
-    def pop(self, limit: int, nested_only: bool = False) -> Span | None:
-        """Take a span of at most `limit` runs from the front."""
+    def pop(self, limit: int, nested_only: bool = False, caller: bytes | None = None) -> Span | None:
+        """Take a span of at most `limit` runs from the front.
+
+        Args:
+            limit: Most runs.
+            nested_only: Whether to take only what other runs wait for.
+            caller: Whether, of these, to take only what this run has submitted.
+        """
+        if caller is not None:
+            self._bring_forward(caller)
         spans = self._nested if self._nested or nested_only else self._others
-        if not spans:
+        if not spans or (caller is not None and not _submitted_by(spans[0], caller)):
             return None
         span = spans.popleft()
         runs = len(span)
@@ -56,6 +64,15 @@ class SpanQueue:
             self.put_back([span.part(span.start + limit, span.stop)])
             span = span.part(span.start, span.start + limit)
         return span
+
+    def _bring_forward(self, caller: bytes) -> None:
+        """Put to the front what a run has submitted, unless it is there."""
+        for index, span in enumerate(self._nested):
+            if _submitted_by(span, caller):
+                if index:
+                    del self._nested[index]
+                    self._nested.appendleft(span)
+                return
 
     def pop_last(self, count: int) -> list[Span]:
         """Take up to `count` of the runs that nobody here waits for, from the end."""
@@ -90,3 +107,8 @@ class SpanQueue:
         self._others.clear()
         self.runs = 0
         return taken
+
+
+def _submitted_by(span: Span, caller: bytes) -> bool:
+    # An older server does not say by whom; then it may be this one.
+    return span.chunk.nested and span.chunk.caller in (caller, b"")

@@ -49,7 +49,7 @@ class Dispatcher:
 
     def _give_out(self) -> None:
         queue = self._intake.queue
-        for depth in (0, 1) if self._intake.sizer.pipelined else (0,):
+        for depth in (0, 1) if self._intake.pipelined else (0,):
             for worker in self._workforce.workers.values():
                 if len(worker.spans) == depth and worker.available:
                     self._give(worker)

@@ -100,12 +100,22 @@ class Endings:
             message = f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
+        if ending.why is Why.WAITING_REFUSED:
+            self._holdings.lose(span.one(position), StateReason.WAITING_REFUSED, self._waiting_refused())
+            return span.without(position)
         if ending.why is Why.STOPPED:
             message = "the agent stopped before the run had ended"
             self._holdings.lose(span.one(position), StateReason.WORKER_DIED, message)
             return span.without(position)
         span.unwanted[position] = ending.why is Why.CANCELLED
         return [span]
+
+    def _waiting_refused(self) -> str:
+        return (
+            "the run had to wait for runs it had submitted, but each run that waits keeps a process, and its"
+            f" agent lets at most {self._workforce.most_waiting} runs wait; nest calls less deeply, or start"
+            " the agent with a larger --max-waiting"
+        )
 
     def _strike(self, span: Span, status: int | None) -> list[Span]:
         span.strikes += 1

@@ -61,7 +61,14 @@ class ProcessPool:
         self.workforce = workforce
         self.templates = LocalTemplates()
         self.holdings = Holdings()
-        self.intake = Intake(slots, self.holdings, workforce.blocked)
+        self.intake = Intake(
+            slots,
+            self.holdings,
+            workforce.blocked,
+            self._latest_waiting,
+            workforce.executing,
+            workforce.most_waiting,
+        )
         self.endings = Endings(self.holdings, workforce)
         self.transfers = BlobTransfers(blobs, self.holdings, lambda spans: self._dispatcher.requeue(spans))
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
@@ -131,8 +138,15 @@ class ProcessPool:
                 self.endings.end(worker, number, position, confirm)
                 return
 
+    def _latest_waiting(self) -> bytes | None:
+        """Name the run that began to wait last; None when nothing waits, or its worker does not say."""
+        worker = self.workforce.latest_waiting()
+        executing = worker.executing() if worker is not None else None
+        return executing[1].key(executing[2].position).run_id if executing is not None else None
+
     def on_doubt(self, doubtful: bool) -> None:
         """Start nothing while the lease is in doubt."""
+        self.intake.doubtful = doubtful
         self._dispatcher.doubt(doubtful)
 
     def on_lease_lost(self) -> None:

@@ -4,6 +4,7 @@ Reports go out as they came, unopened: per chunk there is only counting and slic
 """
 
 import logging
+from itertools import count
 from typing import Final
 
 from taskyard_agent.holding.blob_transfers import BlobTransfers
@@ -40,6 +41,7 @@ class Reception:
         self._transfers = transfers
         self._endings = endings
         self._dispatcher = dispatcher
+        self._waits = count(1)
 
     def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
         """Act on a frame of a worker, in the order in which it was sent."""
@@ -72,9 +74,17 @@ class Reception:
     def _on_blocked(self, worker: WorkerHandle, blocked: bool) -> None:
         worker.blocked = blocked and bool(worker.spans)
         if worker.blocked:
+            self._note_wait(worker)
             worker.revoke_all()  # what waits behind this run may be what the run waits for
         self._intake.weigh()
         self._workforce.fit()
+
+    def _note_wait(self, worker: WorkerHandle) -> None:
+        """Number the runs that wait; one that goes on and waits for the next of its runs keeps its number."""
+        executing = worker.executing()
+        run = (executing[0], executing[2].position) if executing is not None else None
+        if run is None or run != worker.waiting_run:
+            worker.waiting_run, worker.waits_since = run, next(self._waits)
 
     def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
         """Take back the tail of a span."""

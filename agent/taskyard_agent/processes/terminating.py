@@ -25,6 +25,9 @@ class Why(Enum):
     LEASE_LOST = (5, 0.0)
     """None: another agent may be starting the same runs at this moment."""
 
+    WAITING_REFUSED = (6, 0.5)
+    """Short: it only waits, and others wait for its slot."""
+
     @property
     def grace(self) -> float:
         """Seconds between TERM and KILL; 0 means KILL at once."""

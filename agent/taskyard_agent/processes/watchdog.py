@@ -77,7 +77,10 @@ class Watchdog:
     def look(self) -> float:
         """Look once; returns after how many seconds to look again."""
         delay, slow, now = IDLE_LOOK_SECONDS, 0, self._loop.time()
-        self._intake.reconsider(self._workforce.idle(), now)
+        if self._intake.reconsider(self._workforce.idle(), now):
+            self._workforce.dispatch()
+        if self._intake.refuses(now):
+            self._refuse()
         now_ns = self._clock_ns()
         seen, self._seen = self._seen, {}
         for worker in list(self._workforce.workers.values()):
@@ -108,6 +111,14 @@ class Watchdog:
             self._intake.give_back_stranded(now)
         self._forget_gone()
         return delay
+
+    def _refuse(self) -> None:
+        """End the run that began to wait last: as many wait as may, and it holds the slot they wait for."""
+        worker = self._workforce.latest_waiting()
+        executing = worker.executing() if worker is not None else None
+        if worker is not None and executing is not None:
+            _, span, progress = executing
+            self._endings.kill(worker, Why.WAITING_REFUSED, span.key(progress.position))
 
     def _forget_gone(self) -> None:
         workers = self._workforce.workers

@@ -36,6 +36,10 @@ class WorkerHandle:
         self.phase = WorkerPhase.STARTING
         self.blocked = False
         """Whether its run waits for other runs."""
+        self.waits_since = 0
+        """Which of all runs of the agent it was that began to wait; the latest has the highest number."""
+        self.waiting_run: tuple[int, int] | None = None
+        """That run: number of its span, and position."""
         self.deaf = False
         """Whether its end of the data socket is closed: nothing given to it would arrive."""
         self.rests_since = 0.0

@@ -1,8 +1,9 @@
 """The workforce: how many workers there are, what they say, and when they are gone.
 
-As many workers are at work as there are slots, and one more for each whose run waits for other runs: what it
-waits for must find a process. When such a run goes on there is one too many, which rests and is woken for the
-next one that waits, because forking and connecting a new one takes longer than most waits.
+As many workers are at work as there are slots, and one more for each whose run waits for other runs, up to a
+number that the agent is told: what it waits for must find a process. When such a run goes on there is one too
+many, which rests and is woken for the next one that waits, because forking and connecting a new one takes
+longer than most waits.
 
 Workers come from the zygote and can go at any moment. Who dies before it is ready is replaced after a delay
 that grows, or a machine without memory, or code that breaks the import of every worker, would fork for ever;
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
+from taskyard_agent.holding.admission import MOST_WAITING
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import describe_exit, signal_group
 from taskyard_agent.processes.worker_handle import WorkerHandle
@@ -69,8 +71,17 @@ class Workforce:
         size: int,
         start_zygote: Callable[[], ZygoteClient],
         make_lines: Callable[[], WorkerLines] = WorkerLines,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
-        """Keep `size` workers, forked by what `start_zygote` returns and spoken to over `make_lines()`."""
+        """Keep some workers.
+
+        Args:
+            size: How many are at work when no run waits for others.
+            start_zygote: Returns what forks them.
+            make_lines: Opens what they are spoken to over.
+            most_waiting: How many of those whose run waits for others get a substitute.
+        """
+        self.most_waiting = most_waiting
         self.workers: dict[int, WorkerHandle] = {}
         self._size = size
         self._start_zygote = start_zygote
@@ -114,12 +125,25 @@ class Workforce:
         """Whether a worker that could take runs has none."""
         return any(worker.available and not worker.spans for worker in self.workers.values())
 
+    def executing(self) -> int:
+        """Return how many workers have runs and do not wait for other runs."""
+        return sum(bool(worker.spans) and not worker.blocked for worker in self.workers.values())
+
+    def latest_waiting(self) -> WorkerHandle | None:
+        """Return the worker whose run waits for other runs and was the last to begin with it."""
+        waiting = [worker for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT]
+        return max(waiting, key=lambda worker: worker.waits_since, default=None)
+
+    def dispatch(self) -> None:
+        """Have given out what can be: something may have become possible to start."""
+        self._events.dispatch()
+
     def fit(self) -> None:
         """Have as many workers at work as there should be."""
         if self._closed or self._waiting is not None:
             return
         blocked = self.blocked()
-        surplus = self.at_work() - self._size - blocked
+        surplus = self.at_work() - self._size - min(blocked, self.most_waiting)
         # The newest first: older ones have more code loaded.
         for worker in reversed(self.workers.values()):
             if surplus > 0 and worker.phase is WorkerPhase.IDLE:

@@ -48,6 +48,7 @@ class StateReason(IntEnum):
     GIVEN_BACK = 10
     STATE_BY_HAND = 11
     RESULT_REFUSED = 12
+    WAITING_REFUSED = 13
 
 
 _REASONS = frozenset(map(int, StateReason))

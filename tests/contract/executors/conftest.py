@@ -11,6 +11,7 @@ import pytest
 from support.agent_process import TESTS
 from support.task_codes import COMMANDS
 
+from taskyard_agent.holding.admission import MOST_WAITING
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.workforce import Workforce
@@ -83,9 +84,9 @@ def _identity() -> Identity:
 
 
 @asynccontextmanager
-async def _process_pool(path: Path) -> AsyncIterator[Bench]:
+async def _process_pool(path: Path, most_waiting: int = MOST_WAITING) -> AsyncIterator[Bench]:
     environment = {"PYTHONPATH": str(TESTS)}
-    workforce = Workforce(2, lambda: ZygoteClient(path / "blobs", (), environment))
+    workforce = Workforce(2, lambda: ZygoteClient(path / "blobs", (), environment), most_waiting=most_waiting)
     pool = ProcessPool(2, workforce, BlobStore(path / "blobs", lambda: "127.0.0.1:1", 1 << 30), lambda: None)
     session = LinkSession(_identity(), pool)
     pool.serve(session)

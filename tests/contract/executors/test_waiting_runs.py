@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,31 @@ def test_an_agent_whose_waiting_runs_were_killed_takes_new_work_again(
         await bench.until(lambda: bench.reported == [new.run_id])
 
     run(executor, tmp_path, scenario)
+
+
+def test_runs_that_wait_beyond_the_limit_keep_their_slots_and_the_last_is_refused(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard_agent.holding.admission.REFUSAL_SECONDS", 0.5)
+    monkeypatch.setattr("taskyard_agent.holding.admission.DEEP_PATIENCE_SECONDS", 0.1)
+
+    async def scenario(bench: Bench) -> None:
+        workforce = bench.handler.workforce
+        chain: list[Any] = []
+        for at in range(4):
+            caller = chain[-1].run_id if chain else b""
+            note = str(tmp_path / f"note-{at}")
+            chain += bench.assign([call("wait_for_file", note)], nested=at > 0, caller_run_id=caller)
+            await bench.until(lambda at=at: workforce.blocked() == at + 1)
+        assert at_work(bench) == 4, "two slots, and a worker for each of two that wait"
+        assert not bench.lost
+        # Nobody can execute what the last one waits for: it holds the last slot.
+        bench.assign([call("write_file", note)], nested=True, caller_run_id=chain[-1].run_id)
+        await bench.until(lambda: bench.lost == [chain[-1].run_id])
+        await bench.until(lambda: len(bench.reported) == 1)
+        assert workforce.blocked() == 3
+
+    run(partial(executor, most_waiting=2), tmp_path, scenario)
 
 
 def test_ending_waiting_runs_forks_no_worker_for_each_of_them(executor: Executor, tmp_path: Path) -> None:

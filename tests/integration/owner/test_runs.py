@@ -196,17 +196,18 @@ def test_stale_reports_are_acknowledged_and_change_nothing() -> None:
     play(scenario)
 
 
-def test_a_timed_out_attempt_fails_and_is_retried() -> None:
+@pytest.mark.parametrize("reason", [StateReason.TIMED_OUT, StateReason.WAITING_REFUSED])
+def test_an_attempt_that_its_agent_ended_fails_and_is_retried(reason: StateReason) -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         [run_id] = await client.submit(retry={"max_retries": 1})
         for _ in range(2):
             assert await assigned(it, agent) == [run_id]
-            lost = ap.LostRun(key=agent.key(run_id), reason=StateReason.TIMED_OUT, message="too long")
+            lost = ap.LostRun(key=agent.key(run_id), reason=int(reason), message="too long")
             agent.send(report_number=1, lost=[lost])
         await it.settle()
         assert client.state_of(run_id) == S.FAILED
-        assert client.outcomes[run_id].reason == StateReason.TIMED_OUT
+        assert client.outcomes[run_id].reason == reason
 
     play(scenario)
 

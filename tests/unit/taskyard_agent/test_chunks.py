@@ -57,6 +57,29 @@ def test_what_comes_back_goes_to_the_front_in_order() -> None:
     assert queue.runs == 4
 
 
+def test_what_one_run_has_submitted_can_be_taken_before_the_rest() -> None:
+    queue = SpanQueue()
+    for first, caller in ((0, b"a"), (10, b"b"), (20, b"a")):
+        one = span(2, first)
+        one.chunk.nested, one.chunk.caller = True, caller
+        queue.add(one)
+    queue.add(span(2, 30))
+    assert queue.pop(9, caller=b"c") is None
+    taken = [queue.pop(9, caller=b"b"), queue.pop(1, caller=b"a"), queue.pop(9, caller=b"a")]
+    assert epochs([one for one in taken if one is not None]) == [10, 11, 20, 21]
+    assert (queue.runs, queue.nested) == (4, 2)
+
+
+def test_an_older_server_does_not_say_who_has_submitted_what() -> None:
+    queue = SpanQueue()
+    queue.add(span(2))
+    assert queue.pop(9, caller=b"c") is None
+    one = span(2, 10)
+    one.chunk.nested = True
+    queue.add(one)
+    assert queue.pop(9, caller=b"c") is one
+
+
 def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None:
     queue = SpanQueue()
     for count, epoch, nested in ((2, 0, False), (2, 10, True), (3, 20, True), (1, 30, False)):

@@ -23,10 +23,10 @@ def test_defaults_serve_the_default_queue() -> None:
 
 def test_everything_can_be_said() -> None:
     line = "--server unix:/s --slots 3 --queue a --queue b --queue a --name n --label gpu=a100 --label zone="
-    settings = parse([*line.split(), "--preload", "json", "--grace", "2"])
+    settings = parse([*line.split(), "--preload", "json", "--grace", "2", "--max-waiting", "7"])
     assert (settings.server, settings.slots, settings.queues) == ("unix:/s", 3, ("a", "b"))
     assert settings.labels == {"gpu": "a100", "zone": ""}
-    assert (settings.preload, settings.grace) == (("json",), 2.0)
+    assert (settings.preload, settings.grace, settings.max_waiting) == (("json",), 2.0, 7)
     assert settings.agent_id.endswith("/n")
 
 
@@ -41,6 +41,8 @@ def test_a_name_becomes_a_harmless_directory() -> None:
     [
         (["--slots", "0"], "number of slots"),
         (["--label", "x"], "KEY=VALUE"),
+        (["--max-waiting", "none"], "number of runs"),
+        (["--max-waiting", "1000000000"], "raise the limit ('ulimit -n')"),
         (["--server", "host:http"], "'host:http' is not a server address"),
         ([], ""),
     ],

@@ -39,6 +39,7 @@ def write_chunk(
     Raises:
         PayloadMissing: Something is neither in memory nor in `loaded`.
     """
+    caller_id = caller_of(runs[0])
     args = [run.args or b"" for run in runs]
     if loaded.args:
         args = [loaded.args.get(run.seq, arg) for run, arg in zip(runs, args, strict=True)]
@@ -47,7 +48,8 @@ def write_chunk(
         first_epoch=first_epoch,
         template=template_index,
         run_ids=b"".join([run.run_id for run in runs]),
-        nested=bool(caller_of(runs[0])),
+        nested=bool(caller_id),
+        caller_run_id=caller_id,
     )
     flow = runs[0].flow
     if flow is not None:

@@ -43,6 +43,7 @@ _EVENTS: Final[dict[int, RunEvent]] = {
 _LOST_EVENTS: Final[dict[int, RunEvent]] = {
     StateReason.TIMED_OUT: RunEvent.FAILED,
     StateReason.CODE_UNAVAILABLE: RunEvent.FAILED_FOR_GOOD,
+    StateReason.WAITING_REFUSED: RunEvent.FAILED,
 }
 
 

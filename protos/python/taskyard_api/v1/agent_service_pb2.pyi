@@ -626,7 +626,7 @@ class LostRun(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     reason: taskyard_api.v1.states_pb2.StateReason.ValueType
-    """WORKER_DIED, TIMED_OUT or CODE_UNAVAILABLE."""
+    """WORKER_DIED, TIMED_OUT, CODE_UNAVAILABLE or WAITING_REFUSED."""
     message: builtins.str
     """For people: exit code or signal, and what to do."""
     @property
@@ -759,6 +759,7 @@ class AssignChunk(google.protobuf.message.Message):
     BLOBS_FIELD_NUMBER: builtins.int
     BODY_BLOB_FIELD_NUMBER: builtins.int
     NESTED_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     first_epoch: builtins.int
     """Epoch of the first one; the others follow on."""
     template: builtins.int
@@ -769,6 +770,8 @@ class AssignChunk(google.protobuf.message.Message):
     """A serialised ChunkBody. Agents pass it on unopened, unless `blobs` names something."""
     nested: builtins.bool
     """They were submitted from inside a run, which may be waiting for them: to be executed before others."""
+    caller_run_id: builtins.bytes
+    """That run, when they are nested: all of one chunk were submitted from the same one."""
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
         """Blobs the worker will need, to be fetched first."""
@@ -790,9 +793,10 @@ class AssignChunk(google.protobuf.message.Message):
         blobs: collections.abc.Iterable[taskyard_api.v1.common_pb2.BlobRef] | None = ...,
         body_blob: taskyard_api.v1.common_pb2.BlobRef | None = ...,
         nested: builtins.bool = ...,
+        caller_run_id: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["body_blob", b"body_blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
 
 global___AssignChunk = AssignChunk
 

@@ -139,6 +139,10 @@ class _StateReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """COMPLETED, FAILED, CANCELLED: user code returned this state by hand."""
     STATE_REASON_RESULT_REFUSED: _StateReason.ValueType  # 12
     """FAILED: the result could not be serialised or was larger than the server's limit."""
+    STATE_REASON_WAITING_REFUSED: _StateReason.ValueType  # 13
+    """FAILED, AWAITING_RETRY: the run had to wait for runs it had submitted, and as many runs as its agent allows
+    waited already, each in a process; it was ended.
+    """
 
 class StateReason(_StateReason, metaclass=_StateReasonEnumTypeWrapper):
     """Why a run is in its state, where the state alone does not say it. Set by the control plane."""
@@ -169,6 +173,10 @@ STATE_REASON_STATE_BY_HAND: StateReason.ValueType  # 11
 """COMPLETED, FAILED, CANCELLED: user code returned this state by hand."""
 STATE_REASON_RESULT_REFUSED: StateReason.ValueType  # 12
 """FAILED: the result could not be serialised or was larger than the server's limit."""
+STATE_REASON_WAITING_REFUSED: StateReason.ValueType  # 13
+"""FAILED, AWAITING_RETRY: the run had to wait for runs it had submitted, and as many runs as its agent allows
+waited already, each in a process; it was ended.
+"""
 global___StateReason = StateReason
 
 class _AgentState:

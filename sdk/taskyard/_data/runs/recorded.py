@@ -15,6 +15,7 @@ from taskyard.exceptions import (
     FlowRunTimeoutError,
     TaskRunTimeoutError,
     TaskyardError,
+    TooManyWaitingRuns,
 )
 from taskyard_api.v1 import run_service_pb2, session_service_pb2
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason, shown_as
@@ -80,7 +81,11 @@ def _lazy_data(
         return lambda: decode(source.result)
     if state < FIRST_FINAL or state in (RunState.COMPLETED, RunState.NOT_READY):
         return None
-    kind = timeout if int(source.reason) == StateReason.TIMED_OUT else _FALLBACKS.get(state, FailedRun)
+    reason, kind = int(source.reason), _FALLBACKS.get(state, FailedRun)
+    if reason == StateReason.TIMED_OUT:
+        kind = timeout
+    elif reason == StateReason.WAITING_REFUSED:
+        kind = TooManyWaitingRuns
     return lambda: kind(source.message)
 
 

@@ -35,12 +35,23 @@ def start(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="A name for people.", show_default="made of the host's")
     ] = None,
+    max_waiting: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many runs may wait for runs they have submitted, each in a process of its own.",
+            show_default="by free memory and open files",
+        ),
+    ] = None,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
     require_extra("agent", "taskyard agent start")
     many = [text for one in queue for text in ("--queue", one)]
     many += [text for one in label for text in ("--label", _checked_label(one))]
-    options = flags({"--server": address_of(server), "--slots": slots, "--name": name})
+    options = flags(
+        {"--server": address_of(server), "--slots": slots, "--name": name, "--max-waiting": max_waiting}
+    )
     become("taskyard_agent", [*options, *many])
 
 

@@ -6,7 +6,14 @@ from uuid import UUID
 import pytest
 
 from taskyard._data.runs.recorded import exception_of, from_outcome, from_run
-from taskyard.exceptions import CancelledRun, CrashedRun, FailedRun, FlowRunTimeoutError, TaskRunTimeoutError
+from taskyard.exceptions import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    FlowRunTimeoutError,
+    TaskRunTimeoutError,
+    TooManyWaitingRuns,
+)
 from taskyard_api.v1 import common_pb2, failure_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.states import RunKind, RunState, StateReason
 
@@ -97,6 +104,7 @@ def test_an_exception_without_text_is_named() -> None:
     [
         (RunState.FAILED, StateReason.CODE_UNAVAILABLE, FailedRun),
         (RunState.FAILED, StateReason.TIMED_OUT, TaskRunTimeoutError),
+        (RunState.FAILED, StateReason.WAITING_REFUSED, TooManyWaitingRuns),
         (RunState.CRASHED, StateReason.WORKER_DIED, CrashedRun),
         (RunState.CANCELLED, StateReason.CANCEL_REQUESTED, CancelledRun),
     ],
