@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from taskyard_contract.clock import Clock, SystemClock
 from taskyard_contract.programs.event_loops import new_event_loop
+from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -141,6 +142,8 @@ class ControlPlane:
     ) -> Services:
         threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
         stack.callback(threads.shutdown, cancel_futures=True)
+        trimming = asyncio.create_task(keep_trimmed(threads))
+        stack.callback(trimming.cancel)
         directory = Directory()
         directory.note(self.owner)
         services = Services(

@@ -117,6 +117,16 @@ class MemorySettings:
     blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would
     start. At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
 
+    pushed_result_bytes: int = MemoryLimits().pushed_results
+    """Results that one client was sent and has not read. Default 16 MiB: far more than is on its way to a
+    client that reads; one that does not is read them back from the database later."""
+
+    pushed_log_bytes: int = MemoryLimits().pushed_logs
+    """The same of log records. Default 4 MiB: what is beyond is not sent, and the client says how many."""
+
+    pushed_bytes: int = MemoryLimits().pushed
+    """Of all clients together, results and log records each. Default 128 MiB."""
+
     def __post_init__(self) -> None:
         _require(
             self.max_input_bytes <= LARGEST_INPUT_BYTES,
@@ -124,7 +134,7 @@ class MemorySettings:
         )
         for name in (
             "uncommitted_bytes", "payload_bytes", "session_payload_bytes", "queue_payload_bytes",
-            "max_input_bytes",
+            "max_input_bytes", "pushed_result_bytes", "pushed_log_bytes", "pushed_bytes",
         ):  # fmt: skip
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
 
@@ -136,6 +146,9 @@ class MemorySettings:
             session_payload=self.session_payload_bytes,
             queue_payload=self.queue_payload_bytes,
             inputs=self.max_input_bytes,
+            pushed_results=self.pushed_result_bytes,
+            pushed_logs=self.pushed_log_bytes,
+            pushed=self.pushed_bytes,
         )
 
 

@@ -205,6 +205,7 @@ class Client(Peer):
     def receive(self) -> None:
         """Take what was sent to the client."""
         while (frame := self.session.next_frame()) is not None:
+            self.session.written()
             self.acknowledged = max(self.acknowledged, frame.submitted_up_to)
             self.results.update(zip(frame.results.run_ids, frame.results.data, strict=True))
             self.outcomes.update({outcome.run_id: outcome for outcome in frame.results.others})

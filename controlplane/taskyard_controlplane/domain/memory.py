@@ -37,6 +37,15 @@ class MemoryLimits(NamedTuple):
     """Of those in one queue, waiting or ready."""
     inputs: int = 1024 * MIB
     """Of all inputs of one run, wherever they are."""
+    pushed_results: int = 16 * MIB
+    """Of results that one client has not read yet; what is beyond is read back from the database."""
+    pushed_logs: int = 4 * MIB
+    """Of log records that one client has not read yet; what is beyond is in the database only."""
+    pushed: int = 128 * MIB
+    """Of what all clients together have not read yet, of results and of log records each."""
+
+
+DEFAULT_MEMORY: Final = MemoryLimits()
 
 
 def size_of(kept: Kept) -> int:

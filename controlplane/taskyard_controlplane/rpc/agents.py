@@ -43,6 +43,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
                 lambda: agents.disconnected(agent, outgoing.wake),
                 agent_service_pb2.ServerFrame(welcome=welcome),
                 agent.next_frame,
+                agent.written,
             )
 
     async def Poll(

@@ -31,12 +31,16 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             clients = self._directory.owner().connections.clients
             outgoing = Outgoing(context)
             session, welcome = clients.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
-            await outgoing.serve(
-                _read(outgoing, clients, session, frame),
-                lambda: clients.disconnected(session, outgoing.wake),
-                session_service_pb2.SessionFrame(welcome=welcome),
-                session.next_frame,
-            )
+            try:
+                await outgoing.serve(
+                    _read(outgoing, clients, session, frame),
+                    lambda: clients.disconnected(session, outgoing.wake),
+                    session_service_pb2.SessionFrame(welcome=welcome),
+                    session.next_frame,
+                    lambda: session.written() if session.wake is outgoing.wake else None,
+                )
+            finally:
+                session.stream_ended(outgoing.wake)
 
 
 async def _read(outgoing: Outgoing, clients: Clients, session: ClientSession, frame: Frame | None) -> None:

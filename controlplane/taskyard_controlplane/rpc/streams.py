@@ -97,6 +97,7 @@ class Outgoing:
         left: Callable[[], None],
         first: Message,
         next_frame: Callable[[], Message | None],
+        written: Callable[[], None],
     ) -> None:
         """Send `first`, then what `next_frame` returns whenever `wake` was called, until the stream is over.
 
@@ -105,6 +106,7 @@ class Outgoing:
             left: Called once nothing is read any more, which may be long before a last write is through.
             first: The welcome.
             next_frame: Returns what there is to send, None for nothing.
+            written: Called when gRPC has taken a frame over, which it does no faster than the peer reads.
 
         Raises:
             Exception: Why the stream is over, unless the peer has ended it.
@@ -112,18 +114,25 @@ class Outgoing:
         reader = self._reader = asyncio.create_task(reading)
         reader.add_done_callback(lambda done: self._read_all(done, left))
         try:
-            await self._write(first, next_frame)
+            await self._write(first, next_frame, written)
         finally:
             reader.cancel()
             await asyncio.wait([reader])
         if self._reason is not None:
             raise self._reason from None
 
-    async def _write(self, frame: Message | None, next_frame: Callable[[], Message | None]) -> None:
+    async def _write(
+        self,
+        frame: Message | None,
+        next_frame: Callable[[], Message | None],
+        written: Callable[[], None],
+    ) -> None:
         event, write = self._event, self._context.write
         while not self._over:
             if frame is not None:
                 await write(frame)
+                frame = None  # or it would be kept until there is another
+                written()
             await event.wait()
             event.clear()
             frame = None if self._over else next_frame()

@@ -61,7 +61,7 @@ def test_a_stream_that_cannot_send_ends() -> None:
 
         outgoing.wake()
         with pytest.raises(ValueError, match="too large"):
-            await outgoing.serve(reading_nothing(), nobody_left, sp.SessionFrame(), broken)
+            await outgoing.serve(reading_nothing(), nobody_left, sp.SessionFrame(), broken, nobody_left)
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -79,7 +79,9 @@ def test_a_stream_that_is_closed_during_a_write_ends_behind_it_and_with_the_firs
         context = Slow()
         outgoing = Outgoing(context)
         serving = asyncio.create_task(
-            outgoing.serve(reading_nothing(), left.set, sp.SessionFrame(), lambda: sp.SessionFrame())
+            outgoing.serve(
+                reading_nothing(), left.set, sp.SessionFrame(), lambda: sp.SessionFrame(), nobody_left
+            )
         )
         await writing.wait()
         outgoing.close(Superseded("first"))
@@ -101,7 +103,7 @@ def test_a_stream_that_is_closed_before_its_welcome_says_only_why() -> None:
         outgoing.close(Superseded("at once"))
         left = asyncio.Event()
         with pytest.raises(Superseded):
-            await outgoing.serve(reading_nothing(), left.set, sp.SessionFrame(), lambda: None)
+            await outgoing.serve(reading_nothing(), left.set, sp.SessionFrame(), lambda: None, nobody_left)
         assert not context.sent
         await asyncio.wait_for(left.wait(), 10)
 
@@ -216,7 +218,7 @@ def test_a_stream_that_is_superseded_while_it_asks_the_database_ends_with_a_stat
             await answer.wait()
             return []
 
-        it.shard.stored.rows = slow
+        it.shard.stored.heads = slow
         directory = Directory()
         directory.note(it.owner)
         service = SessionService(directory, PeerSettings(), Places("streams", most=1, per_address=1))

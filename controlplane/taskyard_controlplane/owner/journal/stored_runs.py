@@ -3,7 +3,8 @@
 Invariant: a run is never in two records; one that is in memory is found there, whatever its row says.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from taskyard_contract.clock import Clock
@@ -68,7 +69,7 @@ class StoredRuns:
             raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
         return runs.get(run_id) or heads[0]
 
-    async def heads(self, run_ids: list[bytes]) -> list[RunHead]:
+    async def heads(self, run_ids: Sequence[bytes]) -> list[RunHead]:
         """Return as `rows` does, without what is large."""
         if self._journal.has_backlogged:
             await self._committer.durable()
@@ -79,11 +80,31 @@ class StoredRuns:
         await self._committer.durable()  # they may be in the open commit and nowhere else
         return (await self._committer.run(lambda: self._store.payloads(seqs, []))).args
 
-    async def rows(self, run_ids: list[bytes]) -> list[StoredRun]:
+    async def rows(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
         """Return the rows of those of some runs that were submitted, whether or not they are durable yet."""
         if self._journal.has_backlogged:
             await self._committer.durable()  # what is only a row is nowhere else
         return await self._committer.run(lambda: self._store.runs_by_id(run_ids))
+
+    def read_back(self, session: ClientSession) -> None:
+        """Read the outcomes that a session is owed, all that it has room for, and let it send them."""
+        run_ids, stream = session.next_owed()
+        if run_ids:
+            self._pay(session, stream, run_ids)
+
+    def _pay(self, session: ClientSession, stream: int, run_ids: list[bytes]) -> None:
+        future = self._committer.run(lambda: self._store.payloads([], run_ids))
+
+        def done(_: object) -> None:
+            if future.cancelled():
+                return
+            if future.exception() is None:
+                session.paid(stream, run_ids, future.result().outcomes)
+            elif isinstance(future.exception(), StorageUnavailable):
+                again = partial(self._pay, session, stream, run_ids)
+                self._timers.after(REPEAT_SECONDS, again, name="read back again")
+
+        future.add_done_callback(done)
 
     def load(self, rows: list[RunHead]) -> dict[bytes, Run]:
         """Return the records of runs that were read back, made anew where there was none; open runs only.
@@ -148,7 +169,7 @@ class StoredRuns:
 
         future.add_done_callback(done)
 
-    def subscribe_later(self, row: StoredRun, session: ClientSession) -> None:
+    def subscribe_later(self, row: RunHead, session: ClientSession) -> None:
         """Let a run of the backlog that belongs to no session become that of one, once it is in memory."""
         if not row.session_id:
             self._subscribers[row.run_id] = session
@@ -165,6 +186,5 @@ class StoredRuns:
         session = self._roster.session(row.session_id)
         if session is None:
             name = "unknown until it reconnects"
-            session = ClientSession(row.session_id, name, b"", self._clock.monotonic())
-            self._roster.sessions[row.session_id] = session
+            session = self._roster.new_session(row.session_id, name, b"", self._clock.monotonic())
         return session

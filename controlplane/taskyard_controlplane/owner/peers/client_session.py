@@ -1,17 +1,26 @@
-"""Live sessions of clients: what is to be sent to each, gathered until its stream writes the next frame."""
+"""Live sessions of clients: what is to be sent to each, gathered until its stream writes the next frame.
 
+What is gathered has a window (`push_window`). Results beyond it are owed and read back from the database when
+the client has read others; log records beyond it are only in the database, and the client is told how many.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import Overloaded, TaskyardError
+from taskyard_contract.errors import Overloaded, RunNotFound, TaskyardError
+from taskyard_contract.ids import format_id
 from taskyard_contract.transport.rpc_errors import to_detail
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits, size_of
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
+from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
 
 MAX_RESULTS_PER_FRAME: Final = 2048
 """A client should begin to work on results while the next ones are written."""
-MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
-"""Far below what the transport takes, because other things are in the frame as well."""
+MAX_RESULT_BYTES: Final = 1024 * 1024
+"""Enough that a frame costs little beside what is in it, and little enough to be all that a client which does
+not read has under way."""
 MAX_LOGS_PER_FRAME: Final = 1000
 """So that results do not wait behind somebody's chatter."""
 MAX_REFUSED_PER_FRAME: Final = 4096
@@ -19,6 +28,28 @@ MAX_REFUSED_PER_FRAME: Final = 4096
 
 MAX_POSTPONED: Final = 200_000
 """Far more runs than a client has under way in unacknowledged batches."""
+MAX_READ_BACK: Final = 2048
+"""Results that are read back at a time."""
+
+Log = tuple[bytes, int, int, str, str, str]
+Outcome = tuple[bytes | None, bytes | None]
+"""A bare result, or the outcome of a run whose result is not all there is to say."""
+
+
+class Windows:
+    """How much all sessions of a shard have in memory for their clients, and who reads back what is not."""
+
+    def __init__(self, limits: MemoryLimits = DEFAULT_MEMORY) -> None:
+        """Hold what `limits` say."""
+        self.limits = limits
+        self.results = Pool(limits.pushed)
+        self.logs = Pool(limits.pushed)
+        self.read_back: Callable[[ClientSession], None] = _never
+        """Reads what a session is owed, as far as there is room. The shard sets it."""
+
+
+def _never(session: "ClientSession") -> None:
+    """Read nothing back where there is no database."""
 
 
 def fitting(items: list[bytes]) -> int:
@@ -34,8 +65,15 @@ def fitting(items: list[bytes]) -> int:
 class ClientSession(Peer):
     """One process that submits runs and waits for their outcomes."""
 
-    def __init__(self, session_id: bytes, name: str, caller_run_id: bytes, now: float) -> None:
-        """Open a session; `now` is monotonic."""
+    def __init__(
+        self,
+        session_id: bytes,
+        name: str,
+        caller_run_id: bytes,
+        now: float,
+        windows: Windows | None = None,
+    ) -> None:
+        """Open a session that shares `windows` with others; `now` is monotonic."""
         super().__init__(name)
         self.session_id = session_id
         self.caller_run_id = caller_run_id
@@ -55,33 +93,123 @@ class ClientSession(Peer):
         """Runs that it was asked to submit again later, and has not yet: whatever needs them has to wait."""
         self._decisions: list[pb.FlowDecision] = []
         self._cancel_requests: list[bytes] = []
-        self._logs: list[tuple[bytes, int, int, str, str, str]] = []
+        self._logs: list[Log] = []
+        self._dropped_logs = 0
+        self._windows = windows or Windows()
+        limits = self._windows.limits
+        self._results_share = Share(self._windows.results, limits.pushed_results)
+        self._logs_share = Share(self._windows.logs, limits.pushed_logs)
+        self._owed = Owed()
+        self._reading_back = 0
+        """How much room is kept for what is being read back; 0 when nothing is."""
+        self._streams = 0
+        self._left_writing: dict[Wake, tuple[int, int]] = {}
+        """What streams of the past are still writing, of results and of logs."""
 
     def attach(self, wake: Wake, close: Close, caller: Caller = NOBODY) -> None:
         """Attach a stream. Templates are per stream; what was not sent on the old one is repeated by need:
         the client resends, reports and subscribes again, so nothing is kept for it here.
         """
+        self._forgo()
         super().attach(wake, close, caller)
         self.disconnected_at = None
         self.templates = {}
-        self._result_ids, self._result_data, self._others = [], [], []
         self._decisions, self._cancel_requests = [], []
         self._refused, self.refused_since = [], set()
 
     def lose_stream(self, now: float) -> None:
-        """Note that the stream is gone; the lease starts."""
+        """Note that the stream is gone; the lease starts. What was not sent on it is given up: a client that
+        comes back asks for it again.
+        """
+        self._forgo()
         self.detach()
         self.disconnected_at = now
 
+    def _forgo(self) -> None:
+        self._streams += 1
+        self._result_ids, self._result_data, self._others = [], [], []
+        self._logs, self._dropped_logs = [], 0
+        self._owed.clear()
+        self._reading_back = 0
+        writing = self._results_share.forgo(), self._logs_share.forgo()
+        if any(writing):
+            self._left_writing[self.wake] = writing
+
+    def stream_ended(self, wake: Wake) -> None:
+        """Note that nothing is written any more on the stream with this `wake`, which may be a former one."""
+        results, logs = self._left_writing.pop(wake, (0, 0))
+        self._results_share.returned(results)
+        self._logs_share.returned(logs)
+
     def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
-        """Send an outcome. Call `wake` after the last one."""
+        """Send an outcome, which is durable. Call `wake` after the last one."""
         if self.disconnected_at is not None:
             return
+        payload = outcome if outcome is not None else result or b""
+        size, share = len(payload) + OVERHEAD, self._results_share
+        # What is owed comes first, or those who came late would be served for ever.
+        if self._owed or self._reading_back or (size > share.room and not share.widen(size)):
+            self._owed.add(run_id, size)
+            return
+        share.room -= size
         if outcome is not None:
-            self._others.append(outcome)
+            self._others.append(payload)
         else:
             self._result_ids.append(run_id)
-            self._result_data.append(result or b"")
+            self._result_data.append(payload)
+
+    def push_stored(self, run_id: bytes, result: Kept, outcome: Kept) -> None:
+        """Send an outcome, of which only the size was read if it is large. Call `read_on` in the end."""
+        if not isinstance(result, int) and not isinstance(outcome, int):
+            self.push_result(run_id, result, outcome)
+        elif self.disconnected_at is None:
+            self._owed.add(run_id, (size_of(outcome) or size_of(result)) + OVERHEAD)
+
+    def next_owed(self) -> tuple[list[bytes], int]:
+        """Return the runs whose outcomes are to be read back now, with the number of the stream they are for;
+        no runs, while there is too little room or others are being read.
+        """
+        share = self._results_share
+        much = self._windows.limits.pushed_results // 2
+        if self._reading_back or not self._owed or share.used > much:
+            return [], self._streams
+        run_ids, self._reading_back = self._owed.take(share, MAX_READ_BACK)
+        return run_ids, self._streams
+
+    def paid(self, stream: int, run_ids: list[bytes], outcomes: Mapping[bytes, Outcome]) -> None:
+        """Take in what was read back for a stream, and send it if that is still the one. A run of which
+        nothing was found is none any more.
+        """
+        if stream != self._streams or self.disconnected_at is not None:
+            return
+        left = self._reading_back
+        for run_id, (result, outcome) in outcomes.items():
+            left -= len(outcome if outcome is not None else result or b"") + OVERHEAD
+            if outcome is not None:
+                self._others.append(outcome)
+            else:
+                self._result_ids.append(run_id)
+                self._result_data.append(result or b"")
+        self._reading_back = 0
+        self._results_share.room += left
+        for run_id in run_ids:
+            if run_id not in outcomes:
+                text = f"there is no run {format_id(run_id)} any more"
+                self.refuse(run_id, RunNotFound(text, run_id=run_id))
+        self.wake()
+
+    def written(self) -> None:
+        """Note that the last frame is with the client, as far as gRPC can tell, which makes room for more."""
+        self._results_share.sent()
+        self._logs_share.sent()
+        self.read_on()
+        if self._dropped_logs:
+            self.wake()
+
+    def read_on(self) -> None:
+        """Have what is owed read back, as far as there is room for it."""
+        if self._owed and not self._reading_back:
+            self._windows.read_back(self)
 
     def refuse(self, run_id: bytes, error: TaskyardError) -> None:
         """Say that a run was not accepted."""
@@ -100,13 +228,17 @@ class ClientSession(Peer):
         self._cancel_requests.append(flow_run_id)
         self.wake()
 
-    def push_log(self, record: tuple[bytes, int, int, str, str, str]) -> None:
+    def push_log(self, record: Log) -> None:
         """Send a log record: run id, time, level, logger, message, run name."""
-        if self.disconnected_at is None:
+        if self.disconnected_at is not None:
+            return
+        if self._logs_share.take(log_size(record)):
             self._logs.append(record)
+        else:
+            self._dropped_logs += 1
 
     def next_frame(self) -> pb.SessionFrame | None:
-        """Return what there is to send, None for nothing."""
+        """Return what there is to send, None for nothing. To be called when the last frame is `written`."""
         frame = pb.SessionFrame()
         used = False
         if self._refused or self._decisions or self._cancel_requests or self._reconnect_after_ms:
@@ -119,6 +251,9 @@ class ClientSession(Peer):
         if self._logs:
             self._write_logs(frame.logs)
             used = True
+        elif self._dropped_logs:  # said once for all that fell out of one burst
+            frame.dropped_logs, self._dropped_logs = self._dropped_logs, 0
+            used = True
         if self._result_ids or self._others:
             self._write_results(frame.results)
             used = True
@@ -126,19 +261,20 @@ class ClientSession(Peer):
 
     def _write_results(self, results: pb.ResultBatch) -> None:
         count = fitting(self._result_data)
+        data, others = self._result_data[:count], self._others[: fitting(self._others)]
         results.run_ids.extend(self._result_ids[:count])
-        results.data.extend(self._result_data[:count])
-        del self._result_ids[:count], self._result_data[:count]
-        count = fitting(self._others)
-        for outcome in self._others[:count]:
+        results.data.extend(data)
+        for outcome in others:
             results.others.add().MergeFromString(outcome)
-        del self._others[:count]
+        self._results_share.sending(_size(data) + _size(others))
+        del self._result_ids[:count], self._result_data[:count], self._others[: len(others)]
         if self._result_ids or self._others:
             self.wake()
 
     def _write_logs(self, batch: pb.LogBatch) -> None:
         count = fitting([record[4].encode() for record in self._logs[:MAX_LOGS_PER_FRAME]])
         records, self._logs = self._logs[:count], self._logs[count:]
+        self._logs_share.sending(sum(map(log_size, records)))
         run_ids, at_us, levels, loggers, messages, names = zip(*records, strict=True)
         batch.run_ids.extend(run_ids)
         batch.at_us.extend(at_us)
@@ -146,7 +282,7 @@ class ClientSession(Peer):
         batch.loggers.extend(loggers)
         batch.messages.extend(messages)
         batch.run_names.extend(names)
-        if self._logs:
+        if self._logs or self._dropped_logs:
             self.wake()
 
     def _write_rare(self, frame: pb.SessionFrame) -> None:
@@ -158,3 +294,12 @@ class ClientSession(Peer):
         self._decisions, self._cancel_requests = [], []
         if self._refused:
             self.wake()
+
+
+def _size(payloads: list[bytes]) -> int:
+    return sum(map(len, payloads)) + OVERHEAD * len(payloads)
+
+
+def log_size(record: Log) -> int:
+    """Return how much a log record counts, by characters."""
+    return OVERHEAD + len(record[3]) + len(record[4]) + len(record[5])

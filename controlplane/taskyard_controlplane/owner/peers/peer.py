@@ -83,6 +83,9 @@ class Peer:
         """Say, with the next frame, that what it sent up to `number` is durable."""
         self.durable_up_to = max(self.durable_up_to, number)
 
+    def written(self) -> None:
+        """Note that the frame returned last is out of this process's hands."""
+
     @property
     def unsaid(self) -> int:
         """How many of its frames are durable without its knowing."""

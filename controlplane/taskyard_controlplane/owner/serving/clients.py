@@ -34,6 +34,7 @@ class Clients:
         """Connect clients to `shard`, on the server's `terms`."""
         self._terms = terms
         self._clock = clock
+        self._roster = shard.roster
         self._sessions = shard.roster.sessions
         self._book = shard.book
         self._journal = shard.journal
@@ -64,8 +65,7 @@ class Clients:
         session = self._sessions.get(hello.session_id)
         if session is None:
             now = self._clock.monotonic()
-            session = ClientSession(hello.session_id, hello.client_name, hello.caller_run_id, now)
-            self._sessions[hello.session_id] = session
+            session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
         else:
             session.supersede("a newer stream of the same session took over")
             # A session that was found after a restart is known by its id only.
@@ -106,12 +106,11 @@ class Clients:
             if not self._flow_reports.report(session, report):
                 await self._subscriptions.late_report(session, report.run_id)
         if frame.subscribe:
-            await self._subscriptions.subscribe(session, list(frame.subscribe))
-        if frame.cancel:
-            runs = await self._subscriptions.to_be_ended(list(frame.cancel))
+            await self._subscriptions.subscribe(session, frame.subscribe)
+        async for runs in self._subscriptions.to_be_ended(frame.cancel):
             self._cancelling.request(runs, CANCEL_REQUESTED)
-        if frame.withdraw:
-            self._cancelling.withdraw(await self._subscriptions.to_be_ended(list(frame.withdraw)))
+        async for runs in self._subscriptions.to_be_ended(frame.withdraw):
+            self._cancelling.withdraw(runs)
         if frame.HasField("logs"):
             self._keep_logs(frame.logs)
         if frame.goodbye:

@@ -14,7 +14,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
-from taskyard_controlplane.domain.memory import MemoryLimits
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.metrics import Metrics
@@ -34,8 +34,6 @@ MAINTAIN_SECONDS: Final = 3.0
 
 WATCH_SECONDS: Final = 1.0
 """How often somebody looks whether the database answers: what it is told in matters by the second."""
-
-DEFAULT_MEMORY: Final = MemoryLimits()
 
 
 class Owner:

@@ -5,7 +5,9 @@ and what it reports too late. In memory or not, the answer is the same; only tha
 database has to be asked, and everything may have changed when it has answered.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import RunNotFound
@@ -18,7 +20,18 @@ from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.submission import Submission
-from taskyard_controlplane.storage.interface import StoredRun
+from taskyard_controlplane.storage.interface import RunHead
+
+PART: Final = 256
+"""How many runs are looked up at a time: a few milliseconds of work."""
+
+
+async def parts(run_ids: Sequence[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """Cut ids into as many as are dealt with at a time; others get their turn in between."""
+    for start in range(0, len(run_ids), PART):
+        if start:
+            await asyncio.sleep(0)
+        yield run_ids[start : start + PART]
 
 
 class Subscriptions:
@@ -48,31 +61,35 @@ class Subscriptions:
         """
         ids = [run_id for group in batch.groups for run_id in group.run_ids]
         unknown = [run_id for run_id in ids if run_id not in self._runs]
-        rows = await self._stored.rows(unknown)
-        known = {row.run_id for row in rows} | (set(ids) - set(unknown))
+        known = set(ids).difference(unknown)
+        async for part in parts(unknown):
+            rows = await self._stored.heads(part)
+            known.update(row.run_id for row in rows)
+            self._deliver(session, rows)
         self._adopt(session, known)
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()
         self._submission.submit(session, batch, frozenset(known))
-        self._deliver(session, rows)
+        session.wake()
 
-    async def subscribe(self, session: ClientSession, run_ids: list[bytes]) -> None:
+    async def subscribe(self, session: ClientSession, run_ids: Sequence[bytes]) -> None:
         """Let a session hear how some runs end, or ended.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
-        self._adopt(session, run_ids)
-        unknown = [run_id for run_id in run_ids if run_id not in self._runs]
-        if not unknown:
-            return
-        rows = await self._stored.rows(unknown)
-        self._adopt(session, unknown)  # those that were submitted meanwhile
-        found = {row.run_id for row in rows}
-        for run_id in unknown:
-            if run_id not in found and run_id not in self._runs:
-                session.refuse(run_id, RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id))
-        self._deliver(session, rows)
+        async for part in parts(run_ids):
+            self._adopt(session, part)
+        async for part in parts([run_id for run_id in run_ids if run_id not in self._runs]):
+            unknown = [run_id for run_id in part if run_id not in self._runs]
+            rows = await self._stored.heads(unknown)
+            self._adopt(session, part)  # those that were submitted meanwhile
+            found = {row.run_id for row in rows}
+            for run_id in unknown:
+                if run_id not in found and run_id not in self._runs:
+                    error = RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
+                    session.refuse(run_id, error)
+            self._deliver(session, rows)
 
     async def late_report(self, session: ClientSession, run_id: bytes) -> None:
         """Answer a report about a run that has ended: its recorded state stands.
@@ -94,16 +111,17 @@ class Subscriptions:
             )
         session.wake()
 
-    async def to_be_ended(self, run_ids: list[bytes]) -> list[Run]:
-        """Return those of some runs that are open, loading them from the backlog if need be.
+    async def to_be_ended(self, run_ids: Sequence[bytes]) -> AsyncIterator[list[Run]]:
+        """Return those of some runs that are open, some at a time, loading them from the backlog if need be.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
-        unknown = [run_id for run_id in run_ids if run_id not in self._runs]
-        if unknown:
-            self._stored.load(await self._stored.heads(unknown))
-        return [self._runs[run_id] for run_id in run_ids if run_id in self._runs]
+        async for part in parts(run_ids):
+            unknown = [run_id for run_id in part if run_id not in self._runs]
+            if unknown:
+                self._stored.load(await self._stored.heads(unknown))
+            yield [self._runs[run_id] for run_id in part if run_id in self._runs]
 
     def _adopt(self, session: ClientSession, run_ids: Iterable[bytes]) -> None:
         for run_id in run_ids:
@@ -111,7 +129,7 @@ class Subscriptions:
             if run is not None:
                 self._watchers.connect(run, session)
 
-    def _deliver(self, session: ClientSession, rows: list[StoredRun]) -> None:
+    def _deliver(self, session: ClientSession, rows: list[RunHead]) -> None:
         for row in rows:
             run = self._runs.get(row.run_id)
             if run is not None:
@@ -122,9 +140,10 @@ class Subscriptions:
                 if row.session_id != session.session_id:
                     self._watchers.listen(row.run_id, session)
             elif row.session_id != session.session_id or self._executed_elsewhere(row):
-                session.push_result(row.run_id, row.result, row.outcome)
+                session.push_stored(row.run_id, row.result, row.outcome)
+        session.read_on()
         session.wake()
 
-    def _executed_elsewhere(self, row: StoredRun) -> bool:
+    def _executed_elsewhere(self, row: RunHead) -> bool:
         """Whether its own session needs to be told how a run ended: what it executes, it has reported."""
         return self._templates.by_id(row.template_id).executor == AGENT

@@ -72,12 +72,13 @@ class Shard:
         self._follow_commits(metrics)
 
     def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits) -> None:
-        self.book, self.roster, self.templates = RunBook(memory), Roster(), Templates()
+        self.book, self.roster, self.templates = RunBook(memory), Roster(memory), Templates()
         self.journal = Journal(self.committer)
         self.watchers = Watchers(self.book)
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
         )
+        self.roster.windows.read_back = self.stored.read_back
 
     def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
         self.settling = Settling(self.journal, self.timers, clock, metrics, draw)

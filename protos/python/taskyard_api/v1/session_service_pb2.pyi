@@ -405,10 +405,15 @@ class SessionFrame(google.protobuf.message.Message):
     CANCEL_REQUESTS_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
     RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
+    DROPPED_LOGS_FIELD_NUMBER: builtins.int
     submitted_up_to: builtins.int
     """Batches up to this number are durable, except the runs named in `refused`."""
     reconnect_after_ms: builtins.int
     """The client should reconnect after this long, and by chance up to as long again, because the server is stopping."""
+    dropped_logs: builtins.int
+    """How many log records were not sent since the last frame that said so, because the client read too slowly.
+    They are recorded, and can be listed.
+    """
     @property
     def welcome(self) -> global___SessionWelcome:
         """First frame only."""
@@ -444,9 +449,10 @@ class SessionFrame(google.protobuf.message.Message):
         cancel_requests: collections.abc.Iterable[builtins.bytes] | None = ...,
         logs: global___LogBatch | None = ...,
         reconnect_after_ms: builtins.int = ...,
+        dropped_logs: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs", "results", b"results", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "flow_decisions", b"flow_decisions", "logs", b"logs", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "dropped_logs", b"dropped_logs", "flow_decisions", b"flow_decisions", "logs", b"logs", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
 
 global___SessionFrame = SessionFrame
 
@@ -523,7 +529,9 @@ global___RefusedRun = RefusedRun
 
 @typing.final
 class ResultBatch(google.protobuf.message.Message):
-    """Outcomes. Ordinary ones are columns; everything else is in `others`."""
+    """Outcomes, sent as fast as the client reads; what it does not read is kept in the database until it does, or
+    its session ends. Ordinary ones are columns; everything else is in `others`.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

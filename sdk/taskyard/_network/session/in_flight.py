@@ -78,6 +78,7 @@ class InFlight:
         self.signalled = False
         self.decisions = Decisions()
         self.on_logs: Callable[[pb.LogBatch], None] | None = None
+        self.on_dropped_logs: Callable[[int], None] | None = None
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
@@ -243,6 +244,8 @@ class InFlight:
             self.decisions.stop(run_id)
         if frame.HasField("logs") and self.on_logs is not None:
             self.on_logs(frame.logs)
+        if frame.dropped_logs and self.on_dropped_logs is not None:
+            self.on_dropped_logs(frame.dropped_logs)
 
     def on_fatal(self, error: TaskyardError) -> None:
         """Fail everything that is awaited: the session cannot go on."""

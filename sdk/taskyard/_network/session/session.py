@@ -5,6 +5,7 @@ Invariant: submitting, watching and reporting only queue and never wait for the 
 that a missing server is an error at the first use and not a future that never settles.
 """
 
+import logging
 import os
 import threading
 import traceback
@@ -26,6 +27,8 @@ from taskyard_contract.transport.channels import target_of
 if TYPE_CHECKING:
     # Imports gRPC, which programs need not wait for before their first call.
     from taskyard._network.session.stream import Stream
+
+logger = logging.getLogger("taskyard.session")
 
 CONNECT_SECONDS: Final = 15.0
 """A local yard that has to be started on a busy machine takes a few seconds."""
@@ -49,6 +52,7 @@ class Session:
         self._thread = thread
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
         self.in_flight.on_logs = _show_logs
+        self.in_flight.on_dropped_logs = _say_dropped
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
         self.submit = self.in_flight.submit
         self.submit_group = self.in_flight.submit_group
@@ -211,6 +215,12 @@ def _show_logs(batch: pb.LogBatch) -> None:
             # A handler of the program raised. This is the thread that brings results, so nobody else must
             # be kept from what they wait for; and to log it would only ask the same handler once more.
             traceback.print_exc()
+
+
+def _say_dropped(count: int) -> None:
+    logger.warning(
+        "%d log records dropped: this program read them too slowly; 'taskyard run logs' shows them", count
+    )
 
 
 _made: WeakSet[Session] = WeakSet()

@@ -8,11 +8,13 @@ import pytest
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.peers.client_session import (
     MAX_LOGS_PER_FRAME,
     MAX_RESULT_BYTES,
     MAX_RESULTS_PER_FRAME,
     ClientSession,
+    Windows,
     fitting,
 )
 
@@ -24,9 +26,9 @@ def close(error: TaskyardError) -> None:
 class Stream:
     """A session with a stream that takes a frame whenever it is woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Windows | None = None) -> None:
         self.woken = 0
-        self.session = ClientSession(new_id(), "client", b"", 0.0)
+        self.session = ClientSession(new_id(), "client", b"", 0.0, windows)
         self.session.attach(self.wake, close)
 
     def wake(self) -> None:
@@ -40,6 +42,7 @@ class Stream:
             frame = self.session.next_frame()
             if frame is not None:
                 frames.append(frame)
+                self.session.written()
         return frames
 
 
@@ -110,6 +113,86 @@ def test_a_new_stream_is_not_sent_what_was_meant_for_the_old_one(act: Callable[[
     act(stream.session)
     stream.session.attach(stream.wake, close)
     assert stream.frames() == []
+
+
+LOG = (bytes(16), 1, 20, "logger", "m" * 1000, "run")
+
+
+def test_a_client_that_does_not_read_has_a_window_of_results_in_memory_and_is_owed_the_others() -> None:
+    stream = Stream(Windows(MemoryLimits(pushed_results=10_000)))
+    ids = new_ids(100)
+    for run_id in ids:
+        stream.session.push_result(run_id, bytes(1000), None)
+    assert stream.session.next_owed()[0] == [], "nothing is read back while nothing was read"
+    [frame] = stream.frames()
+    assert list(frame.results.run_ids) == ids[:9]
+    owed, number = stream.session.next_owed()
+    assert owed == ids[9:18]
+    assert stream.session.next_owed()[0] == [], "one batch at a time"
+    stream.session.push_result(new_id(), bytes(1000), None)
+    assert stream.session.next_frame() is None, "what is new stands behind what is owed"
+    stream.session.paid(number, owed, {run_id: (bytes(1000), None) for run_id in owed})
+    assert [list(frame.results.run_ids) for frame in stream.frames()] == [owed]
+
+
+def test_what_was_read_back_for_a_stream_that_is_gone_is_not_sent_on_the_next() -> None:
+    stream = Stream(Windows(MemoryLimits(pushed_results=1)))
+    for run_id in new_ids(3):
+        stream.session.push_result(run_id, b"result", None)
+    stream.frames()
+    owed, number = stream.session.next_owed()
+    stream.session.attach(stream.wake, close)
+    stream.session.paid(number, owed, dict.fromkeys(owed, (b"result", None)))
+    assert stream.frames() == []
+
+
+def test_a_result_that_is_owed_and_not_recorded_any_more_is_refused() -> None:
+    stream = Stream(Windows(MemoryLimits(pushed_results=1)))
+    for run_id in new_ids(2):
+        stream.session.push_result(run_id, b"result", None)
+    stream.frames()
+    [owed], number = stream.session.next_owed()
+    stream.session.paid(number, [owed], {})
+    assert [refused.run_id for frame in stream.frames() for refused in frame.refused] == [owed]
+
+
+def test_all_clients_together_have_one_window_which_those_who_leave_give_back() -> None:
+    windows = Windows(MemoryLimits(pushed=5_000))
+    streams = [Stream(windows) for _ in range(8)]
+    for stream in streams:
+        for run_id in new_ids(10):
+            stream.session.push_result(run_id, bytes(900), None)
+        stream.session.push_log(LOG)
+    assert [len(stream.frames()[0].results.run_ids) for stream in streams] == [5, 1, 1, 1, 1, 1, 1, 1]
+    for stream in streams:
+        stream.session.lose_stream(1.0)
+    assert windows.results.left == windows.logs.left == 5_000
+
+
+def test_what_a_former_stream_still_writes_stays_counted_until_it_ends() -> None:
+    windows = Windows()
+    stream = Stream(windows)
+    before, wake = windows.results.left, stream.session.wake
+    stream.session.push_result(new_id(), bytes(1000), None)
+    assert stream.session.next_frame() is not None  # and it is not written
+    stream.session.attach(stream.wake.__func__, close)  # type: ignore[attr-defined]  # another stream
+    assert windows.results.left < before
+    stream.session.stream_ended(wake)
+    assert windows.results.left == before
+
+
+def test_log_records_beyond_the_window_are_dropped_and_the_client_is_told_once() -> None:
+    stream = Stream(Windows(MemoryLimits(pushed_logs=3_500)))
+    for _ in range(10):
+        stream.session.push_log(LOG)
+    first, second = stream.frames()
+    assert len(first.logs.messages) == 3
+    assert not first.dropped_logs
+    assert second.dropped_logs == 7
+    stream.session.push_log(LOG)
+    [frame] = stream.frames()
+    assert len(frame.logs.messages) == 1
+    assert not frame.dropped_logs
 
 
 def test_an_acknowledgement_is_never_taken_back() -> None:
