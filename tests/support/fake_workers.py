@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -103,6 +104,9 @@ class ToldSession:
         self.reported: list[bytes] = []
         self.given_back: list[bytes] = []
         self.lost_runs: list[bytes] = []
+        self.reasons: list[int] = []
+        """Why each of these was lost."""
+        self.condition = ""
         self.ended_runs: list[bytes] = []
         self.draining = False
         self.wakes = 0
@@ -115,6 +119,7 @@ class ToldSession:
 
     def lost(self, key: pb.RunKey, reason: int, message: str) -> None:
         self.lost_runs.append(key.run_id)
+        self.reasons.append(reason)
 
     def cancelled(self, key: pb.RunKey) -> None:
         self.ended_runs.append(key.run_id)
@@ -137,6 +142,7 @@ class FakeBlobs:
         self.arrived = asyncio.Event()
         self.error: Exception | None = None
         self.transfers = 0
+        self.directory = Path(tempfile.gettempdir())
         self.in_use: Callable[[], Iterable[bytes]] = tuple
         self.writers: Callable[[], Iterable[int]] = tuple
 
@@ -152,6 +158,12 @@ class FakeBlobs:
 
     async def upload(self, blob: common_pb2.BlobRef) -> None:
         await self._travel()
+
+    def evict(self) -> None:
+        """Nothing is here."""
+
+    def forget_writer(self, pid: int) -> None:
+        """Nobody writes."""
 
     async def _travel(self) -> None:
         await self.arrived.wait()

@@ -29,6 +29,8 @@ class Stage:
         self.workforce = Workforce(1, lambda: self.zygote)  # type: ignore[arg-type, return-value]
         self.left: list[bool] = []
         self.pool = ProcessPool(1, self.workforce, self.blobs, lambda: self.left.append(True))  # type: ignore[arg-type]
+        self.free_bytes = 1 << 40
+        self.pool.room._space = lambda _: (self.free_bytes, 1 << 40)
         self.pool.serve(self.told)  # type: ignore[arg-type]
         self._epoch = 1
 
@@ -47,6 +49,10 @@ class Stage:
         one = template_pb2.RunTemplate(name=f"task {template}")
         self.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=template, template=one))
         return keys
+
+    def look_at_disk(self) -> None:
+        """Look whether there is room, as is done each second while there was none."""
+        self.pool.room._look()
 
     def in_hand(self) -> tuple[int, int]:
         """The runs counted, and the runs named."""

@@ -7,6 +7,7 @@ when it is complete and its digest is right.
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from grpc import aio
 
+from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
 from taskyard_contract.transport import blob_transfer
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 PART_SUFFIX: Final = ".part"
 """Of a file that is not complete: ``DIGEST.PID.part``, the process that writes it in its name."""
+
+FRESH_SECONDS: Final = 10.0
+"""What a worker has just written may be in a report that has not arrived yet, so that nobody names it."""
 
 
 class BlobStore:
@@ -88,6 +93,15 @@ class BlobStore:
 
     async def _download(self, digest: bytes) -> None:
         self.make_room()
+        try:
+            await self._download_once(digest)
+        except OSError as error:
+            if not is_disk_trouble(error):
+                raise
+            self.evict()
+            await self._download_once(digest)
+
+    async def _download_once(self, digest: bytes) -> None:
         path = self.path(digest)
         partial = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
@@ -106,31 +120,49 @@ class BlobStore:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
             with self.path(blob.digest).open("rb") as file:
                 await blob_transfer.send(stub, blob, file)
-        self.make_room()
+        with suppress(OSError):  # the server has it: what becomes of the file is of no account
+            self.make_room()
 
     def make_room(self) -> None:
         """Remove what has not been used for longest, until the directory is within its capacity."""
+        self._shrink(self._capacity, float("inf"))
+
+    def evict(self) -> None:
+        """Remove everything that nobody needs, because the disk is full: it may be full of other things."""
+        with suppress(OSError):  # a disk that failed may not even tell what is on it
+            self._shrink(0, time.time() - FRESH_SECONDS)
+
+    def forget_writer(self, pid: int) -> None:
+        """Remove what a process was writing that has ended."""
+        with suppress(OSError):
+            for unfinished in self.directory.glob(f"*.{pid}{PART_SUFFIX}"):
+                unfinished.unlink(missing_ok=True)
+
+    def _shrink(self, capacity: int, before: float) -> None:
+        """Remove files that are in no use and were used last before a time, until the rest has a size."""
         files = self._files()
         size = sum(size for _, size, _ in files)
-        if size <= self._capacity:
+        if size <= capacity:
             return
         needed = {digest.hex() for digest in self.in_use()}
-        for _, length, name in sorted(files):
-            if size <= self._capacity:
+        for used_at, length, name in sorted(files):
+            if size <= capacity:
                 return
-            if name not in needed and not name.endswith(PART_SUFFIX):
-                self.directory.joinpath(name).unlink(missing_ok=True)
-                size -= length
+            if name not in needed and used_at < before:
+                with suppress(OSError):  # a file system that is read-only keeps what it has
+                    self.directory.joinpath(name).unlink(missing_ok=True)
+                    size -= length
 
     def _files(self) -> list[tuple[float, int, str]]:
-        """Return when each file was used last, its size and its name; removes what was abandoned."""
+        """Return when each complete file was used last, its size and its name; removes what was abandoned."""
         writers = {str(pid) for pid in (os.getpid(), *self.writers())}
         files = []
         with os.scandir(self.directory) as entries:
             for entry in entries:
                 path = self.directory / entry.name
-                if entry.name.endswith(PART_SUFFIX) and entry.name.split(".")[1] not in writers:
-                    path.unlink(missing_ok=True)  # its writer was killed: nobody will ever finish or use it
+                if entry.name.endswith(PART_SUFFIX):
+                    if entry.name.split(".")[1] not in writers:
+                        path.unlink(missing_ok=True)  # its writer was killed: nobody will ever finish it
                     continue
                 with suppress(FileNotFoundError):  # a worker has finished and renamed it meanwhile
                     files.append((entry.stat().st_mtime, entry.stat().st_size, entry.name))

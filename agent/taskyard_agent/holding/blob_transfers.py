@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.holding.chunks import Chunk, Span
 from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.holding.room import Room
 from taskyard_agent.runner import frames
+from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import TaskyardError
@@ -43,8 +45,11 @@ class _Fetch:
 class BlobTransfers:
     """Fetches before, uploads after execution."""
 
-    def __init__(self, blobs: BlobStore, holdings: Holdings, arrived: Callable[[list[Span]], None]) -> None:
-        """Hand what has been fetched to `arrived`."""
+    def __init__(
+        self, blobs: BlobStore, room: Room, holdings: Holdings, arrived: Callable[[list[Span]], None]
+    ) -> None:
+        """Hand what has been fetched to `arrived`; tell `room` what there was no room for."""
+        self._room = room
         self._blobs = blobs
         self._holdings = holdings
         self._arrived = arrived
@@ -54,6 +59,10 @@ class BlobTransfers:
     def present(self, span: Span) -> bool:
         """Whether everything a span needs is here."""
         return self._blobs.has(span.chunk.blobs)
+
+    def forget_writer(self, pid: int) -> None:
+        """Remove what a worker was writing that has ended."""
+        self._blobs.forget_writer(pid)
 
     def spans(self) -> Iterator[Span]:
         """Iterate over what is being fetched for."""
@@ -100,14 +109,25 @@ class BlobTransfers:
         try:
             await self._blobs.fetch(chunk.blobs)
         except Exception as error:  # whatever it is: these runs have to leave
-            _note_unforeseen(error)
             self._fetching.discard(fetch)
-            message = f"a blob it needs could not be fetched: {error}"
-            for span in fetch.spans:
-                self._holdings.lose(span, StateReason.CODE_UNAVAILABLE, message)
+            self._failed(fetch, error)
             return
         self._fetching.discard(fetch)
         self._arrived(fetch.spans)
+
+    def _failed(self, fetch: _Fetch, error: Exception) -> None:
+        reason, message = StateReason.CODE_UNAVAILABLE, f"a blob it needs could not be fetched: {error}"
+        if isinstance(error, OSError) and is_disk_trouble(error):
+            reason = StateReason.AGENT_DISK_FULL
+            message = (
+                f"the agent has no room for a blob it needs: {error.strerror}; make room on its machine, "
+                "or have it executed by an agent with a larger disk"
+            )
+        _note_unforeseen(error)
+        for span in fetch.spans:
+            self._holdings.lose(span, reason, message)
+        if reason is StateReason.AGENT_DISK_FULL:
+            self._room.lacked(0, str(error))
 
     def upload(self, span: Span, tail: bytes, count: int) -> None:
         """Upload the blobs a report refers to, then report; `tail` is their list and the columns."""

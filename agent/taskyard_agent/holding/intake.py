@@ -3,7 +3,8 @@
 Three things decide whether a run that has not started is wanted here. *Room*: a window of as many runs as are
 executed in a moment, measured; runs that wait for others take no room. *Crowding*: while many runs wait for
 runs of their own, only such runs are wanted (`admission`). *Draining*: an agent that is to leave wants
-nothing, except what its own waiting runs may be waiting for. Whoever has runs that have not started (fetched,
+nothing, except what its own waiting runs may be waiting for. *Closed*: while the disk is full nothing at all
+is wanted, because what it would return has no place. Whoever has runs that have not started (fetched,
 revoked, left over by a dead worker) hands them in here, and they are queued or given back.
 """
 
@@ -53,6 +54,7 @@ class Intake:
         self.doubtful = False
         """Whether the lease may be about to lapse, so that nothing moves for another reason."""
         self._draining = False
+        self._closed = False
         self._gave_back_at = 0.0
 
     def demand(self) -> Demand:
@@ -61,7 +63,8 @@ class Intake:
         in_hand = self._holdings.runs - self._waiting()
         if admission.crowded:  # counted only when it matters
             in_hand -= admission.passable(self.queue.nested)
-        return Demand(in_hand, sizer.window, sizer.chunk_size, admission.crowded)
+        window = 0 if self._closed else sizer.window
+        return Demand(in_hand, window, sizer.chunk_size, admission.crowded)
 
     @property
     def pipelined(self) -> bool:
@@ -70,6 +73,8 @@ class Intake:
 
     def wants(self, span: Span) -> bool:
         """Whether runs that have not started may start here."""
+        if self._closed:
+            return False
         if self._draining:
             return span.chunk.nested and self._waiting() > 0
         return span.chunk.nested or not self._admission.crowded
@@ -132,6 +137,12 @@ class Intake:
         if count > 0 and now - self._gave_back_at >= GIVE_BACK_SECONDS:
             self._gave_back_at = now
             self._holdings.give_back(self.queue.pop_last(count))
+
+    def close(self, closed: bool) -> None:
+        """Want nothing while `closed`, and give back what is queued."""
+        self._closed = closed
+        self.put_back(self.queue.clear())
+        self._holdings.session.wake()
 
     def drain(self) -> None:
         """Take in nothing more, and give back what is queued."""

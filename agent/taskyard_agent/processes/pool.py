@@ -21,6 +21,7 @@ from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.chunks import Chunk
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
+from taskyard_agent.holding.room import Room
 from taskyard_agent.holding.templates import LocalTemplates
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
@@ -70,14 +71,26 @@ class ProcessPool:
             workforce.most_waiting,
         )
         self.endings = Endings(self.holdings, workforce)
-        self.transfers = BlobTransfers(blobs, self.holdings, lambda spans: self._dispatcher.requeue(spans))
+        self.room = Room(blobs.directory, blobs.evict)
+        self.room.changed = self._on_room
+        self.transfers = BlobTransfers(
+            blobs, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
+        )
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._leave = leave
         blobs.in_use = self._blobs_in_use
         blobs.writers = workforce.pids
         workforce.attach(
-            Reception(workforce, self.holdings, self.intake, self.transfers, self.endings, self._dispatcher)
+            Reception(
+                workforce,
+                self.holdings,
+                self.intake,
+                self.transfers,
+                self.room,
+                self.endings,
+                self._dispatcher,
+            )
         )
 
     def serve(self, session: LinkSession) -> None:
@@ -88,6 +101,7 @@ class ProcessPool:
     def close(self) -> None:
         """End all workers and transfers, whatever they are at."""
         self._watchdog.stop()
+        self.room.stop()
         self.transfers.close()
         self.workforce.close()
 
@@ -165,6 +179,16 @@ class ProcessPool:
         self._dispatcher.requeue(self.transfers.clear())
         for worker in self.workforce.workers.values():
             worker.revoke_all()
+
+    def _on_room(self) -> None:
+        """Take nothing while the disk is full, and give back what has not started."""
+        closed = bool(self.room.condition)
+        self.holdings.session.condition = self.room.condition
+        self.intake.close(closed)
+        if closed:
+            self._dispatcher.requeue(self.transfers.clear())
+            for worker in self.workforce.workers.values():
+                worker.revoke_all()
 
     def held(self) -> Iterable[pb.RunKey]:
         """Name every run in hand of which the server is to hear.

@@ -10,12 +10,14 @@ from typing import Final
 from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
+from taskyard_agent.holding.room import Room
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.states import StateReason
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Reception:
         holdings: Holdings,
         intake: Intake,
         transfers: BlobTransfers,
+        room: Room,
         endings: Endings,
         dispatcher: Dispatcher,
     ) -> None:
@@ -39,6 +42,7 @@ class Reception:
         self._holdings = holdings
         self._intake = intake
         self._transfers = transfers
+        self._room = room
         self._endings = endings
         self._dispatcher = dispatcher
         self._waits = count(1)
@@ -49,6 +53,8 @@ class Reception:
             self._on_report(worker, body)
         elif kind == frames.LOGS:
             self._holdings.session.log(session_service_pb2.LogBatch.FromString(body))
+        elif kind == frames.UNSTORED:
+            self._on_unstored(worker, body)
         else:
             self._on_blocked(worker, kind == frames.BLOCKED)
 
@@ -66,6 +72,24 @@ class Reception:
             self._transfers.upload(span, tail, blobs)
         else:
             self._holdings.report(span, tail)
+
+    def _on_unstored(self, worker: WorkerHandle, body: bytes) -> None:
+        """Have a run executed again whose result this machine's disk did not take."""
+        number, position, size = frames.UNSTORED_HEAD.unpack_from(body)
+        reason = body[frames.UNSTORED_HEAD.size :].decode()
+        span = worker.reported(number, position, position + 1)
+        if span is None:
+            logger.error("worker %d reported runs of chunk %d, which it does not have", worker.pid, number)
+            return
+        if worker.blocked:
+            self._unblock_empty(worker)
+        self._holdings.lose(
+            span,
+            StateReason.AGENT_DISK_FULL,
+            f"the agent had no room for its result of {size:,} bytes: {reason}; make room on its machine, "
+            "or write the result to storage of your own and return a reference to it",
+        )
+        self._room.lacked(size, reason)
 
     def _unblock_empty(self, worker: WorkerHandle) -> None:
         if not worker.spans:
@@ -96,6 +120,7 @@ class Reception:
 
     def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
         """Settle what a worker had that has ended; its last frames have been taken."""
+        self._transfers.forget_writer(worker.pid)
         rest = self._endings.settle(worker, status)
         self._intake.weigh()  # its run may have been waiting for others
         self._dispatcher.requeue(rest)

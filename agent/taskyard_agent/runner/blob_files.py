@@ -3,9 +3,18 @@
 A worker never talks to the server, so what is too large for a frame is there before the chunk that names it.
 """
 
+import errno
 from pathlib import Path
+from typing import Final
 
 from taskyard_api.v1 import common_pb2
+
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether a disk is full, or failed: the machine's fault, and never that of the run which met it."""
+    return isinstance(error, OSError) and error.errno in _DISK
 
 
 class BlobFiles:

@@ -23,6 +23,7 @@ REPORT: Final = 17
 LOGS: Final = 18
 BLOCKED: Final = 19
 UNBLOCKED: Final = 20
+UNSTORED: Final = 21
 
 _PREFIX: Final = struct.Struct("<IB")
 
@@ -36,6 +37,8 @@ CHUNK_HEAD: Final = struct.Struct("<QIQIII")
 """Number, template, first epoch, first and end position, length of the ids; ids and body follow."""
 REPORT_HEAD: Final = struct.Struct("<QIIQH")
 """Number, first position, count, busy microseconds, count of blobs; blobs and columns follow."""
+UNSTORED_HEAD: Final = struct.Struct("<QIQ")
+"""Number and position of a run whose result the disk had no room for, and its size; the reason follows."""
 BLOB_ENTRY: Final = struct.Struct("<32sQ")
 """Digest and size of a result that the worker has written to the blob directory."""
 

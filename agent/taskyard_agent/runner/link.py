@@ -23,7 +23,7 @@ from typing import Final
 
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import BoardWriter
-from taskyard_agent.runner.report_columns import Ended, Packer
+from taskyard_agent.runner.report_columns import Ended, NoRoom, Packer
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract import log_entry
 from taskyard_contract.log_entry import LogEntry
@@ -78,11 +78,38 @@ class Link:
                 return
             self.torn = True
             taken = [ended.popleft() for _ in range(len(ended))]
-            columns, busy_us, blobs = self._packer.pack(taken, self.wall_ns)
-            head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
-            self._reported += len(taken)
-            entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
-            self._write_whole(frames.pack(frames.REPORT, head, *entries, columns))
+            try:
+                report = self._report(taken)
+            except NoRoom as lack:
+                report = self._report_apart(taken, lack)
+            self._write_whole(report)
+
+    def _report(self, taken: list[Ended]) -> bytes:
+        """Return the frame that reports some runs."""
+        columns, busy_us, blobs = self._packer.pack(taken, self.wall_ns)
+        head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
+        self._reported += len(taken)
+        entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
+        return frames.pack(frames.REPORT, head, *entries, columns)
+
+    def _report_apart(self, taken: list[Ended], lack: NoRoom | None) -> bytes:
+        """Return the frames that report some runs, and name those whose results the disk does not take."""
+        told = []
+        while taken:
+            sound = taken[: lack.position] if lack is not None else taken
+            try:
+                if sound:
+                    told.append(self._report(sound))
+            except NoRoom as another:  # the disk has filled up further
+                lack = another
+                continue
+            taken = taken[len(sound) :]
+            if lack is not None:
+                head = frames.UNSTORED_HEAD.pack(self._number, self._reported, lack.size)
+                told.append(frames.pack(frames.UNSTORED, head, lack.reason.encode()))
+                self._reported += 1
+                taken, lack = taken[1:], None
+        return b"".join(told)
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Send a frame, after those whose sending has begun."""

@@ -1,7 +1,8 @@
 """Outcomes of runs as a worker reports them: columns for the ordinary ones, exceptions for the rest.
 
 Invariant: whatever a run returned or raised, its report is a message the server takes; what is too large
-becomes a blob, and what is larger still becomes a failure that says so.
+becomes a blob, and what is larger still becomes a failure that says so. Only what this machine's disk has no
+room for has no report: the run is not to blame, and another machine may have room.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.errors import PayloadTooLarge
@@ -20,6 +22,17 @@ from taskyard_contract.wire_text import cut
 Outcome = bytes | pb.ReportException
 Ended = tuple[Outcome, int, int]
 """What came of a run, when it started and when it ended, monotonic nanoseconds."""
+
+
+class NoRoom(Exception):
+    """The disk has no room for the result of a run, or failed."""
+
+    def __init__(self, position: int, size: int, error: OSError) -> None:
+        """Say which run it is among those that were to be packed, how large, and what the disk said."""
+        super().__init__(str(error))
+        self.position = position
+        self.size = size
+        self.reason = error.strerror or type(error).__name__
 
 
 class Packer:
@@ -38,6 +51,9 @@ class Packer:
         Args:
             ended: The runs in order.
             wall_ns: What to add to monotonic nanoseconds to get wall time.
+
+        Raises:
+            NoRoom: What the first of them returned that cannot be stored; those before it can be packed.
         """
         base, limit = ended[0][1], self.max_inline
         results: list[bytes] = []
@@ -71,6 +87,8 @@ class Packer:
         try:
             self._offload(outcome.result, blobs)
         except OSError as error:
+            if is_disk_trouble(error):
+                raise NoRoom(position, size, error) from error
             outcome = unstored_result(size, error)
         self._offload_failure(outcome.failure, blobs)
         outcome.position, outcome.run_name = position, name
@@ -89,6 +107,9 @@ class Packer:
             self._offload_failure(failure.cause, blobs)
 
     def _offload(self, payload: common_pb2.Payload, blobs: list[common_pb2.BlobRef]) -> None:
+        if payload.HasField("blob"):
+            blobs.append(payload.blob)  # packed before, with one for which there was no room
+            return
         if len(payload.data) <= self.max_inline:
             return
         blob = self._write(payload.data)
@@ -123,10 +144,10 @@ def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
 
 
 def unstored_result(size: int, error: OSError) -> pb.ReportException:
-    """Report a result for which the agent's machine has no room."""
+    """Report a result that could not be written, though the disk is sound."""
     message = (
         f"the result of {size:,} bytes could not be written for the agent: {error}; "
-        "make room on its machine, or write it to storage of your own and return a reference to it"
+        "have it looked after on its machine, or write it to storage of your own and return a reference to it"
     )
     return _failed(StateReason.RESULT_REFUSED, message, type(error).__qualname__)
 

@@ -75,6 +75,7 @@ def _message(agent: AgentSession) -> pb.Agent:
         last_seen_us=agent.last_seen_us,
         version=bounded(agent.version, NAME_LIMIT),
         labels=_first_labels(agent.labels),
+        condition=agent.condition,
     )
 
 

@@ -49,6 +49,7 @@ class StateReason(IntEnum):
     STATE_BY_HAND = 11
     RESULT_REFUSED = 12
     WAITING_REFUSED = 13
+    AGENT_DISK_FULL = 14
 
 
 _REASONS = frozenset(map(int, StateReason))

@@ -1,6 +1,7 @@
 """The agent's directory of blobs stays within its capacity, and nobody's work is taken from them."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -116,5 +117,44 @@ def test_a_result_that_cannot_be_read_is_an_error_and_no_cancellation(
         blobs.path(digests[0]).symlink_to("/proc/self/mem")
         with pytest.raises(OSError, match="Input/output error"):
             await blobs.upload(common_pb2.BlobRef(digest=digests[0], size=SIZE))
+
+    with_server(tmp_path, scenario)
+
+
+def test_a_full_disk_gets_rid_of_what_nobody_needs(tmp_path: Path, digests: list[bytes]) -> None:
+    blobs = store(tmp_path, 100 * SIZE)
+    blobs.writers = lambda: [7]
+    for used_at, digest in enumerate(digests):
+        put(blobs, digest, used_at)
+    blobs.in_use = lambda: digests[:1]
+    os.utime(blobs.path(digests[1]))  # just written: its report may be on the way
+    unfinished = part(blobs, bytes(32), 7)
+    blobs.evict()
+    assert [blobs.has([digest]) for digest in digests] == [True, True, False, False]
+    assert unfinished.exists()
+
+
+def test_what_a_worker_was_writing_goes_with_it(tmp_path: Path, digests: list[bytes]) -> None:
+    blobs = store(tmp_path, SIZE)
+    unfinished = [part(blobs, digest, 7) for digest in digests[:2]]
+    other = part(blobs, digests[2], 77)
+    blobs.forget_writer(7)
+    assert ([path.exists() for path in unfinished], other.exists()) == ([False, False], True)
+
+
+def test_a_download_without_room_tries_once_more_after_making_some(
+    tmp_path: Path, digests: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(blobs: BlobStore) -> None:
+        put(blobs, digests[0], 1)
+
+        async def download(digest: bytes) -> None:
+            if blobs.has(digests[:1]):
+                raise OSError(errno.ENOSPC, "full")
+            put(blobs, digest, 2)
+
+        monkeypatch.setattr(blobs, "_download_once", download)
+        await blobs.fetch(digests[1:2])
+        assert [blobs.has([digest]) for digest in digests[:2]] == [False, True]
 
     with_server(tmp_path, scenario)

@@ -1,5 +1,6 @@
 """The worker's end of its link: order, logs, and runs taken back."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -170,3 +171,31 @@ def test_a_report_is_a_readable_message(ends: Ends) -> None:
     ends.link.flush()
     ((_, body),) = ends.received()
     assert pb.ReportColumns.FromString(body[frames.REPORT_HEAD.size :]).results[0] == b"value"
+
+
+def test_a_result_without_room_is_told_of_apart_and_the_others_as_always(
+    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def nearly_full(path: Path, data: bytes) -> int:
+        if len(data) > 400_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", nearly_full)
+    link = ends.link
+    link.begin(3, 0, 6)
+    too_large = b"x" * 500_000
+    outcomes = [b"a", too_large, b"b", b"y" * 100_000, too_large, b"c"]
+    link.ended.extend([(outcome, 0, 0) for outcome in outcomes])
+    link.flush()
+    received = ends.received()
+    assert reports(received) == [(3, 0, 1), (3, 2, 2), (3, 5, 1)]
+    unstored = [frames.UNSTORED_HEAD.unpack_from(body) for kind, body in received if kind == frames.UNSTORED]
+    assert unstored == [(3, 1, 500_000), (3, 4, 500_000)]
+    assert [kind for kind, _ in received] == [
+        frames.REPORT, frames.UNSTORED, frames.REPORT, frames.UNSTORED, frames.REPORT
+    ]  # fmt: skip
+    assert not link.torn
+    assert len(list(tmp_path.iterdir())) == 1

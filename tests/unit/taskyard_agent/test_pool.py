@@ -1,6 +1,7 @@
 """The pool's accounts: each run in hand is in one place, and leaves it once."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.errors import BlobNotFound
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import StateReason
 
 
 def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
@@ -347,5 +349,41 @@ def test_runs_that_wait_for_others_are_not_looked_at_with_each_look(monkeypatch:
         for _ in range(20):
             stage.pool._watchdog.look()
         assert looks == 4, "once to see each, once to judge it, and then when there may be news"
+
+    play(scenario)
+
+
+def test_a_result_without_room_is_lost_by_the_agent_which_then_takes_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(5)
+        far = await stage.ready()
+        stage.free_bytes = 0
+        size = 50_000_000
+        head = frames.UNSTORED_HEAD.pack(1, 0, size)
+        far.data.sendall(frames.pack(frames.UNSTORED, head, b"No space left on device"))
+        await eventually(lambda: stage.told.lost_runs == ids(keys[:1]))
+        assert stage.told.reasons == [StateReason.AGENT_DISK_FULL]
+        assert "No space left on device" in stage.told.condition
+        assert stage.pool.demand().window == 0
+        await eventually(lambda: len(stage.told.given_back) >= 4 or bool(far.asked_back()))
+        late = stage.assign(2)
+        assert stage.told.given_back[-2:] == ids(late)
+        stage.free_bytes = size
+        stage.look_at_disk()
+        assert (stage.told.condition, stage.pool.demand().window > 0) == ("", True)
+
+    play(scenario)
+
+
+def test_arguments_without_room_are_the_trouble_of_the_agent() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.free_bytes = 0
+        stage.blobs.error = OSError(errno.ENOSPC, "No space left on device")
+        stage.blobs.arrived.set()
+        keys = stage.assign(2, blobs=True)
+        await eventually(lambda: len(stage.told.lost_runs) == 2)
+        assert (stage.told.lost_runs, stage.in_hand()) == (ids(keys), (0, 0))
+        assert stage.told.reasons == [StateReason.AGENT_DISK_FULL] * 2
+        assert stage.told.condition
 
     play(scenario)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard_agent.runner.report_columns import Packer, raised, unavailable
+from taskyard_agent.runner.report_columns import NoRoom, Packer, raised, unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.pickling import ENCODING
 from taskyard_contract.states import StateReason
@@ -86,10 +86,24 @@ def test_nothing_is_left_of_a_result_for_which_there_was_no_room(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    data, _, _ = packer(tmp_path).pack([(b"x" * 50, 0, 0)], 0)
-    (refused,) = pb.ReportColumns.FromString(data).exceptions
-    assert "no space left on device" in refused.message
+    with pytest.raises(NoRoom) as raised_error:
+        packer(tmp_path).pack([(b"ok", 0, 0), (b"x" * 50, 0, 0)], 0)
+    lack = raised_error.value
+    assert (lack.position, lack.size, lack.reason) == (1, 50, "no space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_cannot_be_written_for_another_reason_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, data: bytes) -> int:
+        raise OSError(errno.EACCES, "permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    data, _, _ = packer(tmp_path).pack([(b"x" * 50, 0, 0)], 0)
+    (entry,) = pb.ReportColumns.FromString(data).exceptions
+    assert (entry.kind, entry.reason) == (pb.REPORT_KIND_FAILED, StateReason.RESULT_REFUSED)
+    assert "permission denied" in entry.message
 
 
 def test_a_file_that_is_used_again_counts_as_used_now(tmp_path: Path) -> None:

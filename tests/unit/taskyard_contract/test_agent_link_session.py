@@ -256,3 +256,19 @@ def test_a_stopping_server_says_when_to_come_back() -> None:
     assert session.reconnect_after == 1.5
     session.hello(2.0)
     assert session.reconnect_after is None
+
+
+def test_a_condition_is_told_when_it_changes_and_on_each_new_stream() -> None:
+    session = open_session(Recorder())
+    drained(session)
+
+    def told() -> list[str]:
+        return [frame.condition for frame in drained(session) if frame.HasField("condition")]
+
+    session.condition = "no room"
+    assert (told(), told()) == (["no room"], [])
+    session.hello(1.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert told() == ["no room"]
+    session.condition = ""
+    assert told() == [""]

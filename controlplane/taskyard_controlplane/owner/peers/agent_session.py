@@ -48,6 +48,8 @@ class AgentSession(Peer):
         self.last_seen_us = now_us
         self.last_seen = now
         self.draining = False
+        self.condition = ""
+        """Why it takes no work at the moment, for people."""
         self.asked_to_drain = False
         """Whether it has not answered yet that it drains."""
         self.held: dict[bytes, Run] = {}
@@ -103,6 +105,7 @@ class AgentSession(Peer):
         super().attach(wake, close, caller)
         self.granted = self.assigned = 0
         self.nested_only = False
+        self.condition = ""
         self._templates = {}
         self._new_templates, self._chunks, self._cancel = [], [], []
         self.unsent_bytes = 0

@@ -17,7 +17,7 @@ from taskyard_contract.errors import (
 )
 from taskyard_contract.states import RunState, StateReason
 from taskyard_contract.versions import VERSION
-from taskyard_contract.wire_text import NAME_LIMIT
+from taskyard_contract.wire_text import NAME_LIMIT, cut
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import Run
@@ -170,6 +170,8 @@ class Agents:
         self._reporting.report(agent, frame)
         if frame.draining:
             agent.draining, agent.asked_to_drain = True, False
+        if frame.HasField("condition"):
+            agent.condition = cut(frame.condition, NAME_LIMIT)
         if frame.heartbeat:
             agent.answer_heartbeat(frame.heartbeat)
             agent.wake()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from taskyard_api.v1 import states_pb2 as taskyard__api_dot_v1_dot_states__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#taskyard_api/v1/admin_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/states.proto\"\x16\n\x14GetServerInfoRequest\"\xd9\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x12\n\nstarted_us\x18\x05 \x01(\x03\x12\x11\n\topen_runs\x18\x06 \x01(\x04\x12\x14\n\x0c\x62\x61\x63klog_runs\x18\x07 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x08 \x01(\r\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x12\n\ngeneration\x18\n \x01(\x04\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xa5\x02\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.taskyard_api.v1.AgentState\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x11\n\theld_runs\x18\x06 \x01(\r\x12\x14\n\x0c\x63onnected_us\x18\x07 \x01(\x03\x12\x14\n\x0clast_seen_us\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\t\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".taskyard_api.v1.Agent.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.taskyard_api.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"\'\n\x12\x44rainAgentResponse\x12\x11\n\theld_runs\x18\x01 \x01(\r2\x9c\x02\n\x0c\x41\x64minService\x12^\n\rGetServerInfo\x12%.taskyard_api.v1.GetServerInfoRequest\x1a&.taskyard_api.v1.GetServerInfoResponse\x12U\n\nListAgents\x12\".taskyard_api.v1.ListAgentsRequest\x1a#.taskyard_api.v1.ListAgentsResponse\x12U\n\nDrainAgent\x12\".taskyard_api.v1.DrainAgentRequest\x1a#.taskyard_api.v1.DrainAgentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#taskyard_api/v1/admin_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/states.proto\"\x16\n\x14GetServerInfoRequest\"\xd9\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x12\n\nstarted_us\x18\x05 \x01(\x03\x12\x11\n\topen_runs\x18\x06 \x01(\x04\x12\x14\n\x0c\x62\x61\x63klog_runs\x18\x07 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x08 \x01(\r\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x12\n\ngeneration\x18\n \x01(\x04\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xb8\x02\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.taskyard_api.v1.AgentState\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x11\n\theld_runs\x18\x06 \x01(\r\x12\x14\n\x0c\x63onnected_us\x18\x07 \x01(\x03\x12\x14\n\x0clast_seen_us\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\t\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".taskyard_api.v1.Agent.LabelsEntry\x12\x11\n\tcondition\x18\x0b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.taskyard_api.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"\'\n\x12\x44rainAgentResponse\x12\x11\n\theld_runs\x18\x01 \x01(\r2\x9c\x02\n\x0c\x41\x64minService\x12^\n\rGetServerInfo\x12%.taskyard_api.v1.GetServerInfoRequest\x1a&.taskyard_api.v1.GetServerInfoResponse\x12U\n\nListAgents\x12\".taskyard_api.v1.ListAgentsRequest\x1a#.taskyard_api.v1.ListAgentsResponse\x12U\n\nDrainAgent\x12\".taskyard_api.v1.DrainAgentRequest\x1a#.taskyard_api.v1.DrainAgentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,15 +41,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAGENTSREQUEST']._serialized_start=330
   _globals['_LISTAGENTSREQUEST']._serialized_end=388
   _globals['_AGENT']._serialized_start=391
-  _globals['_AGENT']._serialized_end=684
-  _globals['_AGENT_LABELSENTRY']._serialized_start=639
-  _globals['_AGENT_LABELSENTRY']._serialized_end=684
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=686
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=771
-  _globals['_DRAINAGENTREQUEST']._serialized_start=773
-  _globals['_DRAINAGENTREQUEST']._serialized_end=810
-  _globals['_DRAINAGENTRESPONSE']._serialized_start=812
-  _globals['_DRAINAGENTRESPONSE']._serialized_end=851
-  _globals['_ADMINSERVICE']._serialized_start=854
-  _globals['_ADMINSERVICE']._serialized_end=1138
+  _globals['_AGENT']._serialized_end=703
+  _globals['_AGENT_LABELSENTRY']._serialized_start=658
+  _globals['_AGENT_LABELSENTRY']._serialized_end=703
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=705
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=790
+  _globals['_DRAINAGENTREQUEST']._serialized_start=792
+  _globals['_DRAINAGENTREQUEST']._serialized_end=829
+  _globals['_DRAINAGENTRESPONSE']._serialized_start=831
+  _globals['_DRAINAGENTRESPONSE']._serialized_end=870
+  _globals['_ADMINSERVICE']._serialized_start=873
+  _globals['_ADMINSERVICE']._serialized_end=1157
 # @@protoc_insertion_point(module_scope)

@@ -133,6 +133,7 @@ class Agent(google.protobuf.message.Message):
     LAST_SEEN_US_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """Its stable id."""
     name: builtins.str
@@ -149,6 +150,8 @@ class Agent(google.protobuf.message.Message):
     """When it was last heard of."""
     version: builtins.str
     """Its version."""
+    condition: builtins.str
+    """Why it takes no work at the moment, for people, such as a full disk; empty when nothing is wrong."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves."""
@@ -170,8 +173,9 @@ class Agent(google.protobuf.message.Message):
         last_seen_us: builtins.int = ...,
         version: builtins.str = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "connected_us", b"connected_us", "held_runs", b"held_runs", "labels", b"labels", "last_seen_us", b"last_seen_us", "name", b"name", "queues", b"queues", "slots", b"slots", "state", b"state", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "condition", b"condition", "connected_us", b"connected_us", "held_runs", b"held_runs", "labels", b"labels", "last_seen_us", b"last_seen_us", "name", b"name", "queues", b"queues", "slots", b"slots", "state", b"state", "version", b"version"]) -> None: ...
 
 global___Agent = Agent
 

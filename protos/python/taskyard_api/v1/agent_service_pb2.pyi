@@ -270,12 +270,17 @@ class AgentFrame(google.protobuf.message.Message):
     LOGS_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
     report_number: builtins.int
     """Number of this frame's reports, counting up from 1 within the session; 0 when it has none."""
     heartbeat: builtins.int
     """Counts up; answered by the same number in ServerFrame. Renews the lease of everything held."""
     draining: builtins.bool
     """The agent takes no more work and ends when it holds nothing."""
+    condition: builtins.str
+    """Why the agent takes no work at the moment, for people; empty when nothing is wrong, which is what holds
+    when a stream opens. Sent when it changes.
+    """
     @property
     def hello(self) -> global___AgentHello:
         """First frame only."""
@@ -322,9 +327,11 @@ class AgentFrame(google.protobuf.message.Message):
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
         heartbeat: builtins.int = ...,
         draining: builtins.bool = ...,
+        condition: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["credit", b"credit", "hello", b"hello", "logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_condition", b"_condition"]) -> typing.Literal["condition"] | None: ...
 
 global___AgentFrame = AgentFrame
 
@@ -626,7 +633,7 @@ class LostRun(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     reason: taskyard_api.v1.states_pb2.StateReason.ValueType
-    """WORKER_DIED, TIMED_OUT, CODE_UNAVAILABLE or WAITING_REFUSED."""
+    """WORKER_DIED, TIMED_OUT, CODE_UNAVAILABLE, WAITING_REFUSED or AGENT_DISK_FULL."""
     message: builtins.str
     """For people: exit code or signal, and what to do."""
     @property

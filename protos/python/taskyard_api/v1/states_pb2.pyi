@@ -143,6 +143,8 @@ class _StateReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED, AWAITING_RETRY: the run had to wait for runs it had submitted, and as many runs as its agent allows
     waited already, each in a process; it was ended.
     """
+    STATE_REASON_AGENT_DISK_FULL: _StateReason.ValueType  # 14
+    """CRASHED, READY: the agent's disk was full, or failed, so that what the run needs or returned had no place."""
 
 class StateReason(_StateReason, metaclass=_StateReasonEnumTypeWrapper):
     """Why a run is in its state, where the state alone does not say it. Set by the control plane."""
@@ -177,6 +179,8 @@ STATE_REASON_WAITING_REFUSED: StateReason.ValueType  # 13
 """FAILED, AWAITING_RETRY: the run had to wait for runs it had submitted, and as many runs as its agent allows
 waited already, each in a process; it was ended.
 """
+STATE_REASON_AGENT_DISK_FULL: StateReason.ValueType  # 14
+"""CRASHED, READY: the agent's disk was full, or failed, so that what the run needs or returned had no place."""
 global___StateReason = StateReason
 
 class _AgentState:

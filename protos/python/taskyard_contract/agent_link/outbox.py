@@ -43,6 +43,7 @@ class Outbox:
             frame.ClearField("heartbeat")
             frame.ClearField("started")
             frame.ClearField("draining")
+            frame.ClearField("condition")
         return list(self._frames)
 
     def run_keys(self) -> Iterator[pb.RunKey]:

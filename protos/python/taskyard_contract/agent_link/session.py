@@ -43,6 +43,8 @@ class LinkSession(Pending):
         self.identity = identity
         self.lease = Lease()
         self.draining = False
+        self.condition = ""
+        """Why no work is taken at the moment, for people; whoever changes it wakes the link."""
         self.reconnect_after: float | None = None
         self._handler = handler
         self._outbox = Outbox()
@@ -52,6 +54,7 @@ class LinkSession(Pending):
         self._hello_at = 0.0
         self._heartbeat = 0
         self._told_draining = False
+        self._told_condition = ""
         self._told_nested_only = False
 
     def drain(self) -> None:
@@ -70,6 +73,7 @@ class LinkSession(Pending):
         self._templates = {}
         self._heartbeat = 0
         self._told_draining = self._told_nested_only = False
+        self._told_condition = ""
         self._resend = []
         self.reconnect_after = None
         self._hello_at = now
@@ -118,7 +122,10 @@ class LinkSession(Pending):
     def _add_rest(self, frame: pb.AgentFrame | None) -> pb.AgentFrame | None:
         credit = self._next_credit()
         announce = self.draining and not self._told_draining
-        if frame is None and not (credit or self._started or self._logs or self._heartbeat or announce):
+        condition = self.condition != self._told_condition
+        if frame is None and not (
+            credit or self._started or self._logs or self._heartbeat or announce or condition
+        ):
             return None
         if frame is None:
             frame = pb.AgentFrame()
@@ -133,6 +140,8 @@ class LinkSession(Pending):
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
         if announce:
             frame.draining = self._told_draining = True
+        if condition:
+            frame.condition = self._told_condition = self.condition
         return frame
 
     def _next_credit(self) -> pb.Credit | None:

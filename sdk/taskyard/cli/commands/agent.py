@@ -85,7 +85,10 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             agent.version,
             ", ".join(agent.queues),
             ", ".join(f"{name}={value}" for name, value in sorted(agent.labels.items())),
+            agent.condition,
         )
         for agent in agents
     ]
-    print_table(("NAME", "STATE", "SLOTS", "HOLDS", "LAST SEEN", "VERSION", "QUEUES", "LABELS"), rows)
+    print_table(
+        ("NAME", "STATE", "SLOTS", "HOLDS", "LAST SEEN", "VERSION", "QUEUES", "LABELS", "CONDITION"), rows
+    )

@@ -105,6 +105,7 @@ def agent_document(agent: "Agent") -> Document:
         "id": agent.agent_id,
         "name": agent.name,
         "state": name_in(AgentState, agent.state),
+        "condition": agent.condition or None,
         "slots": agent.slots,
         "held_runs": agent.held_runs,
         "queues": list(agent.queues),

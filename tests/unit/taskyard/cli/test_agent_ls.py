@@ -32,6 +32,7 @@ def test_agents_of_all_pages_are_listed(services, call):
         "VERSION",
         "QUEUES",
         "LABELS",
+        "CONDITION",
     ]
     assert [line.split()[0] for line in lines] == [f"agent-{number}" for number in range(5)]
     assert lines[0].split()[1:4] == ["Online", "2", "7"]
@@ -50,3 +51,10 @@ def test_no_agents_say_how_to_start_one(call):
     called = call("agent", "ls")
     assert called.code == 0
     assert "taskyard agent start" in called.out
+
+
+def test_an_agent_says_why_it_takes_nothing(services, call):
+    services.agents = [agent(1, condition="no room on the disk")]
+    assert call("agent", "ls").lines[1].endswith("no room on the disk")
+    (document,) = call("agent", "ls", "--json").document
+    assert document["condition"] == "no room on the disk"
