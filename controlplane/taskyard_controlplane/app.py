@@ -130,7 +130,11 @@ class ControlPlane:
             fatal=self._fail,
             memory=self.settings.memory.limits(),
         )
-        await self.owner.start()
+        gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
+        try:
+            await self.owner.start()
+        finally:
+            gc.enable()
         stack.push_async_callback(self.owner.stop)
 
     def _fail(self, error: BaseException) -> None:

@@ -55,7 +55,7 @@ HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
 WINDOW = 4
-MEMORY = MemoryLimits(payload=40)  # the arguments of two runs
+MEMORY = MemoryLimits(payload=130)  # the arguments of two runs
 PICK = st.integers(0, 50)
 _databases = count()
 

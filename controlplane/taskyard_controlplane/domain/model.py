@@ -214,7 +214,8 @@ class Run:
         self.cache_key: str | None = None
         self.cache_decided = False
         self.upstream: bytes | None = None
-        self.downstream: list[tuple[Run, int]] | None = None
+        # Flat, run and kind of edge in turn: a pair for each edge would be as large as all else about it.
+        self.downstream: list[Run | int] | None = None
         self.inputs: list[tuple[bytes, Kept, Kept]] | None = None
         # How much of its arguments and inputs is in memory and counted, and how much only in the database.
         self.held_bytes = 0

@@ -39,7 +39,7 @@ from taskyard_controlplane.storage.interface import (
     WriteBatch,
 )
 
-_PAGE: Final = 500  # runs read at a time by recovery
+_PAGE: Final = 1_000  # runs read at a time by recovery
 
 
 class BaseStore(ABC):
@@ -77,6 +77,10 @@ class BaseStore(ABC):
             if len(page) < _PAGE:
                 return
             low_seq = page[-1].seq + 1
+
+    def open_events(self, first_seq: int, last_seq: int) -> list[EventRow]:
+        with self._connected() as connection:
+            return records.open_events(connection, first_seq, last_seq)
 
     def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
         with self._connected() as connection:

@@ -53,18 +53,15 @@ def runs_of(connection: Connection, query: Select[Any]) -> list[StoredRun]:
 def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
     """Run a query over `HEAD_COLUMNS`."""
     heads = []
-    for row in connection.execute(query):
+    # The driver's own rows: SQLAlchemy's cost as much as all else, and recovery reads a million of them.
+    for row in connection.execute(query).cursor.fetchall():
         *head, args, result, outcome, args_size, result_size, outcome_size = row
-        heads.append(
-            RunHead._make(
-                (
-                    *head,
-                    args_size if args is None else args,
-                    result_size if result is None else result,
-                    outcome_size if outcome is None else outcome,
-                )
-            )
+        head += (
+            args_size if args is None else args,
+            result_size if result is None else result,
+            outcome_size if outcome is None else outcome,
         )
+        heads.append(RunHead._make(head))
     return heads
 
 
@@ -137,6 +134,16 @@ def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
         found += [(row[0], EventRow._make(row[1:])) for row in connection.execute(query)]
     found.sort(key=lambda pair: pair[0])
     return [event for _, event in found]
+
+
+def open_events(connection: Connection, first_seq: int, last_seq: int) -> list[EventRow]:
+    query = (
+        select(*_EVENT_COLUMNS)
+        .join(run, run.c.seq == run_event.c.run_seq)
+        .where(run_event.c.run_seq.between(first_seq, last_seq), _OPEN)
+        .order_by(run_event.c.event_id)
+    )
+    return [EventRow._make(row) for row in connection.execute(query)]
 
 
 def dispatches(connection: Connection) -> list[DispatchRow]:

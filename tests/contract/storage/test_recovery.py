@@ -160,3 +160,11 @@ def test_what_is_large_is_told_by_its_size_and_read_in_bulk(store: Store, batch:
         run_id(3): (None, large),
         run_id(4): (None, None),
     }
+
+
+def test_events_of_open_runs_are_read_by_a_range(store: Store, batch: Batches) -> None:
+    runs = [new_run(number) for number in range(1, 6)]
+    events = [event(number, epoch=epoch) for epoch in (1, 2) for number in (4, 1, 2, 3)]
+    store.commit(batch(templates=[template(1)], new_runs=runs, events=events, ended=[ended(3)]))
+    assert [(row.run_seq, row.epoch) for row in store.open_events(2, 5)] == [(4, 1), (2, 1), (4, 2), (2, 2)]
+    assert store.open_events(5, 9) == []

@@ -8,8 +8,13 @@ Invariants: a run's `held_bytes` are in the account of its session, its queue an
 that was kept is let go with the run, when it is sent, ends or turns out to never have been recorded.
 """
 
+from typing import Final
+
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import Run, Submitter
+
+OBJECT_BYTES: Final = 48
+"""What arguments take in memory beside their bytes: as much again, where they are small."""
 
 
 class PayloadLedger:
@@ -46,7 +51,7 @@ class PayloadLedger:
     def hold(self, run: Run) -> None:
         """Keep the arguments of a run that was added or read back, if there is room for them."""
         args = run.args
-        if args is not None and not isinstance(args, int) and not self.admits(run, len(args)):
+        if args and not isinstance(args, int) and not self.admits(run, len(args) + OBJECT_BYTES):
             run.args = len(args)
             run.absent_bytes += len(args)
 

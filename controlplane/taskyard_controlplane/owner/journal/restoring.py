@@ -1,6 +1,7 @@
 """Rows -> records: what a run was, as far as the database knows."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.admission import Wait, waits_of_template
@@ -8,6 +9,8 @@ from taskyard_controlplane.domain.machine import admit, restore
 from taskyard_controlplane.domain.model import AGENT, Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.storage.interface import DispatchRow, EventRow, RunHead
+
+_UPSTREAM: Final = int(Wait.UPSTREAM)
 
 
 def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
@@ -35,7 +38,7 @@ def restore_run(row: RunHead, templates: Templates, flow: Run | None) -> Run:
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream = row.cache_key, row.upstream
     # Its key is asked for when somebody lets it go on: many are only read to be ended.
-    admit(run, waits_of_template(run.template) | (Wait.UPSTREAM if row.upstream else 0))
+    admit(run, waits_of_template(run.template) | (_UPSTREAM if row.upstream else 0))
     return run
 
 
@@ -45,6 +48,8 @@ def replay_events(run: Run, events: list[EventRow]) -> int | None:
     Returns:
         When its retry is due, in microseconds since the epoch, if it waits for one.
     """
+    if not events:
+        return None
     due_us = None
     for event in events:
         if event.state == RunState.RUNNING:

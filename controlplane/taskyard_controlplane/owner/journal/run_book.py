@@ -3,8 +3,9 @@
 Invariants: a run is in the book from its submission, or from being read back, until its end is durable; every
 index holds exactly the runs of the book it is about. So whoever changes the session of a run does it here.
 
-The indexes cost a dictionary entry and about 0.1 us per run each. They are there because the end of a session
-or of a flow run must not cost a pass over everybody's runs.
+The indexes cost a dictionary entry and about 0.1 us per run each, so there are two: by id, and by flow run
+and session, which nearly always go together. The second is there because the end of a session or of a flow
+run must not cost a pass over everybody's runs.
 """
 
 from typing import Final
@@ -39,8 +40,8 @@ class RunBook:
         self.orphans: dict[str, list[Run]] = {}
         """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
         # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
-        self._by_session: dict[Submitter, dict[Run, None]] = {}
-        self._by_flow: dict[Run, dict[Run, None]] = {}
+        self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
+        self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
         self._read_back: dict[int, None] = {}
 
     def add(self, run: Run, *, read_back: bool = False) -> None:
@@ -48,63 +49,71 @@ class RunBook:
         self.runs[run.run_id] = run
         if read_back:
             self._read_back[run.seq] = None
-        if run.session is not None:
-            self._enter_session(run, run.session)
-        if run.flow is not None:
-            self._by_flow.setdefault(run.flow, {})[run] = None
+        self._enter(run)
         if run.template.kind == RunKind.FLOW:
             self.flows_by_seq[run.seq] = run
 
     def add_alike(self, run_ids: list[bytes], runs: list[Run]) -> None:
         """Add new runs for agents that have session and flow run in common; quicker than one by one."""
         self.runs.update(zip(run_ids, runs, strict=True))
-        alike = dict.fromkeys(runs)
-        session, flow = runs[0].session, runs[0].flow
-        if session is not None:
-            self._by_session.setdefault(session, {}).update(alike)
-        if flow is not None:
-            self._by_flow.setdefault(flow, {}).update(alike)
+        self._group(runs[0].flow, runs[0].session).update(dict.fromkeys(runs))
 
     def hand_over(self, run: Run, session: Submitter) -> None:
         """Let a run of the book belong to another session."""
         if run.session is not session:
-            self._leave_session(run)
+            self._leave(run)
             self.ledger.hand_over(run, session)
             run.session = session
-            self._enter_session(run, session)
+            self._enter(run)
 
     def remove(self, run: Run) -> None:
         """Take a run out. Its session stays known to it, so that somebody can be told why."""
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
         self.ledger.let_go(run)
-        self._leave_session(run)
-        if run.flow is not None:
-            inside = self._by_flow.get(run.flow)
-            if inside is not None:
-                inside.pop(run, None)
-                if not inside:
-                    del self._by_flow[run.flow]
+        self._leave(run)
         if self._read_back:
             self._read_back.pop(run.seq, None)
         if run.template.kind == RunKind.FLOW:
             self.flows_by_seq.pop(run.seq, None)
 
-    def _enter_session(self, run: Run, session: Submitter) -> None:
-        self._by_session.setdefault(session, {})[run] = None
-        if run.template.executor == SESSION:
+    def _group(self, flow: Run | None, session: Submitter | None) -> dict[Run, None]:
+        sessions = self._groups.get(flow)
+        if sessions is None:
+            sessions = self._groups[flow] = {}
+        group = sessions.get(session)
+        if group is None:
+            group = sessions[session] = {}
+            if session is not None:
+                self._flows_of.setdefault(session, {})[flow] = None
+        return group
+
+    def _drop_group(self, flow: Run | None, session: Submitter | None) -> None:
+        sessions = self._groups[flow]
+        del sessions[session]
+        if not sessions:
+            del self._groups[flow]
+        if session is not None:
+            flows = self._flows_of[session]
+            del flows[flow]
+            if not flows:
+                del self._flows_of[session]
+
+    def _enter(self, run: Run) -> None:
+        flow, session = run.flow, run.session
+        self._group(flow, session)[run] = None
+        if session is not None and run.template.executor == SESSION:
             session.executing[run.run_id] = run
 
-    def _leave_session(self, run: Run) -> None:
-        session = run.session
-        if session is not None:
-            if run.template.executor == SESSION:
-                session.executing.pop(run.run_id, None)
-            owned = self._by_session.get(session)
-            if owned is not None:
-                owned.pop(run, None)
-                if not owned:
-                    del self._by_session[session]
+    def _leave(self, run: Run) -> None:
+        flow, session = run.flow, run.session
+        if session is not None and run.template.executor == SESSION:
+            session.executing.pop(run.run_id, None)
+        group = self._groups.get(flow, {}).get(session)
+        if group is not None and run in group:
+            del group[run]
+            if not group:
+                self._drop_group(flow, session)
 
     def ended(self, run: Run) -> None:
         """Take out a run whose end is durable, and remember the end for those that come to ask."""
@@ -117,14 +126,11 @@ class RunBook:
             self.runs.pop(run.run_id, None)
             if run.held_bytes:
                 self.ledger.let_go(run)
-            if session is not None and (owned := self._by_session.get(session)) is not None:
-                owned.pop(run, None)
-                if not owned:
-                    del self._by_session[session]
-            if flow is not None and (inside := self._by_flow.get(flow)) is not None:
-                inside.pop(run, None)
-                if not inside:
-                    del self._by_flow[flow]
+            sessions = self._groups.get(flow)
+            if sessions is not None and (group := sessions.get(session)) is not None:
+                group.pop(run, None)
+                if not group:
+                    self._drop_group(flow, session)
         payload = result if outcome is None else outcome
         if payload is None or len(payload) <= MAX_RECENT_BYTES:
             self.recent[run.run_id] = (run.state, result, outcome)
@@ -137,11 +143,12 @@ class RunBook:
 
     def of_session(self, session: Submitter) -> list[Run]:
         """Return the runs that belong to a session, in the order they came: they end with it."""
-        return list(self._by_session.get(session, ()))
+        groups = [self._groups[flow][session] for flow in self._flows_of.get(session, ())]
+        return _in_order(groups)
 
     def inside(self, flow: Run) -> list[Run]:
         """Return the runs inside a flow run, in the order they came: they end with it."""
-        return list(self._by_flow.get(flow, ()))
+        return _in_order(list(self._groups.get(flow, {}).values()))
 
     def open_run(self, run_id: bytes) -> Run | None:
         """Return a run that has not ended."""
@@ -159,8 +166,15 @@ class RunBook:
         """Return how much is kept of open runs, by where; all zero when none is open."""
         return {
             "runs": len(self.runs),
-            "runs of flow runs": len(self._by_flow),
-            "runs of sessions": len(self._by_session),
+            "runs of flow runs": len(self._groups),
+            "runs of sessions": len(self._flows_of),
             "flow runs": len(self.flows_by_seq),
             "runs read back": len(self._read_back),
         }
+
+
+def _in_order(groups: list[dict[Run, None]]) -> list[Run]:
+    """Return the runs of some groups in the order in which they came."""
+    if len(groups) == 1:
+        return list(groups[0])
+    return sorted((run for group in groups for run in group), key=lambda run: run.seq)

@@ -130,7 +130,8 @@ class StoredRuns:
         """
         run = self._record_of(row)
         due_us = replay_events(run, events)
-        replay_dispatch(run, epoch)
+        if epoch:
+            replay_dispatch(run, epoch)
         run.session = self.session_of(row)
         self._book.add(run)
         self._book.ledger.hold(run)

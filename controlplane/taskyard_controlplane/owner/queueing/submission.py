@@ -232,7 +232,7 @@ class Submission:
         ):
             edges.setdefault(position, []).append((upstream_id, kind))
         extras = {extra.position: extra for extra in group.extras}
-        args, keys = group.args, group.cache_keys
+        args, keys, now_us = group.args, group.cache_keys, self._clock.now_us()
         for position, run_id in enumerate(group.run_ids):
             if run_id in known:
                 continue
@@ -249,6 +249,7 @@ class Submission:
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
                 extra=extras.get(position),
+                now_us=now_us,
             )  # fmt: skip
 
     def _refuse_large(self, session: ClientSession, run_id: bytes, template: Template, size: int) -> None:
@@ -269,9 +270,10 @@ class Submission:
         cache_key: str | None = None,
         edges: list[tuple[bytes, int]] | None = None,
         extra: pb.RunExtra | None = None,
+        now_us: int = 0,
     ) -> None:
-        """Add one run with all it may have."""
-        now_us = self._clock.now_us()
+        """Add one run with all it may have; `now_us` is the time, 0 for asking the clock."""
+        now_us = now_us or self._clock.now_us()
         run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
         self.next_seq += 1
         self._metrics.submitted_runs += 1

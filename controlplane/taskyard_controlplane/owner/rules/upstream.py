@@ -5,8 +5,8 @@ them. Invariant: a run is released exactly once, after the commit of its own sub
 every upstream run.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
@@ -30,6 +30,12 @@ _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
 def split_edges(packed: bytes) -> list[tuple[bytes, int]]:
     """Read a run's list of upstream runs."""
     return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
+
+
+def _edges(waiting: list[Run | int]) -> Iterator[tuple[Run, int]]:
+    """Iterate over edges that are kept flat."""
+    each = iter(cast("list[Any]", waiting))
+    return zip(each, each, strict=True)
 
 
 def accepts(kind: int, state: int) -> bool:
@@ -56,7 +62,8 @@ class UpstreamEdges:
         self._runs, self._recent = book.runs, book.recent
         self._journal = journal
         self._apply = settling.apply
-        self._unknown: dict[bytes, list[tuple[Run, int]]] = {}
+        self._unknown: dict[bytes, list[Run | int]] = {}
+        """Who waits for runs that are not in memory; as `Run.downstream`."""
 
     def connect(self, run: Run, edges: Sequence[tuple[bytes, int]]) -> None:
         """Make a new run wait for its upstream runs, and for its own commit."""
@@ -68,7 +75,7 @@ class UpstreamEdges:
                 run.upstream_left += 1
                 if upstream.downstream is None:
                     upstream.downstream = []
-                upstream.downstream.append((run, kind))
+                upstream.downstream += (run, kind)
                 continue
             ended = self._recent.get(upstream_id)
             if ended is not None:
@@ -76,7 +83,7 @@ class UpstreamEdges:
                 continue
             run.upstream_left += 1
             waiting = self._unknown.setdefault(upstream_id, [])
-            waiting.append((run, kind))
+            waiting += (run, kind)
             self._journal.look_up_run(upstream_id)
 
     def redeliver(self, run: Run) -> None:
@@ -89,6 +96,7 @@ class UpstreamEdges:
     def submitted(self, run: Run) -> None:
         """Note that a run's own submission is durable."""
         run.upstream_left -= HOLD
+        run.upstream = None  # its row has it, and those it waits for know
         self._check(run)
 
     def ended(self, upstream: Run) -> None:
@@ -97,7 +105,7 @@ class UpstreamEdges:
         waiting = upstream.downstream or []
         upstream.downstream = None
         waiting += self._unknown.pop(upstream.run_id, [])
-        for run, kind in waiting:
+        for run, kind in _edges(waiting):
             run.upstream_left -= 1
             self._deliver(run, upstream.run_id, kind, ended)
             self._check(run)
@@ -116,7 +124,7 @@ class UpstreamEdges:
             if upstream is not None:
                 upstream.downstream = (upstream.downstream or []) + self._unknown.pop(upstream_id, [])
                 continue
-            for run, kind in self._unknown.pop(upstream_id, []):
+            for run, kind in _edges(self._unknown.pop(upstream_id, [])):
                 run.upstream_left -= 1
                 ended = (row.state, row.result, row.outcome) if row is not None else (0, None, None)
                 self._deliver(run, upstream_id, kind, ended)

@@ -97,7 +97,7 @@ class Owner:
         )  # fmt: skip
         self._unowned = UnownedRuns(self.shard, self._terms)
         self.connections = Connections(self.shard, self._terms, self._clock, self.metrics)
-        rebuild(self.shard, found, self._terms.times.agent_lease, self._clock)
+        await rebuild(self.shard, self._store, found, self._terms.times.agent_lease, self._clock)
         self.connections.leases.start()
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
         self._timers.after(WATCH_SECONDS, self._watch, name="database watch")

@@ -20,7 +20,8 @@ connected, and every run is in the book before the first one is connected, or up
 that are there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from taskyard_contract.clock import Clock
@@ -42,58 +43,101 @@ from taskyard_controlplane.storage.interface import (
     TemplateRow,
 )
 
-BEFORE_QUEUE: Final = (RunState.PENDING, RunState.READY)
+PENDING: Final = int(RunState.PENDING)
+BEFORE_QUEUE: Final = (PENDING, int(RunState.READY))
 """Where runs come to the gates again. Others are with an agent, or wait for a time that is known."""
+
+_LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
+PAGE_RUNS: Final = 5_000
+"""Read at a time, without what is large of them: a few megabytes, and a fraction of a second."""
 
 
 class Found(NamedTuple):
-    """What the database holds of open runs."""
+    """What the database holds, but for the open runs themselves."""
 
     ownership: Ownership
     templates: list[TemplateRow]
     backlog: list[tuple[str, int, int]]
-    rows: list[RunHead]
-    events: dict[int, list[EventRow]]
     assigned: dict[int, tuple[int, str]]
-    ended_upstream: list[RunHead]
+    runs: Iterator[RunHead]
+    """Reads them in pages; to be used where the store may be."""
+
+
+class Page(NamedTuple):
+    """Some open runs, and what happened to them, by seq."""
+
+    heads: list[RunHead]
+    events: dict[int, list[EventRow]]
 
 
 def read_store(store: Store) -> Found:
-    """Become the owner and read everything recovery needs. Blocks.
+    """Become the owner and read what recovery has to know first. Blocks.
 
     Raises:
         DatabaseInUse: Another process owns the database.
         TaskyardError: The database cannot be used.
     """
     ownership = store.open()
-    rows = list(store.open_runs(ownership.low_seq))
-    events: dict[int, list[EventRow]] = {}
-    for event in store.events_of([row.seq for row in rows]):
-        events.setdefault(event.run_seq, []).append(event)
     assigned = read_dispatches(store.dispatches())
-    wanted = {upstream_id for row in rows if row.upstream for upstream_id, _ in split_edges(row.upstream)}
-    ended = [row for row in store.heads_by_id(sorted(wanted)) if row.state >= FIRST_FINAL]
-    return Found(ownership, store.templates(), store.backlog_counts(), rows, events, assigned, ended)
+    runs = store.open_runs(ownership.low_seq)
+    return Found(ownership, store.templates(), store.backlog_counts(), assigned, runs)
 
 
-def rebuild(shard: Shard, found: Found, agent_lease: float, clock: Clock) -> None:
-    """Fill a shard that has just been made with what was found."""
+def _read_page(store: Store, runs: Iterator[RunHead]) -> Page:
+    heads = list(islice(runs, PAGE_RUNS))
+    events: dict[int, list[EventRow]] = {}
+    if heads:
+        for event in store.open_events(heads[0].seq, heads[-1].seq):
+            events.setdefault(event.run_seq, []).append(event)
+    return Page(heads, events)
+
+
+async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, clock: Clock) -> None:
+    """Fill a shard that has just been made with what the database has.
+
+    Runs come in pages, and of each only the record stays: so this needs no more memory than the shard will.
+
+    Raises:
+        TaskyardError: The database cannot be used.
+    """
+    run = shard.committer.run
     shard.templates.load(found.templates, found.ownership.next_template_id)
     shard.backlog.recover(found.backlog, found.ownership.low_seq)
-    runs = [_restored(shard, row, found, clock) for row in found.rows]
-    for row in found.ended_upstream:
-        shard.book.recent[row.run_id] = (row.state, row.result, row.outcome)
-    for run in runs:
-        if run.template.executor != SESSION:
-            _wait_again(shard, run)
+    while (page := await run(lambda: _read_page(store, found.runs))).heads:
+        for head in page.heads:
+            _restored(shard, head, page.events.get(head.seq, []), found.assigned, clock)
+    runs = [each for each in shard.book.runs.values() if each.template.executor != SESSION]
+    missing = _missing_upstream(shard, runs)
+    while upstream_ids := list(islice(missing, PAGE_RUNS)):
+        for head in await run(lambda ids=upstream_ids: store.heads_by_id(ids)):  # type: ignore[misc]
+            if head.state >= FIRST_FINAL:
+                shard.book.recent[head.run_id] = (head.state, head.result, head.outcome)
+    for each in runs:
+        _wait_again(shard, each)
     shard.journal.touch()
-    held = [run for run in runs if run.template.executor != SESSION and run.state in HELD]
+    held = [each for each in runs if each.state in HELD]
     shard.timers.after(agent_lease, lambda: _not_restated(shard, held), name="restating after a restart")
 
 
-def _restored(shard: Shard, row: RunHead, found: Found, clock: Clock) -> Run:
-    epoch, agent_id = found.assigned.get(row.seq, (0, ""))
-    run, due_us = shard.stored.restore(row, found.events.get(row.seq, []), epoch)
+def _missing_upstream(shard: Shard, runs: list[Run]) -> Iterator[bytes]:
+    """Iterate over the upstream runs that are not open, each once."""
+    seen: set[bytes] = set()
+    for run in runs:
+        for upstream_id, _ in split_edges(run.upstream or b""):
+            if upstream_id not in shard.book.runs and upstream_id not in seen:
+                seen.add(upstream_id)
+                yield upstream_id
+
+
+def _restored(
+    shard: Shard,
+    row: RunHead,
+    events: list[EventRow],
+    assigned: dict[int, tuple[int, str]],
+    clock: Clock,
+) -> None:
+    epoch, agent_id = assigned.get(row.seq, (0, ""))
+    run, due_us = shard.stored.restore(row, events, epoch)
     if run.template.executor == SESSION:
         if run.state in (RunState.PENDING, RunState.AWAITING_RETRY):
             # Starts are not recorded, so the body may be running.
@@ -107,19 +151,18 @@ def _restored(shard: Shard, row: RunHead, found: Found, clock: Clock) -> Run:
         run.cache_decided = run.cache_key is not None
         shard.cache.leads(run)
         shard.settling.wake_later(run, (due_us - clock.now_us()) / 1_000_000)
-    return run
 
 
 def _wait_again(shard: Shard, run: Run) -> None:
     """Make a run wait for what it waited for; everything starts with the first commit."""
     # Nothing but a run's own history says that its upstream runs let it go on.
-    upstream = run.state == RunState.PENDING
+    upstream = run.state == PENDING
     if run.upstream is not None and not upstream:
         shard.upstream.redeliver(run)
     if run.state in BEFORE_QUEUE:
         edges = split_edges(run.upstream or b"") if upstream else []
         effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
-        if not effects & Effect.LOOK_UP_CACHE:
+        if not effects & _LOOK_UP_CACHE:
             shard.journal.resumed(run)
 
 

@@ -76,6 +76,10 @@ class Store(Protocol):
         """Iterate over runs in an open state from `low_seq` on that are not in the backlog, by seq."""
         ...
 
+    def open_events(self, first_seq: int, last_seq: int) -> list[EventRow]:
+        """Return the events of the open runs of a range of seqs, in the order they were written."""
+        ...
+
     def events_of(self, seqs: Sequence[int]) -> list[EventRow]:
         """Return the events of some runs in the order they were written."""
         ...
