@@ -127,6 +127,16 @@ class MemorySettings:
     pushed_bytes: int = MemoryLimits().pushed
     """Of all clients together, results and log records each. Default 128 MiB."""
 
+    client_read_bytes: int = MemoryLimits().read_from_client
+    """Read from one client and not durable yet; all clients together have `uncommitted_bytes`. Default
+    16 MiB: a client that sends faster than the database takes is not read until it does."""
+
+    agent_read_bytes: int = MemoryLimits().read_from_agent
+    """The same of one agent. Default 32 MiB: more, because an agent that is not read is not heard."""
+
+    agents_read_bytes: int = MemoryLimits().read_from_agents
+    """Of all agents together. Default 256 MiB."""
+
     def __post_init__(self) -> None:
         _require(
             self.max_input_bytes <= LARGEST_INPUT_BYTES,
@@ -135,6 +145,7 @@ class MemorySettings:
         for name in (
             "uncommitted_bytes", "payload_bytes", "session_payload_bytes", "queue_payload_bytes",
             "max_input_bytes", "pushed_result_bytes", "pushed_log_bytes", "pushed_bytes",
+            "client_read_bytes", "agent_read_bytes", "agents_read_bytes",
         ):  # fmt: skip
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
 
@@ -149,6 +160,9 @@ class MemorySettings:
             pushed_results=self.pushed_result_bytes,
             pushed_logs=self.pushed_log_bytes,
             pushed=self.pushed_bytes,
+            read_from_client=self.client_read_bytes,
+            read_from_agent=self.agent_read_bytes,
+            read_from_agents=self.agents_read_bytes,
         )
 
 
@@ -199,8 +213,21 @@ class PeerSettings:
     max_streams_per_address: int = 2_048
     """The same from one address. Default 2,048: a machine full of workers, each with a session of its own."""
 
+    upload_part_seconds: float = 30.0
+    """The next part of an upload, or its turn, must come within so long. Default 30 s: as long as a lease,
+    after which whoever uploads is given up as well."""
+
+    max_uploads: int = 64
+    """Most uploads at a time; others wait for their turn. Default 64: each holds some 3 MB."""
+
+    max_uploads_per_address: int = 16
+    """The same from one address. Default 16: more would not be faster."""
+
     def __post_init__(self) -> None:
-        for name in ("first_frame_seconds", "max_streams", "max_streams_per_address"):
+        for name in (
+            "first_frame_seconds", "max_streams", "max_streams_per_address", "upload_part_seconds",
+            "max_uploads", "max_uploads_per_address",
+        ):  # fmt: skip
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
 
 

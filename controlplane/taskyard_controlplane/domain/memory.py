@@ -43,6 +43,12 @@ class MemoryLimits(NamedTuple):
     """Of log records that one client has not read yet; what is beyond is in the database only."""
     pushed: int = 128 * MIB
     """Of what all clients together have not read yet, of results and of log records each."""
+    read_from_client: int = 16 * MIB
+    """Of what was read from one client and is not durable yet; all of them together have `uncommitted`."""
+    read_from_agent: int = 32 * MIB
+    """The same of one agent. More than for clients: an agent that is not read is not heard to be alive."""
+    read_from_agents: int = 256 * MIB
+    """Of all agents together."""
 
 
 DEFAULT_MEMORY: Final = MemoryLimits()

@@ -8,8 +8,9 @@ import grpc.aio
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.frame_limits import check_agent_frame, check_agent_hello
 from taskyard_controlplane.owner.peers.peer import Caller
-from taskyard_controlplane.owner.serving.agents import Agents
+from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.polling import longest_wait
 from taskyard_controlplane.rpc.streams import Outgoing, Places, first_frame
@@ -35,11 +36,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         peer = context.peer()
         with self._places.take(peer):
             frame = await first_frame(context, "hello", "an agent", self._settings.first_frame_seconds)
-            agents = self._directory.owner().connections.agents
+            check_agent_hello(frame.hello)
+            connections = self._directory.owner().connections
+            agents = connections.agents
             outgoing = Outgoing(context)
             agent, welcome = agents.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
             await outgoing.serve(
-                _read(outgoing, agents, agent, frame),
+                _read(outgoing, connections, agent, frame),
                 lambda: agents.disconnected(agent, outgoing.wake),
                 agent_service_pb2.ServerFrame(welcome=welcome),
                 agent.next_frame,
@@ -49,6 +52,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def Poll(
         self, request: agent_service_pb2.PollRequest, context: Any
     ) -> agent_service_pb2.PollResponse:
+        check_agent_hello(request.hello)
         polled = self._directory.owner().connections.polled
         seconds = longest_wait(request.wait_ms / 1000, polled.lease, context.time_remaining())
         return await polled.poll(request, seconds, Caller(context.peer()))
@@ -56,6 +60,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def ReportBatch(
         self, request: agent_service_pb2.ReportBatchRequest, context: Any
     ) -> agent_service_pb2.ReportBatchResponse:
+        check_agent_frame(request)
         polled = self._directory.owner().connections.polled
         lease = polled.lease
         try:
@@ -66,9 +71,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             raise StorageUnavailable(text, retry_after=RETRY_SECONDS) from None
 
 
-async def _read(outgoing: Outgoing, agents: Agents, agent: AgentSession, frame: Frame | None) -> None:
+async def _read(
+    outgoing: Outgoing, connections: Connections, agent: AgentSession, frame: Frame | None
+) -> None:
+    agents, intake = connections.agents, connections.agent_intake
     while frame is not None:
+        check_agent_frame(frame)
         agents.receive(agent, frame)
+        await intake.took(agent, frame)
         frame = await outgoing.read()
         if frame is not None and frame.HasField("hello"):
             raise InvalidRequest("an agent said hello twice on one stream")

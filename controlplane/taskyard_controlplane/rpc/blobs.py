@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import grpc
+
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
@@ -18,11 +20,12 @@ from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
-from taskyard_controlplane.settings import MIB, RpcSettings
+from taskyard_controlplane.rpc.streams import Places
+from taskyard_controlplane.settings import MIB, PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
-SPOOL_BYTES: Final = 4 * MIB  # what an upload may hold in memory, as many as there are at a time
+SPOOL_BYTES: Final = MIB  # what an upload may hold in memory, as many as there are at a time
 STORED_AT_A_TIME: Final = 2  # one is being committed, the next is read meanwhile
 
 
@@ -86,12 +89,19 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     """Implements the service over the owner, which stores, and a reader."""
 
     def __init__(
-        self, directory: Directory, reader: Reader, background: Background, settings: RpcSettings
+        self,
+        directory: Directory,
+        reader: Reader,
+        background: Background,
+        settings: RpcSettings,
+        peers: PeerSettings,
     ) -> None:
         self._directory = directory
         self._reader = reader
         self._background = background
         self._settings = settings
+        self._peers = peers
+        self._uploads = Places("uploads", most=peers.max_uploads, per_address=peers.max_uploads_per_address)
         # A blob is held in memory while it is committed; the others wait on disk.
         self._storing = asyncio.Semaphore(STORED_AT_A_TIME)
 
@@ -113,7 +123,13 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     async def UploadBlob(
         self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any
     ) -> pb.UploadBlobResponse:
-        first = await anext(request_iterator, None)
+        async with self._uploads.turn(context.peer(), self._peers.upload_part_seconds):
+            return await self._upload(request_iterator, context)
+
+    async def _upload(
+        self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any
+    ) -> pb.UploadBlobResponse:
+        first = await self._next(requests, context)
         if first is None or not first.HasField("blob"):
             raise InvalidRequest("the first message of an upload must carry blob")
         owner = self._directory.owner()  # asked before the parts come, not after all of them
@@ -121,11 +137,26 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._background, spool.close)
             await self._background(spool.add, first.part)
-            async for message in request_iterator:
+            while (message := await self._next(requests, context)) is not None:
+                if not message.part:
+                    raise InvalidRequest("a part of the upload is empty")
                 await self._background(spool.add, message.part)
             async with self._storing:
                 await owner.put_blob(spool.digest, await self._background(spool.content))
         return pb.UploadBlobResponse(blob=first.blob)
+
+    async def _next(
+        self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any
+    ) -> pb.UploadBlobRequest | None:
+        """Return the next message of an upload, None at its end; without one for long, the call ends."""
+        seconds = self._peers.upload_part_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(requests, None)
+        except TimeoutError:
+            text = f"no part of the upload came within {seconds:g} seconds; repeat it"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+            raise
 
     async def DownloadBlob(
         self, request: pb.DownloadBlobRequest, context: Any

@@ -60,7 +60,7 @@ class Services:
              AgentService(directory, peers, streams)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
-             BlobService(directory, reader, background, settings)),
+             BlobService(directory, reader, background, settings, peers)),
             ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
              AdminService(directory, settings, dialect, started_us)),
         )  # fmt: skip

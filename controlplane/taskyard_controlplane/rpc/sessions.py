@@ -5,8 +5,9 @@ import grpc.aio
 from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.peers.frame_limits import check_client_frame, check_client_hello
 from taskyard_controlplane.owner.peers.peer import Caller
-from taskyard_controlplane.owner.serving.clients import Clients
+from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.streams import Outgoing, Places, first_frame
 from taskyard_controlplane.settings import PeerSettings
@@ -28,12 +29,14 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         peer = context.peer()
         with self._places.take(peer):
             frame = await first_frame(context, "hello", "a client", self._settings.first_frame_seconds)
-            clients = self._directory.owner().connections.clients
+            check_client_hello(frame.hello)
+            connections = self._directory.owner().connections
+            clients = connections.clients
             outgoing = Outgoing(context)
             session, welcome = clients.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
             try:
                 await outgoing.serve(
-                    _read(outgoing, clients, session, frame),
+                    _read(outgoing, connections, session, frame),
                     lambda: clients.disconnected(session, outgoing.wake),
                     session_service_pb2.SessionFrame(welcome=welcome),
                     session.next_frame,
@@ -43,9 +46,14 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 session.stream_ended(outgoing.wake)
 
 
-async def _read(outgoing: Outgoing, clients: Clients, session: ClientSession, frame: Frame | None) -> None:
+async def _read(
+    outgoing: Outgoing, connections: Connections, session: ClientSession, frame: Frame | None
+) -> None:
+    clients, intake = connections.clients, connections.client_intake
     while frame is not None:
+        check_client_frame(frame)
         await clients.receive(session, frame)
+        await intake.took(session, frame, submits=frame.HasField("submit"))
         frame = await outgoing.read()
         if frame is not None and frame.HasField("hello"):
             raise InvalidRequest("a client said hello twice on one stream")

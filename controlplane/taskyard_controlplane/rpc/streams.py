@@ -9,8 +9,8 @@ the status follows it. So a peer hears why as soon as it reads, and one that nev
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import grpc
@@ -51,6 +51,7 @@ class Places:
         self._most = most
         self._per_address = per_address
         self._open: Counter[str] = Counter()
+        self._freed = asyncio.Event()
 
     @contextmanager
     def take(self, peer: str) -> Iterator[None]:
@@ -60,10 +61,8 @@ class Places:
             Overloaded: There is none left.
         """
         host = host_of(peer)
-        if self._open[host] >= self._per_address:
-            raise self._full(self._per_address, f" from {host}")
-        if self._open.total() >= self._most:
-            raise self._full(self._most, "")
+        if not self._has_room(host):
+            raise self._full(host)
         self._open[host] += 1
         try:
             yield
@@ -71,8 +70,32 @@ class Places:
             self._open[host] -= 1
             if not self._open[host]:
                 del self._open[host]
+            self._freed.set()
 
-    def _full(self, limit: int, whence: str) -> Overloaded:
+    @asynccontextmanager
+    async def turn(self, peer: str, seconds: float) -> AsyncIterator[None]:
+        """Hold a place like `take`, but wait for it, for so many seconds.
+
+        Raises:
+            Overloaded: There was none.
+        """
+        host = host_of(peer)
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._has_room(host):
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            raise self._full(host) from None
+        with self.take(peer):
+            yield
+
+    def _has_room(self, host: str) -> bool:
+        return self._open[host] < self._per_address and self._open.total() < self._most
+
+    def _full(self, host: str) -> Overloaded:
+        here = self._open[host] >= self._per_address
+        limit, whence = (self._per_address, f" from {host}") if here else (self._most, "")
         text = f"the control plane has {limit} {self._what}{whence} already; end some, or try again later"
         return Overloaded(text, limit=limit, retry_after=FULL_RETRY_SECONDS)
 

@@ -30,6 +30,7 @@ from taskyard_controlplane.app import ControlPlane
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     LeaseSettings,
+    MemorySettings,
     PeerSettings,
     RpcSettings,
     Settings,
@@ -177,10 +178,16 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
     """Start control planes; they are stopped after the test."""
     running: list[Served] = []
 
-    def start(lease: LeaseSettings | None = None, peers: PeerSettings | None = None, **rpc: Any) -> Served:
+    def start(
+        lease: LeaseSettings | None = None,
+        peers: PeerSettings | None = None,
+        memory: MemorySettings | None = None,
+        **rpc: Any,
+    ) -> Served:
         settings = Settings(
             lease=lease or LeaseSettings(),
             peers=peers or PeerSettings(),
+            memory=memory or MemorySettings(),
             database=DatabaseSettings(f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )
@@ -196,6 +203,20 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
 def served(serve: Callable[..., Served]) -> Served:
     """One control plane."""
     return serve()
+
+
+@pytest.fixture
+def connect_agent() -> Iterator[Callable[[Served], SmallAgent]]:
+    """Connect agents to control planes; their streams end after the test."""
+    connected: list[SmallAgent] = []
+
+    def connect(served: Served) -> SmallAgent:
+        connected.append(SmallAgent(served))
+        return connected[-1]
+
+    yield connect
+    for agent in connected:
+        agent.close()
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """BlobService: what comes out is what went in, and nothing else goes in."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -13,10 +15,12 @@ from taskyard_contract.errors import (
     BlobNotFound,
     DigestMismatch,
     InvalidRequest,
+    Overloaded,
     PayloadTooLarge,
     TaskyardError,
 )
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_controlplane.settings import PeerSettings
 
 MIB = 1024 * 1024
 
@@ -126,3 +130,75 @@ def test_a_client_that_leaves_in_the_middle_of_a_download_harms_nobody(served: A
     call.cancel()
     again = served.blobs.DownloadBlob(pb.DownloadBlobRequest(digest=reference(data).digest), timeout=20)
     assert sum(len(answer.part) for answer in again) == len(data)
+
+
+def stalling(data: bytes, go_on: threading.Event) -> Iterator[Any]:
+    """Send all but the end of a blob, and that when told to."""
+    yield pb.UploadBlobRequest(blob=reference(data), part=data[:-1])
+    go_on.wait(30)
+    yield pb.UploadBlobRequest(part=data[-1:])
+
+
+def test_an_upload_that_stalls_ends_and_leaves_nothing_behind(serve: Callable[..., Any]) -> None:
+    served = serve(peers=PeerSettings(upload_part_seconds=0.1))
+    go_on = threading.Event()
+    with pytest.raises(grpc.RpcError) as caught:
+        upload(served, stalling(b"x" * MIB, go_on))
+    go_on.set()
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "within 0.1 seconds" in str(caught.value.details())
+    assert list(served.blobs.FindMissingBlobs(missing(b"x" * MIB), timeout=10).missing)
+
+
+def missing(data: bytes) -> pb.FindMissingBlobsRequest:
+    return pb.FindMissingBlobsRequest(digests=[reference(data).digest])
+
+
+def test_an_empty_part_is_refused(served: Any) -> None:
+    empty = iter([pb.UploadBlobRequest(blob=reference(b"abc"), part=b"a"), pb.UploadBlobRequest()])
+    error = refusal(lambda request, timeout: served.blobs.UploadBlob(request, timeout=timeout), empty)
+    assert isinstance(error, InvalidRequest)
+    assert "empty" in str(error)
+
+
+def test_uploads_beyond_the_limit_wait_for_their_turn(serve: Callable[..., Any]) -> None:
+    served = serve(peers=PeerSettings(max_uploads=1, upload_part_seconds=20))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[Any]:
+        yield pb.UploadBlobRequest(blob=reference(b"abc"), part=b"ab")
+        begun.set()
+        go_on.wait(30)
+        yield pb.UploadBlobRequest(part=b"c")
+
+    first = served.blobs.UploadBlob.future(slow(), timeout=30)
+    assert begun.wait(20)
+    second = served.blobs.UploadBlob.future(parts(b"def"), timeout=30)
+    go_on.set()
+    assert first.result().blob == reference(b"abc")
+    assert second.result().blob == reference(b"def")
+
+
+def test_an_upload_whose_turn_does_not_come_is_refused_for_now(serve: Callable[..., Any]) -> None:
+    served = serve(peers=PeerSettings(max_uploads_per_address=1, upload_part_seconds=2))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def endless() -> Iterator[Any]:
+        yield pb.UploadBlobRequest(blob=reference(b"abcdefgh" * MIB), part=b"a")
+        begun.set()
+        while not go_on.wait(0.5):
+            yield pb.UploadBlobRequest(part=b"a")
+
+    first = served.blobs.UploadBlob.future(endless(), timeout=30)
+    assert begun.wait(20)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            upload(served, parts(b"def"))
+        except grpc.RpcError as refused:
+            error = from_rpc_error(refused)
+            break
+    go_on.set()
+    first.cancel()
+    assert isinstance(error, Overloaded)
+    assert "1 uploads from ipv4:127.0.0.1" in str(error)

@@ -28,6 +28,8 @@ MAX_REFUSED_PER_FRAME: Final = 4096
 
 MAX_POSTPONED: Final = 200_000
 """Far more runs than a client has under way in unacknowledged batches."""
+MAX_UNHEARD: Final = 4 * MAX_REFUSED_PER_FRAME
+"""Answers that wait before no more questions are read."""
 MAX_READ_BACK: Final = 2048
 """Results that are read back at a time."""
 
@@ -105,6 +107,11 @@ class ClientSession(Peer):
         self._streams = 0
         self._left_writing: dict[Wake, tuple[int, int]] = {}
         """What streams of the past are still writing, of results and of logs."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether it takes in the answers to what it sends: these cannot be dropped, and have no window."""
+        return len(self._refused) + len(self._decisions) <= MAX_UNHEARD
 
     def attach(self, wake: Wake, close: Close, caller: Caller = NOBODY) -> None:
         """Attach a stream. Templates are per stream; what was not sent on the old one is repeated by need:
@@ -205,6 +212,7 @@ class ClientSession(Peer):
         self.read_on()
         if self._dropped_logs:
             self.wake()
+        self.go_on()
 
     def read_on(self) -> None:
         """Have what is owed read back, as far as there is room for it."""

@@ -4,6 +4,7 @@ A peer outlives its stream for the length of its lease, so that whoever reconnec
 are told apart by the identity of their `wake`: the end of an old one must not detach the new one.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,21 @@ class Peer:
         """The number up to which what it sent is durable, or needs to be sent no more."""
         self._said_up_to = 0
         self._reconnect_after_ms = 0
+        self.unsettled_bytes = 0
+        """What was read from it and is not durable yet. Kept by the intake, as is the next."""
+        self.unsettled_batches = 0
+        self.held_up: asyncio.Future[None] | None = None
+        """What its stream waits for before more is read from it."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether it takes in what it is told. Who does not is not read either."""
+        return True
+
+    def go_on(self) -> None:
+        """Let its stream see whether it may be read again."""
+        if self.held_up is not None and not self.held_up.done():
+            self.held_up.set_result(None)
 
     @property
     def connected(self) -> bool:

@@ -43,6 +43,7 @@ class Agents:
         self._clock = clock
         self._metrics = metrics
         self._generation = shard.generation
+        self._roster = shard.roster
         self._agents = shard.roster.agents
         self._book = shard.book
         self._committer = shard.committer
@@ -73,6 +74,8 @@ class Agents:
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
         agent = self._agents.get(hello.agent_id)
+        if agent is None:
+            self._roster.check_agent(caller)
         if agent is not None and agent.session_id != hello.session_id:
             self._supersede(agent)
             agent = None

@@ -56,6 +56,7 @@ class Clients:
         Raises:
             UnsupportedProtocol: No protocol version in common.
             InvalidRequest: The session id is malformed.
+            Overloaded: There are too many sessions.
         """
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, "client")
         if len(hello.session_id) != ID_BYTES:
@@ -64,6 +65,7 @@ class Clients:
             check_id(hello.caller_run_id, "caller_run_id of a client's hello")
         session = self._sessions.get(hello.session_id)
         if session is None:
+            self._roster.check_session(caller)
             now = self._clock.monotonic()
             session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
         else:

@@ -5,7 +5,8 @@ from typing import Final
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.serving.agents import Agents
-from taskyard_controlplane.owner.serving.clients import Clients
+from taskyard_controlplane.owner.serving.clients import MAX_UNACKED_BATCHES, Clients
+from taskyard_controlplane.owner.serving.intake import Intake
 from taskyard_controlplane.owner.serving.leases import Leases
 from taskyard_controlplane.owner.serving.polled_agents import PolledAgents
 from taskyard_controlplane.owner.serving.terms import Terms
@@ -24,6 +25,16 @@ class Connections:
         self.clients = Clients(shard, terms, clock)
         self.agents = Agents(shard, terms, clock, metrics)
         self.polled = PolledAgents(self.agents)
+        memory = terms.memory
+        self.client_intake = Intake(
+            shard.committer,
+            per_peer=memory.read_from_client,
+            most=memory.uncommitted,
+            most_batches=MAX_UNACKED_BATCHES,
+        )
+        self.agent_intake = Intake(
+            shard.committer, per_peer=memory.read_from_agent, most=memory.read_from_agents
+        )
         self.leases = Leases(
             terms.times,
             shard.timers,

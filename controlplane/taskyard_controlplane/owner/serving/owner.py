@@ -69,7 +69,7 @@ class Owner:
         """
         self._store = store
         self._clock = clock
-        self._terms = Terms(times, max_inline_bytes, max_payload_bytes)
+        self._terms = Terms(times, max_inline_bytes, max_payload_bytes, memory)
         self._limits = Limits(max_inline_bytes, window, memory)
         self._draw = draw
         self.metrics = Metrics()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from taskyard_contract.errors import UnsupportedProtocol
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Terms(NamedTuple):
     """Largest payload inside another message."""
     max_payload_bytes: int
     """Largest payload at all."""
+    memory: MemoryLimits = DEFAULT_MEMORY
+    """How much is read before what was read is durable."""
 
 
 def milliseconds(seconds: float) -> int:

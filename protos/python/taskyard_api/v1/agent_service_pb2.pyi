@@ -406,7 +406,7 @@ class AgentHello(google.protobuf.message.Message):
     """For people."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Queues it serves."""
+        """Queues it serves. At most 1,024, of 1 KiB."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -422,7 +422,7 @@ class AgentHello(google.protobuf.message.Message):
 
     @property
     def held(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
-        """Runs it still executes."""
+        """Runs it still executes. At most 10,000."""
 
     def __init__(
         self,

@@ -66,11 +66,12 @@ class BlobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UploadBlob(self, request_iterator, context):
-        """Stores one blob, in parts of at most 1 MiB. The first message carries `blob`.
+        """Stores one blob, in parts of at most 1 MiB, none of them empty but the first. The first message carries `blob`.
 
         Caller: SDKs and agents. Idempotency: storing a blob again succeeds and changes nothing.
         Errors: INVALID_ARGUMENT (DIGEST_MISMATCH: a defect, or damage on the way: repeat once),
-        RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+        RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL; OVERLOADED: too many uploads at a time, repeat later),
+        DEADLINE_EXCEEDED (no part came for half a minute; repeat).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

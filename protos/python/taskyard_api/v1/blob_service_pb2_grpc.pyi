@@ -34,11 +34,12 @@ class BlobServiceStub:
         taskyard_api.v1.blob_service_pb2.UploadBlobRequest,
         taskyard_api.v1.blob_service_pb2.UploadBlobResponse,
     ]
-    """Stores one blob, in parts of at most 1 MiB. The first message carries `blob`.
+    """Stores one blob, in parts of at most 1 MiB, none of them empty but the first. The first message carries `blob`.
 
     Caller: SDKs and agents. Idempotency: storing a blob again succeeds and changes nothing.
     Errors: INVALID_ARGUMENT (DIGEST_MISMATCH: a defect, or damage on the way: repeat once),
-    RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+    RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL; OVERLOADED: too many uploads at a time, repeat later),
+    DEADLINE_EXCEEDED (no part came for half a minute; repeat).
     """
 
     DownloadBlob: grpc.UnaryStreamMultiCallable[
@@ -67,11 +68,12 @@ class BlobServiceAsyncStub:
         taskyard_api.v1.blob_service_pb2.UploadBlobRequest,
         taskyard_api.v1.blob_service_pb2.UploadBlobResponse,
     ]
-    """Stores one blob, in parts of at most 1 MiB. The first message carries `blob`.
+    """Stores one blob, in parts of at most 1 MiB, none of them empty but the first. The first message carries `blob`.
 
     Caller: SDKs and agents. Idempotency: storing a blob again succeeds and changes nothing.
     Errors: INVALID_ARGUMENT (DIGEST_MISMATCH: a defect, or damage on the way: repeat once),
-    RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+    RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL; OVERLOADED: too many uploads at a time, repeat later),
+    DEADLINE_EXCEEDED (no part came for half a minute; repeat).
     """
 
     DownloadBlob: grpc.aio.UnaryStreamMultiCallable[
@@ -104,11 +106,12 @@ class BlobServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[taskyard_api.v1.blob_service_pb2.UploadBlobRequest],
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.blob_service_pb2.UploadBlobResponse, collections.abc.Awaitable[taskyard_api.v1.blob_service_pb2.UploadBlobResponse]]:
-        """Stores one blob, in parts of at most 1 MiB. The first message carries `blob`.
+        """Stores one blob, in parts of at most 1 MiB, none of them empty but the first. The first message carries `blob`.
 
         Caller: SDKs and agents. Idempotency: storing a blob again succeeds and changes nothing.
         Errors: INVALID_ARGUMENT (DIGEST_MISMATCH: a defect, or damage on the way: repeat once),
-        RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+        RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL; OVERLOADED: too many uploads at a time, repeat later),
+        DEADLINE_EXCEEDED (no part came for half a minute; repeat).
         """
 
     @abc.abstractmethod

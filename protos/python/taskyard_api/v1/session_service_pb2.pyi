@@ -94,7 +94,9 @@ global___FlowEvent = FlowEvent
 
 @typing.final
 class ClientFrame(google.protobuf.message.Message):
-    """What a client sends. Every field is independent of the others."""
+    """What a client sends. Every field is independent of the others. At most 131,072 ids or records of one kind and
+    8,192 new runs in a frame (INVALID_ARGUMENT).
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -175,7 +177,7 @@ class SessionHello(google.protobuf.message.Message):
     session_id: builtins.bytes
     """Chosen by the client, the same after a reconnect."""
     client_name: builtins.str
-    """For people: host, process, SDK version."""
+    """For people: host, process, SDK version. At most 1 KiB."""
     caller_run_id: builtins.bytes
     """The run inside which this session was opened, when a task submits tasks of its own."""
     def __init__(
@@ -480,7 +482,7 @@ class SessionWelcome(google.protobuf.message.Message):
     max_payload_bytes: builtins.int
     """Largest payload at all."""
     max_unacked_batches: builtins.int
-    """Most batches without acknowledgement."""
+    """Most batches without acknowledgement; a stream with more is not read until earlier ones are durable."""
     server_version: builtins.str
     """For people."""
     def __init__(

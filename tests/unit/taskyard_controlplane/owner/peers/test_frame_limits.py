@@ -1,0 +1,101 @@
+"""What is beyond all reason in a message is refused by name, before anything is done with it."""
+
+from typing import Any
+
+import pytest
+
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_api.v1 import template_pb2 as tp
+from taskyard_contract.errors import InvalidRequest
+from taskyard_controlplane.owner.peers import frame_limits
+from taskyard_controlplane.owner.peers.frame_limits import (
+    MAX_LABELS,
+    MAX_NAMES,
+    check_agent_frame,
+    check_agent_hello,
+    check_client_frame,
+    check_client_hello,
+)
+
+ID = b"i" * 16
+LONG = "n" * 2_000
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the limits small."""
+    for name in ("MAX_BATCH_RUNS", "MAX_HELD"):
+        monkeypatch.setattr(frame_limits, name, 3)
+    monkeypatch.setattr(frame_limits._few, "__defaults__", (3,))
+
+
+def client_frame(count: int, **fields: Any) -> sp.ClientFrame:
+    return sp.ClientFrame(**{name: value(count) for name, value in fields.items()})
+
+
+def logs(count: int) -> sp.LogBatch:
+    return sp.LogBatch(run_ids=[ID] * count)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("subscribe", lambda count: [ID] * count),
+        ("cancel", lambda count: [ID] * count),
+        ("withdraw", lambda count: [ID] * count),
+        ("flow_reports", lambda count: [sp.FlowReport(run_id=ID)] * count),
+        ("logs", logs),
+        ("submit", lambda count: sp.SubmitBatch(groups=[sp.RunGroup(run_ids=[ID])] * count)),
+        ("submit", lambda count: sp.SubmitBatch(groups=[sp.RunGroup(run_ids=[ID] * count)])),
+        ("submit", lambda count: sp.SubmitBatch(templates=[tp.TemplateDefinition(index=1)] * count)),
+    ],
+)
+def test_a_frame_of_a_client_has_a_limit_of_each_thing(field: str, value: Any) -> None:
+    check_client_frame(client_frame(3, **{field: value}))
+    with pytest.raises(InvalidRequest, match=rf"{field}.* 4 .* at most 3"):
+        check_client_frame(client_frame(4, **{field: value}))
+
+
+@pytest.mark.parametrize("kind", [ap.AgentFrame, ap.ReportBatchRequest])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reports", lambda count: [ap.ReportChunk()] * count),
+        ("started", lambda count: [ap.StartedRun()] * count),
+        ("given_back", lambda count: [ap.RunKey()] * count),
+        ("lost", lambda count: [ap.LostRun()] * count),
+        ("cancelled", lambda count: [ap.RunKey()] * count),
+        ("logs", logs),
+    ],
+)
+def test_a_frame_of_an_agent_has_a_limit_of_each_thing(kind: Any, field: str, value: Any) -> None:
+    check_agent_frame(kind(**{field: value(3)}))
+    with pytest.raises(InvalidRequest, match=field):
+        check_agent_frame(kind(**{field: value(4)}))
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("name", "n" * 1_000, LONG),
+        ("agent_version", "1", LONG),
+        ("session_id", bytes(16), bytes(2_000)),
+        ("held", [ap.RunKey()] * 3, [ap.RunKey()] * 4),
+        ("queues", ["q"] * MAX_NAMES, ["q"] * (MAX_NAMES + 1)),
+        ("queues", ["q"], [LONG]),
+        ("capabilities", ["c"], ["c"] * (MAX_NAMES + 1)),
+        ("labels", {"k": "v"}, {str(number): "v" for number in range(MAX_LABELS + 1)}),
+        ("labels", {"k": "v"}, {"k": LONG}),
+    ],
+)
+def test_an_agent_introduces_itself_briefly(field: str, good: Any, bad: Any) -> None:
+    check_agent_hello(ap.AgentHello(**{field: good}))
+    with pytest.raises(InvalidRequest, match=field.replace("_", ".")):
+        check_agent_hello(ap.AgentHello(**{field: bad}))
+
+
+def test_a_client_introduces_itself_briefly() -> None:
+    check_client_hello(sp.SessionHello(client_name="host:1 python-1.0"))
+    with pytest.raises(InvalidRequest, match="client_name"):
+        check_client_hello(sp.SessionHello(client_name=LONG))
