@@ -31,7 +31,12 @@ from taskyard_controlplane.storage.interface import StoredRun
 E = RunEvent
 S = RunState
 ORDER = [Wait.SESSION, Wait.UPSTREAM, Wait.START_TIME, Wait.CACHE]
-BESIDES = [Effect.NONE, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT, Effect.RECORD_EVENT | Effect.INFRA_RETRY]
+BESIDES = [
+    Effect.NONE,
+    Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT,
+    Effect.RECORD_EVENT | Effect.INFRA_RETRY,
+    Effect.RECORD_EVENT | Effect.STRIKE,
+]
 """What an event that leads to a queue has for consequences of its own."""
 every_wait = st.integers(0, sum(ORDER))
 

@@ -225,7 +225,9 @@ def test_whatever_happens_every_run_ends_once(sequence: list[tuple[str, int]]) -
                 life.happen(what, which)
                 await life.settle()
                 life.check()
+            stage.pool.on_doubt(True)
             stage.pool.on_lease_lost()
+            stage.pool.on_drop(list(stage.pool.holdings.run_keys()))
             for number in list(stage.workforce.workers):
                 stage.zygote.exited(number, 9)
             assert stage.in_hand() == (0, 0)

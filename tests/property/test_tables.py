@@ -9,7 +9,7 @@ from taskyard_controlplane.domain.cells import Choice, Go, Ignore, Reject, leave
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import TABLES, accepts_epoch, transition
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import HELD, Run, Template
 
 KINDS = [RunKind.TASK, RunKind.FLOW]
 FINAL = [state for state in RunState if state >= FIRST_FINAL]
@@ -133,6 +133,7 @@ def test_only_effects_others_can_see_wait_for_the_commit() -> None:
         | Effect.RECORD_END
         | Effect.NEXT_ATTEMPT
         | Effect.INFRA_RETRY
+        | Effect.STRIKE
         | Effect.CONNECT_UPSTREAM  # inside the owner: a new run is told of ends from then on
     )
     assert not inner & AFTER_COMMIT
@@ -158,3 +159,11 @@ def test_epochs_fence(
 def test_an_ended_run_accepts_no_epoch() -> None:
     run = make_run(state=RunState.COMPLETED)
     assert not accepts_epoch(run, run.epoch, 1)
+
+
+@given(st.sampled_from(RunState), st.integers(1, 9))
+def test_an_attempt_that_was_decided_speaks_no_more(state: RunState, generation: int) -> None:
+    """What was reported, lost or given back left the states in which an agent has the run."""
+    run = make_run(state=state)
+    run.epoch = 5 << 32 | 7
+    assert accepts_epoch(run, run.epoch, generation) is (state in HELD)

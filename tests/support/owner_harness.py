@@ -105,8 +105,10 @@ class World:
         for _ in range(round(seconds / step)):
             await self.advance(step)
 
-    def client(self, session_id: bytes | None = None, caller_run_id: bytes = b"") -> "Client":
-        return Client(self, session_id or new_id(), caller_run_id)
+    def client(
+        self, session_id: bytes | None = None, caller_run_id: bytes = b"", stream_number: int = 0
+    ) -> "Client":
+        return Client(self, session_id or new_id(), caller_run_id, stream_number)
 
     def agent(self, agent_id: str = "a", credit: int = 100, chunk: int = 100, **options: Any) -> "Agent":
         return Agent(self, agent_id, credit, chunk, **options)
@@ -145,7 +147,9 @@ class Peer:
 class Client(Peer):
     """A session played by the test."""
 
-    def __init__(self, world: World, session_id: bytes, caller_run_id: bytes = b"") -> None:
+    def __init__(
+        self, world: World, session_id: bytes, caller_run_id: bytes = b"", stream_number: int = 0
+    ) -> None:
         super().__init__()
         self._world = world
         self.number = 0
@@ -159,7 +163,7 @@ class Client(Peer):
         self.acknowledged = 0
         hello = sp.SessionHello(
             protocol_min=1, protocol_max=1, session_id=session_id, client_name="test",
-            caller_run_id=caller_run_id,
+            caller_run_id=caller_run_id, stream_number=stream_number,
         )  # fmt: skip
         self.session, self.welcome = world.owner.connections.clients.open(
             hello, CALLER, self.wake, self.close
@@ -232,7 +236,7 @@ class Agent(Peer):
         self, world: World, agent_id: str, credit: int, chunk: int, *,
         session_id: bytes | None = None, held: list[tuple[bytes, int]] | None = None,
         queues: tuple[str, ...] = ("default",), capabilities: tuple[str, ...] = (),
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None, stream_number: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self._world = world
@@ -248,6 +252,7 @@ class Agent(Peer):
             protocol_min=1, protocol_max=1, agent_id=agent_id, session_id=self.session_id, name=agent_id,
             queues=queues, slots=2, capabilities=capabilities, labels=labels or {},
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
+            stream_number=stream_number,
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
         dropped = {key.run_id for key in self.welcome.drop}

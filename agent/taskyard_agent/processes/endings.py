@@ -8,7 +8,8 @@ unwanted run executing and ends it then.
 When the exit of a worker is confirmed, what it had is settled, span by span:
 
 1. It was ended on account of a run: that run is cancelled, dropped or lost, as the account says.
-2. It died by itself and the progress board names a run: that run is lost, it killed its process.
+2. It died by itself, or was ended because the lease lapsed, and the progress board names a run: that run is
+   lost.
 3. It died by itself between two runs: nobody's fault, unless it happens again and again (`MAX_STRIKES`), as
    with code that kills each worker that loads it; then the first run of its first span is lost, and the next,
    and so on, so that the rest of the queue gets through.
@@ -52,6 +53,9 @@ class Endings:
         span = worker.spans[number]
         executing = worker.executing()
         if executing is not None and executing[0] == number and executing[2].position == position:
+            if worker.ending is not None and not confirm:
+                span.unwanted[position] = False  # it ends as it is, but in silence
+                return
             span.unwanted.pop(position, None)
             self.kill(worker, Why.CANCELLED if confirm else Why.DROPPED, span.key(position))
         else:
@@ -59,9 +63,7 @@ class Endings:
             worker.revoke(number)
 
     def abandon(self, worker: WorkerHandle) -> None:
-        """End everything a worker has, reporting nothing."""
-        for span in worker.spans.values():
-            span.unwanted = dict.fromkeys(range(span.start, span.stop), False)
+        """End a worker that has runs, because others may be starting these."""
         first = next(iter(worker.spans.values()))
         self.kill(worker, Why.LEASE_LOST, first.key(first.start))
 
@@ -81,12 +83,12 @@ class Endings:
         rest: list[Span] = []
         for index, span in enumerate(worker.surrender()):
             parts = [span]
-            if ending is not None:
+            if ending is not None and ending.why is not Why.LEASE_LOST:
                 parts = self._on_account(span, ending)
-            elif executing is None and index == 0:
-                parts = self._strike(span, status)
             elif executing is not None and executing[1] is span:
-                parts = self._blame(span, executing[2].position, status)
+                parts = self._blame(span, executing[2].position, *_cause(ending, status))
+            elif executing is None and ending is None and index == 0:
+                parts = self._strike(span, status)
             for part in parts:
                 rest += self._holdings.sift(part)
         return rest
@@ -119,10 +121,19 @@ class Endings:
 
     def _strike(self, span: Span, status: int | None) -> list[Span]:
         span.strikes += 1
-        return self._blame(span, span.start, status) if span.strikes >= MAX_STRIKES else [span]
+        if span.strikes < MAX_STRIKES:
+            return [span]
+        return self._blame(span, span.start, *_cause(None, status))
 
-    def _blame(self, span: Span, culprit: int, status: int | None) -> list[Span]:
+    def _blame(self, span: Span, culprit: int, reason: StateReason, message: str) -> list[Span]:
         if culprit in span.unwanted:
             return [span]
-        self._holdings.lose(span.one(culprit), StateReason.WORKER_DIED, describe_exit(status))
+        self._holdings.lose(span.one(culprit), reason, message)
         return span.without(culprit)
+
+
+def _cause(ending: Ending | None, status: int | None) -> tuple[StateReason, str]:
+    """Say why a run is lost whose worker ended while it executed: with the lease, or by itself."""
+    if ending is not None:
+        return StateReason.AGENT_LOST, "the agent lost its lease, and ended what it executed"
+    return StateReason.WORKER_DIED, describe_exit(status)

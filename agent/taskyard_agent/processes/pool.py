@@ -106,11 +106,12 @@ class ProcessPool:
         self.workforce.close()
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
-        """Tell the workers the server's limits."""
+        """Tell the workers the server's limits, and the server again what has started."""
         limits = frames.SETTINGS_BODY.pack(
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
         self.workforce.greet(frames.pack(frames.SETTINGS, limits))
+        self._watchdog.restate()
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
@@ -164,9 +165,11 @@ class ProcessPool:
         self._dispatcher.doubt(doubtful)
 
     def on_lease_lost(self) -> None:
-        """End everything: the server has given these runs to others."""
-        logger.warning("the lease lapsed; ending %d runs", self.holdings.runs)
-        self.holdings.drop(self.intake.queue.clear() + self.transfers.clear())
+        """End what executes: the server may have given these runs to others.
+
+        Nothing else starts before the server has said what it still counts on: until then there is doubt.
+        """
+        logger.warning("the lease lapsed; ending what executes of %d runs", self.holdings.runs)
         for worker in list(self.workforce.workers.values()):
             if worker.spans:
                 self.endings.abandon(worker)

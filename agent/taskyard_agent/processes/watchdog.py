@@ -65,6 +65,10 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
 
+    def restate(self) -> None:
+        """Report again what has started: the server may not know it any more."""
+        self._started.clear()
+
     def _anything_to_see(self) -> bool:
         return any(worker.spans for worker in self._workforce.workers.values())
 

@@ -40,6 +40,8 @@ class Effect(IntFlag):
     """Cancel the open runs inside a flow run."""
     CONNECT_UPSTREAM = 16384
     """Let the run be told of the ends of its upstream runs."""
+    STRIKE = 32768
+    """Note that the run was lost with its agent, though it is not known to have started."""
 
 
 AFTER_COMMIT = (

@@ -33,7 +33,7 @@ class RunEvent(IntEnum):
     INTERRUPTED = 12
     """User code was interrupted by a signal or an exit call."""
     LOST = 13
-    """The worker or the agent that held the run is gone."""
+    """The worker that executed the run is gone: its agent says so."""
     GIVEN_BACK = 14
     """The agent gave the run back without starting it."""
     DUE = 15
@@ -46,6 +46,8 @@ class RunEvent(IntEnum):
     """Nobody wants the run to start any more; what has started may finish."""
     INPUTS_REFUSED = 19
     """The results of its upstream runs are too large together to be sent to anybody."""
+    AGENT_LOST = 20
+    """The agent that held the run is gone, and whatever it had not reported yet is not known."""
 
 
 EVENT_COUNT = len(RunEvent)

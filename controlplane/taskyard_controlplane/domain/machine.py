@@ -17,12 +17,13 @@ from taskyard_controlplane.domain.admission import FIRST
 from taskyard_controlplane.domain.cells import Cell, Choice, Go, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import EVENT_COUNT, RunEvent
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import HELD, Run
 
 _STATE_LIMIT: Final = max(RunState) + 1
 """Compiled tables are lists by state, with a place for numbers that name none."""
 _NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)
 _INFRA_RETRY: Final = int(Effect.INFRA_RETRY)
+_STRIKE: Final = int(Effect.STRIKE)
 
 _Step = tuple[int, int]
 _Compiled = _Step | Callable[[Run], "_Compiled | None"] | None
@@ -66,6 +67,8 @@ def transition(run: Run, event: int) -> int:
         run.attempt += 1
     if effects & _INFRA_RETRY:
         run.infra_retries += 1
+    if effects & _STRIKE:
+        run.strikes += 1
     return effects
 
 
@@ -92,12 +95,14 @@ def annul(run: Run) -> None:
 def accepts_epoch(run: Run, epoch: int, generation: int) -> bool:
     """Whether a report under `epoch` speaks for the run.
 
-    It does when it names the epoch the run was last assigned under. After an owner change the last
-    assignment may not have been recorded: then any assignment of an earlier generation that is not older
-    than the recorded one does, as long as this generation has not assigned the run anew.
+    It does when it names the epoch the run was last assigned under, and nothing has been decided about that
+    attempt: what was reported, counted as lost or given back closes its epoch, so that a report which is
+    repeated, because its acknowledgement was lost, does not speak for the attempt after it. After an owner
+    change the last assignment may not have been recorded: then any later one of an earlier generation does,
+    as long as this generation has not assigned the run anew.
     """
+    if run.epoch == epoch:
+        return run.state in HELD
     if run.state >= FIRST_FINAL:
         return False
-    if run.epoch == epoch:
-        return True
-    return run.epoch >> 32 < generation and epoch >> 32 < generation and epoch >= run.epoch
+    return run.epoch >> 32 < generation and epoch >> 32 < generation and epoch > run.epoch

@@ -1,8 +1,8 @@
 """Records of runs and templates, and what a run needs of those who submitted and who hold it.
 
-A record belongs to its shard. Only `machine` changes `state`, `attempt` and `infra_retries`; the owner fills
-in the data that came with an accepted event. Slots and plain ints, because a hundred thousand of them live at
-the same time and each is made and dropped within milliseconds.
+A record belongs to its shard. Only `machine` changes `state`, `attempt`, `infra_retries` and `strikes`; the
+owner fills in the data that came with an accepted event. Slots and plain ints, because a hundred thousand of
+them live at the same time and each is made and dropped within milliseconds.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from taskyard_contract.errors import TaskyardError
-from taskyard_contract.states import FIRST_FINAL, RunKind
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain.matching import Labels, Need
 from taskyard_controlplane.domain.memory import Kept
 
@@ -24,6 +24,8 @@ class Executor(IntEnum):
     """An agent: they queue up, are assigned under an epoch, and that agent reports about them."""
 
 
+HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
+"""The states in which an agent has the run in hand."""
 SESSION: Final = int(Executor.SESSION)
 AGENT: Final = int(Executor.AGENT)
 
@@ -145,6 +147,7 @@ class Run:
         "cache_decided",
         "cache_key",
         "caller_id",
+        "declined_by",
         "dispatch",
         "downstream",
         "ended_us",
@@ -167,6 +170,7 @@ class Run:
         "session",
         "started_us",
         "state",
+        "strikes",
         "submitted_us",
         "template",
         "upstream",
@@ -201,10 +205,12 @@ class Run:
         self.epoch = 0
         self.attempt = 1
         self.infra_retries = 0
+        self.strikes = 0
         self.upstream_left = 0
         self.started_us: int | None = None
         self.ended_us = 0
         self.agent: Holder | None = None
+        self.declined_by: Holder | None = None  # until it is queued again
         self.dispatch: list[int] | None = None
         self.queued = False
         self.name: str | None = None

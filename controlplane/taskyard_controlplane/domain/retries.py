@@ -4,6 +4,9 @@ from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
 
+MAX_STRIKES: Final = 3
+"""Agents lost with a run that is not known to have started, before the run is counted as having had a part in
+it."""
 LONGEST_DELAY: Final = 1000 * 365 * 24 * 3600.0
 """A thousand years in seconds: what is longer could not be added to a time of today."""
 
@@ -21,6 +24,16 @@ def retries_later(run: Run) -> bool:
 def has_infra_retry(run: Run) -> bool:
     """Whether the run may be repeated after its worker or agent was lost."""
     return run.infra_retries < run.template.max_infra_retries
+
+
+def is_innocent(run: Run) -> bool:
+    """Whether a run that was lost with its agent, and is not known to have started, goes on for free.
+
+    Most of what an agent has in hand waits in its queue, so the first few times it is taken to have done so.
+    It is not whenever it happens: what ends its agent before that can say that it started has to be found
+    out, too.
+    """
+    return run.strikes < MAX_STRIKES
 
 
 def delay_after(template: Template, failed_attempts: int) -> float:

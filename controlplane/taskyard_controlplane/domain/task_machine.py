@@ -20,11 +20,13 @@ What couples the machines, and is not seen here:
 - Which attempt speaks is not in the table: a report is compared with the run's epoch first
   (`machine.accepts_epoch`), and only what passes becomes an event. So a state needs no memory of who held it.
 - ADOPTED is the one event that contradicts what the owner believed: after a restart an agent may hold a run
-  that the database shows as queued. The agent is right, except where the run must not execute yet.
+  that the database shows as queued. The agent is right, except where the run must not execute yet, or where
+  the attempt that it holds has been decided: what agents say of decided attempts never becomes an event.
 
 What the diagram cannot show: events that change nothing, the order in which guards are asked (the first that
-holds wins), the counters that bound the loops (`attempt` for failures of user code, `infra_retries` for lost
-workers and agents), and that a run which is never assigned waits for ever: no state here has a time limit.
+holds wins), the counters that bound the loops (`attempt` for failures of user code, `infra_retries` for what
+was lost while it executed, `strikes` for what was lost before it is known to have), and that a run which is
+never assigned waits for ever: no state here has a time limit.
 """
 
 from typing import Final
@@ -35,7 +37,7 @@ from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject,
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.domain.retries import has_infra_retry, has_retry
+from taskyard_controlplane.domain.retries import has_infra_retry, has_retry, is_innocent
 
 S = RunState
 E = RunEvent
@@ -63,6 +65,9 @@ RETRY: Final = entrance(Wait.START_TIME, Effect.RECORD_EVENT | Effect.NEXT_ATTEM
 RETRY_OR_FAIL: Final = Choice(has_retry, RETRY, FAILED)
 RUN_AGAIN: Final = entrance(effects=Effect.RECORD_EVENT | Effect.INFRA_RETRY)
 AGAIN_OR_CRASH: Final = Choice(has_infra_retry, RUN_AGAIN, CRASHED)
+AGAIN_FOR_FREE: Final = Choice(
+    is_innocent, entrance(effects=Effect.RECORD_EVENT | Effect.STRIKE), AGAIN_OR_CRASH
+)
 QUEUE: Final = entrance()
 QUEUE_OR_DECIDE: Final = entrance(Wait.CACHE)
 # The key is not in the record yet when its worker proposes it, so the gate itself cannot be asked.
@@ -102,6 +107,7 @@ def _unassigned_row(
         E.STARTED: NOT_HELD,
         **dict.fromkeys(_REPORTS, NOT_STARTED),
         E.LOST: NOT_HELD,
+        E.AGENT_LOST: NOT_HELD,
         E.GIVEN_BACK: NOT_HELD,
         E.DUE: due,
         E.INPUTS_REFUSED: inputs_refused,
@@ -111,7 +117,7 @@ def _unassigned_row(
     }
 
 
-def _held_row(*, started: Cell, given_back: Cell) -> Row:
+def _held_row(*, started: Cell, given_back: Cell, agent_lost: Cell) -> Row:
     """A state in which an agent holds the run."""
     return {
         E.UPSTREAM_DONE: LATE,
@@ -128,6 +134,7 @@ def _held_row(*, started: Cell, given_back: Cell) -> Row:
         E.ENDED_CANCELLED: CANCELLED,
         E.INTERRUPTED: CRASHED,
         E.LOST: AGAIN_OR_CRASH,
+        E.AGENT_LOST: agent_lost,
         E.GIVEN_BACK: given_back,
         E.DUE: LATE,
         E.INPUTS_REFUSED: LATE,
@@ -146,15 +153,17 @@ TABLE: Final[Table] = {
         adopted=Ignore("the run waits for upstream runs"),
     ),
     S.READY: _unassigned_row(dispatched=ASSIGNED),
-    S.ASSIGNED: _held_row(started=Go(S.RUNNING), given_back=QUEUE),
-    S.RUNNING: _held_row(started=DUPLICATE, given_back=Reject("the run has started")),
+    S.ASSIGNED: _held_row(started=Go(S.RUNNING), given_back=QUEUE, agent_lost=AGAIN_FOR_FREE),
+    S.RUNNING: _held_row(
+        started=DUPLICATE, given_back=Reject("the run has started"), agent_lost=AGAIN_OR_CRASH
+    ),
     S.AWAITING_RETRY: _unassigned_row(
         due=QUEUE, adopted=Ignore("the attempt the agent holds has failed already")
     ),
     S.AWAITING_CACHE: _unassigned_row(cache_hit=COMPLETED, cache_leads=QUEUE),
     # Whatever the process still managed to report: what was promised to whoever cancelled is CANCELLED.
     S.CANCELLING: {
-        **_held_row(started=LATE, given_back=CANCELLED),
+        **_held_row(started=LATE, given_back=CANCELLED, agent_lost=CANCELLED),
         **dict.fromkeys(_REPORTS, CANCELLED),
         E.LOST: CANCELLED,
         E.CANCEL_REQUESTED: DUPLICATE,

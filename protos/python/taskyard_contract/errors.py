@@ -11,6 +11,8 @@
       StorageUnavailable        the database does not answer
       NotOwner                  another replica owns the shard
       Superseded                a newer session with the same id took over
+      StreamReplaced            a newer stream of the same session is open
+      AgentExists               another process is connected as this agent
       BlobNotFound              no blob with this digest
       DigestMismatch            content and digest differ
       AgentNotFound             no such agent
@@ -44,6 +46,8 @@ class ErrorReason(IntEnum):
     AGENT_NOT_FOUND = 13
     STOPPING = 14
     UNKNOWN_SESSION = 16
+    STREAM_REPLACED = 17
+    AGENT_EXISTS = 18
 
 
 class TaskyardError(Exception):
@@ -144,6 +148,18 @@ class Superseded(TaskyardError):
     """A newer session with the same id took over."""
 
     reason = ErrorReason.SUPERSEDED
+
+
+class StreamReplaced(TaskyardError):
+    """A newer stream of the same session is open, or has been; the session goes on with that one."""
+
+    reason = ErrorReason.STREAM_REPLACED
+
+
+class AgentExists(TaskyardError):
+    """Another process is connected as the agent of this name."""
+
+    reason = ErrorReason.AGENT_EXISTS
 
 
 class BlobNotFound(TaskyardError):

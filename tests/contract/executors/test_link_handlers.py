@@ -65,15 +65,22 @@ def test_ended_runs_are_confirmed_only_when_cancelled(
     run(executor, tmp_path, scenario)
 
 
-def test_a_lost_lease_leaves_nothing_in_hand_and_nothing_to_report(
+def test_a_lost_lease_loses_what_executes_and_keeps_the_rest_for_the_server_to_decide(
     executor: Executor, tmp_path: Path
 ) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.assign([call("sleep", 30)] * 6)
+        keys = bench.assign([call("sleep", 30)] * 6)
         await bench.until(lambda: bench.started)
+        executing = set(bench.started)
+        bench.handler.on_doubt(True)
         bench.handler.on_lease_lost()
+        await bench.until(lambda: executing <= set(bench.lost))
+        rest = {key.run_id for key in keys} - set(bench.ended())
+        assert bench.held() == rest
+        assert set(bench.ended()) == set(bench.lost + bench.given_back)
+        bench.handler.on_drop([key for key in keys if key.run_id in rest])
+        bench.handler.on_doubt(False)
         await bench.until(lambda: not bench.held())
-        assert bench.ended() == bench.given_back
         bench.assign([call("echo", 1)])
         await bench.until(lambda: len(bench.reported) == 1)
 

@@ -8,11 +8,14 @@ import grpc
 import pytest
 from support.poller import LONG_MS, SHORT_LEASE, Poller, agents_of, answer
 from support.polling_agent import completed
+from support.programs import eventually
 
 from taskyard_api.v1 import admin_service_pb2
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import (
+    AgentExists,
     InvalidRequest,
+    StreamReplaced,
     Superseded,
     UnknownSession,
 )
@@ -38,7 +41,7 @@ def test_a_lapsed_lease_gives_the_run_to_another_agent(serve: Callable[..., Any]
     assert served.get(run_id).state == RunState.ASSIGNED
     other.report(1, completed(chunks[0].first_epoch, run_id, b"in time"))
     run = served.get(run_id, include_result=True)
-    assert (run.result.data, run.infra_retries) == (b"in time", 1)
+    assert (run.result.data, run.infra_retries) == (b"in time", 0), "nobody said that it had started"
 
 
 def test_a_drained_agent_has_reported_everything(served: Any, poller: Poller) -> None:
@@ -58,17 +61,29 @@ def test_a_drained_agent_has_reported_everything(served: Any, poller: Poller) ->
         poller.poll(4, draining=True)
 
 
-def test_another_process_takes_over(served: Any, poller: Poller) -> None:
+def test_another_process_takes_over_when_the_first_one_is_gone(served: Any, poller: Poller) -> None:
     [run_id] = served.submit()
     poller.take(2)
     waiting = poller.begin(3, wait_ms=LONG_MS)
     poller.until_waiting()
     newer = Poller(served)
-    newer.greet()
-    for call in (lambda: answer(waiting), lambda: poller.poll(3), lambda: poller.report(1)):
+    with pytest.raises(AgentExists):
+        newer.greet()
+    waiting.cancel()  # what the end of its process does
+    eventually(lambda: succeeds(newer.greet), "the place is free")
+    for call in (lambda: poller.poll(3), lambda: poller.report(1)):
         with pytest.raises(Superseded):
             call()
     assert newer.take(2)[1] == run_id
+
+
+def succeeds(call: Callable[[], object]) -> bool:
+    """Whether a hello is taken."""
+    try:
+        call()
+    except AgentExists:
+        return False
+    return True
 
 
 def test_a_stream_takes_over_and_a_poll_takes_it_back(served: Any, poller: Poller) -> None:
@@ -92,7 +107,7 @@ def test_a_stream_takes_over_and_a_poll_takes_it_back(served: Any, poller: Polle
     with pytest.raises(grpc.RpcError) as caught:
         next(stream)
     end.set()
-    assert isinstance(from_rpc_error(caught.value), Superseded)  # type: ignore[arg-type]
+    assert isinstance(from_rpc_error(caught.value), StreamReplaced)  # type: ignore[arg-type]
     assert poller.report(1, completed(epoch, run_id)) == 1
     assert served.get(run_id).state == RunState.COMPLETED
 

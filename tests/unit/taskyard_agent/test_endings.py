@@ -24,20 +24,42 @@ async def given(stage: Stage) -> tuple[WorkerHandle, int, Span, Any]:
     return worker, *next(iter(worker.spans.items())), far
 
 
-def test_a_lost_lease_leaves_nothing_of_a_worker_to_execute_or_to_report() -> None:
+def test_a_lost_lease_ends_what_executes_and_keeps_what_has_not_started() -> None:
     async def scenario(stage: Stage) -> None:
-        stage.assign(1)
+        keys = stage.assign(2)
         _, number, span, far = await given(stage)
         far.execute(number, span.start)
+        stage.pool.on_doubt(True)
         stage.pool.on_lease_lost()
+        assert stage.in_hand() == (2, 2), "its process is not gone yet, and will be told as lost when it is"
         stage.zygote.exited(1, 9)
-        assert (stage.told.lost_runs, stage.told.ended_runs, stage.told.given_back) == ([], [], [])
-        assert (stage.pool.intake.queue.runs, stage.in_hand()) == (0, (0, 0))
+        assert stage.told.lost_runs == ids(keys[:1])
+        assert (stage.told.ended_runs, stage.told.given_back) == ([], [])
+        assert ids(list(stage.pool.held())) == ids(keys[1:])
+        assert span.strikes == 0, "the agent ended it"
+        await stage.ready(2)
+        assert not stage.worker(2).spans, "the server has not said yet whether it counts on it"
+        stage.pool.on_doubt(False)
+        assert stage.worker(2).spans
 
     play(scenario)
 
 
-def test_a_run_that_timed_out_just_before_its_lease_was_lost_is_not_reported() -> None:
+def test_a_run_that_is_dropped_while_its_lost_lease_ends_it_ends_in_silence() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(1)
+        _, number, span, far = await given(stage)
+        far.execute(number, span.start)
+        stage.pool.on_lease_lost()
+        stage.pool.on_drop(keys)
+        assert stage.in_hand() == (1, 0), "its process is not gone yet, and no server is to count on it"
+        stage.zygote.exited(1, 9)
+        assert (stage.told.lost_runs, stage.told.ended_runs, stage.in_hand()) == ([], [], (0, 0))
+
+    play(scenario)
+
+
+def test_a_run_that_timed_out_just_before_its_lease_was_lost_has_timed_out() -> None:
     async def scenario(stage: Stage) -> None:
         [key] = stage.assign(1)
         worker, number, span, far = await given(stage)
@@ -45,7 +67,7 @@ def test_a_run_that_timed_out_just_before_its_lease_was_lost_is_not_reported() -
         stage.pool.endings.kill(worker, Why.TIMED_OUT, key)
         stage.pool.on_lease_lost()
         stage.zygote.exited(1, 9)
-        assert (stage.told.lost_runs, stage.in_hand()) == ([], (0, 0))
+        assert (stage.told.lost_runs, stage.in_hand()) == (ids([key]), (0, 0))
 
     play(scenario)
 
@@ -143,17 +165,7 @@ def test_a_lost_lease_ends_the_grace_of_a_run_that_was_being_cancelled(
         stage.pool.on_lease_lost()
         assert sent == [signal.SIGTERM, signal.SIGKILL]
         stage.zygote.exited(1, 9)
-        assert (stage.told.ended_runs, stage.told.lost_runs, stage.in_hand()) == ([], [], (0, 0))
-
-    play(scenario)
-
-
-def test_what_a_lost_lease_ends_is_not_said_to_be_held() -> None:
-    async def scenario(stage: Stage) -> None:
-        stage.assign(1)
-        _, number, span, far = await given(stage)
-        far.execute(number, span.start)
-        stage.pool.on_lease_lost()
-        assert stage.in_hand() == (1, 0), "its process is not gone yet, and no server is to count on it"
+        assert (stage.told.ended_runs, stage.told.lost_runs) == (ids(keys), [])
+        assert stage.in_hand() == (0, 0)
 
     play(scenario)

@@ -32,18 +32,19 @@ def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
     play(scenario)
 
 
-def test_a_lost_lease_stops_what_is_being_fetched() -> None:
+def test_what_is_being_fetched_when_the_lease_is_lost_waits_for_what_the_server_says() -> None:
     async def scenario(stage: Stage) -> None:
+        await stage.ready()
         keys = stage.assign(2, blobs=True)
-        stage.pool.on_cancel(keys[:1])
-        await asyncio.sleep(0)
+        stage.pool.on_doubt(True)
         stage.pool.on_lease_lost()
-        assert stage.in_hand() == (0, 0)
-        await asyncio.wait_for(stage.pool.emptied(), 1)
         stage.blobs.arrived.set()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert (stage.blobs.transfers, stage.pool.intake.queue.runs) == (0, 0)
+        await eventually(lambda: stage.pool.intake.queue.runs > 0)
+        assert (ids(list(stage.pool.held())), stage.worker().spans) == (ids(keys), {})
+        stage.pool.on_drop(keys[:1])
+        stage.pool.on_doubt(False)
+        assert ids(list(stage.pool.held())) == ids(keys[1:])
+        assert stage.worker().spans
 
     play(scenario)
 

@@ -187,7 +187,9 @@ def test_a_welcome_drops_what_belongs_to_others() -> None:
     session.hello(1.0)
     welcome = pb.AgentWelcome(lease_ms=1, drop=[key("a", 3)], max_inline_bytes=9)
     session.welcomed(pb.ServerFrame(welcome=welcome))
-    assert handler.calls == [("welcome", 9), ("doubt", False), ("drop", [3])]
+    assert handler.calls == [("welcome", 9), ("drop", [3]), ("doubt", False)], (
+        "what is dropped must not start"
+    )
 
 
 def test_a_chunk_of_an_unknown_template_ends_the_stream_and_not_the_agent() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import Wait, waits_of_template
 from taskyard_controlplane.domain.machine import admit, restore
 from taskyard_controlplane.domain.model import AGENT, Run
@@ -56,6 +56,8 @@ def replay_events(run: Run, events: list[EventRow]) -> int | None:
             continue  # the start of an attempt that ended with the next event
         restore(run, event.state)
         run.reason, run.message = event.reason, event.message or ""
+        if event.reason == StateReason.AGENT_LOST and event.infra_retries == run.infra_retries:
+            run.strikes += 1
         run.attempt, run.infra_retries = event.attempt, event.infra_retries
         run.epoch = max(run.epoch, event.epoch)
         due_us = event.due_us

@@ -57,6 +57,16 @@ class AgentSession(Peer):
         self.assigned = 0
         self.chunk_size = 1
         self.nested_only = False
+        self.paused = False
+        """Whether it is sent nothing for a while, because what it was sent last did not arrive."""
+        self.unreceived = 0
+        """How often in a row that happened, since it last executed something."""
+        self.away = False
+        """Whether its last call was broken off: one without a stream that may be gone."""
+        self.declines = 0
+        """How often in a row it gave runs back, since it last executed something."""
+        self.challenge: tuple[bytes, float] | None = None
+        """The session of another process that wanted its name, and when it first did."""
         self.last_report = 0
         self.restating: list[Timer] = []
         """What will give up runs that it should hold but did not restate, one for each hello."""
@@ -86,7 +96,7 @@ class AgentSession(Peer):
     @property
     def credit(self) -> int:
         """How many more runs the agent takes."""
-        if self.draining or self.close is None:
+        if self.draining or self.paused or self.close is None:
             return 0
         return self.granted - self.assigned
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from taskyard_contract.errors import Superseded, TaskyardError
+from taskyard_contract.errors import StreamReplaced, TaskyardError
 
 Wake = Callable[[], None]
 Close = Callable[[TaskyardError], None]
@@ -54,6 +54,7 @@ class Peer:
         """The number up to which what it sent is durable, or needs to be sent no more."""
         self._said_up_to = 0
         self._reconnect_after_ms = 0
+        self._stream_number = 0
         self.unsettled_bytes = 0
         """What was read from it and is not durable yet. Kept by the intake, as is the next."""
         self.unsettled_batches = 0
@@ -91,9 +92,19 @@ class Peer:
         if self.close is not None:
             self.close(error)
 
-    def supersede(self, text: str) -> None:
-        """End the stream, if there is one, because another has taken its place."""
-        self.end_stream(Superseded(text))
+    def replace_stream(self, number: int) -> None:
+        """End the stream, if there is one, because a newer one of the same process takes its place.
+
+        Streams that are opened one after the other may arrive in another order, over proxies above all: the
+        number that their opener counts says which is newer. One of 0 is from a release that did not count.
+
+        Raises:
+            StreamReplaced: The other one is the newer one, and stays.
+        """
+        if 0 < number < self._stream_number:
+            raise StreamReplaced(f"stream {number} of {self.name} came after stream {self._stream_number}")
+        self._stream_number = number
+        self.end_stream(StreamReplaced(f"a newer stream of {self.name} has taken the place of this one"))
 
     def acknowledge(self, number: int) -> None:
         """Say, with the next frame, that what it sent up to `number` is durable."""

@@ -7,7 +7,8 @@ the chunks it wants; here is only decided who gets what.
 
 A round (`pump`) is made after every commit and whenever credit arrives. Agents that have credit take turns, a
 chunk each, until nobody can take more; which agent is first moves on from round to round, so that short
-queues do not always end up with the same one. A chunk holds runs of one template and one flow run, because
+queues do not always end up with the same one. What an agent gave back goes to the others first (`declined`).
+A chunk holds runs of one template and one flow run, because
 these are said once for all of it; it is executed by one worker in order and gets consecutive epochs, of which
 only the first is sent.
 
@@ -27,9 +28,11 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
+from taskyard_controlplane.owner.timers import Timers
 
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
 GENERATION_SHIFT: Final = 32
@@ -40,7 +43,13 @@ class Dispatcher:
     """Assigns ready runs to agents."""
 
     def __init__(
-        self, delivery: Delivery, log: DispatchLog, templates: Templates, metrics: Metrics, generation: int
+        self,
+        delivery: Delivery,
+        log: DispatchLog,
+        templates: Templates,
+        metrics: Metrics,
+        timers: Timers,
+        generation: int,
     ) -> None:
         """Assign under epochs that begin with `generation`, which makes those of earlier owners stale."""
         self._delivery = delivery
@@ -49,13 +58,30 @@ class Dispatcher:
         self._metrics = metrics
         self._epoch = generation << GENERATION_SHIFT
         self.ready = Matchmaking()
+        self.declined = Declined(timers, self._enqueue_again)
         self.agents: list[AgentSession] = []
 
     def enqueue(self, run: Run) -> None:
         """Put a ready run into its queue, unless it never left it."""
         if not run.queued:
             run.queued = True
+            if run.declined_by is None:
+                self.ready.append(run)
+            else:
+                self._decline(run)
+
+    def _decline(self, run: Run) -> None:
+        decliner, run.declined_by = run.declined_by, None
+        agent = next((agent for agent in self.agents if agent is decliner), None)
+        if agent is not None:
+            self.declined.add(run, agent, self.agents)
+        else:
             self.ready.append(run)
+
+    def _enqueue_again(self, runs: list[Run]) -> None:
+        for run in runs:
+            self.enqueue(run)
+        self.pump()
 
     def runs(self, need: Need, priority: int) -> deque[Run]:
         """Return the ready runs of a need and priority that nobody waits for: always the same object."""
@@ -66,12 +92,14 @@ class Dispatcher:
         if agent not in self.agents:
             self.agents.append(agent)
         self.ready.serve(agent)
+        self.declined.serve(agent)
 
     def remove(self, agent: AgentSession) -> None:
         """Assign nothing more to an agent; what it holds is not touched."""
         if agent in self.agents:
             self.agents.remove(agent)
             self.ready.leave(agent)
+            self.declined.leave(agent)
 
     def pump(self) -> None:
         """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
@@ -85,7 +113,7 @@ class Dispatcher:
     def _feed(self, agent: AgentSession) -> bool:
         """Assign one chunk; whether the agent could take more."""
         limit = min(agent.credit, max(1, agent.chunk_size))
-        runs = self.ready.pop(agent, limit)
+        runs = self.declined.pop(agent, limit) or self.ready.pop(agent, limit)
         if not runs:
             return False
         self._assign(agent, runs)

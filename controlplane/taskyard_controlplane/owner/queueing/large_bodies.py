@@ -17,10 +17,9 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, size_of
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import HELD, Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.queueing.chunks import InputWriter
-from taskyard_controlplane.owner.rules.settling import HELD
 from taskyard_controlplane.storage.interface import Store
 
 INPUTS_PER_PIECE: Final = 4_096

@@ -58,3 +58,7 @@ class Matchmaking:
             if taken:
                 return taken
         return []
+
+    def remaining(self) -> list[Run]:
+        """Take all ready runs out, in the order in which they would start, need by need."""
+        return [run for queue in self.queues.values() for lane in queue.lanes() for run in lane.clear()]

@@ -58,6 +58,15 @@ class Lane:
                 return taken
         return []
 
+    def clear(self) -> list[Run]:
+        """Take all ready runs."""
+        runs = [run for priority in self._sorted for run in self.priorities[priority]]
+        for run in runs:
+            run.queued = False
+        self.priorities.clear()
+        self._sorted.clear()
+        return [run for run in runs if run.state == READY]
+
     def first(self) -> Rank | None:
         """Return the rank of the run that `pop` would take first."""
         for priority in self._sorted:

@@ -18,7 +18,7 @@ from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.memory import LARGE_INPUTS
-from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.domain.model import HELD, Run, Submitter
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
@@ -26,7 +26,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.rules.outcome_messages import outcome_of_report
-from taskyard_controlplane.owner.rules.settling import HELD, Settling, release
+from taskyard_controlplane.owner.rules.settling import Settling, release
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)
@@ -78,12 +78,16 @@ class Reporting:
         if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
             self._logs(agent, frame.logs)
         agent.last_report = max(agent.last_report, frame.report_number)
+        if frame.reports:
+            agent.declines = agent.unreceived = 0  # it executes what it is sent
         for chunk in frame.reports:
             self._chunk(agent, chunk)
         for started in frame.started:
             self._started(agent, started)
         for key in frame.given_back:
-            self._simple(agent, key, RunEvent.GIVEN_BACK, StateReason.GIVEN_BACK, "")
+            run = self._find(agent, key.run_id, key.epoch)
+            if run is not None:
+                self.give_back(agent, run)
         for lost in frame.lost:
             self._lost(agent, lost)
         for key in frame.cancelled:
@@ -111,6 +115,11 @@ class Reporting:
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
         return True
+
+    def give_back(self, agent: AgentSession, run: Run) -> None:
+        """Let others have a run first that an agent held and has not started."""
+        if self._settling.apply(run, RunEvent.GIVEN_BACK, reason=StateReason.GIVEN_BACK, message=""):
+            run.declined_by = agent
 
     def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk) -> None:
         columns = read_columns(agent, chunk)
@@ -190,8 +199,12 @@ class Reporting:
         self._settling.settle(run, effects, attempt, started_us, state_name)
 
     def _started(self, agent: AgentSession, started: pb.StartedRun) -> None:
-        run = self._find(agent, started.key.run_id, started.key.epoch)
-        if run is not None and transition(run, RunEvent.STARTED) and run.state == RUNNING:
+        # Only what a hello restated, or this owner assigned, is held: to be told that a run started, long ago
+        # perhaps, is no proof that it still executes.
+        run = agent.held.get(started.key.run_id)
+        if run is None or run.epoch != started.key.epoch:
+            return
+        if transition(run, RunEvent.STARTED) and run.state == RUNNING:
             run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
 
     def _simple(

@@ -13,7 +13,7 @@ from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import AGENT, Run
+from taskyard_controlplane.domain.model import AGENT, HELD, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
@@ -26,7 +26,6 @@ _RECORD_EVENT: Final = int(Effect.RECORD_EVENT)
 _SET_RETRY_TIMER: Final = int(Effect.SET_RETRY_TIMER)
 _NEXT_ATTEMPT: Final = int(Effect.NEXT_ATTEMPT)
 _INFRA_RETRY: Final = int(Effect.INFRA_RETRY)
-HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
 
 
 class Settling:

@@ -4,7 +4,6 @@ This is what the RPC layer talks to on behalf of agents.
 """
 
 import logging
-from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.clock import Clock
@@ -15,23 +14,19 @@ from taskyard_contract.errors import (
     TaskyardError,
     UnknownSession,
 )
-from taskyard_contract.states import RunState, StateReason
+from taskyard_contract.states import StateReason
 from taskyard_contract.versions import VERSION
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.machine import accepts_epoch
-from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
+from taskyard_controlplane.owner.serving import twins
+from taskyard_controlplane.owner.serving.restating import Restating
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
 
 log = logging.getLogger(__name__)
-
-RESTATE_SECONDS: Final = 2.0
-"""For how long a run that an agent did not restate may still be reported by it: what it finished while it had
-no stream comes right behind its hello, and needs far less."""
 
 
 class Agents:
@@ -42,15 +37,14 @@ class Agents:
         self._terms = terms
         self._clock = clock
         self._metrics = metrics
-        self._generation = shard.generation
         self._roster = shard.roster
         self._agents = shard.roster.agents
-        self._book = shard.book
         self._committer = shard.committer
         self._timers = shard.timers
         self._settling = shard.settling
         self._reporting = shard.reporting
         self._dispatcher = shard.dispatcher
+        self._restating = Restating(shard, metrics)
 
     @property
     def lease(self) -> float:
@@ -65,6 +59,9 @@ class Agents:
         Raises:
             UnsupportedProtocol: No protocol version in common.
             InvalidRequest: The agent has no id or serves no queue.
+            AgentExists: Another process is connected as this agent.
+            StreamReplaced: The process has opened a newer stream meanwhile.
+            Overloaded: There are too many agents.
         """
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, f"agent '{hello.name}'")
         if not hello.agent_id or not hello.session_id:
@@ -73,23 +70,18 @@ class Agents:
             raise InvalidRequest(f"an agent id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
-        agent = self._agents.get(hello.agent_id)
+        now = self._clock.monotonic()
+        agent = self._known(hello, now)
         if agent is None:
             self._roster.check_agent(caller)
-        if agent is not None and agent.session_id != hello.session_id:
-            self._supersede(agent)
-            agent = None
-        elif agent is not None:
-            agent.supersede("a newer stream of the same agent took over")
-        now = self._clock.monotonic()
-        if agent is None:
             agent = AgentSession(hello, now, self._clock.now_us())
             self._agents[hello.agent_id] = agent
+        agent.replace_stream(hello.stream_number)
         agent.last_seen, agent.last_seen_us = now, self._clock.now_us()
         agent.attach(wake, close, caller)
         self._dispatcher.add(agent)
         welcome = self._welcome(protocol)
-        self._reconcile(agent, hello, welcome)
+        self._restating.reconcile(agent, hello, welcome)
         return agent, welcome
 
     def _welcome(self, protocol: int) -> pb.AgentWelcome:
@@ -103,57 +95,20 @@ class Agents:
             server_version=VERSION,
         )
 
-    def _supersede(self, agent: AgentSession) -> None:
-        agent.supersede(f"another process took over as agent '{agent.name}'")
-        self.lost(agent)
+    def _known(self, hello: pb.AgentHello, now: float) -> AgentSession | None:
+        """Return the session that a hello goes on with; None when it begins one.
 
-    def _reconcile(
-        self,
-        agent: AgentSession,
-        hello: pb.AgentHello,
-        welcome: pb.AgentWelcome,
-    ) -> None:
-        """Decide about every run the agent says it holds, and about those it no longer mentions."""
-        restated: set[bytes] = set()
-        adopted: list[Run] = []
-        for key in hello.held:
-            run = self._book.runs.get(key.run_id)
-            if run is None or not accepts_epoch(run, key.epoch, self._generation):
-                welcome.drop.add(run_id=key.run_id, epoch=key.epoch)
-                continue
-            if not self._reporting.adopt(agent, run, key.epoch):
-                welcome.drop.add(run_id=key.run_id, epoch=key.epoch)
-                continue
-            restated.add(key.run_id)
-            if run.dispatch is None:
-                adopted.append(run)
-            self._metrics.adopted_runs += 1
-            if run.state == RunState.CANCELLING:
-                agent.cancel(run)  # what is dropped ends in silence, and this end is waited for
-        if adopted:
-            self._dispatcher.log.record(agent, adopted)  # the rows of an earlier owner are about to go
-        assigned = [*agent.held.values(), *self._book.orphans.pop(agent.agent_id, ())]
-        missing = [(run, run.epoch) for run in assigned if run.run_id not in restated]
-        if missing:
-            # Their reports may be on the way: what the agent finished comes right behind its hello.
-            agent.restating = [timer for timer in agent.restating if timer.pending]
-            agent.restating.append(
-                self._timers.after(
-                    RESTATE_SECONDS,
-                    lambda: self._not_restated(agent, missing),
-                    name=f"restating of agent '{agent.name}'",
-                )
-            )
-
-    def _not_restated(self, agent: AgentSession, runs: list[tuple[Run, int]]) -> None:
-        for run, epoch in runs:
-            if run.epoch == epoch and run.agent in (None, agent):
-                self._settling.apply(
-                    run,
-                    RunEvent.LOST,
-                    reason=StateReason.AGENT_LOST,
-                    message=f"agent '{agent.name}' no longer knows the run",
-                )
+        Raises:
+            AgentExists: Another process has the name and is connected.
+        """
+        agent = self._agents.get(hello.agent_id)
+        if agent is None or agent.session_id == hello.session_id:
+            return agent
+        if agent.connected and not agent.away:
+            raise twins.refusal(agent, hello.session_id, now)
+        agent.end_stream(Superseded(f"another process took the place of agent '{agent.name}'"))
+        self._give_up(agent, f"another process took the place of agent '{agent.name}'")
+        return None
 
     def disconnected(self, agent: AgentSession, wake: Wake) -> None:
         """Note that an agent's stream is gone, unless a newer one has taken its place."""
@@ -207,13 +162,12 @@ class Agents:
             "agent '%s' is lost with %d runs", agent.name, len(agent.held), extra={"event": "agent_lost"}
         )
         agent.end_stream(UnknownSession(f"the lease of agent '{agent.name}' has lapsed; say hello again"))
+        self._give_up(agent, f"agent '{agent.name}' was lost while it held the run")
+
+    def _give_up(self, agent: AgentSession, message: str) -> None:
+        """Forget an agent that nothing is to be heard of any more, and what it had not reported."""
         for run in list(agent.held.values()):
-            self._settling.apply(
-                run,
-                RunEvent.LOST,
-                reason=StateReason.AGENT_LOST,
-                message=f"agent '{agent.name}' was lost while it held the run",
-            )
+            self._settling.apply(run, RunEvent.AGENT_LOST, reason=StateReason.AGENT_LOST, message=message)
         self._forget(agent)
 
     def _forget(self, agent: AgentSession) -> None:

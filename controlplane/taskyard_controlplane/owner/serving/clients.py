@@ -57,6 +57,7 @@ class Clients:
             UnsupportedProtocol: No protocol version in common.
             InvalidRequest: The session id is malformed.
             Overloaded: There are too many sessions.
+            StreamReplaced: The session has opened a newer stream meanwhile.
         """
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, "client")
         if len(hello.session_id) != ID_BYTES:
@@ -69,9 +70,9 @@ class Clients:
             now = self._clock.monotonic()
             session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
         else:
-            session.supersede("a newer stream of the same session took over")
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
+        session.replace_stream(hello.stream_number)
         session.attach(wake, close, caller)
         for run in session.executing.values():
             if run.state == RunState.CANCELLING:

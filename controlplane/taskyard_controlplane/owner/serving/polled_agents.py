@@ -36,6 +36,7 @@ class PolledAgent:
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Future[Outcome]] = {}
+        self._callers = 0  # who waits for an answer
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Handle | None = None
         # Made once: the owner tells connections apart by the identity of these.
@@ -61,10 +62,24 @@ class PolledAgent:
             self._end_wait_after(seconds)
         self._agents.receive(self.exchange.agent, frame)
         self.wake()
-        outcome = await asyncio.shield(call)  # others may wait for it, or ask for it again
+        outcome = await self._wait(call)
         if isinstance(outcome, TaskyardError):
             raise outcome
         return outcome
+
+    async def _wait(self, call: "asyncio.Future[Outcome]") -> Outcome:
+        """Return an answer; others may wait for it as well, or ask for it again."""
+        agent = self.exchange.agent
+        self._callers += 1
+        agent.away = False
+        try:
+            return await asyncio.shield(call)
+        finally:
+            self._callers -= 1
+            if not call.done() and not self._callers:
+                # Whoever asked has gone, to come back or not: nothing more is assigned until he asks again.
+                agent.away = True
+                self.release()
 
     def release(self) -> None:
         """End the poll that waits, if there is one, with an empty response."""

@@ -30,9 +30,8 @@ from taskyard_controlplane.domain.admission import waits_of
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
-from taskyard_controlplane.domain.model import SESSION, Run
+from taskyard_controlplane.domain.model import HELD, SESSION, Run
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
-from taskyard_controlplane.owner.rules.settling import HELD
 from taskyard_controlplane.owner.rules.upstream import split_edges
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
@@ -172,7 +171,7 @@ def _not_restated(shard: Shard, held: Iterable[Run]) -> None:
         if run.agent is None and run.state in HELD and run.epoch >> 32 < shard.generation:
             shard.settling.apply(
                 run,
-                RunEvent.LOST,
+                RunEvent.AGENT_LOST,
                 reason=StateReason.AGENT_LOST,
                 message="the agent that held the run did not come back after a restart",
             )

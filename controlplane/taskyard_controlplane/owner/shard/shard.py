@@ -97,7 +97,9 @@ class Shard:
     ) -> None:
         self.delivery = Delivery(store, self.committer, self.settling, self.timers, self.book.ledger)
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
-        self.dispatcher = Dispatcher(self.delivery, log, self.templates, metrics, owned.generation)
+        self.dispatcher = Dispatcher(
+            self.delivery, log, self.templates, metrics, self.timers, owned.generation
+        )
         self.backlog = Backlog(
             store,
             self.committer,

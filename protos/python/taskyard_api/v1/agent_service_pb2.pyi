@@ -295,7 +295,9 @@ class AgentFrame(google.protobuf.message.Message):
 
     @property
     def started(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StartedRun]:
-        """Runs known to have started. May be left out under load."""
+        """Runs known to have started, each of which was assigned on this stream or named in its hello; said again on
+        each stream. May be left out under load.
+        """
 
     @property
     def given_back(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
@@ -390,6 +392,7 @@ class AgentHello(google.protobuf.message.Message):
     CAPABILITIES_FIELD_NUMBER: builtins.int
     HELD_FIELD_NUMBER: builtins.int
     AGENT_VERSION_FIELD_NUMBER: builtins.int
+    STREAM_NUMBER_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the agent speaks."""
     protocol_max: builtins.int
@@ -397,13 +400,19 @@ class AgentHello(google.protobuf.message.Message):
     agent_id: builtins.str
     """Stable across restarts of the agent."""
     session_id: builtins.bytes
-    """Random per process, the same after a reconnect. A new one supersedes the old one and what it held."""
+    """Random per process, the same after a reconnect. A new one takes the place of an old one that is not
+    connected, and what that held is assigned anew; while the old one is connected it is refused (AGENT_EXISTS).
+    """
     name: builtins.str
     """For people."""
     slots: builtins.int
     """Workers it runs at the same time."""
     agent_version: builtins.str
     """For people."""
+    stream_number: builtins.int
+    """Counts the streams of this session, from 1. When two of them arrive in another order than they were opened
+    in, the older one is refused. 0 says nothing: the stream that arrives last stays.
+    """
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves. At most 1,024, of 1 KiB."""
@@ -422,7 +431,10 @@ class AgentHello(google.protobuf.message.Message):
 
     @property
     def held(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
-        """Runs it still executes. At most 10,000."""
+        """Every run that this session was assigned and that neither it nor the server has ended: those that execute or
+        wait here, and those whose reports are not acknowledged; at most 10,000. What is not named never arrived, and
+        is assigned anew.
+        """
 
     def __init__(
         self,
@@ -438,8 +450,9 @@ class AgentHello(google.protobuf.message.Message):
         capabilities: collections.abc.Iterable[builtins.str] | None = ...,
         held: collections.abc.Iterable[global___RunKey] | None = ...,
         agent_version: builtins.str = ...,
+        stream_number: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "held", b"held", "labels", b"labels", "name", b"name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "held", b"held", "labels", b"labels", "name", b"name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number"]) -> None: ...
 
 global___AgentHello = AgentHello
 
@@ -633,7 +646,9 @@ class LostRun(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     reason: taskyard_api.v1.states_pb2.StateReason.ValueType
-    """WORKER_DIED, TIMED_OUT, CODE_UNAVAILABLE, WAITING_REFUSED or AGENT_DISK_FULL."""
+    """WORKER_DIED, TIMED_OUT, CODE_UNAVAILABLE, WAITING_REFUSED, AGENT_DISK_FULL, or AGENT_LOST when the agent ended the
+    run because its lease lapsed.
+    """
     message: builtins.str
     """For people: exit code or signal, and what to do."""
     @property

@@ -68,8 +68,9 @@ class AgentServiceServicer(object):
         report is acknowledged and changes nothing. After a broken stream the agent opens a new one with
         the same session id, restates what it holds and repeats its unacknowledged reports.
         Errors: INVALID_ARGUMENT (malformed frame: a defect), FAILED_PRECONDITION (UNSUPPORTED_PROTOCOL:
-        stop; NOT_OWNER: dial the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (reconnect with
-        jitter). Problems of single runs never end the stream.
+        stop; NOT_OWNER: dial the address given), ALREADY_EXISTS (AGENT_EXISTS: ask again after the delay; without
+        one: stop), ABORTED (STREAM_REPLACED: drop this stream), UNAVAILABLE (reconnect with jitter). Problems of
+        single runs never end the stream.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

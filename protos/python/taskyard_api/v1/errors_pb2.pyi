@@ -57,6 +57,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: this server knows no such session, because it was restarted or the lease has
     lapsed. Say hello again, with what is held.
     """
+    ERROR_REASON_STREAM_REPLACED: _ErrorReason.ValueType  # 17
+    """ABORTED: the same session has opened a newer stream, which stays. Drop this one; nothing is lost by it."""
+    ERROR_REASON_AGENT_EXISTS: _ErrorReason.ValueType  # 18
+    """ALREADY_EXISTS: another process is connected as this agent. With a delay: that one is leaving, or may be
+    gone; ask again. Without: it is alive. Stop it, or use another agent id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Travels as the `reason` of ErrorDetail in google.rpc.Status.details,
@@ -96,6 +102,12 @@ ERROR_REASON_STOPPING: ErrorReason.ValueType  # 14
 ERROR_REASON_UNKNOWN_SESSION: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: this server knows no such session, because it was restarted or the lease has
 lapsed. Say hello again, with what is held.
+"""
+ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 17
+"""ABORTED: the same session has opened a newer stream, which stays. Drop this one; nothing is lost by it."""
+ERROR_REASON_AGENT_EXISTS: ErrorReason.ValueType  # 18
+"""ALREADY_EXISTS: another process is connected as this agent. With a delay: that one is leaving, or may be
+gone; ask again. Without: it is alive. Stop it, or use another agent id.
 """
 global___ErrorReason = ErrorReason
 

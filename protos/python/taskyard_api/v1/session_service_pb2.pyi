@@ -170,6 +170,7 @@ class SessionHello(google.protobuf.message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     CLIENT_NAME_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
+    STREAM_NUMBER_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the client speaks."""
     protocol_max: builtins.int
@@ -180,6 +181,10 @@ class SessionHello(google.protobuf.message.Message):
     """For people: host, process, SDK version. At most 1 KiB."""
     caller_run_id: builtins.bytes
     """The run inside which this session was opened, when a task submits tasks of its own."""
+    stream_number: builtins.int
+    """Counts the streams of this session, from 1. When two of them arrive in another order than they were opened
+    in, the older one is refused. 0 says nothing: the stream that arrives last stays.
+    """
     def __init__(
         self,
         *,
@@ -188,8 +193,9 @@ class SessionHello(google.protobuf.message.Message):
         session_id: builtins.bytes = ...,
         client_name: builtins.str = ...,
         caller_run_id: builtins.bytes = ...,
+        stream_number: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id", "stream_number", b"stream_number"]) -> None: ...
 
 global___SessionHello = SessionHello
 

@@ -54,8 +54,8 @@ class SessionServiceServicer(object):
         with the same session id, repeats its unacknowledged batches with `resend` and subscribes to the
         runs it still waits for; nothing is accepted twice.
         Errors: INVALID_ARGUMENT (malformed frame: a defect, do not repeat), FAILED_PRECONDITION
-        (UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: dial the address given), ABORTED (SUPERSEDED: stop),
-        UNAVAILABLE (reconnect with jitter). Problems of single runs never end the stream.
+        (UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: dial the address given), ABORTED (STREAM_REPLACED: drop this
+        stream), UNAVAILABLE (reconnect with jitter). Problems of single runs never end the stream.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

@@ -38,7 +38,10 @@ class LinkHandler(Protocol):
     """Whoever executes runs. All calls come from the stream's event loop and must not block."""
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
-        """A stream is open; the limits in `welcome` hold from here on."""
+        """A stream is open; the limits in `welcome` hold from here on.
+
+        It knows of no run yet that it has started: that has to be said again.
+        """
         ...
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
@@ -58,7 +61,11 @@ class LinkHandler(Protocol):
         ...
 
     def on_lease_lost(self) -> None:
-        """End all runs without reporting them: the lease has lapsed."""
+        """Stop what others could be executing by now: the lease has lapsed.
+
+        What is stopped is lost, and told as such; what has not started stays in hand, and must not start
+        before the doubt is over. The server says with the next welcome what it still counts on.
+        """
         ...
 
     def on_drain(self) -> None:
@@ -66,7 +73,7 @@ class LinkHandler(Protocol):
         ...
 
     def held(self) -> Iterable[pb.RunKey]:
-        """Name the runs in hand."""
+        """Name the runs in hand: all that were assigned, but for those that were reported or are dropped."""
         ...
 
     def demand(self) -> Demand:

@@ -45,6 +45,10 @@ class Lease:
         """Return for how long no heartbeat has been answered; 0 without a lease."""
         return 0.0 if self._renewed is None else now - self._renewed
 
+    def certain(self, now: float) -> bool:
+        """Whether there is a lease, and no doubt about it: without one nothing may start either."""
+        return self._renewed is not None and not self.doubtful(now)
+
     def doubtful(self, now: float) -> bool:
         """Whether the lease may lapse soon, so that nothing new should start."""
         return self._renewed is not None and self.silence(now) >= DOUBT * self.seconds

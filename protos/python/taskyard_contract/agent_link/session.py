@@ -13,13 +13,15 @@ What can go wrong, and what then:
   otherwise take them for lost before the report arrives. Everything else of the old stream (credit,
   templates, heartbeats, what was said of draining) is forgotten, on both sides;
 - the server does not answer: the lease comes into doubt, and nothing new is started; then it lapses, and
-  everything in hand ends without a report, because others may execute those runs by now;
+  what executes is stopped, because others may execute those runs by now. It is reported as lost, and what has
+  not started stays in hand: whether the server still counts on either, its answer to the next hello says;
 - a server of another release sends what is not known here: fields are skipped. One that sends a chunk of a
   template that its stream has not defined is confused about that stream: the stream ends, and nothing that is
   held; the next one begins with a hello, and with templates defined anew.
 
-Invariant: everything that ended is in a numbered frame until acknowledged; everything else may be lost with a
-stream.
+Invariants: everything that ended is in a numbered frame until acknowledged; everything else may be lost with
+a stream. What the session was ever sent, and neither side has ended, each of its hellos names: so the server
+may take what is not named for never received.
 """
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -52,6 +54,7 @@ class LinkSession(Pending):
         self._credit = CreditLedger()
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._hello_at = 0.0
+        self._streams = 0
         self._heartbeat = 0
         self._told_draining = False
         self._told_condition = ""
@@ -74,9 +77,10 @@ class LinkSession(Pending):
         self._heartbeat = 0
         self._told_draining = self._told_nested_only = False
         self._told_condition = ""
-        self._resend = []
+        self._resend, self._started = [], []
         self.reconnect_after = None
         self._hello_at = now
+        self._streams += 1
         own = self.identity
         hello = pb.AgentHello(
             protocol_min=PROTOCOL_MIN,
@@ -90,6 +94,7 @@ class LinkSession(Pending):
             capabilities=own.capabilities,
             held=self._held(),
             agent_version=VERSION,
+            stream_number=self._streams,
         )
         return pb.AgentFrame(hello=hello)
 
@@ -168,9 +173,9 @@ class LinkSession(Pending):
         self._outbox.acknowledge(frame.reported_up_to)
         self._resend = self._outbox.unacknowledged()
         self._handler.on_welcome(welcome)
-        self._handler.on_doubt(False)
         if welcome.drop:
             self._handler.on_drop(welcome.drop)
+        self._handler.on_doubt(False)  # not before: what is dropped must not start
         self._act_on(frame)
 
     def received(self, frame: pb.ServerFrame, now: float) -> None:
@@ -183,7 +188,7 @@ class LinkSession(Pending):
             self._outbox.acknowledge(frame.reported_up_to)
         if frame.heartbeat:
             self.lease.answered(frame.heartbeat)
-            if not self.lease.doubtful(now):
+            if self.lease.certain(now):
                 self._handler.on_doubt(False)
         self._act_on(frame)
 
@@ -210,8 +215,8 @@ class LinkSession(Pending):
         """Tell the handler when the lease is in doubt or over. To be called now and then, stream or not.
 
         Returns:
-            Whether the lease has just lapsed: an open stream must be replaced, so that its hello says that
-            nothing is held any more.
+            Whether the lease has just lapsed: an open stream must be replaced, so that the server says what
+            it still counts on.
         """
         if self.lease.lapsed(now):
             self.lease.end()

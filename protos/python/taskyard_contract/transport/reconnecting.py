@@ -4,7 +4,8 @@ A stream is opened, welcomed and some time later lost; or it never gets that far
 drives it asks here what to do, and there are three answers:
 
 - never again, after errors that the next attempt would only meet again: the server does not speak the
-  protocol, takes the hello for malformed, or has given the session's place to a newer one;
+  protocol, takes the hello for malformed, has given the session's place to a newer one, or keeps the agent's
+  name for another process that is alive;
 - at once, at another address, when the server named the owner. That address is good for one attempt: if the
   owner has gone too, the address that people configured leads to whoever knows the next one. Two replicas
   that name each other must not be asked in a circle without a pause;
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from taskyard_contract.errors import (
+    AgentExists,
     ConnectionFailed,
     InvalidRequest,
     NotOwner,
@@ -31,7 +33,8 @@ from taskyard_contract.errors import (
     UnsupportedProtocol,
 )
 
-FATAL: Final = (InvalidRequest, Superseded, UnsupportedProtocol)
+FATAL: Final = (AgentExists, InvalidRequest, Superseded, UnsupportedProtocol)
+"""Unless the server says when to ask again."""
 FIRST_DELAY: Final = 0.1
 """A server that was restarted is back within some tenths of a second; most losses end here."""
 LONGEST_DELAY: Final = 3.0
@@ -80,7 +83,7 @@ class Reconnecting:
 
     def failed(self, error: TaskyardError) -> Retry | None:
         """Take in that an attempt, or a stream, has ended; returns what comes next, None for nothing."""
-        if isinstance(error, FATAL):
+        if isinstance(error, FATAL) and not error.retry_after:
             return None
         since, self._welcomed_at = self._welcomed_at, None
         if since is not None and self._clock() - since >= WORKING_SECONDS:

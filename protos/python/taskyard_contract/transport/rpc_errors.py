@@ -29,6 +29,8 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.AGENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.STOPPING: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.UNKNOWN_SESSION: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.STREAM_REPLACED: grpc.StatusCode.ABORTED,
+    ErrorReason.AGENT_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
 }
 
 

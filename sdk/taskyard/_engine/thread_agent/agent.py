@@ -13,9 +13,9 @@ future first and reported then, so that users get the very object that their tas
 assigned again, with the call that is still kept: calls are forgotten when their future is settled.
 
 Three things end an attempt from outside. A cancellation, or a timeout, is raised in its thread at the next
-bytecode. An attempt that was dropped, because the lease had lapsed and the run is assigned anew, goes on
-but is not reported: its epoch is over. And the process itself may end: then the session ends, and its runs
-with it.
+bytecode. An attempt that was dropped, because the server had given it up meanwhile and assigns the run anew,
+goes on but is not reported: its epoch is over. And the process itself may end: then the session ends, and its
+runs with it.
 
 Invariant: every attempt in hand is reported once or dropped, and its run is served again only under a new
 epoch. Methods that the link calls run on the loop's thread, and so does everything that touches
@@ -242,8 +242,7 @@ class ThreadAgent:
         """Nothing is held back: nobody else can execute these runs."""
 
     def on_lease_lost(self) -> None:
-        """Forget everything: the control plane assigns it again."""
-        self.on_drop([attempt.key for attempt in self._attempts.values()])
+        """Go on: nobody else can execute these runs, and the next welcome says which of them do not count."""
 
     def on_drain(self) -> None:
         """Go on: the runs of this process cannot go elsewhere."""

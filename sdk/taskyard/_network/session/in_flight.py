@@ -41,7 +41,7 @@ from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import log_entry
-from taskyard_contract.errors import RunNotFound, TaskyardError
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
@@ -82,6 +82,7 @@ class InFlight:
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
+        self._streams = 0
         self._sent = Unacknowledged()
         self._outbox = Outbox(self._sent.to_define)
         self._outstanding: dict[bytes, AwaitedRun] = {}
@@ -191,12 +192,14 @@ class InFlight:
 
     def hello(self) -> pb.SessionHello:
         """Return what opens a stream: who this is, and which protocols it speaks."""
+        self._streams += 1
         return pb.SessionHello(
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
             session_id=self.session_id,
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
             caller_run_id=self._caller_run_id,
+            stream_number=self._streams,
         )
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:
@@ -233,9 +236,10 @@ class InFlight:
         """Take in what the server sent."""
         refusals = read_refusals(frame.refused)
         # Before the acknowledgement, which forgets the batches that overloaded runs are taken from.
+        self._sent.refuse(refused.run_id for refused in frame.refused)
         self._apply_refusals(refusals)
         if frame.submitted_up_to:
-            self._sent.acknowledge(frame.submitted_up_to, blobs_stored=not refusals.storage_full)
+            self._sent.acknowledge(frame.submitted_up_to)
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
@@ -348,11 +352,7 @@ class InFlight:
         A thread notes a run and then queues it. A new stream that is welcomed in between takes the run for a
         durable one and subscribes to it.
         """
-        unknown = {
-            run_id
-            for run_id, error in refusals.errors
-            if isinstance(error, RunNotFound) and run_id in self._outstanding
-        }
+        unknown = {run_id for run_id in refusals.unknown if run_id in self._outstanding}
         return unknown & self._on_their_way() if unknown else unknown
 
     def _refuse(self, run_id: bytes, error: TaskyardError) -> None:

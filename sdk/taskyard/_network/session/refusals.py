@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import BY_REASON, ErrorReason, Overloaded, TaskyardError
+from taskyard_contract.errors import BY_REASON, Overloaded, RunNotFound, TaskyardError
 
 
 class Refusals(NamedTuple):
@@ -16,24 +16,27 @@ class Refusals(NamedTuple):
     """Runs that an overloaded server would take after a while."""
     delay: float
     """Seconds until then."""
-    storage_full: bool
-    """Whether there was no room for them; code that came with them may not be stored either."""
+    unknown: set[bytes]
+    """Runs, of those refused for good, that the server does not know: an answer to whoever asked for them. A
+    new run whose flow run it does not know is something else."""
 
 
 def read_refusals(refused: Iterable[pb.RefusedRun]) -> Refusals:
     """Tell apart what may be submitted again and what may not."""
     errors: list[tuple[bytes, TaskyardError]] = []
     overloaded: set[bytes] = set()
-    delay, full = 0.0, False
+    unknown: set[bytes] = set()
+    delay = 0.0
     for run in refused:
         error = error_of(run)
-        full = full or error.reason == ErrorReason.STORAGE_FULL
         if isinstance(error, Overloaded) and error.retry_after:
             overloaded.add(run.run_id)
             delay = max(delay, error.retry_after)
         else:
             errors.append((run.run_id, error))
-    return Refusals(errors, overloaded, delay, full)
+            if isinstance(error, RunNotFound) and run.error.run_id == run.run_id:
+                unknown.add(run.run_id)
+    return Refusals(errors, overloaded, delay, unknown)
 
 
 def error_of(refused: pb.RefusedRun) -> TaskyardError:

@@ -5,11 +5,11 @@ stream that carried it, so it is kept and sent once more on the next stream, und
 ids of runs make a second arrival harmless. How many batches may be unacknowledged, the server says.
 
 Templates are named by small indexes that hold for one stream only, and code is sent once: on a new stream
-every template is defined again, and code again unless the batch that brought it was acknowledged.
+every template is defined again, and code again unless a run that needs it is durable.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from taskyard._network.session.run_groups import RunGroup
@@ -35,6 +35,7 @@ class Unacknowledged:
         self._templates: dict[Template, int] = {}
         self._blobs_sent: set[bytes] = set()
         self._blobs_durable: set[bytes] = set()
+        self._refused: set[bytes] = set()
 
     def has_room(self) -> bool:
         """Say whether another batch may be sent."""
@@ -67,15 +68,30 @@ class Unacknowledged:
         code = 0 if template.digest in self._blobs_sent else len(template.code)
         return template.message.ByteSize() + code
 
-    def acknowledge(self, number: int, blobs_stored: bool) -> None:
-        """Forget the batches up to a number: they are durable, and so is their code if it was stored."""
+    def refuse(self, run_ids: Iterable[bytes]) -> None:
+        """Note runs that the server has refused: their batches will be acknowledged all the same."""
+        self._refused.update(run_ids)
+
+    def acknowledge(self, number: int) -> None:
+        """Forget the batches up to a number: what was not refused of them is durable.
+
+        So is the code of a run that is. The code of one that was refused may be nowhere but in the server's
+        memory, whatever the reason was, and will be sent again on the next stream.
+        """
         while self._again and self._again[0][0] <= number:
             self._again.popleft()
         while self._sent and self._sent[0][0] <= number:
             for group in self._sent.popleft()[1]:
-                template = group.key.template
-                if template.digest and blobs_stored:
-                    self._blobs_durable.add(template.digest)
+                self._note_durable(group)
+        if not self._sent:
+            self._refused.clear()
+
+    def _note_durable(self, group: RunGroup) -> None:
+        digest, refused = group.key.template.digest, self._refused
+        if digest and digest not in self._blobs_durable and not refused.issuperset(group.run_ids):
+            self._blobs_durable.add(digest)
+        if refused:
+            refused.difference_update(group.run_ids)
 
     def run_ids(self) -> set[bytes]:
         """Return the ids of all runs in these batches."""

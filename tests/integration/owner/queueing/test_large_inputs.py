@@ -58,7 +58,7 @@ def test_a_chunk_read_for_an_old_stream_is_not_sent_on_the_new_one(monkeypatch: 
         reads.end()
         await it.settle()
         assert again.receive() == []
-        await it.advance(3)
+        await it.advance_slowly(4)
         assert again.receive() == [run_id]
         assert len(again.chunks) == 1
 

@@ -62,6 +62,7 @@ def test_arguments_beyond_the_ceiling_are_only_in_the_database_until_they_are_se
         assert counted(it) == in_memory(it) == 0  # nothing is kept for what an agent has
         agent.report(ids[:1], kind=ReportKind.FAILED)
         agent.send(given_back=[agent.key(ids[1])])
+        await it.advance(0.2)  # nobody else wants it
         assert await assigned(it, agent) == [ids[1]]
         assert args_of(agent, ids[1]) == args[1]
         agent.report(ids[1:])

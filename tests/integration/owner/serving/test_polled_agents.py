@@ -8,7 +8,13 @@ import pytest
 from support.owner_harness import World, world
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.errors import InvalidRequest, Superseded, UnknownSession
+from taskyard_contract.errors import (
+    AgentExists,
+    InvalidRequest,
+    StreamReplaced,
+    Superseded,
+    UnknownSession,
+)
 from taskyard_controlplane.owner.peers.polled_exchange import MAX_RUNS
 from taskyard_controlplane.owner.serving.polled_agents import PolledAgents, check_poll
 
@@ -97,14 +103,16 @@ def test_every_call_renews_the_lease() -> None:
     play(scenario)
 
 
-def test_a_superseded_session_is_forgotten_and_told_to_stop() -> None:
+def test_a_process_whose_call_was_broken_off_is_replaced_and_told_to_stop() -> None:
     async def scenario(it: World, polled: PolledAgents) -> None:
         await greet(polled)
         waiting = asyncio.create_task(ask(polled, 2, max_runs=1, chunk_size=1, wait_ms=5_000))
         await it.settle()
+        with pytest.raises(AgentExists):
+            it.agent("a")
+        waiting.cancel()
+        await it.settle()
         newer = it.agent("a")
-        with pytest.raises(Superseded):
-            await waiting
         with pytest.raises(Superseded):
             await ask(polled, 3)
         newer.disconnect()  # it may come back within its lease
@@ -115,10 +123,32 @@ def test_a_superseded_session_is_forgotten_and_told_to_stop() -> None:
     play(scenario)
 
 
+def test_a_call_that_was_broken_off_takes_no_runs_along() -> None:
+    async def scenario(it: World, polled: PolledAgents) -> None:
+        client = it.client()
+        await greet(polled)
+        waiting = asyncio.create_task(ask(polled, 2, max_runs=1, chunk_size=1, wait_ms=5_000))
+        await it.settle()
+        waiting.cancel()
+        await it.settle()
+        [run_id] = await client.submit()
+        await it.settle()
+        assert not it.owner.agents[0].held
+        assert (await ask(polled, 2)).chunks == []
+        response = await ask(polled, 3, max_runs=1, chunk_size=1, wait_ms=5_000)
+        assert [chunk.run_ids for chunk in response.chunks] == [run_id]
+
+    play(scenario)
+
+
 def test_a_stream_of_the_same_session_takes_over_and_back() -> None:
     async def scenario(it: World, polled: PolledAgents) -> None:
         await greet(polled)
+        waiting = asyncio.create_task(ask(polled, 2, max_runs=1, chunk_size=1, wait_ms=5_000))
+        await it.settle()
         stream = it.agent("a", session_id=IDS["session_id"])
+        with pytest.raises(StreamReplaced):
+            await waiting
         with pytest.raises(Superseded):
             await ask(polled, 2)
         stream.disconnect()

@@ -12,54 +12,85 @@ from taskyard_contract.states import ReportKind, RunState
 S = RunState
 
 
-def test_an_adopted_run_is_not_queued_twice() -> None:
-    """Its retry meets the entry in the queue that it was adopted from."""
+async def dispatch_unrecorded(it: World, found: dict[str, Any], count: int = 1) -> None:
+    """Have runs assigned; that they are is on record only with the next commit, which does not come."""
+    client, agent = it.client(), it.agent("a")
+    ids = await client.submit(count, retry={"max_retries": 1})
+    await assigned(it, agent)
+    found.update(ids=ids, epochs=dict(agent.assigned), client=client.session.session_id)
+    found.update(agent=agent.session_id)
 
-    async def scenario(it: World) -> None:
-        client, agent = it.client(), it.agent("a")
-        [run_id] = await client.submit(retry={"max_retries": 1})
-        await assigned(it, agent)
-        agent.disconnect()
-        await it.advance_slowly(40)
-        assert it.owner.state_of(run_id).state == S.READY
-        again = it.agent("a", credit=0, session_id=agent.session_id, held=list(agent.assigned.items()))
+
+def restated(it: World, found: dict[str, Any], ids: list[bytes], credit: int) -> Agent:
+    """The agent, back with some of these runs."""
+    it.client(found["client"])
+    held = [(run_id, found["epochs"][run_id]) for run_id in ids]
+    agent = it.agent("a", credit=credit, session_id=found["agent"], held=held)
+    agent.assigned = dict(found["epochs"])
+    assert agent.adopted == ids
+    return agent
+
+
+def test_an_adopted_run_is_not_queued_twice(tmp_path: Path) -> None:
+    """Its retry meets the entry in the queue that it was adopted from."""
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        await dispatch_unrecorded(it, found)
+
+    async def after(it: World) -> None:
+        [run_id] = found["ids"]
+        again = restated(it, found, [run_id], credit=0)
         assert it.owner.state_of(run_id).state == S.ASSIGNED
-        again.assigned = agent.assigned
         again.granted = -1  # so that the report brings no credit
         again.report([run_id], kind=ReportKind.FAILED)
         await it.settle()
         again.send(credit=ap.Credit(granted_total=9, chunk_size=9))
         assert await assigned(it, again) == [run_id]
 
-    play(scenario)
+    kill_and_restart(tmp_path, before, after)
 
 
-def test_an_adopted_run_is_queued_again_when_its_entry_was_passed_over() -> None:
-    async def scenario(it: World) -> None:
-        client, agent = it.client(), it.agent("a")
-        [run_id] = await client.submit(retry={"max_retries": 1})
-        await assigned(it, agent)
-        agent.disconnect()
-        await it.advance_slowly(40)
-        again = it.agent("a", credit=9, session_id=agent.session_id, held=list(agent.assigned.items()))
+def test_an_adopted_run_is_queued_again_when_its_entry_was_passed_over(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        await dispatch_unrecorded(it, found)
+
+    async def after(it: World) -> None:
+        [run_id] = found["ids"]
+        again = restated(it, found, [run_id], credit=9)
         assert await assigned(it, again) == []
-        again.assigned = agent.assigned
         again.report([run_id], kind=ReportKind.FAILED)
         assert await assigned(it, again) == [run_id]
 
-    play(scenario)
+    kill_and_restart(tmp_path, before, after)
 
 
-def test_an_adopted_run_is_passed_over_between_others() -> None:
+def test_an_adopted_run_is_passed_over_between_others(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        await dispatch_unrecorded(it, found, 3)
+
+    async def after(it: World) -> None:
+        first, adopted, last = found["ids"]
+        again = restated(it, found, [adopted], credit=9)
+        assert await assigned(it, again) == [first, last]
+
+    kill_and_restart(tmp_path, before, after)
+
+
+def test_what_was_given_to_others_when_a_lease_lapsed_is_dropped() -> None:
     async def scenario(it: World) -> None:
-        client, agent = it.client(), it.agent("a", credit=3)
+        client, agent = it.client(), it.agent("a")
         ids = await client.submit(3)
         await assigned(it, agent)
         agent.disconnect()
         await it.advance_slowly(40)
-        held = [(ids[1], agent.assigned[ids[1]])]
-        again = it.agent("a", session_id=agent.session_id, held=held)
-        assert await assigned(it, again) == [ids[0], ids[2]]
+        again = it.agent("a", session_id=agent.session_id, held=list(agent.assigned.items()))
+        assert {key.run_id for key in again.welcome.drop} == set(ids)
+        assert await assigned(it, again) == ids, "under new epochs"
 
     play(scenario)
 

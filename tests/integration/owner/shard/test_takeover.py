@@ -278,6 +278,7 @@ def test_the_last_recorded_assignment_counts(tmp_path: Path) -> None:
         assert len(await assigned(it, agent)) == len(agent.chunks) + 1  # the other keeps the record there
         found["old"] = agent.assigned[run_id]
         agent.send(given_back=[agent.key(run_id)])  # leaves no trace but the next assignment
+        await it.advance(0.2)
         assert await assigned(it, agent) == [run_id]
         await record(it)
         found.update(run=run_id, epoch=agent.assigned[run_id], session=client.session.session_id)

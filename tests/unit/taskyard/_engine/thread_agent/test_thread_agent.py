@@ -69,12 +69,27 @@ def _on_loop(work: Any) -> None:
     loop_thread.run(do())
 
 
-def test_thread_runs_that_waited_when_the_lease_lapsed_are_executed_once(runs: Any) -> None:
+def _drop_all(runs: Any) -> None:
+    """What a server does that has given up all of it."""
+    _on_loop(lambda: runs.on_drop(list(runs.held())))
+
+
+def test_thread_runs_go_on_when_the_lease_lapses(runs: Any) -> None:
+    release = threading.Event()
+    run_id = _keep(runs, lambda: release.wait(30))
+    _assign(runs, 1, [run_id])
+    _on_loop(runs.on_lease_lost)
+    assert [key.epoch for key in runs.held()] == [1]
+    release.set()
+    eventually(lambda: (1, run_id) in runs.reported)
+
+
+def test_thread_runs_that_waited_when_they_were_given_up_are_executed_once(runs: Any) -> None:
     release, times = threading.Event(), []
     first = _keep(runs, lambda: release.wait(30))
     second = _keep(runs, lambda: times.append(1))
     _assign(runs, 1, [first, second])
-    _on_loop(runs.on_lease_lost)
+    _drop_all(runs)
     _assign(runs, 11, [second])
     release.set()
     eventually(lambda: (11, second) in runs.reported)
@@ -93,7 +108,7 @@ def test_an_attempt_that_was_dropped_does_not_take_its_successor_along(runs: Any
     run_id = _keep(runs, work)
     runs.threads.places = 2
     _assign(runs, 1, [run_id])
-    _on_loop(runs.on_lease_lost)
+    _drop_all(runs)
     _assign(runs, 11, [run_id])
     eventually(lambda: len(turn) == 2)
     releases[0].set()

@@ -8,7 +8,7 @@ from taskyard.exceptions import Overloaded
 from taskyard.tasks import task
 from taskyard_api.v1 import errors_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import ErrorReason, InvalidRequest, StorageFull, Superseded
+from taskyard_contract.errors import ErrorReason, InvalidRequest, Superseded, TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, RunState
 
@@ -190,15 +190,35 @@ def test_a_run_refused_by_an_overloaded_server_is_submitted_again(
     assert waits == [0.25]
 
 
-def test_code_refused_for_want_of_room_is_sent_again_on_a_new_stream(recorded: LoopbackSession) -> None:
-    full = errors_pb2.ErrorDetail(reason=ErrorReason.STORAGE_FULL)
-    recorded.script.refuse = lambda run_id: full
-    with pytest.raises(StorageFull):
+@pytest.mark.parametrize(
+    "reason", [ErrorReason.STORAGE_FULL, ErrorReason.RUN_NOT_FOUND, ErrorReason.OVERLOADED]
+)
+def test_code_of_refused_runs_is_sent_again_on_a_new_stream(
+    recorded: LoopbackSession, reason: ErrorReason
+) -> None:
+    """Whatever they were refused for: the batch is acknowledged, but nothing says that its code is stored."""
+    refusal = errors_pb2.ErrorDetail(reason=reason, run_id=b"f" * 16)  # type: ignore[arg-type]
+    recorded.script.refuse = lambda run_id: refusal
+    with pytest.raises(TaskyardError):
         submit_one(double, recorded.scope(), (1,), {}).result(0)
     recorded.script.refuse = lambda run_id: None
     recorded.reconnect()
     assert submit_one(double, recorded.scope(), (2,), {}).result(0) == 4
-    assert [len(batch.blobs) for batch in frames_with_runs(recorded)] == [1, 1]
+    recorded.reconnect()
+    assert submit_one(double, recorded.scope(), (3,), {}).result(0) == 6
+    assert [len(batch.blobs) for batch in frames_with_runs(recorded)] == [1, 1, 0]
+
+
+def test_code_is_stored_with_the_first_of_its_runs_that_was_taken(recorded: LoopbackSession) -> None:
+    recorded.script.acknowledge = recorded.script.execute = False
+    first, _ = (submit_one(double, recorded.scope(), (n,), {}) for n in range(2))
+    full = errors_pb2.ErrorDetail(reason=ErrorReason.STORAGE_FULL)
+    refused = pb.RefusedRun(run_id=first.run_id, error=full, message="no room")
+    recorded.in_flight.on_frame(pb.SessionFrame(refused=[refused]))
+    recorded.in_flight.on_frame(pb.SessionFrame(submitted_up_to=2))
+    recorded.reconnect()
+    submit_one(double, recorded.scope(), (3,), {})
+    assert [len(batch.blobs) for batch in frames_with_runs(recorded)] == [1, 0, 0]
 
 
 def test_overload_without_a_delay_is_an_error(session: LoopbackSession) -> None:

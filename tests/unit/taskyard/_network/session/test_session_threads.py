@@ -56,7 +56,7 @@ def welcome(in_flight: InFlight) -> None:
 
 def unknown(run_id: bytes) -> pb.SessionFrame:
     """What a server answers to whoever asks for a run that it has not heard of."""
-    error = errors_pb2.ErrorDetail(reason=ErrorReason.RUN_NOT_FOUND)
+    error = errors_pb2.ErrorDetail(reason=ErrorReason.RUN_NOT_FOUND, run_id=run_id)
     return pb.SessionFrame(refused=[pb.RefusedRun(run_id=run_id, error=error)])
 
 
@@ -92,6 +92,17 @@ def test_a_run_that_is_submitted_while_a_stream_is_replaced_is_no_unknown_one(
 
     monkeypatch.setattr(in_flight._outbox, "add_run", add_run)
     assert not submit_one(double, silent.scope(), (1,), {}).done()
+
+
+def test_a_run_whose_flow_run_nobody_knows_is_an_error_at_once(silent: LoopbackSession) -> None:
+    """It is unknown as well, and on its way; but it was refused, and not asked for too early."""
+    future = submit_one(double, silent.scope(), (1,), {})
+    silent.in_flight.next_frame()
+    error = errors_pb2.ErrorDetail(reason=ErrorReason.RUN_NOT_FOUND, run_id=b"f" * 16)
+    refused = pb.RefusedRun(run_id=future.run_id, error=error)
+    silent.in_flight.on_frame(pb.SessionFrame(refused=[refused]))
+    with pytest.raises(RunNotFound):
+        future.result(0)
 
 
 def test_a_run_that_nobody_knows_is_an_error(silent: LoopbackSession) -> None:
