@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint chaos upgrade protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-newest test-lowest lint chaos upgrade fuzz protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 
 upgrade: $(VENV)/.stamp-dev $(FORMER)/.stamp ## Run the tests that mix the last release with this one
 	$(BIN)/python -m pytest -m upgrade --timeout 300
+
+fuzz: $(VENV)/.stamp-dev ## Send a server what it must survive, for SECONDS=60, again with SEED=n
+	cd tests && ../$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(CALLS),--calls $(CALLS))
 
 lint: $(VENV)/.stamp-dev check-protos ## Check style, types, layers and the contract
 	$(BIN)/ruff check
