@@ -3,17 +3,30 @@
 Payloads of a burst lie between records that stay, so the heap does not shrink when they go: after a client
 that read nothing, hundreds of megabytes of free pages were still this process's. glibc gives such pages back
 when it is told to; other C libraries have no such call, and nothing is done there.
+
+Large blocks, which are whole frames, get pages of their own, and these go with them. glibc does so at first,
+but learns from each such block that is freed that the next ones belong into the heap, up to 32 MiB.
 """
 
 import asyncio
 import ctypes
+import resource
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Final
 
+PAGE_BYTES: Final = resource.getpagesize()
 LOOK_SECONDS: Final = 10.0
 """How often one looks: often enough that nobody's alarm goes off, too seldom to be felt."""
 KEPT_BYTES: Final = 24 * 1024 * 1024
 """Free memory that is kept for what comes next; to give up less would only cost page faults."""
+LARGE_BYTES: Final = 1024 * 1024
+"""A block with pages of its own. Frames of usual work are far smaller, and must not cost system calls."""
+TOP_BYTES: Final = 8 * 1024 * 1024
+"""Free memory at the end of a heap that is given back at once."""
+WORTHWHILE_BYTES: Final = 8 * 1024 * 1024
+"""By so much the process has grown since the last time, or there is nothing to look for."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -36,8 +49,16 @@ class Heap:
         library = ctypes.CDLL(None)
         self._trim = getattr(library, "malloc_trim", None)
         self._info = getattr(library, "mallinfo2", None)
+        self._option = getattr(library, "mallopt", None) if self._trim is not None else None
+        self._trimmed_to = 0
         if self._info is not None:
             self._info.restype = _Mallinfo2
+
+    def keep_large_blocks_apart(self) -> None:
+        """Let the memory of large blocks go when they do."""
+        if self._option is not None:
+            self._option(_M_MMAP_THRESHOLD, LARGE_BYTES)
+            self._option(_M_TRIM_THRESHOLD, TOP_BYTES)
 
     def free_bytes(self) -> int:
         """Return how much is free and not given back; 0 where nobody knows."""
@@ -45,15 +66,27 @@ class Heap:
 
     def trim(self, kept: int = KEPT_BYTES) -> bool:
         """Give free pages back, if they are more than `kept` bytes; blocks, without the interpreter."""
-        if self._trim is None or self.free_bytes() <= kept:
+        if self._trim is None or resident_bytes() < self._trimmed_to + WORTHWHILE_BYTES:
+            return False
+        if self.free_bytes() <= kept:  # pages that were given back count as free as well
             return False
         self._trim(0)
+        self._trimmed_to = resident_bytes()
         return True
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * PAGE_BYTES
+    except OSError:
+        return 0
 
 
 async def keep_trimmed(threads: Executor, seconds: float = LOOK_SECONDS) -> None:
     """Look at the heap from time to time, on one of some `threads`; never returns."""
     heap, loop = Heap(), asyncio.get_running_loop()
+    heap.keep_large_blocks_apart()
     while True:
         await asyncio.sleep(seconds)
         await loop.run_in_executor(threads, heap.trim)

@@ -8,6 +8,8 @@ DEFAULT_GRPC_PORT: Final = 4700
 """Of an address without a port."""
 DEFAULT_HTTP_PORT: Final = 4701
 """Where a server answers probes unless told otherwise: the port beside the other one."""
+UNREAD_BYTES: Final = 1024 * 1024
+"""Of one stream, before the server reads it: enough for 20 MB/s from the other side of an ocean."""
 MAX_CONCURRENT_CALLS: Final = 256
 """On one connection, streams included."""
 
@@ -37,6 +39,9 @@ SERVER_OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.so_reuseport", 0),
     # Far more calls than one program makes at a time; what is beyond waits in the caller.
     ("grpc.max_concurrent_streams", MAX_CONCURRENT_CALLS),
+    # What a stream that is not read may send. Probing would find room for all of it on a quick network.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
     # Who has nothing to say, at first or any more, is let go; channels connect again by themselves.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),
