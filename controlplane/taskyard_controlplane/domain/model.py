@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain.matching import Labels, Need
-from taskyard_controlplane.domain.memory import Kept
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Kept
 
 
 class Executor(IntEnum):
@@ -235,6 +235,11 @@ class Run:
     def ended(self) -> bool:
         """Whether the state is final."""
         return self.state >= FIRST_FINAL
+
+    @property
+    def has_large_inputs(self) -> bool:
+        """Whether its inputs are too large for a frame, or for memory."""
+        return self.input_bytes + INPUT_OVERHEAD * len(self.inputs or ()) > LARGE_INPUTS
 
     @property
     def shown_name(self) -> str:

@@ -23,7 +23,7 @@ from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Close
 from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, write_chunk
-from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody, has_large_inputs
+from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store, StoredPayloads
@@ -49,6 +49,21 @@ class Parcel(NamedTuple):
     def lapsed(self) -> bool:
         """Whether its agent has another stream by now, on which it restates what it holds: not this."""
         return self.agent.close is not self.stream
+
+    def still_held(self) -> "list[Parcel]":
+        """Return what is left of it without runs that have gone elsewhere, or ended, in the meantime: parts,
+        because the epochs of a chunk are consecutive.
+        """
+        parts: list[Parcel] = []
+        after = None
+        for epoch, run in enumerate(self.runs, self.first_epoch):
+            if run.epoch != epoch or run.agent is not self.agent:
+                continue
+            if epoch != after:
+                parts.append(self._replace(first_epoch=epoch, runs=[]))
+            parts[-1].runs.append(run)
+            after = epoch + 1
+        return parts
 
     @property
     def absent_bytes(self) -> int:
@@ -77,7 +92,7 @@ class Delivery:
     def send(self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run]) -> None:
         """Send the chunk of some runs to the agent that holds them."""
         large = [run for run in runs if run.held_bytes or run.absent_bytes]
-        if len(runs) == 1 and has_large_inputs(runs[0]):
+        if len(runs) == 1 and runs[0].has_large_inputs:
             parcel = Parcel(agent, agent.close, template_index, first_epoch, runs)
             self._in_background(self._send_described(parcel))
         elif large and (agent.unsent_bytes > UNSENT_BYTES or any(run.absent_bytes for run in large)):
@@ -141,16 +156,25 @@ class Delivery:
                 self._send_loaded(parcel, loaded, error)
         self._load()
 
+    def upkeep(self) -> None:
+        """Forget what nobody waits for any more; commits and agents do it, but there may be neither."""
+        self._waiting = deque(parcel for parcel in self._waiting if not parcel.lapsed)
+        self.bodies.forget()
+        self._load()
+
     def _send_loaded(self, parcel: Parcel, loaded: StoredPayloads, error: BaseException | None) -> None:
-        if error is None:
+        if error is not None:
+            self._not_sent(parcel, error)
+            return
+        parts = parcel.still_held()
+        parcel.agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
+        for part in parts:
             try:
-                chunk = write_chunk(parcel.template_index, parcel.first_epoch, parcel.runs, loaded)
+                chunk = write_chunk(part.template_index, part.first_epoch, part.runs, loaded)
             except Exception as unwritable:
-                error = unwritable
+                self._not_sent(part, unwritable)
             else:
-                self._assign(parcel, chunk)
-                return
-        self._not_sent(parcel, error)
+                self._assign(part, chunk)
 
     def _assign(self, parcel: Parcel, chunk: pb.AssignChunk) -> None:
         agent = parcel.agent
@@ -184,7 +208,11 @@ class Delivery:
             if not parcel.lapsed:
                 self._not_sent(parcel, error)
             return
-        if not parcel.lapsed:
+        if parcel.lapsed:
+            return
+        if not parcel.still_held():
+            parcel.agent.assigned -= 1
+        else:
             chunk.body_blob.CopyFrom(written.body)
             chunk.blobs.extend(written.blobs)
             self._assign(parcel, chunk)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.payload_limits import PART_BYTES
-from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, size_of
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, size_of
 from taskyard_controlplane.domain.model import HELD, Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.queueing.chunks import InputWriter
@@ -24,11 +24,6 @@ from taskyard_controlplane.storage.interface import Store
 
 INPUTS_PER_PIECE: Final = 4_096
 """However small they are: a piece is read by as many look-ups."""
-
-
-def has_large_inputs(run: Run) -> bool:
-    """Whether the inputs of a run are too large for a frame, or for memory."""
-    return run.input_bytes + INPUT_OVERHEAD * len(run.inputs or ()) > LARGE_INPUTS
 
 
 class Written(NamedTuple):
@@ -82,7 +77,7 @@ class LargeBodies:
 
     def __len__(self) -> int:
         """Return how many there are."""
-        self._forget()
+        self.forget()
         return len(self._known)
 
     async def add(self, body: LargeBody) -> Written:
@@ -92,7 +87,7 @@ class LargeBodies:
             PayloadMissing: An upstream run is not in the database.
             StorageUnavailable: The database does not answer.
         """
-        self._forget()
+        self.forget()
         seen, size = sha256(body.head), len(body.head)
         blobs: list[common_pb2.BlobRef] = []
         for upstream_ids in body.pieces:
@@ -112,6 +107,7 @@ class LargeBodies:
         data, _ = await self._committer.run(lambda: body.piece(self._store, upstream_ids))
         return data
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of those that no agent needs any more."""
         for digest in [digest for digest, body in self._known.items() if body.over]:
             del self._known[digest]

@@ -17,7 +17,6 @@ from taskyard_contract.states import ReportKind, RunState, StateReason, known_re
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
-from taskyard_controlplane.domain.memory import LARGE_INPUTS
 from taskyard_controlplane.domain.model import HELD, Run, Submitter
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
@@ -219,7 +218,7 @@ class Reporting:
         if run is None:
             return
         event = _LOST_EVENTS.get(lost.reason, RunEvent.LOST)
-        if event == RunEvent.FAILED_FOR_GOOD and run.input_bytes > LARGE_INPUTS // 2:
+        if event == RunEvent.FAILED_FOR_GOOD and run.has_large_inputs:
             # Its inputs were to be fetched under a name that a restarted server does not know.
             event = RunEvent.LOST
         reason = known_reason(lost.reason) or StateReason.WORKER_DIED

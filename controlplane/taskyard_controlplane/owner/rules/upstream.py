@@ -148,6 +148,8 @@ class UpstreamEdges:
 
     def _deliver(self, run: Run, upstream_id: bytes, kind: int, ended: Ended) -> None:
         state, result, outcome = ended
+        if run.ended:
+            return  # cancelled, or failed for another of its upstream runs: nothing is kept for it any more
         if not accepts(kind, state):
             if run.reason != StateReason.UPSTREAM:
                 run.reason = StateReason.UPSTREAM

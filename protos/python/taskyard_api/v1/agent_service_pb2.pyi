@@ -863,7 +863,9 @@ class ChunkBody(google.protobuf.message.Message):
 
     @property
     def others(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.session_service_pb2.RunOutcome]:
-        """Upstream runs whose value is not an ordinary inline result."""
+        """Upstream runs whose value is not an ordinary inline result, or is large: each once, however many runs of
+        the chunk need it.
+        """
 
     @property
     def extras(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AttemptExtra]:

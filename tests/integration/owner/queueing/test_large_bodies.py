@@ -9,8 +9,8 @@ from support.owner_harness import Agent, World, assigned, play
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.states import ReportKind, RunState, StateReason
+from taskyard_controlplane.domain import model
 from taskyard_controlplane.owner.queueing import large_bodies
-from taskyard_controlplane.owner.rules import reporting
 
 S = RunState
 RESULT = b"r" * 2_000
@@ -18,9 +18,8 @@ RESULT = b"r" * 2_000
 
 @pytest.fixture(autouse=True)
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_bodies, "LARGE_INPUTS", 10_000)
+    monkeypatch.setattr(model, "LARGE_INPUTS", 10_000)
     monkeypatch.setattr(large_bodies, "PART_BYTES", 5_000)
-    monkeypatch.setattr(reporting, "LARGE_INPUTS", 10_000)
 
 
 async def body_of(it: World, chunk: ap.AssignChunk) -> ap.ChunkBody:

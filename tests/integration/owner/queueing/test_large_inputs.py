@@ -153,3 +153,24 @@ def test_credit_for_what_could_not_be_sent_is_given_back(monkeypatch: pytest.Mon
         assert agent.agent.credit == 0
 
     play(scenario, memory=LITTLE)
+
+
+def test_a_run_that_went_elsewhere_while_its_chunk_was_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=3)
+        reads = SlowReads(it, monkeypatch)
+        ids = await client.submit(3, args=[b"a" * 60_000, b"b" * 60_000, b"c" * 60_000])
+        await dispatch_slowly(reads, monkeypatch)
+        epoch = agent.agent.held[ids[1]].epoch
+        agent.send(given_back=[ap.RunKey(run_id=ids[1], epoch=epoch)])
+        reads.end()
+        await it.settle()
+        agent.receive()
+        chunks = [chunk.run_ids for chunk in agent.chunks]
+        assert sorted(chunks) == sorted(ids)
+        assert {chunk.run_ids: chunk.first_epoch for chunk in agent.chunks}[ids[1]] > epoch
+        assert agent.agent.credit == 0
+
+    play(scenario, memory=LITTLE)

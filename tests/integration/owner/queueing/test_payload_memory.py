@@ -213,3 +213,21 @@ def test_a_run_whose_inputs_are_too_large_together_fails_before_the_last_one_is_
         assert "more than 1,000 bytes together (1,200 so far)" in outcome.message
 
     play(scenario, memory=MemoryLimits(inputs=1_000))
+
+
+def test_nothing_is_counted_for_a_run_that_ended_before_its_upstream_runs() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent(queues=("first",))
+        ups = await client.submit(3, queue="first")
+        cancelled, not_ready = await client.submit(2, upstream=[(at, up) for at in (0, 1) for up in ups])
+        await assigned(it, agent)
+        await client.send(cancel=[cancelled])
+        agent.report(ups[:1], value=b"r" * 500)
+        agent.report(ups[1:2], kind=ReportKind.FAILED)
+        await it.settle()
+        agent.report(ups[2:], value=b"r" * 500)
+        await it.settle()
+        assert client.state_of(not_ready) == S.NOT_READY
+        assert not any(it.shard.kept().values())
+
+    play(scenario)
