@@ -168,9 +168,10 @@ def test_a_run_that_went_elsewhere_while_its_chunk_was_read_is_left_out(
         reads.end()
         await it.settle()
         agent.receive()
-        chunks = [chunk.run_ids for chunk in agent.chunks]
-        assert sorted(chunks) == sorted(ids)
-        assert {chunk.run_ids: chunk.first_epoch for chunk in agent.chunks}[ids[1]] > epoch
-        assert agent.agent.credit == 0
+        assert [chunk.run_ids for chunk in agent.chunks] == [ids[0], ids[2]]
+        assert agent.agent.credit == 1
+        other = it.agent("b")
+        assert await assigned(it, other) == [ids[1]]
+        assert other.assigned[ids[1]] > epoch
 
     play(scenario, memory=LITTLE)

@@ -126,7 +126,7 @@ def test_a_run_that_was_loaded_while_it_was_looked_up_is_told() -> None:
         ids = await client.submit(9)
         await it.settle()
         stored = it.shard.stored
-        look_up = stored.rows
+        look_up = stored.heads
 
         async def meanwhile(run_ids: list[bytes]) -> Any:
             rows = await look_up(run_ids)
@@ -139,7 +139,7 @@ def test_a_run_that_was_loaded_while_it_was_looked_up_is_told() -> None:
             return rows
 
         found: list[Agent] = []
-        stored.rows = meanwhile
+        stored.heads = meanwhile
         await other.send(subscribe=[ids[-1]])
         [agent] = found
         agent.report([ids[-1]])

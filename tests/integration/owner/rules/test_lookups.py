@@ -341,14 +341,14 @@ def test_a_run_submitted_while_somebody_subscribes_to_it_is_told() -> None:
     async def scenario(it: World) -> None:
         client, other, agent = it.client(), it.client(), it.agent()
         stored, run_id = it.shard.stored, new_id()
-        look_up = stored.rows
+        look_up = stored.heads
 
         async def meanwhile(run_ids: list[bytes]) -> Any:
             rows = await look_up(run_ids)
             await other.submit(run_ids=[run_id])
             return rows
 
-        stored.rows = meanwhile
+        stored.heads = meanwhile
         await client.send(subscribe=[run_id])
         assert await assigned(it, agent) == [run_id]
         agent.report([run_id])
