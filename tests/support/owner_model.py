@@ -355,10 +355,12 @@ REFUSALS = (ErrorReason.RUN_NOT_FOUND, ErrorReason.STORAGE_FULL)
 
 
 def check_queues(shard: Any) -> None:
-    """Runs are queued once, and whatever could start is."""
+    """Runs are queued once, and whatever could start is: for everybody, or for all but who declined it."""
+    dispatcher = shard.dispatcher
     waiting = Counter(
         (need, priority, run.run_id)
-        for need, queue in shard.dispatcher.ready.queues.items()
+        for queues in (dispatcher.ready, *dispatcher.declined._groups.values())
+        for need, queue in queues.queues.items()
         for lane in queue.lanes()
         for priority, runs in lane.priorities.items()
         for run in runs
