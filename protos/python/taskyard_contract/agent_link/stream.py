@@ -222,7 +222,7 @@ class AgentStream:
 
     def _give_up(self) -> None:
         """End the stream under way: what its hello said is no longer held."""
-        if self._handshake is not None:
+        if self._handshake is not None and not self._handshake.expired():
             # A call that has not reached anybody yet does not notice that it is cancelled.
             self._handshake.reschedule(asyncio.get_running_loop().time())
         if self._call is not None:
