@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint chaos upgrade fuzz protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-newest test-lowest lint simulate chaos upgrade fuzz protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,16 @@ test-lowest: .venv-lowest/.stamp ## Run them with the lowest
 
 chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 	$(BIN)/python -m pytest -m chaos --timeout 600
+
+# SEEDS and FIRST: how many to play, and which is the first. SEED (or PLAN=FILE): this one only; TRACE=1 shows all
+# that happens, SHRINK=1 looks for the smallest plan that breaks the same rule. See docs/simulation.md.
+SEEDS ?= 1000
+FIRST ?= 1000
+SIMULATE = --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan $(PLAN)) \
+  $(if $(TRACE),--trace) $(if $(SHRINK),--shrink) $(if $(GO_ON),--go-on)
+
+simulate: $(VENV)/.stamp-dev ## Play whole installations in virtual time, with faults; see docs/simulation.md
+	PYTHONPATH=tests $(BIN)/python -m simulation $(SIMULATE)
 
 upgrade: $(VENV)/.stamp-dev $(FORMER)/.stamp ## Run the tests that mix the last release with this one
 	$(BIN)/python -m pytest -m upgrade --timeout 300

@@ -1,0 +1,1 @@
+"""A whole installation in one process, under a time of its own: see docs/simulation.md."""

@@ -1,0 +1,76 @@
+"""What happened, as one list of events: all that the checker knows.
+
+The simulation writes it while it plays; for real runs it is put together from logs and SQL. Times are seconds
+on one clock. Runs, sessions and agents are named by strings.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Event(NamedTuple):
+    """Something that happened."""
+
+    at: float
+    kind: str
+    run: str = ""
+    epoch: int = 0
+    who: str = ""
+    value: Any = None
+
+
+KINDS: Mapping[str, str] = {
+    "submitted": "a client submitted a run; value: its `Spec`",
+    "acknowledged": "a client was told that a run is durable",
+    "refused": "a client was told that a run was not taken; value: why",
+    "cancel_requested": "somebody asked for a run's end",
+    "cancel_acknowledged": "the request is durable; value: the state at that moment",
+    "told": "a client was told how a run ended; value: (state, result)",
+    "given": "a process began to execute a run; value: (attempt, inputs)",
+    "ended": "a process finished a run; value: 'succeeded' or 'failed'",
+    "inserted": "a run was recorded",
+    "dispatched": "an assignment was recorded; who: the agent's session",
+    "event": "an exception was recorded; value: (state, reason, attempt, infra_retries)",
+    "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
+    "final": "what the database says at the end; value: (state, result)",
+    "died": "a process was killed; who: which, for agents their session",
+    "away": "a peer could not be heard for longer than its lease",
+    "peer_ended": "a peer was ended by an error; value: (error, others took its place)",
+    "ghost": "the owner takes a run for held by an agent which does not hold it; value: since when",
+    "stray": "an agent holds a run of which the owner does not know that; value: since when",
+    "starved": "a run is ready and an agent that could take it has credit; value: since when",
+    "overdrawn": "an agent was sent more runs than it had ever asked for; value: (sent, granted)",
+    "commit_failed": "the database refused a commit; who: the server",
+    "spin": "a process went round without time passing",
+    "unhandled": "an exception that nobody handled; value: its text",
+    "fatal": "an owner gave up; value: why",
+    "open": "a run had not ended when everything should have come to rest; value: its state",
+    "waiting": "a client still waited for a run when everything should have come to rest",
+}
+
+
+class Spec(NamedTuple):
+    """A run as it was submitted."""
+
+    upstream: tuple[str, ...] = ()
+    max_retries: int = 0
+    max_infra_retries: int = 3
+    flow: str = ""
+    failures: int = 0
+    """How many of its attempts fail before one succeeds."""
+    is_flow: bool = False
+    client: str = ""
+
+
+class History:
+    """The events in order."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def of(self, *kinds: str) -> list[Event]:
+        """Return the events of some kinds, in order."""
+        return [event for event in self.events if event.kind in kinds]

@@ -1,0 +1,212 @@
+"""What is played: who there is, what they do, and what goes wrong when. JSON there and back.
+
+A fault takes draws from nobody else, so that one can be left out without changing the rest: every source of
+chance in the world has a generator of its own.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any, Final
+
+
+@dataclass
+class Job:
+    """Something a client does."""
+
+    client: int = 0
+    at: float = 1.0
+    kind: str = "tasks"
+    """`tasks`, or `flow`: the same inside a flow run."""
+    task: str = "task"
+    count: int = 1
+    ms: float = 10.0
+    fails: int = 0
+    retries: int = 0
+    retry_delay: float = 0.1
+    infra: int = 3
+    timeout: float = 0.0
+    after: int = -1
+    """The job whose runs are upstream of these."""
+    cancel_after: float = -1.0
+    """Seconds after which their end is requested; negative for never."""
+    cancel: str = "all"
+    """`all`, `half`, `withdraw`, or `owner`: each by a unary call."""
+    pause: float = 0.0
+    """Of a flow, before it submits."""
+    awaits: bool = True
+    """Whether a flow waits for its runs."""
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong.
+
+    `kill`, `stop` and `drain` end a process, which comes back after `seconds`. `crash` kills the server
+    `count` callbacks later, `crash_before` and `crash_after` at the commit that is then the next but `count`.
+    `block` (`way`: up, down, both, big), `slow` (by `amount`) and `pause` last for `seconds`; `reset` breaks
+    connections, `worker` kills a worker. `full`, `tight`, `down` and `ambiguous` are moods of the database.
+    `twin` starts a second process of an agent.
+    """
+
+    at: float
+    what: str
+    who: str = "server"
+    seconds: float = 1.0
+    way: str = "both"
+    count: int = 0
+    amount: float = 0.0
+
+
+@dataclass
+class Plan:
+    """A whole play."""
+
+    lease: float = 10.0
+    heartbeat: float = 2.0
+    window: int = 0
+    """Of the backlog; 0 for the product's."""
+    agents: list[int] = field(default_factory=lambda: [2])
+    """Slots of each."""
+    clients: int = 1
+    proxied: bool = False
+    jobs: list[Job] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def work(self) -> float:
+        """Return how many seconds all runs would take one after the other, retries included."""
+        return sum(
+            job.count * (job.ms / 1000) * (1 + job.fails) + job.retries * job.retry_delay for job in self.jobs
+        )
+
+    def to_json(self) -> str:
+        bare = Job(), Fault(0.0, ""), Plan()
+        data = {name: value for name, value in asdict(self).items() if name not in ("jobs", "faults")}
+        data["jobs"] = [_changed(asdict(job), asdict(bare[0])) for job in self.jobs]
+        data["faults"] = [_changed(asdict(fault), asdict(bare[1])) for fault in self.faults]
+        return json.dumps(data, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        data = json.loads(text)
+        data.pop("about", None)
+        data["jobs"] = [Job(**job) for job in data.get("jobs", [])]
+        data["faults"] = [Fault(**fault) for fault in data.get("faults", [])]
+        return cls(**data)
+
+
+def _changed(data: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value != usual[name]}
+
+
+SERVER_FAULTS: Final = ("kill", "kill", "crash", "crash_before", "crash_after", "stop")
+PEER_FAULTS: Final = ("kill", "kill", "block", "block", "reset", "slow", "pause", "worker")
+DATABASE_FAULTS: Final = ("full", "tight", "down", "ambiguous")
+EXTENDED: Final = 100_000
+"""Seeds from here on draw what is rarer: twins, drains, proxies, cancellations by calls."""
+
+
+class _Dice:
+    """Draws for plans."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(f"{seed}/plan")
+        self.extended = seed >= EXTENDED
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def near(self, *choices: Any) -> Any:
+        return self.random.choice(choices)
+
+    def time(self, low: float, high: float) -> float:
+        return round(self.random.uniform(low, high), 3)
+
+    def log(self, low: float, high: float) -> float:
+        """Draw so that small ones are as likely as large ones."""
+        return round(float(low * (high / low) ** self.random.random()), 3)
+
+
+def plan_of(seed: int) -> Plan:
+    """Draw a plan."""
+    dice = _Dice(seed)
+    plan = Plan(
+        lease=dice.near(5.0, 10.0, 10.0, 30.0),
+        window=dice.near(0, 0, 4),
+        agents=[dice.near(1, 2, 2, 4) for _ in range(dice.near(1, 1, 2, 2, 3))],
+        clients=dice.near(1, 1, 2),
+        proxied=dice.extended and dice.chance(0.5),
+    )
+    plan.heartbeat = plan.lease / 5
+    span = dice.log(3.0, 25.0)
+    for number in range(dice.near(1, 2, 2, 3, 4, 5, 6)):
+        plan.jobs.append(_job(dice, plan, number, span))
+    for _ in range(dice.near(1, 1, 2, 2, 3, 4, 5)):
+        plan.faults.append(_fault(dice, plan, span))
+    plan.jobs.sort(key=lambda job: job.at)
+    for number, job in enumerate(plan.jobs):
+        earlier = [at for at, other in enumerate(plan.jobs[:number]) if other.client == job.client]
+        if earlier and dice.chance(0.35):
+            job.after = dice.random.choice(earlier)
+    return plan
+
+
+def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
+    ms = dice.log(1.0, 25_000.0 if dice.chance(0.1) else 2_000.0)
+    job = Job(
+        client=dice.random.randrange(plan.clients),
+        at=dice.time(0.2, span),
+        kind=dice.near("tasks", "tasks", "tasks", "flow"),
+        task=f"task{number % 3}",
+        count=int(dice.log(1, 40)) if ms < 500 else dice.near(1, 2, 4),
+        ms=ms,
+        infra=3,
+    )
+    if dice.chance(0.25):
+        job.fails, job.retries = dice.near(1, 1, 2, 3), dice.near(1, 1, 2)
+        job.retry_delay = dice.near(0.0, 0.1, 0.5, 2.0)
+        job.task += f"-{job.retries}-{job.retry_delay}"
+    if dice.chance(0.2):
+        job.cancel_after = dice.log(0.005, 5.0)
+        job.cancel = dice.near("all", "half", "withdraw", *(["owner", "owner"] if dice.extended else []))
+    if job.kind == "flow":
+        job.awaits, job.pause = dice.chance(0.8), dice.near(0.0, 0.005, 0.02, 0.5)
+    return job
+
+
+def _fault(dice: _Dice, plan: Plan, span: float) -> Fault:
+    at = dice.time(0.1, span + 3.0)
+    kind = dice.random.random()
+    if kind < 0.35:
+        return _server_fault(dice, at)
+    if kind < 0.5:
+        return Fault(at, dice.near(*DATABASE_FAULTS), seconds=dice.log(0.05, 8.0))
+    if kind < 0.58:
+        return Fault(at, "pause", "all", seconds=dice.log(0.5, 3.0 * plan.lease))
+    if dice.extended and kind < 0.7:
+        agent = f"a{dice.random.randrange(len(plan.agents))}"
+        return Fault(at, dice.near("twin", "drain"), agent, seconds=dice.log(0.2, 5.0))
+    return _peer_fault(dice, plan, at)
+
+
+def _server_fault(dice: _Dice, at: float) -> Fault:
+    what = dice.near(*SERVER_FAULTS, "pause", "pause")
+    fault = Fault(at, what, "server", seconds=dice.log(0.2, 20.0))
+    if what == "crash":
+        fault.count = int(dice.log(1, 300))
+    elif what.startswith("crash_"):
+        fault.count = int(dice.log(1, 20))
+    return fault
+
+
+def _peer_fault(dice: _Dice, plan: Plan, at: float) -> Fault:
+    peers = [f"a{number}" for number in range(len(plan.agents))] * 2 + [f"c{n}" for n in range(plan.clients)]
+    who, what = dice.random.choice(peers), dice.near(*PEER_FAULTS)
+    if what == "worker" and who.startswith("c"):
+        what = "reset"
+    fault = Fault(at, what, who, seconds=dice.log(0.1, 2.5 * plan.lease))
+    if what == "block":
+        fault.way = dice.near("up", "down", "both", "big")
+    elif what == "slow":
+        fault.amount = dice.log(0.01, 8.0)
+    return fault

@@ -1,0 +1,112 @@
+"""The control plane's process: the real owner behind the real services."""
+
+import asyncio
+from typing import Any, Final
+
+from simulation.loop import Node
+from taskyard_api.v1 import agent_service_pb2_grpc, session_service_pb2_grpc
+from taskyard_controlplane.owner.serving.owner import Owner
+from taskyard_controlplane.owner.serving.terms import LeaseTimes
+from taskyard_controlplane.rpc.agents import AgentService
+from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.interceptors import _guarded
+from taskyard_controlplane.rpc.sessions import SessionService
+from taskyard_controlplane.rpc.streams import Places
+from taskyard_controlplane.settings import PeerSettings
+
+LIMITS: Final = (PeerSettings(), Places("streams", most=1000, per_address=1000))
+GRACE_SECONDS: Final = 1.0
+"""For streams to end when it stops."""
+
+
+class Writer:
+    """Stands for the executor of the writer's thread: the loop does what is handed to it after a while."""
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Nothing is left to wait for."""
+
+
+class ServerNode:
+    """One process of the control plane, from its start to its end."""
+
+    def __init__(self, world: Any, number: int) -> None:
+        self._world = world
+        self.node = Node(world.loop, f"server#{number}", world.seed)
+        self.node.on_crash = self._crashed
+        self.ready = False
+        self.stopped = False
+        self._handlers: dict[str, Any] = {}
+        self._store = world.database.open()
+        self.owner: Owner
+
+    # What `add_..._to_server` wants.
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Take the handlers by their full names, each guarded as in the product."""
+        for generic in handlers:
+            for method, handler in generic._method_handlers.items():
+                if handler.request_streaming and handler.response_streaming:
+                    self._handlers[method] = _guarded(handler, method)
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """They are the same ones once more."""
+
+    def handler(self, method: str) -> Any:
+        return self._handlers[method]
+
+    async def start(self) -> None:
+        """Recover, then listen."""
+        world, plan = self._world, self._world.plan
+        self.owner = Owner(
+            self._store,
+            LeaseTimes(plan.lease, plan.heartbeat, plan.lease, plan.heartbeat),
+            world.clock,
+            max_inline_bytes=65_536,
+            max_payload_bytes=1 << 20,
+            fatal=self._fatal,
+            window=plan.window or None,
+            writer=Writer(),  # type: ignore[arg-type]
+            draw=self.node.random.random,
+        )
+        try:
+            await self.owner.start()
+        except Exception as error:
+            world.trace("server", f"cannot start: {error}")
+            self.node.kill()
+            return
+        directory = Directory()
+        directory.note(self.owner)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(
+            SessionService(directory, *LIMITS), self
+        )  # type: ignore[no-untyped-call]
+        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(directory, *LIMITS), self)  # type: ignore[no-untyped-call]
+        self.ready = True
+        world.net.listener = self
+
+    def _fatal(self, error: BaseException) -> None:
+        self._world.note("fatal", who=self.node.name, value=f"{type(error).__name__}: {error}")
+        self._world.loop.later(0.01, self.node.kill)
+
+    async def stop(self) -> None:
+        """End in order, as SIGTERM asks for."""
+        self.owner.begin_stop()
+        if self._world.net.listener is self:
+            self._world.net.listener = None
+        await asyncio.sleep(GRACE_SECONDS)
+        calls = [each.served for each in self._connections() if each.served is not None]
+        for call in calls:
+            call.stop()
+        await self.owner.stop()
+        self.node.kill()
+
+    def _connections(self) -> list[Any]:
+        links = self._world.net.links.values()
+        return [each for link in links for each in link.connections if each.server is self]
+
+    def _crashed(self) -> None:
+        self.ready = False
+        if self._world.net.listener is self:
+            self._world.net.listener = None
+        self._store.lose()
+        self._world.net.died(self.node)
+        self._world.server_died(self)

@@ -1,0 +1,172 @@
+"""The database: the real store on SQLite in memory, with what can happen to a database.
+
+The database outlives its owners because a second connection keeps it. Its schema is copied from a template,
+because making it takes longer than most plays. What is committed is noted in the history, from the rows.
+"""
+
+import sqlite3
+from itertools import count
+from typing import Any, Final
+
+from sqlalchemy.util import LRUCache
+
+from simulation.history import Event
+from simulation.loop import NodeKilled, SimulatedClock
+from taskyard_contract.errors import StorageFull, StorageUnavailable
+from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage.interface import WriteBatch
+
+FULL: Final = "full"
+"""Nothing can be written."""
+TIGHT: Final = "tight"
+"""Nothing large can be written: new runs, code, logs."""
+DOWN: Final = "down"
+AMBIGUOUS: Final = "ambiguous"
+"""Commits are made, and their answers are lost."""
+FINE: Final = ""
+
+_names = count(1)
+_compiled: LRUCache[Any, Any] = LRUCache(1000)
+_template: list[sqlite3.Connection] = []
+
+
+def _copy_of_template(name: str, clock: SimulatedClock) -> sqlite3.Connection:
+    if not _template:
+        store = create_store("sqlite://?name=sim-template", clock.monotonic)
+        store.open()
+        kept = sqlite3.connect(":memory:")
+        other = sqlite3.connect("file:/taskyard-sim-template?vfs=memdb", uri=True)
+        other.execute("DELETE FROM shard_owner")
+        other.commit()
+        other.backup(kept)
+        other.close()
+        store.close()
+        _template.append(kept)
+    keeper = sqlite3.connect(f"file:/taskyard-{name}?vfs=memdb", uri=True, isolation_level=None)
+    _template[0].backup(keeper)
+    return keeper
+
+
+class Database:
+    """One database, from the first owner to the last."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.name = f"sim-{next(_names)}"
+        self._keeper = _copy_of_template(self.name, world.clock)
+        self.mood = FINE
+        self.commits = 0
+        """Commits tried so far, by any owner."""
+        self.crash_before: int | None = None
+        self.crash_after: int | None = None
+        self._seen: set[tuple[int, int]] = set()
+        self._runs: dict[int, str] = {}
+
+    def open(self) -> "WatchedStore":
+        """Return the store of another owner."""
+        store: Any = create_store(f"sqlite://?name={self.name}", self._world.clock.monotonic)
+        # SQLAlchemy compiles statements once for each engine, which would be a third of all the time.
+        store._engine._compiled_cache = _compiled
+        return WatchedStore(self, store)
+
+    def close(self) -> None:
+        self._keeper.close()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read what is recorded."""
+        return self._keeper.execute(sql).fetchall()
+
+    def before(self, batch: WriteBatch) -> None:
+        """Fail, if this commit is to fail."""
+        self.commits += 1
+        if self.commits == self.crash_before:
+            raise NodeKilled
+        mood = self.mood
+        large = batch.new_runs or batch.blobs or batch.templates or batch.logs
+        if mood == FULL or (mood == TIGHT and large):
+            self._failed()
+            raise StorageFull("the database has no room", retry_after=5.0)
+        if mood == DOWN:
+            self._failed()
+            raise StorageUnavailable("the database does not answer", retry_after=1.0)
+
+    def after(self, batch: WriteBatch, generation: int) -> None:
+        """Note what was committed, and fail all the same if that is to happen."""
+        self._note(batch, generation)
+        if self.commits == self.crash_after:
+            raise NodeKilled
+        if self.mood == AMBIGUOUS:
+            self._failed()
+            raise StorageUnavailable("the answer to COMMIT was lost", retry_after=1.0)
+
+    def _failed(self) -> None:
+        self._world.note("commit_failed", who="server")
+
+    def _note(self, batch: WriteBatch, generation: int) -> None:
+        if (generation, batch.number) in self._seen:
+            return
+        self._seen.add((generation, batch.number))
+        at, add, runs = self._world.loop.time(), self._world.history.events.append, self._runs
+        for row in batch.new_runs:
+            seq, run_id = row[0], row[1]
+            runs[seq] = run_id.hex()  # type: ignore[index, attr-defined]
+            add(Event(at, "inserted", run_id.hex()))  # type: ignore[attr-defined]
+        for _, _, session_id, _, entries in batch.dispatches:
+            values = memoryview(entries).cast("Q")  # type: ignore[call-overload]
+            for place in range(0, len(values), 2):
+                run = runs.get(values[place], "")
+                add(Event(at, "dispatched", run, values[place + 1], session_id.hex()))  # type: ignore[attr-defined]
+        for row in batch.events:
+            seq, _, state, reason, attempt, infra, epoch, *_ = row
+            add(Event(at, "event", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra)))  # type: ignore[call-overload, arg-type]
+        for row in batch.ended:
+            state, reason, attempt, infra, epoch, _, _, result, _, seq = row
+            add(Event(at, "recorded", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra, result)))  # type: ignore[call-overload, arg-type]
+
+
+class WatchedStore:
+    """A store of one owner."""
+
+    def __init__(self, database: Database, store: Any) -> None:
+        self._database = database
+        self._store = store
+        self.generation = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def open(self) -> Any:
+        self._fail_if_down()
+        owned = self._store.open()
+        self.generation = owned.generation
+        return owned
+
+    def commit(self, batch: WriteBatch) -> Any:
+        self._database.before(batch)
+        result = self._store.commit(batch)
+        self._database.after(batch, self.generation)
+        return result
+
+    def runs_by_id(self, run_ids: Any) -> Any:
+        self._fail_if_down()
+        return self._store.runs_by_id(run_ids)
+
+    def backlog_page(self, *args: Any) -> Any:
+        self._fail_if_down()
+        return self._store.backlog_page(*args)
+
+    def backlog_of_session(self, session_id: bytes) -> Any:
+        self._fail_if_down()
+        return self._store.backlog_of_session(session_id)
+
+    def backlog_of_flow(self, flow_seq: int) -> Any:
+        self._fail_if_down()
+        return self._store.backlog_of_flow(flow_seq)
+
+    def _fail_if_down(self) -> None:
+        if self._database.mood == DOWN:
+            raise StorageUnavailable("the database does not answer", retry_after=1.0)
+
+    def lose(self) -> None:
+        """End its connection and its lock as the kernel does for a killed process."""
+        self._store.close()

@@ -1,0 +1,131 @@
+"""For each rule a history that breaks it, and one like it that does not."""
+
+from typing import Any
+
+import pytest
+
+from simulation.checker import RULES, violations
+from simulation.history import KINDS, Event, Spec
+
+E1, E2 = (1 << 32) | 1, (1 << 32) | 2
+LATER_OWNER = (2 << 32) | 1
+COMPLETED, FAILED, CANCELLED, CRASHED = 10, 11, 12, 13
+ASSIGNED, READY, CANCELLING = 3, 2, 7
+WORKER_DIED, AGENT_LOST, CODE_UNAVAILABLE = 3, 4, 8
+
+
+def history(*events: tuple[Any, ...]) -> list[Event]:
+    """Make events of (kind, run, epoch, who, value), a second apart; what is left out is empty."""
+    return [Event(float(at), *event) for at, event in enumerate(events)]
+
+
+def submitted(run: str = "r", **fields: Any) -> tuple[Any, ...]:
+    return "submitted", run, 0, "c", Spec(client="c", **fields)
+
+
+def given(
+    epoch: int = E1, run: str = "r", inputs: dict[str, bytes] | None = None, who: str = "w"
+) -> tuple[Any, ...]:
+    return "given", run, epoch, who, (1, inputs or {}, "agent")
+
+
+def ended(epoch: int = E1, run: str = "r", how: str = "succeeded", who: str = "w") -> tuple[Any, ...]:
+    return "ended", run, epoch, who, how
+
+
+def recorded(
+    state: int = COMPLETED, epoch: int = E1, run: str = "r", reason: int = 0, infra: int = 0
+) -> tuple[Any, ...]:
+    return "recorded", run, epoch, "", (state, reason, 1, infra, b"x")
+
+
+def lost(epoch: int = E1, infra: int = 1) -> tuple[Any, ...]:
+    return "event", "r", epoch, "", (READY, AGENT_LOST, 1, infra)
+
+
+SUBMITTED, GIVEN, ENDED, RECORDED = submitted(), given(), ended(), recorded()
+FINAL = "final", "r", 0, "", (COMPLETED, b"x")
+DISPATCHED = "dispatched", "r", E1, "agent"
+DIED = "died", "", 0, "agent"
+CHILD = submitted("child", upstream=("r",))
+WHOLE = history(SUBMITTED, ("inserted", "r"), DISPATCHED, GIVEN, ENDED, RECORDED, FINAL)
+
+BROKEN: dict[str, list[Event]] = {
+    "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c")),
+    "one-end": history(RECORDED, recorded(FAILED)),
+    "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"y")), FINAL),
+    "refused-is-not-recorded": history(SUBMITTED, ("inserted", "r"), ("refused", "r", 0, "c", "full"), FINAL),
+    "completed-was-executed": history(SUBMITTED, GIVEN, RECORDED),
+    "order": history(SUBMITTED, CHILD, given(E2, "child"), RECORDED),
+    "one-execution-per-epoch": history(GIVEN, ENDED, GIVEN, ENDED),
+    "epochs-increase": history(("dispatched", "r", E2, "a"), DISPATCHED),
+    "nothing-from-superseded-epochs": history(DISPATCHED, ("dispatched", "r", E2, "b"), RECORDED),
+    "infra-retries-were-given": history(SUBMITTED, given(run="other"), DISPATCHED, lost()),
+    "failures-count-once": history(
+        submitted(max_retries=1, failures=1), GIVEN, ended(how="failed"), recorded(FAILED)
+    ),
+    "code-is-there": history(SUBMITTED, recorded(FAILED, reason=CODE_UNAVAILABLE)),
+    "crashed-after-enough": history(
+        submitted(max_infra_retries=1), GIVEN, recorded(CRASHED, reason=AGENT_LOST)
+    ),
+    "cancelled-stays-cancelled": history(("cancel_acknowledged", "r", 0, "", CANCELLING), RECORDED),
+    "cancelled-by-somebody": history(SUBMITTED, recorded(CANCELLED)),
+    "peers-go-on": history(("peer_ended", "", 0, "agent", ("Superseded", False))),
+    "credit-holds": history(("overdrawn", "", 0, "agent", (3, 2))),
+    "ghost": history(("ghost", "r", E1, "", 0.0)),
+    "stray": history(("stray", "r", E1, "", 0.0)),
+    "starved": history(("starved", "r", E1, "", 0.0)),
+    "spin": [Event(1.0 + at / 1000, "commit_failed", who="server") for at in range(100)],
+    "unhandled": history(("unhandled", "", 0, "", "NameError: x")),
+    "fatal": history(("fatal", "", 0, "server", "IndexError")),
+    "liveness": history(("open", "r", E1, "", "ASSIGNED")),
+}
+KEPT: dict[str, list[Event]] = {
+    "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c"), ("inserted", "r")),
+    "one-end": history(RECORDED, recorded(FAILED, run="other")),
+    "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"x")), FINAL),
+    "refused-is-not-recorded": history(SUBMITTED, ("refused", "r", 0, "c", "full"), ("inserted", "r"), FINAL),
+    "completed-was-executed": WHOLE,
+    "order": history(SUBMITTED, CHILD, RECORDED, given(E2, "child", {"r": b"x"})),
+    "one-execution-per-epoch": history(GIVEN, given(who="another worker"), ended(who="another worker")),
+    "epochs-increase": history(DISPATCHED, ("dispatched", "r", LATER_OWNER, "a")),
+    "nothing-from-superseded-epochs": history(DISPATCHED, RECORDED, ("dispatched", "r", E2, "b")),
+    "infra-retries-were-given": history(SUBMITTED, given(run="other"), DISPATCHED, DIED, lost()),
+    "failures-count-once": history(
+        submitted(max_retries=1, failures=2), GIVEN, ended(how="failed"), given(E2), ended(E2, how="failed"),
+        recorded(FAILED, E2),
+    ),
+    "code-is-there": history(SUBMITTED, recorded(FAILED)),
+    "crashed-after-enough": history(
+        submitted(max_infra_retries=1), GIVEN, given(E2), recorded(CRASHED, E2, reason=WORKER_DIED, infra=1)
+    ),
+    "cancelled-stays-cancelled": history(("cancel_acknowledged", "r", 0, "", COMPLETED), RECORDED),
+    "cancelled-by-somebody": history(SUBMITTED, ("away", "", 0, "c"), recorded(CANCELLED)),
+    "peers-go-on": history(("peer_ended", "", 0, "agent", ("Superseded", True))),
+    "spin": [Event(at / 10, "commit_failed", who="server") for at in range(100)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_history_that_breaks_a_rule(name: str):
+    assert name in {violation.rule for violation in violations(BROKEN[name])}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_history_that_keeps_it(name: str):
+    assert name not in {violation.rule for violation in violations(KEPT[name])}
+
+
+def test_nothing_is_wrong_with_an_ordinary_run():
+    assert violations(WHOLE) == []
+
+
+def test_rules_are_told_by_what_they_found():
+    [violation] = violations(BROKEN["ghost"])
+    assert "r" in violation.text
+    assert f"{E1:x}" in violation.text
+
+
+def test_histories_have_no_events_of_other_kinds():
+    kinds = {event.kind for events in (*BROKEN.values(), *KEPT.values()) for event in events}
+    assert kinds <= KINDS.keys()
