@@ -102,6 +102,8 @@ def _changed(data: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
 SERVER_FAULTS: Final = ("kill", "kill", "crash", "crash_before", "crash_after", "stop")
 PEER_FAULTS: Final = ("kill", "kill", "block", "block", "reset", "slow", "pause", "worker")
 DATABASE_FAULTS: Final = ("full", "tight", "down", "ambiguous")
+AIMED: Final = 0.4
+"""Of faults, how many are put close to the beginning of a job: most of what can go wrong goes wrong there."""
 EXTENDED: Final = 100_000
 """Seeds from here on draw what is rarer: twins, drains, proxies, cancellations by calls."""
 
@@ -142,7 +144,10 @@ def plan_of(seed: int) -> Plan:
     for number in range(dice.near(1, 2, 2, 3, 4, 5, 6)):
         plan.jobs.append(_job(dice, plan, number, span))
     for _ in range(dice.near(1, 1, 2, 2, 3, 4, 5)):
-        plan.faults.append(_fault(dice, plan, span))
+        fault = _fault(dice, plan, span)
+        if dice.chance(AIMED):
+            fault.at = round(dice.random.choice(plan.jobs).at + dice.log(0.001, 0.5) - 0.005, 4)
+        plan.faults.append(fault)
     plan.jobs.sort(key=lambda job: job.at)
     for number, job in enumerate(plan.jobs):
         earlier = [at for at, other in enumerate(plan.jobs[:number]) if other.client == job.client]
