@@ -343,6 +343,9 @@ class InFlight:
         for run_id, error in refusals.errors:
             if run_id not in early:
                 self._refuse(run_id, error)
+        refused = {run_id for run_id, _ in refusals.errors} - early
+        if refused:
+            self._sent.give_up(refused)
         if refusals.overloaded:
             self._submit_later(refusals.overloaded, refusals.delay)
 

@@ -72,6 +72,11 @@ class Unacknowledged:
         """Note runs that the server has refused: their batches will be acknowledged all the same."""
         self._refused.update(run_ids)
 
+    def give_up(self, run_ids: set[bytes]) -> None:
+        """Never send some runs again: whoever submitted them was told that they are refused."""
+        self._sent = deque((number, _without(run_ids, groups)) for number, groups in self._sent)
+        self._again = deque((number, _without(run_ids, groups)) for number, groups in self._again)
+
     def acknowledge(self, number: int) -> None:
         """Forget the batches up to a number: what was not refused of them is durable.
 
@@ -117,3 +122,14 @@ class Unacknowledged:
                 self._blobs_sent.add(template.digest)
                 batch.blobs.append(common_pb2.InlineBlob(digest=template.digest, data=template.code))
         return index
+
+
+def _without(run_ids: set[bytes], groups: Sequence[RunGroup]) -> Sequence[RunGroup]:
+    """Return groups without some of their runs; the same one where it has none of them."""
+    left: list[RunGroup] = []
+    for group in groups:
+        if run_ids.isdisjoint(group.run_ids):
+            left.append(group)
+        else:
+            left += group.parts_with({*group.run_ids} - run_ids)
+    return left

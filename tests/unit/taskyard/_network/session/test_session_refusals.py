@@ -59,6 +59,19 @@ def test_runs_that_wait_to_be_sent_are_not_asked_for(silent: LoopbackSession) ->
     assert [list(frame.submit.groups[0].run_ids) for frame in frames] == [[future.run_id]]
 
 
+def test_a_run_that_was_refused_is_not_sent_again_on_the_next_stream(silent: LoopbackSession) -> None:
+    refused, other = (submit_one(double, silent.scope(), (x,), {}) for x in (1, 2))
+    outbound(silent)
+    full = errors_pb2.ErrorDetail(reason=ErrorReason.STORAGE_FULL)
+    silent.in_flight.on_frame(
+        pb.SessionFrame(refused=[pb.RefusedRun(run_id=refused.run_id, error=full, message="no room")])
+    )
+    silent.in_flight.on_welcome(silent.script.welcome().welcome)
+    [again] = [frame.submit for frame in outbound(silent) if frame.HasField("submit")]
+    assert again.resend
+    assert [run_id for group in again.groups for run_id in group.run_ids] == [other.run_id]
+
+
 def test_runs_of_an_overloaded_server_wake_the_stream(
     session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
