@@ -17,7 +17,8 @@ BY_INFRASTRUCTURE: Final = (3, 4)
 """Reasons: the worker died, the agent was lost."""
 CODE_UNAVAILABLE: Final = 8
 SESSION_LOST, CANCEL_REQUESTED = 6, 7
-STORAGE_REASONS: Final = (7, 8)
+TRY_AGAIN: Final = (3, 6)
+"""Reasons of refusals: asked for before it was submitted; the server is overloaded."""
 TRIES: Final = 40
 """Commits that fail within a second, at most: the pauses between them leave room for a third of it."""
 
@@ -107,19 +108,12 @@ def told_is_recorded(index: Index) -> Iterator[str]:
 
 @rule
 def refused_is_not_recorded(index: Index) -> Iterator[str]:
-    """A run that was refused is not there, unless it had been there before."""
+    """A run that was refused is not there: it was before, or its client was asked to try again."""
     acknowledged = {event.run for event in index.kind("acknowledged")}
     final = {event.run for event in index.kind("final")}
     for event in index.kind("refused"):
-        if event.run in final and event.run not in acknowledged and event.run in index.specs:
-            if not index.run("submitted", event.run) or _resubmitted(index, event):
-                continue
-            yield f"run {event.run} was refused ({event.value}) and is recorded"
-
-
-def _resubmitted(index: Index, refusal: Event) -> bool:
-    """Whether it may have been taken later: an overloaded server says so, and the client tries again."""
-    return any(event.at >= refusal.at for event in index.run("inserted", refusal.run))
+        if event.run in final and event.run not in acknowledged and event.value[0] not in TRY_AGAIN:
+            yield f"run {event.run} was refused ({event.value[1]}) and is recorded"
 
 
 @rule

@@ -22,7 +22,7 @@ class Event(NamedTuple):
 KINDS: Mapping[str, str] = {
     "submitted": "a client submitted a run; value: its `Spec`",
     "acknowledged": "a client was told that a run is durable",
-    "refused": "a client was told that a run was not taken; value: why",
+    "refused": "a client was told that a run was not taken; value: (reason, why)",
     "cancel_requested": "somebody asked for a run's end",
     "cancel_acknowledged": "the request is durable; value: the state at that moment",
     "told": "a client was told how a run ended; value: (state, result)",

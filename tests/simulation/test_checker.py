@@ -54,7 +54,9 @@ BROKEN: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c")),
     "one-end": history(RECORDED, recorded(FAILED)),
     "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"y")), FINAL),
-    "refused-is-not-recorded": history(SUBMITTED, ("inserted", "r"), ("refused", "r", 0, "c", "full"), FINAL),
+    "refused-is-not-recorded": history(
+        SUBMITTED, ("refused", "r", 0, "c", (7, "full")), ("inserted", "r"), FINAL
+    ),
     "completed-was-executed": history(SUBMITTED, GIVEN, RECORDED),
     "order": history(SUBMITTED, CHILD, given(E2, "child"), RECORDED),
     "one-execution-per-epoch": history(GIVEN, ENDED, GIVEN, ENDED),
@@ -84,7 +86,7 @@ KEPT: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c"), ("inserted", "r")),
     "one-end": history(RECORDED, recorded(FAILED, run="other")),
     "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"x")), FINAL),
-    "refused-is-not-recorded": history(SUBMITTED, ("refused", "r", 0, "c", "full"), ("inserted", "r"), FINAL),
+    "refused-is-not-recorded": history(("refused", "r", 0, "c", (6, "busy")), ("inserted", "r"), FINAL),
     "completed-was-executed": WHOLE,
     "order": history(SUBMITTED, CHILD, RECORDED, given(E2, "child", {"r": b"x"})),
     "one-execution-per-epoch": history(GIVEN, given(who="another worker"), ended(who="another worker")),
