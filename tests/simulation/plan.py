@@ -147,6 +147,8 @@ def plan_of(seed: int) -> Plan:
         fault = _fault(dice, plan, span)
         if dice.chance(AIMED):
             fault.at = round(dice.random.choice(plan.jobs).at + dice.log(0.001, 0.5) - 0.005, 4)
+            if fault.what == "kill" and dice.chance(0.5):  # away for so long that what it knew is given up
+                fault.seconds = round(plan.lease * dice.time(1.05, 1.8), 3)
         plan.faults.append(fault)
     plan.jobs.sort(key=lambda job: job.at)
     for number, job in enumerate(plan.jobs):
@@ -157,7 +159,7 @@ def plan_of(seed: int) -> Plan:
 
 
 def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
-    ms = dice.log(1.0, 25_000.0 if dice.chance(0.1) else 2_000.0)
+    ms = dice.log(1.0, 25_000.0 if dice.chance(0.2) else 2_000.0)
     job = Job(
         client=dice.random.randrange(plan.clients),
         at=dice.time(0.2, span),
