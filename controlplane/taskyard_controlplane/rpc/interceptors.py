@@ -98,6 +98,7 @@ def _unary(behavior: _Behavior, method: str) -> _Behavior:
                 raise _malformed(method)
             return await behavior(request, context)
         except Exception as error:
+            request = None  # an aborted call refers to itself, and this would wait for the garbage collector
             return await _end(error, method, context)
 
     return call
@@ -114,6 +115,7 @@ def _streaming(behavior: _Behavior, method: str) -> _Behavior:
             else:
                 await answer
         except Exception as error:
+            request = answer = None  # as above
             await _end(error, method, context)
 
     return call
@@ -135,5 +137,8 @@ async def _end(error: Exception, method: str, context: Any) -> None:
     if not isinstance(error, TaskyardError):
         reference = secrets.token_hex(4)
         _log.error("%s failed [%s]", method, reference, exc_info=error)
+        error.__traceback__ = None
         error = TaskyardError(f"the server failed; its log has the details under {reference}")
+    # gRPC keeps what a call was aborted with, and by its traceback it would keep the frame that was refused.
+    error.__traceback__ = None
     await context.abort_with_status(to_status(error))

@@ -141,8 +141,11 @@ class Outgoing:
         finally:
             reader.cancel()
             await asyncio.wait([reader])
-        if self._reason is not None:
-            raise self._reason from None
+            # A task that failed keeps the frame it failed with, and this object refers to itself.
+            self._reader = None
+        reason, self._reason = self._reason, None
+        if reason is not None:
+            raise reason from None
 
     async def _write(
         self,
