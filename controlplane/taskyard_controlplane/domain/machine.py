@@ -1,8 +1,9 @@
 """Applies the transition tables: the one place that changes the state of a run.
 
 `transition` follows the tables. Where there is no event to follow, because a run's life begins (`admit`), is
-read back (`restore`) or turns out to never have been recorded (`annul`), the owner says so here: nobody else
-assigns a state, so that a search for how a run came into one ends in this file.
+read back (`restore`), turns out to never have been recorded (`annul`) or goes where no record can follow
+(`give_up`), the owner says so here: nobody else assigns a state, so that a search for how a run came into one
+ends in this file.
 
 The tables are compiled to lists indexed by plain ints, because a lookup happens several times for each of
 fifty thousand runs a second.
@@ -48,6 +49,10 @@ def _compile(table: Table) -> list[_Compiled]:
 
 TABLES: Final[dict[int, Table]] = {RunKind.TASK: task_machine.TABLE, RunKind.FLOW: flow_machine.TABLE}
 _COMPILED: Final[dict[int, list[_Compiled]]] = {kind: _compile(table) for kind, table in TABLES.items()}
+_CRASHED: Final[dict[int, _Step]] = {
+    kind: (int(cell.state), int(cell.effects | Effect.ACCEPTED))
+    for kind, cell in ((RunKind.TASK, task_machine.CRASHED), (RunKind.FLOW, flow_machine.ABANDONED))
+}
 _ENTRIES: Final = [(int(gate.state), int(gate.effects | Effect.ACCEPTED)) for gate in FIRST]
 
 
@@ -90,6 +95,16 @@ def restore(run: Run, state: int) -> None:
 def annul(run: Run) -> None:
     """End the record of a run that was never written: whoever still has it in hand finds it ended."""
     run.state = int(RunState.CANCELLED)
+
+
+def give_up(run: Run) -> int:
+    """Crash a run whose last transition cannot be recorded: that never happened, and nothing else can.
+
+    Returns:
+        The effects as an int, `Effect.RECORD_END` among them.
+    """
+    run.state, effects = _CRASHED[run.template.kind]
+    return effects
 
 
 def accepts_epoch(run: Run, epoch: int, generation: int) -> bool:

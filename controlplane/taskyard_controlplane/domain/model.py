@@ -89,6 +89,7 @@ class Template:
         "priority",
         "queue",
         "refresh_cache",
+        "refusal",
         "template_id",
     )
 
@@ -133,6 +134,8 @@ class Template:
         self.max_infra_retries = max_infra_retries
         self.cache_expiration_us = cache_expiration_us
         self.refresh_cache = refresh_cache
+        self.refusal: TaskyardError | None = None
+        """Why nothing of it is executed, if there is a reason."""
 
 
 class Run:

@@ -23,6 +23,7 @@ class Metrics:
         "retries",
         "stale_reports",
         "submitted_runs",
+        "unstorable_rows",
     )
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Metrics:
         self.commit_failures = 0
         self.committed_rows = 0
         self.commit_seconds = 0.0
+        self.unstorable_rows = 0
 
     def count_ended(self, state: int, count: int = 1) -> None:
         """Count runs that ended in a state."""

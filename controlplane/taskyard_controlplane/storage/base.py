@@ -4,9 +4,9 @@ A store has one connection at a time. Reads of the owner go through it as well, 
 read sees all that was committed before it was asked for, which recovery, backlog and look-ups rely on.
 Other people's reads go through `DatabaseReader`, and may be a moment behind.
 
-What a driver raises is sorted here, once: a full disk leaves the connection sound and the transaction
-undone; anything else of the database's doing makes the connection suspect, so it is thrown away and the
-next call makes a new one; what is not of its doing (a row that breaks a constraint) is a defect of ours,
+What a driver raises is sorted here, once: a full disk, and a row that does not fit into the database, leave
+the connection sound and the transaction undone; anything else of the database's doing makes the connection
+suspect, so it is thrown away and the next call makes a new one; what is not of its doing is a defect of ours,
 and goes through as it is.
 
 Invariant: no error of a driver leaves a store; those the database causes become errors of the contract, and
@@ -32,12 +32,15 @@ from taskyard_controlplane.storage.interface import (
     DispatchRow,
     Documents,
     EventRow,
+    RefusedRow,
+    RowsRefused,
     RunHead,
     StoredPayloads,
     StoredRun,
     TemplateRow,
     WriteBatch,
 )
+from taskyard_controlplane.storage.refused_rows import find_refused
 
 _PAGE: Final = 1_000  # runs read at a time by recovery
 
@@ -60,6 +63,13 @@ class BaseStore(ABC):
         self._number = 0  # of the newest batch committed
         self._low_seq = 1
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
+
+    def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
+        return find_refused(batch, self._attempt)
+
+    @abstractmethod
+    def _attempt(self, batch: WriteBatch) -> None:
+        """Write the rows of a batch, and take them back."""
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
         with self._owning() as connection:
@@ -139,7 +149,7 @@ class BaseStore(ABC):
             known = translate(error, self._target)
             if known is None:
                 raise
-            if not isinstance(known, StorageFull):
+            if not isinstance(known, (StorageFull, RowsRefused)):
                 self._disconnect()
             raise known from error
 

@@ -1,6 +1,6 @@
-"""What opening a database can be refused for, beyond the errors clients see."""
+"""What a database can be refused for, or refuse, beyond the errors clients see."""
 
-from taskyard_contract.errors import TaskyardError
+from taskyard_contract.errors import InvalidRequest, TaskyardError
 
 
 class DatabaseInUse(TaskyardError):
@@ -9,3 +9,7 @@ class DatabaseInUse(TaskyardError):
 
 class SchemaNotUnderstood(TaskyardError):
     """The database was written by a newer release, or by another program; upgrade Taskyard."""
+
+
+class RowsRefused(InvalidRequest):
+    """A value does not fit into the database, whatever its state; nothing was written."""

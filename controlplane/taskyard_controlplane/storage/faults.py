@@ -1,14 +1,16 @@
-"""Turns what database drivers raise into the three errors a store may raise.
+"""Turns what database drivers raise into the errors a store may raise.
 
 The errors go to whoever called, near or far, so they do not say which database it is or what its driver said:
 that is in the log, under a reference that the error names.
 
-Invariant: `StorageFull` is only raised for failures after which nothing of the transaction is stored.
+Invariant: `StorageFull` and `RowsRefused` are only raised for failures after which nothing of the transaction
+is stored.
 """
 
 import logging
 import secrets
 import sqlite3
+import struct
 from functools import lru_cache
 from time import monotonic
 from typing import Final
@@ -17,14 +19,28 @@ from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable, TaskyardError
 from taskyard_controlplane.storage.engine import Target
+from taskyard_controlplane.storage.errors import RowsRefused
 
 # SQLite reports a full disk as SQLITE_FULL, and a file system that went read-only, as they do when they are
 # broken or over quota, as SQLITE_READONLY. On a full disk the index of the log may be the first that cannot
 # grow. None of them can happen after the commit record is written.
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_SHMSIZE})
-# Integrity and data errors are mistakes of the caller, not moods of the database.
-_OURS: Final = frozenset({"IntegrityError", "DataError", "ProgrammingError", "NotSupportedError"})
+# Mistakes of the caller, not moods of the database; those about rows are told apart before.
+_OURS: Final = frozenset({"ProgrammingError", "NotSupportedError"})
 _POSTGRES_FULL: Final = "53100"
+_FROM_PYTHON: Final = (OverflowError, UnicodeError, struct.error)
+"""What drivers raise before they send anything: numbers and texts that no column holds."""
+_CLASSES: Final = frozenset(
+    {
+        ("sqlite3", "DataError"),
+        ("sqlite3", "IntegrityError"),
+        ("psycopg", "DataError"),
+        ("psycopg", "IntegrityError"),
+    }
+)
+_BINDING: Final = "Error binding parameter"  # which sqlite3 says by classes that mean other things, too
+_SQLSTATES: Final = ("22", "23", "54")
+"""Data exceptions, constraints, and limits of the program, such as the length of a key in an index."""
 
 
 SAME_TROUBLE_SECONDS: Final = 60.0
@@ -32,6 +48,18 @@ SAME_TROUBLE_SECONDS: Final = 60.0
 While a database is away every call fails, and each would write a line."""
 
 _log = logging.getLogger(__name__)
+
+
+def speaks_of_rows(error: BaseException) -> bool:
+    """Whether what a driver raised is about what was to be written."""
+    cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, _FROM_PYTHON):
+        return True
+    if any((kind.__module__, kind.__name__) in _CLASSES for kind in type(cause).__mro__):
+        return True
+    if str(getattr(cause, "sqlstate", None) or "").startswith(_SQLSTATES):
+        return True
+    return type(cause).__module__ == "sqlite3" and str(cause).startswith(_BINDING)
 
 
 def translate(error: BaseException, target: Target) -> TaskyardError | None:
@@ -46,6 +74,8 @@ def translate(error: BaseException, target: Target) -> TaskyardError | None:
     """
     if isinstance(error, ResourceClosedError):
         return StorageUnavailable("the connection to the database is closed; repeat", retry_after=1.0)
+    if speaks_of_rows(error):
+        return RowsRefused("a value does not fit into the database; nothing was written")
     cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
     if not _from_driver(cause):
         return None

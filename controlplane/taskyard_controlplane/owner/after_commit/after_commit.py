@@ -22,6 +22,7 @@ The steps, and why in this order:
    of the dispatcher, which now sees everything that became ready.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from taskyard_contract.errors import StorageFull
@@ -30,6 +31,7 @@ from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
+from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -38,7 +40,7 @@ from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
-from taskyard_controlplane.storage.interface import CommitResult
+from taskyard_controlplane.storage.interface import CommitResult, RefusedRow
 
 READY: Final = int(RunState.READY)
 _ENDED: Final = int(Effect.NOTIFY)
@@ -60,6 +62,7 @@ class AfterCommit:
         *,
         acknowledgements: Acknowledgements,
         refusals: Refusals,
+        unstorable: Unstorable,
         endings: Endings,
         performers: Performers,
     ) -> None:
@@ -71,6 +74,7 @@ class AfterCommit:
         self._backlog = backlog
         self._acknowledgements = acknowledgements
         self._refusals = refusals
+        self._unstorable = unstorable
         self._endings = endings
         self._performers = performers
 
@@ -99,6 +103,10 @@ class AfterCommit:
     def refused(self, commit: Commit, error: StorageFull) -> None:
         """Take the new runs out of a commit that the database has no room for."""
         self._refusals.full(commit, error)
+
+    def set_aside(self, commit: Commit, found: Sequence[RefusedRow]) -> None:
+        """Take rows that can never be written out of a commit, and end the runs they are about in it."""
+        self._unstorable.set_aside(commit, found)
 
     def _go_on(self, commit: Commit) -> None:
         enqueue = self._dispatcher.enqueue

@@ -1,14 +1,14 @@
-"""The two ways a database says no to new runs: it has their ids already, or it has no room.
+"""The ways a database says no to new runs: it has their ids already, has no room, or cannot hold them.
 
-Either way a run that was in memory turns out to never have been recorded. It is taken out of everything it
-was put into, and everybody who knows of it is told: the session that submitted it, and another one if that
+Whichever it is, a run that was in memory turns out to never have been recorded. It is taken out of everything
+it was put into, and everybody who knows of it is told: the session that submitted it, and another one if that
 waits for it by now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
-from taskyard_contract.errors import RunExists, StorageFull, TaskyardError
+from taskyard_contract.errors import InvalidRequest, RunExists, StorageFull, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.machine import annul
 from taskyard_controlplane.domain.model import Run
@@ -93,6 +93,28 @@ class Refusals:
         self._backlog.refused(rows.backlog_added)
         self._strip(commit)
 
+    def unstorable(self, commit: Commit, reasons: Mapping[int, str]) -> None:
+        """Refuse new runs that the database cannot hold, and all that was to be written about them.
+
+        Args:
+            commit: The commit that was refused; what came after it may be about the same runs.
+            reasons: Why, for people, by the seq of the run.
+        """
+        for row in map(NewRunRow._make, [*commit.rows.new_runs, *self._journal.open.rows.new_runs]):
+            if row.seq not in reasons:
+                continue
+            run = self._book.runs.get(row.run_id)
+            if run is not None and run.seq == row.seq:
+                self._take_back(run)
+                self._upstream.look_up(run)
+            text = f"run {format_id(row.run_id)} cannot be recorded: {reasons[row.seq]}"
+            error = commit.unstorable[row.run_id] = InvalidRequest(text, run_id=row.run_id)
+            self._tell(row, run, error)
+        self._metrics.refused_runs += len(reasons)
+        for each in (commit, self._journal.open):
+            self._backlog.refused([row for row in each.rows.backlog_added if row[2] in reasons])
+            _leave_out(each, reasons)
+
     def _strip(self, commit: Commit) -> None:
         """Leave in a commit only what is not about its new runs."""
         rows, still_open = commit.rows, self._journal.open
@@ -126,3 +148,18 @@ class Refusals:
             session.refuse(row.run_id, error)
             session.wake()
         self._watchers.refused(row.run_id, error)
+
+
+def _leave_out(commit: Commit, seqs: Container[int]) -> None:
+    """Take everything that is about some new runs out of a commit."""
+    rows = commit.rows
+    ids = {row[1] for row in rows.new_runs if row[0] in seqs}
+    rows.new_runs = [row for row in rows.new_runs if row[0] not in seqs]
+    rows.backlog_added = [row for row in rows.backlog_added if row[2] not in seqs]
+    rows.ended = [row for row in rows.ended if row[-1] not in seqs]
+    rows.events = [row for row in rows.events if row[0] not in seqs]
+    rows.logs = [row for row in rows.logs if row[0] not in seqs]
+    rows.cache = [row for row in rows.cache if row[1] not in seqs]
+    commit.submitted = [run for run in commit.submitted if run.seq not in seqs]
+    commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
+    commit.decided = [(session, said) for session, said in commit.decided if said.run_id not in ids]

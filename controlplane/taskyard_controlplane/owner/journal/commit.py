@@ -1,14 +1,14 @@
 """One transaction: what it writes, and what it promises to others once it is durable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
-from taskyard_contract.errors import StorageFull
+from taskyard_contract.errors import StorageFull, TaskyardError
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.storage.interface import CommitResult, WriteBatch
+from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, WriteBatch
 
 
 class Commit:
@@ -16,7 +16,7 @@ class Commit:
 
     __slots__ = (
         "accepted", "decided", "duplicates", "effects", "overdue", "payload_bytes", "refused", "reported",
-        "rows", "submitted", "then",
+        "rows", "set_aside", "submitted", "then", "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -38,6 +38,10 @@ class Commit:
         """Why it was written without the new runs it once had."""
         self.duplicates: frozenset[bytes] = frozenset()
         """New runs that were not written, because the database had their ids."""
+        self.unstorable: dict[bytes, TaskyardError] = {}
+        """New runs that were not written, because no database could hold what they need."""
+        self.set_aside = 0
+        """How often rows that cannot be written were taken out of it."""
         self.payload_bytes = 0
         """How much of users' payload its rows hold; counted where they are made."""
         self.overdue = False
@@ -65,3 +69,6 @@ class AfterCommits(Protocol):
 
     def refused(self, commit: Commit, error: StorageFull) -> None:
         """Take the new runs out of a commit the database has no room for, and tell those whose they are."""
+
+    def set_aside(self, commit: Commit, found: Sequence[RefusedRow]) -> None:
+        """Take rows that can never be written out of a commit, and end the runs they are about in it."""

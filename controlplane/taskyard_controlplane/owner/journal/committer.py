@@ -8,6 +8,7 @@ rows for one fsync; when idle it is one row, at once.
 
     IDLE -> SCHEDULED -> WRITING -> IDLE          the ordinary round
                          WRITING -> TROUBLED -> WRITING ...   the database refuses; the same batch is repeated
+                         WRITING -> WRITING   a row can never be written: it is looked for, and set aside
             SCHEDULED -> WORKING -> IDLE          a job; jobs and commits take turns
     any -> OVER                                   stopped, lost the database, or found a defect
 
@@ -17,7 +18,10 @@ Orders that matter:
 - A batch whose COMMIT got no answer may be in the database. It is repeated as it is, marked `repeated`, and
   nothing may be taken out of it any more.
 - When the database is full the new runs are refused, those of the open commit too, or nothing that ends runs
-  (and so makes room) would ever get through.
+  (and so makes room) would ever get through. How long to wait is a matter of the database, not of the commit:
+  one of which nothing is left keeps its promises at once, and what comes after it waits all the same.
+- A row that does not fit into the database takes along nothing but its run. What stands in its place is
+  written in the same transaction as everything else of the commit, so that its promises hold.
 - Jobs see what was committed before them, and nothing of the open commit. Whoever needs that waits for
   `durable` first.
 
@@ -39,7 +43,7 @@ from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
 from taskyard_controlplane.owner.journal.response import Response
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import CommitResult, Store
+from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, RowsRefused, Store
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -225,8 +229,6 @@ class Committer:
         self._phase, self._written_now = Phase.WRITING, commit
         rows = commit.rows.rows()
         if not rows:
-            if commit.refused is not None:
-                self.stalled_since = self.full = None  # what waited was refused
             self._finish(commit, NOTHING_FOUND)
             return
         commit.rows.now_us = self._clock.now_us()
@@ -261,14 +263,18 @@ class Committer:
         self._finish(commit, result)
 
     def _finish(self, commit: Commit, result: CommitResult) -> None:
+        if self._kept_promises(commit, result):
+            self._free()
+
+    def _kept_promises(self, commit: Commit, result: CommitResult) -> bool:
         self._written_now = None
         try:
             self._after.committed(commit, result)
         except Exception as error:
             log.critical("the owner failed after a commit", exc_info=error)
             self._die(error)
-            return
-        self._free()
+            return False
+        return True
 
     def _free(self) -> None:
         if self._phase is not Phase.OVER:
@@ -306,11 +312,17 @@ class Committer:
                     self._after.refused(refused, error)
         elif isinstance(error, StorageUnavailable):
             commit.rows.repeated = True
+        elif isinstance(error, RowsRefused):
+            self._look_for_rows(commit, error)
+            return
         else:
             if not isinstance(error, NotOwner):
                 log.critical("a commit failed for a reason nobody foresaw", exc_info=error)
             self._die(error)
             return
+        self._wait_for_the_database(commit, error)
+
+    def _wait_for_the_database(self, commit: Commit, error: BaseException) -> None:
         if self.stalled_since is None:
             self.stalled_since = self._clock.monotonic()
         if not self._failures:
@@ -319,10 +331,55 @@ class Committer:
         self._failures += 1
         if self._phase is not Phase.OVER:
             self._phase = Phase.TROUBLED
-        self._loop.call_later(0 if commit.empty() else delay, self._write_again, commit)
+        if not commit.rows.rows():
+            self._loop.call_soon(self._kept_promises_in_trouble, commit)
+        self._loop.call_later(delay, self._try_again)
 
-    def _write_again(self, commit: Commit) -> None:
-        if self._phase is Phase.TROUBLED:
+    def _kept_promises_in_trouble(self, commit: Commit) -> None:
+        """Finish a commit of which the database has left nothing to write; what it moved on waits."""
+        if self._phase is Phase.TROUBLED and self._written_now is commit:
+            self._kept_promises(commit, NOTHING_FOUND)
+
+    def _try_again(self) -> None:
+        """Ask the database again, if there is anything to ask it for."""
+        if self._phase is not Phase.TROUBLED:
+            return
+        if self._written_now is not None:
+            self._write(self._written_now)
+            return
+        if not self.open.rows.rows():
+            self.stalled_since = self.full = None  # what waited was refused: what comes next finds out
+        self._free()
+
+    def _look_for_rows(self, commit: Commit, error: RowsRefused) -> None:
+        """Find out which rows of a commit can never be written; nothing of it has been."""
+        if self._phase is Phase.OVER:
+            return
+        log.error("a commit holds what the database cannot store", exc_info=error)
+        self.response.awaited()
+        future = self._loop.run_in_executor(self._writer, self._store.refused_rows, commit.rows)
+        future.add_done_callback(lambda done: self._found_rows(commit, error, done))
+
+    def _found_rows(
+        self, commit: Commit, error: RowsRefused, future: "asyncio.Future[list[RefusedRow]]"
+    ) -> None:
+        self.response.came()
+        trouble = future.exception()
+        if trouble is not None:
+            self._failed(commit, trouble)
+            return
+        found = future.result()
+        if not found:
+            log.critical("a commit failed for a reason nobody foresaw", exc_info=error)
+            self._die(error)
+            return
+        try:
+            self._after.set_aside(commit, found)
+        except Exception as defect:
+            log.critical("the owner failed to set rows aside", exc_info=defect)
+            self._die(defect)
+            return
+        if self._phase is Phase.WRITING:
             self._write(commit)
 
     def _die(self, error: BaseException) -> None:

@@ -112,7 +112,7 @@ class Submission:
         template = session.templates.get(group.template)
         check_group(group, run_ids, args, template)
         assert template is not None
-        refusal, longest = self._refusal(session, group), 0
+        refusal, longest = template.refusal or self._refusal(session, group), 0
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
             refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]

@@ -12,7 +12,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.machine import give_up, transition
 from taskyard_controlplane.domain.model import AGENT, HELD, Run
 from taskyard_controlplane.domain.retries import delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
@@ -100,6 +100,20 @@ class Settling:
             self._record_event(run, effects, attempt, started_us, state_name)
         if effects & _AFTER_COMMIT:
             self._journal.follows(run, effects)
+
+    def give_up(self, run: Run, message: str) -> int:
+        """Crash a run whose last transition cannot be recorded; returns what follows. Writes no row."""
+        if run.agent is not None:
+            run.agent.cancel(run)
+        release(run)
+        if run.seq in self._retries:
+            self._retries.pop(run.seq).cancel()
+        effects = give_up(run)
+        run.reason, run.message = StateReason.NONE, message
+        run.started_us, run.ended_us, run.result = None, self._clock.now_us(), None
+        run.outcome = write_outcome(run)
+        self._metrics.count_ended(run.state)
+        return effects
 
     def _record_end(self, run: Run, state_name: str) -> None:
         run.ended_us = run.ended_us or self._clock.now_us()

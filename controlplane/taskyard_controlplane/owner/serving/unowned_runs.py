@@ -63,6 +63,7 @@ class UnownedRuns:
             errors |= {
                 new.run_id: _conflict(new, known[new.run_id], {}) for new in runs if new.run_id in known
             }
+        errors |= {run_id: error for run_id, error in commit.unstorable.items() if run_id in errors}
         return [
             session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
             for run_id, error in errors.items()
@@ -96,6 +97,8 @@ class UnownedRuns:
     ) -> TaskyardError | None:
         if existing is not None:
             return _conflict(new, existing, stored_args)
+        if template.refusal is not None:
+            return template.refusal
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
         if new.args.HasField("blob"):
             extra.args.CopyFrom(new.args.blob)

@@ -14,6 +14,7 @@ from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledg
 from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
+from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -69,7 +70,7 @@ class Shard:
         self._make_journal(store, clock, limits.memory)
         self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
-        self._follow_commits(metrics)
+        self._follow_commits(clock, metrics)
 
     def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits) -> None:
         self.book, self.roster, self.templates = RunBook(memory), Roster(memory), Templates()
@@ -115,14 +116,18 @@ class Shard:
             metrics, owned.next_seq, limits.max_inline_bytes, limits.memory.uncommitted,
         )  # fmt: skip
 
-    def _follow_commits(self, metrics: Metrics) -> None:
+    def _follow_commits(self, clock: Clock, metrics: Metrics) -> None:
+        refusals = Refusals(
+            self.book, self.roster, self.journal, self.upstream, self.cache, self.backlog, self.watchers,
+            metrics,
+        )  # fmt: skip
         self.committer.serve(
             AfterCommit(
                 self.book, self.journal, self.upstream, self.cache, self.dispatcher, self.backlog,
                 acknowledgements=Acknowledgements(self.timers),
-                refusals=Refusals(
-                    self.book, self.roster, self.journal, self.upstream, self.cache, self.backlog,
-                    self.watchers, metrics,
+                refusals=refusals,
+                unstorable=Unstorable(
+                    self.book, self.journal, self.templates, self.settling, refusals, clock, metrics
                 ),
                 endings=Endings(self.book, self.upstream, self.cache, self.watchers),
                 performers=Performers(

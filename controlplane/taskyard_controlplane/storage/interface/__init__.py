@@ -5,6 +5,7 @@ is one transaction's worth of them; `store`, `reader` and `documents` are what o
 knows SQL.
 """
 
+from taskyard_controlplane.storage.errors import RowsRefused
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import (
     Document,
@@ -13,6 +14,7 @@ from taskyard_controlplane.storage.interface.documents import (
     VersionConflict,
 )
 from taskyard_controlplane.storage.interface.reader import Reader, RunFilter
+from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     CachedResult,
     CommitResult,
@@ -40,5 +42,5 @@ __all__ = [
     "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
     "Document", "DocumentReader", "Documents", "VersionConflict",
-    "Reader", "RunFilter", "Store", "WriteBatch",
+    "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

@@ -12,6 +12,8 @@ What can go wrong, and what then holds:
   same batch, under the same number and with `repeated` set, is tried until there is an answer; the commit
   log tells a repeated batch that it was committed the first time.
 - `StorageFull`: nothing was written; the batch can be tried again with less in it.
+- `RowsRefused`: nothing was written, and never will be while a row is in the batch that does not fit into the
+  database; `refused_rows` tells which.
 - `NotOwner`: a newer generation exists; nothing was written and nothing ever will be by this process.
 
 Invariant: `Store.commit` is all or nothing.
@@ -22,6 +24,7 @@ from typing import Protocol
 
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import Documents
+from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     CommitResult,
     Ownership,
@@ -35,8 +38,8 @@ from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, 
 class Store(Protocol):
     """The one writer of a shard's database. Not thread-safe; every method blocks.
 
-    Every method may raise `StorageUnavailable`, `StorageFull` and `NotOwner`; the module says what holds
-    then.
+    Every method may raise `StorageUnavailable`, `StorageFull` and `NotOwner`, and those that are given values
+    `RowsRefused`; the module says what holds then.
     """
 
     dialect: str
@@ -61,6 +64,13 @@ class Store(Protocol):
         MUST insert every row of `new_runs` whose run id is new, and name the others in `duplicates`.
         MUST leave final runs as they are: an `ended` row of a run that has ended changes nothing.
         MUST keep the newest row per cache key.
+        """
+        ...
+
+    def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
+        """Return the rows without which a batch that was refused can be written; writes nothing.
+
+        Empty when the rows are not what is wrong with it.
         """
         ...
 

@@ -180,6 +180,18 @@ class PostgresStore(BaseStore):
         if copy:
             copy_runs(raw(connection), batch)
 
+    def _attempt(self, batch: WriteBatch) -> None:
+        with self._translated():
+            connection = self._connect()
+            driver = raw(connection)
+            with self._rolled_back_on_error(driver):
+                driver.execute("BEGIN")
+                for digest, data in batch.blobs:
+                    store_blob(connection, digest, data)
+                with driver.pipeline():
+                    write_rows(driver, batch, copied=False)
+                driver.execute("ROLLBACK")
+
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """Hand out the connection: where nobody else writes, reads need no transaction around them."""

@@ -130,6 +130,15 @@ class SqliteStore(BaseStore):
             raise fenced(self._generation)
         return self._looked_up(connection, batch, write_batch(connection, batch))
 
+    def _attempt(self, batch: WriteBatch) -> None:
+        with self._translated():
+            connection = self._connect()
+            transaction = connection.begin()
+            try:
+                write_batch(connection, batch)
+            finally:
+                transaction.rollback()
+
     def _checkpoint(self) -> None:
         with self._connected() as connection:
             trim_commit_log(connection, self._generation, self._number, self._low_seq)

@@ -219,3 +219,64 @@ def test_a_database_that_hangs_is_seen_while_it_does(
         assert run_id not in submitter.refused
 
     play(scenario)
+
+
+class LaterByHand:
+    """The loop of a committer, except that time passes only when the test says so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.delays: list[float] = []
+        self.waiting: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, *call: Any) -> None:
+        self.delays.append(delay)
+        self.waiting.append(call)
+
+    async def pass_time(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for action, *arguments in waiting:
+            action(*arguments)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def test_a_full_database_is_asked_ever_more_rarely_whatever_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(it: World) -> None:
+        client, tried = it.client(), 0
+        room = it.store.commit
+
+        def full(batch: Any) -> Any:
+            nonlocal tried
+            tried += 1
+            raise FULL
+
+        later = LaterByHand(asyncio.get_running_loop())
+        monkeypatch.setattr(it.shard.committer, "_loop", later)
+        monkeypatch.setattr(it.store, "commit", full)
+        [first] = await client.submit(queue="nobody")  # its template is for whoever comes later, and stays
+        for _ in range(20):
+            await asyncio.sleep(0)
+        for attempt in range(1, 9):
+            assert tried == attempt
+            await client.submit(queue="nobody")  # is refused without asking the database
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert tried == attempt
+            await later.pass_time()
+        assert later.delays[:6] == [0.05, 0.1, 0.25, 0.5, 1.0, 1.0]
+        client.receive()
+        assert first in client.refused
+        monkeypatch.setattr(it.store, "commit", room)
+        await later.pass_time()
+        monkeypatch.setattr(it.shard.committer, "_loop", asyncio.get_running_loop())
+        [accepted] = await client.submit(queue="nobody")
+        await quiet(it)
+        assert accepted in it.runs
+
+    play(scenario)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
 from taskyard_controlplane.storage.faults import translate
+from taskyard_controlplane.storage.interface import RowsRefused
 
 HERE = parse_url("postgresql://me:s3cret@host/db?password=s3cret")
 
@@ -50,8 +51,9 @@ def test_errors_are_found_inside_those_of_sqlalchemy() -> None:
 
 def test_mistakes_of_the_caller_are_not_the_databases() -> None:
     wrong = _error(sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.IntegrityError)
-    assert translate(wrong, HERE) is None
-    assert translate(IntegrityError("INSERT", (), wrong), HERE) is None
+    assert isinstance(translate(wrong, HERE), RowsRefused)
+    assert isinstance(translate(IntegrityError("INSERT", (), wrong), HERE), RowsRefused)
+    assert translate(sqlite3.ProgrammingError("Cannot operate on a closed database."), HERE) is None
     assert translate(ValueError("x"), HERE) is None
 
 
