@@ -10,6 +10,9 @@ it."""
 LONGEST_DELAY: Final = 1000 * 365 * 24 * 3600.0
 """A thousand years in seconds: what is longer could not be added to a time of today."""
 
+LATEST_US: Final = 1 << 60
+"""Times beyond, in microseconds, would not fit into the database when they are added."""
+
 
 def has_retry(run: Run) -> bool:
     """Whether user code may be tried again: attempts = retries + 1."""

@@ -1,14 +1,18 @@
 """Templates by content: each is stored once, whoever sends it, and code blobs are kept at hand for agents."""
 
+import math
 from collections import OrderedDict
 from hashlib import sha256
 from typing import Final
+
+from google.protobuf.message import DecodeError
 
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.payload_limits import MAX_LABEL_BYTES
 from taskyard_contract.states import RunKind
+from taskyard_contract.wire_text import NAME_LIMIT
 from taskyard_controlplane.domain.matching import Labels
 from taskyard_controlplane.domain.model import AGENT, Template
 from taskyard_controlplane.domain.retries import LONGEST_DELAY
@@ -59,7 +63,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         labels=_labels(message),
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
-        jitter=message.retry.jitter_factor,
+        jitter=jitter if 0 <= (jitter := message.retry.jitter_factor) <= 1 else float(jitter > 1),
         max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
         cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
         refresh_cache=message.refresh_cache,
@@ -67,6 +71,39 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
     if template.executor == AGENT and not template.queue:
         raise InvalidRequest(f"the template of task '{message.name}' names no queue")
     return template
+
+
+def read_stored(row: TemplateRow) -> Template:
+    """Make the record of a template that an earlier release, or this one, has recorded.
+
+    Whatever is wrong with it by today's rules stops no server: it is refused to whoever submits it again, and
+    its runs end with that as their reason.
+    """
+    try:
+        return read_template(row.template_id, row.digest, row.definition)
+    except (InvalidRequest, DecodeError) as error:
+        template = Template(row.template_id, row.digest, row.definition, name=row.name or "unnamed")
+        template.refusal = InvalidRequest(f"this release does not take the template '{row.name}': {error}")
+        return template
+
+
+def check_numbers(message: template_pb2.RunTemplate) -> None:
+    """Check what new templates have to keep to beyond those of earlier releases.
+
+    Raises:
+        InvalidRequest: A number is none, or a name is longer than databases index.
+    """
+    jitter = message.retry.jitter_factor
+    if not 0 <= jitter < math.inf:
+        raise InvalidRequest(f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1")
+    for what, text in (("queue", message.queue), ("encoding", message.encoding)):
+        size = len(text.encode())
+        if size > NAME_LIMIT or "\x00" in text:
+            raise InvalidRequest(
+                f"'{message.name}' names {what} {text[:40]!r}; it has {size:,} bytes, at most "
+                f"{NAME_LIMIT:,} without a NUL are taken",
+                limit=NAME_LIMIT,
+            )
 
 
 def _labels(message: template_pb2.RunTemplate) -> Labels:
@@ -100,7 +137,7 @@ class Templates:
         """Take over what the database has."""
         self._next_id = next_id
         for row in rows:
-            self._keep(read_template(row.template_id, row.digest, row.definition))
+            self._keep(read_stored(row))
 
     def _keep(self, template: Template) -> Template:
         self._by_digest[template.digest] = template
@@ -115,7 +152,10 @@ class Templates:
         """Return the template with this content; a new one is recorded."""
         digest = sha256(definition).digest()
         template = self._by_digest.get(digest)
+        if template is not None and template.refusal is not None:
+            raise template.refusal
         if template is None:
+            check_numbers(template_pb2.RunTemplate.FromString(definition))
             template = self._keep(read_template(self._next_id, digest, definition))
             self._next_id += 1
             journal.template(template)

@@ -24,6 +24,7 @@ from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.admission import Admission
+from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import RunHead, Store
 
 WINDOW: Final = 20_000
@@ -46,6 +47,7 @@ class Backlog:
         templates: Templates,
         admission: Admission,
         dispatcher: Dispatcher,
+        settling: Settling,
         window: int | None = None,
     ) -> None:
         """Spill beyond `window` runs (None: the default), and enqueue with `dispatcher` what comes back."""
@@ -56,6 +58,7 @@ class Backlog:
         self._templates = templates
         self._admission = admission
         self._dispatcher = dispatcher
+        self._settling = settling
         self._window = WINDOW if window is None else window
         # Two pages fit into the window, so that one is ready while the next is read.
         self._low = self._page = max(1, self._window * 2 // 5)
@@ -178,6 +181,8 @@ class Backlog:
     def let_in(self, runs: Iterable[Run]) -> None:
         """Let runs that came back from the database wait for what they wait for, or start."""
         for run in runs:
+            if run.template.refusal is not None:
+                self._settling.end_refused(run)
             # What is not READY is a run in memory with the same id, or about to end.
             if run.state == RunState.READY and self._admission.enter(run, waits_of(run)) & _ENQUEUE:
                 self._dispatcher.enqueue(run)

@@ -20,6 +20,7 @@ from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooL
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.rules.flow_reports import check_report
 
 MAX_RUNS: Final = 1_000
 """Most runs of a unary call: each is a message of its own, and is read on the event loop."""
@@ -44,10 +45,10 @@ def check_id(run_id: bytes, field: str = "run_id") -> bytes:
 
 
 def check_frame(frame: pb.ClientFrame) -> None:
-    """Check the ids that a frame of a client names; those of submissions are checked with their groups.
+    """Check the ids, times and events that a frame of a client names; groups of runs have their own check.
 
     Raises:
-        InvalidRequest: One has another length.
+        InvalidRequest: An id has another length, or a report says what cannot be.
     """
     for field, run_ids in (
         ("subscribe", frame.subscribe),
@@ -58,6 +59,8 @@ def check_frame(frame: pb.ClientFrame) -> None:
         wrong = next((run_id for run_id in run_ids if len(run_id) != ID_BYTES), None)
         if wrong is not None:
             check_id(wrong, field)
+    for report in frame.flow_reports:
+        check_report(report)
 
 
 def check_digest(digest: bytes, field: str) -> bytes:
@@ -154,9 +157,7 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> Pay
     )
 
 
-def check_group(
-    group: pb.RunGroup, run_ids: list[bytes], args: list[bytes], template: Template | None
-) -> None:
+def check_group(group: pb.RunGroup, template: Template | None) -> None:
     """Check the shape of a group on a stream: every rule once a group, where it can be, not once a run.
 
     Sizes of arguments are not checked: one run with large arguments is refused, the others are taken.
@@ -168,8 +169,9 @@ def check_group(
         raise InvalidRequest(
             f"a group of runs names template {group.template}, which was not sent on this stream"
         )
+    run_ids = list(group.run_ids)
     count = len(run_ids)
-    if (args and len(args) != count) or (group.cache_keys and len(group.cache_keys) != count):
+    if len(group.args) not in (0, count) or (group.cache_keys and len(group.cache_keys) != count):
         raise InvalidRequest(f"a group of {count} runs of '{template.name}' has columns of another length")
     if not len(group.upstream_positions) == len(group.upstream_ids) == len(group.upstream_kinds):
         raise InvalidRequest(f"the upstream columns of a group of '{template.name}' differ in length")

@@ -25,6 +25,7 @@ from taskyard_controlplane.domain.admission import (
     waits_of,
     waits_of_template,
 )
+from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
@@ -85,10 +86,12 @@ class Submission:
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
         """
-        self.keep_blobs(batch.blobs)
         for definition in batch.templates:
             message = definition.template.SerializeToString(deterministic=True)
             session.templates[definition.index] = self.intern(message)
+        for group in batch.groups:  # all of them before the first run is added
+            check_group(group, session.templates.get(group.template))
+        self.keep_blobs(batch.blobs)
         for group in batch.groups:
             self._group(session, group, known)
         self._journal.accepted(session, batch.number)
@@ -109,9 +112,7 @@ class Submission:
 
     def _group(self, session: ClientSession, group: pb.RunGroup, known: frozenset[bytes]) -> None:
         run_ids, args = list(group.run_ids), list(group.args)
-        template = session.templates.get(group.template)
-        check_group(group, run_ids, args, template)
-        assert template is not None
+        template = session.templates[group.template]
         refusal, longest = template.refusal or self._refusal(session, group), 0
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -277,7 +278,7 @@ class Submission:
         run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
         self.next_seq += 1
         self._metrics.submitted_runs += 1
-        run.caller_id, run.cache_key = caller_id, cache_key
+        run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None

@@ -18,7 +18,7 @@ from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
-from taskyard_controlplane.domain.retries import delay_after, jittered
+from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -60,12 +60,11 @@ class FlowReports:
         """Apply a report and decide with the next commit; False when no such flow run is open.
 
         Raises:
-            InvalidRequest: The report names no event, or a run that is not a flow run.
+            InvalidRequest: The report names no event, a time beyond all dates, or a run that is no flow run.
         """
-        event = _EVENTS.get(report.event)
+        check_report(report)
+        event = _EVENTS[report.event]
         run = self._book.runs.get(report.run_id)
-        if event is None:
-            raise InvalidRequest(f"a flow report has the unknown event {report.event}")
         if run is None:
             return False
         if run.template.executor != SESSION:
@@ -121,3 +120,15 @@ class FlowReports:
             retry_after_ms=round(retry_after * 1000),
             attempt=run.attempt,
         )
+
+
+def check_report(report: pb.FlowReport) -> None:
+    """Check what can be checked without knowing the run.
+
+    Raises:
+        InvalidRequest: The report names no event, or a time that is beyond all dates.
+    """
+    if report.event not in _EVENTS:
+        raise InvalidRequest(f"a flow report has the unknown event {report.event}")
+    if not 0 <= report.occurred_us <= LATEST_US:
+        raise InvalidRequest("a flow report has a time that is beyond all dates")

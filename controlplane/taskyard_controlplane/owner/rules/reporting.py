@@ -15,9 +15,11 @@ from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import ReportKind, RunState, StateReason, known_reason
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
+from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import HELD, Run, Submitter
+from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
@@ -30,8 +32,6 @@ from taskyard_controlplane.owner.rules.settling import Settling, release
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)
 RUNNING: Final = int(RunState.RUNNING)
-LATEST_US: Final = 1 << 60
-"""Times beyond would not fit into the database when they are added."""
 _EVENTS: Final[dict[int, RunEvent]] = {
     ReportKind.SUCCEEDED: RunEvent.SUCCEEDED,
     ReportKind.FAILED: RunEvent.FAILED,
@@ -74,13 +74,15 @@ class Reporting:
         Raises:
             InvalidRequest: The frame is malformed; the agent has a defect.
         """
+        # All of it before any of it is applied: a malformed frame ends the stream and leaves nothing behind.
+        columns = [read_columns(agent, chunk) for chunk in frame.reports]
         if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
             self._logs(agent, frame.logs)
         agent.last_report = max(agent.last_report, frame.report_number)
         if frame.reports:
             agent.declines = agent.unreceived = 0  # it executes what it is sent
-        for chunk in frame.reports:
-            self._chunk(agent, chunk)
+        for chunk, read in zip(frame.reports, columns, strict=True):
+            self._chunk(agent, chunk, read)
         for started in frame.started:
             self._started(agent, started)
         for key in frame.given_back:
@@ -120,8 +122,7 @@ class Reporting:
         if self._settling.apply(run, RunEvent.GIVEN_BACK, reason=StateReason.GIVEN_BACK, message=""):
             run.declined_by = agent
 
-    def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk) -> None:
-        columns = read_columns(agent, chunk)
+    def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk, columns: pb.ReportColumns) -> None:
         if len(chunk.columns) > self._max_inline_bytes:
             refuse_large(columns, self._max_inline_bytes)
         run_ids, results = chunk.run_ids, list(columns.results)
@@ -173,9 +174,7 @@ class Reporting:
     def _exception(
         self, run: Run, report: pb.ReportException, inline: bytes, started_us: int, ended_us: int
     ) -> None:
-        event = _EVENTS.get(report.kind)
-        if event is None:
-            raise InvalidRequest(f"a report has the unknown kind {report.kind}")
+        event = _EVENTS[report.kind]
         if event == RunEvent.FAILED and report.not_retriable:
             event = RunEvent.FAILED_FOR_GOOD
         attempt = run.attempt
@@ -183,7 +182,7 @@ class Reporting:
         if not effects:
             return
         if event == RunEvent.CACHE_KEY_KNOWN:
-            run.cache_key = report.cache_key
+            run.cache_key = storable(report.cache_key)
         run.started_us = started_us
         if report.run_name:
             run.name = bounded(report.run_name, NAME_LIMIT)
@@ -242,7 +241,7 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
     """Read what a worker wrote about some runs.
 
     Raises:
-        InvalidRequest: It is no such message, or its columns differ in length.
+        InvalidRequest: It is no such message, its columns differ in length, or hold what cannot be.
     """
     try:
         columns = pb.ReportColumns.FromString(chunk.columns)
@@ -258,6 +257,9 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
             f"a report of agent '{agent.name}' names {count} runs but has {lengths[0]} results, "
             f"{lengths[1]} start times and {lengths[2]} durations"
         )
+    unknown = next((entry.kind for entry in columns.exceptions if entry.kind not in _EVENTS), None)
+    if unknown is not None:
+        raise InvalidRequest(f"a report of agent '{agent.name}' has the unknown kind {unknown}")
     return columns
 
 

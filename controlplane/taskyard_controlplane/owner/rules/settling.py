@@ -14,7 +14,7 @@ from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import give_up, transition
 from taskyard_controlplane.domain.model import AGENT, HELD, Run
-from taskyard_controlplane.domain.retries import delay_after, jittered
+from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.outcome_messages import Hit, copy_outcome, write_outcome
@@ -101,6 +101,12 @@ class Settling:
         if effects & _AFTER_COMMIT:
             self._journal.follows(run, effects)
 
+    def end_refused(self, run: Run) -> None:
+        """Crash a run that was recorded, and whose template is refused today."""
+        effects = self.give_up(run, str(run.template.refusal))
+        self._journal.ended(run)
+        self._journal.follows(run, effects)
+
     def give_up(self, run: Run, message: str) -> int:
         """Crash a run whose last transition cannot be recorded; returns what follows. Writes no row."""
         if run.agent is not None:
@@ -132,7 +138,7 @@ class Settling:
         if effects & _SET_RETRY_TIMER:
             base = delay_after(run.template, run.attempt - 1)
             delay = jittered(base, run.template.jitter, self._draw())
-            due_us = now_us + round(delay * 1_000_000)
+            due_us = min(now_us + round(delay * 1_000_000), LATEST_US)
             self.wake_later(run, delay)
         if effects & _NEXT_ATTEMPT:
             self._metrics.retries += 1

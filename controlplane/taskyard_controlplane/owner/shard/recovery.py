@@ -111,6 +111,9 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
         for head in await run(lambda ids=upstream_ids: store.heads_by_id(ids)):  # type: ignore[misc]
             if head.state >= FIRST_FINAL:
                 shard.book.recent[head.run_id] = (head.state, head.result, head.outcome)
+    for each in list(shard.book.runs.values()):
+        if each.template.refusal is not None:
+            shard.settling.end_refused(each)
     for each in runs:
         _wait_again(shard, each)
     shard.journal.touch()

@@ -109,6 +109,7 @@ class Shard:
             self.templates,
             self.admission,
             self.dispatcher,
+            self.settling,
             limits.window,
         )
         self.submission = Submission(

@@ -26,7 +26,8 @@ class RetryPolicy(google.protobuf.message.Message):
     """Attempts after the first one."""
     jitter_factor: builtins.float
     """Each delay is drawn evenly from [delay * (1 - factor), delay * (1 + factor)], from 0 where that is
-    negative: up to a factor of 1 the mean is the delay itself. 0: no jitter.
+    negative. From 0, no jitter, to 1; more counts as 1, so that the mean is always the delay itself.
+    What is negative, infinite or no number is refused.
     """
     @property
     def delays_ms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:

@@ -96,14 +96,18 @@ def _seconds(delay: object) -> float:
 
 
 def checked_jitter(factor: float | None) -> float:
-    """Return the jitter factor; 0 means none."""
+    """Return the jitter factor, from 0 (none) to 1.
+
+    More is taken and counts as 1: delays are drawn below the bound that the factor promises, and their mean
+    stays the delay itself, which no wider range around it could keep.
+    """
     if factor is None:
         return 0.0
     if not isinstance(factor, (int, float)):
         raise TypeError(f"'retry_jitter_factor' must be a number, got {type(factor).__name__}")
     if factor < 0 or not math.isfinite(factor):
         raise ValueError(f"'retry_jitter_factor' must be >= 0 and finite, got {factor}")
-    return float(factor)
+    return min(float(factor), 1.0)
 
 
 def checked_timeout(seconds: float | None) -> float | None:

@@ -129,6 +129,7 @@ def test_row_11_exponential_backoff_stops_at_fifty() -> None:
 def test_row_12_the_jitter_factor_is_not_negative() -> None:
     assert task(retry_jitter_factor=0.5).retry_jitter_factor == 0.5
     assert task(retry_jitter_factor=None).retry_jitter_factor == 0
+    assert task(retry_jitter_factor=3).retry_jitter_factor == 1
     with pytest.raises(ValueError, match="'retry_jitter_factor' must be >= 0"):
         task(retry_jitter_factor=-0.1)
 
