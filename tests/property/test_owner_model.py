@@ -47,7 +47,7 @@ from taskyard_controlplane.owner.rules.upstream import accepts
 from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import StoredRun
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 EXAMPLES = int(os.environ.get("OWNER_MODEL_EXAMPLES", "150"))
 STEPS = int(os.environ.get("OWNER_MODEL_STEPS", "40"))
 S = RunState
