@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
     DATABASE_IN_USE = 4
     """Another live process owns the database, or the yard's home."""
     DATABASE_UNUSABLE = 5
-    """The database cannot be reached, is full, or has a schema of another release."""
+    """The database cannot be reached, is full, was deleted or replaced, or has another release's schema."""
     OWNERSHIP_LOST = 6
     """Another control plane took the database over while this one ran; this one stopped."""
 
@@ -71,13 +71,14 @@ def exit_code_of(error: Exception) -> ExitCode:
     from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
     from taskyard_controlplane.rpc.addresses import ListenFailed
     from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
+    from taskyard_controlplane.storage.interface import DatabaseLost
     from taskyard_controlplane.yard import YardInUse
 
     codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
         ((InvalidSettings, HomeUnusable), ExitCode.USAGE),
         (ListenFailed, ExitCode.ADDRESS_UNUSABLE),
         ((DatabaseInUse, YardInUse), ExitCode.DATABASE_IN_USE),
-        ((SchemaNotUnderstood, StorageUnavailable, StorageFull), ExitCode.DATABASE_UNUSABLE),
+        ((SchemaNotUnderstood, DatabaseLost, StorageUnavailable, StorageFull), ExitCode.DATABASE_UNUSABLE),
         (NotOwner, ExitCode.OWNERSHIP_LOST),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)

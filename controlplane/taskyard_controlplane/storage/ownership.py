@@ -11,15 +11,18 @@ answer to COMMIT leaves open, and it carries the lowest open seq, from which the
 read. Only the newest entries are needed, so upkeep trims the log, after copying the lowest open seq into
 the owner's row; a takeover empties it, because what earlier generations committed is no longer in question.
 
+The row also names the database, by chance and for good: with the generation and the number of the newest
+commit that says which database one has, and of when (`Identity`).
+
 Invariant: generations only grow, and each is handed out once.
 """
 
 import os
 import secrets
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Column, Connection, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, delete, func, insert, inspect, select, update
 
 from taskyard_contract.errors import NotOwner
 from taskyard_controlplane.storage.interface import Ownership
@@ -30,6 +33,44 @@ SHARD: Final = 0
 
 KEPT_COMMITS: Final = 64
 """How many of the newest entries of the commit log stay; one would do, more help to see what happened."""
+
+
+class Identity(NamedTuple):
+    """Which database it is, and up to which commit."""
+
+    database_id: str
+    """Empty in a database that no release has given one."""
+    generation: int
+    number: int
+    """Of the newest commit of this generation; 0 before the first."""
+
+    def lacks(self, other: "Identity") -> bool:
+        """Whether this is another database than `other`, or the same at an earlier time."""
+        return self.database_id != other.database_id or self[1:] < other[1:]
+
+
+def stored_identity(connection: Connection) -> Identity | None:
+    """Return what a database of this release or an earlier one says of itself; None without an owner."""
+    inspector = inspect(connection)
+    if not inspector.has_table(shard_owner.name):
+        return None
+    names = {column["name"] for column in inspector.get_columns(shard_owner.name)}
+    generation = connection.execute(
+        select(shard_owner.c.generation).where(shard_owner.c.shard == SHARD)
+    ).scalar()
+    if generation is None:
+        return None
+    number = connection.execute(
+        select(func.max(commit_log.c.number)).where(
+            commit_log.c.shard == SHARD, commit_log.c.generation == generation
+        )
+    ).scalar()
+    name = (
+        connection.execute(select(shard_owner.c.database_id).where(shard_owner.c.shard == SHARD)).scalar()
+        if shard_owner.c.database_id.name in names
+        else None
+    )
+    return Identity(name or "", generation, number or 0)
 
 
 def new_owner_id() -> str:
@@ -43,7 +84,9 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
     The caller has made sure that the previous owner is gone, or will be fenced by this.
     """
     previous = connection.execute(
-        select(shard_owner.c.generation, shard_owner.c.low_seq).where(shard_owner.c.shard == SHARD)
+        select(shard_owner.c.generation, shard_owner.c.low_seq, shard_owner.c.database_id).where(
+            shard_owner.c.shard == SHARD
+        )
     ).one_or_none()
     generation = previous.generation + 1 if previous else 1
     low_seq = max(_largest(connection, commit_log.c.low_seq), previous.low_seq if previous else 1)
@@ -53,6 +96,7 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
         "generation": generation,
         "expires_us": expires_us,
         "low_seq": low_seq,
+        "database_id": (previous.database_id if previous else None) or secrets.token_hex(16),
     }
     if previous:
         connection.execute(update(shard_owner).where(shard_owner.c.shard == SHARD).values(values))

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunState
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -226,4 +226,5 @@ shard_owner = Table(
     Column("generation", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
     Column("low_seq", BigInteger, nullable=False),
+    Column("database_id", Text),
 )

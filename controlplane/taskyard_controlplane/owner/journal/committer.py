@@ -43,7 +43,13 @@ from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
 from taskyard_controlplane.owner.journal.response import Response
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, RowsRefused, Store
+from taskyard_controlplane.storage.interface import (
+    CommitResult,
+    DatabaseLost,
+    RefusedRow,
+    RowsRefused,
+    Store,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -55,6 +61,8 @@ RIDE_SECONDS: Final = 0.05
 recorded costs a second execution after a crash, so not for long; but reports mostly come sooner."""
 RETRY_DELAYS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Between attempts to repeat a commit: a restart of a database takes a second, a full disk takes people."""
+OVER: Final = (NotOwner, DatabaseLost)
+"""What this process cannot go on after; its exit says why."""
 NOTHING_FOUND: Final = CommitResult([], [], [])
 
 
@@ -290,7 +298,7 @@ class Committer:
     def _worked(self, done: "asyncio.Future[Any]", future: "asyncio.Future[Any]") -> None:
         self.response.came()
         error = done.exception()
-        if isinstance(error, NotOwner):
+        if isinstance(error, OVER):
             self._die(error)
         if not future.done():
             if error is None:
@@ -316,7 +324,7 @@ class Committer:
             self._look_for_rows(commit, error)
             return
         else:
-            if not isinstance(error, NotOwner):
+            if not isinstance(error, OVER):
                 log.critical("a commit failed for a reason nobody foresaw", exc_info=error)
             self._die(error)
             return

@@ -13,6 +13,7 @@ from taskyard_controlplane.storage.interface.documents import (
     Documents,
     VersionConflict,
 )
+from taskyard_controlplane.storage.interface.faults import DatabaseLost
 from taskyard_controlplane.storage.interface.reader import Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
@@ -41,6 +42,6 @@ __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogRow", "NewRunRow", "TemplateRow",
     "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
-    "Document", "DocumentReader", "Documents", "VersionConflict",
+    "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

@@ -15,6 +15,8 @@ What can go wrong, and what then holds:
 - `RowsRefused`: nothing was written, and never will be while a row is in the batch that does not fit into the
   database; `refused_rows` tells which.
 - `NotOwner`: a newer generation exists; nothing was written and nothing ever will be by this process.
+- `DatabaseLost`: what was written is not there any more, because somebody removed or replaced it. What this
+  process goes on to write may be lost as well, so it must stop.
 
 Invariant: `Store.commit` is all or nothing.
 """
@@ -38,8 +40,8 @@ from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, 
 class Store(Protocol):
     """The one writer of a shard's database. Not thread-safe; every method blocks.
 
-    Every method may raise `StorageUnavailable`, `StorageFull` and `NotOwner`, and those that are given values
-    `RowsRefused`; the module says what holds then.
+    Every method may raise `StorageUnavailable`, `StorageFull`, `NotOwner` and `DatabaseLost`, and those that are
+    given values `RowsRefused`; the module says what holds then.
     """
 
     dialect: str
@@ -54,7 +56,8 @@ class Store(Protocol):
     def open(self) -> Ownership:
         """Create or upgrade the schema, become the owner, and say where counting goes on.
 
-        MUST refuse with `DatabaseInUse` when another live process owns the database.
+        MUST refuse with `DatabaseInUse` when another live process owns the database, and with `DatabaseLost`
+        when it lacks what was written before, as far as that can be known.
         """
         ...
 

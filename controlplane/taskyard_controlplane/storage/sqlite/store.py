@@ -9,6 +9,9 @@ unless it asks for one itself, and a checkpoint that fails undoes no commit.
 One connection does both because releases of SQLite before 3.51.3 can corrupt the log when two do. A
 checkpoint copies only what no reader still needs, so readers hold no connection open between two reads.
 
+That the file is the one which was written before, and stays it, is looked after by `identity_file` and
+`presence`: when it is opened, and with each upkeep.
+
 Invariant: while a store is open it holds the lock beside the file, so no other process writes.
 """
 
@@ -24,17 +27,28 @@ from sqlalchemy import Connection
 from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.storage.base import BaseStore
 from taskyard_controlplane.storage.engine import Target, grow_log, raw
-from taskyard_controlplane.storage.interface import CommitResult, EndedRow, NewRunRow, Ownership, WriteBatch
+from taskyard_controlplane.storage.interface import (
+    CommitResult,
+    DatabaseLost,
+    EndedRow,
+    NewRunRow,
+    Ownership,
+    WriteBatch,
+)
 from taskyard_controlplane.storage.ownership import (
     SHARD,
+    Identity,
     check_generation,
     fenced,
     new_owner_id,
+    stored_identity,
     take_over,
     trim_commit_log,
     was_committed,
 )
+from taskyard_controlplane.storage.sqlite.identity_file import IdentityFile
 from taskyard_controlplane.storage.sqlite.lockfile import lock_for
+from taskyard_controlplane.storage.sqlite.presence import Presence
 from taskyard_controlplane.storage.sqlite.writer import write_batch
 from taskyard_controlplane.storage.upgrade import prepare_schema
 
@@ -71,22 +85,37 @@ class SqliteStore(BaseStore):
         """
         super().__init__(target, clock)
         self._lock = lock_for(target.path, target.memory)
+        self._identity_file = IdentityFile(target.path) if target.path is not None else None
+        self._presence = Presence(target.path) if target.path is not None else None
+        self._identity: Identity | None = None  # as it is noted beside the database; None before it is open
+        self._lost = False
         self._pages = 0  # estimate of what the log holds beyond the last checkpoint
         self._checkpointed_at = clock()
 
     def open(self) -> Ownership:
         self._lock.acquire()
+        note = self._identity_file
         try:
+            if note is not None:
+                note.check_there()
             with self._connected() as connection:
+                if note is not None:
+                    note.check(stored_identity(connection))
                 prepare_schema(connection, str(self._target))
                 ownership = take_over(connection, new_owner_id(), 0, 0)
+                self._identity = stored_identity(connection)
         except BaseException:
+            self._identity = None
             self.close()
             raise
         self._generation, self._low_seq = ownership.generation, ownership.low_seq
         if self._target.path is not None:
             with self._translated():
                 grow_log(self._connect(), self._target.path)
+        if self._presence is not None:
+            self._presence.opened()
+        if note is not None and self._identity is not None:
+            note.write(self._identity)
         return ownership
 
     def commit(self, batch: WriteBatch) -> CommitResult:
@@ -103,17 +132,45 @@ class SqliteStore(BaseStore):
         self._pages += len(data) // _PAGE_BYTES + 4
 
     def maintain(self) -> None:
-        """Do a checkpoint when there is enough to gain from it."""
+        """Look whether the files are still there, note how far they have come, do a checkpoint if it pays."""
+        self._check_presence()
+        self._note_identity()
         waited = self._clock() - self._checkpointed_at >= _IDLE_SECONDS
         if self._pages >= IDLE_PAGES or (self._pages and waited):
             self._checkpoint()
 
     def close(self) -> None:
+        if not self._lost:
+            self._note_identity()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self._engine.dispose()
         self._lock.release()
+
+    def _connect(self) -> Connection:
+        if self._connection is None and self._presence is not None:
+            try:
+                self._presence.reopening()
+            except DatabaseLost:
+                self._lost = True
+                raise
+        return super()._connect()
+
+    def _check_presence(self) -> None:
+        if self._presence is not None:
+            try:
+                self._presence.check()
+            except DatabaseLost:
+                self._lost = True
+                raise
+
+    def _note_identity(self) -> None:
+        """Note beside the database what it has, if that is news."""
+        known = self._identity
+        if self._identity_file is not None and known is not None and self._number > known.number:
+            self._identity = known._replace(number=self._number)
+            self._identity_file.write(self._identity)
 
     @contextmanager
     def _owning(self) -> Iterator[Connection]:
