@@ -140,6 +140,7 @@ class ControlPlane:
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
+            self.failed.exception()  # looked at, or it would be told as forgotten when `start` raises it too
 
     def _add_services(
         self, server: RpcServer, dialect: str, reader: Reader, stack: AsyncExitStack

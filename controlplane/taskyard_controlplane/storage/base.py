@@ -32,6 +32,7 @@ from taskyard_controlplane.storage.interface import (
     DispatchRow,
     Documents,
     EventRow,
+    LogMarkRow,
     RefusedRow,
     RowsRefused,
     RunHead,
@@ -99,6 +100,10 @@ class BaseStore(ABC):
     def dispatches(self) -> list[DispatchRow]:
         with self._connected() as connection:
             return records.dispatches(connection)
+
+    def log_marks(self) -> list[LogMarkRow]:
+        with self._connected() as connection:
+            return records.log_marks(connection)
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:
         with self._connected() as connection:

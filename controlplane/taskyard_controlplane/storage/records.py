@@ -16,12 +16,21 @@ from taskyard_controlplane.storage.interface import (
     CachedResult,
     DispatchRow,
     EventRow,
+    LogMarkRow,
     RunHead,
     StoredPayloads,
     StoredRun,
     TemplateRow,
 )
-from taskyard_controlplane.storage.schema import backlog, cache_entry, dispatch, run, run_event, template
+from taskyard_controlplane.storage.schema import (
+    backlog,
+    cache_entry,
+    dispatch,
+    log_mark,
+    run,
+    run_event,
+    template,
+)
 
 T = TypeVar("T")
 
@@ -149,6 +158,11 @@ def open_events(connection: Connection, first_seq: int, last_seq: int) -> list[E
 def dispatches(connection: Connection) -> list[DispatchRow]:
     query = select(*(dispatch.c[name] for name in DispatchRow._fields)).order_by(dispatch.c.number)
     return [DispatchRow._make(row) for row in connection.execute(query)]
+
+
+def log_marks(connection: Connection) -> list[LogMarkRow]:
+    query = select(*(log_mark.c[name] for name in LogMarkRow._fields)).order_by(log_mark.c.at_us.desc())
+    return [LogMarkRow._make(row) for row in connection.execute(query)]
 
 
 def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunState
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -215,6 +215,14 @@ commit_log = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("low_seq", BigInteger),
     sqlite_with_rowid=False,
+)
+
+log_mark = Table(
+    "log_mark",
+    metadata,
+    Column("session_id", LargeBinary, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
 )
 
 shard_owner = Table(

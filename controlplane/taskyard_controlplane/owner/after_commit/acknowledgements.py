@@ -9,6 +9,7 @@ from typing import Final
 
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.peers.peer import Peer
 from taskyard_controlplane.owner.timers import Timers
 
@@ -23,8 +24,9 @@ must not come to stand still because results are slow."""
 class Acknowledgements:
     """Says what is durable, in time."""
 
-    def __init__(self, timers: Timers) -> None:
-        """Say late what nothing took along, when `timers` tell."""
+    def __init__(self, timers: Timers, log_marks: LogMarks) -> None:
+        """Say late what nothing took along, when `timers` tell; `log_marks` are to be kept up to date."""
+        self._log_marks = log_marks
         self._timers = timers
         # A set in order, so that who is told first does not depend on addresses of objects.
         self._late: dict[Peer, None] = {}
@@ -45,6 +47,14 @@ class Acknowledgements:
         for agent, number in numbers.items():
             agent.acknowledge(number)
             self._soon(agent)
+
+    def logged(self, numbers: Mapping[AgentSession | ClientSession, int]) -> None:
+        """Acknowledge log records; those of agents are acknowledged as reports."""
+        for peer, number in numbers.items():
+            self._log_marks.note(peer.session_id, number)
+            if isinstance(peer, ClientSession):
+                peer.logs_durable = max(peer.logs_durable, number)
+                self._soon(peer)
 
     def _soon(self, peer: Peer) -> None:
         if not self._late:

@@ -15,8 +15,8 @@ class Commit:
     """Rows and promises, gathered until the database is free."""
 
     __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "overdue", "payload_bytes", "refused", "reported",
-        "rows", "set_aside", "submitted", "then", "unstorable",
+        "accepted", "decided", "duplicates", "effects", "logged", "overdue", "payload_bytes", "refused",
+        "reported", "rows", "set_aside", "submitted", "then", "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -28,6 +28,8 @@ class Commit:
         """Up to which batch each client is told that its submissions are durable."""
         self.reported: dict[AgentSession, int] = {}
         """Up to which number each agent is told that its reports are durable."""
+        self.logged: dict[AgentSession | ClientSession, int] = {}
+        """Up to which number the log records that each peer sent are in it."""
         self.effects: list[tuple[Run, int]] = []
         """What follows from transitions, in the order in which they happened."""
         self.decided: list[tuple[ClientSession, FlowDecision]] = []

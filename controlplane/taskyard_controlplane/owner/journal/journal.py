@@ -137,6 +137,16 @@ class Journal:
         self.open.rows.logs.append(log_row(run, at_us, min(level, HIGHEST_LEVEL), logger, message))
         self.touch()
 
+    def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:
+        """Record, with the log records of a peer, that they have come; and tell it so after the commit."""
+        self.open.logged[peer] = number
+        self.open.rows.log_marks.append((peer.session_id, number, at_us))
+        self.touch()
+
+    def forget_log_marks(self, up_to_us: int) -> None:
+        """Forget, with the next commit, of sessions that have not logged since. No reason for one."""
+        self.open.rows.log_marks_removed.append((up_to_us,))
+
     def dispatched(self, number: int, agent: AgentSession, at_us: int, entries: bytes) -> None:
         """Record what an agent was assigned, with whatever commit comes next: normally that of the reports.
 

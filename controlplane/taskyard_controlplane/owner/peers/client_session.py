@@ -97,6 +97,11 @@ class ClientSession(Peer):
         self._cancel_requests: list[bytes] = []
         self._logs: list[Log] = []
         self._dropped_logs = 0
+        self.logs_received = 0
+        """The number up to which its own log records have come."""
+        self.logs_durable = 0
+        """The number up to which they are durable."""
+        self._logs_said = 0
         self._windows = windows or Windows()
         limits = self._windows.limits
         self._results_share = Share(self._windows.results, limits.pushed_results)
@@ -123,6 +128,7 @@ class ClientSession(Peer):
         self.templates = {}
         self._decisions, self._cancel_requests = [], []
         self._refused, self.refused_since = [], set()
+        self._logs_said = 0  # said again: it may have been lost with the stream before
 
     def lose_stream(self, now: float) -> None:
         """Note that the stream is gone; the lease starts. What was not sent on it is given up: a client that
@@ -255,6 +261,9 @@ class ClientSession(Peer):
         # A batch counts as settled for the client once it is acknowledged: refusals come first.
         if self.durable_up_to > self._said_up_to and not self._refused:
             frame.submitted_up_to = self._said_up_to = self.durable_up_to
+            used = True
+        if self.logs_durable > self._logs_said:
+            frame.logs_up_to = self._logs_said = self.logs_durable
             used = True
         if self._logs:
             self._write_logs(frame.logs)

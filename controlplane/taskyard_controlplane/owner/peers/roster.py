@@ -7,6 +7,7 @@ from taskyard_contract.errors import Overloaded
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession, Windows
+from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.peers.peer import Caller, Peer
 
 MAX_PEERS: Final = 8_192
@@ -25,6 +26,7 @@ class Roster:
         """Know nobody, as an owner that has just begun; sessions hold together what `limits` say."""
         self.windows = Windows(limits)
         self.most, self.most_per_host = MAX_PEERS, MAX_PEERS_PER_HOST
+        self.log_marks = LogMarks()
         self.sessions: dict[bytes, ClientSession] = {}
         self.agents: dict[str, AgentSession] = {}
 
@@ -63,5 +65,6 @@ class Roster:
     def new_session(self, session_id: bytes, name: str, caller_run_id: bytes, now: float) -> ClientSession:
         """Open a session; `now` is monotonic."""
         session = ClientSession(session_id, name, caller_run_id, now, self.windows)
+        session.logs_received = session.logs_durable = self.log_marks.of(session_id)
         self.sessions[session_id] = session
         return session

@@ -78,6 +78,8 @@ class Reporting:
         columns = [read_columns(agent, chunk) for chunk in frame.reports]
         if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
             self._logs(agent, frame.logs)
+            if frame.report_number:
+                self._journal.logs_came(agent, frame.report_number, self._clock.now_us())
         agent.last_report = max(agent.last_report, frame.report_number)
         if frame.reports:
             agent.declines = agent.unreceived = 0  # it executes what it is sent

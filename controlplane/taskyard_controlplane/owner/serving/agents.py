@@ -39,6 +39,7 @@ class Agents:
         self._metrics = metrics
         self._roster = shard.roster
         self._agents = shard.roster.agents
+        self._log_marks = shard.roster.log_marks
         self._committer = shard.committer
         self._timers = shard.timers
         self._settling = shard.settling
@@ -77,6 +78,8 @@ class Agents:
         if agent is None:
             self._roster.check_agent(caller)
             agent = AgentSession(hello, now, self._clock.now_us())
+            # What carried logs was recorded with everything before it, whichever server it was sent to.
+            agent.last_report = agent.durable_up_to = self._log_marks.of(hello.session_id)
             self._agents[hello.agent_id] = agent
         agent.replace_stream(hello.stream_number)
         agent.last_seen, agent.last_seen_us = now, self._clock.now_us()

@@ -88,6 +88,7 @@ class Clients:
             max_inline_bytes=terms.max_inline_bytes,
             max_payload_bytes=terms.max_payload_bytes,
             max_unacked_batches=MAX_UNACKED_BATCHES,
+            acknowledges_logs=True,
             server_version=VERSION,
         )
 
@@ -105,6 +106,9 @@ class Clients:
         check_frame(frame)
         if frame.HasField("submit"):
             await self._submit(session, frame.submit)
+        if frame.HasField("logs"):
+            # Before what the same runs report: of a run that has ended nothing is recorded any more.
+            self._keep_logs(session, frame.logs, frame.logs_number)
         for report in frame.flow_reports:
             if not self._flow_reports.report(session, report):
                 await self._subscriptions.late_report(session, report.run_id)
@@ -114,8 +118,6 @@ class Clients:
             self._cancelling.request(runs, CANCEL_REQUESTED)
         async for runs in self._subscriptions.to_be_ended(frame.withdraw):
             self._cancelling.withdraw(runs)
-        if frame.HasField("logs"):
-            self._keep_logs(frame.logs)
         if frame.goodbye:
             self.lost(session)
 
@@ -128,7 +130,12 @@ class Clients:
             session.refused_since = None  # what is resent comes before what is new
             self._submission.submit(session, batch)
 
-    def _keep_logs(self, logs: pb.LogBatch) -> None:
+    def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:
+        if number:
+            if number <= session.logs_received:
+                return  # repeated, because the acknowledgement was lost with a stream or a server
+            session.logs_received = number
+            self._journal.logs_came(session, number, self._clock.now_us())
         for run_id, at_us, level, logger, message, _ in log_records(logs):
             run = self._book.runs.get(run_id)
             if run is not None:

@@ -36,6 +36,7 @@ from taskyard_controlplane.owner.rules.upstream import split_edges
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
     EventRow,
+    LogMarkRow,
     Ownership,
     RunHead,
     Store,
@@ -45,6 +46,8 @@ from taskyard_controlplane.storage.interface import (
 PENDING: Final = int(RunState.PENDING)
 BEFORE_QUEUE: Final = (PENDING, int(RunState.READY))
 """Where runs come to the gates again. Others are with an agent, or wait for a time that is known."""
+LOG_MARK_US: Final = 7 * 24 * 3600 * 1_000_000
+"""For how long it is known what a session logged: one that comes back later repeats nothing any more."""
 
 _LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
 PAGE_RUNS: Final = 5_000
@@ -58,6 +61,7 @@ class Found(NamedTuple):
     templates: list[TemplateRow]
     backlog: list[tuple[str, int, int]]
     assigned: dict[int, tuple[int, str]]
+    log_marks: list[LogMarkRow]
     runs: Iterator[RunHead]
     """Reads them in pages; to be used where the store may be."""
 
@@ -79,7 +83,7 @@ def read_store(store: Store) -> Found:
     ownership = store.open()
     assigned = read_dispatches(store.dispatches())
     runs = store.open_runs(ownership.low_seq)
-    return Found(ownership, store.templates(), store.backlog_counts(), assigned, runs)
+    return Found(ownership, store.templates(), store.backlog_counts(), assigned, store.log_marks(), runs)
 
 
 def _read_page(store: Store, runs: Iterator[RunHead]) -> Page:
@@ -102,6 +106,10 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
     run = shard.committer.run
     shard.templates.load(found.templates, found.ownership.next_template_id)
     shard.backlog.recover(found.backlog, found.ownership.low_seq)
+    shard.roster.log_marks.load((mark.session_id, mark.number) for mark in found.log_marks)
+    forgotten_us = clock.now_us() - LOG_MARK_US
+    if found.log_marks and found.log_marks[-1].at_us <= forgotten_us:
+        shard.journal.forget_log_marks(forgotten_us)
     while (page := await run(lambda: _read_page(store, found.runs))).heads:
         for head in page.heads:
             _restored(shard, head, page.events.get(head.seq, []), found.assigned, clock)

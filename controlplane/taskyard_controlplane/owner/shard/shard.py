@@ -125,7 +125,7 @@ class Shard:
         self.committer.serve(
             AfterCommit(
                 self.book, self.journal, self.upstream, self.cache, self.dispatcher, self.backlog,
-                acknowledgements=Acknowledgements(self.timers),
+                acknowledgements=Acknowledgements(self.timers, self.roster.log_marks),
                 refusals=refusals,
                 unstorable=Unstorable(
                     self.book, self.journal, self.templates, self.settling, refusals, clock, metrics

@@ -32,6 +32,7 @@ from taskyard_controlplane.storage.interface.rows import (
     DispatchRow,
     EndedRow,
     EventRow,
+    LogMarkRow,
     LogRow,
     NewRunRow,
     TemplateRow,
@@ -39,7 +40,8 @@ from taskyard_controlplane.storage.interface.rows import (
 from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
-    "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogRow", "NewRunRow", "TemplateRow",
+    "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogMarkRow", "LogRow", "NewRunRow",
+    "TemplateRow",
     "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",

@@ -22,6 +22,7 @@ class WriteBatch:
         lookup_runs: Ids of runs to return, as they are after the writes.
         lookup_keys: Cache keys to look up, after the writes.
         backlog_removed: Queue, priority: up to this seq, inclusive.
+        log_marks_removed: Last changed up to this time, inclusive.
     """
 
     __slots__ = (
@@ -34,6 +35,8 @@ class WriteBatch:
     ended: list[tuple[object, ...]]
     events: list[tuple[object, ...]]
     logs: list[tuple[object, ...]]
+    log_marks: list[tuple[bytes, int, int]]
+    log_marks_removed: list[tuple[int]]
     dispatches: list[tuple[object, ...]]
     backlog_added: list[tuple[str, int, int]]
     backlog_removed: list[tuple[str, int, int]]

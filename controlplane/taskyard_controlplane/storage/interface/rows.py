@@ -96,6 +96,20 @@ class LogRow(NamedTuple):
     message: str
 
 
+class LogMarkRow(NamedTuple):
+    """Up to which number the log records that a session sent are recorded."""
+
+    session_id: bytes
+    number: int
+    at_us: int
+
+
+class OldLogMarksRow(NamedTuple):
+    """Marks of sessions that have not logged since are forgotten."""
+
+    at_us: int
+
+
 class TemplateRow(NamedTuple):
     """A template, kept once per content."""
 

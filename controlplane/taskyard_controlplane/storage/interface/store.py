@@ -34,7 +34,7 @@ from taskyard_controlplane.storage.interface.results import (
     StoredPayloads,
     StoredRun,
 )
-from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, TemplateRow
+from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, LogMarkRow, TemplateRow
 
 
 class Store(Protocol):
@@ -99,6 +99,10 @@ class Store(Protocol):
 
     def dispatches(self) -> list[DispatchRow]:
         """Return the recorded dispatches in order."""
+        ...
+
+    def log_marks(self) -> list[LogMarkRow]:
+        """Return up to where the log records of sessions are recorded, those that changed last first."""
         ...
 
     def backlog_counts(self) -> list[tuple[str, int, int]]:

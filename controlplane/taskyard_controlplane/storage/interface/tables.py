@@ -14,8 +14,10 @@ from taskyard_controlplane.storage.interface.rows import (
     DispatchRow,
     EndedRow,
     EventRow,
+    LogMarkRow,
     LogRow,
     NewRunRow,
+    OldLogMarksRow,
     TemplateRow,
 )
 
@@ -66,6 +68,8 @@ WRITES: Final = (
     Write("ended", "run", EndedRow, Rule.END_OPEN, "seq"),
     Write("events", "run_event", EventRow, Rule.APPEND),
     Write("logs", "run_log", LogRow, Rule.APPEND),
+    Write("log_marks", "log_mark", LogMarkRow, Rule.KEEP_LAST, "session_id"),
+    Write("log_marks_removed", "log_mark", OldLogMarksRow, Rule.REMOVE_UP_TO),
     Write("dispatches", "dispatch", DispatchRow, Rule.APPEND),
     Write("backlog_added", "backlog", BacklogRow, Rule.KEEP_FIRST, "seq"),
     Write("backlog_removed", "backlog", BacklogRow, Rule.REMOVE_UP_TO),

@@ -272,7 +272,7 @@ class AgentFrame(google.protobuf.message.Message):
     DRAINING_FIELD_NUMBER: builtins.int
     CONDITION_FIELD_NUMBER: builtins.int
     report_number: builtins.int
-    """Number of this frame's reports, counting up from 1 within the session; 0 when it has none."""
+    """Number of this frame's reports and log records, counting up from 1 within the session; 0 when it has none."""
     heartbeat: builtins.int
     """Counts up; answered by the same number in ServerFrame. Renews the lease of everything held."""
     draining: builtins.bool
@@ -313,7 +313,9 @@ class AgentFrame(google.protobuf.message.Message):
 
     @property
     def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
-        """Log records of runs. Ignored in a frame whose report number was seen before."""
+        """Log records of runs. Ignored in a frame whose report number was seen before, also by a server that has been
+        restarted since; without a number they are recorded, and lost with the stream.
+        """
 
     def __init__(
         self,

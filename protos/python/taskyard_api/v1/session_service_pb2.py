@@ -29,43 +29,43 @@ from taskyard_api.v1 import states_pb2 as taskyard__api_dot_v1_dot_states__pb2
 from taskyard_api.v1 import template_pb2 as taskyard__api_dot_v1_dot_template__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%taskyard_api/v1/session_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1ctaskyard_api/v1/errors.proto\x1a\x1dtaskyard_api/v1/failure.proto\x1a\x1ctaskyard_api/v1/states.proto\x1a\x1etaskyard_api/v1/template.proto\"\x9e\x02\n\x0b\x43lientFrame\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1d.taskyard_api.v1.SessionHello\x12,\n\x06submit\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.SubmitBatch\x12\x11\n\tsubscribe\x18\x03 \x03(\x0c\x12\x0e\n\x06\x63\x61ncel\x18\x04 \x03(\x0c\x12\x31\n\x0c\x66low_reports\x18\x05 \x03(\x0b\x32\x1b.taskyard_api.v1.FlowReport\x12\'\n\x04logs\x18\x06 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x11\n\theartbeat\x18\x07 \x01(\x08\x12\x10\n\x08withdraw\x18\t \x03(\x0c\x12\x0f\n\x07goodbye\x18\x08 \x01(\x08\"\x9f\x01\n\x0cSessionHello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63lient_name\x18\x04 \x01(\t\x12\x15\n\rcaller_run_id\x18\x05 \x01(\x0c\x12\x15\n\rstream_number\x18\x07 \x01(\x04J\x04\x08\x06\x10\x07R\x06resume\"\xbc\x01\n\x0bSubmitBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06resend\x18\x02 \x01(\x08\x12\x36\n\ttemplates\x18\x03 \x03(\x0b\x32#.taskyard_api.v1.TemplateDefinition\x12*\n\x05\x62lobs\x18\x04 \x03(\x0b\x32\x1b.taskyard_api.v1.InlineBlob\x12)\n\x06groups\x18\x05 \x03(\x0b\x32\x19.taskyard_api.v1.RunGroup\"\xa6\x02\n\x08RunGroup\x12\x10\n\x08template\x18\x01 \x01(\r\x12\x13\n\x0b\x66low_run_id\x18\x02 \x01(\x0c\x12\x15\n\rcaller_run_id\x18\x03 \x01(\x0c\x12\x0f\n\x07run_ids\x18\x04 \x03(\x0c\x12\x0c\n\x04\x61rgs\x18\x05 \x03(\x0c\x12\x15\n\rfirst_ordinal\x18\x06 \x01(\r\x12\x12\n\ncache_keys\x18\x07 \x03(\t\x12\x1a\n\x12upstream_positions\x18\x08 \x03(\r\x12\x14\n\x0cupstream_ids\x18\t \x03(\x0c\x12\x35\n\x0eupstream_kinds\x18\n \x03(\x0e\x32\x1d.taskyard_api.v1.UpstreamKind\x12)\n\x06\x65xtras\x18\x0b \x03(\x0b\x32\x19.taskyard_api.v1.RunExtra\"R\n\x08RunExtra\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"\x95\x02\n\nFlowReport\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12)\n\x05\x65vent\x18\x02 \x01(\x0e\x32\x1a.taskyard_api.v1.FlowEvent\x12\x13\n\x0boccurred_us\x18\x03 \x01(\x03\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x12\n\nstate_name\x18\x07 \x01(\t\x12,\n\x06reason\x18\x08 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\"\xe1\x02\n\x0cSessionFrame\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1f.taskyard_api.v1.SessionWelcome\x12\x17\n\x0fsubmitted_up_to\x18\x02 \x01(\x04\x12,\n\x07refused\x18\x03 \x03(\x0b\x32\x1b.taskyard_api.v1.RefusedRun\x12-\n\x07results\x18\x04 \x01(\x0b\x32\x1c.taskyard_api.v1.ResultBatch\x12\x35\n\x0e\x66low_decisions\x18\x05 \x03(\x0b\x32\x1d.taskyard_api.v1.FlowDecision\x12\x17\n\x0f\x63\x61ncel_requests\x18\x06 \x03(\x0c\x12\'\n\x04logs\x18\x07 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x1a\n\x12reconnect_after_ms\x18\x08 \x01(\x04\x12\x14\n\x0c\x64ropped_logs\x18\t \x01(\x04\"\xc3\x01\n\x0eSessionWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\x04 \x01(\x04\x12\x19\n\x11max_payload_bytes\x18\x05 \x01(\x04\x12\x1b\n\x13max_unacked_batches\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\tJ\x04\x08\x08\x10\tR\x07resumed\"Z\n\nRefusedRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12+\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.ErrorDetail\x12\x0f\n\x07message\x18\x03 \x01(\t\"Y\n\x0bResultBatch\x12\x0f\n\x07run_ids\x18\x01 \x03(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x03(\x0c\x12+\n\x06others\x18\x03 \x03(\x0b\x32\x1b.taskyard_api.v1.RunOutcome\"\x92\x02\n\nRunOutcome\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12(\n\x06result\x18\x06 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x12\x10\n\x08run_name\x18\t \x01(\t\"q\n\x0c\x46lowDecision\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"p\n\x08LogBatch\x12\x0f\n\x07run_ids\x18\x01 \x03(\x0c\x12\r\n\x05\x61t_us\x18\x02 \x03(\x03\x12\x0e\n\x06levels\x18\x03 \x03(\r\x12\x0f\n\x07loggers\x18\x04 \x03(\t\x12\x10\n\x08messages\x18\x05 \x03(\t\x12\x11\n\trun_names\x18\x06 \x03(\t*\xa5\x01\n\x0cUpstreamKind\x12\x1d\n\x19UPSTREAM_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12UPSTREAM_KIND_DATA\x10\x01\x12\x17\n\x13UPSTREAM_KIND_ORDER\x10\x02\x12!\n\x1dUPSTREAM_KIND_DATA_OR_FAILURE\x10\x03\x12\"\n\x1eUPSTREAM_KIND_ORDER_OR_FAILURE\x10\x04*\xa6\x01\n\tFlowEvent\x12\x1a\n\x16\x46LOW_EVENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46LOW_EVENT_STARTED\x10\x01\x12\x18\n\x14\x46LOW_EVENT_SUCCEEDED\x10\x02\x12\x15\n\x11\x46LOW_EVENT_FAILED\x10\x03\x12\x18\n\x14\x46LOW_EVENT_CANCELLED\x10\x04\x12\x1a\n\x16\x46LOW_EVENT_INTERRUPTED\x10\x05\x32\\\n\x0eSessionService\x12J\n\x07\x43onnect\x12\x1c.taskyard_api.v1.ClientFrame\x1a\x1d.taskyard_api.v1.SessionFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%taskyard_api/v1/session_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1ctaskyard_api/v1/errors.proto\x1a\x1dtaskyard_api/v1/failure.proto\x1a\x1ctaskyard_api/v1/states.proto\x1a\x1etaskyard_api/v1/template.proto\"\xb3\x02\n\x0b\x43lientFrame\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1d.taskyard_api.v1.SessionHello\x12,\n\x06submit\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.SubmitBatch\x12\x11\n\tsubscribe\x18\x03 \x03(\x0c\x12\x0e\n\x06\x63\x61ncel\x18\x04 \x03(\x0c\x12\x31\n\x0c\x66low_reports\x18\x05 \x03(\x0b\x32\x1b.taskyard_api.v1.FlowReport\x12\'\n\x04logs\x18\x06 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x13\n\x0blogs_number\x18\n \x01(\x04\x12\x11\n\theartbeat\x18\x07 \x01(\x08\x12\x10\n\x08withdraw\x18\t \x03(\x0c\x12\x0f\n\x07goodbye\x18\x08 \x01(\x08\"\x9f\x01\n\x0cSessionHello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63lient_name\x18\x04 \x01(\t\x12\x15\n\rcaller_run_id\x18\x05 \x01(\x0c\x12\x15\n\rstream_number\x18\x07 \x01(\x04J\x04\x08\x06\x10\x07R\x06resume\"\xbc\x01\n\x0bSubmitBatch\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06resend\x18\x02 \x01(\x08\x12\x36\n\ttemplates\x18\x03 \x03(\x0b\x32#.taskyard_api.v1.TemplateDefinition\x12*\n\x05\x62lobs\x18\x04 \x03(\x0b\x32\x1b.taskyard_api.v1.InlineBlob\x12)\n\x06groups\x18\x05 \x03(\x0b\x32\x19.taskyard_api.v1.RunGroup\"\xa6\x02\n\x08RunGroup\x12\x10\n\x08template\x18\x01 \x01(\r\x12\x13\n\x0b\x66low_run_id\x18\x02 \x01(\x0c\x12\x15\n\rcaller_run_id\x18\x03 \x01(\x0c\x12\x0f\n\x07run_ids\x18\x04 \x03(\x0c\x12\x0c\n\x04\x61rgs\x18\x05 \x03(\x0c\x12\x15\n\rfirst_ordinal\x18\x06 \x01(\r\x12\x12\n\ncache_keys\x18\x07 \x03(\t\x12\x1a\n\x12upstream_positions\x18\x08 \x03(\r\x12\x14\n\x0cupstream_ids\x18\t \x03(\x0c\x12\x35\n\x0eupstream_kinds\x18\n \x03(\x0e\x32\x1d.taskyard_api.v1.UpstreamKind\x12)\n\x06\x65xtras\x18\x0b \x03(\x0b\x32\x19.taskyard_api.v1.RunExtra\"R\n\x08RunExtra\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"\x95\x02\n\nFlowReport\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12)\n\x05\x65vent\x18\x02 \x01(\x0e\x32\x1a.taskyard_api.v1.FlowEvent\x12\x13\n\x0boccurred_us\x18\x03 \x01(\x03\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x12\n\nstate_name\x18\x07 \x01(\t\x12,\n\x06reason\x18\x08 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\"\xf5\x02\n\x0cSessionFrame\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1f.taskyard_api.v1.SessionWelcome\x12\x17\n\x0fsubmitted_up_to\x18\x02 \x01(\x04\x12,\n\x07refused\x18\x03 \x03(\x0b\x32\x1b.taskyard_api.v1.RefusedRun\x12-\n\x07results\x18\x04 \x01(\x0b\x32\x1c.taskyard_api.v1.ResultBatch\x12\x35\n\x0e\x66low_decisions\x18\x05 \x03(\x0b\x32\x1d.taskyard_api.v1.FlowDecision\x12\x17\n\x0f\x63\x61ncel_requests\x18\x06 \x03(\x0c\x12\'\n\x04logs\x18\x07 \x01(\x0b\x32\x19.taskyard_api.v1.LogBatch\x12\x1a\n\x12reconnect_after_ms\x18\x08 \x01(\x04\x12\x14\n\x0c\x64ropped_logs\x18\t \x01(\x04\x12\x12\n\nlogs_up_to\x18\n \x01(\x04\"\xde\x01\n\x0eSessionWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\x04 \x01(\x04\x12\x19\n\x11max_payload_bytes\x18\x05 \x01(\x04\x12\x1b\n\x13max_unacked_batches\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\t\x12\x19\n\x11\x61\x63knowledges_logs\x18\t \x01(\x08J\x04\x08\x08\x10\tR\x07resumed\"Z\n\nRefusedRun\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12+\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.ErrorDetail\x12\x0f\n\x07message\x18\x03 \x01(\t\"Y\n\x0bResultBatch\x12\x0f\n\x07run_ids\x18\x01 \x03(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x03(\x0c\x12+\n\x06others\x18\x03 \x03(\x0b\x32\x1b.taskyard_api.v1.RunOutcome\"\x92\x02\n\nRunOutcome\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.taskyard_api.v1.StateReason\x12\x12\n\nstate_name\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12(\n\x06result\x18\x06 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x12\x10\n\x08run_name\x18\t \x01(\t\"q\n\x0c\x46lowDecision\x12\x0e\n\x06run_id\x18\x01 \x01(\x0c\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"p\n\x08LogBatch\x12\x0f\n\x07run_ids\x18\x01 \x03(\x0c\x12\r\n\x05\x61t_us\x18\x02 \x03(\x03\x12\x0e\n\x06levels\x18\x03 \x03(\r\x12\x0f\n\x07loggers\x18\x04 \x03(\t\x12\x10\n\x08messages\x18\x05 \x03(\t\x12\x11\n\trun_names\x18\x06 \x03(\t*\xa5\x01\n\x0cUpstreamKind\x12\x1d\n\x19UPSTREAM_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12UPSTREAM_KIND_DATA\x10\x01\x12\x17\n\x13UPSTREAM_KIND_ORDER\x10\x02\x12!\n\x1dUPSTREAM_KIND_DATA_OR_FAILURE\x10\x03\x12\"\n\x1eUPSTREAM_KIND_ORDER_OR_FAILURE\x10\x04*\xa6\x01\n\tFlowEvent\x12\x1a\n\x16\x46LOW_EVENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46LOW_EVENT_STARTED\x10\x01\x12\x18\n\x14\x46LOW_EVENT_SUCCEEDED\x10\x02\x12\x15\n\x11\x46LOW_EVENT_FAILED\x10\x03\x12\x18\n\x14\x46LOW_EVENT_CANCELLED\x10\x04\x12\x1a\n\x16\x46LOW_EVENT_INTERRUPTED\x10\x05\x32\\\n\x0eSessionService\x12J\n\x07\x43onnect\x12\x1c.taskyard_api.v1.ClientFrame\x1a\x1d.taskyard_api.v1.SessionFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.session_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPSTREAMKIND']._serialized_start=2758
-  _globals['_UPSTREAMKIND']._serialized_end=2923
-  _globals['_FLOWEVENT']._serialized_start=2926
-  _globals['_FLOWEVENT']._serialized_end=3092
+  _globals['_UPSTREAMKIND']._serialized_start=2826
+  _globals['_UPSTREAMKIND']._serialized_end=2991
+  _globals['_FLOWEVENT']._serialized_start=2994
+  _globals['_FLOWEVENT']._serialized_end=3160
   _globals['_CLIENTFRAME']._serialized_start=212
-  _globals['_CLIENTFRAME']._serialized_end=498
-  _globals['_SESSIONHELLO']._serialized_start=501
-  _globals['_SESSIONHELLO']._serialized_end=660
-  _globals['_SUBMITBATCH']._serialized_start=663
-  _globals['_SUBMITBATCH']._serialized_end=851
-  _globals['_RUNGROUP']._serialized_start=854
-  _globals['_RUNGROUP']._serialized_end=1148
-  _globals['_RUNEXTRA']._serialized_start=1150
-  _globals['_RUNEXTRA']._serialized_end=1232
-  _globals['_FLOWREPORT']._serialized_start=1235
-  _globals['_FLOWREPORT']._serialized_end=1512
-  _globals['_SESSIONFRAME']._serialized_start=1515
-  _globals['_SESSIONFRAME']._serialized_end=1868
-  _globals['_SESSIONWELCOME']._serialized_start=1871
-  _globals['_SESSIONWELCOME']._serialized_end=2066
-  _globals['_REFUSEDRUN']._serialized_start=2068
-  _globals['_REFUSEDRUN']._serialized_end=2158
-  _globals['_RESULTBATCH']._serialized_start=2160
-  _globals['_RESULTBATCH']._serialized_end=2249
-  _globals['_RUNOUTCOME']._serialized_start=2252
-  _globals['_RUNOUTCOME']._serialized_end=2526
-  _globals['_FLOWDECISION']._serialized_start=2528
-  _globals['_FLOWDECISION']._serialized_end=2641
-  _globals['_LOGBATCH']._serialized_start=2643
-  _globals['_LOGBATCH']._serialized_end=2755
-  _globals['_SESSIONSERVICE']._serialized_start=3094
-  _globals['_SESSIONSERVICE']._serialized_end=3186
+  _globals['_CLIENTFRAME']._serialized_end=519
+  _globals['_SESSIONHELLO']._serialized_start=522
+  _globals['_SESSIONHELLO']._serialized_end=681
+  _globals['_SUBMITBATCH']._serialized_start=684
+  _globals['_SUBMITBATCH']._serialized_end=872
+  _globals['_RUNGROUP']._serialized_start=875
+  _globals['_RUNGROUP']._serialized_end=1169
+  _globals['_RUNEXTRA']._serialized_start=1171
+  _globals['_RUNEXTRA']._serialized_end=1253
+  _globals['_FLOWREPORT']._serialized_start=1256
+  _globals['_FLOWREPORT']._serialized_end=1533
+  _globals['_SESSIONFRAME']._serialized_start=1536
+  _globals['_SESSIONFRAME']._serialized_end=1909
+  _globals['_SESSIONWELCOME']._serialized_start=1912
+  _globals['_SESSIONWELCOME']._serialized_end=2134
+  _globals['_REFUSEDRUN']._serialized_start=2136
+  _globals['_REFUSEDRUN']._serialized_end=2226
+  _globals['_RESULTBATCH']._serialized_start=2228
+  _globals['_RESULTBATCH']._serialized_end=2317
+  _globals['_RUNOUTCOME']._serialized_start=2320
+  _globals['_RUNOUTCOME']._serialized_end=2594
+  _globals['_FLOWDECISION']._serialized_start=2596
+  _globals['_FLOWDECISION']._serialized_end=2709
+  _globals['_LOGBATCH']._serialized_start=2711
+  _globals['_LOGBATCH']._serialized_end=2823
+  _globals['_SESSIONSERVICE']._serialized_start=3162
+  _globals['_SESSIONSERVICE']._serialized_end=3254
 # @@protoc_insertion_point(module_scope)

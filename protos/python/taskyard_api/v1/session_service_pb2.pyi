@@ -106,9 +106,14 @@ class ClientFrame(google.protobuf.message.Message):
     CANCEL_FIELD_NUMBER: builtins.int
     FLOW_REPORTS_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
+    LOGS_NUMBER_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
     WITHDRAW_FIELD_NUMBER: builtins.int
     GOODBYE_FIELD_NUMBER: builtins.int
+    logs_number: builtins.int
+    """Number of `logs`, counting up from 1 within the session; 0 in frames without any, and from clients that do
+    not repeat them. Ignored, with its records, when it was seen before.
+    """
     heartbeat: builtins.bool
     """Sent when nothing else was for the interval in Welcome."""
     goodbye: builtins.bool
@@ -150,12 +155,13 @@ class ClientFrame(google.protobuf.message.Message):
         cancel: collections.abc.Iterable[builtins.bytes] | None = ...,
         flow_reports: collections.abc.Iterable[global___FlowReport] | None = ...,
         logs: global___LogBatch | None = ...,
+        logs_number: builtins.int = ...,
         heartbeat: builtins.bool = ...,
         withdraw: collections.abc.Iterable[builtins.bytes] | None = ...,
         goodbye: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello", "logs", b"logs", "submit", b"submit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw"]) -> None: ...
 
 global___ClientFrame = ClientFrame
 
@@ -414,6 +420,7 @@ class SessionFrame(google.protobuf.message.Message):
     LOGS_FIELD_NUMBER: builtins.int
     RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
     DROPPED_LOGS_FIELD_NUMBER: builtins.int
+    LOGS_UP_TO_FIELD_NUMBER: builtins.int
     submitted_up_to: builtins.int
     """Batches up to this number are durable, except the runs named in `refused`."""
     reconnect_after_ms: builtins.int
@@ -422,6 +429,8 @@ class SessionFrame(google.protobuf.message.Message):
     """How many log records were not sent since the last frame that said so, because the client read too slowly.
     They are recorded, and can be listed.
     """
+    logs_up_to: builtins.int
+    """Log records that the client sent under numbers up to this one are durable."""
     @property
     def welcome(self) -> global___SessionWelcome:
         """First frame only."""
@@ -458,9 +467,10 @@ class SessionFrame(google.protobuf.message.Message):
         logs: global___LogBatch | None = ...,
         reconnect_after_ms: builtins.int = ...,
         dropped_logs: builtins.int = ...,
+        logs_up_to: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs", "results", b"results", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "dropped_logs", b"dropped_logs", "flow_decisions", b"flow_decisions", "logs", b"logs", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "dropped_logs", b"dropped_logs", "flow_decisions", b"flow_decisions", "logs", b"logs", "logs_up_to", b"logs_up_to", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
 
 global___SessionFrame = SessionFrame
 
@@ -477,6 +487,7 @@ class SessionWelcome(google.protobuf.message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
     MAX_UNACKED_BATCHES_FIELD_NUMBER: builtins.int
     SERVER_VERSION_FIELD_NUMBER: builtins.int
+    ACKNOWLEDGES_LOGS_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """The protocol version spoken from here on."""
     lease_ms: builtins.int
@@ -491,6 +502,8 @@ class SessionWelcome(google.protobuf.message.Message):
     """Most batches without acknowledgement; a stream with more is not read until earlier ones are durable."""
     server_version: builtins.str
     """For people."""
+    acknowledges_logs: builtins.bool
+    """Whether this server says which log records are durable (`logs_up_to`): a client keeps them until then."""
     def __init__(
         self,
         *,
@@ -501,8 +514,9 @@ class SessionWelcome(google.protobuf.message.Message):
         max_payload_bytes: builtins.int = ...,
         max_unacked_batches: builtins.int = ...,
         server_version: builtins.str = ...,
+        acknowledges_logs: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acknowledges_logs", b"acknowledges_logs", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___SessionWelcome = SessionWelcome
 

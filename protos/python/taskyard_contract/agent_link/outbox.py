@@ -1,14 +1,19 @@
-"""Report frames that the control plane has not acknowledged. Pure.
+"""Frames with reports and log records that the control plane has not acknowledged. Pure.
 
 Invariant: a frame leaves the outbox only when its number is acknowledged, and numbers are never reused, so
-resending after a reconnect can neither lose nor double a report.
+resending after a reconnect can neither lose nor double a report. Log records are the exception: beyond a
+bound in bytes the oldest are not kept for another time.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.ids import ID_BYTES
+
+MOST_LOG_BYTES: Final = 32 * 1024 * 1024
+"""Log records kept until they are acknowledged."""
 
 
 class Outbox:
@@ -18,6 +23,11 @@ class Outbox:
         """Nothing waits; the first frame gets the number 1, because 0 acknowledges nothing."""
         self._last = 0
         self._frames: deque[pb.AgentFrame] = deque()
+        self._logs: deque[tuple[pb.AgentFrame, int]] = deque()
+        """The frames that carry log records, and how many bytes of them."""
+        self._log_bytes = 0
+        self._bereft: deque[tuple[int, int]] = deque()
+        """The numbers of frames whose log records are not kept any more, and how many these were."""
 
     def __len__(self) -> int:
         """Return how many frames wait for their acknowledgement."""
@@ -28,12 +38,34 @@ class Outbox:
         self._last += 1
         frame.report_number = self._last
         self._frames.append(frame)
+        if frame.HasField("logs"):
+            self._keep_logs(frame)
+
+    def _keep_logs(self, frame: pb.AgentFrame) -> None:
+        size = frame.logs.ByteSize()
+        self._logs.append((frame, size))
+        self._log_bytes += size
+        while self._log_bytes > MOST_LOG_BYTES and len(self._logs) > 1:
+            oldest, size = self._logs.popleft()
+            self._log_bytes -= size
+            self._bereft.append((oldest.report_number, len(oldest.logs.run_ids)))
+            oldest.ClearField("logs")
+
+    def lost_logs(self) -> int:
+        """Return how many log records cannot be sent again, though they have to be; they are told of once."""
+        lost = sum(count for _, count in self._bereft)
+        self._bereft.clear()
+        return lost
 
     def acknowledge(self, up_to: int) -> bool:
         """Forget the frames up to a number; returns whether there were any."""
         frames, before = self._frames, len(self._frames)
         while frames and frames[0].report_number <= up_to:
             frames.popleft()
+        while self._logs and self._logs[0][0].report_number <= up_to:
+            self._log_bytes -= self._logs.popleft()[1]
+        while self._bereft and self._bereft[0][0] <= up_to:
+            self._bereft.popleft()
         return len(frames) < before
 
     def unacknowledged(self) -> list[pb.AgentFrame]:

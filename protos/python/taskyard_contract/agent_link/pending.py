@@ -1,5 +1,8 @@
 """What the executor has told and no frame has taken yet. Pure.
 
+Log records are kept like reports, in numbered frames, but not for ever: while nobody takes them they are
+bounded in bytes.
+
 Order matters in two places. Reports come after what their runs logged, because a client may end when it has
 the result and would not see the rest. And what ended goes out before anything else is said, in a frame of
 its own number.
@@ -15,6 +18,8 @@ from taskyard_contract.wire_text import cut
 
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 """Log records of one frame: a quarter of the transport's limit. Only one larger batch alone exceeds it."""
+MOST_PENDING_LOG_BYTES: Final = 32 * 1024 * 1024
+"""Log records that wait for a stream; beyond, the oldest are dropped."""
 MAX_REPORT_BYTES: Final = 1024 * 1024
 """Reports of one frame are cut here; frames must stay far below the transport's limit."""
 
@@ -31,6 +36,9 @@ class Pending:
         self._lost: list[pb.LostRun] = []
         self._cancelled: list[pb.RunKey] = []
         self._logs: deque[session_service_pb2.LogBatch] = deque()
+        self._log_bytes = 0
+        self.dropped_logs = 0
+        """Log records that were given up since somebody last looked and set this to 0."""
 
     def report(self, first_epoch: int, run_ids: bytes, columns: bytes) -> None:
         """Report consecutive runs that ended; `columns` is a serialised ReportColumns."""
@@ -62,12 +70,17 @@ class Pending:
     def log(self, batch: session_service_pb2.LogBatch) -> None:
         """Send log records, not later than the reports told afterwards."""
         self._logs.append(batch)
+        self._log_bytes += batch.ByteSize()
+        while self._log_bytes > MOST_PENDING_LOG_BYTES and len(self._logs) > 1:
+            dropped = self._logs.popleft()
+            self._log_bytes -= dropped.ByteSize()
+            self.dropped_logs += len(dropped.run_ids)
         self.wake()
 
     @property
     def _untold(self) -> bool:
-        """Whether runs ended that no frame names yet."""
-        return bool(self._reports or self._given_back or self._lost or self._cancelled)
+        """Whether something must not be lost that no frame carries yet: runs that ended, and logs."""
+        return bool(self._reports or self._given_back or self._lost or self._cancelled or self._logs)
 
     def _take_reports(self) -> pb.AgentFrame | None:
         if not self._untold:
@@ -97,6 +110,7 @@ class Pending:
         while self._logs and (not size or size + self._logs[0].ByteSize() <= MAX_LOG_BYTES):
             batch = self._logs.popleft()
             size += batch.ByteSize()
+            self._log_bytes -= batch.ByteSize()
             frame.logs.MergeFrom(batch)
 
 

@@ -19,9 +19,9 @@ What can go wrong, and what then:
   template that its stream has not defined is confused about that stream: the stream ends, and nothing that is
   held; the next one begins with a hello, and with templates defined anew.
 
-Invariants: everything that ended is in a numbered frame until acknowledged; everything else may be lost with
-a stream. What the session was ever sent, and neither side has ended, each of its hellos names: so the server
-may take what is not named for never received.
+Invariants: everything that ended, and what was logged, is in a numbered frame until acknowledged; everything
+else may be lost with a stream. What the session was ever sent, and neither side has ended, each of its hellos
+names: so the server may take what is not named for never received.
 """
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -128,9 +128,7 @@ class LinkSession(Pending):
         credit = self._next_credit()
         announce = self.draining and not self._told_draining
         condition = self.condition != self._told_condition
-        if frame is None and not (
-            credit or self._started or self._logs or self._heartbeat or announce or condition
-        ):
+        if frame is None and not (credit or self._started or self._heartbeat or announce or condition):
             return None
         if frame is None:
             frame = pb.AgentFrame()
@@ -139,8 +137,6 @@ class LinkSession(Pending):
         if self._started:
             frame.started.extend(self._started)
             self._started = []
-        if not frame.HasField("logs"):
-            self._move_logs(frame)
         if self._heartbeat:
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
         if announce:
@@ -172,6 +168,7 @@ class LinkSession(Pending):
         self.lease.grant(welcome.lease_ms / 1000, max(0.05, welcome.heartbeat_ms / 1000), self._hello_at)
         self._outbox.acknowledge(frame.reported_up_to)
         self._resend = self._outbox.unacknowledged()
+        self.dropped_logs += self._outbox.lost_logs()
         self._handler.on_welcome(welcome)
         if welcome.drop:
             self._handler.on_drop(welcome.drop)

@@ -161,6 +161,9 @@ class AgentStream:
             await _raise_status(call)
             raise ConnectionFailed(f"{self.address} ended the stream before its welcome")
         self._session.welcomed(frame)
+        if self._session.dropped_logs:
+            logger.warning("%d log records dropped: nobody took them", self._session.dropped_logs)
+            self._session.dropped_logs = 0
         self._reconnecting.welcomed()
         self._pending.set()
         self._settled.set()

@@ -9,7 +9,8 @@ answered it, each in its own way:
 
 - runs: in `Unacknowledged`, by batches, until these are durable; in `_outstanding` until their outcome came;
 - reports of flow runs: in `Decisions` until they are answered;
-- requests to end a run: in `_ending` until the run has ended.
+- requests to end a run: in `_ending` until the run has ended;
+- log records: in `LogOutbox`, by batches, until these are durable.
 
 After the welcome on a new stream exactly that is repeated, in this order, before anything new:
 unacknowledged batches, then reports, then requests to end runs, which must not arrive before the runs. Runs
@@ -24,12 +25,11 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
+from taskyard._network.session.log_outbox import LogOutbox
 from taskyard._network.session.outbox import (
-    BYTES_PER_FRAME,
     IDS_PER_FRAME,
     MOST_BYTES,
     EndRequest,
@@ -40,15 +40,11 @@ from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract import log_entry
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-
-LOGS_PER_FRAME: Final = 1000
-"""Enough for programs that log much; results should not wait behind a frame of many more."""
 
 Later = Callable[[float, Callable[[], None]], object]
 """Calls something on the loop's thread after so many seconds."""
@@ -79,6 +75,7 @@ class InFlight:
         self.decisions = Decisions()
         self.on_logs: Callable[[pb.LogBatch], None] | None = None
         self.on_dropped_logs: Callable[[int], None] | None = None
+        self.on_lost_logs: Callable[[int], None] | None = None
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
@@ -87,7 +84,7 @@ class InFlight:
         self._outbox = Outbox(self._sent.to_define)
         self._outstanding: dict[bytes, AwaitedRun] = {}
         self._subscriptions: deque[bytes] = deque()
-        self._logs: deque[LogEntry] = deque()
+        self._logs = LogOutbox()
         self._postponed: set[bytes] = set()
         """Runs that an overloaded server is asked to take once more after a while."""
         self._ending: dict[bytes, bool] = {}
@@ -169,7 +166,7 @@ class InFlight:
 
     def log(self, entry: LogEntry) -> None:
         """Send a log record of a run whose code runs in this process."""
-        self._logs.append(entry)
+        self._logs.add(entry)
         self.signal()
 
     def outstanding(self) -> list[AwaitedRun]:
@@ -207,6 +204,7 @@ class InFlight:
         self.max_inline_bytes = welcome.max_inline_bytes or self.max_inline_bytes
         self.max_payload_bytes = welcome.max_payload_bytes or self.max_payload_bytes
         self._sent.on_new_stream(welcome.max_unacked_batches)
+        self._logs.on_new_stream(welcome.acknowledges_logs)
         if self.opened.is_set():
             self._repeat_open_work()
         self.opened.set()
@@ -218,18 +216,23 @@ class InFlight:
         again = self._sent.next_again()
         if again is not None:
             return pb.ClientFrame(submit=again)
+        if self._logs.crowded:
+            # By themselves and first: of a run that has ended nothing is recorded any more.
+            frame = pb.ClientFrame()
+            self._logs.write_into(frame)
+            return frame
         groups, reports, cancels, withdrawn = self._outbox.next_frame(with_groups=self._sent.has_room())
         self.decisions.sent(reports)
         if cancels or withdrawn:
             self._note_ending(cancels, withdrawn)
         wanted = self._next_subscriptions()
-        if not (groups or reports or cancels or withdrawn or wanted or self._logs):
+        if not (groups or reports or cancels or withdrawn or wanted or self._logs.pending):
             return None
         frame = pb.ClientFrame(flow_reports=reports, cancel=cancels, withdraw=withdrawn, subscribe=wanted)
         if groups:
             frame.submit.CopyFrom(self._sent.send(groups))
-        if self._logs:
-            frame.logs.CopyFrom(self._next_logs())
+        if self._logs.pending:
+            self._logs.write_into(frame)
         return frame
 
     def on_frame(self, frame: pb.SessionFrame) -> None:
@@ -240,6 +243,9 @@ class InFlight:
         self._apply_refusals(refusals)
         if frame.submitted_up_to:
             self._sent.acknowledge(frame.submitted_up_to)
+        if frame.logs_up_to:
+            self._logs.acknowledge(frame.logs_up_to)
+            self._tell_dropped_logs()
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
@@ -271,17 +277,14 @@ class InFlight:
         for run in self._outstanding.values():
             run.put(error)
 
+    def _tell_dropped_logs(self) -> None:
+        dropped, self._logs.dropped = self._logs.dropped, 0
+        if dropped and self.on_lost_logs is not None:
+            self.on_lost_logs(dropped)
+
     def _next_subscriptions(self) -> list[bytes]:
         wanted = self._subscriptions
         return [wanted.popleft() for _ in range(min(len(wanted), IDS_PER_FRAME))]
-
-    def _next_logs(self) -> pb.LogBatch:
-        batch, size = pb.LogBatch(), 0
-        while self._logs and len(batch.run_ids) < LOGS_PER_FRAME and size < BYTES_PER_FRAME:
-            entry = self._logs.popleft()
-            log_entry.add_to(batch, entry)
-            size += 4 * len(entry[4])  # a character takes at most four bytes
-        return batch
 
     def _repeat_open_work(self) -> None:
         # In this order, and in the same queue: a thread that begins to watch a run meanwhile notes the run

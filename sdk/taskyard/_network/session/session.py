@@ -53,6 +53,7 @@ class Session:
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
         self.in_flight.on_logs = _show_logs
         self.in_flight.on_dropped_logs = _say_dropped
+        self.in_flight.on_lost_logs = _say_lost
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
         self.submit = self.in_flight.submit
         self.submit_group = self.in_flight.submit_group
@@ -237,3 +238,7 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _say_lost(count: int) -> None:
+    logger.warning("%d log records dropped: the server did not take them in time", count)

@@ -215,7 +215,7 @@ class Stream:
         """Take in what comes until nothing comes any more, which is an exception."""
         while (frame := await call.read()) is not grpc.aio.EOF:
             on_frame(frame)
-            if frame.submitted_up_to:
+            if frame.submitted_up_to or frame.logs_up_to:
                 self._wake.set()  # there is room for further batches
             if frame.reconnect_after_ms:
                 raise ServerStopping("the server is restarting", retry_after=frame.reconnect_after_ms / 1000)

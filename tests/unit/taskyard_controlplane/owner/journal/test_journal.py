@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "logged": (lambda it: it.logged(run(), 5, 20, "logger", "text"), "rows.logs"),
     "look_up_run": (lambda it: it.look_up_run(b"r" * 16), "rows.lookup_runs"),
     "look_up_key": (lambda it: it.look_up_key("k"), "rows.lookup_keys"),
+    "logs_came": (lambda it: it.logs_came(SESSION, 3, 5), "rows.log_marks"),
     "accepted": (lambda it: it.accepted(SESSION, 3), "accepted"),
     "reported": (lambda it: it.reported(AGENT, 3), "reported"),
     "decided": (lambda it: it.decided(SESSION, session_service_pb2.FlowDecision()), "decided"),
@@ -60,7 +61,13 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "then": (lambda it: it.then(lambda: None), "then"),
 }
 QUESTIONS = {"open", "full", "new_runs", "has_backlogged", "backlogged_in", "uncommitted_bytes"}
-WITHOUT_A_COMMIT = {"counted", "dispatched", "dispatches_over_below", "nothing_open_below"}
+WITHOUT_A_COMMIT = {
+    "counted",
+    "dispatched",
+    "dispatches_over_below",
+    "forget_log_marks",
+    "nothing_open_below",
+}
 """These have no hurry, and say so."""
 
 
