@@ -168,3 +168,13 @@ def test_events_of_open_runs_are_read_by_a_range(store: Store, batch: Batches) -
     store.commit(batch(templates=[template(1)], new_runs=runs, events=events, ended=[ended(3)]))
     assert [(row.run_seq, row.epoch) for row in store.open_events(2, 5)] == [(4, 1), (2, 1), (4, 2), (2, 2)]
     assert store.open_events(5, 9) == []
+
+
+def test_the_newest_mark_of_each_session_is_kept_until_it_is_old(store: Store, batch: Batches) -> None:
+    store.commit(batch(log_marks=[(b"a" * 16, 1, 10), (b"b" * 16, 1, 20), (b"a" * 16, 2, 30)]))
+    store.commit(batch(log_marks=[(b"c" * 16, 7, 25)]))
+    assert [(mark.session_id[:1], mark.number) for mark in store.log_marks()] == [
+        (b"a", 2), (b"c", 7), (b"b", 1)
+    ]  # fmt: skip
+    store.commit(batch(log_marks_removed=[(25,)]))
+    assert [mark.session_id[:1] for mark in store.log_marks()] == [b"a"]
