@@ -1,5 +1,6 @@
-"""What is known not to hold yet: nothing at present. Whoever finds something that cannot be mended at once puts it
-here, and whoever mends it takes it out.
+"""What is known not to hold yet: nothing at present.
+
+Whoever finds something that cannot be mended at once puts it here, and whoever mends it takes it out.
 """
 
 from typing import Final

@@ -40,8 +40,8 @@ from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, 
 class Store(Protocol):
     """The one writer of a shard's database. Not thread-safe; every method blocks.
 
-    Every method may raise `StorageUnavailable`, `StorageFull`, `NotOwner` and `DatabaseLost`, and those that are
-    given values `RowsRefused`; the module says what holds then.
+    Every method may raise `StorageUnavailable`, `StorageFull`, `NotOwner` and `DatabaseLost`, and those that
+    are given values `RowsRefused`; the module says what holds then.
     """
 
     dialect: str
