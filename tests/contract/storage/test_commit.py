@@ -4,7 +4,7 @@ import pytest
 from support.storage_rows import NOW_US, Batches, ended, event, new_run, run_id, stored, template
 
 from taskyard_contract.states import RunKind, RunState, StateReason
-from taskyard_controlplane.storage.interface import LogRow, Store, StoredRun
+from taskyard_controlplane.storage.interface import LogRow, RowsRefused, Store, StoredRun
 
 
 def test_a_run_is_stored_as_it_was_submitted(store: Store, batch: Batches) -> None:
@@ -196,7 +196,7 @@ def test_every_state_can_be_stored(store: Store, batch: Batches) -> None:
 
 def test_a_failed_batch_leaves_nothing_behind(store: Store, batch: Batches) -> None:
     """All or nothing, also when the mistake is the caller's: 8 is not a state."""
-    with pytest.raises(Exception, match="ck_run_state"):
+    with pytest.raises(RowsRefused):
         store.commit(batch(new_runs=[new_run(1)], events=[event(1)], ended=[ended(1, state=8)]))
     assert stored(store, 1) == [None]
     assert store.events_of([1]) == []
