@@ -15,7 +15,13 @@ from support.owner_harness import World, play
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
-from taskyard_contract.errors import Overloaded, Superseded, TaskyardError, UnknownSession
+from taskyard_contract.errors import (
+    Overloaded,
+    StreamReplaced,
+    Superseded,
+    TaskyardError,
+    UnknownSession,
+)
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_contract.transport.rpc_errors import from_rpc_error
@@ -110,13 +116,13 @@ def test_a_stream_that_is_closed_before_its_welcome_says_only_why() -> None:
     asyncio.run(asyncio.wait_for(main(), 20))
 
 
-def test_what_a_superseded_agent_hears_is_that_it_was_superseded() -> None:
+def test_what_an_older_stream_hears_is_that_it_was_replaced() -> None:
     async def scenario(it: World) -> None:
         first = it.agent("same")
         heard: list[TaskyardError] = []
         first.agent.close = heard.append
-        it.agent("same")
-        assert isinstance(heard[0], Superseded)  # and a stream says what it was told first
+        it.agent("same", session_id=first.session_id)
+        assert isinstance(heard[0], StreamReplaced)  # and a stream says what it was told first
 
     play(scenario)
 

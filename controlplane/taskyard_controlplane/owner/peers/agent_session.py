@@ -62,7 +62,8 @@ class AgentSession(Peer):
         self.unreceived = 0
         """How often in a row that happened, since it last executed something."""
         self.away = False
-        """Whether its last call was broken off: one without a stream that may be gone."""
+        """Whether its last call was broken off: without a stream it may be gone, and is given nothing
+        before it asks again."""
         self.declines = 0
         """How often in a row it gave runs back, since it last executed something."""
         self.challenge: tuple[bytes, float] | None = None
@@ -96,7 +97,7 @@ class AgentSession(Peer):
     @property
     def credit(self) -> int:
         """How many more runs the agent takes."""
-        if self.draining or self.paused or self.close is None:
+        if self.draining or self.paused or self.away or self.close is None:
             return 0
         return self.granted - self.assigned
 

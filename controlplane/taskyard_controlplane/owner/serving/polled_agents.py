@@ -56,6 +56,7 @@ class PolledAgent:
             TaskyardError: The session is over.
         """
         frame = self.exchange.ask(request)
+        self.exchange.agent.away = False
         self._deliver()
         call = self._call(request.number)
         if self.exchange.waits:
@@ -71,15 +72,12 @@ class PolledAgent:
         """Return an answer; others may wait for it as well, or ask for it again."""
         agent = self.exchange.agent
         self._callers += 1
-        agent.away = False
         try:
             return await asyncio.shield(call)
         finally:
             self._callers -= 1
             if not call.done() and not self._callers:
-                # Whoever asked has gone, to come back or not: nothing more is assigned until he asks again.
-                agent.away = True
-                self.release()
+                agent.away = True  # to come back or not
 
     def release(self) -> None:
         """End the poll that waits, if there is one, with an empty response."""
