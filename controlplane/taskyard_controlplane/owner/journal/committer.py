@@ -22,12 +22,9 @@ Orders that matter:
   one of which nothing is left keeps its promises at once, and what comes after it waits all the same.
 - A row that does not fit into the database takes along nothing but its run. What stands in its place is
   written in the same transaction as everything else of the commit, so that its promises hold.
-- Jobs see what was committed before them, and nothing of the open commit. Whoever needs that waits for
-  `durable` first.
+- Jobs see what was committed before them, and nothing of the open commit, which `durable` waits for.
 
-A few rows are written on the loop's own thread where the store allows it: two thread switches would take
-longer. What this costs elsewhere is one fsync during which nothing else happens.
-
+A few rows are written on the loop's own thread where the store allows it: two thread switches take longer.
 A database that neither takes a commit nor refuses it shows as well: `response` times what is under way.
 """
 
