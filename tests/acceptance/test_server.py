@@ -293,6 +293,7 @@ def test_flows_of_a_lost_program_are_crashed(stage: Stage):
     stage.work("--slots", "1")
     program = stage.start_script(WAITING)
     assert program.line() == "submitted"
+    eventually(lambda: stage.document("run", "ls", "--kind", "flow"), "the server has heard of it")
     program.end(signal.SIGKILL)
 
     def flow_state() -> tuple[str, str]:
