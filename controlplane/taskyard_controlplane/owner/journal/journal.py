@@ -20,6 +20,8 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 
 HIGHEST_LEVEL = 1000
 """Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
+HIGHEST_NUMBER = (1 << 63) - 1
+"""What the database takes."""
 
 
 class Journal:
@@ -140,7 +142,8 @@ class Journal:
     def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:
         """Record, with the log records of a peer, that they have come; and tell it so after the commit."""
         self.open.logged[peer] = number
-        self.open.rows.log_marks.append((peer.session_id, number, at_us))
+        # No peer counts so far; one that says it does may send what it had sent before once more.
+        self.open.rows.log_marks.append((peer.session_id, min(number, HIGHEST_NUMBER), at_us))
         self.touch()
 
     def forget_log_marks(self, up_to_us: int) -> None:
