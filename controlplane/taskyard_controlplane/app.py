@@ -128,7 +128,7 @@ class ControlPlane:
             max_inline_bytes=rpc.max_inline_bytes,
             max_payload_bytes=rpc.max_payload_bytes,
             fatal=self._fail,
-            memory=self.settings.memory.limits(),
+            memory=self.settings.memory,
         )
         gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
         try:

@@ -9,13 +9,11 @@ from typing import Final
 
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
-from taskyard_controlplane.domain.memory import MemoryLimits
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
 
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
-LARGEST_INPUT_BYTES: Final = 2048 * MIB - 64 * MIB
-"""A message of protobuf ends at 2 GiB."""
 
 
 class InvalidSettings(ValueError):
@@ -88,82 +86,6 @@ class RpcSettings:
         for name in ("max_payload_bytes", "max_inline_bytes", "max_page_size", "max_wait_seconds"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
         _require(self.stop_grace_seconds >= 0, "stop_grace_seconds must not be negative")
-
-
-@dataclass(frozen=True, slots=True)
-class MemorySettings:
-    """How much of what users send is held in memory, in bytes. What is beyond waits in the database, or with
-    whoever wants to send it; nothing is lost by a lower number.
-    """
-
-    uncommitted_bytes: int = MemoryLimits().uncommitted
-    """Accepted and not durable yet. Default 64 MiB: beyond, submissions are answered OVERLOADED, and clients
-    repeat them after a second. While the database answers, clients of the SDK do not get there: each has at
-    most 32 MiB under way."""
-
-    payload_bytes: int = MemoryLimits().payload
-    """Arguments, and results of upstream runs, of open runs that no agent has. Default 128 MiB; what is
-    beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could start
-    are part of their records, and not counted."""
-
-    session_payload_bytes: int = MemoryLimits().session_payload
-    """Of these, for the runs of one session. Default 64 MiB: one client must not take all of it."""
-
-    queue_payload_bytes: int = MemoryLimits().queue_payload
-    """Of these, for the runs of one queue. Default 64 MiB, for the same reason."""
-
-    max_input_bytes: int = MemoryLimits().inputs
-    """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
-    blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would
-    start. At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
-
-    pushed_result_bytes: int = MemoryLimits().pushed_results
-    """Results that one client was sent and has not read. Default 16 MiB: far more than is on its way to a
-    client that reads; one that does not is read them back from the database later."""
-
-    pushed_log_bytes: int = MemoryLimits().pushed_logs
-    """The same of log records. Default 4 MiB: what is beyond is not sent, and the client says how many."""
-
-    pushed_bytes: int = MemoryLimits().pushed
-    """Of all clients together, results and log records each. Default 128 MiB."""
-
-    client_read_bytes: int = MemoryLimits().read_from_client
-    """Read from one client and not durable yet; all clients together have `uncommitted_bytes`. Default
-    16 MiB: a client that sends faster than the database takes is not read until it does."""
-
-    agent_read_bytes: int = MemoryLimits().read_from_agent
-    """The same of one agent. Default 32 MiB: more, because an agent that is not read is not heard."""
-
-    agents_read_bytes: int = MemoryLimits().read_from_agents
-    """Of all agents together. Default 256 MiB."""
-
-    def __post_init__(self) -> None:
-        _require(
-            self.max_input_bytes <= LARGEST_INPUT_BYTES,
-            f"max_input_bytes is {self.max_input_bytes}; it must be at most {LARGEST_INPUT_BYTES}",
-        )
-        for name in (
-            "uncommitted_bytes", "payload_bytes", "session_payload_bytes", "queue_payload_bytes",
-            "max_input_bytes", "pushed_result_bytes", "pushed_log_bytes", "pushed_bytes",
-            "client_read_bytes", "agent_read_bytes", "agents_read_bytes",
-        ):  # fmt: skip
-            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
-
-    def limits(self) -> MemoryLimits:
-        """Return the ceilings as the owner wants them."""
-        return MemoryLimits(
-            uncommitted=self.uncommitted_bytes,
-            payload=self.payload_bytes,
-            session_payload=self.session_payload_bytes,
-            queue_payload=self.queue_payload_bytes,
-            inputs=self.max_input_bytes,
-            pushed_results=self.pushed_result_bytes,
-            pushed_logs=self.pushed_log_bytes,
-            pushed=self.pushed_bytes,
-            read_from_client=self.client_read_bytes,
-            read_from_agent=self.agent_read_bytes,
-            read_from_agents=self.agents_read_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +173,7 @@ class Settings:
     rpc: RpcSettings = field(default_factory=RpcSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
-    memory: MemorySettings = field(default_factory=MemorySettings)
+    memory: MemoryLimits = DEFAULT_MEMORY
     peers: PeerSettings = field(default_factory=PeerSettings)
 
 

@@ -6,7 +6,8 @@ before the run is sent to an agent: what does not fit is only noted by its size 
 turn comes.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Final
 
 MIB: Final = 1024 * 1024
 
@@ -20,35 +21,68 @@ them back would cost more than they do."""
 LARGE_INPUTS: Final = 4 * MIB
 """Inputs of a run that are larger together are put together while an agent fetches them, and never held in
 memory as a whole: messages end at 16 MiB, and a frame has more in it than one chunk."""
+LARGEST_INPUTS: Final = 2048 * MIB - 64 * MIB
+"""A message of protobuf ends at 2 GiB."""
 INPUT_OVERHEAD: Final = 32
 """What an input takes in a message beside its value: the id of its run, a position, lengths."""
 
 
-class MemoryLimits(NamedTuple):
-    """Ceilings in bytes; the settings say what each is for."""
+@dataclass(frozen=True, slots=True)
+class MemoryLimits:
+    """How much of what users send is held in memory, in bytes. What is beyond waits in the database, or with
+    whoever wants to send it; nothing is lost by a lower number.
+
+    Raises:
+        ValueError: A number is not greater than 0, or inputs could be larger than a message.
+    """
 
     uncommitted: int = 64 * MIB
-    """Of what was accepted and is not durable yet."""
+    """Accepted and not durable yet. Default 64 MiB: beyond, submissions are answered OVERLOADED, and clients
+    repeat them after a second. While the database answers, clients of the SDK do not get there: each has at
+    most 32 MiB under way."""
+
     payload: int = 128 * MIB
-    """Of the arguments and inputs of open runs that no agent has, in all."""
+    """Arguments, and results of upstream runs, of open runs that no agent has. Default 128 MiB; what is
+    beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could start
+    are part of their records, and not counted."""
+
     session_payload: int = 64 * MIB
-    """Of those of one session."""
+    """Of these, for the runs of one session. Default 64 MiB: one client must not take all of it."""
+
     queue_payload: int = 64 * MIB
-    """Of those in one queue, waiting or ready."""
+    """Of these, for the runs of one queue, waiting or ready. Default 64 MiB, for the same reason."""
+
     inputs: int = 1024 * MIB
-    """Of all inputs of one run, wherever they are."""
+    """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
+    blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would start.
+    At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
+
     pushed_results: int = 16 * MIB
-    """Of results that one client has not read yet; what is beyond is read back from the database."""
+    """Results that one client was sent and has not read. Default 16 MiB: far more than is on its way to a
+    client that reads; one that does not is read them back from the database later."""
+
     pushed_logs: int = 4 * MIB
-    """Of log records that one client has not read yet; what is beyond is in the database only."""
+    """The same of log records. Default 4 MiB: what is beyond is not sent, and the client says how many."""
+
     pushed: int = 128 * MIB
-    """Of what all clients together have not read yet, of results and of log records each."""
+    """Of all clients together, results and log records each. Default 128 MiB."""
+
     read_from_client: int = 16 * MIB
-    """Of what was read from one client and is not durable yet; all of them together have `uncommitted`."""
+    """Read from one client and not durable yet; all clients together have `uncommitted`. Default 16 MiB: a
+    client that sends faster than the database takes is not read until it does."""
+
     read_from_agent: int = 32 * MIB
-    """The same of one agent. More than for clients: an agent that is not read is not heard to be alive."""
+    """The same of one agent. Default 32 MiB: more, because an agent that is not read is not heard."""
+
     read_from_agents: int = 256 * MIB
-    """Of all agents together."""
+    """Of all agents together. Default 256 MiB."""
+
+    def __post_init__(self) -> None:
+        if self.inputs > LARGEST_INPUTS:
+            raise ValueError(f"inputs is {self.inputs}; it must be at most {LARGEST_INPUTS}")
+        for each in fields(self):
+            if getattr(self, each.name) <= 0:
+                raise ValueError(f"{each.name} is {getattr(self, each.name)}; it must be greater than 0")
 
 
 DEFAULT_MEMORY: Final = MemoryLimits()

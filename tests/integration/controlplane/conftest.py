@@ -27,10 +27,10 @@ from taskyard_api.v1 import (
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_controlplane.app import ControlPlane
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     LeaseSettings,
-    MemorySettings,
     PeerSettings,
     RpcSettings,
     Settings,
@@ -181,13 +181,13 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
     def start(
         lease: LeaseSettings | None = None,
         peers: PeerSettings | None = None,
-        memory: MemorySettings | None = None,
+        memory: MemoryLimits = DEFAULT_MEMORY,
         **rpc: Any,
     ) -> Served:
         settings = Settings(
             lease=lease or LeaseSettings(),
             peers=peers or PeerSettings(),
-            memory=memory or MemorySettings(),
+            memory=memory,
             database=DatabaseSettings(f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )

@@ -15,8 +15,9 @@ from taskyard_api.v1 import states_pb2, template_pb2
 from taskyard_contract.errors import InvalidRequest, Overloaded
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.peers.frame_limits import MAX_ITEMS
-from taskyard_controlplane.settings import MemorySettings, PeerSettings
+from taskyard_controlplane.settings import PeerSettings
 
 KIB = 1024
 
@@ -65,7 +66,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_client_that_ignores_its_window_is_read_as_fast_as_the_database_commits(
     serve: Callable[..., Any],
 ) -> None:
-    served = serve(memory=MemorySettings(client_read_bytes=512 * KIB))
+    served = serve(memory=MemoryLimits(read_from_client=512 * KIB))
     owner, go_on = served.plane.owner, threading.Event()
     commit = owner._store.commit
 
@@ -94,7 +95,7 @@ def test_a_client_that_ignores_its_window_is_read_as_fast_as_the_database_commit
 def test_a_client_that_does_not_read_holds_its_window_and_gets_everything_in_the_end(
     serve: Callable[..., Any], connect_agent: Callable[..., Any]
 ) -> None:
-    served = serve(memory=MemorySettings(pushed_result_bytes=400 * KIB, pushed_log_bytes=40 * KIB))
+    served = serve(memory=MemoryLimits(pushed_results=400 * KIB, pushed_logs=40 * KIB))
     agent, client = connect_agent(served), Client(served)
     ids = client.submit(1, [b"x"] * 200)
     taken = agent.take(200)

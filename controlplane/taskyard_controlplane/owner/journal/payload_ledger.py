@@ -10,7 +10,7 @@ that was kept is let go with the run, when it is sent, ends or turns out to neve
 
 from typing import Final
 
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, Kept, MemoryLimits
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import Run, Submitter
 
 OBJECT_BYTES: Final = 48
@@ -20,9 +20,9 @@ OBJECT_BYTES: Final = 48
 class PayloadLedger:
     """Keeps account. Every method takes the same short time for each run or input it is about."""
 
-    def __init__(self, limits: MemoryLimits | None = None) -> None:
-        """Hold at most what `limits` say; None for the defaults."""
-        self._limits = limits or MemoryLimits()
+    def __init__(self, limits: MemoryLimits = DEFAULT_MEMORY) -> None:
+        """Hold at most what `limits` say."""
+        self._limits = limits
         self.total = 0
         """Bytes in memory that are counted."""
         self._by_queue: dict[str, int] = {}

@@ -11,7 +11,7 @@ run must not cost a pass over everybody's runs.
 from typing import Final
 
 from taskyard_contract.states import RunKind
-from taskyard_controlplane.domain.memory import Kept, MemoryLimits
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import SESSION, Run, Submitter
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 
@@ -27,8 +27,8 @@ Ended = tuple[int, Kept, Kept]  # state, result, outcome
 class RunBook:
     """The open runs in memory, and how the last ones ended."""
 
-    def __init__(self, limits: MemoryLimits | None = None) -> None:
-        """Know no runs; keep as much of their payload as `limits` say, None for the defaults."""
+    def __init__(self, limits: MemoryLimits = DEFAULT_MEMORY) -> None:
+        """Know no runs; keep as much of their payload as `limits` say."""
         self.ledger = PayloadLedger(limits)
         """What is counted of the payload of these runs. They take it along when they leave."""
         self.runs: dict[bytes, Run] = {}

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, MemoryLimits
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
@@ -51,7 +51,7 @@ class UpstreamEdges:
         book: RunBook,
         journal: Journal,
         settling: Settling,
-        max_input_bytes: int = MemoryLimits().inputs,
+        max_input_bytes: int = DEFAULT_MEMORY.inputs,
     ) -> None:
         """Connect the runs of `book`, and those that ended a short while ago.
 

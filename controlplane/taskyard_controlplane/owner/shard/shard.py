@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from taskyard_contract.clock import Clock
-from taskyard_controlplane.domain.memory import MemoryLimits
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
@@ -46,7 +46,7 @@ class Limits(NamedTuple):
     """Largest payload inside another message."""
     window: int | None = None
     """Ready runs kept in memory per queue and priority; None for the default."""
-    memory: MemoryLimits = MemoryLimits()
+    memory: MemoryLimits = DEFAULT_MEMORY
     """How much payload is kept."""
 
 
