@@ -70,8 +70,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     """Return the code to exit with after an error. Imports late: it runs only when something is wrong."""
     from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
     from taskyard_controlplane.rpc.addresses import ListenFailed
-    from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
-    from taskyard_controlplane.storage.interface import DatabaseLost
+    from taskyard_controlplane.storage.errors import DatabaseInUse, DatabaseLost, SchemaNotUnderstood
     from taskyard_controlplane.yard import YardInUse
 
     codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (

@@ -13,3 +13,10 @@ class SchemaNotUnderstood(TaskyardError):
 
 class RowsRefused(InvalidRequest):
     """A value does not fit into the database, whatever its state; nothing was written."""
+
+
+class DatabaseLost(TaskyardError):
+    """The database is not the one that was written before: deleted, replaced, or without its newest part.
+
+    Nothing more may be acknowledged on it; somebody has to restore it, or to say that what is there will do.
+    """

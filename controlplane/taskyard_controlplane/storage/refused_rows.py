@@ -1,9 +1,8 @@
 """Finds the rows of a batch for which the database refuses all of it.
 
 That an error speaks of rows, and not of the database, is told by `faults`. Which row is meant, drivers mostly
-do not tell. So the batch is tried in parts, in transactions that are rolled back:
-halves of what is refused, and halves of those. One bad row among thousands costs about twice what writing all
-of them would.
+do not tell. So the batch is tried in parts, in transactions that are rolled back: halves of what is refused,
+and halves of those.
 
 Invariant: nothing here stays in the database.
 """

@@ -5,7 +5,7 @@ is one transaction's worth of them; `store`, `reader` and `documents` are what o
 knows SQL.
 """
 
-from taskyard_controlplane.storage.errors import RowsRefused
+from taskyard_controlplane.storage.errors import DatabaseLost, RowsRefused
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import (
     Document,
@@ -13,7 +13,6 @@ from taskyard_controlplane.storage.interface.documents import (
     Documents,
     VersionConflict,
 )
-from taskyard_controlplane.storage.interface.faults import DatabaseLost
 from taskyard_controlplane.storage.interface.reader import Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard_contract.errors import StorageUnavailable
-from taskyard_controlplane.storage.interface import DatabaseLost
+from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.ownership import Identity
 
 SUFFIX: Final = ".identity"

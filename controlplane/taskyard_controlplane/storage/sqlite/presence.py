@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from taskyard_controlplane.storage.interface import DatabaseLost
+from taskyard_controlplane.storage.errors import DatabaseLost
 
 LOG_SUFFIX: Final = "-wal"
 """SQLite's own name for the write-ahead log beside a database."""

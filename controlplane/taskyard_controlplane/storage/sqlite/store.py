@@ -27,9 +27,9 @@ from sqlalchemy import Connection
 from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.storage.base import BaseStore
 from taskyard_controlplane.storage.engine import Target, grow_log, raw
+from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.interface import (
     CommitResult,
-    DatabaseLost,
     EndedRow,
     NewRunRow,
     Ownership,
