@@ -39,8 +39,12 @@ def check_agent_hello(hello: ap.AgentHello) -> None:
     Raises:
         InvalidRequest: A name is too long, or there are too many of something.
     """
-    for field, text in (("name", hello.name), ("agent_version", hello.agent_version)):
+    for field, text in (
+        ("agent_id", hello.agent_id), ("name", hello.name), ("agent_version", hello.agent_version),
+    ):  # fmt: skip
         _short(field, text)
+    if "\x00" in hello.agent_id:
+        raise InvalidRequest("an agent id has no NUL: databases take none in a text")
     if len(hello.session_id) > NAME_LIMIT:
         raise InvalidRequest(f"a session id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
     _few("held", hello.held, MAX_HELD)

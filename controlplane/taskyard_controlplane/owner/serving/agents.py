@@ -67,10 +67,6 @@ class Agents:
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, f"agent '{hello.name}'")
         if not hello.agent_id or not hello.session_id:
             raise InvalidRequest("an agent's hello needs an agent id and a session id")
-        if "\x00" in hello.agent_id or len(hello.session_id) > NAME_LIMIT:
-            raise InvalidRequest(f"an agent id has no NUL, a session id at most {NAME_LIMIT} bytes")
-        if len(hello.agent_id.encode()) > NAME_LIMIT:
-            raise InvalidRequest(f"an agent id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
         now = self._clock.monotonic()

@@ -81,6 +81,8 @@ def test_a_frame_of_an_agent_has_a_limit_of_each_thing(kind: Any, field: str, va
         ("name", "n" * 1_000, LONG),
         ("agent_version", "1", LONG),
         ("session_id", bytes(16), bytes(2_000)),
+        ("agent_id", "a", LONG),
+        ("agent_id", "a", "a\x00"),
         ("held", [ap.RunKey()] * 3, [ap.RunKey()] * 4),
         ("queues", ["q"] * MAX_NAMES, ["q"] * (MAX_NAMES + 1)),
         ("queues", ["q"], [LONG]),
