@@ -42,8 +42,8 @@ chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 	$(BIN)/python -m pytest -m chaos --timeout 600
 
 # SEEDS and FIRST: how many to play, and which is the first. SEED (or PLAN=FILE): this one only; TRACE=1 shows all
-# that happens, SHRINK=1 looks for the smallest plan that breaks the same rule. GO_ON=1
-# counts instead of stopping, STRICT=1 minds what is known not to hold yet. See docs/simulation.md.
+# that happens, SHRINK=1 looks for the smallest plan that breaks the same rule. GO_ON=1 counts instead of stopping,
+# STRICT=1 minds what is known not to hold yet. See docs/simulation.md.
 SEEDS ?= 1000
 FIRST ?= 1000
 SIMULATE = --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan $(PLAN)) \

@@ -8,7 +8,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from taskyard_agent import waiting_limit
@@ -28,7 +28,9 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--server", type=_address, required=True, metavar="ADDRESS", help="HOST:PORT or unix:PATH"
     )
-    parser.add_argument("--slots", type=_positive, default=os.cpu_count() or 1, help="runs at the same time")
+    parser.add_argument(
+        "--slots", type=_count_of("slots"), default=os.cpu_count() or 1, help="runs at the same time"
+    )
     parser.add_argument("--queue", action="append", metavar="NAME", help="queue to serve; may be repeated")
     parser.add_argument("--name", default="", help="stable name of this agent (default: host and process)")
     parser.add_argument("--label", action="append", default=[], type=_label, metavar="KEY=VALUE")
@@ -38,7 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument(
         "--max-waiting",
-        type=_positive_number,
+        type=_count_of("runs"),
         metavar="N",
         help="how many runs may wait for runs they have submitted, each in a process of its own (default: by"
         " free memory and open files)",
@@ -87,16 +89,15 @@ def _address(text: str) -> str:
     return text
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of slots; give 1 or more")
-    return int(text)
+def _count_of(what: str) -> Callable[[str], int]:
+    """Return what reads how many there are of something, at least one."""
 
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number of {what}; give 1 or more")
+        return int(text)
 
-def _positive_number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; give 1 or more")
-    return int(text)
+    return read
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -3,22 +3,10 @@
 from typing import Any
 
 import pytest
+from support.turned_clock import TurnedClock
 
 from taskyard_controlplane.probes import probe_app
 from taskyard_controlplane.pulse import BEAT_SECONDS, Pulse
-
-
-class TurnedClock:
-    """A clock the test turns."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def now_us(self) -> int:
-        return 0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 def test_a_loop_that_beats_is_healthy() -> None:

@@ -63,7 +63,7 @@ def read_template(template_id: int, digest: bytes, definition: bytes) -> Templat
         labels=_labels(message),
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
-        jitter=jitter if 0 <= (jitter := message.retry.jitter_factor) <= 1 else float(jitter > 1),
+        jitter=_jitter(message.retry.jitter_factor),
         max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
         cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
         refresh_cache=message.refresh_cache,
@@ -104,6 +104,11 @@ def check_numbers(message: template_pb2.RunTemplate) -> None:
                 f"{NAME_LIMIT:,} without a NUL are taken",
                 limit=NAME_LIMIT,
             )
+
+
+def _jitter(factor: float) -> float:
+    """Return the factor that delays are drawn with: earlier releases recorded any number, or none."""
+    return min(factor, 1.0) if factor > 0 else 0.0
 
 
 def _labels(message: template_pb2.RunTemplate) -> Labels:

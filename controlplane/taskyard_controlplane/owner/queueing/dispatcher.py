@@ -8,9 +8,8 @@ the chunks it wants; here is only decided who gets what.
 A round (`pump`) is made after every commit and whenever credit arrives. Agents that have credit take turns, a
 chunk each, until nobody can take more; which agent is first moves on from round to round, so that short
 queues do not always end up with the same one. What an agent gave back goes to the others first (`declined`).
-A chunk holds runs of one template and one flow run, because
-these are said once for all of it; it is executed by one worker in order and gets consecutive epochs, of which
-only the first is sent.
+A chunk holds runs of one template and one flow run, because these are said once for all of it; it is executed
+by one worker in order and gets consecutive epochs, of which only the first is sent.
 
 The epoch is what a report has to name, so it must be new for every assignment, whoever made the one before:
 the generation of the owner in the upper half, a counter in the lower. Nothing here awaits or writes: what was

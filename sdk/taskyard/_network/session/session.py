@@ -224,6 +224,10 @@ def _say_dropped(count: int) -> None:
     )
 
 
+def _say_lost(count: int) -> None:
+    logger.warning("%d log records dropped: the server did not take them in time", count)
+
+
 _made: WeakSet[Session] = WeakSet()
 _inherited: list[Session] = []
 """Sessions of the parent process. Kept, because destroying gRPC objects after a fork can crash."""
@@ -238,7 +242,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _say_lost(count: int) -> None:
-    logger.warning("%d log records dropped: the server did not take them in time", count)

@@ -3,21 +3,9 @@
 import logging
 
 import pytest
+from support.turned_clock import TurnedClock
 
 from taskyard_controlplane.owner.journal.response import OVERDUE_SECONDS, REMIND_SECONDS, Response
-
-
-class TurnedClock:
-    """A clock the test turns."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def now_us(self) -> int:
-        return 0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 def test_an_answer_in_time_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
