@@ -77,18 +77,19 @@ def refused(yard: Yard, because: str) -> None:
 
 
 def test_what_a_crash_leaves_is_never_refused(yard: Yard) -> None:
-    left = [yard.copied("before")]
+    left = [(0, yard.copied("before"))]
     store = yard.start()
-    left.append(yard.copied("opened"))
+    left.append((0, yard.copied("opened")))
     for number in range(1, 4):
         yard.commit(store, number)
-        left.append(yard.copied(f"committed-{number}"))
+        left.append((number, yard.copied(f"committed-{number}")))
         store.maintain()
-        left.append(yard.copied(f"kept-up-{number}"))
+        left.append((number, yard.copied(f"kept-up-{number}")))
     yard.close()
-    left.append(yard.copied("closed"))
-    for each in left:
-        each.start()
+    left.append((3, yard.copied("closed")))
+    for commits, each in left:
+        found = stored(each.start(), *range(1, 5))
+        assert [row is not None for row in found] == [number <= commits for number in range(1, 5)]
         each.close()
 
 
@@ -257,6 +258,7 @@ def test_a_connection_that_is_made_again_goes_on(yard: Yard) -> None:
     yard.commit(store, 2)
     store.maintain()
     store.maintain()
+    assert [row.seq for row in stored(store, 1, 2)] == [1, 2]
 
 
 def test_a_note_that_cannot_be_written_stops_nothing(
