@@ -133,7 +133,7 @@ def test_of_many_streams_of_one_agent_all_but_the_last_are_told(served: Any, str
 
     async def one(channel: Any, session_id: bytes) -> grpc.StatusCode:
         hello = ap.AgentHello(
-            protocol_min=1, protocol_max=1, agent_id="same", session_id=session_id, queues=["same"]
+            protocol_min=1, protocol_max=1, agent_id=session_id.hex(), session_id=session_id, queues=["same"]
         )
         call = AgentServiceStub(channel).Connect(timeout=30)
         try:
