@@ -15,6 +15,9 @@ Kept = bytes | int | None
 """A payload of a run in memory: its bytes; or how many bytes there are, all of them only in the database; or
 nothing."""
 
+Input = tuple[bytes, Kept, Kept]
+"""What a run gets from an upstream run: its id, its result, and its outcome where that is more."""
+
 ALWAYS_KEPT: Final = 256
 """Payloads up to this size stay with the record of a run that could start, which is larger itself: reading
 them back would cost more than they do."""

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain.matching import Labels, Need
-from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Kept
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
 
 
 class Executor(IntEnum):
@@ -225,7 +225,7 @@ class Run:
         self.upstream: bytes | None = None
         # Flat, run and kind of edge in turn: a pair for each edge would be as large as all else about it.
         self.downstream: list[Run | int] | None = None
-        self.inputs: list[tuple[bytes, Kept, Kept]] | None = None
+        self.inputs: list[Input] | None = None
         # How much of its arguments and inputs is in memory and counted, and how much only in the database.
         self.held_bytes = 0
         self.absent_bytes = 0

@@ -10,7 +10,7 @@ that was kept is let go with the run, when it is sent, ends or turns out to neve
 
 from typing import Final
 
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Kept, MemoryLimits
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Input, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import Run, Submitter
 
 OBJECT_BYTES: Final = 48
@@ -59,11 +59,16 @@ class PayloadLedger:
         """Leave to the database what is large of a run that is sent to an agent."""
         self.let_go(run)
         run.args = self._left(run, run.args)
-        if run.inputs is not None:
-            run.inputs = [
-                (upstream_id, self._left(run, result), self._left(run, outcome))
-                for upstream_id, result, outcome in run.inputs
-            ]
+        if run.inputs is not None and run.input_bytes > ALWAYS_KEPT:
+            run.inputs = self._inputs_left(run, run.inputs)
+
+    def _inputs_left(self, run: Run, inputs: list[Input]) -> list[Input]:
+        left = inputs.copy()
+        for position, (upstream_id, result, outcome) in enumerate(inputs):
+            payload = result if outcome is None else outcome
+            if isinstance(payload, bytes) and len(payload) > ALWAYS_KEPT:  # of thousands, mostly none
+                left[position] = upstream_id, self._left(run, result), self._left(run, outcome)
+        return left
 
     def _left(self, run: Run, kept: Kept) -> Kept:
         if kept is None or isinstance(kept, int) or len(kept) <= ALWAYS_KEPT:

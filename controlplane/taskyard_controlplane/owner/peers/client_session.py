@@ -161,7 +161,7 @@ class ClientSession(Peer):
         payload = outcome if outcome is not None else result or b""
         size, share = len(payload) + OVERHEAD, self._results_share
         # What is owed comes first, or those who came late would be served for ever.
-        if self._owed or self._reading_back or (size > share.room and not share.widen(size)):
+        if self._owed.sizes or self._reading_back or (size > share.room and not share.widen(size)):
             self._owed.add(run_id, size)
             return
         share.room -= size

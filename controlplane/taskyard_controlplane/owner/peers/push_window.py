@@ -100,29 +100,30 @@ class Owed:
     def __init__(self) -> None:
         """Owe nothing."""
         self._ids = bytearray()
-        self._sizes = array("Q")
+        self.sizes = array("Q")
+        """To be looked at where that happens for every run: whether anything is owed."""
 
     def __len__(self) -> int:
         """Return how many results are owed."""
-        return len(self._sizes)
+        return len(self.sizes)
 
     def add(self, run_id: bytes, size: int) -> None:
         """Owe the result of a run, which has so many bytes."""
         self._ids += run_id
-        self._sizes.append(size)
+        self.sizes.append(size)
 
     def take(self, share: Share, most: int) -> tuple[list[bytes], int]:
         """Return the ids of as many as there is room for, `most` at a time, and the room they were given."""
         count = total = 0
-        for size in self._sizes[:most]:
+        for size in self.sizes[:most]:
             if not share.take(size):
                 break
             count, total = count + 1, total + size
         ids = split_ids(bytes(self._ids[: count * ID_BYTES]))
-        del self._ids[: count * ID_BYTES], self._sizes[:count]
+        del self._ids[: count * ID_BYTES], self.sizes[:count]
         return ids, total
 
     def clear(self) -> None:
         """Owe nothing any more."""
         self._ids.clear()
-        del self._sizes[:]
+        del self.sizes[:]

@@ -7,7 +7,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.memory import Kept
+from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES, caller_of
 from taskyard_controlplane.storage.interface import StoredPayloads
@@ -78,29 +78,36 @@ class InputWriter:
         self.blobs: list[common_pb2.BlobRef] = []
         """What workers will have to fetch besides."""
 
-    def write(self, position: int, inputs: Iterable[tuple[bytes, Kept, Kept]]) -> None:
+    def write(self, position: int, inputs: Iterable[Input]) -> None:
         """Add the inputs of a run.
 
         Raises:
             PayloadMissing: One of them is neither in memory nor loaded.
         """
         body = self._body
+        positions, ids, values = body.input_positions, body.input_ids, body.inputs
         for upstream_id, result, outcome in inputs:
-            if isinstance(result, int) or isinstance(outcome, int):
-                stored = self._loaded.get(upstream_id)
-                if stored is None:
-                    raise PayloadMissing(f"there is no upstream run {format_id(upstream_id)}")
-                result, outcome = stored
-            body.input_positions.append(position)
-            body.input_ids.append(upstream_id)
-            if outcome is not None:
-                body.inputs.append(b"")
-                self._other(upstream_id, outcome)
-            elif result is not None and len(result) > SHARED_BYTES:
-                body.inputs.append(b"")
-                self._large(upstream_id, result)
+            positions.append(position)
+            ids.append(upstream_id)
+            if outcome is None and isinstance(result, bytes) and len(result) <= SHARED_BYTES:
+                values.append(result)
             else:
-                body.inputs.append(result or b"")
+                values.append(self._apart(upstream_id, result, outcome))
+
+    def _apart(self, upstream_id: bytes, result: Kept, outcome: Kept) -> bytes:
+        """Add an input that is not small and simple; returns what stands in its place."""
+        if isinstance(result, int) or isinstance(outcome, int):
+            stored = self._loaded.get(upstream_id)
+            if stored is None:
+                raise PayloadMissing(f"there is no upstream run {format_id(upstream_id)}")
+            result, outcome = stored
+        if outcome is not None:
+            self._other(upstream_id, outcome)
+        elif result is not None and len(result) > SHARED_BYTES:
+            self._large(upstream_id, result)
+        else:
+            return result or b""
+        return b""
 
     def _other(self, upstream_id: bytes, outcome: bytes) -> None:
         if upstream_id in self._shared:

@@ -178,7 +178,7 @@ def _input_bytes(run: Run, shared: set[bytes]) -> int:
     size = INPUT_OVERHEAD * len(inputs) + run.input_bytes
     if run.input_bytes > SHARED_BYTES:
         for upstream_id, result, outcome in inputs:
-            each = size_of(result) + size_of(outcome)
+            each = size_of(result if outcome is None else outcome)
             if each > SHARED_BYTES:
                 if upstream_id in shared:
                     size -= each

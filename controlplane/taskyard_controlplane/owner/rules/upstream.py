@@ -6,7 +6,7 @@ every upstream run.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.events import RunEvent
@@ -32,9 +32,9 @@ def split_edges(packed: bytes) -> list[tuple[bytes, int]]:
     return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
 
 
-def _edges(waiting: list[Run | int]) -> Iterator[tuple[Run, int]]:
+def _edges(waiting: list[Any]) -> Iterator[tuple[Run, int]]:
     """Iterate over edges that are kept flat."""
-    each = iter(cast("list[Any]", waiting))
+    each = iter(waiting)
     return zip(each, each, strict=True)
 
 
@@ -104,7 +104,8 @@ class UpstreamEdges:
         ended = (upstream.state, upstream.result, upstream.outcome)
         waiting = upstream.downstream or []
         upstream.downstream = None
-        waiting += self._unknown.pop(upstream.run_id, [])
+        if self._unknown:
+            waiting += self._unknown.pop(upstream.run_id, ())
         for run, kind in _edges(waiting):
             run.upstream_left -= 1
             self._deliver(run, upstream.run_id, kind, ended)
@@ -148,7 +149,7 @@ class UpstreamEdges:
 
     def _deliver(self, run: Run, upstream_id: bytes, kind: int, ended: Ended) -> None:
         state, result, outcome = ended
-        if run.ended:
+        if run.state >= _COMPLETED:
             return  # cancelled, or failed for another of its upstream runs: nothing is kept for it any more
         if not accepts(kind, state):
             if run.reason != StateReason.UPSTREAM:
@@ -158,14 +159,15 @@ class UpstreamEdges:
             if run.inputs is None:
                 run.inputs = []
             payload = result if outcome is None else outcome
-            if payload is not None:
-                size = payload if isinstance(payload, int) else len(payload)
+            if isinstance(payload, bytes):
+                size = len(payload)
                 run.input_bytes += size
-                if isinstance(payload, int):
-                    run.absent_bytes += size
-                elif size > ALWAYS_KEPT and not self._admits(run, size):
+                if size > ALWAYS_KEPT and not self._admits(run, size):
                     run.absent_bytes += size
                     result, outcome = (size, None) if outcome is None else (None, size)
+            elif payload is not None:
+                run.input_bytes += payload
+                run.absent_bytes += payload
             run.inputs.append((upstream_id, result, outcome))
 
     def _check(self, run: Run) -> None:
