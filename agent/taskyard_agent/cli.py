@@ -16,6 +16,7 @@ from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
+from taskyard_contract.programs.private_files import be_private
 from taskyard_contract.transport.channels import target_of
 
 
@@ -109,6 +110,7 @@ def _label(text: str) -> tuple[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run an agent; returns the exit code."""
+    be_private()
     settings = parse(argv)
     logging.basicConfig(
         level=settings.log_level,

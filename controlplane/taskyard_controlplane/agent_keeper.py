@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from taskyard_contract.programs.dying_with_parent import before_exec
+from taskyard_contract.programs.private_files import umask_of_users
 
 FIRST_DELAY_SECONDS: Final = 0.2
 """An agent that died of an accident is missed at once."""
@@ -116,6 +117,7 @@ class AgentKeeper:
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # the yard's own standard output is one line
                 preexec_fn=self._before_exec,  # calls into the kernel only
+                umask=umask_of_users(),  # it is their tasks that inherit it
                 start_new_session=True,  # Ctrl-C is for the yard, which ends the agent in order
             )
             return self._process

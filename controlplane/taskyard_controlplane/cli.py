@@ -17,6 +17,7 @@ from typing import Final
 
 from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
+from taskyard_contract.programs.private_files import be_private
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         logging.basicConfig(format=LOG_FORMAT, level=_log_level(options), stream=sys.stderr)
+        be_private()
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
     except Exception as error:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from taskyard_contract.programs.home_directory import HOME, make_home
+from taskyard_contract.programs.private_files import opener
 from taskyard_controlplane.agent_keeper import AgentKeeper
 from taskyard_controlplane.rpc.addresses import ensure_free, is_listening
 from taskyard_controlplane.settings import YardSettings
@@ -77,10 +78,11 @@ def sole_yard(settings: YardSettings) -> Iterator[None]:
 
     The lock file is never removed: who holds a lock on a removed file excludes nobody.
     """
-    with open(settings.home / "yard.lock", "ab") as lock:
+    with open(settings.home / "yard.lock", "ab", opener=opener) as lock:
         _acquire(lock.fileno(), settings)
         pid_file = settings.home / "yard.pid"
-        pid_file.write_text(f"{os.getpid()}\n")
+        with open(pid_file, "w", opener=opener) as file:
+            file.write(f"{os.getpid()}\n")
         try:
             yield
         finally:

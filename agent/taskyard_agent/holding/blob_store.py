@@ -19,6 +19,7 @@ from grpc import aio
 from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
+from taskyard_contract.programs.private_files import close_to_others, create, make_directory
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.transport.repeating import repeated
@@ -48,8 +49,8 @@ class BlobStore:
         self._address = address
         self._capacity = capacity
         self._fetching: dict[bytes, asyncio.Task[None]] = {}
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o700)
+        make_directory(directory)
+        close_to_others(directory)
         for leftover in directory.glob(f"*{PART_SUFFIX}"):
             leftover.unlink(missing_ok=True)
 
@@ -106,7 +107,7 @@ class BlobStore:
         partial = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
-            with partial.open("wb") as file:
+            with create(partial) as file:
                 try:
                     async for part in blob_transfer.receive(stub, digest):
                         file.write(part)

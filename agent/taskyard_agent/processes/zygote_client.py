@@ -14,6 +14,7 @@ from pathlib import Path
 
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.runner import zygote
+from taskyard_contract.programs.private_files import umask_of_users
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class ZygoteClient:
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
                 start_new_session=True,
+                umask=umask_of_users(),
                 env={**os.environ, **environment},
             )
         self._prepared = False

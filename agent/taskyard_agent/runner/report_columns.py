@@ -16,6 +16,7 @@ from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+from taskyard_contract.programs.private_files import create
 from taskyard_contract.states import StateReason
 from taskyard_contract.wire_text import cut
 
@@ -124,6 +125,7 @@ class Packer:
         except FileNotFoundError:
             partial = path.with_name(f"{path.name}.{os.getpid()}.part")
             try:
+                create(partial).close()
                 partial.write_bytes(data)
             except OSError:
                 partial.unlink(missing_ok=True)  # what there was no room for must not take up the rest of it

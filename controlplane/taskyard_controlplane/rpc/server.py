@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from taskyard_contract.programs.private_files import FILE_MODE
 from taskyard_contract.transport.channels import SERVER_OPTIONS
 from taskyard_controlplane.rpc.addresses import AddressInUse, ensure_free, split_host_port, unix_path
 from taskyard_controlplane.rpc.interceptors import ErrorInterceptor
@@ -58,7 +59,10 @@ class RpcServer:
             port = self._server.add_insecure_port(self._settings.listen)
         except RuntimeError:
             raise AddressInUse(f"another process just took {self._settings.listen}; try again") from None
-        if unix_path(self._settings.listen) is None:
+        path = unix_path(self._settings.listen)
+        if path is not None:
+            path.chmod(FILE_MODE)  # whoever can write a socket can connect to it
+        else:
             host, _ = split_host_port(self._settings.listen)
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self._warn_when_exposed(host)

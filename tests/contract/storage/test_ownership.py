@@ -1,12 +1,16 @@
 """One owner at a time, on every database."""
 
+import os
+from contextlib import closing
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 from sqlalchemy import Connection, text
 from support.storage_rows import Batches, event, new_run, stored
 
-from taskyard_contract.errors import NotOwner
+from taskyard_contract.errors import NotOwner, StorageUnavailable
+from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
 from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
 from taskyard_controlplane.storage.interface import Store
@@ -108,3 +112,27 @@ def test_a_store_that_could_not_be_opened_keeps_nobody_out(database: Database) -
         keeping.commit()
         assert database.store().open().generation == 2
     engine.dispose()
+
+
+def test_a_database_of_another_user_is_refused_with_a_clear_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "theirs.db", os.geteuid() + 1
+    path.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    with pytest.raises(StorageUnavailable, match=r"belongs to another user .*; give this server a database"):
+        create_store(f"sqlite:///{path}").open()
+
+
+def test_a_database_behind_a_link_is_closed_where_it_is(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "link.db").symlink_to(elsewhere / "runs.db")
+    before = os.umask(0)
+    try:
+        with closing(create_store(f"sqlite:///{tmp_path}/link.db")) as store:
+            store.open()
+            modes = {path.name: path.stat().st_mode & 0o777 for path in elsewhere.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {f"runs.db{end}": 0o600 for end in ("", "-wal", "-shm")}

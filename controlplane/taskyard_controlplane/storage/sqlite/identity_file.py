@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_contract.programs.private_files import opener
 from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.ownership import Identity
 
@@ -82,7 +83,7 @@ class IdentityFile:
         new = self._path.with_name(self._path.name + ".new")
         text = json.dumps({**identity._asdict(), "note": _NOTE}) + "\n"
         try:
-            with new.open("w") as file:
+            with open(new, "w", opener=opener) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

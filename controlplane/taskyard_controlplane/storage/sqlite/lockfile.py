@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_contract.programs.private_files import make_directory, opener
 from taskyard_controlplane.storage.errors import DatabaseInUse
 
 
@@ -95,8 +96,8 @@ class LockFile:
 
     def _open(self) -> int:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            make_directory(self._path.parent)
+            return opener(str(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         except OSError as error:
             raise StorageUnavailable(
                 f"cannot make the lock file {self._path}: {error.strerror}; "

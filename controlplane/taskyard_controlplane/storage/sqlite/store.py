@@ -49,6 +49,7 @@ from taskyard_controlplane.storage.ownership import (
 from taskyard_controlplane.storage.sqlite.identity_file import IdentityFile
 from taskyard_controlplane.storage.sqlite.lockfile import lock_for
 from taskyard_controlplane.storage.sqlite.presence import Presence
+from taskyard_controlplane.storage.sqlite.private_database import close_database
 from taskyard_controlplane.storage.sqlite.writer import write_batch
 from taskyard_controlplane.storage.upgrade import prepare_schema
 
@@ -98,6 +99,8 @@ class SqliteStore(BaseStore):
         try:
             if note is not None:
                 note.check_there()
+            if self._target.path is not None:
+                close_database(self._target.path)
             with self._connected() as connection:
                 if note is not None:
                     note.check(stored_identity(connection))

@@ -6,6 +6,8 @@ All programs must find the same directory: the SDK looks there for the socket on
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from taskyard_contract.programs.private_files import NotOurs, close_to_others, make_directory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -41,17 +43,20 @@ def home_directory(environment: Mapping[str, str]) -> "Path":
 
 
 def make_home(home: "Path") -> None:
-    """Make a home that may not exist yet, for its user alone.
+    """Make a home that may not exist yet, for its user alone; one that others can read is closed to them.
 
     Raises:
-        HomeUnusable: It cannot be made.
+        HomeUnusable: It cannot be made, or belongs to somebody else.
     """
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(home)
+        close_to_others(home)
     except OSError as error:
         raise HomeUnusable(
             f"the directory {home} cannot be made ({error.strerror}); set {HOME} to one that can"
         ) from None
+    except NotOurs as error:
+        raise HomeUnusable(f"{error}; set {HOME} to a directory of this user alone") from None
 
 
 def yard_address(home: "Path") -> str:

@@ -17,7 +17,14 @@ from typing import Final
 
 from taskyard import settings
 from taskyard.exceptions import ConnectionFailed
-from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
+from taskyard_contract.programs.home_directory import (
+    YARD_DATABASE,
+    YARD_SOCKET,
+    HomeUnusable,
+    make_home,
+    yard_address,
+)
+from taskyard_contract.programs.private_files import opener
 
 START_SECONDS: Final = 20.0
 """A yard starts in half a second; a cold disk and a busy machine may take this long."""
@@ -50,6 +57,10 @@ def ensure_yard() -> str:
     if not _accepts(path):
         try:
             _start_once(home, path)
+        except HomeUnusable as error:
+            raise ConnectionFailed(
+                f"{error}, or TASKYARD_SERVER to the address of a running server"
+            ) from None
         except OSError as error:
             raise ConnectionFailed(
                 f"the local yard cannot use its directory {home} ({error.strerror}: {error.filename}); set"
@@ -61,7 +72,7 @@ def ensure_yard() -> str:
 
 def _start_once(home: Path, path: Path) -> None:
     """Start the yard, unless another program does so at the same moment."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(home)
     with _start_lock(home):
         # Whoever held the lock before may have started it.
         if not _accepts(path):
@@ -80,7 +91,7 @@ def _accepts(path: Path) -> bool:
 
 @contextmanager
 def _start_lock(home: Path) -> Iterator[None]:
-    with open(home / "start.lock", "ab") as lock:
+    with open(home / "start.lock", "ab", opener=opener) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -88,7 +99,7 @@ def _start_lock(home: Path) -> Iterator[None]:
 def _start(home: Path, path: Path) -> None:
     log_path = home / "yard.log"
     before = log_path.stat().st_size if log_path.exists() else 0
-    with open(log_path, "ab") as log:
+    with open(log_path, "ab", opener=opener) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "taskyard_controlplane", "yard", "--home", str(home)],
             stdin=subprocess.DEVNULL,
