@@ -25,8 +25,19 @@ AMBIGUOUS: Final = "ambiguous"
 """Commits are made, and their answers are lost."""
 FINE: Final = ""
 
+
+class Compiled(LRUCache[Any, Any]):
+    """Compiled statements of all plays: a key begins with the dialect, which each engine has one of."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key[1:], value)
+
+
 _names = count(1)
-_compiled: LRUCache[Any, Any] = LRUCache(1000)
+_compiled = Compiled(1000)
 _template: list[sqlite3.Connection] = []
 
 

@@ -1,0 +1,52 @@
+"""Assignments: one execution each, and the last one counts."""
+
+from collections.abc import Iterator
+
+from simulation.rules.index import COMPLETED, FAILED, Index, rule
+
+
+@rule
+def one_execution_per_epoch(index: Index) -> Iterator[str]:
+    """Nothing is given to a process twice under one epoch, unless a worker died with it unfinished."""
+    died: dict[tuple[str, int], int] = {}
+    for event in index.kind("given"):
+        key = event.run, event.epoch
+        died[key] = died.get(key, 0) + 1
+    for (run, epoch), count in died.items():
+        ended = [event for event in index.run("ended", run) if event.epoch == epoch]
+        sessions = {event.value[2] for event in index.run("given", run) if event.epoch == epoch}
+        if count > 1 and len(sessions) > 1:
+            yield f"run {run} was given to {len(sessions)} agents under epoch {epoch:x}"
+        elif count > 1 and len(ended) > 1 and not _worker_died(index, run, epoch):
+            yield f"run {run} was executed {len(ended)} times under epoch {epoch:x}"
+
+
+def _worker_died(index: Index, run: str, epoch: int) -> bool:
+    """Whether different workers had it: what one has finished and not yet sent dies with it."""
+    return len({event.who for event in index.run("given", run) if event.epoch == epoch}) > 1
+
+
+@rule
+def epochs_increase(index: Index) -> Iterator[str]:
+    """Each assignment of a run that is recorded has a higher epoch than the one before."""
+    last: dict[str, int] = {}
+    for event in index.kind("dispatched"):
+        if event.run and event.epoch < last.get(event.run, 0):
+            yield f"run {event.run} was assigned under {event.epoch:x} after {last[event.run]:x}"
+        if event.run:
+            last[event.run] = event.epoch
+
+
+@rule
+def nothing_from_superseded_epochs(index: Index) -> Iterator[str]:
+    """No end is accepted from an assignment after which the run was assigned anew."""
+    for event in index.kind("recorded"):
+        if event.value[0] not in (COMPLETED, FAILED):
+            continue
+        later = [
+            each
+            for each in index.run("dispatched", event.run)
+            if each.epoch > event.epoch and each.at < event.at
+        ]
+        if later:
+            yield f"run {event.run} ended under {event.epoch:x} although {later[0].epoch:x} had been assigned"
