@@ -1,8 +1,6 @@
 """Entry point of ``python -m taskyard_controlplane``."""
 
-import sys
-
-from taskyard_controlplane.cli import main
+from taskyard_controlplane.cli import leave, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

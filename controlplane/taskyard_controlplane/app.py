@@ -1,7 +1,8 @@
 """Composition root: the only place that puts storage, owner and RPC together, and starts and ends them.
 
 Invariant: nothing answers before recovery is complete, and nothing acknowledged is lost by an orderly stop:
-streams are told to reconnect, calls end, commits drain, and only then the database is given up.
+streams are told to reconnect, calls end, commits drain, and only then the database is given up. A database
+that takes no commits meanwhile is waited for only so long; what was not acknowledged is then not recorded.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from taskyard_contract.clock import Clock, SystemClock
+from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.event_loops import new_event_loop
 from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.serving.owner import Owner
@@ -135,7 +137,29 @@ class ControlPlane:
             await self.owner.start()
         finally:
             gc.enable()
-        stack.push_async_callback(self.owner.stop)
+        stack.push_async_callback(self._stop_owner)
+
+    async def _stop_owner(self) -> None:
+        """Give the database up; without it, when it does not take what was accepted.
+
+        Raises:
+            StorageUnavailable: It did not.
+        """
+        seconds = self.settings.database.stop_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                recorded = await self.owner.stop()
+        except TimeoutError:
+            self.owner.abandon()
+            what = f"the database did not answer for {seconds:g} s"
+        else:
+            if recorded or self.failed.done():  # a failure has its own exit code
+                return
+            what = "the database refused commits"
+        raise StorageUnavailable(
+            f"{what} when this control plane was to stop; what was not acknowledged is not recorded, "
+            "and whoever sent it sends it again"
+        )
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -146,7 +170,8 @@ class ControlPlane:
         self, server: RpcServer, dialect: str, reader: Reader, stack: AsyncExitStack
     ) -> Services:
         threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
-        stack.callback(threads.shutdown, cancel_futures=True)
+        # Not waited for: calls have had their time, and a listing may wait for a database that hangs.
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         trimming = asyncio.create_task(keep_trimmed(threads))
         stack.callback(trimming.cancel)
         directory = Directory()
@@ -207,10 +232,11 @@ async def _serve(settings: Settings, ready: Callable[[ControlPlane], str], until
         loop.add_signal_handler(number, stopping.set)
     plane = ControlPlane(settings)
     try:
-        await plane.start()
-        print(ready(plane), flush=True)
-        settle_memory()
-        await first_of(stopping.wait(), plane.failed, *([until(plane)] if until else []))
+        await first_of(stopping.wait(), plane.start())
+        if not stopping.is_set():
+            print(ready(plane), flush=True)
+            settle_memory()
+            await first_of(stopping.wait(), plane.failed, *([until(plane)] if until else []))
     finally:
         await stop_in_order(plane)
 

@@ -11,9 +11,10 @@ import argparse
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, NoReturn
 
 from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
@@ -66,6 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"taskyard: {error}", file=sys.stderr)
         return code
     return ExitCode.OK
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, also while a thread waits for a database that does not answer.
+
+    An orderly stop leaves none behind. The interpreter would wait for the others, and nothing wakes them.
+    """
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if all(thread.daemon for thread in others):
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def exit_code_of(error: Exception) -> ExitCode:

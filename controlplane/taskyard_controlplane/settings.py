@@ -37,6 +37,11 @@ class DatabaseSettings:
     """Threads that answer listings, each with a connection of its own. Default 2: reads must not wait for
     one slow listing, and more threads would take the interpreter from the owner."""
 
+    stop_seconds: float = 10.0
+    """How long a server that was told to stop waits for the database to take what was accepted. Default 10 s:
+    longer than the largest commit and a restart of PostgreSQL, and with `RpcSettings.stop_grace_seconds` well
+    below the 30 s after which supervisors kill."""
+
     def __post_init__(self) -> None:
         known = self.url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:"))
         _require(
@@ -45,6 +50,7 @@ class DatabaseSettings:
             "give sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
         )
         _require(self.reader_threads >= 1, f"reader_threads is {self.reader_threads}; it must be at least 1")
+        _require(self.stop_seconds > 0, f"stop_seconds is {self.stop_seconds}; it must be greater than 0")
 
     @property
     def shown_url(self) -> str:

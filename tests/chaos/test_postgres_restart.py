@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from support.history import check_all, read_history
 from support.postgres import PostgresServer, running_server
-from support.processes import Installation, installation
+from support.processes import Installation, free_port, installation
 from support.recorded import Recorded
+
+from taskyard_controlplane.cli import ExitCode
 
 pytestmark = [pytest.mark.chaos, pytest.mark.postgresql, pytest.mark.timeout(120)]
 
@@ -18,6 +21,8 @@ COUNT = 14_000
 STOPS = 3
 LONG_SECONDS = 7.0
 """Longer than the control plane lets new runs wait for their commit."""
+ENDED_SECONDS = 30.0
+"""The grace of open calls and that of the database, twice: the machine may be busy."""
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +102,47 @@ def test_a_database_that_hangs_is_seen_and_nothing_is_lost(
     assert running.metric("taskyard_leases_expired_total") == 0
     running.stop_server()
     check_all(records, Recorded(running.database), read_history(running.history))
+
+
+def test_a_server_whose_database_hangs_ends_when_it_is_told_to(
+    running: Installation, server: PostgresServer
+) -> None:
+    """Not in order, and it says so; nothing was acknowledged that is not there afterwards."""
+    client = running.start_client("bulk", 4_000, 1, 1.0)
+    running.wait_for(lambda: len(client.output()) > 1000, 30, "the first results")
+    plane = running.server
+    assert plane is not None
+    server.send_all(signal.SIGSTOP)
+    try:
+        plane.send(signal.SIGTERM)
+        assert running.exit_code(plane, ENDED_SECONDS) == ExitCode.DATABASE_UNUSABLE
+        assert "the database did not answer" in plane.errors(), plane.describe()
+    finally:
+        server.send_all(signal.SIGCONT)
+    running.start_server()
+    records = running.succeeded(client, 60)
+    running.stop_server()
+    check_all(records, Recorded(running.database), read_history(running.history))
+
+
+def test_a_server_that_waits_to_become_the_owner_ends_when_it_is_told_to(running: Installation) -> None:
+    owner = running.server
+    assert owner is not None
+    owner.send(signal.SIGSTOP)
+    running.address = f"127.0.0.1:{free_port()}"
+    try:
+        standby = running.spawn_server()
+        running.wait_for(
+            lambda: _listens(running.address), 30, "it has bound its port, and asks the database"
+        )
+        standby.send(signal.SIGTERM)
+        assert running.exit_code(standby, ENDED_SECONDS) == ExitCode.OK
+        assert "ready" not in standby.output(), standby.describe()
+    finally:
+        owner.send(signal.SIGCONT)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

@@ -107,13 +107,20 @@ class Owner:
         self._stopping = True
         self.connections.begin_stop()
 
-    async def stop(self) -> None:
-        """Make everything accepted durable and give the database up."""
+    async def stop(self) -> bool:
+        """Make everything accepted durable and give the database up.
+
+        Returns:
+            Whether everything accepted is durable: a database that refuses commits is not waited for. One
+            that hangs is; whoever cannot wait for so long abandons the owner.
+        """
         self._stopping = True
         self._timers.stop()
         if self._committer.stalled_since is None:
             await self._committer.flush()
+        recorded = self._committer.idle
         await self._committer.close()
+        return recorded
 
     def abandon(self) -> None:
         """Do nothing more at all, as if this process had been killed. Its database is left as it is."""
