@@ -1,4 +1,4 @@
-"""/healthz and /metrics on the HTTP port, on a thread of the owner's process.
+"""/healthz and /metrics on the HTTP port, on one thread of the owner's process.
 
 It is a thread beside the event loop, and has to be cheap, because the interpreter it runs in is the
 owner's: a request copies some numbers and formats a page of text, a few milliseconds every few seconds.
@@ -9,25 +9,26 @@ Invariant: a probe only reads plain numbers; it never waits for the event loop, 
 is stuck.
 """
 
-import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from socketserver import ThreadingMixIn
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from time import monotonic
 from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from taskyard_contract.states import AgentState, RunState
 from taskyard_contract.versions import VERSION
+from taskyard_controlplane.http_port import Answer, HttpPort, Paths
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.serving.owner import Owner
-from taskyard_controlplane.rpc.addresses import ensure_free, split_host_port
 
-REQUEST_SECONDS: Final = 10.0
-"""How long a client may keep a thread that it says nothing to."""
+PAGE_SECONDS: Final = 1.0
+"""How old a page of metrics may be: making one takes some milliseconds of the owner's interpreter."""
+MAX_FORMATS: Final = 8
+"""Of pages that are kept; callers may ask for any."""
 
 _COUNTERS: Final = (
     ("submitted_runs", "taskyard_runs_submitted", "Runs accepted."),
@@ -114,28 +115,8 @@ def _by_state(name: str, text: str, agents: list[Any], amount: Callable[[Any], i
     return family
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_SECONDS
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a probe every second is not news."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        """Bind without asking the name service for this machine's name, which can take seconds."""
-        # A server that was killed leaves closed connections behind, which keep the port for a minute.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-
 class ProbeServer:
-    """Answers /healthz and /metrics, on threads of its own: also when the event loop is stuck."""
+    """Answers /healthz and /metrics: also when the owner's event loop is stuck."""
 
     def __init__(self, listen: str) -> None:
         """Listen on ``HOST:PORT``; `start` answers.
@@ -143,11 +124,8 @@ class ProbeServer:
         Raises:
             ListenFailed: The address cannot be bound.
         """
-        ensure_free(listen)
-        self._server = _Server(split_host_port(listen), _Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
-        host, port = self._server.server_address[:2]
-        self.address = f"{host!s}:{port}"
+        self._port = HttpPort(listen)
+        self.address = self._port.address
 
     def start(self, collector: Collector, why_unhealthy: Callable[[], str]) -> None:
         """Answer from here on.
@@ -159,37 +137,42 @@ class ProbeServer:
         registry = CollectorRegistry()
         registry.register(collector)
         ProcessCollector(registry=registry)
-        self._server.set_app(probe_app(make_wsgi_app(registry), why_unhealthy))
-        self._thread.start()
+        self._port.start(probe_paths(MetricsPage(registry), why_unhealthy))
 
     def stop(self) -> None:
-        """Close the port, once the answers under way are given."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        """Close the port."""
+        self._port.stop()
 
 
-def probe_app(metrics_app: Any, why_unhealthy: Callable[[], str]) -> Any:
-    """Return the WSGI application that hands metrics on and answers 503 while something is wrong."""
+class MetricsPage:
+    """All metrics as one page, in the format the caller takes; made once for all who ask at the same time."""
 
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            answer: Iterable[bytes] = metrics_app(environ, start_response)
-            return answer
-        if path != "/healthz":
-            return _plain(start_response, "404 Not Found", "there are /healthz and /metrics\n")
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = monotonic) -> None:
+        """Show what is in `registry`; `clock` gives seconds that never jump."""
+        self._registry = registry
+        self._clock = clock
+        self._pages: dict[str, tuple[float, bytes]] = {}
+
+    def __call__(self, accepted: str) -> Answer:
+        """Return the page, at most `PAGE_SECONDS` old."""
+        write, content_type = choose_encoder(accepted)
+        now = self._clock()
+        made, page = self._pages.get(content_type, (now - PAGE_SECONDS, b""))
+        if now - made >= PAGE_SECONDS:
+            page = write(self._registry)
+            if len(self._pages) >= MAX_FORMATS:
+                self._pages.clear()
+            self._pages[content_type] = now, page
+        return Answer(HTTPStatus.OK, page, content_type)
+
+
+def probe_paths(metrics: Callable[[str], Answer], why_unhealthy: Callable[[], str]) -> Paths:
+    """Return what answers each path: the metrics, and 503 while something is wrong."""
+
+    def health(_accepted: str) -> Answer:
         reason = why_unhealthy()
         if reason:
-            return _plain(start_response, "503 Service Unavailable", f"{reason}\n")
-        return _plain(start_response, "200 OK", "ok\n")
+            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
+        return Answer(HTTPStatus.OK, b"ok\n")
 
-    return app
-
-
-def _plain(start_response: Any, status: str, text: str) -> list[bytes]:
-    start_response(
-        status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
-    )
-    return [text.encode()]
+    return {"/healthz": health, "/metrics": metrics}
