@@ -35,6 +35,7 @@ from taskyard_controlplane.storage.interface import (
     LogMarkRow,
     RefusedRow,
     RowsRefused,
+    RunEnd,
     RunHead,
     StoredPayloads,
     StoredRun,
@@ -129,6 +130,10 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.heads_by_id(connection, run_ids)
 
+    def ends_by_id(self, run_ids: Sequence[bytes]) -> list[RunEnd]:
+        with self._connected() as connection:
+            return records.ends_by_id(connection, run_ids)
+
     def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
         with self._connected() as connection:
             return records.payloads(connection, seqs, run_ids)
@@ -172,7 +177,7 @@ class BaseStore(ABC):
 
     def _looked_up(self, connection: Connection, batch: WriteBatch, inserted: int) -> CommitResult:
         """Answer a batch, given how many of its new runs are known to have been new."""
-        runs = records.heads_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
+        runs = records.ends_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
         keys = batch.lookup_keys
         cached = records.cached_results(connection, keys, batch.now_us) if keys else []
         all_new = inserted == len(batch.new_runs)

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 
-from taskyard_controlplane.storage.records import in_parts
+from taskyard_controlplane.storage.lookups import Lookup
 from taskyard_controlplane.storage.schema import blob, blob_part
 
+_DIGESTS: Final = Lookup(select(blob.c.digest), blob.c.digest)
 PART_SIZE: Final = 1 << 20
 """The size of all parts but the last, in bytes: what a reader holds, and a download sends, at a time."""
 
@@ -32,9 +33,7 @@ def blob_size(connection: Connection, digest: bytes) -> int | None:
 
 def missing_blobs(connection: Connection, digests: Sequence[bytes]) -> list[bytes]:
     """Return those digests that are not stored, in the order given."""
-    stored: set[bytes] = set()
-    for part in in_parts(digests):
-        stored.update(connection.execute(select(blob.c.digest).where(blob.c.digest.in_(part))).scalars())
+    stored = {digest for (digest,) in _DIGESTS.rows(connection, digests)}
     return [digest for digest in digests if digest not in stored]
 
 

@@ -4,11 +4,10 @@ Everything here is off the path of an ordinary run, so it is plain SQLAlchemy, t
 Invariant: nothing here writes.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, case, exists, func, or_, select
+from sqlalchemy import Column, Connection, Select, case, exists, func, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
@@ -17,11 +16,13 @@ from taskyard_controlplane.storage.interface import (
     DispatchRow,
     EventRow,
     LogMarkRow,
+    RunEnd,
     RunHead,
     StoredPayloads,
     StoredRun,
     TemplateRow,
 )
+from taskyard_controlplane.storage.lookups import Lookup
 from taskyard_controlplane.storage.schema import (
     backlog,
     cache_entry,
@@ -32,8 +33,6 @@ from taskyard_controlplane.storage.schema import (
     template,
 )
 
-T = TypeVar("T")
-
 _KEPT: Final = ("args", "result", "outcome")
 
 
@@ -42,28 +41,53 @@ def _small(column: Column[Any]) -> Any:
     return case((func.length(column) <= ALWAYS_KEPT, column))
 
 
-# A head, and behind it the sizes of what it may lack: a database reads these without the values.
-HEAD_COLUMNS: Final = [
-    *(run.c[name] for name in RunHead._fields[: -len(_KEPT)]),
-    *(_small(run.c[name]).label(name) for name in _KEPT),
-    *(func.length(run.c[name]).label(f"{name}_size") for name in _KEPT),
-]
+def _columns(fields: Sequence[str], kept: Sequence[str]) -> list[Any]:
+    """Return the columns of a row whose last fields are `kept`: these where they are small, and behind them
+    their sizes, which a database reads without the values.
+    """
+    return [
+        *(run.c[name] for name in fields[: -len(kept)]),
+        *(_small(run.c[name]).label(name) for name in kept),
+        *(func.length(run.c[name]).label(f"{name}_size") for name in kept),
+    ]
+
+
+HEAD_COLUMNS: Final = _columns(RunHead._fields, _KEPT)
 RUN_COLUMNS: Final = [run.c[name] for name in StoredRun._fields]
 _EVENT_COLUMNS: Final = [run_event.c[name] for name in EventRow._fields]
 _OPEN: Final = run.c.state < FIRST_FINAL
-_IDS_PER_QUERY: Final = 500  # a list in a statement; both databases take far more, their planners do not
 
-
-def runs_of(connection: Connection, query: Select[Any]) -> list[StoredRun]:
-    """Run a query over `RUN_COLUMNS`."""
-    return [StoredRun._make(row) for row in connection.execute(query)]
+_RUNS: Final = Lookup(select(*RUN_COLUMNS), run.c.run_id)
+_HEADS: Final = Lookup(select(*HEAD_COLUMNS), run.c.run_id)
+_ENDS: Final = Lookup(select(*_columns(RunEnd._fields, _KEPT[1:])), run.c.run_id)
+_SEQS: Final = Lookup(select(run.c.run_id, run.c.seq), run.c.run_id)
+_ARGS: Final = Lookup(select(run.c.seq, run.c.args), run.c.seq)
+_OUTCOMES: Final = Lookup(select(run.c.run_id, run.c.result, run.c.outcome), run.c.run_id)
+_EVENTS: Final = Lookup(select(run_event.c.event_id, *_EVENT_COLUMNS), run_event.c.run_seq)
+_CACHED: Final = Lookup(
+    select(
+        cache_entry.c.expires_us,
+        cache_entry.c.cache_key,
+        run.c.seq,
+        run.c.template_id,
+        run.c.result,
+        run.c.outcome,
+    )
+    .join(run, run.c.seq == cache_entry.c.run_seq)
+    .where(run.c.state == int(RunState.COMPLETED)),
+    cache_entry.c.cache_key,
+)
 
 
 def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
     """Run a query over `HEAD_COLUMNS`."""
-    heads = []
     # The driver's own rows: SQLAlchemy's cost as much as all else, and recovery reads a million of them.
-    for row in connection.execute(query).cursor.fetchall():
+    return _heads(connection.execute(query).cursor.fetchall())
+
+
+def _heads(rows: Iterable[Sequence[Any]]) -> list[RunHead]:
+    heads = []
+    for row in rows:
         *head, args, result, outcome, args_size, result_size, outcome_size = row
         head += (
             args_size if args is None else args,
@@ -75,53 +99,48 @@ def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
 
 
 def heads_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunHead]:
-    found: list[RunHead] = []
-    for ids in in_parts(run_ids):
-        found += heads_of(connection, select(*HEAD_COLUMNS).where(run.c.run_id.in_(ids)))
-    return found
+    return _heads(_HEADS.rows(connection, run_ids))
+
+
+def ends_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunEnd]:
+    return [
+        RunEnd(
+            run_id,
+            state,
+            result_size if result is None else result,
+            outcome_size if outcome is None else outcome,
+        )
+        for run_id, state, result, outcome, result_size, outcome_size in _ENDS.rows(connection, run_ids)
+    ]
 
 
 def payloads(connection: Connection, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
-    found = StoredPayloads({}, {})
-    for part in in_parts(seqs):
-        query = select(run.c.seq, run.c.args).where(run.c.seq.in_(part))
-        found.args.update((seq, args or b"") for seq, args in connection.execute(query))
-    outcomes = select(run.c.run_id, run.c.result, run.c.outcome)
-    for ids in in_parts(run_ids):
-        rows = connection.execute(outcomes.where(run.c.run_id.in_(ids)))
-        found.outcomes.update((run_id, (result, outcome)) for run_id, result, outcome in rows)
-    return found
+    args = _ARGS.rows(connection, seqs)
+    outcomes = _OUTCOMES.rows(connection, run_ids)
+    return StoredPayloads(
+        {seq: each or b"" for seq, each in args},
+        {run_id: (result, outcome) for run_id, result, outcome in outcomes},
+    )
 
 
 def runs_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[StoredRun]:
-    found: list[StoredRun] = []
-    for ids in in_parts(run_ids):
-        found += runs_of(connection, select(*RUN_COLUMNS).where(run.c.run_id.in_(ids)))
-    return found
+    return list(map(StoredRun._make, _RUNS.rows(connection, run_ids)))
 
 
 def ids_taken(connection: Connection, new_runs: Sequence[Sequence[Any]]) -> list[bytes]:
     """Return the ids of those `NewRunRow`s whose id belongs to a run with another seq, each once."""
-    stored: dict[bytes, int] = {}
-    for rows in in_parts(new_runs):
-        query = select(run.c.run_id, run.c.seq).where(run.c.run_id.in_([row[1] for row in rows]))
-        stored.update((run_id, seq) for run_id, seq in connection.execute(query))
+    stored: dict[bytes, int] = dict(_SEQS.rows(connection, [row[1] for row in new_runs]))
     return list(dict.fromkeys(row[1] for row in new_runs if stored.get(row[1], row[0]) != row[0]))
 
 
 def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> list[CachedResult]:
     """Return what is usable at `now_us` under some cache keys."""
-    query = (
-        select(cache_entry.c.cache_key, run.c.seq, run.c.template_id, run.c.result, run.c.outcome)
-        .join(run, run.c.seq == cache_entry.c.run_seq)
-        .where(run.c.state == int(RunState.COMPLETED))
-        .where(or_(cache_entry.c.expires_us.is_(None), cache_entry.c.expires_us > now_us))
-    )
-    found: list[CachedResult] = []
-    for part in in_parts([key for key in keys if "\x00" not in key]):  # PostgreSQL cannot store NUL
-        rows = connection.execute(query.where(cache_entry.c.cache_key.in_(part)))
-        found += [CachedResult._make(row) for row in rows]
-    return found
+    storable = [key for key in keys if "\x00" not in key]  # PostgreSQL cannot store NUL
+    return [
+        CachedResult._make(found)
+        for expires_us, *found in _CACHED.rows(connection, storable)
+        if expires_us is None or expires_us > now_us
+    ]
 
 
 def templates(connection: Connection) -> list[TemplateRow]:
@@ -137,12 +156,8 @@ def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[Ru
 
 
 def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
-    found: list[tuple[int, EventRow]] = []
-    for part in in_parts(seqs):
-        query = select(run_event.c.event_id, *_EVENT_COLUMNS).where(run_event.c.run_seq.in_(part))
-        found += [(row[0], EventRow._make(row[1:])) for row in connection.execute(query)]
-    found.sort(key=lambda pair: pair[0])
-    return [event for _, event in found]
+    rows = sorted(_EVENTS.rows(connection, seqs))
+    return [EventRow._make(row[1:]) for row in rows]
 
 
 def open_events(connection: Connection, first_seq: int, last_seq: int) -> list[EventRow]:
@@ -189,13 +204,6 @@ def backlog_of_session(connection: Connection, session_id: bytes) -> list[RunHea
 
 def backlog_of_flow(connection: Connection, flow_seq: int) -> list[RunHead]:
     return heads_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
-
-
-def in_parts(items: Sequence[T]) -> Iterator[list[T]]:
-    """Cut a list into parts that fit into one query."""
-    rest = iter(items)
-    while part := list(islice(rest, _IDS_PER_QUERY)):
-        yield part
 
 
 def _backlog() -> Select[Any]:

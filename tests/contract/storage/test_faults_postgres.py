@@ -91,7 +91,7 @@ def test_an_ambiguous_commit_happens_once(
         proxy.fault = ""
         tried.repeated = True
         result = store.commit(tried)
-        assert [row.seq for row in result.runs] == [1]
+        assert [row.run_id for row in result.runs] == [runs[0].run_id]
         assert result.duplicates == []
         assert len(store.events_of([1])) == 1
         assert stored(store, count)[0].seq == count

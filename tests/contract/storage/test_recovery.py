@@ -152,6 +152,13 @@ def test_what_is_large_is_told_by_its_size_and_read_in_bulk(store: Store, batch:
         2: (len(large), None),
         3: (None, len(large)),
     }
+    ends = store.ends_by_id([run_id(number) for number in (1, 2, 3, 4, 9)])
+    assert {end.run_id: end[1:] for end in ends} == {
+        run_id(1): (RunState.COMPLETED, small, None),
+        run_id(2): (RunState.COMPLETED, len(large), None),
+        run_id(3): (RunState.COMPLETED, None, len(large)),
+        run_id(4): (RunState.PENDING, None, None),
+    }
     found = store.payloads(range(1, 1_200), [run_id(number) for number in (1, 2, 3, 4, 9)])
     assert found.args == {1: small, 2: large, 3: b"", 4: b""}
     assert found.outcomes == {

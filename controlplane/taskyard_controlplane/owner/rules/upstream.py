@@ -16,7 +16,7 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
 from taskyard_controlplane.owner.rules.outcome_messages import too_large_inputs, upstream_message
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import RunHead
+from taskyard_controlplane.storage.interface import RunEnd
 
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
@@ -82,9 +82,11 @@ class UpstreamEdges:
                 self._deliver(run, upstream_id, kind, ended)
                 continue
             run.upstream_left += 1
-            waiting = self._unknown.setdefault(upstream_id, [])
+            waiting = self._unknown.get(upstream_id)
+            if waiting is None:  # or it was asked for, and is open or about to be answered
+                waiting = self._unknown[upstream_id] = []
+                self._journal.look_up_run(upstream_id)
             waiting += (run, kind)
-            self._journal.look_up_run(upstream_id)
 
     def redeliver(self, run: Run) -> None:
         """Give a recovered run, which was released before, its inputs again."""
@@ -111,7 +113,7 @@ class UpstreamEdges:
             self._deliver(run, upstream.run_id, kind, ended)
             self._check(run)
 
-    def looked_up(self, asked: list[bytes], found: list[RunHead]) -> None:
+    def looked_up(self, asked: list[bytes], found: list[RunEnd]) -> None:
         """Take the answer of the database about upstream runs that were not in memory.
 
         Runs of the backlog are found open: their waiters stay until they are loaded and end.

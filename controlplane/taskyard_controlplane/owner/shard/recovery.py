@@ -116,9 +116,9 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
     runs = [each for each in shard.book.runs.values() if each.template.executor != SESSION]
     missing = _missing_upstream(shard, runs)
     while upstream_ids := list(islice(missing, PAGE_RUNS)):
-        for head in await run(lambda ids=upstream_ids: store.heads_by_id(ids)):  # type: ignore[misc]
-            if head.state >= FIRST_FINAL:
-                shard.book.recent[head.run_id] = (head.state, head.result, head.outcome)
+        for end in await run(lambda ids=upstream_ids: store.ends_by_id(ids)):  # type: ignore[misc]
+            if end.state >= FIRST_FINAL:
+                shard.book.recent[end.run_id] = end[1:]
     for each in list(shard.book.runs.values()):
         if each.template.refusal is not None:
             shard.settling.end_refused(each)

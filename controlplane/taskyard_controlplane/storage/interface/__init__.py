@@ -20,6 +20,7 @@ from taskyard_controlplane.storage.interface.results import (
     CommitResult,
     ListedRun,
     Ownership,
+    RunEnd,
     RunHead,
     StoredLog,
     StoredPayloads,
@@ -41,7 +42,7 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogMarkRow", "LogRow", "NewRunRow",
     "TemplateRow",
-    "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunHead", "StoredLog",
+    "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunEnd", "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",

@@ -58,6 +58,15 @@ class RunHead(NamedTuple):
     outcome: Kept
 
 
+class RunEnd(NamedTuple):
+    """How a run ended, or that it is open, for those that wait for it; of what is large only the size."""
+
+    run_id: bytes
+    state: int
+    result: Kept
+    outcome: Kept
+
+
 class StoredPayloads(NamedTuple):
     """Payloads that were read back."""
 
@@ -78,7 +87,7 @@ class CachedResult(NamedTuple):
 class CommitResult(NamedTuple):
     """What a commit found out on its way: answers to its look-ups, and ids that were there before."""
 
-    runs: list[RunHead]  # for `lookup_runs`, those that exist
+    runs: list[RunEnd]  # for `lookup_runs`, those that exist
     cached: list[CachedResult]  # for `lookup_keys`, those usable at `now_us`
     duplicates: list[bytes]  # ids among `new_runs` that existed before; those rows were not written
 

@@ -30,6 +30,7 @@ from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     CommitResult,
     Ownership,
+    RunEnd,
     RunHead,
     StoredPayloads,
     StoredRun,
@@ -127,6 +128,10 @@ class Store(Protocol):
 
     def heads_by_id(self, run_ids: Sequence[bytes]) -> list[RunHead]:
         """Return those of some runs that exist, without what is large."""
+        ...
+
+    def ends_by_id(self, run_ids: Sequence[bytes]) -> list[RunEnd]:
+        """Return how those of some runs that exist have ended, or that they are open."""
         ...
 
     def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
