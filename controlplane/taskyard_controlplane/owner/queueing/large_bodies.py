@@ -1,10 +1,11 @@
-"""Bodies of chunks with large inputs: put together from the database whenever an agent fetches them.
+"""Bodies of chunks with large inputs: put together whenever an agent fetches them.
 
 A run may depend on results that are larger together than any message, and than what memory should hold of
 them. Each of them is in the database, and stays as it is. So the body of its chunk is only described here: it
-begins with what is small, and goes on with pieces, each of which is read, written and let go again. Agents
-get it like a blob, by its digest, for which all of it is read once before it is assigned. (A message may be
-cut into pieces that are messages of the same kind: read one behind the other they are the whole.)
+begins with what is small, and goes on with pieces, each of which is read, written and let go again. Read is
+what the run's record does not have: of many small results it has all. Agents get the body like a blob, by its
+digest, for which all of it is written once before it is assigned. (A message may be cut into pieces that are
+messages of the same kind: read one behind the other they are the whole.)
 
 Nothing of this is stored. After a restart nobody knows the digest any more; an agent that asks for it reports
 that it did not get its inputs, and the run is assigned anew.
@@ -19,11 +20,11 @@ from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, size_of
 from taskyard_controlplane.domain.model import HELD, Run
 from taskyard_controlplane.owner.journal.committer import Committer
-from taskyard_controlplane.owner.queueing.chunks import InputWriter
+from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, InputWriter
 from taskyard_controlplane.storage.interface import Store
 
 INPUTS_PER_PIECE: Final = 4_096
-"""However small they are: a piece is read by as many look-ups."""
+"""However small they are: a piece may take as many look-ups."""
 
 
 class Written(NamedTuple):
@@ -42,27 +43,35 @@ class LargeBody:
         self._run, self._epoch = run, run.epoch
         self._encoding = run.template.encoding
         self.head = head
-        self.pieces: list[list[bytes]] = [[]]
-        """Ids of upstream runs, as many as fit into one piece each."""
-        size = 0
-        for upstream_id, result, outcome in run.inputs or ():
+        self.pieces: list[slice] = []
+        """Which of the inputs, as many as fit into one piece each."""
+        first, size = 0, 0
+        inputs = run.inputs or ()
+        for position, (_, result, outcome) in enumerate(inputs):
             each = size_of(result) + size_of(outcome) + INPUT_OVERHEAD
-            if self.pieces[-1] and (size + each > PART_BYTES or len(self.pieces[-1]) >= INPUTS_PER_PIECE):
-                self.pieces.append([])
-                size = 0
+            if position > first and (size + each > PART_BYTES or position - first >= INPUTS_PER_PIECE):
+                self.pieces.append(slice(first, position))
+                first, size = position, 0
             size += each
-            self.pieces[-1].append(upstream_id)
+        self.pieces.append(slice(first, len(inputs)))
 
     @property
     def over(self) -> bool:
         """Whether no agent needs it any more."""
         return self._run.epoch != self._epoch or self._run.state not in HELD
 
-    def piece(self, store: Store, upstream_ids: list[bytes]) -> tuple[bytes, list[common_pb2.BlobRef]]:
-        """Read one piece, and the blobs that it names. Blocks."""
+    def piece(self, store: Store, part: slice) -> tuple[bytes, list[common_pb2.BlobRef]]:
+        """Write one piece, and say which blobs it names. Blocks. Nothing is left of a run that has ended."""
         body = pb.ChunkBody()
-        writer = InputWriter(body, self._encoding, store.payloads([], upstream_ids))
-        writer.write(0, [(upstream_id, 0, None) for upstream_id in upstream_ids])
+        inputs = (self._run.inputs or [])[part]
+        absent = [
+            upstream_id
+            for upstream_id, result, outcome in inputs
+            if isinstance(result, int) or isinstance(outcome, int)
+        ]
+        loaded = store.payloads([], absent) if absent else NOTHING_LOADED
+        writer = InputWriter(body, self._encoding, loaded)
+        writer.write(0, inputs)
         return body.SerializeToString(deterministic=True), writer.blobs
 
 
@@ -90,8 +99,8 @@ class LargeBodies:
         self.forget()
         seen, size = sha256(body.head), len(body.head)
         blobs: list[common_pb2.BlobRef] = []
-        for upstream_ids in body.pieces:
-            data, named = await self._committer.run(lambda ids=upstream_ids: body.piece(self._store, ids))  # type: ignore[misc]
+        for part in body.pieces:
+            data, named = await self._committer.run(lambda part=part: body.piece(self._store, part))  # type: ignore[misc]
             seen.update(data)
             size += len(data)
             blobs += named
@@ -102,9 +111,9 @@ class LargeBodies:
         """Return the body of that name, None when there is none."""
         return self._known.get(digest)
 
-    async def read(self, body: LargeBody, upstream_ids: list[bytes]) -> bytes:
+    async def read(self, body: LargeBody, part: slice) -> bytes:
         """Return one piece of a body."""
-        data, _ = await self._committer.run(lambda: body.piece(self._store, upstream_ids))
+        data, _ = await self._committer.run(lambda: body.piece(self._store, part))
         return data
 
     def forget(self) -> None:

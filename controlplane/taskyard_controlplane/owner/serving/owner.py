@@ -233,8 +233,10 @@ class Owner:
         if body is None:
             return
         yield body.head
-        for upstream_ids in body.pieces:
-            yield await bodies.read(body, upstream_ids)
+        for part in body.pieces:
+            if body.over:
+                return  # nobody needs the rest
+            yield await bodies.read(body, part)
 
     def drain_agent(self, agent_id: str) -> int:
         """Ask an agent to drain; returns how many runs it holds.
