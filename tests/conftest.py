@@ -1,12 +1,16 @@
-"""What every test runs under: no settings of the developer's own, and PostgreSQL when a test asks for it."""
+"""What every test runs under: a home to throw away, no settings of the developer's, PostgreSQL when asked."""
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 from support.postgres import PostgresServer, running_server
 from support.signals import hear_interrupts
+
+from taskyard_contract.programs.home_directory import HOME
 
 
 def _settings() -> dict[str, str]:
@@ -14,10 +18,20 @@ def _settings() -> dict[str, str]:
 
 
 def pytest_configure() -> None:
-    """Forget TASKYARD_* before any module under test can read it, and hear Ctrl-C whoever started this."""
+    """Forget TASKYARD_* before any module under test can read it, and hear Ctrl-C whoever started this.
+
+    What a test starts without a home of its own finds one that is thrown away: nothing is left in the
+    developer's, and test processes that run side by side do not meet there.
+    """
     hear_interrupts()
     for name in _settings():
         del os.environ[name]
+    os.environ[HOME] = tempfile.mkdtemp(prefix="taskyard-")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the home of this process."""
+    shutil.rmtree(os.environ[HOME], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
