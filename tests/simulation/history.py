@@ -28,12 +28,15 @@ KINDS: Mapping[str, str] = {
     "told": "a client was told how a run ended; value: (state, result)",
     "given": "a process began to execute a run; value: (attempt, inputs)",
     "ended": "a process finished a run; value: 'succeeded' or 'failed'",
+    "logged": "a process logged something in a run; value: the text, of which there is no other one",
     "inserted": "a run was recorded",
     "dispatched": "an assignment was recorded; who: the agent's session",
     "event": "an exception was recorded; value: (state, reason, attempt, infra_retries)",
     "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
+    "log_recorded": "a log record is in the database; value: the text",
     "final": "what the database says at the end; value: (state, result)",
     "died": "a process was killed; who: which, for agents their session",
+    "struck": "processes of an agent were ended; who: its session; value: how many",
     "away": "a peer could not be heard for longer than its lease",
     "peer_ended": "a peer was ended by an error; value: (error, others took its place)",
     "ghost": "the owner takes a run for held by an agent which does not hold it; value: since when",
@@ -60,6 +63,9 @@ class Spec(NamedTuple):
     """How many of its attempts fail before one succeeds."""
     is_flow: bool = False
     client: str = ""
+    returns: Any = None
+    """What it returns when it completes; None if that is not known."""
+    cache_key: str = ""
 
 
 class History:

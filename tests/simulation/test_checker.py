@@ -12,6 +12,7 @@ LATER_OWNER = (2 << 32) | 1
 COMPLETED, FAILED, CANCELLED, CRASHED = 10, 11, 12, 13
 ASSIGNED, READY, CANCELLING = 3, 2, 7
 WORKER_DIED, AGENT_LOST, CODE_UNAVAILABLE = 3, 4, 8
+NOT_READY, CACHED = 14, 1
 
 
 def history(*events: tuple[Any, ...]) -> list[Event]:
@@ -39,8 +40,8 @@ def recorded(
     return "recorded", run, epoch, "", (state, reason, 1, infra, b"x")
 
 
-def lost(epoch: int = E1, infra: int = 1) -> tuple[Any, ...]:
-    return "event", "r", epoch, "", (READY, AGENT_LOST, 1, infra)
+def lost(epoch: int = E1, infra: int = 1, run: str = "r") -> tuple[Any, ...]:
+    return "event", run, epoch, "", (READY, AGENT_LOST, 1, infra)
 
 
 SUBMITTED, GIVEN, ENDED, RECORDED = submitted(), given(), ended(), recorded()
@@ -48,6 +49,8 @@ FINAL = "final", "r", 0, "", (COMPLETED, b"x")
 DISPATCHED = "dispatched", "r", E1, "agent"
 DIED = "died", "", 0, "agent"
 CHILD = submitted("child", upstream=("r",))
+LOGGED, LOG_RECORDED = ("logged", "r", E1, "w", "a"), ("log_recorded", "r", 0, "", "a")
+STRUCK = "struck", "", 0, "agent", 1
 WHOLE = history(SUBMITTED, ("inserted", "r"), DISPATCHED, GIVEN, ENDED, RECORDED, FINAL)
 
 BROKEN: dict[str, list[Event]] = {
@@ -81,6 +84,14 @@ BROKEN: dict[str, list[Event]] = {
     "unhandled": history(("unhandled", "", 0, "", "NameError: x")),
     "fatal": history(("fatal", "", 0, "server", "IndexError")),
     "liveness": history(("open", "r", E1, "", "ASSIGNED")),
+    "results-are-right": history(submitted(returns=b"y"), RECORDED),
+    "not-ready-by-upstream": history(CHILD, RECORDED, recorded(NOT_READY, run="child")),
+    "one-execution-per-key": history(
+        submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s")
+    ),
+    "cached-is-not-executed": history(ENDED, recorded(reason=CACHED)),
+    "logged-once": history(LOGGED, LOG_RECORDED, LOG_RECORDED),
+    "logs-are-complete": history(LOGGED, RECORDED),
 }
 KEPT: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c"), ("inserted", "r")),
@@ -105,6 +116,16 @@ KEPT: dict[str, list[Event]] = {
     "cancelled-by-somebody": history(SUBMITTED, ("away", "", 0, "c"), recorded(CANCELLED)),
     "peers-go-on": history(("peer_ended", "", 0, "agent", ("Superseded", True))),
     "spin": [Event(at / 10, "commit_failed", who="server") for at in range(100)],
+    "results-are-right": history(submitted(returns=b"x"), RECORDED),
+    "not-ready-by-upstream": history(CHILD, recorded(CRASHED), recorded(NOT_READY, run="child")),
+    "one-execution-per-key": history(
+        submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s", reason=CACHED)
+    ),
+    "cached-is-not-executed": history(ended(how="failed"), recorded(reason=CACHED)),
+    "logged-once": history(LOGGED, LOG_RECORDED),
+    "logs-are-complete": history(
+        ("logged", "r", E1, "one that died", "b"), LOGGED, RECORDED, LOG_RECORDED
+    ),
 }  # fmt: skip
 
 
@@ -116,6 +137,14 @@ def test_a_history_that_breaks_a_rule(name: str):
 @pytest.mark.parametrize("name", KEPT)
 def test_a_history_that_keeps_it(name: str):
     assert name not in {violation.rule for violation in violations(KEPT[name])}
+
+
+def test_each_process_that_was_ended_accounts_for_one_attempt():
+    other = submitted("s"), ("dispatched", "s", E2, "agent")
+    both = history(SUBMITTED, given(run="else"), DISPATCHED, *other, STRUCK, lost(), lost(E2, run="s"))
+    [violation] = violations(both)
+    assert violation.rule == "infra-retries-were-given"
+    assert violations(both[:-1]) == []
 
 
 def test_nothing_is_wrong_with_an_ordinary_run():

@@ -9,14 +9,21 @@ from simulation.rules.index import CRASHED, FAILED, Index, rule
 BY_INFRASTRUCTURE: Final = (3, 4)
 """Reasons: the worker died, the agent was lost."""
 CODE_UNAVAILABLE: Final = 8
+RECORDED_LATER: Final = 1.0
+"""Seconds after which an assignment is recorded, at most; its agent may have it before that."""
 
 
 @rule
 def infra_retries_were_given(index: Index) -> Iterator[str]:
-    """An attempt counts as lost only if a process was given it, or its agent cannot be asked any more."""
+    """An attempt counts as lost only if a process was given it, or its agent cannot be asked any more.
+
+    What a process was just being given when it was ended, nobody but its agent knows. So each process that
+    was ended accounts for one attempt of which nothing else is known.
+    """
     if not index.kind("given"):
         return
     dead = {event.who: event.at for event in index.kind("died")}
+    struck = [(event, [0]) for event in index.kind("struck")]
     before: dict[str, int] = {}
     for event in sorted(index.kind("event", "recorded"), key=lambda each: each.at):
         state, reason, _, infra = event.value[:4]
@@ -24,7 +31,7 @@ def infra_retries_were_given(index: Index) -> Iterator[str]:
             continue
         counted = infra > before.get(event.run, 0) or state == CRASHED
         before[event.run] = infra
-        if counted and not _given(index, event, dead):
+        if counted and not _given(index, event, dead) and not _accounted(index, event, struck):
             yield f"run {event.run} lost its attempt under epoch {event.epoch:x}, which no process was given"
 
 
@@ -33,6 +40,17 @@ def _given(index: Index, event: Event, dead: dict[str, float]) -> bool:
         return True
     agents = [each.who for each in index.run("dispatched", event.run) if each.epoch == event.epoch]
     return any(dead.get(agent, event.at + 1) <= event.at for agent in agents)
+
+
+def _accounted(index: Index, event: Event, struck: list[tuple[Event, list[int]]]) -> bool:
+    """Whether a process was ended while its agent had the attempt, and accounts for no other one yet."""
+    dispatched = [each for each in index.run("dispatched", event.run) if each.epoch == event.epoch]
+    assigned = {each.who: each.at - RECORDED_LATER for each in reversed(dispatched)}
+    for strike, used in struck:
+        if assigned.get(strike.who, strike.at + 1) <= strike.at <= event.at and used[0] < strike.value:
+            used[0] += 1
+            return True
+    return False
 
 
 @rule
