@@ -204,6 +204,32 @@ def test_the_log_is_reused_not_grown(sqlite_file_url: str, tmp_path: Path, batch
         assert sizes[-1] < 160 << 20
 
 
+def test_pages_in_memory_are_let_go_once_after_a_rest(
+    sqlite_file_url: str, batch: Batches, connections: list[Any]
+) -> None:
+    seconds = 0.0
+    executed: list[str] = []
+    with closing(create_store(sqlite_file_url, lambda: seconds)) as store:
+        store.open()
+        connections[-1].set_trace_callback(executed.append)
+
+        def let_go() -> int:
+            store.maintain()
+            return sum("shrink_memory" in sql for sql in executed)
+
+        seconds = 19.0
+        store.commit(batch(new_runs=[new_run(1)]))
+        assert let_go() == 0
+        seconds = 38.0
+        assert let_go() == 0, "the last commit was 19 s ago"
+        seconds = 39.0
+        assert [let_go(), let_go()] == [1, 1]
+        store.commit(batch(new_runs=[new_run(2)]))
+        seconds = 59.0
+        assert let_go() == 2
+        assert [run.seq for run in stored(store, 1) + stored(store, 2)] == [1, 2]
+
+
 def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
     store: Store, batch: Batches, connections: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

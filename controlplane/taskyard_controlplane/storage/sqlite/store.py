@@ -61,6 +61,7 @@ IDLE_PAGES: Final = 2048  # 8 MB: now and then, between two commits
 MOST_PAGES: Final = 16384  # 64 MB: right after a commit, or the log would grow for as long as the load lasts
 _PAGE_BYTES: Final = 4096  # SQLite's own; what the log has grown by is estimated with it
 _IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
+_REST_SECONDS: Final = 20.0  # so long without a commit, and the pages in memory are not worth their 64 MB
 _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
@@ -91,7 +92,8 @@ class SqliteStore(BaseStore):
         self._identity: Identity | None = None  # as it is noted beside the database; None before it is open
         self._lost = False
         self._pages = 0  # estimate of what the log holds beyond the last checkpoint
-        self._checkpointed_at = clock()
+        self._checkpointed_at = self._committed_at = clock()
+        self._rested = False  # whether pages were let go since the last commit
 
     def open(self) -> Ownership:
         self._lock.acquire()
@@ -125,6 +127,7 @@ class SqliteStore(BaseStore):
         with self._connected() as connection:
             result = self._write(connection, batch)
         self._committed(batch)
+        self._committed_at, self._rested = self._clock(), False
         self._pages += _pages_of(batch)
         if self._pages >= MOST_PAGES:
             self._checkpoint_unasked()
@@ -135,12 +138,18 @@ class SqliteStore(BaseStore):
         self._pages += len(data) // _PAGE_BYTES + 4
 
     def maintain(self) -> None:
-        """Look whether the files are still there, note how far they have come, do a checkpoint if it pays."""
+        """Look whether the files are still there, note how far they have come, do a checkpoint if it pays.
+
+        After a rest the pages in memory are let go; what comes next finds them in the system's cache.
+        """
         self._check_presence()
         self._note_identity()
-        waited = self._clock() - self._checkpointed_at >= _IDLE_SECONDS
-        if self._pages >= IDLE_PAGES or (self._pages and waited):
+        now = self._clock()
+        if self._pages >= IDLE_PAGES or (self._pages and now - self._checkpointed_at >= _IDLE_SECONDS):
             self._checkpoint()
+        if not self._rested and now - self._committed_at >= _REST_SECONDS:
+            self._pragma("shrink_memory")
+            self._rested = True
 
     def close(self) -> None:
         if not self._lost:
@@ -202,12 +211,14 @@ class SqliteStore(BaseStore):
     def _checkpoint(self) -> None:
         with self._connected() as connection:
             trim_commit_log(connection, self._generation, self._number, self._low_seq)
-        with self._translated():
-            connection = self._connect()
-            # On the driver's connection, because SQLAlchemy would begin a transaction around it.
-            raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._pragma("wal_checkpoint(PASSIVE)")
         self._pages = 0
         self._checkpointed_at = self._clock()
+
+    def _pragma(self, pragma: str) -> None:
+        """Run a pragma on the driver's connection, because SQLAlchemy would begin a transaction around it."""
+        with self._translated():
+            raw(self._connect()).execute(f"PRAGMA {pragma}").fetchall()
 
     def _checkpoint_unasked(self) -> None:
         """Keep the log from growing for ever under load; the commit before it stands in any case."""
