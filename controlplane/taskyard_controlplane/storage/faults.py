@@ -25,9 +25,11 @@ from taskyard_controlplane.storage.errors import RowsRefused
 # broken or over quota, as SQLITE_READONLY. On a full disk the index of the log may be the first that cannot
 # grow. None of them can happen after the commit record is written.
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_SHMSIZE})
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Mistakes of the caller, not moods of the database; those about rows are told apart before.
 _OURS: Final = frozenset({"ProgrammingError", "NotSupportedError"})
 _POSTGRES_FULL: Final = "53100"
+_POSTGRES_DAMAGED: Final = frozenset({"XX001", "XX002"})
 _FROM_PYTHON: Final = (OverflowError, UnicodeError, struct.error)
 """What drivers raise before they send anything: numbers and texts that no column holds."""
 _CLASSES: Final = frozenset(
@@ -86,6 +88,11 @@ def translate(error: BaseException, target: Target) -> TaskyardError | None:
             "nothing was written: make room, then repeat",
             retry_after=5.0,
         )
+    if _is_damaged(cause):
+        reference = _noted("is damaged", target, cause)
+        return StorageUnavailable(
+            f"the database is damaged [{reference}]; restore it from a backup", retry_after=60.0
+        )
     reference = _noted("does not answer", target, cause)
     return StorageUnavailable(f"the database does not answer [{reference}]; repeat", retry_after=1.0)
 
@@ -116,6 +123,13 @@ def _is_full(error: BaseException | None) -> bool:
     if code is not None:
         return code in _FULL or code & 0xFF in _FULL
     return getattr(error, "sqlstate", None) == _POSTGRES_FULL
+
+
+def _is_damaged(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _DAMAGED
+    return getattr(error, "sqlstate", None) in _POSTGRES_DAMAGED
 
 
 def _text(error: BaseException | None) -> str:

@@ -170,6 +170,15 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         create_store(f"sqlite:///{tmp_path}/file/sub/x.db").open()
 
 
+def test_a_damaged_database_is_refused_when_it_is_opened(sqlite_file_url: str, tmp_path: Path) -> None:
+    with closing(create_store(sqlite_file_url)) as store:
+        store.open()
+    file = tmp_path / "taskyard.db"
+    file.write_bytes(b"no database at all" + file.read_bytes()[18:])
+    with pytest.raises(StorageUnavailable, match=r"the database is damaged \[[0-9a-f]{8}\]; restore it"):
+        create_store(sqlite_file_url).open()
+
+
 def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     with closing(create_store(f"sqlite:///{tmp_path}/a/b/x.db")) as store:
         store.open()

@@ -36,12 +36,22 @@ def test_no_room_and_read_only_are_full(code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT]
+    "code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_LOCKED]
 )
 def test_everything_else_a_database_says_is_unavailable(code: int) -> None:
     """A failed sync above all: nobody knows whether that commit happened."""
     found = translate(_error(code, sqlite3.DatabaseError), HERE)
     assert type(found) is StorageUnavailable
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT | 1 << 8]
+)
+def test_of_a_damaged_database_it_is_said_what_helps(code: int) -> None:
+    found = translate(_error(code, sqlite3.DatabaseError), HERE)
+    assert type(found) is StorageUnavailable
+    assert "the database is damaged" in str(found)
+    assert str(found).endswith("restore it from a backup")
 
 
 def test_errors_are_found_inside_those_of_sqlalchemy() -> None:
