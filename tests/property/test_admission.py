@@ -158,7 +158,6 @@ class KnownTemplates(Templates):
     """One template, whatever its number."""
 
     def __init__(self, template: Template) -> None:
-        super().__init__()
         self._template = template
 
     def by_id(self, template_id: int) -> Template:

@@ -1,6 +1,7 @@
 """Laws of feeding agents: nobody gets what he cannot execute, nothing is lost, and nothing waits in vain."""
 
 from collections import Counter
+from itertools import count
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -19,9 +20,10 @@ CODES = ["", CODE_BY_VALUE, CODE_BY_REFERENCE, CODE_BY_NAME]
 ENCODINGS = ["", "json/plain", "pickle/test"]
 QUEUES = ["a", "b"]
 
+_numbers = count(1)
 templates = st.builds(
     lambda queue, priority, code, encoding, labels: Template(
-        1, b"", b"", queue=queue, priority=priority, code=code, encoding=encoding, labels=labels
+        next(_numbers), b"", b"", queue=queue, priority=priority, code=code, encoding=encoding, labels=labels
     ),
     st.sampled_from(QUEUES),
     st.integers(-1, 1),

@@ -55,6 +55,10 @@ class MemoryLimits:
     queue_payload: int = 64 * MIB
     """Of these, for the runs of one queue, waiting or ready. Default 64 MiB, for the same reason."""
 
+    templates: int = 64 * MIB
+    """What the templates of open runs take. Default 64 MiB, some 25,000 templates: beyond, runs of further
+    ones are answered OVERLOADED until others have ended."""
+
     inputs: int = 1024 * MIB
     """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
     blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would start.

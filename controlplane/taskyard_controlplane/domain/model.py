@@ -30,6 +30,14 @@ SESSION: Final = int(Executor.SESSION)
 AGENT: Final = int(Executor.AGENT)
 
 
+def executor_of(kind: int) -> int:
+    """Return who executes runs of a kind.
+
+    Derived as long as flow runs are executed by sessions only; whoever asks who executes asks this.
+    """
+    return SESSION if kind == RunKind.FLOW else AGENT
+
+
 class Submitter(Protocol):
     """The session a run belongs to, as far as its run knows it."""
 
@@ -72,6 +80,7 @@ class Template:
     """Everything that the runs of one task have in common."""
 
     __slots__ = (
+        "__weakref__",
         "cache_expiration_us",
         "code",
         "code_digest",
@@ -119,8 +128,7 @@ class Template:
         self.digest = digest
         self.definition = definition
         self.kind = kind
-        # Derived as long as flow runs are executed by sessions only; whoever asks who executes asks this.
-        self.executor = SESSION if kind == RunKind.FLOW else AGENT
+        self.executor = executor_of(kind)
         self.name = name
         self.queue = queue
         self.priority = priority

@@ -44,6 +44,7 @@ from taskyard_controlplane.storage.interface import (
 )
 from taskyard_controlplane.storage.refused_rows import find_refused
 
+_DIGESTS: Final = 10_000
 _PAGE: Final = 1_000  # runs read at a time by recovery
 
 
@@ -77,9 +78,19 @@ class BaseStore(ABC):
         with self._owning() as connection:
             store_blob(connection, digest, data)
 
-    def templates(self) -> list[TemplateRow]:
+    def templates(self, ids: Sequence[int], digests: Sequence[bytes] = ()) -> list[TemplateRow]:
         with self._connected() as connection:
-            return records.templates(connection)
+            return records.templates(connection, ids, digests)
+
+    def template_digests(self) -> Iterator[bytes]:
+        last = b""
+        while True:
+            with self._connected() as connection:
+                page = records.template_digests_page(connection, last, _DIGESTS)
+            yield from page
+            if len(page) < _DIGESTS:
+                return
+            last = page[-1]
 
     def open_runs(self, low_seq: int) -> Iterator[RunHead]:
         while True:

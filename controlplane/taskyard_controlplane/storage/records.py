@@ -72,11 +72,16 @@ _CACHED: Final = Lookup(
         run.c.template_id,
         run.c.result,
         run.c.outcome,
+        template.c.definition,
     )
     .join(run, run.c.seq == cache_entry.c.run_seq)
+    .outerjoin(template, template.c.template_id == run.c.template_id)
     .where(run.c.state == int(RunState.COMPLETED)),
     cache_entry.c.cache_key,
 )
+_TEMPLATE_COLUMNS: Final = [template.c[name] for name in TemplateRow._fields]
+_TEMPLATES: Final = Lookup(select(*_TEMPLATE_COLUMNS), template.c.template_id)
+_BY_DIGEST: Final = Lookup(select(*_TEMPLATE_COLUMNS), template.c.digest)
 
 
 def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
@@ -143,9 +148,15 @@ def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> 
     ]
 
 
-def templates(connection: Connection) -> list[TemplateRow]:
-    query = select(*(template.c[name] for name in TemplateRow._fields))
-    return [TemplateRow._make(row) for row in connection.execute(query.order_by(template.c.template_id))]
+def templates(connection: Connection, ids: Sequence[int], digests: Sequence[bytes]) -> list[TemplateRow]:
+    rows = {*_TEMPLATES.rows(connection, ids), *_BY_DIGEST.rows(connection, digests)}
+    return sorted(map(TemplateRow._make, rows))
+
+
+def template_digests_page(connection: Connection, after: bytes, limit: int) -> list[bytes]:
+    """Return the next digests beyond one, in order: an index has them all."""
+    query = select(template.c.digest).where(template.c.digest > after).order_by(template.c.digest)
+    return list(connection.execute(query.limit(limit)).scalars())
 
 
 def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[RunHead]:

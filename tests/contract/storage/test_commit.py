@@ -119,7 +119,7 @@ def test_lookups_see_what_the_batch_wrote(store: Store, batch: Batches) -> None:
         )
     )
     assert [(row.run_id, row.state) for row in result.runs] == [(run_id(1), RunState.COMPLETED)]
-    assert result.cached == [("key", 1, 1, b"result", None)]
+    assert [entry[:5] for entry in result.cached] == [("key", 1, 1, b"result", None)]
 
 
 def test_the_newest_result_under_a_cache_key_counts(store: Store, batch: Batches) -> None:
@@ -160,9 +160,12 @@ def test_lookups_may_be_many(store: Store, batch: Batches) -> None:
 def test_templates_are_kept_once(store: Store, batch: Batches) -> None:
     store.commit(batch(templates=[template(1, "add"), template(2, "sub")]))
     store.commit(batch(templates=[template(2, "sub"), template(3, "mul")]))
-    assert [tuple(row) for row in store.templates()] == [
+    assert [tuple(row) for row in store.templates([3, 1, 4], [template(2, "sub")[1], b"other"])] == [
         template(1, "add"), template(2, "sub"), template(3, "mul"),
     ]  # fmt: skip
+    assert store.templates([]) == []
+    assert list(store.template_digests()) == sorted(template(1, name)[1] for name in ("add", "sub", "mul"))
+    assert len(store.templates(range(2000), [bytes(32)] * 2000)) == 3
 
 
 def test_old_dispatches_are_forgotten_on_request(store: Store, batch: Batches) -> None:

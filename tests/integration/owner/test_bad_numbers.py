@@ -11,7 +11,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, ReportKind, RunState
-from taskyard_controlplane.owner.journal import templates
+from taskyard_controlplane.owner.journal import template_reading
 from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL
 
 
@@ -258,7 +258,7 @@ def test_runs_of_a_stored_template_that_is_refused_today_end_with_the_reason(
         def refusing(*_: object) -> None:
             raise InvalidRequest("names of queues are no longer 'nobody'")
 
-        monkeypatch.setattr(templates, "read_template", refusing)
+        monkeypatch.setattr(template_reading, "read_template", refusing)
 
     async def after(it: World) -> None:
         client = it.client(sessions[0])

@@ -10,7 +10,7 @@ from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.memory import MemoryLimits
 
-SMALL = MemoryLimits(uncommitted=1_000)
+SMALL = MemoryLimits(uncommitted=3_000)  # beside a template, room for one of these
 LARGE_ARGS = [b"x" * 600]
 
 

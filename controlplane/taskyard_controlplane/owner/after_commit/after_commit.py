@@ -35,6 +35,7 @@ from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Told
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
@@ -55,6 +56,7 @@ class AfterCommit:
         self,
         book: RunBook,
         journal: Journal,
+        templates: Templates,
         upstream: UpstreamEdges,
         cache: CacheFlights,
         dispatcher: Dispatcher,
@@ -68,6 +70,7 @@ class AfterCommit:
     ) -> None:
         self._book = book
         self._journal = journal
+        self._templates = templates
         self._upstream = upstream
         self._cache = cache
         self._dispatcher = dispatcher
@@ -82,6 +85,7 @@ class AfterCommit:
         """Do everything that was to be done after a commit."""
         # A set in order, so that who is told first does not depend on addresses of objects.
         told: Told = dict.fromkeys(self._acknowledgements.accepted(commit.accepted))
+        self._templates.committed(commit.rows.templates)
         if result.duplicates:
             self._refusals.duplicates(commit, result.duplicates)
         self._go_on(commit)

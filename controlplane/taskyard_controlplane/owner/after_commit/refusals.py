@@ -15,6 +15,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.journal.templates import RECORD_BYTES
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
@@ -130,6 +131,7 @@ class Refusals:
         commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
         if commit is not still_open:
             moved = sum(len(data) for _, data in rows.blobs)
+            moved += sum(len(row[2]) + RECORD_BYTES for row in rows.templates)
             commit.payload_bytes -= moved
             still_open.payload_bytes += moved
             still_open.rows.templates[:0] = rows.templates

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
@@ -85,7 +84,7 @@ class Unstorable:
         reasons |= {row[2]: why for row, why in taken.get("backlog_added", ())}
         templates = {row[0]: f"its template: {why}" for row, why in taken.get("templates", ())}
         for template_id, why in templates.items():
-            self._templates.by_id(template_id).refusal = InvalidRequest(f"it cannot be recorded: {why}")
+            self._templates.unstorable(template_id, why)
         # Back to the others that are about refused runs, to be taken out with them.
         commit.rows.new_runs += [tuple(row) for row, _ in taken.get("new_runs", ())]
         commit.rows.backlog_added += [(row[0], row[1], row[2]) for row, _ in taken.get("backlog_added", ())]

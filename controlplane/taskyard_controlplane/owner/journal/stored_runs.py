@@ -16,7 +16,7 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import replay_dispatch, replay_events, restore_run
 from taskyard_controlplane.owner.journal.run_book import RunBook
-from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.timers import Timers
@@ -69,11 +69,12 @@ class StoredRuns:
             raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
         return runs.get(run_id) or heads[0]
 
-    async def heads(self, run_ids: Sequence[bytes]) -> list[RunHead]:
+    async def heads(self, run_ids: Sequence[bytes]) -> FoundRuns:
         """Return as `rows` does, without what is large."""
         if self._journal.has_backlogged:
             await self._committer.durable()
-        return await self._committer.run(lambda: self._store.heads_by_id(run_ids))
+        read = self._templates.beside(lambda: self._store.heads_by_id(run_ids))
+        return self._templates.take(await self._committer.run(read))
 
     async def args_of(self, seqs: list[int]) -> dict[int, bytes]:
         """Return the arguments of some runs, by seq."""
@@ -106,7 +107,7 @@ class StoredRuns:
 
         future.add_done_callback(done)
 
-    def load(self, rows: list[RunHead]) -> dict[bytes, Run]:
+    def load(self, rows: FoundRuns) -> dict[bytes, Run]:
         """Return the records of runs that were read back, made anew where there was none; open runs only.
 
         Whoever loads a run whose row stays in the backlog has to end it before anything else happens: its
@@ -158,13 +159,13 @@ class StoredRuns:
             self._read_now(read, then)
 
     def _read_now(self, read: Callable[[], list[RunHead]], then: Then) -> None:
-        future = self._committer.run(read)
+        future = self._committer.run(self._templates.beside(read))
 
         def done(_: object) -> None:
             if future.cancelled():
                 return
             if future.exception() is None:
-                then(self.load(future.result()).values())
+                then(self.load(self._templates.take(future.result())).values())
             elif isinstance(future.exception(), StorageUnavailable):
                 self._timers.after(REPEAT_SECONDS, lambda: self._read_now(read, then), name="read again")
 

@@ -1,181 +1,279 @@
-"""Templates by content: each is stored once, whoever sends it, and code blobs are kept at hand for agents."""
+"""Templates by content: each is stored once, whoever sends it, and in memory while somebody needs it.
 
-import math
-from collections import OrderedDict
+Who needs it holds it: a run in memory does, and nobody has to count. What nobody holds is gone from memory,
+but for those used last, which are kept at hand up to a number of bytes; the database has all of them, and
+they are read from there again, in bulk, with the rows or for the frame that name them. So what was sent once
+and is not used any more costs nothing, however much it was. Sessions and agents know numbers only.
+
+Invariants: there is at most one record of a template at a time; a template that is not durable yet stays in
+memory, because nobody could read it back.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from taskyard_api.v1 import template_pb2
-from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
-from taskyard_contract.payload_limits import MAX_LABEL_BYTES
-from taskyard_contract.states import RunKind
-from taskyard_contract.wire_text import NAME_LIMIT
-from taskyard_controlplane.domain.matching import Labels
-from taskyard_controlplane.domain.model import AGENT, Template
-from taskyard_controlplane.domain.retries import LONGEST_DELAY
+from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.code_shelf import CodeShelf
+from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
-from taskyard_controlplane.storage.interface import TemplateRow
+from taskyard_controlplane.owner.journal.seen_digests import SeenDigests
+from taskyard_controlplane.owner.journal.template_reading import (
+    check_new,
+    encoding_in,
+    read_stored,
+    read_template,
+)
+from taskyard_controlplane.storage.interface import CachedResult, RunHead, Store, TemplateRow
 
-DEFAULT_INFRA_RETRIES: Final = 3
-"""Of runs whose worker or agent is lost: a node that goes takes a run along once, a run that kills its worker
-must not go round for ever."""
-LONGEST_MS: Final = int(LONGEST_DELAY * 1000)
-"""A thousand years: what is longer could not be added to a time of today."""
-CODE_KINDS: Final = {
-    "blob_digest": capabilities.CODE_BY_VALUE,
-    "reference": capabilities.CODE_BY_REFERENCE,
-    "task_name": capabilities.CODE_BY_NAME,
-}
-"""What an agent must have announced, by where the code of a template is."""
-CODE_CACHE_BYTES: Final = 64 * 1024 * 1024
-"""Of code that is sent along with templates instead of being fetched by each agent: hundreds of tasks."""
-MAX_CODE_SHARE: Final = 16
-"""A code of more than this part of the cache would push out too many others, and is fetched."""
+AT_HAND_BYTES: Final = 16 * 1024 * 1024
+"""Of templates that are kept although no run needs them, because the next one may: thousands."""
+RECORD_BYTES: Final = 2048
+"""What a record takes beside its definition, roughly."""
+MAX_REFUSED: Final = 256
+"""Of which is remembered that no database can hold them. The checks at the doors let none through."""
 
 
-def read_template(template_id: int, digest: bytes, definition: bytes) -> Template:
-    """Make the record of a template from its serialised message.
+class _Reference(weakref.ref[Template]):
+    """Finds a template for as long as somebody holds it."""
 
-    Raises:
-        InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored, or labels that
-            are too long or not printable.
-    """
-    message = template_pb2.RunTemplate.FromString(definition)
-    kind = int(message.kind)
-    if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
-        raise InvalidRequest("a template needs a kind and a name")
-    if "\x00" in message.queue:
-        raise InvalidRequest(f"the queue {message.queue!r} has a NUL in its name, which cannot be stored")
-    template = Template(
-        template_id,
-        digest,
-        definition,
-        kind=kind,
-        name=message.name,
-        queue=message.queue,
-        priority=message.priority,
-        encoding=message.encoding,
-        code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
-        code_digest=message.code.blob_digest,
-        labels=_labels(message),
-        max_retries=message.retry.max_retries,
-        delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
-        jitter=_jitter(message.retry.jitter_factor),
-        max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
-        cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
-        refresh_cache=message.refresh_cache,
-    )
-    if template.executor == AGENT and not template.queue:
-        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
-    return template
+    __slots__ = ("digest", "size", "template_id")
+
+    def __init__(self, template: Template, gone: "Callable[[_Reference], None]") -> None:
+        super().__init__(template, gone)  # type: ignore[call-arg]  # `ref` takes it in its constructor
+        self.template_id = template.template_id
+        self.digest = template.digest
+        self.size = _size_of(template)
 
 
-def read_stored(row: TemplateRow) -> Template:
-    """Make the record of a template that an earlier release, or this one, has recorded.
-
-    Whatever is wrong with it by today's rules stops no server: it is refused to whoever submits it again, and
-    its runs end with that as their reason.
-    """
-    try:
-        return read_template(row.template_id, row.digest, row.definition)
-    except (InvalidRequest, DecodeError) as error:
-        template = Template(row.template_id, row.digest, row.definition, name=row.name or "unnamed")
-        template.refusal = InvalidRequest(f"this release does not take the template '{row.name}': {error}")
-        return template
+def _size_of(template: Template) -> int:
+    return len(template.definition) + RECORD_BYTES
 
 
-def check_numbers(message: template_pb2.RunTemplate) -> None:
-    """Check what new templates have to keep to beyond those of earlier releases.
+class Beside(NamedTuple):
+    """Rows of runs as they were read, and what was read beside them."""
 
-    Raises:
-        InvalidRequest: A number is none, or a name is longer than databases index.
-    """
-    jitter = message.retry.jitter_factor
-    if not 0 <= jitter < math.inf:
-        raise InvalidRequest(f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1")
-    for what, text in (("queue", message.queue), ("encoding", message.encoding)):
-        size = len(text.encode())
-        if size > NAME_LIMIT or "\x00" in text:
-            raise InvalidRequest(
-                f"'{message.name}' names {what} {text[:40]!r}; it has {size:,} bytes, at most "
-                f"{NAME_LIMIT:,} without a NUL are taken",
-                limit=NAME_LIMIT,
-            )
+    rows: list[RunHead]
+    held: list[Template]
+    read: list[TemplateRow]
 
 
-def _jitter(factor: float) -> float:
-    """Return the factor that delays are drawn with: earlier releases recorded any number, or none."""
-    return min(factor, 1.0) if factor > 0 else 0.0
+class Fetched(NamedTuple):
+    """Templates that were asked for, held for as long as somebody has this."""
+
+    templates: Mapping[int, Template]
+    """Those that are recorded, by number."""
+    at_hand: frozenset[int]
+    """The numbers of those that were in memory before."""
 
 
-def _labels(message: template_pb2.RunTemplate) -> Labels:
-    labels = dict(message.agent_labels)
-    texts = [*labels, *labels.values()]
-    unprintable = next((text for text in texts if not text.isprintable()), None)
-    if unprintable is not None:
-        raise InvalidRequest(
-            f"'{message.name}' asks for agents with a label that is no text: {unprintable!r}"
-        )
-    size = sum(len(text.encode()) for text in texts)
-    if size > MAX_LABEL_BYTES:
-        raise InvalidRequest(
-            f"'{message.name}' asks for labels of {size:,} bytes; at most {MAX_LABEL_BYTES:,} are taken"
-        )
-    return frozenset(labels.items())
+class FoundRuns(list[RunHead]):
+    """Rows of runs; for as long as somebody has them, records can be made of those that are open."""
+
+    templates: Sequence[Template] = ()
 
 
 class Templates:
-    """The templates of a shard, all in memory, and the code of those used last."""
+    """The templates of a shard that somebody needs, those used last, and the way to all others."""
 
-    def __init__(self) -> None:
-        """Know none, as before `load`."""
-        self._by_digest: dict[bytes, Template] = {}
-        self._by_id: dict[int, Template] = {}
+    def __init__(self, store: Store, committer: Committer, limits: MemoryLimits = DEFAULT_MEMORY) -> None:
+        """Know none, as before `start`; what is not in memory is read from `store`, through `committer`."""
+        self._store = store
+        self._committer = committer
+        self._limit = limits.templates
+        self._by_digest: dict[bytes, _Reference] = {}
+        self._by_id: dict[int, _Reference] = {}
+        self._bytes = 0
+        self._gone: deque[_Reference] = deque()
+        """Filled by whatever thread lets the last one go, emptied here."""
+        self._fresh: dict[int, Template] = {}
+        self._refused: dict[int, Template] = {}  # the oldest first
+        self._at_hand: dict[int, Template] = {}  # the least recently used one first
+        self._at_hand_bytes = 0
         self._next_id = 1
-        self._codes: OrderedDict[bytes, bytes] = OrderedDict()
-        self._code_bytes = 0
+        self._seen = SeenDigests()
+        self.codes = CodeShelf()
+        """The code of those used last."""
 
-    def load(self, rows: list[TemplateRow], next_id: int) -> None:
-        """Take over what the database has."""
-        self._next_id = next_id
-        for row in rows:
-            self._keep(read_stored(row))
+    def start(self, seen: SeenDigests, next_id: int) -> None:
+        """Take over what the database has: `seen` knows of all of them, the next one is `next_id`."""
+        self._next_id, self._seen = next_id, seen
 
-    def _keep(self, template: Template) -> Template:
-        self._by_digest[template.digest] = template
-        self._by_id[template.template_id] = template
-        return template
+    # What is in memory.
+
+    @property
+    def full(self) -> bool:
+        """Whether open runs hold so much that no further templates should come into memory."""
+        self._settle()
+        return self._bytes > self._limit
+
+    @property
+    def in_memory(self) -> int:
+        """How many there are."""
+        self._settle()
+        return len(self._by_id)
+
+    def live(self, template_id: int) -> Template | None:
+        """Return a template if it is in memory."""
+        reference = self._by_id.get(template_id)
+        return reference() if reference is not None else None
 
     def by_id(self, template_id: int) -> Template:
-        """Return the template of that row; rows of runs name no other than known ones."""
-        return self._by_id[template_id]
-
-    def intern(self, definition: bytes, journal: Journal) -> Template:
-        """Return the template with this content; a new one is recorded."""
-        digest = sha256(definition).digest()
-        template = self._by_digest.get(digest)
-        if template is not None and template.refusal is not None:
-            raise template.refusal
+        """Return a template that somebody holds, which whoever asks has made sure of."""
+        template = self.live(template_id)
         if template is None:
-            check_numbers(template_pb2.RunTemplate.FromString(definition))
-            template = self._keep(read_template(self._next_id, digest, definition))
-            self._next_id += 1
-            journal.template(template)
+            raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    def keep_code(self, digest: bytes, data: bytes) -> None:
-        """Keep a code blob at hand, so that agents get it with the template."""
-        if digest in self._codes or len(data) > CODE_CACHE_BYTES // MAX_CODE_SHARE:
-            return
-        self._codes[digest] = data
-        self._code_bytes += len(data)
-        while self._code_bytes > CODE_CACHE_BYTES:
-            _, dropped = self._codes.popitem(last=False)
-            self._code_bytes -= len(dropped)
+    def intern(self, definition: bytes, journal: Journal) -> Template:
+        """Return the template with this content; a new one is recorded.
 
-    def code(self, digest: bytes) -> bytes:
-        """Return a code blob at hand; empty when agents must fetch it."""
-        return self._codes.get(digest, b"")
+        `fetched` has been asked for it just before, so one that is not in memory is in no database either.
+
+        Raises:
+            InvalidRequest: It is malformed, or none that this release takes.
+        """
+        digest = sha256(definition).digest()
+        template = self._with(digest)
+        if template is None:
+            check_new(definition)
+            template = self._keep(read_template(self._next_id, digest, definition))
+            self._next_id += 1
+            self._fresh[template.template_id] = template
+            self._seen.add(digest)
+            journal.template(template)
+            journal.counted(RECORD_BYTES)
+        elif template.refusal is not None:
+            raise template.refusal
+        self._use(template)
+        return template
+
+    def committed(self, rows: Iterable[Sequence[object]]) -> None:
+        """Note that templates are durable: they need not stay in memory any more."""
+        for row in rows:
+            self._fresh.pop(row[0], None)  # type: ignore[call-overload]  # a `TemplateRow`
+        self._settle()
+
+    def unstorable(self, template_id: int, why: str) -> None:
+        """Note that a new template cannot be recorded: whoever sends it again is refused."""
+        template = self._fresh.pop(template_id)
+        template.refusal = InvalidRequest(f"it cannot be recorded: {why}")
+        self._refused[template_id] = template
+        if len(self._refused) > MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+
+    def _with(self, digest: bytes) -> Template | None:
+        reference = self._by_digest.get(digest)
+        return reference() if reference is not None else None
+
+    def _keep(self, template: Template) -> Template:
+        self._settle()
+        reference = _Reference(template, self._gone.append)
+        self._by_digest[template.digest] = self._by_id[template.template_id] = reference
+        self._bytes += reference.size
+        return template
+
+    def _settle(self) -> None:
+        """Forget those that nobody holds any more."""
+        while self._gone:
+            reference = self._gone.popleft()
+            self._bytes -= reference.size
+            if self._by_id.get(reference.template_id) is reference:
+                del self._by_id[reference.template_id]
+            if self._by_digest.get(reference.digest) is reference:
+                del self._by_digest[reference.digest]
+
+    def _use(self, template: Template) -> None:
+        """Keep a template at hand, and those used longest ago no more."""
+        at_hand = self._at_hand
+        if at_hand.pop(template.template_id, None) is None:
+            self._at_hand_bytes += _size_of(template)
+        at_hand[template.template_id] = template
+        while self._at_hand_bytes > AT_HAND_BYTES:
+            self._at_hand_bytes -= _size_of(at_hand.pop(next(iter(at_hand))))
+
+    # What is in the database.
+
+    async def fetched(self, definitions: Iterable[bytes], ids: Iterable[int]) -> Fetched:
+        """Return those of some templates that are recorded; read back if need be.
+
+        Whoever asks goes on with what is returned before anything else happens: between two commits.
+
+        Raises:
+            TaskyardError: The database does not answer, or this process lost it.
+        """
+        found: dict[int, Template] = {}
+        digests = {sha256(definition).digest() for definition in definitions}
+        numbers = set(ids)
+        missing = self._missing(digests, numbers, found)
+        at_hand = frozenset(found)
+        absent: set[bytes | int] = set()
+        while not missing <= absent:  # others may have recorded one of them while it was read
+            await self._read(missing, found)
+            absent = missing
+            missing = self._missing(digests, numbers, found)
+        return Fetched(found, at_hand)
+
+    def _missing(
+        self, digests: set[bytes], numbers: set[int], found: dict[int, Template]
+    ) -> set[bytes | int]:
+        """Add those of some templates that are in memory to `found`; returns those that may be stored."""
+        missing: set[bytes | int] = set()
+        for digest in digests:
+            template = self._with(digest)
+            if template is not None:
+                found[template.template_id] = template
+            elif digest in self._seen:
+                missing.add(digest)
+        for number in numbers:
+            template = self.live(number)
+            if template is not None:
+                found[number] = template
+            else:
+                missing.add(number)
+        return missing
+
+    async def _read(self, missing: set[bytes | int], found: dict[int, Template]) -> None:
+        digests = [each for each in missing if isinstance(each, bytes)]
+        numbers = [each for each in missing if isinstance(each, int)]
+        for row in await self._committer.run(lambda: self._store.templates(numbers, digests)):
+            template = found[row.template_id] = self._take(row)
+            self._use(template)
+
+    def beside(self, read: Callable[[], list[RunHead]]) -> Callable[[], Beside]:
+        """Make a job of a read: one that reads, with rows of open runs, what is not in memory of templates.
+
+        It runs on the writer's thread, so what is found in memory is held until `take` has seen it.
+        """
+
+        def job() -> Beside:
+            rows = read()
+            numbers = {row.template_id for row in rows if row.state < FIRST_FINAL}
+            held = [template for template in map(self.live, numbers) if template is not None]
+            missing = numbers - {template.template_id for template in held}
+            return Beside(rows, held, self._store.templates(sorted(missing)) if missing else [])
+
+        return job
+
+    def take(self, beside: Beside) -> FoundRuns:
+        """Return the rows a job has read, with the templates of those that are open."""
+        rows = FoundRuns(beside.rows)
+        rows.templates = [*beside.held, *map(self._take, beside.read)]
+        return rows
+
+    def encoding_of(self, result: CachedResult) -> str:
+        """Return in which encoding a result from the cache is, if it is bare."""
+        template = self.live(result.template_id)
+        return template.encoding if template is not None else encoding_in(result.definition or b"")
+
+    def _take(self, row: TemplateRow) -> Template:
+        """Return the template of a row; somebody may have brought it into memory meanwhile."""
+        template = self.live(row.template_id)
+        if template is None:
+            template = self._keep(read_stored(row))
+        return template

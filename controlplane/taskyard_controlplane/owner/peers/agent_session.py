@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """Frames are cut here, far below what the transport takes."""
+MAX_TEMPLATES: Final = 4_096
+"""Remembered to have been sent on a stream; more than an agent itself keeps."""
 
 
 def _first_of(items: list[T], size_of: Callable[[T], int]) -> list[T]:
@@ -71,7 +73,8 @@ class AgentSession(Peer):
         self.last_report = 0
         self.restating: list[Timer] = []
         """What will give up runs that it should hold but did not restate, one for each hello."""
-        self._templates: dict[Template, int] = {}
+        self._templates: dict[int, int] = {}  # the oldest first
+        self._last_index = 0
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []
         self._cancel: list[pb.RunKey] = []
@@ -117,7 +120,7 @@ class AgentSession(Peer):
         self.granted = self.assigned = 0
         self.nested_only = False
         self.condition = ""
-        self._templates = {}
+        self._templates, self._last_index = {}, 0
         self._new_templates, self._chunks, self._cancel = [], [], []
         self.unsent_bytes = 0
         self._heartbeat = 0
@@ -125,9 +128,12 @@ class AgentSession(Peer):
 
     def template_index(self, template: Template, code: bytes) -> int:
         """Return the stream's index of a template, sending its definition (and code) the first time."""
-        index = self._templates.get(template)
+        index = self._templates.get(template.template_id)
         if index is None:
-            index = self._templates[template] = len(self._templates) + 1
+            if len(self._templates) >= MAX_TEMPLATES:
+                del self._templates[next(iter(self._templates))]  # it is sent again when it is used again
+            self._last_index += 1
+            index = self._templates[template.template_id] = self._last_index
             definition = template_pb2.TemplateDefinition(index=index, code=code)
             definition.template.MergeFromString(template.definition)
             self._new_templates.append(definition)

@@ -12,7 +12,7 @@ from taskyard_contract.errors import Overloaded, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits, size_of
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
 
@@ -80,7 +80,8 @@ class ClientSession(Peer):
         self.session_id = session_id
         self.caller_run_id = caller_run_id
         self.disconnected_at: float | None = now
-        self.templates: dict[int, Template] = {}
+        self.templates: dict[int, int] = {}
+        """Numbers of the templates it has sent on this stream, by what it calls them."""
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
         self.held_bytes = 0

@@ -21,11 +21,11 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
-from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import RunHead, Store
+from taskyard_controlplane.storage.interface import Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
@@ -33,6 +33,9 @@ WINDOW: Final = 20_000
 _ENQUEUE: Final = int(Effect.ENQUEUE)
 
 Key = tuple[str, int]  # lane, priority
+
+MAX_OWN: Final = 4_096
+"""Templates whose places are remembered; they are looked up again when so many have come."""
 
 
 class Backlog:
@@ -64,8 +67,8 @@ class Backlog:
         self._low = self._page = max(1, self._window * 2 // 5)
         self._needs: dict[str, set[Need]] = {}
         """What is known to be in a lane: one need, unless an earlier release wrote it."""
-        self._own: dict[Template, tuple[Key, deque[Run]]] = {}
-        """Where the runs of a template wait while there is no backlog."""
+        self._own: dict[int, tuple[Key, deque[Run]]] = {}
+        """Where the runs of a template wait while there is no backlog, by its number."""
         self._counts: dict[Key, int] = {}
         self._last_read: dict[Key, int] = {}
         self._reading: set[Key] = set()
@@ -90,9 +93,11 @@ class Backlog:
         if not self._counts:
             # There is no backlog at all, so nothing but the template decides where its runs wait. That is
             # looked up once: names and needs are compared by their texts, and this is asked for every run.
-            own = self._own.get(template)
+            own = self._own.get(template.template_id)
             if own is None:
-                own = self._own[template] = self._own_lane(template)
+                if len(self._own) >= MAX_OWN:
+                    self._own.clear()
+                own = self._own[template.template_id] = self._own_lane(template)
             key, ready = own
             incoming = self._incoming.get(key, 0) + count
             if len(ready) + incoming <= self._window:
@@ -153,17 +158,18 @@ class Backlog:
         lane, priority = key
         self._reading.add(key)
         after, limit = self._last_read.get(key, -1), self._page
-        future = self._committer.run(lambda: self._store.backlog_page(lane, priority, after, limit))
+        read = self._templates.beside(lambda: self._store.backlog_page(lane, priority, after, limit))
+        future = self._committer.run(read)
 
         def done(_: object) -> None:
             self._reading.discard(key)
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
-            self._came_back(key, future.result())
+            self._came_back(key, self._templates.take(future.result()))
 
         future.add_done_callback(done)
 
-    def _came_back(self, key: Key, page: list[RunHead]) -> None:
+    def _came_back(self, key: Key, page: FoundRuns) -> None:
         if len(page) < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
@@ -171,8 +177,7 @@ class Backlog:
         else:
             self._counts[key] = max(1, self._counts.get(key, 0) - len(page))
         if page:
-            needs = {self._templates.by_id(number).need for number in {row.template_id for row in page}}
-            self._needs.setdefault(key[0], set()).update(needs)
+            self._needs.setdefault(key[0], set()).update(template.need for template in page.templates)
             self._last_read[key] = page[-1].seq
             self._from[key] = page[-1].seq + 1
             self._journal.taken_from_backlog(*key, page[-1].seq)

@@ -132,7 +132,7 @@ class Dispatcher:
         self._metrics.assigned_runs += len(runs)
         self.log.record(agent, runs)
         template = runs[0].template
-        index = agent.template_index(template, self._templates.code(template.code_digest))
+        index = agent.template_index(template, self._templates.codes.get(template.code_digest))
         self._delivery.send(agent, index, first_epoch, runs)
 
     def forget(self) -> int | None:

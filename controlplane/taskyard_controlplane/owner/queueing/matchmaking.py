@@ -5,10 +5,15 @@ when either is new. So matching costs nothing per run and nothing per chunk, how
 nobody can execute: an agent never looks at a queue that is not for it.
 """
 
+from typing import Final
+
 from taskyard_controlplane.domain.matching import Need, matches
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, pop_first
+
+MAX_TEMPLATES: Final = 4_096
+"""Whose queue is remembered; it is looked up again when so many have come."""
 
 
 class Matchmaking:
@@ -17,17 +22,20 @@ class Matchmaking:
     def __init__(self) -> None:
         """Know no need and no agent yet."""
         self.queues: dict[Need, ReadyQueue] = {}
-        # By template, because that is compared by identity: hashing a need for every run would cost more than
-        # all the rest of queueing it.
-        self._by_template: dict[Template, ReadyQueue] = {}
+        # By number of the template: hashing a need for every run would cost more than all the rest of
+        # queueing it. Not by the template itself, which this would keep in memory.
+        self._by_template: dict[int, ReadyQueue] = {}
         # For each agent, and each queue name it serves in its own order: the queues it can be fed from.
         self._served: dict[AgentSession, list[list[ReadyQueue]]] = {}
 
     def append(self, run: Run) -> None:
         """Put a run into the queue of its need."""
-        queue = self._by_template.get(run.template)
+        template = run.template
+        queue = self._by_template.get(template.template_id)
         if queue is None:
-            queue = self._by_template[run.template] = self.queue_of(run.template.need)
+            if len(self._by_template) >= MAX_TEMPLATES:
+                self._by_template.clear()
+            queue = self._by_template[template.template_id] = self.queue_of(template.need)
         queue.append(run)
 
     def queue_of(self, need: Need) -> ReadyQueue:

@@ -4,9 +4,9 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -30,7 +30,7 @@ from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
-from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.journal.templates import Fetched, Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -45,6 +45,19 @@ MAX_UNCOMMITTED_RUNS: Final = 200_000
 here, some 400 bytes each. Their arguments are counted in bytes."""
 RETRY_SECONDS: Final = 1.0
 """When an overloaded server is asked again: a commit of all that may be uncommitted takes less."""
+WITH_RUNS_BYTES: Final = 16 * 1024 * 1024
+"""Of templates and code that are taken although their runs are refused, beyond what may be uncommitted."""
+MAX_TEMPLATES: Final = 50_000
+"""Of one stream: some 5 MB. Whoever connects again sends only those that are still used."""
+
+
+class Needed(NamedTuple):
+    """The templates of a batch."""
+
+    definitions: dict[int, bytes]
+    """Those that come with it, by what its session calls them."""
+    fetched: Fetched
+    """Those of them that are recorded, and those its groups name beside."""
 
 
 class Submission:
@@ -78,22 +91,64 @@ class Submission:
         self.max_inline_bytes = max_inline_bytes
         self._max_uncommitted_bytes = max_uncommitted_bytes
 
+    def crowded(self, batch: pb.SubmitBatch) -> bool:
+        """Whether too much is accepted and not durable for the templates and the code of a batch.
+
+        They cannot be refused run by run, so their peer has to wait. What comes with runs may go beyond, as
+        they are about to be refused, and should hear that at once.
+        """
+        if not (batch.templates or batch.blobs):
+            return False
+        beyond = WITH_RUNS_BYTES if batch.groups else 0
+        return self._journal.uncommitted_bytes > self._max_uncommitted_bytes + beyond
+
+    async def needed_by(self, session: ClientSession, batch: pb.SubmitBatch) -> Needed:
+        """Return the templates of a batch, read back if nobody has needed them for a while.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        definitions = {
+            definition.index: definition.template.SerializeToString(deterministic=True)
+            for definition in batch.templates
+        }
+        known = {session.templates.get(group.template) for group in batch.groups} - {None}
+        ids = [number for number in known if number is not None]
+        return Needed(definitions, await self._templates.fetched(definitions.values(), ids))
+
     def submit(
-        self, session: ClientSession, batch: pb.SubmitBatch, known: frozenset[bytes] = frozenset()
+        self,
+        session: ClientSession,
+        batch: pb.SubmitBatch,
+        needed: Needed,
+        known: frozenset[bytes] = frozenset(),
     ) -> None:
         """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
 
+        `needed` has just been returned by `needed_by`, and nothing has happened since.
+
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
+            Overloaded: The stream has sent too many templates; another one may send those still needed.
         """
-        for definition in batch.templates:
-            message = definition.template.SerializeToString(deterministic=True)
-            session.templates[definition.index] = self.intern(message)
-        for group in batch.groups:  # all of them before the first run is added
-            check_group(group, session.templates.get(group.template))
-        self.keep_blobs(batch.blobs)
-        for group in batch.groups:
-            self._group(session, group, known)
+        if len(session.templates) + len(needed.definitions) > MAX_TEMPLATES:
+            raise Overloaded(
+                f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
+                limit=MAX_TEMPLATES,
+                retry_after=RETRY_SECONDS,
+            )
+        templates = dict(needed.fetched.templates)
+        for index, definition in needed.definitions.items():
+            template = self.intern(definition)
+            templates[template.template_id] = template
+            session.templates[index] = template.template_id
+        named = [templates.get(session.templates.get(group.template, 0)) for group in batch.groups]
+        for group, its in zip(batch.groups, named, strict=True):  # all before the first run is added
+            check_group(group, its)
+        self.keep_blobs(batch.blobs, templates.values())
+        for group, its in zip(batch.groups, named, strict=True):
+            assert its is not None
+            self._group(session, group, its, needed.fetched.at_hand, known)
         self._journal.accepted(session, batch.number)
 
     def intern(self, definition: bytes) -> Template:
@@ -104,16 +159,27 @@ class Submission:
         """
         return self._templates.intern(definition, self._journal)
 
-    def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob]) -> None:
+    def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob], templates: Iterable[Template]) -> None:
         """Store small blobs, which `check_blobs` has checked, with the open commit."""
+        codes = {template.code_digest for template in templates}
         for blob in blobs:
             self._journal.blob(blob.digest, blob.data)
-            self._templates.keep_code(blob.digest, blob.data)
+            if blob.digest in codes:
+                self._templates.codes.keep(blob.digest, blob.data)
 
-    def _group(self, session: ClientSession, group: pb.RunGroup, known: frozenset[bytes]) -> None:
+    def _group(
+        self,
+        session: ClientSession,
+        group: pb.RunGroup,
+        template: Template,
+        at_hand: Collection[int],
+        known: frozenset[bytes],
+    ) -> None:
         run_ids, args = list(group.run_ids), list(group.args)
-        template = session.templates[group.template]
-        refusal, longest = template.refusal or self._refusal(session, group), 0
+        refusal = (
+            template.refusal or self._refusal(session, group) or self.refused_template(template, at_hand)
+        )
+        longest = 0
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
             refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
@@ -159,6 +225,18 @@ class Submission:
                 retry_after=RETRY_SECONDS,
             )
         return None
+
+    def refused_template(self, template: Template, at_hand: Collection[int]) -> Overloaded | None:
+        """Return the refusal of runs whose template no open run has, while those there are are too many.
+
+        `at_hand` are the numbers of those that were in memory before. They cost nothing, so whoever has work
+        under way goes on with it.
+        """
+        if template.template_id in at_hand or not self._templates.full:
+            return None
+        return Overloaded(
+            "the open runs have too many different templates; repeat later", retry_after=RETRY_SECONDS
+        )
 
     def _refusal(self, session: ClientSession, group: pb.RunGroup) -> TaskyardError | None:
         overload = self.overload()

@@ -55,7 +55,7 @@ class CacheFlights:
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
-                hit = (row.result, row.outcome, self._templates.by_id(row.template_id).encoding)
+                hit = (row.result, row.outcome, self._templates.encoding_of(row))
                 self._land(self._flights.pop(key, []), hit)
 
     def ended(self, run: Run) -> None:

@@ -38,15 +38,14 @@ class Clients:
         self._sessions = shard.roster.sessions
         self._book = shard.book
         self._journal = shard.journal
+        self._committer = shard.committer
         self._stored = shard.stored
         self._watchers = shard.watchers
         self._backlog = shard.backlog
         self._submission = shard.submission
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
-        self._subscriptions = Subscriptions(
-            shard.book, shard.stored, shard.templates, shard.submission, shard.watchers
-        )
+        self._subscriptions = Subscriptions(shard.book, shard.stored, shard.submission, shard.watchers)
 
     def open(
         self, hello: pb.SessionHello, caller: Caller, wake: Wake, close: Close
@@ -124,11 +123,14 @@ class Clients:
     async def _submit(self, session: ClientSession, batch: pb.SubmitBatch) -> None:
         if batch.blobs:
             await check_blobs(batch.blobs, self._terms.max_payload_bytes)
+        if self._submission.crowded(batch):
+            await self._committer.durable()
         if batch.resend:
             await self._subscriptions.resubmit(session, batch)
         else:
             session.refused_since = None  # what is resent comes before what is new
-            self._submission.submit(session, batch)
+            needed = await self._submission.needed_by(session, batch)
+            self._submission.submit(session, batch, needed)
 
     def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:
         if number:

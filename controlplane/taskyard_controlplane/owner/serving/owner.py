@@ -12,6 +12,8 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
+from taskyard_contract.errors import RunNotFound
+from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
@@ -201,10 +203,14 @@ class Owner:
             RunNotFound: There is no such run.
         """
         shard = self.shard
-        found = await shard.stored.find(run_id)
-        run = shard.stored.load([found]).get(run_id) if isinstance(found, RunHead) else found
+        run = shard.book.runs.get(run_id)
         if run is None:
-            return found.state
+            rows = await shard.stored.heads([run_id])
+            if not rows:
+                raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
+            run = shard.stored.load(rows).get(run_id)
+            if run is None:
+                return rows[0].state
         shard.cancelling.request([run], CANCEL_REQUESTED)
         await self._committer.durable()
         return run.state

@@ -13,10 +13,9 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.model import AGENT, Run
+from taskyard_controlplane.domain.model import AGENT, Run, executor_of
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
-from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.submission import Submission
@@ -41,7 +40,6 @@ class Subscriptions:
         self,
         book: RunBook,
         stored: StoredRuns,
-        templates: Templates,
         submission: Submission,
         watchers: Watchers,
     ) -> None:
@@ -49,7 +47,6 @@ class Subscriptions:
         self._watchers = watchers
         self._runs = book.runs
         self._stored = stored
-        self._templates = templates
         self._submission = submission
 
     async def resubmit(self, session: ClientSession, batch: pb.SubmitBatch) -> None:
@@ -69,7 +66,8 @@ class Subscriptions:
         self._adopt(session, known)
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()
-        self._submission.submit(session, batch, frozenset(known))
+        needed = await self._submission.needed_by(session, batch)
+        self._submission.submit(session, batch, needed, frozenset(known))
         session.wake()
 
     async def subscribe(self, session: ClientSession, run_ids: Sequence[bytes]) -> None:
@@ -146,4 +144,4 @@ class Subscriptions:
 
     def _executed_elsewhere(self, row: RunHead) -> bool:
         """Whether its own session needs to be told how a run ended: what it executes, it has reported."""
-        return self._templates.by_id(row.template_id).executor == AGENT
+        return executor_of(row.kind) == AGENT

@@ -32,6 +32,8 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import HELD, SESSION, Run
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
+from taskyard_controlplane.owner.journal.seen_digests import SeenDigests
+from taskyard_controlplane.owner.journal.templates import Beside
 from taskyard_controlplane.owner.rules.upstream import split_edges
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
@@ -40,7 +42,6 @@ from taskyard_controlplane.storage.interface import (
     Ownership,
     RunHead,
     Store,
-    TemplateRow,
 )
 
 PENDING: Final = int(RunState.PENDING)
@@ -58,7 +59,7 @@ class Found(NamedTuple):
     """What the database holds, but for the open runs themselves."""
 
     ownership: Ownership
-    templates: list[TemplateRow]
+    seen: SeenDigests
     backlog: list[tuple[str, int, int]]
     assigned: dict[int, tuple[int, str]]
     log_marks: list[LogMarkRow]
@@ -69,7 +70,7 @@ class Found(NamedTuple):
 class Page(NamedTuple):
     """Some open runs, and what happened to them, by seq."""
 
-    heads: list[RunHead]
+    found: Beside
     events: dict[int, list[EventRow]]
 
 
@@ -83,16 +84,19 @@ def read_store(store: Store) -> Found:
     ownership = store.open()
     assigned = read_dispatches(store.dispatches())
     runs = store.open_runs(ownership.low_seq)
-    return Found(ownership, store.templates(), store.backlog_counts(), assigned, store.log_marks(), runs)
+    seen = SeenDigests()
+    for digest in store.template_digests():
+        seen.add(digest)
+    return Found(ownership, seen, store.backlog_counts(), assigned, store.log_marks(), runs)
 
 
-def _read_page(store: Store, runs: Iterator[RunHead]) -> Page:
-    heads = list(islice(runs, PAGE_RUNS))
+def _read_page(shard: Shard, store: Store, runs: Iterator[RunHead]) -> Page:
+    found = shard.templates.beside(lambda: list(islice(runs, PAGE_RUNS)))()
     events: dict[int, list[EventRow]] = {}
-    if heads:
+    if heads := found.rows:
         for event in store.open_events(heads[0].seq, heads[-1].seq):
             events.setdefault(event.run_seq, []).append(event)
-    return Page(heads, events)
+    return Page(found, events)
 
 
 async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, clock: Clock) -> None:
@@ -104,15 +108,16 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
         TaskyardError: The database cannot be used.
     """
     run = shard.committer.run
-    shard.templates.load(found.templates, found.ownership.next_template_id)
+    shard.templates.start(found.seen, found.ownership.next_template_id)
     shard.backlog.recover(found.backlog, found.ownership.low_seq)
     shard.roster.log_marks.load((mark.session_id, mark.number) for mark in found.log_marks)
     forgotten_us = clock.now_us() - LOG_MARK_US
     if found.log_marks and found.log_marks[-1].at_us <= forgotten_us:
         shard.journal.forget_log_marks(forgotten_us)
-    while (page := await run(lambda: _read_page(store, found.runs))).heads:
-        for head in page.heads:
+    while (page := await run(lambda: _read_page(shard, store, found.runs))).found.rows:
+        for head in (heads := shard.templates.take(page.found)):
             _restored(shard, head, page.events.get(head.seq, []), found.assigned, clock)
+        del heads  # from here on the runs hold their templates
     runs = [each for each in shard.book.runs.values() if each.template.executor != SESSION]
     missing = _missing_upstream(shard, runs)
     while upstream_ids := list(islice(missing, PAGE_RUNS)):

@@ -73,7 +73,8 @@ class Shard:
         self._follow_commits(clock, metrics)
 
     def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits) -> None:
-        self.book, self.roster, self.templates = RunBook(memory), Roster(memory), Templates()
+        self.book, self.roster = RunBook(memory), Roster(memory)
+        self.templates = Templates(store, self.committer, memory)
         self.journal = Journal(self.committer)
         self.watchers = Watchers(self.book)
         self.stored = StoredRuns(
@@ -124,7 +125,8 @@ class Shard:
         )  # fmt: skip
         self.committer.serve(
             AfterCommit(
-                self.book, self.journal, self.upstream, self.cache, self.dispatcher, self.backlog,
+                self.book, self.journal, self.templates, self.upstream, self.cache, self.dispatcher,
+                self.backlog,
                 acknowledgements=Acknowledgements(self.timers, self.roster.log_marks),
                 refusals=refusals,
                 unstorable=Unstorable(

@@ -41,6 +41,7 @@ class RunHead(NamedTuple):
 
     seq: int
     run_id: bytes
+    kind: int
     state: int
     flow_seq: int | None
     caller_id: bytes | None
@@ -82,6 +83,7 @@ class CachedResult(NamedTuple):
     template_id: int
     result: bytes | None
     outcome: bytes | None
+    definition: bytes | None  # of its template, which says how the result is encoded
 
 
 class CommitResult(NamedTuple):

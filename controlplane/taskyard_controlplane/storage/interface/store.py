@@ -82,8 +82,12 @@ class Store(Protocol):
         """Store a blob in a transaction of its own; a stored one is left alone."""
         ...
 
-    def templates(self) -> list[TemplateRow]:
-        """Return all templates there are, for a new owner: rows of runs refer to them by number."""
+    def templates(self, ids: Sequence[int], digests: Sequence[bytes] = ()) -> list[TemplateRow]:
+        """Return those of some templates that exist, by number: rows of runs refer to them so."""
+        ...
+
+    def template_digests(self) -> Iterator[bytes]:
+        """Iterate over the digests of all templates there are, for a new owner."""
         ...
 
     def open_runs(self, low_seq: int) -> Iterator[RunHead]:

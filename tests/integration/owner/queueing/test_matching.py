@@ -13,7 +13,7 @@ from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import RunState
-from taskyard_controlplane.owner.journal.templates import read_template
+from taskyard_controlplane.owner.journal.template_reading import read_template
 
 JSON, PICKLE = "json/plain", "pickle/test"
 BY_REFERENCE = {"code": template_pb2.Code(reference="module:function"), "encoding": JSON}

@@ -192,7 +192,7 @@ def test_a_restart_needs_no_more_memory_than_running_did(
 
     def counting(*args: Any) -> recovery.Page:
         page = read(*args)
-        pages.append(len(page.heads))
+        pages.append(len(page.found.rows))
         return page
 
     monkeypatch.setattr(recovery, "_read_page", counting)

@@ -184,10 +184,16 @@ def test_small_blobs_come_with_a_batch() -> None:
             return commit(batch)
 
         it.store.commit = noted  # type: ignore[method-assign]
-        await client.send(submit=sp.SubmitBatch(number=1, blobs=[right]))
+        other = common_pb2.InlineBlob(digest=sha256(b"data").digest(), data=b"data")
+        code = tp.Code(blob_digest=right.digest)
+        template = tp.RunTemplate(kind=1, name="t", queue="q", code=code)  # type: ignore[arg-type]
+        batch = sp.SubmitBatch(number=1, blobs=[right, other])
+        batch.templates.add(index=1, template=template)
+        await client.send(submit=batch)
         await it.settle()
-        assert batches == [(right.digest, b"code")]
-        assert it.shard.templates.code(right.digest) == b"code"
+        assert batches == [(right.digest, b"code"), (other.digest, b"data")]
+        assert it.shard.templates.codes.get(right.digest) == b"code"
+        assert it.shard.templates.codes.get(other.digest) == b"", "nothing needs it with a template"
 
     play(scenario)
 

@@ -1,0 +1,144 @@
+"""Templates as they are sent and stored -> records."""
+
+import math
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from taskyard_api.v1 import template_pb2
+from taskyard_contract import capabilities
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.payload_limits import MAX_LABEL_BYTES
+from taskyard_contract.states import RunKind
+from taskyard_contract.wire_text import NAME_LIMIT
+from taskyard_controlplane.domain.matching import Labels
+from taskyard_controlplane.domain.model import AGENT, Template
+from taskyard_controlplane.domain.retries import LONGEST_DELAY
+from taskyard_controlplane.storage.interface import TemplateRow
+
+DEFAULT_INFRA_RETRIES: Final = 3
+"""Of runs whose worker or agent is lost: a node that goes takes a run along once, a run that kills its worker
+must not go round for ever."""
+LONGEST_MS: Final = int(LONGEST_DELAY * 1000)
+"""A thousand years: what is longer could not be added to a time of today."""
+CODE_KINDS: Final = {
+    "blob_digest": capabilities.CODE_BY_VALUE,
+    "reference": capabilities.CODE_BY_REFERENCE,
+    "task_name": capabilities.CODE_BY_NAME,
+}
+"""What an agent must have announced, by where the code of a template is."""
+MAX_TEMPLATE_BYTES: Final = 32 * 1024
+"""Of a definition: names, tags, labels, times of retries. What is larger belongs into arguments or code."""
+MAX_DELAYS: Final = 1_000
+"""Of retries that are given one by one; the last one counts for all further ones."""
+
+
+def read_template(template_id: int, digest: bytes, definition: bytes) -> Template:
+    """Make the record of a template from its serialised message.
+
+    Raises:
+        InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored, or labels that
+            are too long or not printable.
+    """
+    message = template_pb2.RunTemplate.FromString(definition)
+    kind = int(message.kind)
+    if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
+        raise InvalidRequest("a template needs a kind and a name")
+    if "\x00" in message.queue:
+        raise InvalidRequest(f"the queue {message.queue!r} has a NUL in its name, which cannot be stored")
+    template = Template(
+        template_id,
+        digest,
+        definition,
+        kind=kind,
+        name=message.name,
+        queue=message.queue,
+        priority=message.priority,
+        encoding=message.encoding,
+        code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
+        code_digest=message.code.blob_digest,
+        labels=_labels(message),
+        max_retries=message.retry.max_retries,
+        delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
+        jitter=_jitter(message.retry.jitter_factor),
+        max_infra_retries=message.max_infra_retries or DEFAULT_INFRA_RETRIES,
+        cache_expiration_us=min(message.cache_expiration_ms, LONGEST_MS) * 1000,
+        refresh_cache=message.refresh_cache,
+    )
+    if template.executor == AGENT and not template.queue:
+        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
+    return template
+
+
+def read_stored(row: TemplateRow) -> Template:
+    """Make the record of a template that an earlier release, or this one, has recorded.
+
+    Whatever is wrong with it by today's rules stops no server: it is refused to whoever submits it again, and
+    its runs end with that as their reason.
+    """
+    try:
+        return read_template(row.template_id, row.digest, row.definition)
+    except (InvalidRequest, DecodeError) as error:
+        template = Template(row.template_id, row.digest, row.definition, name=row.name or "unnamed")
+        template.refusal = InvalidRequest(f"this release does not take the template '{row.name}': {error}")
+        return template
+
+
+def check_new(definition: bytes) -> None:
+    """Check what new templates have to keep to beyond those of earlier releases.
+
+    Raises:
+        InvalidRequest: It is too large, a number is none, or a name is longer than databases index.
+    """
+    if len(definition) > MAX_TEMPLATE_BYTES:
+        raise InvalidRequest(
+            f"a template has {len(definition):,} bytes; at most {MAX_TEMPLATE_BYTES:,} are taken",
+            limit=MAX_TEMPLATE_BYTES,
+        )
+    message = template_pb2.RunTemplate.FromString(definition)
+    delays = len(message.retry.delays_ms)
+    if delays > MAX_DELAYS:
+        raise InvalidRequest(
+            f"'{message.name}' has {delays:,} delays of retries; at most {MAX_DELAYS:,} are taken",
+            limit=MAX_DELAYS,
+        )
+    jitter = message.retry.jitter_factor
+    if not 0 <= jitter < math.inf:
+        raise InvalidRequest(f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1")
+    for what, text in (("queue", message.queue), ("encoding", message.encoding)):
+        size = len(text.encode())
+        if size > NAME_LIMIT or "\x00" in text:
+            raise InvalidRequest(
+                f"'{message.name}' names {what} {text[:40]!r}; it has {size:,} bytes, at most "
+                f"{NAME_LIMIT:,} without a NUL are taken",
+                limit=NAME_LIMIT,
+            )
+
+
+def encoding_in(definition: bytes) -> str:
+    """Return in which encoding the runs of a recorded template return bare results."""
+    try:
+        return str(template_pb2.RunTemplate.FromString(definition).encoding)
+    except DecodeError:
+        return ""
+
+
+def _jitter(factor: float) -> float:
+    """Return the factor that delays are drawn with: earlier releases recorded any number, or none."""
+    return min(factor, 1.0) if factor > 0 else 0.0
+
+
+def _labels(message: template_pb2.RunTemplate) -> Labels:
+    labels = dict(message.agent_labels)
+    texts = [*labels, *labels.values()]
+    unprintable = next((text for text in texts if not text.isprintable()), None)
+    if unprintable is not None:
+        raise InvalidRequest(
+            f"'{message.name}' asks for agents with a label that is no text: {unprintable!r}"
+        )
+    size = sum(len(text.encode()) for text in texts)
+    if size > MAX_LABEL_BYTES:
+        raise InvalidRequest(
+            f"'{message.name}' asks for labels of {size:,} bytes; at most {MAX_LABEL_BYTES:,} are taken"
+        )
+    return frozenset(labels.items())
