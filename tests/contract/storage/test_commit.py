@@ -130,6 +130,16 @@ def test_the_newest_result_under_a_cache_key_counts(store: Store, batch: Batches
     assert store.commit(batch(lookup_keys=["key"])).cached[0].run_seq == 3
 
 
+def test_a_cache_key_that_becomes_known_is_kept_with_an_open_run(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(seq) for seq in (1, 2, 3)], ended=[ended(3)]))
+    store.commit(batch(keys=[("key", 7, 1), ("another", 8, 2), ("late", 9, 3)]))
+    known = {
+        row.run_id: (row.cache_key, row.epoch)
+        for row in store.heads_by_id([run_id(seq) for seq in (1, 2, 3)])
+    }
+    assert known == {run_id(1): ("key", 7), run_id(2): ("another", 8), run_id(3): (None, ended(3).epoch)}
+
+
 def test_an_expired_cache_entry_is_not_found(store: Store, batch: Batches) -> None:
     entries = [("now", 1, NOW_US), ("later", 1, NOW_US + 1)]
     store.commit(batch(new_runs=[new_run(1)], ended=[ended(1)], cache=entries))

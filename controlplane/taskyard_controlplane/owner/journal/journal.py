@@ -14,7 +14,14 @@ from taskyard_contract.errors import StorageFull
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
-from taskyard_controlplane.owner.journal.rows import cache_row, ended_row, event_row, log_row, new_row
+from taskyard_controlplane.owner.journal.rows import (
+    cache_row,
+    ended_row,
+    event_row,
+    key_row,
+    log_row,
+    new_row,
+)
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 
@@ -109,6 +116,11 @@ class Journal:
     def ended(self, run: Run) -> None:
         """Record the end of a run."""
         self.open.rows.ended.append(ended_row(run))
+        self.touch()
+
+    def key_known(self, run: Run) -> None:
+        """Record the cache key that a worker has computed, and that its attempt ended by that."""
+        self.open.rows.keys.append(key_row(run))
         self.touch()
 
     def cached(self, run: Run) -> None:

@@ -27,6 +27,11 @@ def ended_row(run: Run) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def key_row(run: Run) -> tuple[object, ...]:
+    """Return the `KeyRow` of a run whose worker has computed its key."""
+    return run.cache_key, run.epoch, run.seq
+
+
 def cache_row(run: Run) -> tuple[str, int, int | None]:
     """Return the `CacheRow` of a run that computed its key."""
     lifetime = run.template.cache_expiration_us

@@ -185,6 +185,8 @@ class Reporting:
             return
         if event == RunEvent.CACHE_KEY_KNOWN:
             run.cache_key = storable(report.cache_key)
+            if not run.ended:
+                self._journal.key_known(run)
         run.started_us = started_us
         if report.run_name:
             run.name = bounded(report.run_name, NAME_LIMIT)

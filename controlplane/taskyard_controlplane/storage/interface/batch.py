@@ -32,6 +32,7 @@ class WriteBatch:
 
     templates: list[tuple[int, bytes, bytes, str]]
     new_runs: list[tuple[object, ...]]
+    keys: list[tuple[object, ...]]
     ended: list[tuple[object, ...]]
     events: list[tuple[object, ...]]
     logs: list[tuple[object, ...]]

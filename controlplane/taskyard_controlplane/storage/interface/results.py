@@ -54,6 +54,7 @@ class RunHead(NamedTuple):
     upstream: bytes | None
     submitted_us: int
     attempt: int
+    epoch: int
     args: Kept
     result: Kept
     outcome: Kept

@@ -43,6 +43,14 @@ class EndedRow(NamedTuple):
     seq: int
 
 
+class KeyRow(NamedTuple):
+    """Updates an open run whose worker has computed its cache key; `seq` comes last, as for its end."""
+
+    cache_key: str
+    epoch: int  # of the attempt that told the key, and by that has ended
+    seq: int
+
+
 class EventRow(NamedTuple):
     """Appended for every exception to the happy path: retries, lost leases, cancellations."""
 

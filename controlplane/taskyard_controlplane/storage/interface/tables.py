@@ -14,6 +14,7 @@ from taskyard_controlplane.storage.interface.rows import (
     DispatchRow,
     EndedRow,
     EventRow,
+    KeyRow,
     LogMarkRow,
     LogRow,
     NewRunRow,
@@ -28,7 +29,7 @@ class Rule(Enum):
     APPEND = "insert; no row like it can exist"
     KEEP_FIRST = "insert, unless there is one under the key"
     KEEP_LAST = "insert, or replace what is there under the key"
-    END_OPEN = "update the run under the key, unless it has ended"
+    CHANGE_OPEN = "update the run under the key, unless it has ended"
     REMOVE_UP_TO = "delete what agrees in all columns but the last, up to the value of that one"
 
 
@@ -65,7 +66,8 @@ WRITES: Final = (
         "run_id",
         rarely_set=("caller_id", "name", "args_blob", "cache_key", "upstream"),
     ),
-    Write("ended", "run", EndedRow, Rule.END_OPEN, "seq"),
+    Write("keys", "run", KeyRow, Rule.CHANGE_OPEN, "seq"),
+    Write("ended", "run", EndedRow, Rule.CHANGE_OPEN, "seq"),
     Write("events", "run_event", EventRow, Rule.APPEND),
     Write("logs", "run_log", LogRow, Rule.APPEND),
     Write("log_marks", "log_mark", LogMarkRow, Rule.KEEP_LAST, "session_id"),

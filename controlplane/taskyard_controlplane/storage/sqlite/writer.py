@@ -79,7 +79,7 @@ def _update(write: Write) -> RowsStatement:
 
 def statement_of(write: Write) -> Statement:
     """Make the statement that writes one kind of row."""
-    if write.rule is Rule.END_OPEN:
+    if write.rule is Rule.CHANGE_OPEN:
         return _update(write)
     if write.rule is Rule.REMOVE_UP_TO:
         return OneByOne(write)

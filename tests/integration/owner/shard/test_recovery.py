@@ -6,7 +6,7 @@ from typing import Any
 from support.owner_harness import Agent, Client, World, assigned, kill_and_restart
 
 from taskyard_api.v1 import session_service_pb2 as sp
-from taskyard_contract.states import ReportKind, RunState
+from taskyard_contract.states import ReportKind, RunState, StateReason
 
 S = RunState
 
@@ -175,5 +175,69 @@ def test_after_a_restart_the_sessions_of_workers_keep_no_yard_awake(tmp_path: Pa
         await it.settle()
         assert worker.session.connected
         assert it.owner.idle()
+
+    kill_and_restart(tmp_path, before, after)
+
+
+def test_a_key_computed_by_a_worker_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Whoever computes it goes on, and whoever waits for it does not compute it as well."""
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        first, second = await client.submit(2)
+        await assigned(it, agent)
+        agent.report([first, second], kind=ReportKind.CACHE_KEY, cache_key="k")
+        assert await assigned(it, agent) == [first]
+        await client.submit()  # the next commit carries the record of the dispatch
+        agent.receive()
+        found.update(client=client, agent=agent, first=first, second=second)
+
+    async def after(it: World) -> None:
+        old, first, second = found["agent"], found["first"], found["second"]
+        client = it.client(found["client"].session.session_id)
+        await client.send(subscribe=[first, second])
+        agent = it.agent(session_id=old.session_id, held=[(first, old.assigned[first])])
+        assert agent.adopted == [first]
+        agent.assigned.update(old.assigned)
+        assert second not in await assigned(it, agent)
+        agent.report([first])
+        await it.settle()
+        assert [client.state_of(run_id) for run_id in (first, second)] == [S.COMPLETED] * 2
+        assert client.outcomes[second].reason == StateReason.CACHED
+        [third] = await client.submit()
+        await assigned(it, agent)
+        agent.report([third], kind=ReportKind.CACHE_KEY, cache_key="k")
+        await it.settle()
+        assert client.state_of(third) == S.COMPLETED
+        assert client.outcomes[third].reason == StateReason.CACHED
+
+    kill_and_restart(tmp_path, before, after)
+
+
+def test_a_key_that_was_reported_closes_its_attempt_for_good(tmp_path: Path) -> None:
+    """A restart before the decision waits for no agent, and lets one of the runs with the key execute."""
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent(credit=2)
+        ids = await client.submit(2)
+        await assigned(it, agent)
+        agent.report(ids, kind=ReportKind.CACHE_KEY, cache_key="k")
+        await it.settle()
+        found.update(client=client, agent=agent, ids=ids)
+
+    async def after(it: World) -> None:
+        old, ids = found["agent"], found["ids"]
+        client = it.client(found["client"].session.session_id)
+        await client.send(subscribe=ids)
+        held = [(run_id, old.assigned[run_id]) for run_id in ids]
+        agent = it.agent(session_id=old.session_id, held=held)
+        assert agent.adopted == []
+        [leader] = await assigned(it, agent)
+        assert agent.bodies[leader][0].extras[0].cache_key_decided
+        agent.report([leader])
+        await it.settle()
+        assert [client.state_of(run_id) for run_id in ids] == [S.COMPLETED] * 2
 
     kill_and_restart(tmp_path, before, after)

@@ -39,7 +39,7 @@ def test_a_key_decides_about_one_row(write: Write) -> None:
         return
     unique = [list(one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)]
     assert [table.c[write.key]] in [list(table.primary_key), *unique]
-    if write.rule is Rule.END_OPEN:
+    if write.rule is Rule.CHANGE_OPEN:
         assert write.columns[-1] == write.key
 
 

@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "resumed": (lambda it: it.resumed(run()), "submitted"),
     "backlogged": (lambda it: it.backlogged("lane", 0, [7]), "rows.backlog_added"),
     "taken_from_backlog": (lambda it: it.taken_from_backlog("lane", 0, 7), "rows.backlog_removed"),
+    "key_known": (lambda it: it.key_known(run()), "rows.keys"),
     "ended": (lambda it: it.ended(run()), "rows.ended"),
     "cached": (lambda it: it.cached(run()), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
