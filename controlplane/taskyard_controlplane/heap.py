@@ -13,24 +13,25 @@ import ctypes
 import resource
 from concurrent.futures import Executor
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 PAGE_BYTES: Final = resource.getpagesize()
-LOOK_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 20.0
 """How often one looks: often enough that nobody's alarm goes off, too seldom to be felt."""
-KEPT_BYTES: Final = 24 * 1024 * 1024
+MOST_OF_TIME: Final = 0.001
+"""Looking takes no larger share of the time: with half a million free blocks it lasts 80 ms."""
+KEPT_BYTES: Final = 12 * 1024 * 1024
 """Free memory that is kept for what comes next; to give up less would only cost page faults."""
 LARGE_BYTES: Final = 1024 * 1024
 """A block with pages of its own. Frames of usual work are far smaller, and must not cost system calls."""
 TOP_BYTES: Final = 8 * 1024 * 1024
 """Free memory at the end of a heap that is given back at once."""
-WORTHWHILE_BYTES: Final = 8 * 1024 * 1024
-"""By so much the process has grown since the last time, or there is nothing to look for."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class _Mallinfo2(ctypes.Structure):
-    """``struct mallinfo2`` of glibc; what is read of it is `fordblks`, the free bytes in all arenas."""
+    """``struct mallinfo2`` of glibc: `uordblks` bytes are in use in arenas, `hblkhd` in their own pages."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -50,9 +51,9 @@ class Heap:
         self._trim = getattr(library, "malloc_trim", None)
         self._info = getattr(library, "mallinfo2", None)
         self._option = getattr(library, "mallopt", None) if self._trim is not None else None
-        self._trimmed_to = 0
         if self._info is not None:
             self._info.restype = _Mallinfo2
+        self._others = self.unused_bytes()  # of these, what nothing can be done about
 
     def keep_large_blocks_apart(self) -> None:
         """Let the memory of large blocks go when they do."""
@@ -60,18 +61,25 @@ class Heap:
             self._option(_M_MMAP_THRESHOLD, LARGE_BYTES)
             self._option(_M_TRIM_THRESHOLD, TOP_BYTES)
 
-    def free_bytes(self) -> int:
-        """Return how much is free and not given back; 0 where nobody knows."""
-        return int(self._info().fordblks) if self._info is not None else 0
+    def unused_bytes(self) -> int:
+        """Return how much memory this process has beyond what is in use of the heap.
+
+        That is what others than the heap take, and free pages that were not given back. (How much is free in
+        all is no use: pages that were given back count as well.) 0 where nobody knows.
+        """
+        if self._info is None:
+            return 0
+        info = self._info()
+        return resident_bytes() - int(info.uordblks) - int(info.hblkhd)
 
     def trim(self, kept: int = KEPT_BYTES) -> bool:
         """Give free pages back, if they are more than `kept` bytes; blocks, without the interpreter."""
-        if self._trim is None or resident_bytes() < self._trimmed_to + WORTHWHILE_BYTES:
-            return False
-        if self.free_bytes() <= kept:  # pages that were given back count as free as well
+        unused = self.unused_bytes()
+        self._others = min(self._others, unused)
+        if self._trim is None or unused <= self._others + kept:
             return False
         self._trim(0)
-        self._trimmed_to = resident_bytes()
+        self._others = self.unused_bytes()
         return True
 
 
@@ -87,6 +95,13 @@ async def keep_trimmed(threads: Executor, seconds: float = LOOK_SECONDS) -> None
     """Look at the heap from time to time, on one of some `threads`; never returns."""
     heap, loop = Heap(), asyncio.get_running_loop()
     heap.keep_large_blocks_apart()
+
+    def look() -> float:
+        started = monotonic()
+        heap.trim()
+        return monotonic() - started
+
+    pause = seconds
     while True:
-        await asyncio.sleep(seconds)
-        await loop.run_in_executor(threads, heap.trim)
+        await asyncio.sleep(pause)
+        pause = max(seconds, await loop.run_in_executor(threads, look) / MOST_OF_TIME)
