@@ -32,6 +32,9 @@ logger = logging.getLogger("taskyard.session")
 
 CONNECT_SECONDS: Final = 15.0
 """A local yard that has to be started on a busy machine takes a few seconds."""
+CONNECT_FROM_RUN_SECONDS: Final = 600.0
+"""A run in a worker need not find out whether there is a server: its agent is connected to it, and ends the
+run when it has been without it for longer than the lease."""
 GOODBYE_SECONDS: Final = 3.0
 """How long the end of a program is put off for what is still to be sent, its last logs for example."""
 
@@ -50,6 +53,8 @@ class Session:
             thread: Where its stream lives.
         """
         self._thread = thread
+        self.patience = CONNECT_FROM_RUN_SECONDS if caller_run_id else CONNECT_SECONDS
+        """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
         self.in_flight.on_logs = _show_logs
         self.in_flight.on_dropped_logs = _say_dropped
@@ -96,7 +101,7 @@ class Session:
             # Or its lease would go on, and its runs would pass for runs that somebody waits for.
             self._thread.loop().call_soon_threadsafe(stream.leave)
 
-    def open(self, timeout: float = CONNECT_SECONDS) -> "Session":
+    def open(self) -> "Session":
         """Connect, unless connected before.
 
         Raises:
@@ -114,9 +119,9 @@ class Session:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
                 target_of(state.locate())
                 self._thread.run(self._start())
-        if not state.opened.wait(timeout):
+        if not state.opened.wait(self.patience):
             raise ConnectionFailed(
-                f"no control plane answered at {state.locate()} within {timeout:g} seconds"
+                f"no control plane answered at {state.locate()} within {self.patience:g} seconds"
                 f" ({state.trouble or 'no answer'}); start one with 'taskyard server start',"
                 " or unset TASKYARD_SERVER to use a local yard"
             )

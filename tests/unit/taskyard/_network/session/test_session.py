@@ -61,6 +61,17 @@ def test_a_session_that_ends_while_somebody_waits_for_its_opening_is_an_error(
         session.open()
 
 
+def test_a_run_waits_for_a_server_as_long_as_its_agent_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that finds none is told soon; a worker has an agent that found one."""
+    waited: list[float] = []
+    for session in (Session(lambda: "nowhere:1"), Session(lambda: "nowhere:1", caller_run_id=new_id())):
+        session._stream = SimpleNamespace()  # type: ignore[assignment]
+        monkeypatch.setattr(session.in_flight.opened, "wait", waited.append)
+        with pytest.raises(ConnectionFailed, match=f"within {session.patience:g} seconds"):
+            session.open()
+    assert waited == [15, 600]
+
+
 def test_the_next_call_gets_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKYARD_SERVER", "127.0.0.1:1")
     monkeypatch.setattr(sessions, "_sessions", {})
