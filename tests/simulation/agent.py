@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from simulation.grpc_model import Channel
+from simulation.lines import Lines
 from simulation.loop import Node
-from simulation.worker import Lines, Zygote
+from simulation.program import ADDRESS
+from simulation.worker import Zygote
 from taskyard_agent.app import CAPABILITIES
 from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.workforce import Workforce
@@ -16,7 +18,6 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
 from taskyard_contract.errors import BlobNotFound, TaskyardError
 
-ADDRESS: Final = "server:4700"
 BLOB_SECONDS: Final = 0.01
 
 
@@ -64,7 +65,7 @@ class AgentNode:
         self.node.on_crash = self._crashed
         self.session_id = self.node.random.randbytes(16)
         self.session = self.session_id.hex()
-        self.slots = slots
+        self.slots, self.most_waiting = slots, world.plan.waiting
         self.zygote = Zygote(world, self)
         self.drained = asyncio.Event()
         self.pool: ProcessPool
@@ -88,6 +89,7 @@ class AgentNode:
             self.slots,
             lambda: self.zygote,  # type: ignore[arg-type, return-value]
             lambda: Lines(world.loop, self.node),  # type: ignore[arg-type, return-value]
+            self.most_waiting,
         )
         self.pool = ProcessPool(
             self.slots,

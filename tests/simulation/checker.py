@@ -7,12 +7,12 @@ logs and SQL, are judged by the same lines. A rule for whose events a history ha
 from collections.abc import Iterable
 
 from simulation.history import Event, History
-from simulation.rules import attempts, cancelling, ends, epochs, peers, processes, values
+from simulation.rules import attempts, caching, cancelling, ends, epochs, nested, peers, processes, values
 from simulation.rules.index import RULES, Index, Rule, Violation, rule
 
 __all__ = ["RULES", "Index", "Rule", "Violation", "check", "rule", "violations"]
 
-REGISTERED = (ends, epochs, attempts, cancelling, peers, processes, values)
+REGISTERED = (attempts, caching, cancelling, ends, epochs, nested, peers, processes, values)
 """Imported, which is what registers their rules."""
 
 

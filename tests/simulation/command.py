@@ -11,7 +11,8 @@ from typing import Final
 
 from simulation import known
 from simulation.checker import Violation, check
-from simulation.plan import Plan, plan_of
+from simulation.drawing import plan_of
+from simulation.plan import Plan
 from simulation.shrink import shrink
 from simulation.world import play, plays
 

@@ -81,6 +81,12 @@ def _worker(world: "World", fault: Fault) -> None:
         workers[fault.count % len(workers)].signal(9)
 
 
+def _zygote(world: "World", fault: Fault) -> None:
+    agent = world.agents.get(fault.who)
+    if agent is not None and agent.node.alive:
+        agent.zygote.die()
+
+
 def _block(world: "World", fault: Fault) -> None:
     link = world.net.link(fault.who)
     link.block(fault.way)
@@ -124,7 +130,7 @@ def _twin(world: "World", fault: Fault) -> None:
 
 _FAULTS = {
     "kill": _kill, "stop": _stop, "drain": _drain, "crash": _crash, "crash_before": _crash_before,
-    "crash_after": _crash_after, "worker": _worker, "block": _block, "slow": _slow, "reset": _reset,
-    "pause": _pause, "full": _database, "tight": _database, "down": _database, "ambiguous": _database,
-    "twin": _twin,
+    "crash_after": _crash_after, "worker": _worker, "zygote": _zygote, "block": _block, "slow": _slow,
+    "reset": _reset, "pause": _pause, "full": _database, "tight": _database, "down": _database,
+    "ambiguous": _database, "twin": _twin,
 }  # fmt: skip

@@ -27,9 +27,9 @@ KINDS: Mapping[str, str] = {
     "cancel_acknowledged": "the request is durable; value: the state at that moment",
     "told": "a client was told how a run ended; value: (state, result)",
     "given": "a process began to execute a run; value: (attempt, inputs)",
-    "ended": "a process finished a run; value: 'succeeded' or 'failed'",
+    "ended": "a process finished a run; value: 'succeeded', 'failed', or 'keyed': it has told its cache key",
     "logged": "a process logged something in a run; value: the text, of which there is no other one",
-    "inserted": "a run was recorded",
+    "inserted": "a run was recorded; value: (its caller, its session), empty for none",
     "dispatched": "an assignment was recorded; who: the agent's session",
     "event": "an exception was recorded; value: (state, reason, attempt, infra_retries)",
     "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
@@ -42,14 +42,28 @@ KINDS: Mapping[str, str] = {
     "ghost": "the owner takes a run for held by an agent which does not hold it; value: since when",
     "stray": "an agent holds a run of which the owner does not know that; value: since when",
     "starved": "a run is ready and an agent that could take it has credit; value: since when",
+    "crowded": "an agent had more processes than it may; value: (processes, allowed)",
+    "executing": "a process was executing a run when everything had come to rest",
+    "leaderless": "a run waits for an equal one, and there is none; value: since when",
     "overdrawn": "an agent was sent more runs than it had ever asked for; value: (sent, granted)",
     "commit_failed": "the database refused a commit; who: the server",
     "spin": "a process went round without time passing",
     "unhandled": "an exception that nobody handled; value: its text",
     "fatal": "an owner gave up; value: why",
+    "terms": "what the installation promises; value: its `Terms`",
+    "whole": "from here on nothing goes wrong",
     "open": "a run had not ended when everything should have come to rest; value: its state",
     "waiting": "a client still waited for a run when everything should have come to rest",
 }
+
+
+class Terms(NamedTuple):
+    """Times and ceilings of an installation."""
+
+    lease: float
+    """Seconds."""
+    most_waiting: int
+    """Runs of one agent that may wait for runs they have submitted, and have substitutes."""
 
 
 class Spec(NamedTuple):
@@ -63,9 +77,18 @@ class Spec(NamedTuple):
     """How many of its attempts fail before one succeeds."""
     is_flow: bool = False
     client: str = ""
+    """The session that submitted it."""
     returns: Any = None
     """What it returns when it completes; None if that is not known."""
     cache_key: str = ""
+    caller: str = ""
+    """The run that called it, if one did."""
+    calls: int = 0
+    """How many runs it calls, those included that these call."""
+    refresh: bool = False
+    """Whether it is executed whatever the cache has."""
+    expires: float = 0.0
+    """Seconds for which its result is used; 0 for ever."""
 
 
 class History:

@@ -168,7 +168,7 @@ class Network:
 
     def dial(self, node: Node, connection: Any) -> None:
         """Establish a connection, or say that it is refused."""
-        link = self.link(node.name.split("#")[0])
+        link = self.link(host_of(node))
         connection.link = link
         link.connections.append(connection)
         self._try(link, connection, 0)
@@ -200,6 +200,11 @@ class Network:
         for link in self.links.values():
             for connection in list(link.connections):
                 connection.end_died(node)
+
+
+def host_of(node: Node) -> str:
+    """Return the name of the machine a process is on: that of what was started there."""
+    return node.name.split("#")[0]
 
 
 def settled(future: "asyncio.Future[None] | None") -> None:

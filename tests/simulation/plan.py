@@ -6,26 +6,73 @@ chance in the world has a generator of its own.
 
 import json
 from dataclasses import asdict, dataclass, field
-from random import Random
 from typing import Any, Final
+
+REFUSAL_SECONDS: Final = 12.0
+"""What it takes until a run is refused that waits, when too many do."""
 
 
 @dataclass
-class Job:
+class Work:
+    """What a run does, and what its template says."""
+
+    task: str = "task"
+    ms: float = 10.0
+    fails: int = 0
+    """How many of its attempts fail before one succeeds."""
+    retries: int = 0
+    retry_delay: float = 0.1
+    infra: int = 3
+    timeout: float = 0.0
+    depth: int = 0
+    """How many levels of runs it calls and waits for: each of them the same, with one level less."""
+    width: int = 1
+    """How many runs a run calls."""
+    in_turn: bool = False
+    """Whether one is called after the other, each when the one before has ended."""
+    hasty: bool = False
+    """Whether attempts that fail do so without waiting for what they have called."""
+
+    key: str = ""
+    """What its cache key begins with; without one there is none."""
+    keys: int = 1
+    """How many different keys the runs of a job have."""
+    late: bool = False
+    """Whether only its worker can tell the key."""
+    refresh: bool = False
+    """Whether it ignores what the cache has, and replaces it."""
+    expires: float = 0.0
+    """Seconds for which its result is used; 0 for ever."""
+
+    def cache_key(self, ordinal: int) -> str:
+        """Return the key of one of its runs: never that of a run which waits for it."""
+        return f"{self.key}/{self.depth}/{ordinal % self.keys}" if self.key else ""
+
+    def calls(self) -> int:
+        """Return how many runs one run calls, and those call, and so on."""
+        return sum(self.width**level for level in range(1, self.depth + 1))
+
+    def called(self) -> "Work":
+        """Return what the runs do that it calls."""
+        return Work(**{**self.script(), "depth": self.depth - 1})
+
+    def script(self) -> dict[str, Any]:
+        """Return it as the arguments of a run."""
+        return {name: getattr(self, name) for name, usual in _WORK.items() if getattr(self, name) != usual}
+
+
+_WORK = asdict(Work())
+
+
+@dataclass
+class Job(Work):
     """Something a client does."""
 
     client: int = 0
     at: float = 1.0
     kind: str = "tasks"
     """`tasks`, or `flow`: the same inside a flow run."""
-    task: str = "task"
     count: int = 1
-    ms: float = 10.0
-    fails: int = 0
-    retries: int = 0
-    retry_delay: float = 0.1
-    infra: int = 3
-    timeout: float = 0.0
     after: int = -1
     """The job whose runs are upstream of these."""
     cancel_after: float = -1.0
@@ -45,8 +92,8 @@ class Fault:
     `kill`, `stop` and `drain` end a process, which comes back after `seconds`. `crash` kills the server
     `count` callbacks later, `crash_before` and `crash_after` at the commit that is then the next but `count`.
     `block` (`way`: up, down, both, big), `slow` (by `amount`) and `pause` last for `seconds`; `reset` breaks
-    connections, `worker` kills a worker. `full`, `tight`, `down` and `ambiguous` are moods of the database.
-    `twin` starts a second process of an agent.
+    connections. `worker` kills a worker, `zygote` all of an agent, with what starts them; `twin` starts a
+    second process of an agent. `full`, `tight`, `down` and `ambiguous` are moods of the database.
     """
 
     at: float
@@ -68,6 +115,8 @@ class Plan:
     """Of the backlog; 0 for the product's."""
     agents: list[int] = field(default_factory=lambda: [2])
     """Slots of each."""
+    waiting: int = 200
+    """How many runs may wait for others on an agent and have substitutes."""
     clients: int = 1
     proxied: bool = False
     jobs: list[Job] = field(default_factory=list)
@@ -76,8 +125,18 @@ class Plan:
     def work(self) -> float:
         """Return how many seconds all runs would take one after the other, retries included."""
         return sum(
-            job.count * (job.ms / 1000) * (1 + job.fails) + job.retries * job.retry_delay for job in self.jobs
+            job.count
+            * (1 + job.calls())
+            * (job.ms / 1000 + job.retry_delay)
+            * (1 + job.fails) ** (1 + job.depth)
+            for job in self.jobs
         )
+
+    def patience(self) -> float:
+        """Return how many seconds pass at most until everything has ended that nothing disturbs."""
+        callers = sum(job.count * (1 + job.calls()) for job in self.jobs if job.depth)
+        refusals = callers * REFUSAL_SECONDS if callers > self.waiting else 0.0
+        return 60.0 + 3 * self.lease + 2 * self.work() + refusals
 
     def to_json(self) -> str:
         bare = Job(), Fault(0.0, ""), Plan()
@@ -97,123 +156,3 @@ class Plan:
 
 def _changed(data: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value != usual[name]}
-
-
-SERVER_FAULTS: Final = ("kill", "kill", "crash", "crash_before", "crash_after", "stop")
-PEER_FAULTS: Final = ("kill", "kill", "block", "block", "reset", "slow", "pause", "worker")
-DATABASE_FAULTS: Final = ("full", "tight", "down", "ambiguous")
-AIMED: Final = 0.4
-"""Of faults, how many are put close to the beginning of a job: most of what can go wrong goes wrong there."""
-EXTENDED: Final = 100_000
-"""Seeds from here on draw what is rarer: twins, drains, proxies, cancellations by calls."""
-
-
-class _Dice:
-    """Draws for plans."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = Random(f"{seed}/plan")
-        self.extended = seed >= EXTENDED
-
-    def chance(self, probability: float) -> bool:
-        return self.random.random() < probability
-
-    def near(self, *choices: Any) -> Any:
-        return self.random.choice(choices)
-
-    def time(self, low: float, high: float) -> float:
-        return round(self.random.uniform(low, high), 3)
-
-    def log(self, low: float, high: float) -> float:
-        """Draw so that small ones are as likely as large ones."""
-        return round(float(low * (high / low) ** self.random.random()), 3)
-
-
-def plan_of(seed: int) -> Plan:
-    """Draw a plan."""
-    dice = _Dice(seed)
-    plan = Plan(
-        lease=dice.near(5.0, 10.0, 10.0, 30.0),
-        window=dice.near(0, 0, 4),
-        agents=[dice.near(1, 2, 2, 4) for _ in range(dice.near(1, 1, 2, 2, 3))],
-        clients=dice.near(1, 1, 2),
-        proxied=dice.extended and dice.chance(0.5),
-    )
-    plan.heartbeat = plan.lease / 5
-    span = dice.log(3.0, 25.0)
-    for number in range(dice.near(1, 2, 2, 3, 4, 5, 6)):
-        plan.jobs.append(_job(dice, plan, number, span))
-    for _ in range(dice.near(1, 1, 2, 2, 3, 4, 5)):
-        fault = _fault(dice, plan, span)
-        if dice.chance(AIMED):
-            fault.at = round(dice.random.choice(plan.jobs).at + dice.log(0.001, 0.5) - 0.005, 4)
-            if fault.what == "kill" and dice.chance(0.5):  # away for so long that what it knew is given up
-                fault.seconds = round(plan.lease * dice.time(1.05, 1.8), 3)
-        plan.faults.append(fault)
-    plan.jobs.sort(key=lambda job: job.at)
-    for number, job in enumerate(plan.jobs):
-        earlier = [at for at, other in enumerate(plan.jobs[:number]) if other.client == job.client]
-        if earlier and dice.chance(0.35):
-            job.after = dice.random.choice(earlier)
-    return plan
-
-
-def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
-    ms = dice.log(1.0, 25_000.0 if dice.chance(0.2) else 2_000.0)
-    job = Job(
-        client=dice.random.randrange(plan.clients),
-        at=dice.time(0.2, span),
-        kind=dice.near("tasks", "tasks", "tasks", "flow"),
-        task=f"task{number % 3}",
-        count=int(dice.log(1, 40)) if ms < 500 else dice.near(1, 2, 4),
-        ms=ms,
-        infra=3,
-    )
-    if dice.chance(0.25):
-        job.fails, job.retries = dice.near(1, 1, 2, 3), dice.near(1, 1, 2)
-        job.retry_delay = dice.near(0.0, 0.1, 0.5, 2.0)
-        job.task += f"-{job.retries}-{job.retry_delay}"
-    if dice.chance(0.2):
-        job.cancel_after = dice.log(0.005, 5.0)
-        job.cancel = dice.near("all", "half", "withdraw", *(["owner", "owner"] if dice.extended else []))
-    if job.kind == "flow":
-        job.awaits, job.pause = dice.chance(0.8), dice.near(0.0, 0.005, 0.02, 0.5)
-    return job
-
-
-def _fault(dice: _Dice, plan: Plan, span: float) -> Fault:
-    at = dice.time(0.1, span + 3.0)
-    kind = dice.random.random()
-    if kind < 0.35:
-        return _server_fault(dice, at)
-    if kind < 0.5:
-        return Fault(at, dice.near(*DATABASE_FAULTS), seconds=dice.log(0.05, 8.0))
-    if kind < 0.58:
-        return Fault(at, "pause", "all", seconds=dice.log(0.5, 3.0 * plan.lease))
-    if dice.extended and kind < 0.7:
-        agent = f"a{dice.random.randrange(len(plan.agents))}"
-        return Fault(at, dice.near("twin", "drain"), agent, seconds=dice.log(0.2, 5.0))
-    return _peer_fault(dice, plan, at)
-
-
-def _server_fault(dice: _Dice, at: float) -> Fault:
-    what = dice.near(*SERVER_FAULTS, "pause", "pause")
-    fault = Fault(at, what, "server", seconds=dice.log(0.2, 20.0))
-    if what == "crash":
-        fault.count = int(dice.log(1, 300))
-    elif what.startswith("crash_"):
-        fault.count = int(dice.log(1, 20))
-    return fault
-
-
-def _peer_fault(dice: _Dice, plan: Plan, at: float) -> Fault:
-    peers = [f"a{number}" for number in range(len(plan.agents))] * 2 + [f"c{n}" for n in range(plan.clients)]
-    who, what = dice.random.choice(peers), dice.near(*PEER_FAULTS)
-    if what == "worker" and who.startswith("c"):
-        what = "reset"
-    fault = Fault(at, what, who, seconds=dice.log(0.1, 2.5 * plan.lease))
-    if what == "block":
-        fault.way = dice.near("up", "down", "both", "big")
-    elif what == "slow":
-        fault.amount = dice.log(0.01, 8.0)
-    return fault

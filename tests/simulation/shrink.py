@@ -9,6 +9,7 @@ from simulation.plan import Plan
 from simulation.world import play
 
 MOST_PLAYS: Final = 150
+_CACHE: Final[dict[str, object]] = {"keys": 1, "late": False, "refresh": False, "expires": 0.0}
 
 
 def breaks(seed: str, plan: Plan, rule: str) -> bool:
@@ -43,7 +44,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield _changed(plan, agents=plan.agents[:-1])
     if last_client and not any(job.client == last_client for job in plan.jobs):
         yield _changed(plan, clients=last_client)
-    for name, usual in (("window", 0), ("proxied", False)):
+    for name, usual in (("window", 0), ("proxied", False), ("waiting", 200)):
         if getattr(plan, name) != usual:
             yield _changed(plan, **{name: usual})
     yield from _simpler_jobs(plan)
@@ -58,6 +59,12 @@ def _simpler_jobs(plan: Plan) -> Iterator[Plan]:
             changes.append({"after": -1})
         if job.cancel_after >= 0:
             changes.append({"cancel_after": -1.0})
+        if job.key:
+            changes += [{"key": "", "keys": 1, "late": False, "refresh": False, "expires": 0.0}]
+            changes += [{name: usual} for name, usual in _CACHE.items() if getattr(job, name) != usual]
+        if job.depth:
+            changes += [{"depth": 0}, {"depth": job.depth - 1}, {"width": 1}]
+            changes += [{name: False} for name in ("in_turn", "hasty") if getattr(job, name)]
         if job.kind != "tasks":
             changes.append({"kind": "tasks"})
         if job.fails:

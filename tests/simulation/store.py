@@ -12,9 +12,10 @@ from sqlalchemy.util import LRUCache
 
 from simulation.history import Event
 from simulation.loop import NodeKilled, SimulatedClock
+from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_controlplane.storage import create_store
-from taskyard_controlplane.storage.interface import WriteBatch
+from taskyard_controlplane.storage.interface import NewRunRow, WriteBatch
 
 FULL: Final = "full"
 """Nothing can be written."""
@@ -24,6 +25,13 @@ DOWN: Final = "down"
 AMBIGUOUS: Final = "ambiguous"
 """Commits are made, and their answers are lost."""
 FINE: Final = ""
+
+
+def result_of(result: bytes | None, outcome: bytes | None) -> bytes | None:
+    """Return what a run has returned, wherever that is recorded."""
+    if result is not None or outcome is None:
+        return result
+    return pb.RunOutcome.FromString(outcome).result.data or None
 
 
 class Compiled(LRUCache[Any, Any]):
@@ -36,6 +44,7 @@ class Compiled(LRUCache[Any, Any]):
         super().__setitem__(key[1:], value)
 
 
+_CALLER, _SESSION = NewRunRow._fields.index("caller_id"), NewRunRow._fields.index("session_id")
 _names = count(1)
 _compiled = Compiled(1000)
 _template: list[sqlite3.Connection] = []
@@ -121,7 +130,8 @@ class Database:
         for row in batch.new_runs:
             seq, run_id = row[0], row[1]
             runs[seq] = run_id.hex()  # type: ignore[index, attr-defined]
-            add(Event(at, "inserted", run_id.hex()))  # type: ignore[attr-defined]
+            caller, session = row[_CALLER] or b"", row[_SESSION] or b""
+            add(Event(at, "inserted", run_id.hex(), 0, "", (caller.hex(), session.hex())))  # type: ignore[attr-defined]
         for _, _, session_id, _, entries in batch.dispatches:
             values = memoryview(entries).cast("Q")  # type: ignore[call-overload]
             for place in range(0, len(values), 2):
@@ -131,7 +141,8 @@ class Database:
             seq, _, state, reason, attempt, infra, epoch, *_ = row
             add(Event(at, "event", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra)))  # type: ignore[call-overload, arg-type]
         for row in batch.ended:
-            state, reason, attempt, infra, epoch, _, _, result, _, seq = row
+            state, reason, attempt, infra, epoch, _, _, result, outcome, seq = row
+            result = result_of(result, outcome)  # type: ignore[arg-type]
             add(Event(at, "recorded", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra, result)))  # type: ignore[call-overload, arg-type]
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from simulation.checker import RULES, violations
-from simulation.history import KINDS, Event, Spec
+from simulation.history import KINDS, Event, Spec, Terms
 
 E1, E2 = (1 << 32) | 1, (1 << 32) | 2
 LATER_OWNER = (2 << 32) | 1
 COMPLETED, FAILED, CANCELLED, CRASHED = 10, 11, 12, 13
 ASSIGNED, READY, CANCELLING = 3, 2, 7
-WORKER_DIED, AGENT_LOST, CODE_UNAVAILABLE = 3, 4, 8
+WORKER_DIED, AGENT_LOST, CODE_UNAVAILABLE, WAITING_REFUSED = 3, 4, 8, 13
 NOT_READY, CACHED = 14, 1
 
 
@@ -42,6 +42,19 @@ def recorded(
 
 def lost(epoch: int = E1, infra: int = 1, run: str = "r") -> tuple[Any, ...]:
     return "event", run, epoch, "", (READY, AGENT_LOST, 1, infra)
+
+
+def executed(run: str, epoch: int, **fields: Any) -> tuple[tuple[Any, ...], ...]:
+    return (
+        submitted(run, cache_key="k", **fields),
+        given(epoch, run),
+        ended(epoch, run),
+        recorded(COMPLETED, epoch, run),
+    )
+
+
+def cached(run: str, result: bytes) -> tuple[Any, ...]:
+    return "recorded", run, 0, "", (COMPLETED, CACHED, 1, 0, result)
 
 
 SUBMITTED, GIVEN, ENDED, RECORDED = submitted(), given(), ended(), recorded()
@@ -79,6 +92,29 @@ BROKEN: dict[str, list[Event]] = {
     "credit-holds": history(("overdrawn", "", 0, "agent", (3, 2))),
     "ghost": history(("ghost", "r", E1, "", 0.0)),
     "stray": history(("stray", "r", E1, "", 0.0)),
+    "calls-have-their-caller": history(submitted(caller="x"), ("inserted", "r", 0, "", ("", "c"))),
+    "calls-go-on": history(submitted(calls=1), GIVEN, ended(how="failed")),
+    "nothing-is-assigned-for-nobody": history(
+        ("terms", "", 0, "", Terms(1.0, 4)),
+        SUBMITTED,
+        ("died", "", 0, "c"),
+        ("whole",),
+        *[("refused", "other", 0, "", (6, "busy"))] * 20,
+        DISPATCHED,
+    ),
+    "waiting-is-refused-to-too-many-only": history(
+        ("terms", "", 0, "", Terms(1.0, 4)),
+        submitted(calls=1),
+        GIVEN,
+        recorded(FAILED, reason=WAITING_REFUSED),
+    ),
+    "processes-have-a-ceiling": history(("crowded", "", 0, "agent", (9, 8))),
+    "nothing-executes-unseen": history(("executing", "r", E1, "w")),
+    "one-execution-at-a-time": history(*executed("r", E1), *executed("s", E2)),
+    "cached-results-are-of-the-key": history(
+        *executed("r", E1), submitted("s", cache_key="k"), cached("s", b"other")
+    ),
+    "followers-have-a-leader": history(("leaderless", "r", 0, "", 0.0)),
     "starved": history(("starved", "r", E1, "", 0.0)),
     "spin": [Event(1.0 + at / 1000, "commit_failed", who="server") for at in range(100)],
     "unhandled": history(("unhandled", "", 0, "", "NameError: x")),
@@ -115,6 +151,18 @@ KEPT: dict[str, list[Event]] = {
     "cancelled-stays-cancelled": history(("cancel_acknowledged", "r", 0, "", COMPLETED), RECORDED),
     "cancelled-by-somebody": history(SUBMITTED, ("away", "", 0, "c"), recorded(CANCELLED)),
     "peers-go-on": history(("peer_ended", "", 0, "agent", ("Superseded", True))),
+    "one-execution-at-a-time": history(*executed("r", E1), *executed("s", E2, refresh=True)),
+    "cached-results-are-of-the-key": history(*executed("r", E1), submitted("s", cache_key="k"), cached("s", b"x")),
+    "calls-have-their-caller": history(submitted(caller="x"), ("inserted", "r", 0, "", ("x", "c"))),
+    "nothing-is-assigned-for-nobody": history(
+        ("terms", "", 0, "", Terms(1.0, 4)), SUBMITTED, DISPATCHED, ("died", "", 0, "c"), ("whole",),
+        *[("refused", "other", 0, "", (6, "busy"))] * 20, ("dispatched", "r", E2, "b"),
+    ),
+    "calls-go-on": history(submitted(calls=1, failures=1), GIVEN, ended(how="failed")),
+    "waiting-is-refused-to-too-many-only": history(
+        ("terms", "", 0, "", Terms(1.0, 0)), submitted(calls=1), GIVEN,
+        recorded(FAILED, reason=WAITING_REFUSED),
+    ),
     "spin": [Event(at / 10, "commit_failed", who="server") for at in range(100)],
     "results-are-right": history(submitted(returns=b"x"), RECORDED),
     "not-ready-by-upstream": history(CHILD, recorded(CRASHED), recorded(NOT_READY, run="child")),

@@ -11,7 +11,8 @@ import pytest
 from simulation import known
 from simulation.checker import check
 from simulation.command import played
-from simulation.plan import Plan, plan_of
+from simulation.drawing import plan_of
+from simulation.plan import Plan
 from simulation.world import play
 
 PLANS = sorted((Path(__file__).parent / "plans").glob("*.json"))

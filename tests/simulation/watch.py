@@ -5,10 +5,13 @@ What is on its way makes sides differ for moments; what differs for longer than 
 
 from typing import Any, Final
 
-from simulation.net import UP
+from simulation.net import UP, host_of
+from simulation.store import result_of
+from taskyard_agent.processes.worker_phase import LEFT
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunState
+from taskyard_controlplane.owner.queueing.ready_queues import caller_of
 
 PERSISTS_SECONDS: Final = 12.0
 """Longer than anything is on its way: two heartbeats of the longest lease."""
@@ -28,7 +31,7 @@ class Watch:
         self.hopeless = False
         """Whether something has been found that no waiting will mend."""
         self._away: dict[str, tuple[float, float]] = {}
-        world.loop.later(LOOK_SECONDS, self._reachable)
+        world.loop.later(LOOK_SECONDS, self._glance)
 
     def message(self, connection: Any, way: str, message: Any) -> None:
         """Count what an agent asks for and gets."""
@@ -42,26 +45,46 @@ class Watch:
                     counts = (connection.received, connection.granted)
                     self._world.note("overdrawn", who=connection.node.name, value=counts)
 
-    def _reachable(self) -> None:
-        """Note which clients cannot be heard for nearly their lease."""
+    def _glance(self) -> None:
+        """Look at what has to be seen while it happens."""
         world = self._world
         if world.over:
             return
+        self._reachable()
+        self._count_processes()
+        world.loop.later(LOOK_SECONDS, self._glance)
+
+    def _reachable(self) -> None:
+        """Note which programs cannot be heard for nearly their lease."""
+        world = self._world
         now, server = world.loop.time(), world.server
         serves = server is not None and server.ready and not server.node.paused
-        for name, client in world.clients.items():
-            link = world.net.link(name)
+        for node, program in world.programs():
+            link = world.net.link(host_of(node))
             clear = not (link.slow or link.troubled_since is not None)
-            if serves and clear and client.node.alive and not client.node.paused:
+            if serves and clear and not node.paused:
                 continue
+            name = host_of(node) if program is None else program.id
             since, last = self._away.get(name, (now, now))
             if now - last > TOGETHER_SECONDS:
                 since = now
             self._away[name] = (since, now)
-            if now - since >= NEARLY * world.plan.lease and client.node.alive and hasattr(client, "session"):
-                world.note("away", who=client.id)
+            if now - since >= NEARLY * world.plan.lease and program is not None:
+                world.note("away", who=program.id)
                 self._away[name] = (now + world.plan.lease, now)  # once is enough for a while
-        world.loop.later(LOOK_SECONDS, self._reachable)
+
+    def _count_processes(self) -> None:
+        """Note which agents have more workers than they may."""
+        for agent in self._world.agents.values():
+            if not agent.node.alive or not hasattr(agent, "pool"):
+                continue
+            workers = agent.pool.workforce.workers.values()
+            count, most = (
+                sum(each.phase not in LEFT for each in workers),
+                agent.slots + agent.most_waiting + 1,
+            )
+            if count > most:
+                self._world.note("crowded", who=agent.session, value=(count, most))
 
     def look(self) -> bool:
         """Compare both sides of the world, which is whole; returns whether everything rests."""
@@ -73,6 +96,7 @@ class Watch:
         for agent in server.owner.agents:
             self._compare(agent, differences)
         self._starved(server.owner, differences)
+        self._leaderless(server.owner, differences)
         now = world.loop.time()
         self._since = {each: self._since.get(each, now) for each in differences}
         for (kind, run, epoch), since in self._since.items():
@@ -92,22 +116,34 @@ class Watch:
                 differences[kind, run_id.hex(), epoch] = None
 
     def _starved(self, owner: Any, differences: dict[tuple[str, str, int], None]) -> None:
-        if any(agent.credit > 0 for agent in owner.agents):
+        nested_only = [agent.nested_only for agent in owner.agents if agent.credit > 0]
+        if nested_only:
             for run in owner.shard.book.runs.values():
-                if run.state == RunState.READY:
+                if run.state == RunState.READY and (caller_of(run) or not all(nested_only)):
                     differences["starved", run.run_id.hex(), run.epoch] = None
+
+    def _leaderless(self, owner: Any, differences: dict[tuple[str, str, int], None]) -> None:
+        for run in owner.shard.book.runs.values():
+            if run.state == RunState.AWAITING_CACHE:
+                leader = next(iter(owner.shard.cache.flight(run.cache_key)), None)
+                if leader is None or leader.ended or leader.state == RunState.AWAITING_CACHE:
+                    differences["leaderless", run.run_id.hex(), run.epoch] = None
 
     def _rests(self, owner: Any) -> bool:
         world = self._world
         if owner.open_count() or owner.backlog_count():
             return False
-        if any(client.outstanding() or client.busy for client in world.clients.values()):
+        if any(client.busy for client in world.clients.values()):
+            return False
+        if any(program is not None and program.outstanding() for _, program in world.programs()):
             return False
         return all(agent.node.alive and agent.idle for agent in world.agents.values())
 
     def at_end(self, resting: bool) -> None:
         """Note what has not come to rest, unless it is known already why nothing will."""
         world = self._world
+        if resting:
+            self._executing()
         if resting or self.hopeless:
             return
         server = world.server
@@ -116,18 +152,24 @@ class Watch:
             return
         for run in server.owner.shard.book.runs.values():
             world.note("open", run.run_id.hex(), run.epoch, value=RunState(run.state).name)
+        for _, program in world.programs():
+            for run_id in program.outstanding() if program is not None else ():
+                world.note("waiting", run_id.hex(), who=program.id)
         for client in world.clients.values():
-            for run_id in client.outstanding():
-                world.note("waiting", run_id.hex(), who=client.id)
             if client.busy:
                 world.note("waiting", who=client.id)
         for agent in world.agents.values():
             if not agent.idle:
                 world.note("waiting", who=agent.session)
 
+    def _executing(self) -> None:
+        for worker in self._world.processes.values():
+            if worker.executing is not None:
+                run, epoch = worker.executing
+                self._world.note("executing", run, epoch, worker.node.name)
+
     def finish(self) -> None:
         """Note what the database says in the end."""
-        for run_id, state, result in self._world.database.rows(
-            "SELECT run_id, state, result FROM run ORDER BY seq"
-        ):
-            self._world.note("final", run_id.hex(), value=(state, result))
+        rows = self._world.database.rows("SELECT run_id, state, result, outcome FROM run ORDER BY seq")
+        for run_id, state, result, outcome in rows:
+            self._world.note("final", run_id.hex(), value=(state, result_of(result, outcome)))

@@ -1,110 +1,29 @@
 """Workers without processes: they read real frames on sockets of memory and execute scripts in virtual time.
 
-What a run does is in its arguments: how long it takes, how many of its attempts fail. Everything else is as
-in `taskyard_agent.runner`: chunks in order, what ended is sent after a while or with the end of a chunk,
-the tail of a chunk can be taken back, the board tells what is executing.
+What runs do is in `attempt.py`. Everything else is as in `taskyard_agent.runner`: chunks in order, what
+ended is sent after a while or with the end of a chunk, the tail of a chunk can be taken back, the board tells
+what is executing.
 """
 
-import asyncio
-import json
 import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from simulation.loop import Node, SimulatedLoop
+from simulation.attempt import Attempt, Outcome
+from simulation.lines import HOP_SECONDS, Lines
+from simulation.loop import EPOCH_US, Node
+from simulation.program import Program
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import failure_pb2, template_pb2
+from taskyard_api.v1 import template_pb2
 
 FLUSH_SECONDS: Final = 0.005
 FIRST_PID: Final = 1 << 30
 """Beyond all real ones: a signal that escapes hits nobody."""
 RUN_ID_BYTES: Final = 16
-
-
-class Socket:
-    """The agent's end of a socket to a worker."""
-
-    def __init__(self, loop: SimulatedLoop, node: Node, far: Callable[[bytes], None]) -> None:
-        self._loop, self._node = loop, node
-        self._far = far
-        self._received: deque[bytes] = deque()
-        self._reader: Callable[[], None] | None = None
-        self._told = False
-        self._open = True
-        self._ended = False
-        self._last = 0.0
-
-    def setblocking(self, flag: bool) -> None:
-        """It never blocks."""
-
-    def fileno(self) -> int:
-        return 0 if self._open else -1
-
-    def set_reader(self, reader: Callable[[], None] | None) -> None:
-        self._reader = reader
-        self._tell()
-
-    def send(self, data: bytes) -> int:
-        if not self._open or self._ended:
-            raise BrokenPipeError
-        self._loop.later(0.00005, self._far, bytes(data))
-        return len(data)
-
-    def recv(self, size: int) -> bytes:
-        if self._received:
-            return self._received.popleft()
-        if self._ended:
-            return b""
-        raise BlockingIOError
-
-    def close(self) -> None:
-        self._open = False
-        self._loop.later(0.00005, self._far, b"")
-
-    def came(self, data: bytes) -> None:
-        """Take what the worker has sent; nothing means that it has closed its end."""
-        if data:
-            self._received.append(data)
-        else:
-            self._ended = True
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._reader is not None and (self._received or self._ended) and not self._told:
-            self._told = True
-            self._node.run(self._read)
-
-    def _read(self) -> None:
-        self._told = False
-        if self._reader is not None and (self._received or self._ended):
-            self._reader()
-            self._tell()
-
-
-class Board:
-    """The progress board of a worker, both sides of it."""
-
-    def __init__(self) -> None:
-        self.progress = Progress(0, 0, 0, 0)
-
-    def read(self) -> Progress:
-        return self.progress
-
-    def close(self) -> None:
-        """The worker may still write on it."""
-
-
-class Lines:
-    """What lies between an agent and a worker."""
-
-    def __init__(self, loop: SimulatedLoop, node: Node) -> None:
-        self.worker: SimulatedWorker
-        self.data = Socket(loop, node, lambda data: self.worker.hear(data))
-        self.control = Socket(loop, node, lambda data: self.worker.hear_control(data))
-        self.board = Board()
+NO_EXTRA: Final = pb.AttemptExtra()
 
 
 class SimulatedWorker:
@@ -125,17 +44,20 @@ class SimulatedWorker:
         self._positions: deque[int] = deque()
         self._stop = self._reported = 0
         self._chunk: tuple[Any, ...] | None = None
-        self._ended: list[tuple[Any, float, float]] = []
+        self._ended: list[tuple[Outcome, float, float]] = []
+        self._began = 0.0
         self._flushed = 0.0
         self._status = 0
+        self.program: Program | None = None
+        """What its runs call others with."""
         world.loop.call_later(self.node.random.uniform(0.002, 0.02), self._ready, context=self.node.context)
 
     def _ready(self) -> None:
         self._agent.node.run(self._agent.zygote.spawned, self.number, self.pid)
-        self._send(frames.READY, frames.READY_BODY.pack(self.pid))
+        self.send(frames.READY, frames.READY_BODY.pack(self.pid))
 
-    def _send(self, kind: int, *parts: bytes) -> None:
-        self._world.loop.later(0.00005, self._lines.data.came, frames.pack(kind, *parts))
+    def send(self, kind: int, *parts: bytes) -> None:
+        self._world.loop.later(HOP_SECONDS, self._lines.data.came, frames.pack(kind, *parts))
 
     # What the agent says.
 
@@ -160,8 +82,7 @@ class SimulatedWorker:
         number, _, epoch, start, stop, size = frames.CHUNK_HEAD.unpack_from(frame)
         begin = frames.CHUNK_HEAD.size
         ids, body = frame[begin : begin + size], pb.ChunkBody.FromString(frame[begin + size :])
-        attempts = {extra.position: extra.attempt or 1 for extra in body.extras}
-        return number, epoch, start, stop, ids, body, attempts
+        return number, epoch, start, stop, ids, body, {extra.position: extra for extra in body.extras}
 
     def hear_control(self, data: bytes) -> None:
         if data:
@@ -170,10 +91,10 @@ class SimulatedWorker:
     def _hear_control(self, data: bytes) -> None:
         (number,) = frames.REVOKE.unpack(data)
         if not number:
-            self._flush()
+            self.flush()
             return
         answer = frames.REVOKED.pack(number, self._revoke(number))
-        self._world.loop.later(0.00005, self._lines.control.came, answer)
+        self._world.loop.later(HOP_SECONDS, self._lines.control.came, answer)
 
     def _revoke(self, number: int) -> int:
         if number > self._number:
@@ -203,54 +124,82 @@ class SimulatedWorker:
         if self._chunk is None:
             return
         if not self._positions:
-            self._flush()
+            self.flush()
             self._chunk = None
             self._lines.board.progress = Progress(0, 0, 0, 0)
             self._next_chunk()
             return
-        number, first, _, _, ids, body, attempts = self._chunk
+        number, first, _, _, ids, body, extras = self._chunk
         position = self._positions.popleft()
         run_id = ids[position * RUN_ID_BYTES : (position + 1) * RUN_ID_BYTES]
-        now = self._world.loop.time()
+        self._began = self._world.loop.time()
         self._lines.board.progress = Progress(number, position, self._world.loop.now_ns(), 0)
-        script, attempt = json.loads(body.args[position]), attempts.get(position, 1)
-        inputs = self._inputs(body, position)
-        run, epoch = run_id.hex(), first + position
-        self._world.note("given", run, epoch, self.node.name, (attempt, inputs, self._agent.session))
-        asyncio.get_running_loop().call_later(
-            script["ms"] / 1000, self._run_ended, run, epoch, script, attempt, now
-        )
+        attempt = Attempt(
+            self, run_id, first + position, body.args[position], body.ordinals[position],
+            extras.get(position, NO_EXTRA),
+        )  # fmt: skip
+        given = attempt.number, self._inputs(body, position), self._agent.session
+        self._world.note("given", run_id.hex(), attempt.epoch, self.node.name, given)
+        attempt.begin()
 
     def _inputs(self, body: pb.ChunkBody, position: int) -> dict[str, bytes]:
+        others = {other.run_id: other.result.data for other in body.others}
         columns = zip(body.input_positions, body.input_ids, body.inputs, strict=True)
-        return {upstream.hex(): data for at, upstream, data in columns if at == position}
+        return {
+            upstream.hex(): others.get(upstream, data) for at, upstream, data in columns if at == position
+        }
 
-    def _run_ended(self, run: str, epoch: int, script: dict[str, Any], attempt: int, began: float) -> None:
+    def ended(self, attempt: Attempt, how: str, outcome: Outcome) -> None:
+        """Take in what came of the run it was on, and go on with the next one."""
         now = self._world.loop.time()
-        fails = attempt <= script.get("fails", 0)
-        self._world.note("ended", run, epoch, self.node.name, "failed" if fails else "succeeded")
-        self._ended.append((None if fails else f'"{run[4:16]}@{epoch:x}"'.encode(), began, now))
+        self._world.note("ended", attempt.run_id.hex(), attempt.epoch, self.node.name, how)
+        self._ended.append((outcome, self._began, now))
         if now - self._flushed >= FLUSH_SECONDS:
-            self._flush()
+            self.flush()
         self._next_run()
 
-    def _flush(self) -> None:
+    def program_of(self, caller: bytes) -> Program:
+        """Return what its runs call others with; the first that does connects it."""
+        if self.program is None:
+            self.program = Program(self._world, self.node, caller)
+        return self.program
+
+    def trace(self, text: str) -> None:
+        self._world.trace(self.node.name, text)
+
+    def flush(self) -> None:
+        """Send what has ended."""
         self._flushed = self._world.loop.time()
         if not self._ended:
             return
         taken, self._ended = self._ended, []
         base = taken[0][1]
         micros = [round((end - start) * 1e6) for _, start, end in taken]
+        exceptions = []
+        for at, (outcome, _, _) in enumerate(taken):
+            if not isinstance(outcome, bytes):
+                outcome.position = at
+                exceptions.append(outcome)
         columns = pb.ReportColumns(
-            base_us=round(base * 1e6) + 1_700_000_000_000_000,
+            base_us=round(base * 1e6) + EPOCH_US,
             started_us=[round((start - base) * 1e6) for _, start, _ in taken],
             durations_us=micros,
-            results=[result or b"" for result, _, _ in taken],
-            exceptions=[_failure(at) for at, (result, _, _) in enumerate(taken) if result is None],
+            results=[outcome if isinstance(outcome, bytes) else b"" for outcome, _, _ in taken],
+            exceptions=exceptions,
         )
         head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), sum(micros), 0)
         self._reported += len(taken)
-        self._send(frames.REPORT, head, columns.SerializeToString())
+        self.send(frames.REPORT, head, columns.SerializeToString())
+
+    @property
+    def executing(self) -> tuple[str, int] | None:
+        """The run it is on, and the epoch of that."""
+        progress = self._lines.board.progress
+        if self._chunk is None or not progress.started_ns:
+            return None
+        _, epoch, _, _, ids, *_ = self._chunk
+        at = progress.position
+        return ids[at * RUN_ID_BYTES : (at + 1) * RUN_ID_BYTES].hex(), epoch + at
 
     # How it ends.
 
@@ -265,20 +214,14 @@ class SimulatedWorker:
     def _gone(self) -> None:
         loop = self._world.loop
         self._world.processes.pop(self.pid, None)
+        if self.program is not None:
+            self._world.note("died", who=self.program.id)
+            self._world.net.died(self.node)
         loop.later(0.0001, self._lines.data.came, b"")
         loop.later(self.node.random.uniform(0.0005, 0.005), self._reaped)
 
     def _reaped(self) -> None:
         self._agent.node.run(self._agent.zygote.exited, self.number, self._status)
-
-
-def _failure(position: int) -> pb.ReportException:
-    return pb.ReportException(
-        position=position,
-        kind=pb.REPORT_KIND_FAILED,
-        message="as scripted",
-        failure=failure_pb2.Failure(type="RuntimeError", message="as scripted"),
-    )
 
 
 class Zygote:
@@ -288,15 +231,25 @@ class Zygote:
         self._world, self._agent = world, agent
         self.spawned: Callable[[int, int], None]
         self.exited: Callable[[int, int | None], None]
+        self._gone: Callable[[], None] = lambda: None
 
     def listen(self, loop: Any, on_spawned: Any, on_exited: Any, on_gone: Any) -> None:
-        self.spawned, self.exited = on_spawned, on_exited
+        self.spawned, self.exited, self._gone = on_spawned, on_exited, on_gone
 
     def spawn(self, number: int, lines: Lines) -> bool:
         world = self._world
         pid = world.next_pid()
         world.processes[pid] = SimulatedWorker(world, self._agent, number, pid, lines)
         return True
+
+    def die(self) -> None:
+        """Be gone, and all workers with it."""
+        gone, self._gone = self._gone, lambda: None
+        self._agent.end_workers()
+        self._agent.node.run(gone)
+
+    def prepare(self) -> None:
+        """Imports are not simulated."""
 
     def close(self, loop: Any, timeout: float = 0.0) -> None:
         """End the workers with it."""

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from random import Random
@@ -16,10 +17,11 @@ import grpc.aio
 from simulation import faults
 from simulation.agent import AgentNode
 from simulation.client import ClientNode
-from simulation.history import Event, History
+from simulation.history import Event, History, Terms
 from simulation.loop import Node, NodeKilled, SimulatedClock, SimulatedLoop
 from simulation.net import Network
 from simulation.plan import Plan
+from simulation.program import Program
 from simulation.server import ServerNode
 from simulation.store import Database
 from simulation.watch import Watch
@@ -27,8 +29,6 @@ from simulation.worker import FIRST_PID
 from taskyard_contract import id_factory
 from taskyard_contract.errors import TaskyardError
 
-REST_SECONDS: Final = 60.0
-"""For everything to end once the world is whole, beside leases and the work itself."""
 EXPECTED: Final = (
     TaskyardError, asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError,
     grpc.aio.AbortError, grpc.aio.UsageError, grpc.aio.InternalError, NodeKilled, TimeoutError,
@@ -185,6 +185,14 @@ class World:
     def peers(self) -> list[Any]:
         return [*self.agents.values(), *self.clients.values(), *self.twins]
 
+    def programs(self) -> list[tuple[Node, Program | None]]:
+        """Return whoever can submit runs, with what does it, if that is connected already."""
+        clients = [each for each in self.clients.values() if each.node.alive]
+        return [
+            *((each.node, getattr(each, "program", None)) for each in clients),
+            *((each.node, each.program) for each in self.processes.values() if each.program is not None),
+        ]
+
     def nodes(self) -> list[Node]:
         """Return all processes, workers too."""
         servers = [self.server.node] if self.server is not None else []
@@ -199,6 +207,7 @@ class World:
     def play(self) -> History:
         """Play the plan, make the world whole, wait until it rests; returns what happened."""
         plan, loop = self.plan, self.loop
+        self.note("terms", value=Terms(plan.lease, plan.waiting))
         self.start_server()
         for number in range(len(plan.agents)):
             loop.later(0.05 + 0.01 * number, self.start_agent, f"a{number}")
@@ -225,13 +234,13 @@ class World:
             client.node.run(client.begin, number, job)
 
     def _make_whole(self) -> None:
-        self.trace("*", "the world is whole")
+        self.note("whole")
         self.whole = True
         faults.heal(self)
         self.start_server()
         for number in range(len(self.plan.agents)):
             self.start_agent(f"a{number}")
-        self._until = self.loop.time() + REST_SECONDS + 3 * self.plan.lease + 2 * self.plan.work()
+        self._until = self.loop.time() + self.plan.patience()
         self.loop.later(1.0, self._look)
 
     def _look(self) -> None:
@@ -275,7 +284,9 @@ def _undisturbed() -> Iterator[None]:
         gc.freeze()  # modules and the like are looked at no more
     sys.unraisablehook = lambda _: None
     try:
-        yield
+        with warnings.catch_warnings():  # of tasks that died before their first step
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
     finally:
         sys.unraisablehook = hook
         if collecting:

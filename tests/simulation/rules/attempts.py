@@ -8,6 +8,8 @@ from simulation.rules.index import CRASHED, FAILED, Index, rule
 
 BY_INFRASTRUCTURE: Final = (3, 4)
 """Reasons: the worker died, the agent was lost."""
+ENDED_BY_AGENT: Final = (2, 13)
+"""Reasons: the attempt took too long, too many runs waited for others."""
 CODE_UNAVAILABLE: Final = 8
 RECORDED_LATER: Final = 1.0
 """Seconds after which an assignment is recorded, at most; its agent may have it before that."""
@@ -63,9 +65,10 @@ def failures_count_once(index: Index) -> Iterator[str]:
         if spec is None or event.value[0] != FAILED or spec.is_flow:
             continue
         failed = {each.epoch for each in index.run("ended", event.run) if each.value == "failed"}
+        failed |= {each.epoch for each in index.run("event", event.run) if each.value[1] in ENDED_BY_AGENT}
         if event.value[1] == 0 and len(failed) < min(spec.max_retries + 1, max(spec.failures, 1)):
             yield f"run {event.run} failed for good after {len(failed)} failures of {spec.max_retries + 1}"
-        elif event.value[1] == 0 and spec.failures <= spec.max_retries:
+        elif event.value[1] == 0 and spec.failures <= spec.max_retries and len(failed) <= spec.max_retries:
             yield f"run {event.run} failed for good, and its attempt {spec.failures + 1} would have succeeded"
 
 

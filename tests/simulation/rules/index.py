@@ -32,6 +32,10 @@ class Index:
     def kind(self, *kinds: str) -> list[Event]:
         return [event for kind in kinds for event in self.by_kind.get(kind, ())]
 
+    def calls(self, run: str) -> int:
+        spec = self.specs.get(run)
+        return spec.calls if spec is not None else 0
+
     def run(self, kind: str, run: str) -> list[Event]:
         return self.by_run.get((kind, run), [])
 

@@ -1,15 +1,12 @@
-"""What runs return, what is kept of it under a cache key, and what they log."""
+"""What runs return, and what they log."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from simulation.history import Event
 from simulation.rules.index import COMPLETED, Index, rule
 
 NOT_READY: Final = 14
-CACHED: Final = 1
-"""A reason: the result is that of another run."""
 
 
 @rule
@@ -31,32 +28,6 @@ def not_ready_by_upstream(index: Index) -> Iterator[str]:
         ends = [end.value[0] for each in spec.upstream for end in index.run("recorded", each)]
         if len(ends) == len(spec.upstream) and all(state == COMPLETED for state in ends):
             yield f"run {event.run} was not started though all of its upstream runs have completed"
-
-
-@rule
-def one_execution_per_key(index: Index) -> Iterator[str]:
-    """Of runs with one cache key one is executed to its end, and all others have its result."""
-    by_key: dict[str, list[Event]] = {}
-    for event in index.kind("recorded"):
-        spec = index.specs.get(event.run)
-        if spec is not None and spec.cache_key and event.value[0] == COMPLETED:
-            by_key.setdefault(spec.cache_key, []).append(event)
-    for key, ends in by_key.items():
-        executed = [event.run for event in ends if event.value[1] != CACHED]
-        if len(executed) != 1:
-            yield f"{len(executed)} runs with the key {key!r} completed by themselves: {executed}"
-        if len({event.value[4] for event in ends}) > 1:
-            yield f"runs with the key {key!r} have different results"
-
-
-@rule
-def cached_is_not_executed(index: Index) -> Iterator[str]:
-    """Nothing succeeds by an execution and is then recorded as cached."""
-    for event in index.kind("recorded"):
-        if event.value[0] == COMPLETED and event.value[1] == CACHED:
-            for end in index.run("ended", event.run):
-                if end.value == "succeeded":
-                    yield f"run {event.run} was taken from the cache, and executed under epoch {end.epoch:x}"
 
 
 @rule
