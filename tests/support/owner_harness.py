@@ -292,14 +292,15 @@ class Agent(Peer):
         }
 
     def report(
-        self, run_ids: list[bytes], *, epoch: int | None = None, value: bytes = b"result", **exception: Any
-    ) -> None:
-        """Report the end of runs: `value` for each, or the exception described."""
+        self, run_ids: list[bytes], *, epoch: int | None = None, value: bytes = b"result",
+        began_us: int = 0, **exception: Any,
+    ) -> None:  # fmt: skip
+        """Report the end of runs, 5 us after they began: `value` for each, or the exception described."""
         self._reports += 1
         chunks = []
         for run_id in run_ids:
             columns = ap.ReportColumns(
-                base_us=self._world.clock.now_us(), started_us=[0], durations_us=[5],
+                base_us=began_us or self._world.clock.now_us(), started_us=[0], durations_us=[5],
                 results=[b"" if exception else value],
                 exceptions=[ap.ReportException(position=0, **exception)] if exception else [],
             )  # fmt: skip

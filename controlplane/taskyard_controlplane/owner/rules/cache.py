@@ -67,8 +67,7 @@ class CacheFlights:
         was_leader = flight[0] is run
         flight.remove(run)
         if run.state == RunState.COMPLETED and was_leader:
-            del self._flights[key]
-            self._land(flight, (run.result, run.outcome, run.template.encoding))
+            self._land_those_in_time(key, flight, run)
         elif not flight:
             del self._flights[key]
         elif was_leader:
@@ -96,6 +95,21 @@ class CacheFlights:
         leader = flight[0]
         leader.cache_decided = True
         self._settling.apply(leader, RunEvent.CACHE_LEADS)
+
+    def _land_those_in_time(self, key: str, flight: list[Run], leader: Run) -> None:
+        """End the runs behind a leader; those that came when its result had expired go on without it.
+
+        It may be told of long after it was there: its agent keeps it while there is no server.
+        """
+        late: list[Run] = []
+        lifetime = leader.template.cache_expiration_us
+        if lifetime:
+            expired_us = (leader.ended_us or 0) + lifetime
+            late = [run for run in flight if run.submitted_us >= expired_us]
+            flight = [run for run in flight if run.submitted_us < expired_us]
+        self._flights[key] = late
+        self._lead(key)
+        self._land(flight, (leader.result, leader.outcome, leader.template.encoding))
 
     def _land(self, flight: list[Run], hit: Hit) -> None:
         for run in flight:

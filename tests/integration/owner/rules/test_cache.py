@@ -53,6 +53,27 @@ def test_an_expired_cache_entry_is_not_used() -> None:
     play(scenario)
 
 
+def test_a_result_that_came_late_is_not_for_those_who_came_when_it_had_expired() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        options: Any = {"cache_keys": ["k"], "cache_expiration_ms": 2_000}
+        [leader] = await client.submit(**options)
+        await assigned(it, agent)
+        began_us = it.clock.now_us()
+        it.clock.seconds += 1
+        [early] = await client.submit(**options)
+        it.clock.seconds += 5
+        late = [(await client.submit(**options))[0] for _ in range(2)]
+        agent.report([leader], began_us=began_us)
+        assert await assigned(it, agent) == late[:1]
+        assert client.state_of(early) == S.COMPLETED
+        agent.report(late[:1])
+        await it.settle()
+        assert client.state_of(late[1]) == S.COMPLETED
+
+    play(scenario)
+
+
 def test_b5_9_refresh_cache_runs_and_overwrites() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
