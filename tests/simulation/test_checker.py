@@ -152,7 +152,9 @@ KEPT: dict[str, list[Event]] = {
     "cancelled-by-somebody": history(SUBMITTED, ("away", "", 0, "c"), recorded(CANCELLED)),
     "peers-go-on": history(("peer_ended", "", 0, "agent", ("Superseded", True))),
     "one-execution-at-a-time": history(*executed("r", E1), *executed("s", E2, refresh=True)),
-    "cached-results-are-of-the-key": history(*executed("r", E1), submitted("s", cache_key="k"), cached("s", b"x")),
+    "cached-results-are-of-the-key": history(
+        *executed("r", E1), submitted("s", cache_key="k"), cached("s", b"x")
+    ),
     "calls-have-their-caller": history(submitted(caller="x"), ("inserted", "r", 0, "", ("x", "c"))),
     "nothing-is-assigned-for-nobody": history(
         ("terms", "", 0, "", Terms(1.0, 4)), SUBMITTED, DISPATCHED, ("died", "", 0, "c"), ("whole",),

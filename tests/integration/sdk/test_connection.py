@@ -89,8 +89,9 @@ def test_a_session_ends_with_a_goodbye(server: ScriptedServer) -> None:
 
 def test_a_server_that_is_not_there_is_an_error_at_the_first_use(tmp_path: Path) -> None:
     session = Session(lambda: f"unix:{tmp_path}/nobody.sock")
+    session.patience = 0.3
     with pytest.raises(ConnectionFailed, match=r"no control plane answered at unix:.*nobody\.sock"):
-        session.open(timeout=0.3)
+        session.open()
     session.close()
 
 
@@ -132,7 +133,7 @@ def late():
             pool.submit(int).result()
     except RuntimeError:
         pass  # the main thread has ended
-    Session(lambda: sys.argv[1]).open(5).close()
+    Session(lambda: sys.argv[1]).open().close()
 
 threading.Thread(target=late).start()
 """

@@ -114,7 +114,8 @@ def cached_results_are_of_the_key(index: Index) -> Iterator[str]:
         if spec.refresh:
             yield f"run {event.run} was taken from the cache, and was to replace what is there"
         elif not used:
-            yield f"run {event.run} got {event.value[4]!r}, which no run with its key {spec.cache_key} returned"
+            told = event.value[4]
+            yield f"run {event.run} got {told!r}, which no run with its key {spec.cache_key} returned"
         else:
             yield from _too_old(index, event, used[-1], before)
 

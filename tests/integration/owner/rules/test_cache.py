@@ -1,5 +1,7 @@
 """The cache: one run per key computes, whoever asks."""
 
+from typing import Any
+
 from support.owner_harness import World, assigned, play
 
 from taskyard_contract.states import ReportKind, RunState, StateReason
