@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint simulate chaos upgrade fuzz protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,15 @@ test-lowest: .venv-lowest/.stamp ## Run them with the lowest
 
 chaos: $(VENV)/.stamp-dev ## Run the slow tests, which kill processes
 	$(BIN)/python -m pytest -m chaos --timeout 600
+
+# KILLS: how many kills and stops, in storms of ACTS (50). SEED: of the first storm. DATABASE=sqlite or postgresql:
+# only this one. SHOW=1 shows what is done, GO_ON=1 goes on after a storm that broke a rule.
+KILLS ?= 300
+STORM = --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(ACTS),--acts $(ACTS)) \
+  $(if $(DATABASE),--database $(DATABASE)) $(if $(SHOW),--show) $(if $(GO_ON),--go-on)
+
+storm: $(VENV)/.stamp-dev ## Have storms over both databases, see docs/storms.md: KILLS=300 kills and stops of real processes, again with SEED=n
+	PYTHONPATH=tests $(BIN)/python -m chaos.storm $(STORM)
 
 # SEEDS and FIRST: how many to play, and which is the first. SEED (or PLAN=FILE): this one only; TRACE=1 shows all
 # that happens, SHRINK=1 looks for the smallest plan that breaks the same rule. GO_ON=1 counts instead of stopping,

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,15 @@ class PostgresServer:
         process.send_signal(signal.SIGQUIT)
         process.wait(10)
 
+    def kill_all(self) -> None:
+        """``kill -9`` of each of its processes, as when a machine runs out of memory."""
+        parent = psutil.Process(self._handle.get_pid())
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, 10)
+
     def start_again(self) -> None:
         """Start it after it was stopped."""
         self._handle.ensure_postgres_running()
@@ -63,7 +72,8 @@ class PostgresServer:
         """Send a signal to each of its processes: SIGSTOP lets it hang with all its connections open."""
         parent = psutil.Process(self._handle.get_pid())
         for process in [parent, *parent.children(recursive=True)]:
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def create(self, name: str, template: str) -> None:
         with self.connect() as connection:

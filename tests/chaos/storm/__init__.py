@@ -1,0 +1,1 @@
+"""Storms: a real installation under random faults, judged by the rules of the simulation."""
