@@ -2,14 +2,18 @@
 
 import asyncio
 import signal
+import socket
 import time
 from pathlib import Path
 
+import pytest
 from support.agent_process import AgentProcess, agent_and_server, alive, eventually
 from support.scripted_controlplane import ScriptedControlPlane, scripted
 from support.task_codes import call
 
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.agent_link import AgentStream, Demand, Identity, LinkSession, stream
+from taskyard_contract.clock import SystemClock
 from taskyard_contract.errors import Superseded, TaskyardError, UnknownSession, UnsupportedProtocol
 from taskyard_contract.states import StateReason
 
@@ -46,6 +50,36 @@ def test_an_acknowledged_report_is_not_repeated(tmp_path: Path) -> None:
             await server.until(lambda: len(server.streams) == 2 and server.stream.granted > 0)
             assert not server.stream.hello.held
             assert server.reports[done] == 1
+
+    asyncio.run(main())
+
+
+class _Idle:
+    """Executes nothing."""
+
+    def demand(self) -> Demand:
+        return Demand(0, 0, 1)
+
+    def held(self) -> list[pb.RunKey]:
+        return []
+
+
+def test_a_stream_that_nobody_has_answered_yet_ends_when_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "HANDSHAKE_SECONDS", 3600.0)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent.setblocking(False)
+            session = LinkSession(Identity("a", b"s" * 16, "a", ("default",), 1), _Idle())  # type: ignore[arg-type]
+            link = AgentStream(f"127.0.0.1:{silent.getsockname()[1]}", session, SystemClock())
+            running = asyncio.create_task(link.run())
+            accepted, _ = await asyncio.get_running_loop().sock_accept(silent)
+            with accepted:
+                link.stop()
+                done, _ = await asyncio.wait({running}, timeout=30)
+                assert done, "it waits for a welcome that does not come"
 
     asyncio.run(main())
 

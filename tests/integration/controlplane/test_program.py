@@ -91,7 +91,7 @@ def test_a_foreign_database_is_exit_code_5(start: Start, tmp_path: Path) -> None
     (tmp_path / "a.db").write_bytes(b"this is no database, and long enough to be looked at" * 100)
     code, errors = outcome(serve(start, tmp_path))
     logged, told = errors.splitlines()
-    assert (code, "a.db does not answer" in logged) == (5, True)
+    assert (code, "a.db is damaged" in logged) == (5, True)
     assert "a.db" not in told
     assert told[told.index("[") : told.index("]")] in logged
 

@@ -43,7 +43,7 @@ def stop(home: Path, number: int) -> None:
         return
     pid = int(pid_file.read_text())
     os.kill(pid, number)
-    for _ in range(500):
+    for _ in range(1500):
         try:
             os.waitpid(pid, os.WNOHANG)
             os.kill(pid, 0)

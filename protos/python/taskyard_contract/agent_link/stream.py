@@ -91,9 +91,10 @@ class AgentStream:
             await _end(watch)
 
     def stop(self) -> None:
-        """End the stream; `run` returns."""
+        """End the stream, also one that nobody has answered yet; `run` returns."""
         self._stopping.set()
         self._pending.set()
+        self._end_handshake()
 
     async def settle(self, timeout: float) -> bool:
         """Wait until everything reported is acknowledged; returns whether it is."""
@@ -225,11 +226,14 @@ class AgentStream:
 
     def _give_up(self) -> None:
         """End the stream under way: what its hello said is no longer held."""
+        self._end_handshake()
+        if self._call is not None:
+            self._call.cancel()
+
+    def _end_handshake(self) -> None:
         if self._handshake is not None and not self._handshake.expired():
             # A call that has not reached anybody yet does not notice that it is cancelled.
             self._handshake.reschedule(asyncio.get_running_loop().time())
-        if self._call is not None:
-            self._call.cancel()
 
 
 def _open_channel(address: str) -> aio.Channel:
