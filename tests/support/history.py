@@ -58,7 +58,8 @@ def read_history(path: Path) -> History:
     """Read what tasks wrote."""
     open_executions: dict[tuple[str, int, int], Execution] = {}
     executions: list[Execution] = []
-    for number, line in enumerate(path.read_text().splitlines()):
+    written = path.read_text().rpartition("\n")[0]  # the last line may be half written
+    for number, line in enumerate(written.splitlines()):
         what, run_id, attempt, pid = line.split()
         key = (run_id, int(attempt), int(pid))
         if what == "start":
