@@ -12,10 +12,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from support.postgres import PostgresServer
+from support.storage_rows import bad_ends, bad_ends_of
 
-from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
 from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
+from taskyard_controlplane.storage.interface import RunFilter
 from taskyard_controlplane.storage.postgres import lease
 from taskyard_controlplane.storage.schema import REVISION, metadata
 from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema, recorded_revision
@@ -147,6 +149,40 @@ def test_a_database_of_the_first_release_is_upgraded_with_all_it_holds(urls: tup
         assert store.documents.page("any kind") == []
         stored = store.documents.put("any kind", "name", 0, b"body", 5)
         assert store.documents.page("any kind") == [stored]
+
+
+def test_an_upgrade_finds_what_ended_badly_before(urls: tuple[str, str]) -> None:
+    """Listings of one state see the runs of earlier releases, newest first, and those of a flow run."""
+    engine = _engine(urls[0])
+    states = {1: 2, 2: 10, 3: 11, 4: 13, 5: 11, 6: 12, 7: 14, 8: 10, 9: 11}
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0004")
+        connection.execute(text("INSERT INTO template VALUES (1, :digest, :digest, 'add')"), {"digest": b""})
+        connection.execute(
+            text(
+                "INSERT INTO run (seq, run_id, kind, state, template_id, ordinal, submitted_us, flow_seq) "
+                "VALUES (:seq, :run_id, :kind, :state, 1, 0, 5, :flow)"
+            ),
+            [
+                {
+                    "seq": seq,
+                    "run_id": bytes([seq]) * 16,
+                    "kind": 2 if seq == 3 else 1,
+                    "state": state,
+                    "flow": 3 if seq == 5 else None,
+                }
+                for seq, state in states.items()
+            ],
+        )
+    engine.dispose()
+    with closing(create_store(urls[0])) as store:
+        store.open()
+        with closing(create_reader(urls[0])) as reader:
+            assert bad_ends(reader, 2) == bad_ends_of(states.items())
+            wanted = RunFilter(states=(11,))
+            flows = reader.runs(wanted._replace(kind=2), None, 9).runs
+            inside = reader.runs(wanted._replace(flow_seq=3), None, 9).runs
+            assert [listed.run.seq for listed in [*flows, *inside]] == [3, 5]
 
 
 def test_an_upgrade_that_is_interrupted_halfway_has_changed_nothing(

@@ -35,6 +35,7 @@ KINDS: Mapping[str, str] = {
     "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
     "log_recorded": "a log record is in the database; value: the text",
     "final": "what the database says at the end; value: (state, result)",
+    "listed": "the database lists a run at the end among those that ended badly; value: its state there",
     "died": "a process was killed; who: which, for agents their session",
     "struck": "processes of an agent were ended; who: its session; value: how many",
     "away": "a peer could not be heard for longer than its lease",

@@ -70,6 +70,7 @@ BROKEN: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c")),
     "one-end": history(RECORDED, recorded(FAILED)),
     "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"y")), FINAL),
+    "bad-ends-are-listed": history(("final", "r", 0, "", (FAILED, None))),
     "refused-is-not-recorded": history(
         SUBMITTED, ("refused", "r", 0, "c", (7, "full")), ("inserted", "r"), FINAL
     ),
@@ -133,6 +134,9 @@ KEPT: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c"), ("inserted", "r")),
     "one-end": history(RECORDED, recorded(FAILED, run="other")),
     "told-is-recorded": history(("told", "r", 0, "c", (COMPLETED, b"x")), FINAL),
+    "bad-ends-are-listed": history(
+        FINAL, ("final", "s", 0, "", (FAILED, None)), ("listed", "s", 0, "", FAILED)
+    ),
     "refused-is-not-recorded": history(("refused", "r", 0, "c", (6, "busy")), ("inserted", "r"), FINAL),
     "completed-was-executed": WHOLE,
     "order": history(SUBMITTED, CHILD, RECORDED, given(E2, "child", {"r": b"x"})),

@@ -173,3 +173,7 @@ class Watch:
         rows = self._world.database.rows("SELECT run_id, state, result, outcome FROM run ORDER BY seq")
         for run_id, state, result, outcome in rows:
             self._world.note("final", run_id.hex(), value=(state, result_of(result, outcome)))
+        for seq, run_id, state in self._world.database.rows(
+            "SELECT seq, run_id, ended_badly.state FROM ended_badly LEFT JOIN run USING (seq) ORDER BY seq"
+        ):
+            self._world.note("listed", run_id.hex() if run_id else f"number {seq}", value=state)

@@ -55,6 +55,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     refuse: TaskyardError | None = None
     cancelled_state: int = RunState.CANCELLED
     waits_left: int = 0
+    most_looked_at: int = 100_000
+    """Runs that one search looks at."""
     stops_left: int = 0
     """How often a server stops while somebody waits, before one stays."""
 
@@ -84,12 +86,17 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         self.asked.append(pb.ListRunsRequest.FromString(request.SerializeToString()))
         if self.refuse is not None:
             context.abort_with_status(to_status(self.refuse))
-        start = int(request.page_token or 0)
-        found = [run for run in self.runs if request.filter.name_contains in run.name]
-        end = start + min(PAGE, request.page_size)
-        return pb.ListRunsResponse(
-            runs=found[start:end], next_page_token=str(end) if end < len(found) else ""
-        )
+        start, limit = int(request.page_token or 0), min(PAGE, request.page_size)
+        found: list[pb.Run] = []
+        for end in range(start, len(self.runs)):
+            if len(found) == limit:
+                return pb.ListRunsResponse(runs=found, next_page_token=str(end))
+            if end - start == self.most_looked_at:
+                looked_at = self.runs[end - 1].submitted_us
+                return pb.ListRunsResponse(runs=found, next_page_token=str(end), searched_to_us=looked_at)
+            if request.filter.name_contains in self.runs[end].name:
+                found.append(self.runs[end])
+        return pb.ListRunsResponse(runs=found)
 
     def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:  # noqa: N802
         return pb.ListRunStatesResponse(states=self.states)

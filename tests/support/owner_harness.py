@@ -58,6 +58,7 @@ class World:
     ) -> None:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []
+        self.url = url
         self.store = create_store(url)
         self.owner = Owner(
             self.store,

@@ -1,14 +1,17 @@
 """Commits of a real owner, into which rows are put that no database can hold."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Final
 
 from support.owner_harness import Agent, Client, World
+from support.storage_rows import bad_ends, bad_ends_of
 
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import ErrorReason
 from taskyard_contract.states import FIRST_FINAL, ReportKind, RunState
+from taskyard_controlplane.storage import create_reader
 
 POISONED: Final = ("new_runs", "ended", "events", "logs", "cache", "templates")
 """Lists of a commit that this knows what to expect of."""
@@ -124,6 +127,8 @@ class PoisonedYard:
     async def _check_runs(self) -> None:
         ids = [run_id for batch in self.batches.values() for run_id in batch]
         stored = {row.run_id: row for row in await self.it.ask(lambda: self.it.store.runs_by_id(ids))}
+        with closing(create_reader(self.it.url)) as reader:
+            assert bad_ends(reader) == bad_ends_of((row.seq, row.state) for row in stored.values())
         for run_id in ids:
             row, refused = stored.get(run_id), self.client.refused.get(run_id)
             assert (row is None) == (refused is not None) == (run_id in self.refusable)

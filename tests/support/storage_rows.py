@@ -1,10 +1,19 @@
 """Rows to write in storage tests."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from taskyard_api.v1.template_pb2 import RunTemplate
 from taskyard_contract.states import RunKind, RunState
-from taskyard_controlplane.storage.interface import EndedRow, EventRow, NewRunRow, Store, WriteBatch
+from taskyard_controlplane.storage.interface import (
+    EndedRow,
+    EventRow,
+    NewRunRow,
+    Reader,
+    RunFilter,
+    Store,
+    WriteBatch,
+)
 
 TEMPLATE_ID = 1
 NOW_US = 1_700_000_000_000_000
@@ -84,6 +93,28 @@ class Batches:
         for name, value in parts.items():
             setattr(batch, name, value)
         return batch
+
+
+BAD_ENDS = tuple(state for state in RunState if state > RunState.COMPLETED)
+
+
+def bad_ends(reader: Reader, page: int = 7) -> dict[RunState, list[int]]:
+    """Return the numbers of the runs in each state that runs end badly in, as listings page through them."""
+    found: dict[RunState, list[int]] = {}
+    for state in BAD_ENDS:
+        seqs, before = found.setdefault(state, []), None
+        while True:
+            runs, before, _, _ = reader.runs(RunFilter(states=(state,)), before, page)
+            seqs += [listed.run.seq for listed in runs]
+            if before is None:
+                break
+    return found
+
+
+def bad_ends_of(runs: Iterable[tuple[int, int]]) -> dict[RunState, list[int]]:
+    """Return what `bad_ends` has to say of runs, given their numbers and states."""
+    states = sorted(runs, reverse=True)
+    return {bad: [seq for seq, state in states if state == bad] for bad in BAD_ENDS}
 
 
 def stored(store: Store, *numbers: int) -> list[Any]:

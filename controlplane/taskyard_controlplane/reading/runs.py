@@ -5,8 +5,10 @@ says of an open run is completed by `live`, a function that a process with an ow
 an open run is shown in the state it was submitted in, or that of its last recorded exception.
 
 For the same reason a filter by open states cannot be left to the database. It gets all open runs from there
-and picks them here, page by page, until a page is full; but not for ever: after some pages an unfinished
-one is returned, with the position to go on from.
+and picks them here, until a page is full.
+
+No page is looked for for ever. The database looks at so many runs and no more, and what it finds is picked
+from for so many pages; then an unfinished page is returned, that says how far it came and where to go on.
 
 Reads block, so they go to a few threads of their own; `live` is called on the event loop, where the owner is.
 """
@@ -23,7 +25,14 @@ from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.history import HistoryEntry, history_of
 from taskyard_controlplane.reading.messages import outcome_of, run_message
 from taskyard_controlplane.reading.pages import PAGE_BYTES, Room
-from taskyard_controlplane.storage.interface import EventRow, ListedRun, Reader, RunFilter, StoredLog
+from taskyard_controlplane.storage.interface import (
+    MOST_LOOKED_AT,
+    EventRow,
+    ListedRun,
+    Reader,
+    RunFilter,
+    StoredLog,
+)
 
 MAX_SCANNED_PAGES: Final = 10
 """How much of the database one call may read for one page: a filter may fit nothing for a long way."""
@@ -45,6 +54,8 @@ class Page(NamedTuple):
     runs: list[pb.Run]
     next_position: int | None
     """Where the next page begins, None at the end."""
+    searched_to_us: int = 0
+    """Where an unfinished page gave up: when the oldest run that was looked at was submitted."""
 
 
 class RunReader:
@@ -85,21 +96,20 @@ class RunReader:
             return Page([], None)
         states = frozenset(wanted.states)
         runs: list[pb.Run] = []
-        room, scanned = Room(), 0
-        while scanned < MAX_SCANNED_PAGES * limit:
-            count = min(limit, MOST_AT_ONCE)
-            listed = await self._background(self._reader.runs, recorded, before, count)
-            scanned += count
-            for entry in listed:
+        room, picked, left = Room(), 0, MOST_LOOKED_AT
+        count = min(limit, MOST_AT_ONCE)
+        while True:
+            found = await self._background(self._reader.runs, recorded, before, count, left)
+            for entry in found.runs:
                 message = run_message(entry, self._live_state(entry), brief=True)
-                before = entry.run.seq
                 if not states or message.state in states:
                     runs.append(message)
                     if not room.take(message.ByteSize()) or len(runs) == limit:
-                        return Page(runs, before)
-            if len(listed) < count:
-                return Page(runs, None)
-        return Page(runs, before)
+                        return Page(runs, entry.run.seq)
+            before = found.next_seq
+            picked, left = picked + count, left - found.looked_at
+            if before is None or picked >= MAX_SCANNED_PAGES * limit or left <= 0:
+                return Page(runs, before, found.reached_us)
 
     async def history(self, run_id: bytes) -> list[HistoryEntry]:
         """Return every state a run has been in, oldest first.

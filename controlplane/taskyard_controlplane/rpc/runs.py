@@ -52,9 +52,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         scope = page_tokens.scope_of(wanted)
         before = page_tokens.decode(Listing.RUNS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
-        runs, position = await self._reading.page(wanted, before, limit)
+        runs, position, searched_to_us = await self._reading.page(wanted, before, limit)
         token = page_tokens.encode(Listing.RUNS, position, scope) if position is not None else ""
-        return pb.ListRunsResponse(runs=runs, next_page_token=token)
+        return pb.ListRunsResponse(runs=runs, next_page_token=token, searched_to_us=searched_to_us)
 
     async def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:
         scope = page_tokens.scope_of(check_id(request.run_id))

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from taskyard_contract.states import FIRST_FINAL
+from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage.interface.tables import Rule, Write
 
 STILL_OPEN: Final = f"run.state < {FIRST_FINAL}"
 """A run that has ended stays as it is, whoever reports what later."""
+
+_ENDED_BADLY: Final = f"state >= {FIRST_FINAL} AND state <> {int(RunState.COMPLETED)}"
 
 
 def names(write: Write) -> str:
@@ -23,6 +25,20 @@ def on_conflict(write: Write) -> str:
         assignments = ", ".join(f"{name} = excluded.{name}" for name in others)
         return f" ON CONFLICT ({write.key}) DO UPDATE SET {assignments}"
     return ""
+
+
+def bad_ends(write: Write, keys: str) -> str:
+    """Return the insertion of what runs say of themselves that have ended otherwise than completed.
+
+    Args:
+        write: Where to insert it.
+        keys: The condition that names the runs, in the terms of the database.
+    """
+    columns = ", ".join((*write.columns, *write.copied))
+    return (
+        f"INSERT INTO {write.table} ({columns}) SELECT {columns} FROM run WHERE {keys} AND {_ENDED_BADLY}"
+        " ON CONFLICT DO NOTHING"
+    )
 
 
 def removal(write: Write, parameter: str) -> str:

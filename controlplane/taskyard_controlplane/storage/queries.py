@@ -8,39 +8,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, Text, cast, func, null, select, union_all
+from sqlalchemy import Connection, Engine, Select, func, select, union_all
 
 from taskyard_contract.wire_text import LOG_LIMIT, NAME_LIMIT, bounded
-from taskyard_controlplane.storage import blobs, records
+from taskyard_controlplane.storage import blobs, listings, records
 from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
+    MOST_LOOKED_AT,
     DocumentReader,
     EventRow,
+    FoundRuns,
     ListedRun,
     RunFilter,
     StoredLog,
-    StoredRun,
 )
 from taskyard_controlplane.storage.schema import run, run_log, template
 
-_flow = run.alias("flow")
-_LISTED: Final = (
-    select(*records.RUN_COLUMNS, template.c.definition, _flow.c.run_id.label("flow_run_id"))
-    .join(template, template.c.template_id == run.c.template_id)
-    .outerjoin(_flow, _flow.c.seq == run.c.flow_seq)
-)
-# What a run is called when nobody named it.
-_NAME: Final = func.coalesce(run.c.name, template.c.name + "-" + cast(run.c.ordinal, Text))
-_RUN_WIDTH: Final = len(records.RUN_COLUMNS)
-_PAYLOADS: Final = ("args", "result")  # not for listings, which nobody reads them from
-_BRIEF: Final = _LISTED.with_only_columns(
-    *(null().label(column.name) if column.name in _PAYLOADS else column for column in records.RUN_COLUMNS),
-    template.c.definition,
-    _flow.c.run_id.label("flow_run_id"),
-    maintain_column_froms=True,
-)
 _LOG_WIDTH: Final = 100  # of a record beside its texts
 
 
@@ -55,16 +40,14 @@ class DatabaseReader:
 
     def run(self, run_id: bytes) -> ListedRun | None:
         with self._connection() as connection:
-            row = connection.execute(_LISTED.where(run.c.run_id == run_id)).one_or_none()
-        return None if row is None else _listed(row)
+            row = connection.execute(listings.LISTED.where(run.c.run_id == run_id)).one_or_none()
+        return None if row is None else listings.listed(row)
 
-    def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
-        query = _filtered(wanted)
-        if before_seq is not None:
-            query = query.where(run.c.seq < before_seq)
+    def runs(
+        self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+    ) -> FoundRuns:
         with self._connection() as connection:
-            rows = connection.execute(query.order_by(run.c.seq.desc()).limit(limit)).all()
-        return [_listed(row) for row in rows]
+            return listings.find_runs(connection, wanted, before_seq, limit, most)
 
     def events(self, run_seq: int) -> list[EventRow]:
         with self._connection() as connection:
@@ -109,20 +92,6 @@ class DatabaseReader:
             raise known from error
 
 
-def _filtered(wanted: RunFilter) -> Select[Any]:
-    query = _BRIEF
-    if wanted.kind:
-        query = query.where(run.c.kind == wanted.kind)
-    if wanted.flow_seq is not None:
-        query = query.where(run.c.flow_seq == wanted.flow_seq)
-    if wanted.states:
-        query = query.where(run.c.state.in_(wanted.states))
-    if wanted.name_contains:
-        part = wanted.name_contains.lower().replace("\x00", "")  # PostgreSQL takes no NUL
-        query = query.where(func.lower(_NAME).contains(part, autoescape=True))
-    return query
-
-
 def _log_sizes(run_seq: int, after_id: int, limit: int) -> Select[Any]:
     """Read two indexes up to the limit each, rather than one of them whole; of texts only the lengths."""
     pages = [
@@ -161,7 +130,7 @@ def _logs(ids: list[int]) -> Select[Any]:
             run_log.c.level,
             func.substr(run_log.c.logger, 1, NAME_LIMIT),
             func.substr(run_log.c.message, 1, LOG_LIMIT + 1),  # the rest of a longer one is cut below
-            _NAME,
+            listings.NAME,
         )
         .join(run, run.c.seq == run_log.c.run_seq)
         .join(template, template.c.template_id == run.c.template_id)
@@ -177,7 +146,3 @@ def _bounded(record: StoredLog) -> StoredLog:
         message=bounded(record.message, LOG_LIMIT),
         run_name=bounded(record.run_name, NAME_LIMIT),
     )
-
-
-def _listed(row: Sequence[Any]) -> ListedRun:
-    return ListedRun(StoredRun._make(row[:_RUN_WIDTH]), row[_RUN_WIDTH], row[_RUN_WIDTH + 1])

@@ -1,6 +1,7 @@
 """Finds the run a person means: by id, by the beginning of an id, or by name.
 
-Invariant: the answer is never a guess. When several runs fit, the command ends and names them.
+Invariant: the answer is never a guess. When several of the runs that were looked at fit, the command ends and
+names them; when none does, it says how many were looked at.
 """
 
 import string
@@ -9,6 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from taskyard.cli.exits import CliError
+from taskyard.cli.searching import Search
+from taskyard.cli.views.output import clock_time
 from taskyard_contract.ids import ID_BYTES, format_id
 
 if TYPE_CHECKING:
@@ -34,17 +37,24 @@ def find_run(api: "Client", text: str) -> "Run":
         CliError: No run fits, or several do.
         RunNotFound: It is a whole id, and there is no such run.
     """
+    from taskyard_api.v1.run_service_pb2 import RunFilter
+
     digits = _digits_of(text)
     if len(digits) == 2 * ID_BYTES:
         return api.get_run(bytes.fromhex(digits))
-    found = _by_prefix(api, digits) if len(digits) >= SHORTEST_PREFIX else []
-    found = found or _by_name(api, text)
+    newest = Search(api, RunFilter(), SCANNED_RUNS)
+    named = Search(api, RunFilter(name_contains=text), SCANNED_RUNS)
+    found = _few(run for run in newest if _begins(run, digits)) if len(digits) >= SHORTEST_PREFIX else []
+    found = found or _few(run for run in named if run.name == text)
     if len(found) > 1:
         raise CliError(f"'{text}' fits several runs: {_shown(found)}; give more of the id")
     if not found:
+        among = f"the newest {SCANNED_RUNS:,}"
+        if named.searched_to_us:
+            among = f"those submitted since {clock_time(named.searched_to_us)[:-4]}"
         raise CliError(
-            f"there is no run '{text}' among the newest {SCANNED_RUNS:,}; give the id that 'taskyard run ls' "
-            f"shows, at least its first {SHORTEST_PREFIX} digits, or the name of a run"
+            f"there is no run '{text}' among {among}; give the id that 'taskyard run ls' shows, at least its "
+            f"first {SHORTEST_PREFIX} digits, or the name of a run"
         )
     return api.get_run(found[0].run_id)
 
@@ -55,18 +65,8 @@ def _digits_of(text: str) -> str:
     return digits if set(digits) <= set(string.hexdigits) else ""
 
 
-def _by_prefix(api: "Client", digits: str) -> "list[Run]":
-    from taskyard_api.v1.run_service_pb2 import ListRunsRequest
-
-    runs = api.runs(ListRunsRequest(), SCANNED_RUNS)
-    return _few(run for run in runs if run.run_id.hex().startswith(digits))
-
-
-def _by_name(api: "Client", name: str) -> "list[Run]":
-    from taskyard_api.v1.run_service_pb2 import ListRunsRequest, RunFilter
-
-    runs = api.runs(ListRunsRequest(filter=RunFilter(name_contains=name)), SCANNED_RUNS)
-    return _few(run for run in runs if run.name == name)
+def _begins(run: "Run", digits: str) -> bool:
+    return run.run_id.hex().startswith(digits)
 
 
 def _few(runs: "Iterable[Run]") -> "list[Run]":

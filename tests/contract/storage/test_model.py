@@ -9,7 +9,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
-from support.storage_rows import NOW_US, TEMPLATE_ID, Batches, ended, event, new_run, run_id, template
+from support.storage_rows import (
+    NOW_US,
+    TEMPLATE_ID,
+    Batches,
+    bad_ends,
+    bad_ends_of,
+    ended,
+    event,
+    new_run,
+    run_id,
+    template,
+)
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage import create_reader, create_store
@@ -99,7 +110,8 @@ class StoresAgainstModel(RuleBasedStateMachine):
     def end(self, first: int, count: int, state: RunState, result: bytes, repeat: bool) -> None:
         rows = [ended(seq, state=state, result=result) for seq in range(first, first + count)]
         self.model.end(rows)
-        self._commit(ended=rows, repeat=repeat)
+        # All of them, also those that completed, ended before in another state, or do not exist.
+        self._commit(ended=rows, ended_badly=[(row.seq,) for row in rows], repeat=repeat)
 
     @rule(seqs=st.lists(_NUMBERS, max_size=3), message=st.text(max_size=5), repeat=st.booleans())
     def note_events(self, seqs: list[int], message: str, repeat: bool) -> None:
@@ -180,9 +192,11 @@ class StoresAgainstModel(RuleBasedStateMachine):
     @invariant()
     def readers_agree(self) -> None:
         expected = sorted(self.model.by_seq, reverse=True)[:50]
+        ended_badly = bad_ends_of((seq, run["state"]) for seq, run in self.model.by_seq.items())
         for url in self.urls:
             with closing(create_reader(url)) as reader:
-                assert [listed.run.seq for listed in reader.runs(RunFilter(), None, 50)] == expected
+                assert [listed.run.seq for listed in reader.runs(RunFilter(), None, 50).runs] == expected
+                assert bad_ends(reader, 50) == ended_badly
 
 
 def _empty(url: str) -> None:

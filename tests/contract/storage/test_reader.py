@@ -31,6 +31,7 @@ def reader(database: Database, store: Store, batch: Batches) -> Reader:
                 new_run(6),
             ],
             ended=[ended(2), ended(3, state=RunState.FAILED)],
+            ended_badly=[(3,)],
             events=[event(3, attempt=1), event(3, attempt=2), event(4)],
         )
     )
@@ -38,7 +39,8 @@ def reader(database: Database, store: Store, batch: Batches) -> Reader:
 
 
 def _seqs(reader: Reader, before: int | None = None, limit: int = 100, **wanted: object) -> list[int]:
-    return [listed.run.seq for listed in reader.runs(RunFilter(**wanted), before, limit)]  # type: ignore[arg-type]
+    found = reader.runs(RunFilter(**wanted), before, limit)  # type: ignore[arg-type]
+    return [listed.run.seq for listed in found.runs]
 
 
 def test_one_run_comes_with_its_template_and_its_flow_run(reader: Reader) -> None:
@@ -117,7 +119,7 @@ def test_a_page_of_a_log_is_cut_by_bytes_and_its_texts_by_their_limit(
 
 
 def test_listed_runs_come_without_payloads(reader: Reader) -> None:
-    listed = [entry.run for entry in reader.runs(RunFilter(), None, 10)]
+    listed = [entry.run for entry in reader.runs(RunFilter(), None, 10).runs]
     assert {(run.args, run.result) for run in listed} == {(None, None)}
     found = reader.run(run_id(6))
     assert found is not None

@@ -42,6 +42,16 @@ def told_is_recorded(index: Index) -> Iterator[str]:
 
 
 @rule
+def bad_ends_are_listed(index: Index) -> Iterator[str]:
+    """The runs that ended otherwise than completed are listed under their states, once, and no others."""
+    ended = [(event.run, event.value[0]) for event in index.kind("final") if event.value[0] > COMPLETED]
+    listed = [(event.run, event.value) for event in index.kind("listed")]
+    for run, state in sorted({*ended, *listed}):
+        if listed.count((run, state)) != ended.count((run, state)):
+            yield f"run {run} is listed {listed.count((run, state))} times in state {state}"
+
+
+@rule
 def refused_is_not_recorded(index: Index) -> Iterator[str]:
     """A run that was refused is not there: it was before, or its client was asked to try again."""
     acknowledged = {event.run for event in index.kind("acknowledged")}

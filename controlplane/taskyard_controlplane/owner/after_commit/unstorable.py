@@ -22,7 +22,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
-from taskyard_controlplane.owner.journal.rows import ended_row
+from taskyard_controlplane.owner.journal.rows import add_end, ended_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
@@ -122,9 +122,9 @@ class Unstorable:
         effects = self._settling.give_up(run, why)
         commit.effects.append((run, effects))
         if not commit.set_aside:
-            commit.rows.ended.append(ended_row(run))
+            add_end(commit.rows, ended_row(run))
         elif commit.set_aside == 1:
-            commit.rows.ended.append(_plainest_end(run))
+            add_end(commit.rows, _plainest_end(run))
         else:
             log.critical("run %d has ended, and that cannot be stored", run.seq)
         for _, decision in commit.decided:

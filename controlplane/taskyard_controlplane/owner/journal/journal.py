@@ -15,6 +15,7 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.rows import (
+    add_end,
     cache_row,
     ended_row,
     event_row,
@@ -115,7 +116,7 @@ class Journal:
 
     def ended(self, run: Run) -> None:
         """Record the end of a run."""
-        self.open.rows.ended.append(ended_row(run))
+        add_end(self.open.rows, ended_row(run))
         self.touch()
 
     def key_known(self, run: Run) -> None:

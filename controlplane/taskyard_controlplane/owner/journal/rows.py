@@ -4,8 +4,12 @@ Each is written once here. Two loops that run for every run build theirs in plac
 `Reporting._chunk`), because a call for each would cost more than the tuple; a test holds them equal to these.
 """
 
-from taskyard_contract.states import RunKind
+from collections.abc import Sequence
+from typing import Any
+
+from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.storage.interface import WriteBatch
 
 
 def new_row(run: Run) -> tuple[object, ...]:
@@ -30,6 +34,16 @@ def ended_row(run: Run) -> tuple[object, ...]:
 def key_row(run: Run) -> tuple[object, ...]:
     """Return the `KeyRow` of a run whose worker has computed its key."""
     return run.cache_key, run.epoch, run.seq
+
+
+def add_end(rows: WriteBatch, row: Sequence[Any]) -> None:
+    """Put an `EndedRow` into a batch, and beside it what makes the run be found when it did not complete.
+
+    Ends that are ordinary completions go into the batch without coming here, and cost nothing more.
+    """
+    rows.ended.append(tuple(row))
+    if row[0] != RunState.COMPLETED:
+        rows.ended_badly.append((row[-1],))
 
 
 def cache_row(run: Run) -> tuple[str, int, int | None]:

@@ -13,11 +13,12 @@ from taskyard_controlplane.storage.interface.documents import (
     Documents,
     VersionConflict,
 )
-from taskyard_controlplane.storage.interface.reader import Reader, RunFilter
+from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     CachedResult,
     CommitResult,
+    FoundRuns,
     ListedRun,
     Ownership,
     RunEnd,
@@ -30,6 +31,7 @@ from taskyard_controlplane.storage.interface.rows import (
     BacklogRow,
     CacheRow,
     DispatchRow,
+    EndedBadlyRow,
     EndedRow,
     EventRow,
     LogMarkRow,
@@ -40,10 +42,11 @@ from taskyard_controlplane.storage.interface.rows import (
 from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
-    "BacklogRow", "CacheRow", "DispatchRow", "EndedRow", "EventRow", "LogMarkRow", "LogRow", "NewRunRow",
-    "TemplateRow",
-    "CachedResult", "CommitResult", "ListedRun", "Ownership", "RunEnd", "RunHead", "StoredLog",
+    "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
+    "LogRow", "NewRunRow", "TemplateRow",
+    "CachedResult", "CommitResult", "FoundRuns", "ListedRun", "Ownership", "RunEnd", "RunHead",
+    "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
-    "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
+    "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

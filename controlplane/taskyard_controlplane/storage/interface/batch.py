@@ -19,6 +19,7 @@ class WriteBatch:
         blobs: Digest and data, in parts in two tables and so no rows; existing ones are left alone.
         dispatched_below: Dispatch rows with a lower number may go.
         low_seq: No open run has a lower seq; recovery begins there.
+        ended_badly: Runs that end in this batch otherwise than completed. One that does not is passed over.
         lookup_runs: Ids of runs to return, as they are after the writes.
         lookup_keys: Cache keys to look up, after the writes.
         backlog_removed: Queue, priority: up to this seq, inclusive.
@@ -34,6 +35,7 @@ class WriteBatch:
     new_runs: list[tuple[object, ...]]
     keys: list[tuple[object, ...]]
     ended: list[tuple[object, ...]]
+    ended_badly: list[tuple[int]]
     events: list[tuple[object, ...]]
     logs: list[tuple[object, ...]]
     log_marks: list[tuple[bytes, int, int]]

@@ -1,11 +1,14 @@
 """What everybody but the owner needs from a database: to read."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from taskyard_controlplane.storage.interface.documents import DocumentReader
-from taskyard_controlplane.storage.interface.results import ListedRun, StoredLog
+from taskyard_controlplane.storage.interface.results import FoundRuns, ListedRun, StoredLog
 from taskyard_controlplane.storage.interface.rows import EventRow
+
+MOST_LOOKED_AT: Final = 100_000
+"""Runs that one search looks at: a tenth of a second's work."""
 
 
 class RunFilter(NamedTuple):
@@ -27,8 +30,14 @@ class Reader(Protocol):
         """Return one run as it was committed last; None if there is none."""
         ...
 
-    def runs(self, wanted: RunFilter, before_seq: int | None, limit: int) -> list[ListedRun]:
-        """Return runs, newest first, below `before_seq`; without their arguments and bare results."""
+    def runs(
+        self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+    ) -> FoundRuns:
+        """Return runs, newest first, below `before_seq`; without their arguments and bare results.
+
+        Fewer than `limit` do not mean that there are no more: what has no index is looked for among `most`
+        runs, and in a second call among as many behind them.
+        """
         ...
 
     def events(self, run_seq: int) -> list[EventRow]:

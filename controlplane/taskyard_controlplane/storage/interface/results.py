@@ -113,6 +113,18 @@ class ListedRun(NamedTuple):
     flow_run_id: bytes | None
 
 
+class FoundRuns(NamedTuple):
+    """Runs that fit a filter, newest first, and how far they were looked for."""
+
+    runs: list[ListedRun]
+    next_seq: int | None
+    """Where to go on, as `before_seq`; None when there are no more."""
+    looked_at: int
+    """How many runs that took, by what it costs to look at one of many in a row."""
+    reached_us: int
+    """When the oldest run that was looked at was submitted; 0 when there are no more."""
+
+
 class StoredLog(NamedTuple):
     """A log record with the run that wrote it."""
 

@@ -51,6 +51,12 @@ class KeyRow(NamedTuple):
     seq: int
 
 
+class EndedBadlyRow(NamedTuple):
+    """Names a run that ended otherwise than completed; what listings look for is copied from its own row."""
+
+    seq: int
+
+
 class EventRow(NamedTuple):
     """Appended for every exception to the happy path: retries, lost leases, cancellations."""
 

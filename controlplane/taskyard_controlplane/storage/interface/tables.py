@@ -12,6 +12,7 @@ from taskyard_controlplane.storage.interface.rows import (
     BacklogRow,
     CacheRow,
     DispatchRow,
+    EndedBadlyRow,
     EndedRow,
     EventRow,
     KeyRow,
@@ -30,6 +31,7 @@ class Rule(Enum):
     KEEP_FIRST = "insert, unless there is one under the key"
     KEEP_LAST = "insert, or replace what is there under the key"
     CHANGE_OPEN = "update the run under the key, unless it has ended"
+    COPY_BAD_END = "insert what the run under the key says, if it has ended otherwise than completed"
     REMOVE_UP_TO = "delete what agrees in all columns but the last, up to the value of that one"
 
 
@@ -46,6 +48,8 @@ class Write(NamedTuple):
     """The column that decides about conflicts."""
     rarely_set: tuple[str, ...] = ()
     """Columns that are NULL in most batches: not binding them saves SQLite a third of the insertion."""
+    copied: tuple[str, ...] = ()
+    """Columns that are filled from the run under the key."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,6 +72,15 @@ WRITES: Final = (
     ),
     Write("keys", "run", KeyRow, Rule.CHANGE_OPEN, "seq"),
     Write("ended", "run", EndedRow, Rule.CHANGE_OPEN, "seq"),
+    # Copied inside the transaction, so it says what the run's row says, whatever of the batch does not count.
+    Write(
+        "ended_badly",
+        "ended_badly",
+        EndedBadlyRow,
+        Rule.COPY_BAD_END,
+        "seq",
+        copied=("kind", "state", "flow_seq"),
+    ),
     Write("events", "run_event", EventRow, Rule.APPEND),
     Write("logs", "run_log", LogRow, Rule.APPEND),
     Write("log_marks", "log_mark", LogMarkRow, Rule.KEEP_LAST, "session_id"),

@@ -418,8 +418,13 @@ class ListRunsResponse(google.protobuf.message.Message):
 
     RUNS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    SEARCHED_TO_US_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """For the next page; empty at the end."""
+    searched_to_us: builtins.int
+    """When the search ended before the page was full and before the end: when the oldest run that was looked
+    at was submitted. The next page goes on from there. 0 otherwise.
+    """
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
         """The runs."""
@@ -429,8 +434,9 @@ class ListRunsResponse(google.protobuf.message.Message):
         *,
         runs: collections.abc.Iterable[global___Run] | None = ...,
         next_page_token: builtins.str = ...,
+        searched_to_us: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs", "searched_to_us", b"searched_to_us"]) -> None: ...
 
 global___ListRunsResponse = ListRunsResponse
 

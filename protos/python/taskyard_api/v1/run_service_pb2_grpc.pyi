@@ -57,8 +57,10 @@ class RunServiceStub:
         taskyard_api.v1.run_service_pb2.ListRunsResponse,
     ]
     """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
-    empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
-    first 1,000: GetRun has all of them.
+    empty, and not be the last. So is one that little fits: a call looks at 100,000 runs at most, and
+    `searched_to_us` says how far back it came. Failed, crashed, cancelled and not ready runs, flow runs, and
+    those of one flow run are found without a search. Exceptions come without `Failure.encoded`, and of the
+    upstream runs the first 1,000: GetRun has all of them.
 
     Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
     Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
@@ -135,8 +137,10 @@ class RunServiceAsyncStub:
         taskyard_api.v1.run_service_pb2.ListRunsResponse,
     ]
     """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
-    empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
-    first 1,000: GetRun has all of them.
+    empty, and not be the last. So is one that little fits: a call looks at 100,000 runs at most, and
+    `searched_to_us` says how far back it came. Failed, crashed, cancelled and not ready runs, flow runs, and
+    those of one flow run are found without a search. Exceptions come without `Failure.encoded`, and of the
+    upstream runs the first 1,000: GetRun has all of them.
 
     Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
     Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
@@ -221,8 +225,10 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.ListRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ListRunsResponse]]:
         """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
-        empty, and not be the last. Exceptions come without `Failure.encoded`, and of the upstream runs the
-        first 1,000: GetRun has all of them.
+        empty, and not be the last. So is one that little fits: a call looks at 100,000 runs at most, and
+        `searched_to_us` says how far back it came. Failed, crashed, cancelled and not ready runs, flow runs, and
+        those of one flow run are found without a search. Exceptions come without `Failure.encoded`, and of the
+        upstream runs the first 1,000: GetRun has all of them.
 
         Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
         Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id

@@ -7,7 +7,6 @@ underneath, and `_call` runs it on the loop thread.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import loop_thread
@@ -93,15 +92,14 @@ class Client:
         """Read one page of runs, newest first."""
         return self._call(lambda: self._runs().ListRuns(request, timeout=self._seconds))
 
-    def runs(self, request: run_service_pb2.ListRunsRequest, limit: int) -> Iterator[run_service_pb2.Run]:
-        """Yield runs, newest first, at most `limit`."""
-        request.page_size = min(limit, RUN_PAGE)
-        return islice(self._paged_runs(request), limit)
-
-    def _paged_runs(self, request: run_service_pb2.ListRunsRequest) -> Iterator[run_service_pb2.Run]:
+    def run_pages(
+        self, wanted: run_service_pb2.RunFilter, limit: int
+    ) -> Iterator[run_service_pb2.ListRunsResponse]:
+        """Yield pages of runs, newest first, for somebody who wants `limit` of them."""
+        request = run_service_pb2.ListRunsRequest(filter=wanted, page_size=min(limit, RUN_PAGE))
         while True:
             page = self.list_runs(request)
-            yield from page.runs
+            yield page
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

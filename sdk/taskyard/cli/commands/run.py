@@ -55,14 +55,21 @@ def ls(
     name: Annotated[
         str, typer.Option(metavar="TEXT", help="Only runs whose name contains this.", show_default=False)
     ] = "",
+    look_at_all: Annotated[
+        bool, typer.Option("--all", help="Look for them among all runs, however long that takes.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, newest first."""
+    """List runs, newest first.
+
+    What fits few runs is looked for among the newest, and it is said how far back; --all goes on from there.
+    """
     states = [number for word in state for number in _states_of(word)]
     from taskyard.cli.finding import find_run
+    from taskyard.cli.searching import Search
     from taskyard.cli.views.documents import run_document
     from taskyard.cli.views.runs import print_runs
-    from taskyard_api.v1.run_service_pb2 import ListRunsRequest, RunFilter
+    from taskyard_api.v1.run_service_pb2 import RunFilter
 
     wanted = RunFilter(states=[int(one) for one in states], name_contains=name)  # type: ignore[misc]  # equal
     if kind is not None:
@@ -70,11 +77,13 @@ def ls(
     with calls_of(server) as api:
         if flow:
             wanted.flow_run_id = find_run(api, flow).run_id
-        runs = list(api.runs(ListRunsRequest(filter=wanted), limit))
+        search = Search(api, wanted, limit, to_the_end=look_at_all)
+        runs = list(search)
     if as_json:
         print_json([run_document(run) for run in runs])
     else:
         print_runs(runs)
+    search.say_how_far()
 
 
 def _states_of(word: str) -> list[RunState]:

@@ -1,6 +1,7 @@
 import pytest
 from support.fake_services import make_run, run_id
 
+from taskyard.cli.views.output import clock_time
 from taskyard_contract.ids import format_id
 
 WHOLE = format_id(run_id(5))
@@ -51,3 +52,11 @@ def test_a_name_has_to_be_whole_and_the_only_one(services, call):
 def test_a_name_may_look_like_an_id(services, call):
     services.runs = [make_run(5, name="deadbeef")]
     assert call("run", "show", "deadbeef", "--json").document["id"] == WHOLE
+
+
+def test_a_name_that_was_not_found_far_back_says_how_far(services, call):
+    services.most_looked_at = 2
+    services.runs = [make_run(number, submitted_us=number * 1_000_000) for number in (9, 8, 7, 6)]
+    called = call("run", "show", "add-6")
+    assert called.code == 1
+    assert f"no run 'add-6' among those submitted since {clock_time(8_000_000)[:-4]}" in called.err

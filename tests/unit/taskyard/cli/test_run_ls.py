@@ -1,6 +1,7 @@
 import pytest
 from support.fake_services import FakeServices, make_run, run_id
 
+from taskyard.cli.views.output import clock_time
 from taskyard_contract.errors import Overloaded
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState, StateReason
@@ -65,6 +66,47 @@ def test_a_type_stands_for_all_its_states(services, call):
         RunState.AWAITING_CACHE,
         RunState.NOT_READY,
     }
+
+
+def _few_among_many(services):
+    services.most_looked_at = 4
+    services.runs = [
+        make_run(number, name="rare" if number in (20, 9, 1) else "frequent", submitted_us=number * 1_000_000)
+        for number in range(20, 0, -1)
+    ]
+
+
+def test_a_search_that_ends_early_says_how_far_it_came(services, call):
+    _few_among_many(services)
+    called = call("run", "ls", "--name", "rare")
+    assert (called.code, len(called.lines)) == (0, 2)
+    assert f"looked at the runs since {clock_time(17_000_000)[:-4]} and no older ones" in called.err
+    assert "--all" in called.err
+    as_json = call("run", "ls", "--name", "rare", "--json")
+    assert len(as_json.document) == 1
+    assert as_json.err == called.err
+
+
+def test_a_search_that_finds_nothing_says_so_too(services, call):
+    _few_among_many(services)
+    called = call("run", "ls", "--name", "nobody")
+    assert (called.code, called.out) == (0, "no runs\n")
+    assert "and no older ones" in called.err
+
+
+@pytest.mark.parametrize("arguments", [("--all",), ("--state", "running")])
+def test_a_search_goes_on_to_the_oldest_run(services, call, arguments):
+    """When somebody wants it, and for runs that have not ended, which are few and may be old."""
+    _few_among_many(services)
+    called = call("run", "ls", "--name", "rare", "--json", *arguments)
+    assert [run["id"] for run in called.document] == [format_id(run_id(number)) for number in (20, 9, 1)]
+    assert called.err == ""
+
+
+def test_a_full_list_is_all_that_was_asked_for(services, call):
+    _few_among_many(services)
+    called = call("run", "ls", "--name", "rare", "--limit", "1")
+    assert (len(called.lines), called.err) == (2, "")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,26 @@ def test_a_page_that_nothing_fits_ends_after_a_while_and_can_be_gone_on_from(rea
     reads = reading.reads(lambda one: LiveState(S.RUNNING if one[-1] == 1 else S.READY, 0, 1, 0, None, ""))
     first = told(reads.page(wanted, None, 2))
     assert (first.runs, first.next_position) == ([], 2)
+    assert first.searched_to_us == new_run(2).submitted_us
     assert seqs(told(reads.page(wanted, first.next_position, 2))) == [1]
+
+
+def test_a_search_that_gives_up_says_how_far_it_came(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many reads make a page: what they look at counts together."""
+    monkeypatch.setattr("taskyard_controlplane.reading.runs.MOST_LOOKED_AT", 250)
+    monkeypatch.setattr("taskyard_controlplane.reading.runs.MOST_AT_ONCE", 2)
+    names = {seq: "rare" if seq % 100 < 3 else None for seq in range(1, 601)}
+    reading.write(new_runs=[new_run(seq, name=name) for seq, name in names.items()])
+    reads, wanted = reading.reads(), pb.RunFilter(name_contains="rare")
+    first = told(reads.page(wanted, None, 9))
+    assert (seqs(first), first.next_position) == ([600, 502, 501, 500, 402, 401, 400], 351)
+    assert first.searched_to_us == new_run(351).submitted_us
+    second = told(reads.page(wanted, first.next_position, 4))
+    assert (seqs(second), second.searched_to_us) == ([302, 301, 300, 202], 0), "a full page gave up nothing"
+    rest = told(reads.page(wanted, second.next_position, 9))
+    assert (seqs(rest), rest.next_position, rest.searched_to_us) == ([201, 200, 102, 101, 100, 2, 1], None, 0)
 
 
 def test_all_fields_of_a_filter_have_to_fit(reading: Reading) -> None:

@@ -1,5 +1,6 @@
 """Rules the tables follow."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -14,6 +15,8 @@ def test_no_index_covers_a_column_that_changes() -> None:
     changing = {name for name in EndedRow._fields if name != "seq"}
     for index in run.indexes:
         assert not changing & {column.name for column in index.columns}
+        for dialect in index.dialect_options.values():
+            assert not changing & set(re.findall(r"\w+", str(dialect.get("where"))))
 
 
 def test_a_run_is_what_is_submitted_and_what_ends() -> None:

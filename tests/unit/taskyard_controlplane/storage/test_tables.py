@@ -8,10 +8,10 @@ from sqlalchemy import UniqueConstraint
 from taskyard_controlplane.storage.interface import WriteBatch
 from taskyard_controlplane.storage.interface.tables import LISTS, WRITES, Rule, Write
 from taskyard_controlplane.storage.postgres import writer as postgres_writer
-from taskyard_controlplane.storage.schema import metadata
+from taskyard_controlplane.storage.schema import metadata, run
 from taskyard_controlplane.storage.sqlite import writer as sqlite_writer
 
-INSERTIONS = [write for write in WRITES if write.rule in (Rule.APPEND, Rule.KEEP_FIRST, Rule.KEEP_LAST)]
+INSERTIONS = [write for write in WRITES if write.rule not in (Rule.CHANGE_OPEN, Rule.REMOVE_UP_TO)]
 of_each_kind = pytest.mark.parametrize("write", WRITES, ids=LISTS)
 of_each_insertion = pytest.mark.parametrize(
     "write", INSERTIONS, ids=[write.batch_list for write in INSERTIONS]
@@ -22,13 +22,15 @@ of_each_insertion = pytest.mark.parametrize(
 def test_a_row_holds_columns_of_its_table(write: Write) -> None:
     assert set(write.columns) <= set(metadata.tables[write.table].c.keys())
     assert set(write.rarely_set) <= set(write.columns)
+    assert bool(write.copied) == (write.rule is Rule.COPY_BAD_END)
+    assert set(write.copied) <= set(metadata.tables[write.table].c.keys()) & set(run.c.keys())
 
 
 @of_each_insertion
 def test_a_row_holds_all_that_a_table_asks_for(write: Write) -> None:
     for column in metadata.tables[write.table].c:
         made_by_itself = column.server_default is not None or column.autoincrement is True
-        assert column.name in write.columns or column.nullable or made_by_itself
+        assert column.name in write.columns + write.copied or column.nullable or made_by_itself
 
 
 @of_each_kind
@@ -36,6 +38,9 @@ def test_a_key_decides_about_one_row(write: Write) -> None:
     table = metadata.tables[write.table]
     if not write.key:
         assert write.rule in (Rule.APPEND, Rule.REMOVE_UP_TO)
+        return
+    if write.rule is Rule.COPY_BAD_END:
+        assert write.key in table.primary_key.columns, "a run is in one state for good"
         return
     unique = [list(one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)]
     assert [table.c[write.key]] in [list(table.primary_key), *unique]
