@@ -120,7 +120,7 @@ class Refusals:
         """Leave in a commit only what is not about its new runs."""
         rows, still_open = commit.rows, self._journal.open
         seqs = {row[0] for row in rows.new_runs}
-        commit.submitted.clear()
+        commit.submitted = [run for run in commit.submitted if run.seq not in seqs]  # others were read back
         commit.accepted.clear()
         commit.payload_bytes -= sum(len(row[_ARGS]) for row in rows.new_runs if row[_ARGS])  # type: ignore[arg-type, misc]
         rows.new_runs.clear()

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.owner_harness import Client, World, world
+from support.owner_harness import Client, World, assigned, lose, started, world
 
 from taskyard_api.v1 import run_service_pb2, session_service_pb2, states_pb2, template_pb2
 from taskyard_contract.errors import ErrorReason, StorageFull, StorageUnavailable
@@ -215,3 +216,27 @@ def test_a_session_that_waits_for_the_run_of_another_is_told_as_well(monkeypatch
         assert await told(client, run_id) == ErrorReason.STORAGE_FULL
 
     play(scenario)
+
+
+def test_runs_that_were_read_back_go_on_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on with the first commit after a restart, and are none of those that it brings."""
+
+    async def go() -> None:
+        url = f"sqlite:///{tmp_path}/yard.db"
+        first = await started(url)
+        ids = await first.client().submit(3)
+        await first.settle()
+        await lose(first)
+        it = World(url)
+        refuse_all(it, monkeypatch)
+        await it.owner.start()
+        client, agent = it.client(), it.agent()
+        [new] = await client.submit()
+        assert await told(client, new) == ErrorReason.STORAGE_FULL
+        monkeypatch.undo()
+        assert await assigned(it, agent) == ids
+        await it.owner.stop()
+
+    asyncio.run(go())
