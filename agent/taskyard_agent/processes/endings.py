@@ -12,7 +12,7 @@ When the exit of a worker is confirmed, what it had is settled, span by span:
    lost.
 3. It died by itself between two runs: nobody's fault, unless it happens again and again (`MAX_STRIKES`), as
    with code that kills each worker that loads it; then the first run of its first span is lost, and the next,
-   and so on, so that the rest of the queue gets through.
+   and so on, so that the rest of the queue gets through. What it was given when it was gone is not counted.
 
 Everything else that it had has not started: it is queued again, or given back. Invariant: a run that had
 started counts as ended only when the exit of its process is confirmed, and only the run on whose account a
@@ -80,6 +80,7 @@ class Endings:
         executing, ending = worker.executing(), worker.ending
         if ending is not None:
             ending.done()
+        given = next(iter(worker.spans), 0) not in worker.undelivered
         rest: list[Span] = []
         for index, span in enumerate(worker.surrender()):
             parts = [span]
@@ -87,7 +88,7 @@ class Endings:
                 parts = self._on_account(span, ending)
             elif executing is not None and executing[1] is span:
                 parts = self._blame(span, executing[2].position, *_cause(ending, status))
-            elif executing is None and ending is None and index == 0:
+            elif executing is None and ending is None and index == 0 and given:
                 parts = self._strike(span, status)
             for part in parts:
                 rest += self._holdings.sift(part)

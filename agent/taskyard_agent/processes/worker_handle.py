@@ -45,6 +45,8 @@ class WorkerHandle:
         self.rests_since = 0.0
         self.ending: Ending | None = None
         self.spans: dict[int, Span] = {}
+        self.undelivered: set[int] = set()
+        """Spans that it never got, because its process was gone when they were given to it."""
         self.revoking: set[int] = set()
         """Spans that were asked back and not answered for yet."""
         self._board = lines.board
@@ -133,9 +135,11 @@ class WorkerHandle:
             number, template.index, chunk.first_epoch, span.start, span.stop, len(chunk.ids)
         )
         if chunk.body_digest:
-            self.send(frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, chunk.body_digest))
+            sent = self.send(frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, chunk.body_digest))
         else:
-            self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
+            sent = self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
+        if not sent:
+            self.undelivered.add(number)
 
     def _define(self, template: LocalTemplate) -> None:
         if len(self._templates) >= MAX_TEMPLATES:
@@ -195,20 +199,22 @@ class WorkerHandle:
             return False  # full: asked again soon; closed: its exit is about to be noticed
         return True
 
-    def send(self, data: bytes) -> None:
-        """Send a frame, now or when the socket takes it."""
+    def send(self, data: bytes) -> bool:
+        """Send a frame, now or when the socket takes it; returns False when its other end is closed."""
         if self._unsent:
             self._unsent += data
-            return
+            return True
         try:
             sent = self._data.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # it is gone, which the reader notices; its runs go to another one
+            self.deaf = True  # it is gone, which the reader notices; its runs go to another one
+            return False
         if sent < len(data):
             self._unsent += data[sent:]
             self._loop.add_writer(self._data, self._send_rest)
+        return True
 
     def _send_rest(self) -> None:
         try:

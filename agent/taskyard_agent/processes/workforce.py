@@ -270,6 +270,8 @@ class Workforce:
         self._zygote.close(self._loop)
         self._zygote = None
         self._failed()
+        for worker in self.workers.values():
+            worker.deaf = True  # or what one of them had would be given to the next, and be struck with each
         for number in list(self.workers):
             self._on_exited(number, None)
 

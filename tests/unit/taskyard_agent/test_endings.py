@@ -115,6 +115,19 @@ def test_a_death_between_runs_counts_for_the_first_piece_only() -> None:
     play(scenario)
 
 
+def test_what_is_given_to_a_worker_that_is_gone_has_no_part_in_its_death() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        far.data.close()
+        [key] = stage.assign(1)
+        worker = stage.worker()
+        assert worker.spans, "that it is gone had not been noticed"
+        stage.zygote.exited(1, 9)
+        assert [(span.key(span.start), span.strikes) for span in stage.pool.intake.queue] == [(key, 0)]
+
+    play(scenario)
+
+
 def test_only_the_run_that_was_executing_is_lost_with_its_worker() -> None:
     async def scenario(stage: Stage) -> None:
         keys = [stage.assign(1)[0] for _ in range(2)]

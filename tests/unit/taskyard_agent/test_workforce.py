@@ -96,9 +96,9 @@ def one_run() -> Span:
     return Chunk(LocalTemplate(1, template_pb2.TemplateDefinition()), 1, b"r" * 16, b"").whole()
 
 
-def play(scenario: Scenario, size: int = 1) -> None:
+def play(scenario: Scenario, size: int = 1, make: type[Stage] = Stage) -> None:
     async def main() -> None:
-        stage = Stage(size)
+        stage = make(size)
         stage.start()
         try:
             await scenario(stage)
@@ -158,6 +158,22 @@ def test_another_zygote_takes_the_place_of_one_that_died() -> None:
         assert stage.delays == [0.2]
 
     play(scenario, size=2)
+
+
+def test_workers_that_died_with_their_zygote_are_given_nothing_while_the_others_are_settled() -> None:
+    available: list[bool] = []
+
+    class Watching(Stage):
+        def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
+            super().on_exit(worker, status)
+            available.extend(each.available for each in self.workforce.workers.values())
+
+    async def scenario(stage: Stage) -> None:
+        await stage.make_ready(1, 2, 3)
+        stage.zygote.gone()
+        assert available == [False] * 3, "two were left when the first one was settled, then one"
+
+    play(scenario, size=3, make=Watching)
 
 
 def test_only_workers_without_runs_rest_and_others_as_soon_as_they_have_none() -> None:
