@@ -55,6 +55,23 @@ class Blobs:
         await asyncio.sleep(BLOB_SECONDS)
 
 
+class Link(LinkSession):
+    """A session that has heard how many log records it gave up."""
+
+    told: Callable[[int], None] = staticmethod(lambda count: None)
+    _dropped = 0
+
+    @property
+    def dropped_logs(self) -> int:  # type: ignore[override]
+        return self._dropped
+
+    @dropped_logs.setter
+    def dropped_logs(self, count: int) -> None:
+        if not count and self._dropped:  # it has just been said
+            self.told(self._dropped)
+        self._dropped = count
+
+
 class AgentNode:
     """One agent process, from its start to its end."""
 
@@ -98,7 +115,8 @@ class AgentNode:
             self.drained.set,
             world.loop.now_ns,  # type: ignore[arg-type]
         )
-        self.link = LinkSession(identity, self.pool)
+        self.link = Link(identity, self.pool)
+        self.link.told = lambda count: world.note("logs_dropped", who=self.session, value=count)
         self.stream = AgentStream(
             ADDRESS,
             self.link,

@@ -49,6 +49,7 @@ class Attempt:
     def begin(self) -> None:
         """Execute it; its worker is told when it has ended."""
         loop = asyncio.get_running_loop()
+        self._log(0, self._work.logs // 2)
         if self._key:
             report = pb.ReportException(kind=pb.REPORT_KIND_CACHE_KEY, cache_key=self._key)
             loop.call_later(KEY_SECONDS, self._worker.ended, self, "keyed", report)
@@ -57,7 +58,12 @@ class Attempt:
         else:
             loop.call_later(self._work.ms / 1000, self._end, self.number <= self._work.fails)
 
+    def _log(self, first: int, stop: int) -> None:
+        for number in range(first, stop):
+            self._worker.log(self.run_id, self.epoch, number)
+
     def _end(self, fails: bool) -> None:
+        self._log(self._work.logs // 2, self._work.logs)
         if fails:
             self._worker.ended(self, "failed", _failure())
         else:

@@ -7,12 +7,23 @@ logs and SQL, are judged by the same lines. A rule for whose events a history ha
 from collections.abc import Iterable
 
 from simulation.history import Event, History
-from simulation.rules import attempts, caching, cancelling, ends, epochs, nested, peers, processes, values
+from simulation.rules import (
+    attempts,
+    caching,
+    cancelling,
+    ends,
+    epochs,
+    logs,
+    nested,
+    peers,
+    processes,
+    values,
+)
 from simulation.rules.index import RULES, Index, Rule, Violation, rule
 
 __all__ = ["RULES", "Index", "Rule", "Violation", "check", "rule", "violations"]
 
-REGISTERED = (attempts, caching, cancelling, ends, epochs, nested, peers, processes, values)
+REGISTERED = (attempts, caching, cancelling, ends, epochs, logs, nested, peers, processes, values)
 """Imported, which is what registers their rules."""
 
 

@@ -103,6 +103,7 @@ class ClientNode:
         session.submit_group(group)
         session.report_start(self._report(flow, FlowEvent.STARTED))
         await asyncio.sleep(job.pause)
+        self._log(flow, job.logs)
         ids = self._submit(number, job, flow)
         if job.awaits:
             await self.program.settled(ids, stopped)
@@ -114,6 +115,12 @@ class ClientNode:
                 self._world.note("told", flow.hex(), who=self.id, value=(int(decided.state), None))
         finally:
             session.on_cancel(flow, None)
+
+    def _log(self, flow: bytes, count: int) -> None:
+        for number in range(count):
+            text = f"{self.node.name}:{flow.hex()[4:16]}:{number}"
+            self._world.note("logged", flow.hex(), who=self.id, value=text)
+            self.program.session.log((flow, self._world.clock.now_us(), 20, "simulation", text, "flow"))
 
     def _report(self, flow: bytes, event: FlowEvent) -> pb.FlowReport:
         return pb.FlowReport(

@@ -21,6 +21,7 @@ class _Dice:
         self.random = Random(f"{seed}/plan")
         self.extended = seed >= EXTENDED
         self.nested, self.cached = self.chance(0.25), self.chance(0.25)
+        self.logging = self.chance(0.2)
 
     def chance(self, probability: float) -> bool:
         return self.random.random() < probability
@@ -44,6 +45,7 @@ def plan_of(seed: int) -> Plan:
         window=dice.near(0, 0, 4),
         agents=[dice.near(1, 2, 2, 4) for _ in range(dice.near(1, 1, 2, 2, 3))],
         waiting=dice.near(200, 200, 4, 2),
+        log_bytes=dice.near(0, 0, 2_000) if dice.logging else 0,
         clients=dice.near(1, 1, 2),
         proxied=dice.extended and dice.chance(0.5),
     )
@@ -86,6 +88,8 @@ def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
         job.cancel = dice.near("all", "half", "withdraw", *(["owner", "owner"] if dice.extended else []))
     if dice.nested and dice.chance(0.5):
         _nest(dice, job)
+    if dice.logging and dice.chance(0.6):
+        job.logs = dice.near(1, 3, 20, 20, 300) if job.count < 8 else dice.near(1, 3)
     if dice.cached and dice.chance(0.6):
         _cache(dice, job)
     if job.kind == "flow":

@@ -2,26 +2,43 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from simulation.loop import Node, SimulatedLoop
 from taskyard_agent.runner.progress_board import Progress
 
-HOP_SECONDS = 0.00005
+HOP_SECONDS: Final = 0.00005
+
+
+class Wire:
+    """One direction: what is put in comes out in order, a moment later.
+
+    Timers of one moment have no order.
+    """
+
+    def __init__(self, loop: SimulatedLoop, deliver: Callable[[bytes], None]) -> None:
+        self._loop, self._deliver = loop, deliver
+        self._waiting: deque[bytes] = deque()
+
+    def put(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._loop.later(HOP_SECONDS, self._out)
+
+    def _out(self) -> None:
+        self._deliver(self._waiting.popleft())
 
 
 class Socket:
     """The agent's end of a socket to a worker."""
 
     def __init__(self, loop: SimulatedLoop, node: Node, far: Callable[[bytes], None]) -> None:
-        self._loop, self._node = loop, node
-        self._far = far
+        self._node = node
+        self._there, self._back = Wire(loop, far), Wire(loop, self._came)
         self._received: deque[bytes] = deque()
         self._reader: Callable[[], None] | None = None
         self._told = False
         self._open = True
         self._ended = False
-        self._last = 0.0
 
     def setblocking(self, flag: bool) -> None:
         """It never blocks."""
@@ -36,7 +53,7 @@ class Socket:
     def send(self, data: bytes) -> int:
         if not self._open or self._ended:
             raise BrokenPipeError
-        self._loop.later(HOP_SECONDS, self._far, bytes(data))
+        self._there.put(bytes(data))
         return len(data)
 
     def recv(self, size: int) -> bytes:
@@ -48,10 +65,13 @@ class Socket:
 
     def close(self) -> None:
         self._open = False
-        self._loop.later(HOP_SECONDS, self._far, b"")
+        self._there.put(b"")
 
-    def came(self, data: bytes) -> None:
-        """Take what the worker has sent; nothing means that it has closed its end."""
+    def answer(self, data: bytes) -> None:
+        """Send what the worker says; nothing means that it closes its end."""
+        self._back.put(data)
+
+    def _came(self, data: bytes) -> None:
         if data:
             self._received.append(data)
         else:

@@ -44,6 +44,9 @@ class Work:
     expires: float = 0.0
     """Seconds for which its result is used; 0 for ever."""
 
+    logs: int = 0
+    """How many log records each execution writes."""
+
     def cache_key(self, ordinal: int) -> str:
         """Return the key of one of its runs: never that of a run which waits for it."""
         return f"{self.key}/{self.depth}/{ordinal % self.keys}" if self.key else ""
@@ -117,6 +120,8 @@ class Plan:
     """Slots of each."""
     waiting: int = 200
     """How many runs may wait for others on an agent and have substitutes."""
+    log_bytes: int = 0
+    """Of log records that agents and sessions keep; 0 for the product's ceilings."""
     clients: int = 1
     proxied: bool = False
     jobs: list[Job] = field(default_factory=list)

@@ -96,11 +96,15 @@ class Program:
                 for run_id in sorted(before - state._sent.run_ids() - refused - state._postponed):
                     world.note("acknowledged", run_id.hex(), who=self.id)
 
+        def noted_loss(count: int) -> None:
+            world.note("logs_dropped", who=self.id, value=count)
+
         def noted_fatal(error: TaskyardError) -> None:
             if not self.leaving:
                 world.note("peer_ended", who=self.id, value=(type(error).__name__, False))
             on_fatal(error)
 
+        state.on_lost_logs = noted_loss
         state.hello, state.on_frame, state.on_fatal = named_hello, noted_frame, noted_fatal  # type: ignore[method-assign]
 
     async def opened(self) -> None:

@@ -44,7 +44,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield _changed(plan, agents=plan.agents[:-1])
     if last_client and not any(job.client == last_client for job in plan.jobs):
         yield _changed(plan, clients=last_client)
-    for name, usual in (("window", 0), ("proxied", False), ("waiting", 200)):
+    for name, usual in (("window", 0), ("proxied", False), ("waiting", 200), ("log_bytes", 0)):
         if getattr(plan, name) != usual:
             yield _changed(plan, **{name: usual})
     yield from _simpler_jobs(plan)
@@ -62,6 +62,8 @@ def _simpler_jobs(plan: Plan) -> Iterator[Plan]:
         if job.key:
             changes += [{"key": "", "keys": 1, "late": False, "refresh": False, "expires": 0.0}]
             changes += [{name: usual} for name, usual in _CACHE.items() if getattr(job, name) != usual]
+        if job.logs:
+            changes += [{"logs": 0}, {"logs": job.logs // 2}]
         if job.depth:
             changes += [{"depth": 0}, {"depth": job.depth - 1}, {"width": 1}]
             changes += [{name: False} for name in ("in_turn", "hasty") if getattr(job, name)]

@@ -15,7 +15,7 @@ from simulation.loop import NodeKilled, SimulatedClock
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_controlplane.storage import create_store
-from taskyard_controlplane.storage.interface import NewRunRow, WriteBatch
+from taskyard_controlplane.storage.interface import LogRow, NewRunRow, WriteBatch
 
 FULL: Final = "full"
 """Nothing can be written."""
@@ -45,6 +45,7 @@ class Compiled(LRUCache[Any, Any]):
 
 
 _CALLER, _SESSION = NewRunRow._fields.index("caller_id"), NewRunRow._fields.index("session_id")
+_MESSAGE = LogRow._fields.index("message")
 _names = count(1)
 _compiled = Compiled(1000)
 _template: list[sqlite3.Connection] = []
@@ -140,6 +141,8 @@ class Database:
         for row in batch.events:
             seq, _, state, reason, attempt, infra, epoch, *_ = row
             add(Event(at, "event", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra)))  # type: ignore[call-overload, arg-type]
+        for row in batch.logs:
+            add(Event(at, "log_recorded", runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
         for row in batch.ended:
             state, reason, attempt, infra, epoch, _, _, result, outcome, seq = row
             result = result_of(result, outcome)  # type: ignore[arg-type]

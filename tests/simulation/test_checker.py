@@ -193,6 +193,13 @@ def test_a_history_that_keeps_it(name: str):
     assert name not in {violation.rule for violation in violations(KEPT[name])}
 
 
+def test_log_records_may_be_missing_of_which_somebody_said_so():
+    lost_one = history(SUBMITTED, GIVEN, LOGGED, ENDED, RECORDED, FINAL, ("logs_dropped", "", 0, "agent", 1))
+    broken = {violation.rule for violation in violations(lost_one)}
+    assert "logs-are-complete" not in broken
+    assert "logs-are-complete" in {violation.rule for violation in violations(lost_one[:-1])}
+
+
 def test_each_process_that_was_ended_accounts_for_one_attempt():
     other = submitted("s"), ("dispatched", "s", E2, "agent")
     both = history(SUBMITTED, given(run="else"), DISPATCHED, *other, STRUCK, lost(), lost(E2, run="s"))

@@ -137,15 +137,16 @@ class Watch:
             return False
         if any(program is not None and program.outstanding() for _, program in world.programs()):
             return False
+        if any(each.executing is not None for each in world.processes.values()):
+            return False  # even one whose agent has been replaced ends what nobody knows of
         return all(agent.node.alive and agent.idle for agent in world.agents.values())
 
     def at_end(self, resting: bool) -> None:
         """Note what has not come to rest, unless it is known already why nothing will."""
         world = self._world
-        if resting:
-            self._executing()
         if resting or self.hopeless:
             return
+        self._executing()
         server = world.server
         if server is None or not server.ready:
             world.note("fatal", who="server", value="no server is up in the end")
@@ -163,6 +164,7 @@ class Watch:
                 world.note("waiting", who=agent.session)
 
     def _executing(self) -> None:
+        """Note which processes are still at something: when nothing else is, nobody knows of that."""
         for worker in self._world.processes.values():
             if worker.executing is not None:
                 run, epoch = worker.executing

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from simulation.attempt import Attempt, Outcome
-from simulation.lines import HOP_SECONDS, Lines
+from simulation.lines import Lines
 from simulation.loop import EPOCH_US, Node
 from simulation.program import Program
 from taskyard_agent.runner import frames
+from taskyard_agent.runner.link import MAX_UNSENT_LOGS
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import template_pb2
+from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_contract import log_entry
 
 FLUSH_SECONDS: Final = 0.005
 FIRST_PID: Final = 1 << 30
@@ -46,6 +48,7 @@ class SimulatedWorker:
         self._chunk: tuple[Any, ...] | None = None
         self._ended: list[tuple[Outcome, float, float]] = []
         self._began = 0.0
+        self._logs = session_service_pb2.LogBatch()
         self._flushed = 0.0
         self._status = 0
         self.program: Program | None = None
@@ -57,7 +60,7 @@ class SimulatedWorker:
         self.send(frames.READY, frames.READY_BODY.pack(self.pid))
 
     def send(self, kind: int, *parts: bytes) -> None:
-        self._world.loop.later(HOP_SECONDS, self._lines.data.came, frames.pack(kind, *parts))
+        self._lines.data.answer(frames.pack(kind, *parts))
 
     # What the agent says.
 
@@ -93,8 +96,7 @@ class SimulatedWorker:
         if not number:
             self.flush()
             return
-        answer = frames.REVOKED.pack(number, self._revoke(number))
-        self._world.loop.later(HOP_SECONDS, self._lines.control.came, answer)
+        self._lines.control.answer(frames.REVOKED.pack(number, self._revoke(number)))
 
     def _revoke(self, number: int) -> int:
         if number > self._number:
@@ -133,7 +135,9 @@ class SimulatedWorker:
         position = self._positions.popleft()
         run_id = ids[position * RUN_ID_BYTES : (position + 1) * RUN_ID_BYTES]
         self._began = self._world.loop.time()
-        self._lines.board.progress = Progress(number, position, self._world.loop.now_ns(), 0)
+        self._lines.board.progress = Progress(
+            number, position, self._world.loop.now_ns(), len(self._logs.run_ids)
+        )
         attempt = Attempt(
             self, run_id, first + position, body.args[position], body.ordinals[position],
             extras.get(position, NO_EXTRA),
@@ -158,6 +162,18 @@ class SimulatedWorker:
             self.flush()
         self._next_run()
 
+    def log(self, run_id: bytes, epoch: int, number: int) -> None:
+        """Take a log record, as `Link.log` does."""
+        text = f"{self.node.name}:{epoch:x}:{run_id.hex()[4:16]}:{number}"
+        self._world.note("logged", run_id.hex(), epoch, self.node.name, text)
+        at_us = self._world.clock.now_us()
+        log_entry.add_to(self._logs, (run_id, at_us, 20, "simulation", text, "task"))
+        unsent = len(self._logs.run_ids)
+        if unsent >= MAX_UNSENT_LOGS:
+            self.flush()
+        else:
+            self._lines.board.progress = self._lines.board.progress._replace(logs=unsent)
+
     def program_of(self, caller: bytes) -> Program:
         """Return what its runs call others with; the first that does connects it."""
         if self.program is None:
@@ -168,8 +184,12 @@ class SimulatedWorker:
         self._world.trace(self.node.name, text)
 
     def flush(self) -> None:
-        """Send what has ended."""
+        """Send what was logged and what has ended."""
         self._flushed = self._world.loop.time()
+        if self._logs.run_ids:
+            self.send(frames.LOGS, self._logs.SerializeToString())
+            self._logs.Clear()
+            self._lines.board.progress = self._lines.board.progress._replace(logs=0)
         if not self._ended:
             return
         taken, self._ended = self._ended, []
@@ -217,7 +237,7 @@ class SimulatedWorker:
         if self.program is not None:
             self._world.note("died", who=self.program.id)
             self._world.net.died(self.node)
-        loop.later(0.0001, self._lines.data.came, b"")
+        self._lines.data.answer(b"")
         loop.later(self.node.random.uniform(0.0005, 0.005), self._reaped)
 
     def _reaped(self) -> None:

@@ -26,7 +26,9 @@ from simulation.server import ServerNode
 from simulation.store import Database
 from simulation.watch import Watch
 from simulation.worker import FIRST_PID
+from taskyard._network.session import log_outbox
 from taskyard_contract import id_factory
+from taskyard_contract.agent_link import outbox, pending
 from taskyard_contract.errors import TaskyardError
 
 EXPECTED: Final = (
@@ -36,6 +38,10 @@ EXPECTED: Final = (
 """What tasks may end with: whoever waits for them deals with it."""
 PLAYS_PER_COLLECTION: Final = 16
 """Garbage of plays is large and does not matter; to collect it takes as long as half a play."""
+LOG_CEILINGS: Final = (
+    (pending, "MOST_PENDING_LOG_BYTES"), (outbox, "MOST_LOG_BYTES"), (log_outbox, "MOST_WAITING_BYTES"),
+    (log_outbox, "MOST_UNACKNOWLEDGED_BYTES"),
+)  # fmt: skip
 Tracer = Callable[[float, str, str], None]
 QUIET: Final = ("taskyard", "taskyard_agent", "taskyard_contract", "taskyard_controlplane")
 
@@ -298,6 +304,10 @@ def _borrowed(world: World) -> Iterator[None]:
     """Let the parts of the product that belong to a process as a whole be those of a world."""
     factory, killpg = id_factory._factory, os.killpg
     kept = factory._now_ns, factory._random_bytes
+    ceilings = [(module, name, getattr(module, name)) for module, name in LOG_CEILINGS]
+    if world.plan.log_bytes:
+        for module, name, _ in ceilings:
+            setattr(module, name, world.plan.log_bytes)
     os.killpg = world.signal  # type: ignore[assignment]
     factory._now_ns, factory._random_bytes = world.loop.wall_ns, Random(f"{world.seed}/ids").randbytes
     factory.reset()
@@ -305,6 +315,8 @@ def _borrowed(world: World) -> Iterator[None]:
         yield
     finally:
         os.killpg = killpg
+        for module, name, most in ceilings:
+            setattr(module, name, most)
         factory._now_ns, factory._random_bytes = kept
         factory.reset()
 

@@ -74,6 +74,6 @@ def processes_have_a_ceiling(index: Index) -> Iterator[str]:
 
 @rule
 def nothing_executes_unseen(index: Index) -> Iterator[str]:
-    """When everything has ended, no process is still at it."""
+    """When everything should have come to rest, no process is still at something."""
     for event in index.kind("executing"):
         yield f"run {event.run} was still executed under {event.epoch:x} by {event.who} in the end"

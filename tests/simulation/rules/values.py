@@ -1,6 +1,5 @@
-"""What runs return, and what they log."""
+"""What runs return, and why they do not."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -28,31 +27,3 @@ def not_ready_by_upstream(index: Index) -> Iterator[str]:
         ends = [end.value[0] for each in spec.upstream for end in index.run("recorded", each)]
         if len(ends) == len(spec.upstream) and all(state == COMPLETED for state in ends):
             yield f"run {event.run} was not started though all of its upstream runs have completed"
-
-
-@rule
-def logged_once(index: Index) -> Iterator[str]:
-    """A log record is kept once, and comes from somebody. Each text is unique."""
-    said = {event.value for event in index.kind("logged")}
-    for text, count in Counter(event.value for event in index.kind("log_recorded")).items():
-        if count > 1:
-            yield f"the log record {text!r} is there {count} times"
-        if text not in said:
-            yield f"nobody has logged {text!r}"
-
-
-@rule
-def logs_are_complete(index: Index) -> Iterator[str]:
-    """Of a run that completed everything is kept that was logged by the execution that counted."""
-    kept = {event.value for event in index.kind("log_recorded")}
-    for event in index.kind("recorded"):
-        said: dict[str, list[str]] = {}
-        for each in index.run("logged", event.run):
-            if each.epoch == event.epoch and event.value[0] == COMPLETED:
-                said.setdefault(each.who, []).append(each.value)
-        # Of several processes under one epoch those have died that were not the last.
-        lacking = min(
-            ([text for text in texts if text not in kept] for texts in said.values()), key=len, default=[]
-        )
-        if lacking:
-            yield f"run {event.run} completed, and {len(lacking)} of its log records are lost: {lacking[0]!r}"
