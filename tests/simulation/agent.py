@@ -56,7 +56,7 @@ class Blobs:
 
 
 class Link(LinkSession):
-    """A session that has heard how many log records it gave up."""
+    """A session of which is noted how many log records it gives up; they are to be told of soon."""
 
     told: Callable[[int], None] = staticmethod(lambda count: None)
     _dropped = 0
@@ -67,8 +67,8 @@ class Link(LinkSession):
 
     @dropped_logs.setter
     def dropped_logs(self, count: int) -> None:
-        if not count and self._dropped:  # it has just been said
-            self.told(self._dropped)
+        if count > self._dropped:
+            self.told(count - self._dropped)
         self._dropped = count
 
 
@@ -157,7 +157,12 @@ class AgentNode:
 
     @property
     def idle(self) -> bool:
-        return hasattr(self, "link") and not self.pool.holdings.runs and self.link.settled
+        return (
+            hasattr(self, "link")
+            and not self.pool.holdings.runs
+            and self.link.settled
+            and not self.link.dropped_logs
+        )
 
     def workers(self) -> list[Any]:
         return [each for each in self._world.processes.values() if each._agent is self]

@@ -99,11 +99,17 @@ class ServerNode:
         await self.owner.stop()
         self.node.kill()
 
+    def tell_dropped(self) -> None:
+        """Note how many log records it has given up, as its log and its metrics say."""
+        if hasattr(self, "owner") and self.owner.metrics.dropped_logs:
+            self._world.note("logs_dropped", who="server", value=self.owner.metrics.dropped_logs)
+
     def _connections(self) -> list[Any]:
         links = self._world.net.links.values()
         return [each for link in links for each in link.connections if each.server is self]
 
     def _crashed(self) -> None:
+        self.tell_dropped()
         self.ready = False
         if self._world.net.listener is self:
             self._world.net.listener = None

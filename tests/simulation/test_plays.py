@@ -26,6 +26,7 @@ def test_what_was_found_once(path: Path):
     found = check(play(about["seed"], Plan.from_json(text))[0])
     if path.stem in known.PLANS:
         assert found, "mended: take it out of known.py"
+        return
     assert [violation for violation in found if violation.rule not in known.RULES] == []
 
 

@@ -171,7 +171,10 @@ class Watch:
                 self._world.note("executing", run, epoch, worker.node.name)
 
     def finish(self) -> None:
-        """Note what the database says in the end."""
+        """Note what is said in the end, by the server and by the database."""
+        server = self._world.server
+        if server is not None and server.node.alive:
+            server.tell_dropped()
         rows = self._world.database.rows("SELECT run_id, state, result, outcome FROM run ORDER BY seq")
         for run_id, state, result, outcome in rows:
             self._world.note("final", run_id.hex(), value=(state, result_of(result, outcome)))

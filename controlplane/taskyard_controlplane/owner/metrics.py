@@ -16,6 +16,7 @@ class Metrics:
         "commit_seconds",
         "commits",
         "committed_rows",
+        "dropped_logs",
         "ended",
         "infra_retries",
         "leases_expired",
@@ -44,6 +45,7 @@ class Metrics:
         self.committed_rows = 0
         self.commit_seconds = 0.0
         self.unstorable_rows = 0
+        self.dropped_logs = 0
 
     def count_ended(self, state: int, count: int = 1) -> None:
         """Count runs that ended in a state."""

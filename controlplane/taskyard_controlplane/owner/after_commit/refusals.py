@@ -5,6 +5,7 @@ it was put into, and everybody who knows of it is told: the session that submitt
 waits for it by now.
 """
 
+import logging
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
@@ -23,6 +24,8 @@ from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 from taskyard_controlplane.storage.interface import NewRunRow
+
+log = logging.getLogger(__name__)
 
 _ARGS: Final = NewRunRow._fields.index("args")
 
@@ -125,7 +128,7 @@ class Refusals:
         commit.payload_bytes -= sum(len(row[_ARGS]) for row in rows.new_runs if row[_ARGS])  # type: ignore[arg-type, misc]
         rows.new_runs.clear()
         rows.backlog_added.clear()
-        rows.logs.clear()  # the largest of what nobody waits for
+        self._drop_logs(commit)
         rows.ended = [row for row in rows.ended if row[-1] not in seqs]
         rows.events = [row for row in rows.events if row[0] not in seqs]
         commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
@@ -137,6 +140,14 @@ class Refusals:
             still_open.rows.templates[:0] = rows.templates
             still_open.rows.blobs[:0] = rows.blobs
             rows.templates, rows.blobs = [], []
+
+    def _drop_logs(self, commit: Commit) -> None:
+        """Give up log records: the largest of what nobody waits for."""
+        logs = commit.rows.logs
+        if logs:
+            self._metrics.dropped_logs += len(logs)
+            log.warning("%d log records dropped: the database has no room", len(logs))
+            logs.clear()
 
     def _take_back(self, run: Run) -> None:
         self._book.remove(run)

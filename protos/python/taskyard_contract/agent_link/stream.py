@@ -162,15 +162,19 @@ class AgentStream:
             await _raise_status(call)
             raise ConnectionFailed(f"{self.address} ended the stream before its welcome")
         self._session.welcomed(frame)
-        if self._session.dropped_logs:
-            logger.warning("%d log records dropped: nobody took them", self._session.dropped_logs)
-            self._session.dropped_logs = 0
+        self._say_dropped()
         self._reconnecting.welcomed()
         self._pending.set()
         self._settled.set()
         if self._on_ready is not None:
             self._on_ready()
             self._on_ready = None
+
+    def _say_dropped(self) -> None:
+        """Tell people of log records that were given up, once there is somebody to take the next ones."""
+        if self._session.dropped_logs:
+            logger.warning("%d log records dropped: nobody took them", self._session.dropped_logs)
+            self._session.dropped_logs = 0
 
     async def _read(self, call: _Call) -> None:
         session, clock = self._session, self._clock
@@ -180,6 +184,7 @@ class AgentStream:
                 await _raise_status(call)
                 return
             session.received(frame, clock.monotonic())
+            self._say_dropped()
             self._pending.set()
             if session.settled:
                 self._settled.set()

@@ -240,3 +240,26 @@ def test_runs_that_were_read_back_go_on_when_there_is_room_again(
         await it.owner.stop()
 
     asyncio.run(go())
+
+
+def test_log_records_without_room_are_counted_and_said_to_be_dropped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        await it.settle()
+        refuse_all(it, monkeypatch)
+        logs = session_service_pb2.LogBatch(
+            run_ids=[flow] * 2, at_us=[1, 2], levels=[20] * 2, loggers=["tests"] * 2, messages=["a", "b"]
+        )
+        await client.send(logs=logs, logs_number=1)
+        async with asyncio.timeout(5):
+            while not it.owner.stalled:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        monkeypatch.undo()
+        await it.settle()
+        assert it.owner.metrics.dropped_logs == 2
+        assert "2 log records dropped: the database has no room" in caplog.text
+
+    play(scenario)
