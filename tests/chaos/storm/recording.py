@@ -47,6 +47,7 @@ class Recording:
         self.committed = committed(url)
         self.rows = {row[0]: row for row in query(url, _RUNS)}
         self.logs = query(url, "SELECT run_seq, message FROM run_log ORDER BY log_id")
+        self.listed = query(url, "SELECT seq, state FROM ended_badly ORDER BY seq")
         self.results = {seq: _result(url, row[4], row[5]) for seq, row in self.rows.items()}
         self.counts = self._count()
 
@@ -212,6 +213,9 @@ def _in_the_end(recording: Recording) -> Iterator[Event]:
     for seq, message in recording.logs:
         if message.startswith(LOGGED):
             yield Event(now, "log_recorded", recording.run(seq), value=message)
+    for seq, state in recording.listed:
+        run = recording.run(seq) if seq in recording.rows else f"number {seq}"
+        yield Event(now, "listed", run, value=state)
 
 
 # What was done to processes.

@@ -58,6 +58,7 @@ def recording(tmp_path: Path) -> Recording:
     ]
     it.rows = {1: (1, bytes.fromhex(RUN), 1, COMPLETED, None, None)}
     it.results, it.logs, it.open_events = {1: "x"}, [(1, "storm 1"), (1, "of the product")], []
+    it.listed = []
     return it
 
 
@@ -96,6 +97,15 @@ def test_log_records_that_are_lost_or_doubled(recording: Recording):
     assert rules(recording) == {"logs-are-complete"}
     recording.logs = [(1, "storm 1")] * 2
     assert rules(recording) == {"logged-once"}
+
+
+def test_bad_ends_are_listed(recording: Recording):
+    recording.rows = {1: (1, bytes.fromhex(RUN), 1, RunState.FAILED, None, None)}
+    assert "bad-ends-are-listed" in rules(recording)
+    recording.listed = [(1, RunState.FAILED)]
+    assert "bad-ends-are-listed" not in rules(recording)
+    recording.listed.append((2, RunState.FAILED))
+    assert "bad-ends-are-listed" in rules(recording)
 
 
 def test_a_run_that_is_still_open(recording: Recording):
