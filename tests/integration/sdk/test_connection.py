@@ -2,11 +2,13 @@
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,16 @@ from support.scripted_sessions import ScriptedServer
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._network.server.loop_thread import loop_thread
+from taskyard._network.session import stream
 from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConnectionFailed, TaskyardError
 from taskyard.tasks import task
 from taskyard_contract.errors import Superseded
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+GOAWAY = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
+"""Frames of HTTP/2, as a server sends them that is about to end."""
 
 
 @task
@@ -78,6 +85,26 @@ def test_a_server_that_was_away_is_found_again(
     assert future.wait(0.05) is None
     server.restart()
     assert future.result(10) == 4
+
+
+@pytest.mark.parametrize("said", [b"", SETTINGS + GOAWAY], ids=["nothing", "goodbye"])
+def test_a_server_that_accepts_and_does_not_answer_is_asked_again(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is ended in the moment in which the connection is made says goodbye in its first breath."""
+    monkeypatch.setattr(stream, "HELLO_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        session = Session(lambda: f"127.0.0.1:{listener.getsockname()[1]}")
+        session.patience = 0.1
+        with pytest.raises(ConnectionFailed):
+            session.open()
+        listener.settimeout(10.0)  # gRPC itself gives up after 20, or not at all
+        with ExitStack() as held:
+            for _ in range(3):
+                held.enter_context(connection := listener.accept()[0])
+                with suppress(ConnectionError):  # it was given up already
+                    connection.sendall(said)
+        session.close()
 
 
 def test_a_session_ends_with_a_goodbye(server: ScriptedServer) -> None:

@@ -28,6 +28,8 @@ logger = logging.getLogger("taskyard.session")
 
 HELLO_SECONDS: Final = 15.0
 """A server that recovers a large database accepts connections before it answers."""
+LEAST_HELLO_SECONDS: Final = 3.0
+"""However short the lease: what a busy machine may take."""
 CALL_ENDED: Final = (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
 """What writing to a call raises that is over; why it is over is told to those who read from it."""
 SAID_AFTER: Final = 4
@@ -93,6 +95,7 @@ class Stream:
         self._idle = True
         self._beat_due = False
         self._connected = False
+        self._patience = HELLO_SECONDS
         self._reconnecting = Reconnecting(clock, draw)
         self._task: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -183,14 +186,18 @@ class Stream:
             await channel.close()
 
     async def _greet(self, call: Any, address: str) -> pb.SessionWelcome:
-        await call.write(pb.ClientFrame(hello=self._owner.hello()))
         try:
-            frame = await asyncio.wait_for(call.read(), HELLO_SECONDS)
+            # The writing as well: it waits for a connection, and one that its server has ended in the moment
+            # in which it was made may pass for ready with gRPC for ever.
+            async with asyncio.timeout(self._patience):
+                await call.write(pb.ClientFrame(hello=self._owner.hello()))
+                frame = await call.read()
         except TimeoutError:
             raise ConnectionFailed(f"the server at {address} did not answer") from None
         if frame is grpc.aio.EOF or not frame.HasField("welcome"):
             raise ConnectionFailed(f"the server at {address} did not send a welcome")
         welcome: pb.SessionWelcome = frame.welcome
+        self._patience = greeting_seconds(welcome)
         self._owner.on_welcome(welcome)
         self._owner.on_frame(frame)
         return welcome
@@ -245,6 +252,12 @@ class Stream:
             if self._idle:
                 self._beat_due = True
                 self._wake.set()
+
+
+def greeting_seconds(welcome: pb.SessionWelcome) -> float:
+    """Return how long the next greeting may take: half a lease, so that another one may follow within it."""
+    half = welcome.lease_ms / 2000 or HELLO_SECONDS
+    return max(LEAST_HELLO_SECONDS, min(HELLO_SECONDS, half))
 
 
 def _broken_down(defect: Exception) -> TaskyardError:
