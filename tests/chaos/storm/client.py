@@ -16,6 +16,7 @@ from typing import Any, Final
 from chaos.storm import tasks
 from chaos.storm.journal import Journal
 from chaos.storm.tasks import expected
+from chaos.storm.whereabouts import tell_when_asked
 
 from taskyard import Future, flow
 from taskyard._network.server.calls import Client as Calls
@@ -47,6 +48,7 @@ class Program:
 
     def run(self) -> None:
         """Do one wave after the other."""
+        tell_when_asked()
         threading.Thread(target=self._beat, daemon=True).start()
         self.journal.watch_acknowledgements()
         while not self._end.exists():

@@ -39,10 +39,6 @@ class StormyInstallation:
         """Return what the control plane says of itself."""
         return self._processes.metric(name)
 
-    def describe(self) -> str:
-        """Return what all processes have written."""
-        return "\n".join(place.child.describe() for place in self.places.all.values())
-
     def close(self) -> None:
         """Kill everything."""
         for place in self.places.all.values():

@@ -7,6 +7,7 @@ for has ended. Then nothing may be open any more, and what is written down every
 judged.
 """
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import psutil
 from chaos.storm import commit_log
 from chaos.storm.acts import Acts
 from chaos.storm.installation import StormyInstallation
-from chaos.storm.places import Places
+from chaos.storm.places import Place, Places
 from chaos.storm.plan import Plan
 from chaos.storm.recording import Recording, history_of
 from simulation.checker import Violation, violations
@@ -123,14 +124,19 @@ class Storm:
         for client in clients:
             client.done = True
         self._installation.end.touch()
-        ended = self._wait(
-            lambda: not any(each.child.running for each in clients), REST_SECONDS, "clients end"
-        )
+        ended = self._wait(lambda: all(each.ended_well for each in clients), REST_SECONDS, "clients end")
         if not ended:
-            waiting = [client.who for client in clients if client.child.running]
-            self._open += [Event(time.time(), "waiting", who=who) for who in waiting]
+            self._ask([client for client in clients if not client.ended_well])
         self._wait(self._nothing_open, REST_SECONDS if ended else 1.0, "nothing is open")
         self._idle()
+
+    def _ask(self, clients: list[Place]) -> None:
+        """Note who waits still, and have each write down for what."""
+        for client in clients:
+            self._open.append(Event(time.time(), "waiting", who=client.who))
+            if client.child.running:
+                client.child.send(signal.SIGUSR1)
+        self._let_happen(lambda: False, IDLE_SECONDS)
 
     def _nothing_open(self) -> bool:
         names = ("taskyard_open_runs", "taskyard_backlog_runs", "taskyard_held_runs")
@@ -161,10 +167,6 @@ class Storm:
                 f"the {kind} ends",
             )
 
-    def describe(self) -> str:
-        """Return what everybody has written."""
-        return self._installation.describe()
-
 
 def _write(history: list[Event], path: Path) -> None:
     """Keep a history, one event a line, for whoever has to find out why a rule is broken."""
@@ -172,5 +174,8 @@ def _write(history: list[Event], path: Path) -> None:
 
 
 def _cpu(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0  # what has ended by itself is noted as that
     return float(times.user + times.system)
