@@ -149,7 +149,7 @@ class Program:
         for number in range(self.draw.randrange(1, 3)):
             width = self.draw.randrange(1, 4)
             value = sum((number + each) ** 2 for each in range(width))
-            futures.append(self.note(tasks.outer.submit(number, width), value))
+            futures.append(self.note(tasks.outer.submit(number, width), value, calls=width))
         return futures
 
     def _large(self) -> Futures:
