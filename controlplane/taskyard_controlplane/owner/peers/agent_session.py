@@ -85,6 +85,16 @@ class AgentSession(Peer):
         self.on_room: Callable[[], None] | None = None
         """Called when some of them have gone."""
 
+    def excuse(self, seconds: float, now: float) -> None:
+        """Leave out of its silence so many seconds in which nobody could listen.
+
+        That is no sign of life: whoever wants its name goes on waiting for one.
+        """
+        self.last_seen = min(now, self.last_seen + seconds)
+        if self.challenge is not None:
+            session_id, since = self.challenge
+            self.challenge = session_id, min(now, since + seconds)
+
     @property
     def may_still_report(self) -> bool:
         """Whether there are runs that it did not restate, but may have finished before it said hello."""

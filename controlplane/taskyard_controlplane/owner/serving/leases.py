@@ -56,17 +56,17 @@ class Leases:
         gap = now - self._last_check
         self._last_check = now
         if self._committer.stalled or gap > STALL_CHECKS * self._interval:
-            self._extend(gap)
+            self._extend(gap, now)
         else:
             self._check(now)
         self._timers.after(self._interval, self._tick, name="leases")
 
-    def _extend(self, gap: float) -> None:
+    def _extend(self, gap: float, now: float) -> None:
         for agent in self._agents():
-            agent.last_seen += gap
+            agent.excuse(gap, now)
         for session in self._sessions():
             if session.disconnected_at is not None:
-                session.disconnected_at += gap
+                session.disconnected_at = min(now, session.disconnected_at + gap)
 
     def _check(self, now: float) -> None:
         for agent in list(self._agents()):

@@ -252,6 +252,25 @@ def test_the_successor_of_an_agent_whose_machine_went_down_waits_for_its_lease()
     play(scenario)
 
 
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_time_in_which_the_owner_stood_still_is_no_sign_of_life(asked_before: bool) -> None:
+    def successor(it: World) -> None:
+        with pytest.raises(AgentExists) as raised:
+            it.agent(session_id=b"n" * 16)
+        assert raised.value.retry_after > 0, "nobody has said anything since"
+
+    async def scenario(it: World) -> None:
+        agent = it.agent()
+        await it.advance(2)
+        agent.heartbeat()
+        if asked_before:
+            successor(it)
+        await it.advance(3600)  # in one step: this process was stopped
+        successor(it)
+
+    play(scenario)
+
+
 def test_an_older_stream_that_arrives_late_is_refused() -> None:
     async def scenario(it: World) -> None:
         agent, client = it.agent(stream_number=2), it.client(stream_number=2)
