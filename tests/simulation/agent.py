@@ -1,4 +1,4 @@
-"""An agent's process: the real stream, link session and pool; workers and blobs are simulated."""
+"""An agent's process: the real link session and pool, with a stream or calls. Workers are simulated."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from simulation.grpc_model import Channel
+from simulation.channel import Channel
 from simulation.lines import Lines
 from simulation.loop import Node
+from simulation.polling import PolledLink
 from simulation.program import ADDRESS
 from simulation.worker import Zygote
 from taskyard_agent.app import CAPABILITIES
@@ -87,7 +88,7 @@ class AgentNode:
         self.drained = asyncio.Event()
         self.pool: ProcessPool
         self.link: LinkSession
-        self.stream: AgentStream
+        self.stream: AgentStream | PolledLink
         self.leaving = False
         """Whether it ends by itself."""
 
@@ -117,13 +118,7 @@ class AgentNode:
         )
         self.link = Link(identity, self.pool)
         self.link.told = lambda count: world.note("logs_dropped", who=self.session, value=count)
-        self.stream = AgentStream(
-            ADDRESS,
-            self.link,
-            world.clock,
-            connect=lambda address: Channel(world.net, self.node),  # type: ignore[arg-type, return-value]
-            draw=self.node.random.uniform,
-        )
+        self.stream = self._connect()
         self.pool.serve(self.link)
         serving = asyncio.ensure_future(self.stream.run())
         waiting = asyncio.ensure_future(self.drained.wait())
@@ -141,6 +136,18 @@ class AgentNode:
         self.leaving = True
         self.pool.close()
         self.node.kill()
+
+    def _connect(self) -> AgentStream | PolledLink:
+        world = self._world
+        if int(self.host[1:]) in world.plan.polled:
+            return PolledLink(world, self.node, self.link)
+        return AgentStream(
+            ADDRESS,
+            self.link,
+            world.clock,
+            connect=lambda address: Channel(world.net, self.node),  # type: ignore[arg-type, return-value]
+            draw=self.node.random.uniform,
+        )
 
     def drain(self) -> None:
         self.node.run(self.drained.set)

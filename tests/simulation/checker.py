@@ -17,13 +17,14 @@ from simulation.rules import (
     nested,
     peers,
     processes,
+    repeats,
     values,
 )
 from simulation.rules.index import RULES, Index, Rule, Violation, rule
 
 __all__ = ["RULES", "Index", "Rule", "Violation", "check", "rule", "violations"]
 
-REGISTERED = (attempts, caching, cancelling, ends, epochs, logs, nested, peers, processes, values)
+REGISTERED = (attempts, caching, cancelling, ends, epochs, logs, nested, peers, processes, repeats, values)
 """Imported, which is what registers their rules."""
 
 

@@ -1,9 +1,11 @@
 """A client's process: a program, and what its user does with it, as the plan says."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from simulation.calls import Calls, Submission
 from simulation.history import Spec
 from simulation.loop import Node
 from simulation.plan import Job
@@ -48,6 +50,8 @@ class ClientNode:
             await self._opened()
             if job.kind == "flow":
                 await self._flow(number, job)
+            elif job.kind == "unowned":
+                await self._unowned(number, job)
             else:
                 self._submit(number, job)
         except TaskyardError as error:
@@ -74,6 +78,33 @@ class ClientNode:
         if job.cancel_after >= 0:
             asyncio.get_running_loop().call_later(job.cancel_after, self._cancel, ids, job)
         return ids
+
+    async def _unowned(self, number: int, job: Job) -> None:
+        """Submit runs that belong to no session, and wait for them by calls or by subscriptions."""
+        program, before = self.program, self.jobs.get(job.after, []) if job.after >= 0 else []
+        await program.settled_with(before)
+        calls = Calls(self._world, self.node)
+        submission = Submission(self._world, program, calls, job, before)
+        await submission.make()
+        self.jobs[number] = submission.ids
+        waits = [submission.watch if job.awaits else submission.wait] * len(submission.ids)
+        work = [wait(run_id) for wait, run_id in zip(waits, submission.ids, strict=True)]
+        if job.again in ("equal", "other"):
+            work.append(self._later(job.pause, submission.repeat))
+        if job.cancel_after >= 0:
+            work += [
+                self._later(job.cancel_after, self._cancel_by_call, calls, run_id)
+                for run_id in submission.ids[:: 2 if job.cancel == "half" else 1]
+            ]
+        await asyncio.gather(*work)
+
+    async def _later(self, seconds: float, action: Callable[..., Awaitable[None]], *args: Any) -> None:
+        await asyncio.sleep(seconds)
+        await action(*args)
+
+    async def _cancel_by_call(self, calls: Calls, run_id: bytes) -> None:
+        self._world.note("cancel_requested", run_id.hex(), who=self.id)
+        self._world.note("cancel_acknowledged", run_id.hex(), value=await calls.cancelled(run_id))
 
     def _cancel(self, ids: list[bytes], job: Job) -> None:
         wanted = ids[:: 2 if job.cancel == "half" else 1]

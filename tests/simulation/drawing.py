@@ -22,6 +22,7 @@ class _Dice:
         self.extended = seed >= EXTENDED
         self.nested, self.cached = self.chance(0.25), self.chance(0.25)
         self.logging = self.chance(0.2)
+        self.calling, self.polling = self.chance(0.25), self.chance(0.25)
 
     def chance(self, probability: float) -> bool:
         return self.random.random() < probability
@@ -49,6 +50,8 @@ def plan_of(seed: int) -> Plan:
         clients=dice.near(1, 1, 2),
         proxied=dice.extended and dice.chance(0.5),
     )
+    if dice.polling:
+        plan.polled = [number for number in range(len(plan.agents)) if dice.chance(0.7)]
     plan.heartbeat = plan.lease / 5
     span = dice.log(3.0, 25.0)
     for number in range(dice.near(1, 2, 2, 3, 4, 5, 6)):
@@ -92,6 +95,8 @@ def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
         job.logs = dice.near(1, 3, 20, 20, 300) if job.count < 8 else dice.near(1, 3)
     if dice.cached and dice.chance(0.6):
         _cache(dice, job)
+    if dice.calling and job.kind == "tasks" and dice.chance(0.7):
+        _call(dice, job)
     if job.kind == "flow":
         job.awaits, job.pause = dice.chance(0.8), dice.near(0.0, 0.005, 0.02, 0.5)
     return job
@@ -104,6 +109,15 @@ def _nest(dice: _Dice, job: Job) -> None:
     job.count = max(1, min(job.count, 24 // (1 + job.calls())))
     job.ms = min(job.ms, 2_000.0)
     job.in_turn, job.hasty = dice.chance(0.3), dice.chance(0.5)
+
+
+def _call(dice: _Dice, job: Job) -> None:
+    """Submit the runs of a job by calls, perhaps more than once."""
+    job.kind, job.awaits = "unowned", dice.chance(0.5)
+    job.again = dice.near("", "", "equal", "other", "twice", "rival")
+    job.pause = dice.log(0.01, 8.0)
+    if job.cancel != "half":
+        job.cancel = "all"
 
 
 def _cache(dice: _Dice, job: Job) -> None:
@@ -122,6 +136,9 @@ def _fault(dice: _Dice, plan: Plan, span: float) -> Fault:
         return Fault(at, dice.near(*DATABASE_FAULTS), seconds=dice.log(0.05, 8.0))
     if kind < 0.58:
         return Fault(at, "pause", "all", seconds=dice.log(0.5, 3.0 * plan.lease))
+    if (dice.calling or dice.polling) and kind < 0.64:
+        peers = [f"a{number}" for number in plan.polled] or [f"c{n}" for n in range(plan.clients)]
+        return Fault(at, "double", dice.random.choice(peers), seconds=dice.log(0.5, 10.0))
     if dice.extended and kind < 0.7:
         agent = f"a{dice.random.randrange(len(plan.agents))}"
         return Fault(at, dice.near("twin", "drain"), agent, seconds=dice.log(0.2, 5.0))

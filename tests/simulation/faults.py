@@ -24,7 +24,7 @@ def heal(world: "World") -> None:
     world.database.mood = FINE
     world.database.crash_before = world.database.crash_after = None
     for link in world.net.links.values():
-        link.slow = 0.0
+        link.slow, link.doubling = 0.0, False
         link.unblock()
     for node in world.nodes():
         node.crash_at = -1
@@ -103,6 +103,16 @@ def _slow(world: "World", fault: Fault) -> None:
     world.loop.later(fault.seconds, quick)
 
 
+def _double(world: "World", fault: Fault) -> None:
+    link = world.net.link(fault.who)
+    link.doubling = True
+
+    def single() -> None:
+        link.doubling = False
+
+    world.loop.later(fault.seconds, single)
+
+
 def _reset(world: "World", fault: Fault) -> None:
     world.net.link(fault.who).reset()
 
@@ -131,6 +141,6 @@ def _twin(world: "World", fault: Fault) -> None:
 _FAULTS = {
     "kill": _kill, "stop": _stop, "drain": _drain, "crash": _crash, "crash_before": _crash_before,
     "crash_after": _crash_after, "worker": _worker, "zygote": _zygote, "block": _block, "slow": _slow,
-    "reset": _reset, "pause": _pause, "full": _database, "tight": _database, "down": _database,
-    "ambiguous": _database, "twin": _twin,
+    "double": _double, "reset": _reset, "pause": _pause, "full": _database, "tight": _database,
+    "down": _database, "ambiguous": _database, "twin": _twin,
 }  # fmt: skip

@@ -1,9 +1,10 @@
-"""gRPC's channel, call and servicer context over the simulated network.
+"""gRPC's calls and servicer contexts over the simulated network.
 
 Stubs, servicers and the interceptor are the real ones. What is imitated is grpc.aio as the product uses it:
-streams that are read and written, cancelled, half closed, ended with a status or lost. Where grpc.aio is
-peculiar, so is this: a call that was cancelled here raises CancelledError where it is read, one that has
-ended raises InvalidStateError where it is written, what was received is read before a status.
+streams that are read and written, cancelled, half closed, ended with a status or lost, and unary calls with
+deadlines. Where grpc.aio is peculiar, so is this: a call that was cancelled here raises CancelledError where
+it is read, one that has ended raises InvalidStateError where it is written, what was received is read before
+a status.
 """
 
 import asyncio
@@ -83,8 +84,8 @@ class Inbox:
 class Connection:
     """One call with a connection of its own, as the product opens them: what is on its way, and both ends."""
 
-    def __init__(self, net: Network, node: Node, method: str) -> None:
-        self.net, self.node, self.method = net, node, method
+    def __init__(self, net: Network, node: Node, method: str, timeout: float | None = None) -> None:
+        self.net, self.node, self.method, self.timeout = net, node, method, timeout
         self.link: Link
         self.call: ClientCall
         self.served: ServerCall | None = None
@@ -227,7 +228,16 @@ class ClientCall:
         if self.done():
             return False
         self._cancelled = True
-        self._status = (grpc.StatusCode.CANCELLED, "Locally cancelled by application!", NO_METADATA)
+        self._give_up(grpc.StatusCode.CANCELLED, "Locally cancelled by application!")
+        return True
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self.done():
+            self._give_up(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+    def _give_up(self, code: grpc.StatusCode, details: str) -> None:
+        self._status = (code, details, NO_METADATA)
         if self._connected:
             self._connection.up.send(RESET_BYTES, ("reset",))
         else:
@@ -235,7 +245,6 @@ class ClientCall:
         self._connection.downward.end(lost=True)
         self._connection.upward.free()
         self._wake()
-        return True
 
     async def write(self, message: Any) -> None:
         if self.done():
@@ -314,8 +323,13 @@ class ServerCall:
         self._task: asyncio.Task[None] | None = None
         self._left = False
         self._ended = False
+        self._deadline: float | None = None
 
     def begin(self) -> None:
+        net, timeout = self._connection.net, self._connection.timeout
+        if timeout is not None:
+            self._deadline = net.loop.time() + timeout
+            net.loop.later(timeout, self._expired)
         self._handler = self._connection.server.handler(self._connection.method)
         self._task = asyncio.ensure_future(self._serve())
         if self._left:
@@ -337,6 +351,10 @@ class ServerCall:
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
+    def _expired(self) -> None:
+        if not self._ended:
+            self.client_left()
+
     def stop(self) -> None:
         """The server stops, and its grace is over."""
         if self._task is not None and not self._task.done():
@@ -344,7 +362,10 @@ class ServerCall:
 
     async def _serve(self) -> None:
         try:
-            await self._handler.stream_stream(None, self)
+            if self._handler.unary_unary:
+                await self._answer()
+            else:
+                await self._handler.stream_stream(None, self)
         except grpc.aio.AbortError:
             return
         except asyncio.CancelledError:
@@ -354,6 +375,13 @@ class ServerCall:
             self._end(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}", NO_METADATA)
             raise
         self._end(grpc.StatusCode.OK, "", NO_METADATA)
+
+    async def _answer(self) -> None:
+        data = await self._inbox.next()
+        if data is not None:
+            answer = await self._handler.unary_unary(self._handler.request_deserializer(data), self)
+            if not self._left:
+                self._connection.send_down(self._handler.response_serializer(answer))
 
     def _end(self, code: grpc.StatusCode, details: str, trailing: Any) -> None:
         if not self._ended and not self._left:
@@ -370,7 +398,7 @@ class ServerCall:
         return self._left
 
     def time_remaining(self) -> float | None:
-        return None
+        return None if self._deadline is None else self._deadline - self._connection.net.loop.time()
 
     async def read(self) -> Any:
         if self._ended:
@@ -393,41 +421,3 @@ class ServerCall:
     async def abort_with_status(self, status: Any) -> None:
         trailing = grpc.aio.Metadata(*((key, value) for key, value in status.trailing_metadata or ()))
         await self.abort(status.code, status.details, trailing)
-
-
-class Channel:
-    """What `grpc.aio.Channel` is to a stub."""
-
-    def __init__(self, net: Network, node: Node) -> None:
-        self._net, self._node = net, node
-        self._calls: list[ClientCall] = []
-
-    async def __aenter__(self) -> "Channel":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self, grace: float | None = None) -> None:
-        for call in self._calls:
-            call.cancel()
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool = False,
-    ) -> Any:
-        def begin() -> ClientCall:
-            connection = Connection(self._net, self._node, method)
-            call = ClientCall(connection, request_serializer, response_deserializer)
-            self._calls.append(call)
-            return call
-
-        return begin
-
-    def _unused(self, *_: Any, **__: Any) -> None:
-        """Other calls are not simulated; stubs only want to bind them."""
-
-    unary_unary = unary_stream = stream_unary = _unused

@@ -23,6 +23,8 @@ KINDS: Mapping[str, str] = {
     "submitted": "a client submitted a run; value: its `Spec`",
     "acknowledged": "a client was told that a run is durable",
     "refused": "a client was told that a run was not taken; value: (reason, why)",
+    "accepted": "a call that submits a run was answered: it is durable; value: which arguments it had",
+    "repeated": "a run was submitted again; value: (its arguments were equal, why it was refused, 0 for not)",
     "cancel_requested": "somebody asked for a run's end",
     "cancel_acknowledged": "the request is durable; value: the state at that moment",
     "told": "a client was told how a run ended; value: (state, result)",

@@ -24,6 +24,8 @@ TICK: Final = 1e-6
 """Between two arrivals: timers of one moment have no order."""
 LONGEST_PAUSE: Final = 8.0
 """Between two attempts of TCP to get through, at most."""
+DOUBLED_SECONDS: Final = 1.5
+"""How much later a call may arrive that somebody in between makes again, at most."""
 SYN_AGAIN: Final = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -89,6 +91,8 @@ class Link:
         self.big = False
         self.slow = 0.0
         self.proxied = False
+        self.doubling = False
+        """Whether whatever is in between sends unary calls a second time."""
         self.troubled_since: float | None = None
         self.connections: list[Any] = []
         self._ports = 0
@@ -96,6 +100,10 @@ class Link:
     def delay(self) -> float:
         """Draw how long a frame takes."""
         return self._random.uniform(0.0001, 0.002) + (self._random.uniform(0.2, 1.0) * self.slow)
+
+    def doubles(self) -> float | None:
+        """Return after how long a call arrives once more, None if it does not."""
+        return self._random.uniform(0.0, DOUBLED_SECONDS) if self.doubling else None
 
     def address(self) -> str:
         """Return what the server sees of the next connection."""

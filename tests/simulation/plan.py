@@ -74,7 +74,7 @@ class Job(Work):
     client: int = 0
     at: float = 1.0
     kind: str = "tasks"
-    """`tasks`, or `flow`: the same inside a flow run."""
+    """`tasks`; `flow`: the same inside a flow run; `unowned`: submitted by calls, they belong to nobody."""
     count: int = 1
     after: int = -1
     """The job whose runs are upstream of these."""
@@ -85,7 +85,10 @@ class Job(Work):
     pause: float = 0.0
     """Of a flow, before it submits."""
     awaits: bool = True
-    """Whether a flow waits for its runs."""
+    """Whether a flow waits for its runs; whether the client subscribes to unowned ones, and does not call."""
+    again: str = ""
+    """Unowned runs are submitted again under their ids: `equal`, or with `other` arguments, once they are
+    acknowledged, and `pause` later; or at the same time, `twice` or with a `rival`."""
 
 
 @dataclass
@@ -95,8 +98,9 @@ class Fault:
     `kill`, `stop` and `drain` end a process, which comes back after `seconds`. `crash` kills the server
     `count` callbacks later, `crash_before` and `crash_after` at the commit that is then the next but `count`.
     `block` (`way`: up, down, both, big), `slow` (by `amount`) and `pause` last for `seconds`; `reset` breaks
-    connections. `worker` kills a worker, `zygote` all of an agent, with what starts them; `twin` starts a
-    second process of an agent. `full`, `tight`, `down` and `ambiguous` are moods of the database.
+    connections. During a `double` unary calls arrive a second time, later. `worker` kills a worker, `zygote`
+    all of an agent, with what starts them; `twin` starts a second process of an agent. `full`, `tight`,
+    `down` and `ambiguous` are moods of the database.
     """
 
     at: float
@@ -118,6 +122,8 @@ class Plan:
     """Of the backlog; 0 for the product's."""
     agents: list[int] = field(default_factory=lambda: [2])
     """Slots of each."""
+    polled: list[int] = field(default_factory=list)
+    """Which of them have no stream, but poll."""
     waiting: int = 200
     """How many runs may wait for others on an agent and have substitutes."""
     log_bytes: int = 0

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from simulation.grpc_model import Channel
+from simulation.channel import Channel
 from simulation.history import Spec
 from simulation.loop import Node
 from simulation.plan import Work
@@ -57,6 +57,8 @@ class Program:
         self._node = node
         self.leaving = False
         self.awaited: dict[bytes, AwaitedRun] = {}
+        self.answered: set[bytes] = set()
+        """Runs that are durable, or were refused."""
         self._templates: dict[tuple[Any, ...], Template] = {}
         self.session = Session(lambda: ADDRESS, caller, thread=Thread(world.loop))  # type: ignore[arg-type]
         self._watch_session()
@@ -87,6 +89,7 @@ class Program:
         def noted_frame(frame: pb.SessionFrame) -> None:
             before = state._sent.run_ids() if frame.submitted_up_to else set()
             refused.update(each.run_id for each in frame.refused)
+            self.answered |= refused
             for each in frame.refused:
                 world.note(
                     "refused", each.run_id.hex(), who=self.id, value=(int(each.error.reason), each.message)
@@ -95,6 +98,7 @@ class Program:
             if before:
                 for run_id in sorted(before - state._sent.run_ids() - refused - state._postponed):
                     world.note("acknowledged", run_id.hex(), who=self.id)
+                    self.answered.add(run_id)
 
         def noted_loss(count: int) -> None:
             world.note("logs_dropped", who=self.id, value=count)
@@ -141,6 +145,20 @@ class Program:
         cache_key = work.cache_key(ordinal) if work.key and not work.late else None
         self.session.submit(key, run, json.dumps(work.script()).encode(), ordinal, upstream, cache_key)
         return run_id
+
+    async def settled_with(self, run_ids: list[bytes]) -> None:
+        """Wait until the server has taken or refused runs: nobody else may name them before that."""
+        while True:
+            if all(run_id in self.answered for run_id in run_ids):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def watch(self, run_id: bytes) -> AwaitedRun:
+        """Subscribe to a run that was not submitted here."""
+        run = self.awaited[run_id] = AwaitedRun(run_id, None)  # type: ignore[arg-type]
+        run.when_settled(lambda: self._told(run))
+        self.session.watch(run)
+        return run
 
     def _template(self, work: Work) -> Template:
         name = work.task, work.retries, work.retry_delay, work.infra, work.timeout, work.refresh, work.expires

@@ -4,17 +4,21 @@ import asyncio
 from typing import Any, Final
 
 from simulation.loop import Node
-from taskyard_api.v1 import agent_service_pb2_grpc, session_service_pb2_grpc
+from taskyard_api.v1 import agent_service_pb2_grpc, run_service_pb2_grpc, session_service_pb2_grpc
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
+from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.interceptors import _guarded
+from taskyard_controlplane.rpc.runs import RunService
 from taskyard_controlplane.rpc.sessions import SessionService
 from taskyard_controlplane.rpc.streams import Places
-from taskyard_controlplane.settings import PeerSettings
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 
 LIMITS: Final = (PeerSettings(), Places("streams", most=1000, per_address=1000))
+RPC: Final = RpcSettings()
 GRACE_SECONDS: Final = 1.0
 """For streams to end when it stops."""
 
@@ -37,6 +41,8 @@ class ServerNode:
         self.stopped = False
         self._handlers: dict[str, Any] = {}
         self._store = world.database.open()
+        self._reader = world.database.reader()
+        self._runs: RunService
         self.owner: Owner
 
     # What `add_..._to_server` wants.
@@ -45,8 +51,7 @@ class ServerNode:
         """Take the handlers by their full names, each guarded as in the product."""
         for generic in handlers:
             for method, handler in generic._method_handlers.items():
-                if handler.request_streaming and handler.response_streaming:
-                    self._handlers[method] = _guarded(handler, method)
+                self._handlers[method] = _guarded(handler, method)
 
     def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
         """They are the same ones once more."""
@@ -80,6 +85,9 @@ class ServerNode:
             SessionService(directory, *LIMITS), self
         )  # type: ignore[no-untyped-call]
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(directory, *LIMITS), self)  # type: ignore[no-untyped-call]
+        background = Background(Writer())  # type: ignore[arg-type]
+        self._runs = RunService(directory, RunReader(self._reader, background, directory.live_state), RPC)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self)  # type: ignore[no-untyped-call]
         self.ready = True
         world.net.listener = self
 
@@ -90,6 +98,7 @@ class ServerNode:
     async def stop(self) -> None:
         """End in order, as SIGTERM asks for."""
         self.owner.begin_stop()
+        self._runs.begin_stop()
         if self._world.net.listener is self:
             self._world.net.listener = None
         await asyncio.sleep(GRACE_SECONDS)
@@ -108,11 +117,16 @@ class ServerNode:
         links = self._world.net.links.values()
         return [each for link in links for each in link.connections if each.server is self]
 
+    def lose(self) -> None:
+        """End what it has of the database, as the kernel does for a killed process."""
+        self._store.lose()
+        self._reader.close()
+
     def _crashed(self) -> None:
         self.tell_dropped()
         self.ready = False
         if self._world.net.listener is self:
             self._world.net.listener = None
-        self._store.lose()
+        self.lose()
         self._world.net.died(self.node)
         self._world.server_died(self)

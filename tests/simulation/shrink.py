@@ -44,7 +44,13 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield _changed(plan, agents=plan.agents[:-1])
     if last_client and not any(job.client == last_client for job in plan.jobs):
         yield _changed(plan, clients=last_client)
-    for name, usual in (("window", 0), ("proxied", False), ("waiting", 200), ("log_bytes", 0)):
+    for name, usual in (
+        ("window", 0),
+        ("proxied", False),
+        ("waiting", 200),
+        ("log_bytes", 0),
+        ("polled", []),
+    ):
         if getattr(plan, name) != usual:
             yield _changed(plan, **{name: usual})
     yield from _simpler_jobs(plan)
@@ -69,6 +75,8 @@ def _simpler_jobs(plan: Plan) -> Iterator[Plan]:
             changes += [{name: False} for name in ("in_turn", "hasty") if getattr(job, name)]
         if job.kind != "tasks":
             changes.append({"kind": "tasks"})
+        if job.again:
+            changes.append({"again": ""})
         if job.fails:
             changes.append({"fails": 0, "retries": 0})
         for change in changes:

@@ -14,7 +14,7 @@ from simulation.history import Event
 from simulation.loop import NodeKilled, SimulatedClock
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
-from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import LogRow, NewRunRow, WriteBatch
 
 FULL: Final = "full"
@@ -90,6 +90,10 @@ class Database:
         store._engine._compiled_cache = _compiled
         return WatchedStore(self, store)
 
+    def reader(self) -> "WatchedReader":
+        """Return what a server reads for people with."""
+        return WatchedReader(self)
+
     def close(self) -> None:
         self._keeper.close()
 
@@ -120,6 +124,10 @@ class Database:
             self._failed()
             raise StorageUnavailable("the answer to COMMIT was lost", retry_after=1.0)
 
+    def fail_if_down(self) -> None:
+        if self.mood == DOWN:
+            raise StorageUnavailable("the database does not answer", retry_after=1.0)
+
     def _failed(self) -> None:
         self._world.note("commit_failed", who="server")
 
@@ -147,6 +155,25 @@ class Database:
             state, reason, attempt, infra, epoch, _, _, result, outcome, seq = row
             result = result_of(result, outcome)  # type: ignore[arg-type]
             add(Event(at, "recorded", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra, result)))  # type: ignore[call-overload, arg-type]
+
+
+class WatchedReader:
+    """The reader of one server, made when something is to be read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        self._database.fail_if_down()
+        if self._reader is None:
+            self._reader = create_reader(f"sqlite://?name={self._database.name}")
+            self._reader._engine._compiled_cache = _compiled
+        return getattr(self._reader, name)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
 
 class WatchedStore:
@@ -189,8 +216,7 @@ class WatchedStore:
         return self._store.backlog_of_flow(flow_seq)
 
     def _fail_if_down(self) -> None:
-        if self._database.mood == DOWN:
-            raise StorageUnavailable("the database does not answer", retry_after=1.0)
+        self._database.fail_if_down()
 
     def lose(self) -> None:
         """End its connection and its lock as the kernel does for a killed process."""

@@ -13,6 +13,7 @@ COMPLETED, FAILED, CANCELLED, CRASHED = 10, 11, 12, 13
 ASSIGNED, READY, CANCELLING = 3, 2, 7
 WORKER_DIED, AGENT_LOST, CODE_UNAVAILABLE, WAITING_REFUSED = 3, 4, 8, 13
 NOT_READY, CACHED = 14, 1
+RUN_EXISTS = 4
 
 
 def history(*events: tuple[Any, ...]) -> list[Event]:
@@ -127,6 +128,8 @@ BROKEN: dict[str, list[Event]] = {
         submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s")
     ),
     "cached-is-not-executed": history(ENDED, recorded(reason=CACHED)),
+    "repeats-change-nothing": history(("repeated", "r", 0, "c", (True, RUN_EXISTS))),
+    "one-run-per-id": history(("accepted", "r", 0, "c", "first"), ("accepted", "r", 0, "c", "other")),
     "logged-once": history(LOGGED, LOG_RECORDED, LOG_RECORDED),
     "logs-are-complete": history(LOGGED, RECORDED),
 }
@@ -176,6 +179,10 @@ KEPT: dict[str, list[Event]] = {
         submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s", reason=CACHED)
     ),
     "cached-is-not-executed": history(ended(how="failed"), recorded(reason=CACHED)),
+    "repeats-change-nothing": history(
+        ("repeated", "r", 0, "c", (True, 0)), ("repeated", "r", 0, "c", (False, RUN_EXISTS))
+    ),
+    "one-run-per-id": history(("accepted", "r", 0, "c", "first"), ("accepted", "s", 0, "c", "other")),
     "logged-once": history(LOGGED, LOG_RECORDED),
     "logs-are-complete": history(
         ("logged", "r", E1, "one that died", "b"), LOGGED, RECORDED, LOG_RECORDED
@@ -198,6 +205,11 @@ def test_log_records_may_be_missing_of_which_somebody_said_so():
     broken = {violation.rule for violation in violations(lost_one)}
     assert "logs-are-complete" not in broken
     assert "logs-are-complete" in {violation.rule for violation in violations(lost_one[:-1])}
+
+
+def test_a_run_must_not_be_replaced_by_another_one_under_its_id():
+    replaced = history(("repeated", "r", 0, "c", (False, 0)))
+    assert "repeats-change-nothing" in {violation.rule for violation in violations(replaced)}
 
 
 def test_each_process_that_was_ended_accounts_for_one_attempt():

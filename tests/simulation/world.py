@@ -273,7 +273,7 @@ class World:
             node.on_crash = lambda: None
             node.kill()
         if self.server is not None:
-            self.server._store.lose()
+            self.server.lose()
         self.database.close()
         for task in self.loop.tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
