@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from support.scripted_sessions import ScriptedServer
 
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session import stream
 from taskyard._network.session.in_flight import InFlight
@@ -34,6 +35,10 @@ GOAWAY = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
 @task
 def double(x: int) -> int:
     return 2 * x
+
+
+def address_of(listener: socket.socket) -> str:
+    return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -87,24 +92,29 @@ def test_a_server_that_was_away_is_found_again(
     assert future.result(10) == 4
 
 
-@pytest.mark.parametrize("said", [b"", SETTINGS + GOAWAY], ids=["nothing", "goodbye"])
-def test_a_server_that_accepts_and_does_not_answer_is_asked_again(
-    said: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that is ended in the moment in which the connection is made says goodbye in its first breath."""
+def test_a_server_that_accepts_and_says_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HELLO_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        session = Session(lambda: f"127.0.0.1:{listener.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        session = Session(lambda: address_of(silent))
         session.patience = 0.1
         with pytest.raises(ConnectionFailed):
             session.open()
-        listener.settimeout(10.0)  # gRPC itself gives up after 20, or not at all
-        with ExitStack() as held:
-            for _ in range(3):
-                held.enter_context(connection := listener.accept()[0])
-                with suppress(ConnectionError):  # it was given up already
-                    connection.sendall(said)
+        silent.settimeout(10.0)  # gRPC itself gives up after 20
+        for accepted in [silent.accept()[0] for _ in range(3)]:
+            accepted.close()
         session.close()
+
+
+def test_a_call_to_a_server_that_ends_fails_at_once() -> None:
+    """One that is told to end says goodbye in its first breath, and keeps the connection for a while."""
+    with socket.create_server(("127.0.0.1", 0)) as ending, Client(address_of(ending), seconds=30.0) as client:
+        ending.settimeout(30.0)
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(client.get_run, bytes(16))
+            with ending.accept()[0] as connection:
+                connection.sendall(SETTINGS + GOAWAY)
+                with pytest.raises(ConnectionFailed, match="GOAWAY"):
+                    asking.result(40)
 
 
 def test_a_session_ends_with_a_goodbye(server: ScriptedServer) -> None:

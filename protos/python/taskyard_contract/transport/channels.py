@@ -30,6 +30,9 @@ CLIENT_OPTIONS: Final[list[tuple[str, Any]]] = [
     # Two parts of one process must not share a connection's fate or its flow-control window.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
+    # What gRPC repeats by itself it also repeats on a connection whose server has said goodbye: a call that
+    # meets the end of a server so may go round for ever, and its channel with it. We repeat what may be.
+    ("grpc.enable_retries", 0),
 ]
 
 SERVER_OPTIONS: Final[list[tuple[str, Any]]] = [
