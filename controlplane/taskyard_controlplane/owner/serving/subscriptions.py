@@ -57,6 +57,7 @@ class Subscriptions:
             StorageUnavailable: The database does not answer.
         """
         ids = [run_id for group in batch.groups for run_id in group.run_ids]
+        self._adopt(session, ids)  # first: any of them may end while the database is asked for others
         unknown = [run_id for run_id in ids if run_id not in self._runs]
         known = set(ids).difference(unknown)
         async for part in parts(unknown):
@@ -79,6 +80,7 @@ class Subscriptions:
         async for part in parts(run_ids):
             self._adopt(session, part)
         async for part in parts([run_id for run_id in run_ids if run_id not in self._runs]):
+            self._adopt(session, part)  # those that were loaded while the database was asked for others
             unknown = [run_id for run_id in part if run_id not in self._runs]
             rows = await self._stored.heads(unknown)
             self._adopt(session, part)  # those that were submitted meanwhile
