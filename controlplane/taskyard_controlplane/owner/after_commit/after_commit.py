@@ -106,9 +106,9 @@ class AfterCommit:
             each.wake()
         self._upkeep()
 
-    def refused(self, commit: Commit, error: StorageFull) -> None:
+    def refused(self, commit: Commit, error: StorageFull, *, behind: bool) -> None:
         """Take the new runs out of a commit that the database has no room for."""
-        self._refusals.full(commit, error)
+        self._refusals.full(commit, error, behind=behind)
 
     def set_aside(self, commit: Commit, found: Sequence[RefusedRow]) -> None:
         """Take rows that can never be written out of a commit, and end the runs they are about in it."""

@@ -76,17 +76,25 @@ class Refusals:
             for each in (commit, self._journal.open):
                 each.effects = [(run, effects) for run, effects in each.effects if run.seq not in annulled]
 
-    def full(self, commit: Commit, error: StorageFull) -> None:
+    def full(self, commit: Commit, error: StorageFull, *, behind: bool) -> None:
         """Take the new runs out of a commit that found the database full, and say so.
 
         What ends runs stays in it, so that it may make room; so do templates and code, which later runs refer
         to and which are small.
+
+        Args:
+            commit: Which.
+            error: Why, for people.
+            behind: Whether a commit before it is not durable yet and keeps its runs. Then its batches are
+                acknowledged when it is written itself: their numbers say the same of all before them.
         """
         rows = commit.rows
         commit.refused = error if rows.new_runs else commit.refused
-        for session, number in commit.accepted.items():
-            session.acknowledge(number)
-            session.wake()
+        if not behind:
+            for session, number in commit.accepted.items():
+                session.acknowledge(number)
+                session.wake()
+            commit.accepted.clear()
         for row in map(NewRunRow._make, rows.new_runs):
             run = self._book.runs.get(row.run_id)
             if run is not None:
@@ -124,7 +132,6 @@ class Refusals:
         rows, still_open = commit.rows, self._journal.open
         seqs = {row[0] for row in rows.new_runs}
         commit.submitted = [run for run in commit.submitted if run.seq not in seqs]  # others were read back
-        commit.accepted.clear()
         commit.payload_bytes -= sum(len(row[_ARGS]) for row in rows.new_runs if row[_ARGS])  # type: ignore[arg-type, misc]
         rows.new_runs.clear()
         rows.backlog_added.clear()

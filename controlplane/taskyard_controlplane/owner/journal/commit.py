@@ -69,8 +69,14 @@ class AfterCommits(Protocol):
     def committed(self, commit: Commit, result: CommitResult) -> None:
         """Do what was to be done after a commit that is durable now."""
 
-    def refused(self, commit: Commit, error: StorageFull) -> None:
-        """Take the new runs out of a commit the database has no room for, and tell those whose they are."""
+    def refused(self, commit: Commit, error: StorageFull, *, behind: bool) -> None:
+        """Take the new runs out of a commit the database has no room for, and tell those whose they are.
+
+        Args:
+            commit: Which.
+            error: Why.
+            behind: Whether a commit before it is not durable yet and keeps its runs.
+        """
 
     def set_aside(self, commit: Commit, found: Sequence[RefusedRow]) -> None:
         """Take rows that can never be written out of a commit, and end the runs they are about in it."""

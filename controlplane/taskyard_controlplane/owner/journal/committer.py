@@ -314,7 +314,7 @@ class Committer:
             # What arrived meanwhile must not wait either: this commit may hold it up until there is room.
             for refused in (commit, self.open):
                 if not refused.rows.repeated:  # or its runs may be recorded, and have to be waited for
-                    self._after.refused(refused, error)
+                    self._after.refused(refused, error, behind=commit.rows.repeated)
         elif isinstance(error, StorageUnavailable):
             commit.rows.repeated = True
         elif isinstance(error, RowsRefused):

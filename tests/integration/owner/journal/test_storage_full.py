@@ -218,6 +218,36 @@ def test_a_session_that_waits_for_the_run_of_another_is_told_as_well(monkeypatch
     play(scenario)
 
 
+def test_what_is_not_durable_is_not_acknowledged_with_what_is_refused_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        errors: list[Exception] = [StorageUnavailable("the answer to COMMIT was lost", retry_after=1.0)]
+
+        def fail(batch: Any) -> Any:
+            raise errors[-1]
+
+        monkeypatch.setattr(it.store, "commit", fail)
+        [first] = await client.submit()
+        async with asyncio.timeout(5):
+            while not it.owner.stalled:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        [second] = await client.submit()
+        errors.append(StorageFull("the database has no room: make room, then repeat", retry_after=5.0))
+        assert await told(client, second) == ErrorReason.STORAGE_FULL
+        assert client.acknowledged == 0, "nobody knows whether the first one is recorded"
+        monkeypatch.undo()
+        await it.settle()
+        await it.advance(1)
+        client.receive()
+        assert client.acknowledged == 2
+        assert it.runs[first].state == RunState.READY
+        assert set(client.refused) == {second}
+
+    play(scenario)
+
+
 def test_runs_that_were_read_back_go_on_when_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
