@@ -216,12 +216,11 @@ class InFlight:
         again = self._sent.next_again()
         if again is not None:
             return pb.ClientFrame(submit=again)
-        if self._logs.crowded:
-            # By themselves and first: of a run that has ended nothing is recorded any more.
-            frame = pb.ClientFrame()
-            self._logs.write_into(frame)
-            return frame
-        groups, reports, cancels, withdrawn = self._outbox.next_frame(with_groups=self._sent.has_room())
+        # Log records go behind the runs they are of, and before reports: of a run that has ended none is
+        # recorded any more.
+        groups, reports, cancels, withdrawn = self._outbox.next_frame(
+            with_groups=self._sent.has_room(), only_groups=self._logs.crowded
+        )
         self.decisions.sent(reports)
         if cancels or withdrawn:
             self._note_ending(cancels, withdrawn)

@@ -50,7 +50,9 @@ class LogOutbox:
     @property
     def crowded(self) -> bool:
         """Whether more can be sent now than one frame takes."""
-        return len(self._again) > 1 or (len(self._waiting) > LOGS_PER_FRAME and self.pending)
+        if self._again:
+            return len(self._again) > 1 or bool(self._waiting)
+        return len(self._waiting) > LOGS_PER_FRAME and self.pending
 
     def add(self, entry: LogEntry) -> None:
         """Queue a record. Any thread may call it."""

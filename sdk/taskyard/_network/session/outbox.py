@@ -121,11 +121,12 @@ class Outbox:
             if self.size > MOST_BYTES:
                 self._room.wait(_LOOK_SECONDS)
 
-    def next_frame(self, with_groups: bool) -> FrameContents:
+    def next_frame(self, with_groups: bool, only_groups: bool = False) -> FrameContents:
         """Take out the contents of one frame.
 
         Args:
             with_groups: Whether runs may be sent now. If not, everything behind them waits as well.
+            only_groups: Whether everything else, and what is behind it, has to wait.
 
         Returns:
             What fits into the frame.
@@ -151,6 +152,8 @@ class Outbox:
                     size += more
                     if item is self._tail:
                         self._tail = None  # what is sent is not extended
+                elif only_groups:
+                    break
                 elif isinstance(item, EndRequest):
                     if len(taken.cancels) + len(taken.withdrawn) > MOST_IDS:
                         break

@@ -51,6 +51,7 @@ def test_what_is_new_comes_after_what_is_sent_again() -> None:
     sent(box)
     box.add(entry(2))
     box.on_new_stream(True)
+    assert box.crowded, "one frame does not take both"
     assert sent(box) == [(1, [1]), (2, [2])]
 
 

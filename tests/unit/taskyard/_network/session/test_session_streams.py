@@ -4,9 +4,11 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard._engine.submission.submitting import submit_one
+from taskyard._network.session.run_groups import GroupKey, RunGroup
+from taskyard._network.session.templates import Template
 from taskyard.exceptions import Overloaded
 from taskyard.tasks import task
-from taskyard_api.v1 import errors_pb2
+from taskyard_api.v1 import errors_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import ErrorReason, InvalidRequest, Superseded, TaskyardError
 from taskyard_contract.id_factory import new_id
@@ -237,6 +239,33 @@ def test_a_session_that_cannot_go_on_fails_everything_awaited(session: LoopbackS
     assert decision.done()
     with pytest.raises(Superseded):
         session.report_end(pb.FlowReport(run_id=new_id(), event=FlowEvent.SUCCEEDED)).result(0)
+
+
+@pytest.mark.parametrize("count", [1, 1001])
+def test_log_records_of_an_outage_go_between_their_run_and_its_end(
+    recorded: LoopbackSession, count: int
+) -> None:
+    welcome = recorded.script.welcome().welcome
+    welcome.acknowledges_logs = True
+    recorded.in_flight.on_welcome(welcome)
+    recorded.log((new_id(), 5, 20, "taskyard.flow_runs", "not acknowledged", "name"))
+    state, flow, frames = recorded.in_flight, new_id(), recorded.script.frames
+    frames.clear()
+    recorded.script.execute = False
+    group = RunGroup(GroupKey(Template(template_pb2.RunTemplate(name="flow")), b"", b""), 0)
+    group.add(flow, b"{}", None, None, None)
+    state._outbox.add(group)
+    for number in range(count):
+        state._logs.add((flow, number, 20, "taskyard.flow_runs", "text", "name"))
+    state._outbox.add(pb.FlowReport(run_id=flow, event=FlowEvent.SUCCEEDED))
+    state.on_welcome(welcome)
+    recorded.wake()
+    submitted = next(at for at, frame in enumerate(frames) if frame.HasField("submit"))
+    reported = next(at for at, frame in enumerate(frames) if frame.flow_reports)
+    logged = {at: len(frame.logs.run_ids) for at, frame in enumerate(frames) if flow in frame.logs.run_ids}
+    assert sum(logged.values()) == count
+    assert submitted <= min(logged)
+    assert max(logged) <= reported
 
 
 def test_log_records_travel_in_columns(recorded: LoopbackSession) -> None:
