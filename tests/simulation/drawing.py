@@ -146,6 +146,9 @@ def _fault(dice: _Dice, plan: Plan, span: float) -> Fault:
 
 
 def _server_fault(dice: _Dice, at: float) -> Fault:
+    if dice.extended and dice.chance(0.25):
+        way = dice.near("pause", "pause", "cut", "both")
+        return Fault(at, "takeover", seconds=dice.log(0.2, 40.0), way=way)
     what = dice.near(*SERVER_FAULTS, "pause", "pause")
     fault = Fault(at, what, "server", seconds=dice.log(0.2, 20.0))
     if what == "crash":

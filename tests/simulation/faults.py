@@ -23,6 +23,8 @@ def heal(world: "World") -> None:
     """Make everything whole that does not come back by itself."""
     world.database.mood = FINE
     world.database.crash_before = world.database.crash_after = None
+    for rival in world.rivals:
+        rival.cut_off(False)
     for link in world.net.links.values():
         link.slow, link.doubling = 0.0, False
         link.unblock()
@@ -42,6 +44,18 @@ def _kill(world: "World", fault: Fault) -> None:
     if who is not None and who.node.alive:
         world.down_for[fault.who] = fault.seconds
         who.node.kill()
+
+
+def _take_over(world: "World", fault: Fault) -> None:
+    former = world.take_over()
+    if former is None:
+        return
+    if fault.way == "pause":
+        former.node.pause()
+        world.loop.later(fault.seconds, former.node.resume)
+    elif fault.way == "cut":
+        former.cut_off(True)
+        world.loop.later(fault.seconds, former.cut_off, False)
 
 
 def _stop(world: "World", fault: Fault) -> None:
@@ -143,4 +157,5 @@ _FAULTS = {
     "crash_after": _crash_after, "worker": _worker, "zygote": _zygote, "block": _block, "slow": _slow,
     "double": _double, "reset": _reset, "pause": _pause, "full": _database, "tight": _database,
     "down": _database, "ambiguous": _database, "twin": _twin,
+    "takeover": _take_over,
 }  # fmt: skip

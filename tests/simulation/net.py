@@ -142,6 +142,10 @@ class Link:
         for connection in list(self.connections):
             connection.broken("the connection was reset")
 
+    def leads_to(self, servers: list[Any]) -> bool:
+        """Whether a connection leads to one of some servers."""
+        return any(each.server in servers for each in self.connections if not each.gone)
+
     def open_to(self, both: bool = True) -> bool:
         """Whether a handshake gets through."""
         return not (self.dark[UP] or (both and self.dark[DOWN]))

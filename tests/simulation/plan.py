@@ -100,7 +100,8 @@ class Fault:
     `block` (`way`: up, down, both, big), `slow` (by `amount`) and `pause` last for `seconds`; `reset` breaks
     connections. During a `double` unary calls arrive a second time, later. `worker` kills a worker, `zygote`
     all of an agent, with what starts them; `twin` starts a second process of an agent. `full`, `tight`,
-    `down` and `ambiguous` are moods of the database.
+    `down` and `ambiguous` are moods of the database. At a `takeover` another server becomes the owner; the
+    former one goes on, after a `pause`, or `cut` off from the database for as long, or (`both`) at once.
     """
 
     at: float

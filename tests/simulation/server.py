@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from simulation.loop import Node
 from taskyard_api.v1 import agent_service_pb2_grpc, run_service_pb2_grpc, session_service_pb2_grpc
+from taskyard_contract.errors import NotOwner
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
@@ -38,7 +39,8 @@ class ServerNode:
         self.node = Node(world.loop, f"server#{number}", world.seed)
         self.node.on_crash = self._crashed
         self.ready = False
-        self.stopped = False
+        self.superseded = False
+        """Whether another server has the database by now, whatever this one believes."""
         self._handlers: dict[str, Any] = {}
         self._store = world.database.open()
         self._reader = world.database.reader()
@@ -91,8 +93,23 @@ class ServerNode:
         self.ready = True
         world.net.listener = self
 
+    def give_way(self) -> None:
+        """Be superseded; nothing tells it."""
+        self.superseded = True
+        self._store.give_way()
+        if self._world.net.listener is self:
+            self._world.net.listener = None
+
+    def cut_off(self, cut: bool) -> None:
+        """Take the database away from it, and from nobody else, or give it back."""
+        self._store.cut_off = cut
+
     def _fatal(self, error: BaseException) -> None:
-        self._world.note("fatal", who=self.node.name, value=f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"
+        if self.superseded and isinstance(error, NotOwner):
+            self._world.trace(self.node.name, text)
+        else:
+            self._world.note("fatal", who=self.node.name, value=text)
         self._world.loop.later(0.01, self.node.kill)
 
     async def stop(self) -> None:

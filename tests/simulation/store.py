@@ -16,6 +16,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import LogRow, NewRunRow, WriteBatch
+from taskyard_controlplane.storage.ownership import check_generation
 
 FULL: Final = "full"
 """Nothing can be written."""
@@ -183,6 +184,8 @@ class WatchedStore:
         self._database = database
         self._store = store
         self.generation = 0
+        self.cut_off = False
+        """Whether this owner alone cannot reach the database."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -194,6 +197,7 @@ class WatchedStore:
         return owned
 
     def commit(self, batch: WriteBatch) -> Any:
+        self._fail_if_cut_off()
         self._database.before(batch)
         result = self._store.commit(batch)
         self._database.after(batch, self.generation)
@@ -215,8 +219,24 @@ class WatchedStore:
         self._fail_if_down()
         return self._store.backlog_of_flow(flow_seq)
 
+    def maintain(self) -> None:
+        """Do the upkeep, and find out whether somebody has taken over, as renewing a lease does."""
+        self._fail_if_down()
+        with self._store._connected() as connection:
+            check_generation(connection, self.generation)
+        self._store.maintain()
+
+    def give_way(self) -> None:
+        """Let another owner have the database while this one goes on: only generations keep them apart."""
+        self._store._lock.release()
+
     def _fail_if_down(self) -> None:
+        self._fail_if_cut_off()
         self._database.fail_if_down()
+
+    def _fail_if_cut_off(self) -> None:
+        if self.cut_off:
+            raise StorageUnavailable("the database cannot be reached from here", retry_after=1.0)
 
     def lose(self) -> None:
         """End its connection and its lock as the kernel does for a killed process."""

@@ -61,7 +61,7 @@ class Watch:
         serves = server is not None and server.ready and not server.node.paused
         for node, program in world.programs():
             link = world.net.link(host_of(node))
-            clear = not (link.slow or link.troubled_since is not None)
+            clear = not (link.slow or link.troubled_since is not None or link.leads_to(world.rivals))
             if serves and clear and not node.paused:
                 continue
             name = host_of(node) if program is None else program.id
@@ -137,6 +137,8 @@ class Watch:
             return False
         if any(program is not None and program.outstanding() for _, program in world.programs()):
             return False
+        if any(rival.node.alive for rival in world.rivals):
+            return False
         if any(each.executing is not None for each in world.processes.values()):
             return False  # even one whose agent has been replaced ends what nobody knows of
         return all(agent.node.alive and agent.idle for agent in world.agents.values())
@@ -162,6 +164,9 @@ class Watch:
         for agent in world.agents.values():
             if not agent.idle:
                 world.note("waiting", who=agent.session)
+        for rival in world.rivals:
+            if rival.node.alive:
+                world.note("fatal", who=rival.node.name, value="it goes on although it was superseded")
 
     def _executing(self) -> None:
         """Note which processes are still at something: when nothing else is, nobody knows of that."""

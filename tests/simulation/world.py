@@ -63,6 +63,8 @@ class World:
         self._tracer = tracer
         self._digest = hashlib.blake2b(digest_size=16)
         self.server: ServerNode | None = None
+        self.rivals: list[ServerNode] = []
+        """Servers whose place another one has taken while they went on."""
         self.agents: dict[str, AgentNode] = {}
         self.twins: list[AgentNode] = []
         self.clients: dict[str, ClientNode] = {}
@@ -128,8 +130,22 @@ class World:
         self.server = ServerNode(self, self._number)
         self.server.node.spawn(self.server.start())
 
+    def take_over(self) -> ServerNode | None:
+        """Let another server take the place of the one there is; returns that, which goes on."""
+        server = self.server
+        if self.over or server is None or not server.ready or not server.node.alive:
+            return None
+        self.trace(server.node.name, "is superseded")
+        server.give_way()
+        self.rivals.append(server)
+        self.server = None
+        self.loop.later(self.random.uniform(0.01, 1.0), self.start_server)
+        return server
+
     def server_died(self, server: ServerNode) -> None:
         self.trace(server.node.name, "is dead")
+        if server.superseded:
+            return
         self.loop.later(self._away("server"), self.start_server)
 
     def _away(self, name: str) -> float:
@@ -202,6 +218,7 @@ class World:
     def nodes(self) -> list[Node]:
         """Return all processes, workers too."""
         servers = [self.server.node] if self.server is not None else []
+        servers += [each.node for each in self.rivals]
         return [
             *servers,
             *(peer.node for peer in self.peers()),
@@ -272,8 +289,9 @@ class World:
         for node in self.nodes():
             node.on_crash = lambda: None
             node.kill()
-        if self.server is not None:
-            self.server.lose()
+        for server in (self.server, *self.rivals):
+            if server is not None:
+                server.lose()
         self.database.close()
         for task in self.loop.tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
