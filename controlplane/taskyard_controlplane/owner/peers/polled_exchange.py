@@ -161,8 +161,10 @@ class PolledExchange:
         Raises:
             InvalidRequest: An earlier one is missing, and would count as acknowledged with this one.
         """
-        if self._last_report and number > self._last_report + 1:
-            raise InvalidRequest(f"batch {number} is out of turn: {self._last_report + 1} has not arrived")
+        # The first one after a hello may be a late repetition: so what came before the hello counts as well.
+        last = max(self._last_report, self.agent.last_report)
+        if self._last_report and number > last + 1:
+            raise InvalidRequest(f"batch {number} is out of turn: {last + 1} has not arrived")
         self._last_report = max(self._last_report, number)
 
     def _something_to_say(self) -> pb.PollResponse | None:

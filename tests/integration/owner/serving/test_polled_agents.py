@@ -213,6 +213,20 @@ def test_what_is_assigned_in_one_go_is_one_response() -> None:
     play(scenario)
 
 
+def test_a_late_batch_after_a_hello_puts_none_out_of_turn() -> None:
+    async def scenario(it: World, polled: PolledAgents) -> None:
+        await ask(polled, 1, hello=hello())
+        for number in (1, 2):
+            await polled.report(pb.ReportBatchRequest(**IDS, report_number=number))
+        await ask(polled, 2, hello=hello())
+        for number in (1, 3):  # the first of them was sent twice, and has just arrived
+            await polled.report(pb.ReportBatchRequest(**IDS, report_number=number))
+        with pytest.raises(InvalidRequest, match="4 has not arrived"):
+            await polled.report(pb.ReportBatchRequest(**IDS, report_number=5))
+
+    play(scenario)
+
+
 def test_a_late_batch_does_not_take_back_later_acknowledgements() -> None:
     async def scenario(it: World, polled: PolledAgents) -> None:
         await greet(polled)
