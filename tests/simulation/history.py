@@ -50,6 +50,7 @@ KINDS: Mapping[str, str] = {
     "leaderless": "a run waits for an equal one, and there is none; value: since when",
     "logs_dropped": "somebody said that log records were given up; value: how many",
     "overdrawn": "an agent was sent more runs than it had ever asked for; value: (sent, granted)",
+    "late_commit": "an owner committed after another had taken over; value: (its generation, the other's)",
     "commit_failed": "the database refused a commit; who: the server",
     "spin": "a process went round without time passing",
     "unhandled": "an exception that nobody handled; value: its text",

@@ -81,6 +81,8 @@ class Database:
         """Commits tried so far, by any owner."""
         self.crash_before: int | None = None
         self.crash_after: int | None = None
+        self.generation = 0
+        """Of the newest owner."""
         self._seen: set[tuple[int, int]] = set()
         self._runs: dict[int, str] = {}
 
@@ -118,6 +120,8 @@ class Database:
 
     def after(self, batch: WriteBatch, generation: int) -> None:
         """Note what was committed, and fail all the same if that is to happen."""
+        if generation < self.generation:
+            self._world.note("late_commit", who="server", value=(generation, self.generation))
         self._note(batch, generation)
         if self.commits == self.crash_after:
             raise NodeKilled
@@ -193,7 +197,7 @@ class WatchedStore:
     def open(self) -> Any:
         self._fail_if_down()
         owned = self._store.open()
-        self.generation = owned.generation
+        self.generation = self._database.generation = owned.generation
         return owned
 
     def commit(self, batch: WriteBatch) -> Any:

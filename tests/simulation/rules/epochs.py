@@ -38,6 +38,13 @@ def epochs_increase(index: Index) -> Iterator[str]:
 
 
 @rule
+def nothing_from_superseded_owners(index: Index) -> Iterator[str]:
+    """Nothing is recorded by an owner whose place another one has taken."""
+    for event in index.kind("late_commit"):
+        yield f"generation {event.value[0]} committed at {event.at:.3f}, though {event.value[1]} was there"
+
+
+@rule
 def nothing_from_superseded_epochs(index: Index) -> Iterator[str]:
     """No end is accepted from an assignment after which the run was assigned anew."""
     for event in index.kind("recorded"):
