@@ -45,6 +45,7 @@ steps = st.lists(
         st.tuples(st.just("add"), st.integers(0, 5), callers),
         st.tuples(st.just("end"), st.integers(0, 99), st.just(b"")),
         st.tuples(st.just("pop"), st.integers(0, 9), callers),
+        st.tuples(st.just("tidy"), st.integers(0, 3), st.just(b"")),
     ),
     max_size=60,
 )
@@ -67,12 +68,20 @@ class Everybody:
         run = Run(seq, seq.to_bytes(16, "big"), template, RunState.READY, None, None, None, 0, 0)
         run.caller_id = caller_id or None
         self.runs.append(run)
+        run.queued = True
         self.matchmaking.append(run)
 
     def end(self, number: int, _: bytes) -> None:
         """Cancel a run where it stands."""
         if self.runs:
-            restore(self.runs[number % len(self.runs)], RunState.CANCELLED)
+            run = self.runs[number % len(self.runs)]
+            self.matchmaking.ended += run.queued
+            restore(run, RunState.CANCELLED)
+
+    def tidy(self, number: int, _: bytes) -> None:
+        """Drop what has ended, and the queues that are empty if there are more than `number`."""
+        self.matchmaking._many = number
+        self.matchmaking.tidy()
 
     def pop(self, number: int, nested: bytes) -> list[Run]:
         agent = self.agents[number % len(self.agents)]

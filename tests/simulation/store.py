@@ -215,13 +215,13 @@ class WatchedStore:
         self._fail_if_down()
         return self._store.backlog_page(*args)
 
-    def backlog_of_session(self, session_id: bytes) -> Any:
+    def backlog_of_session(self, *args: Any) -> Any:
         self._fail_if_down()
-        return self._store.backlog_of_session(session_id)
+        return self._store.backlog_of_session(*args)
 
-    def backlog_of_flow(self, flow_seq: int) -> Any:
+    def backlog_of_flow(self, *args: Any) -> Any:
         self._fail_if_down()
-        return self._store.backlog_of_flow(flow_seq)
+        return self._store.backlog_of_flow(*args)
 
     def maintain(self) -> None:
         """Do the upkeep, and find out whether somebody has taken over, as renewing a lease does."""

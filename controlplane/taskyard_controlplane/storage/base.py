@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.documents import OwnedDocuments
 from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
+    BacklogPart,
     CommitResult,
     DispatchRow,
     Documents,
@@ -125,13 +126,13 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.backlog_page(connection, lane, priority, after_seq, limit)
 
-    def backlog_of_session(self, session_id: bytes) -> list[RunHead]:
+    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
         with self._connected() as connection:
-            return records.backlog_of_session(connection, session_id)
+            return records.backlog_of_session(connection, session_id, after_seq, limit)
 
-    def backlog_of_flow(self, flow_seq: int) -> list[RunHead]:
+    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
         with self._connected() as connection:
-            return records.backlog_of_flow(connection, flow_seq)
+            return records.backlog_of_flow(connection, flow_seq, after_seq, limit)
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:
         with self._connected() as connection:

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Select, case, exists, func, select
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.storage.interface import (
+    BacklogPart,
     CachedResult,
     DispatchRow,
     EventRow,
@@ -209,12 +210,21 @@ def backlog_page(
     return heads_of(connection, query.order_by(backlog.c.seq).limit(limit))
 
 
-def backlog_of_session(connection: Connection, session_id: bytes) -> list[RunHead]:
-    return heads_of(connection, _backlog().where(run.c.session_id == session_id))
+def backlog_of_session(connection: Connection, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
+    # No index finds the runs of a session, so it is the backlog that is gone through, a part at a time.
+    query = select(backlog.c.seq).where(backlog.c.seq > after_seq).order_by(backlog.c.seq)
+    seqs = list(connection.execute(query.limit(limit)).scalars())
+    if not seqs:
+        return BacklogPart([], None)
+    between = backlog.c.seq.between(seqs[0], seqs[-1])
+    rows = heads_of(connection, _backlog().where(between, run.c.session_id == session_id))
+    return BacklogPart(rows, seqs[-1] if len(seqs) == limit else None)
 
 
-def backlog_of_flow(connection: Connection, flow_seq: int) -> list[RunHead]:
-    return heads_of(connection, _backlog().where(run.c.flow_seq == flow_seq))
+def backlog_of_flow(connection: Connection, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
+    query = _backlog().where(run.c.flow_seq == flow_seq, run.c.seq > after_seq)
+    rows = heads_of(connection, query.limit(limit))
+    return BacklogPart(rows, rows[-1].seq if len(rows) == limit else None)
 
 
 def _backlog() -> Select[Any]:

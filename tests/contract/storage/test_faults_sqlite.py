@@ -213,9 +213,10 @@ def test_the_log_is_reused_not_grown(sqlite_file_url: str, tmp_path: Path, batch
         assert sizes[-1] < 160 << 20
 
 
-def test_pages_in_memory_are_let_go_once_after_a_rest(
-    sqlite_file_url: str, batch: Batches, connections: list[Any]
+def test_pages_in_memory_are_let_go_when_little_is_written(
+    sqlite_file_url: str, batch: Batches, connections: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_store, "LITTLE_ROWS", 2)
     seconds = 0.0
     executed: list[str] = []
     with closing(create_store(sqlite_file_url, lambda: seconds)) as store:
@@ -229,12 +230,14 @@ def test_pages_in_memory_are_let_go_once_after_a_rest(
         seconds = 19.0
         store.commit(batch(new_runs=[new_run(1)]))
         assert let_go() == 0
-        seconds = 38.0
-        assert let_go() == 0, "the last commit was 19 s ago"
-        seconds = 39.0
-        assert [let_go(), let_go()] == [1, 1]
-        store.commit(batch(new_runs=[new_run(2)]))
-        seconds = 59.0
+        seconds = 20.0
+        assert let_go() == 1
+        seconds = 40.0
+        assert let_go() == 1, "nothing has come since"
+        store.commit(batch(new_runs=[new_run(2), new_run(3), new_run(4)]))
+        seconds = 60.0
+        assert let_go() == 1, "it was busy"
+        seconds = 80.0
         assert let_go() == 2
         assert [run.seq for run in stored(store, 1) + stored(store, 2)] == [1, 2]
 

@@ -1,5 +1,6 @@
 """What a store gives back to an owner that starts again, and the backlog."""
 
+from functools import partial
 from typing import Protocol
 
 from support.storage_rows import NOW_US, Batches, ended, event, new_run, run_id, stored, template
@@ -116,9 +117,29 @@ def test_open_runs_of_a_session_and_of_a_flow_are_found_in_the_backlog(store: St
             ended=[ended(3)],
         )
     )
-    assert [row.seq for row in store.backlog_of_session(b"m" * 16)] == [2]
-    assert [row.seq for row in store.backlog_of_flow(77)] == [2]
-    assert store.backlog_of_flow(78) == []
+    assert [row.seq for row in store.backlog_of_session(b"m" * 16, -1, 9).rows] == [2]
+    assert [row.seq for row in store.backlog_of_flow(77, -1, 9).rows] == [2]
+    assert store.backlog_of_flow(78, -1, 9) == ([], None)
+
+
+def test_they_are_found_in_parts(store: Store, batch: Batches) -> None:
+    seqs = range(1, 31)
+    whose = {seq: {"session_id": b"m" * 16, "flow_seq": 77} if seq % 3 == 0 else {} for seq in seqs}
+    store.commit(
+        batch(
+            new_runs=[new_run(seq, **whose[seq]) for seq in seqs],
+            backlog_added=[("default", 0, seq) for seq in seqs],
+        )
+    )
+    of_session, of_flow = partial(store.backlog_of_session, b"m" * 16), partial(store.backlog_of_flow, 77)
+    for part, size, parts in ((of_session, 7, 5), (of_flow, 3, 4)):
+        found: list[int] = []
+        last: int | None = -1
+        while last is not None:
+            rows, last = part(last, size)
+            found += [row.seq for row in rows]
+            parts -= 1
+        assert (found, parts) == ([*range(3, 31, 3)], 0)
 
 
 def test_the_events_of_many_runs_are_read_at_once(store: Store, batch: Batches) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.model import AGENT, Run
+from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.run_book import RunBook
-from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Told, Watchers
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.cancelling import Cancelling
@@ -25,10 +26,16 @@ class Endings:
     """Performs what follows from the end of a run."""
 
     def __init__(
-        self, book: RunBook, upstream: UpstreamEdges, cache: CacheFlights, watchers: Watchers
+        self,
+        book: RunBook,
+        upstream: UpstreamEdges,
+        cache: CacheFlights,
+        watchers: Watchers,
+        ready: Matchmaking,
     ) -> None:
-        """Take ended runs out of `book`."""
+        """Take ended runs out of `book`; `ready` counts those that are still in a queue."""
         self._book = book
+        self._ready = ready
         self._upstream = upstream
         self._cache = cache
         self._watchers = watchers
@@ -48,6 +55,8 @@ class Endings:
             session.push_result(run_id, run.result, run.outcome)
             told[session] = None
         self._book.ended(run)
+        if run.queued:
+            self._ready.ended += 1
         if self._watchers.waiting:  # nobody does, mostly
             self._watchers.ended(run, told)
         # Others may keep the record a little longer; what is large in it, or leads on, goes now.
@@ -64,7 +73,7 @@ class Performers:
         admission: Admission,
         cancelling: Cancelling,
         backlog: Backlog,
-        stored: StoredRuns,
+        endings: QueuedEndings,
     ) -> None:
         """Name who performs each effect, in the order in which several of one run are performed."""
         self._book = book
@@ -72,7 +81,7 @@ class Performers:
         self._admission = admission
         self._cancelling = cancelling
         self._backlog = backlog
-        self._stored = stored
+        self._endings = endings
         self._table: tuple[tuple[int, Callable[[Run], None]], ...] = (
             (int(Effect.ENQUEUE), self._enqueue),
             (int(Effect.SEND_CANCEL), self._send_cancel),
@@ -106,4 +115,4 @@ class Performers:
     def _cancel_inside(self, flow: Run) -> None:
         self._cancelling.end_with_flow(flow, self._book.inside(flow))
         if self._backlog.count():
-            self._stored.queued_inside(flow, lambda runs: self._cancelling.end_with_flow(flow, runs))
+            self._endings.inside(flow, lambda runs: self._cancelling.end_with_flow(flow, runs))

@@ -37,12 +37,18 @@ class RunBook:
         """How runs ended whose end is durable, the oldest first."""
         self.flows_by_seq: dict[int, Run] = {}
         """Flow runs by the number under which rows refer to them."""
+        self.ending_flows: dict[int, Run] = {}
+        """Flow runs that may have ended, but not all that is inside them in the backlog."""
         self.orphans: dict[str, list[Run]] = {}
         """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
         # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
         self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
         self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
         self._read_back: dict[int, None] = {}
+
+    def flow_of(self, seq: int) -> Run | None:
+        """Return a flow run that runs which are read back belong to: open, or just being ended with them."""
+        return self.flows_by_seq.get(seq) or self.ending_flows.get(seq)
 
     def add(self, run: Run, *, read_back: bool = False) -> None:
         """Add a run that is new, or was `read_back` from the database after later ones had been added."""

@@ -3,7 +3,7 @@
 Invariant: a run is never in two records; one that is in memory is found there, whatever its row says.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -25,8 +25,6 @@ from taskyard_controlplane.storage.interface import EventRow, RunHead, Store, St
 REPEAT_SECONDS: Final = 1.0
 """When a read is tried again after the database did not answer: commits are repeated more often, and show
 sooner that it does."""
-
-Then = Callable[[Iterable[Run]], None]
 
 
 class StoredRuns:
@@ -139,37 +137,8 @@ class StoredRuns:
         return run, due_us
 
     def _record_of(self, row: RunHead) -> Run:
-        flow = self._book.flows_by_seq.get(row.flow_seq) if row.flow_seq is not None else None
+        flow = self._book.flow_of(row.flow_seq) if row.flow_seq is not None else None
         return restore_run(row, self._templates, flow)
-
-    def queued_of_session(self, session: ClientSession, then: Then) -> None:
-        """Do something with the queued runs of a session that are only in the database."""
-        self._read(lambda: self._store.backlog_of_session(session.session_id), then)
-
-    def queued_inside(self, flow: Run, then: Then) -> None:
-        """Do something with the queued runs inside a flow run that are only in the database."""
-        self._read(lambda: self._store.backlog_of_flow(flow.seq), then)
-
-    def _read(self, read: Callable[[], list[RunHead]], then: Then) -> None:
-        """Read rows of the backlog, and do something with the runs they are of before any of them starts."""
-        if self._journal.has_backlogged:
-            # Behind the commit that is open: what is only a row is nowhere else.
-            self._journal.then(lambda: self._read_now(read, then))
-        else:
-            self._read_now(read, then)
-
-    def _read_now(self, read: Callable[[], list[RunHead]], then: Then) -> None:
-        future = self._committer.run(self._templates.beside(read))
-
-        def done(_: object) -> None:
-            if future.cancelled():
-                return
-            if future.exception() is None:
-                then(self.load(self._templates.take(future.result())).values())
-            elif isinstance(future.exception(), StorageUnavailable):
-                self._timers.after(REPEAT_SECONDS, lambda: self._read_now(read, then), name="read again")
-
-        future.add_done_callback(done)
 
     def subscribe_later(self, row: RunHead, session: ClientSession) -> None:
         """Let a run of the backlog that belongs to no session become that of one, once it is in memory."""

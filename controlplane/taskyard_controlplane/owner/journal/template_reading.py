@@ -33,14 +33,16 @@ MAX_DELAYS: Final = 1_000
 """Of retries that are given one by one; the last one counts for all further ones."""
 
 
-def read_template(template_id: int, digest: bytes, definition: bytes) -> Template:
-    """Make the record of a template from its serialised message.
+def read_template(
+    template_id: int, digest: bytes, definition: bytes, parsed: template_pb2.RunTemplate | None = None
+) -> Template:
+    """Make the record of a template from its serialised message, which may be parsed already.
 
     Raises:
         InvalidRequest: It has no kind, no name or no queue, or one that cannot be stored, or labels that
             are too long or not printable.
     """
-    message = template_pb2.RunTemplate.FromString(definition)
+    message = parsed or template_pb2.RunTemplate.FromString(definition)
     kind = int(message.kind)
     if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
         raise InvalidRequest("a template needs a kind and a name")
@@ -84,8 +86,8 @@ def read_stored(row: TemplateRow) -> Template:
         return template
 
 
-def check_new(definition: bytes) -> None:
-    """Check what new templates have to keep to beyond those of earlier releases.
+def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
+    """Check what new templates have to keep to beyond those of earlier releases; returns the message.
 
     Raises:
         InvalidRequest: It is too large, a number is none, or a name is longer than databases index.
@@ -113,6 +115,7 @@ def check_new(definition: bytes) -> None:
                 f"{NAME_LIMIT:,} without a NUL are taken",
                 limit=NAME_LIMIT,
             )
+    return message
 
 
 def encoding_in(definition: bytes) -> str:

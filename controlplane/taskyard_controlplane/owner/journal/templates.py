@@ -9,9 +9,10 @@ Invariants: there is at most one record of a template at a time; a template that
 memory, because nobody could read it back.
 """
 
+import asyncio
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -24,8 +25,8 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.seen_digests import SeenDigests
 from taskyard_controlplane.owner.journal.template_reading import (
-    check_new,
     encoding_in,
+    parsed_new,
     read_stored,
     read_template,
 )
@@ -35,6 +36,8 @@ AT_HAND_BYTES: Final = 16 * 1024 * 1024
 """Of templates that are kept although no run needs them, because the next one may: thousands."""
 RECORD_BYTES: Final = 2048
 """What a record takes beside its definition, roughly."""
+PART: Final = 64
+"""How many are made at a time: some milliseconds of work. Others get their turn, and as much, in between."""
 MAX_REFUSED: Final = 256
 """Of which is remembered that no database can hold them. The checks at the doors let none through."""
 
@@ -69,6 +72,15 @@ class Fetched(NamedTuple):
     templates: Mapping[int, Template]
     """Those that are recorded, by number."""
     at_hand: frozenset[int]
+    """The numbers of those that were in memory before."""
+
+
+class Interned(NamedTuple):
+    """Templates by content, held for as long as somebody has this."""
+
+    templates: Sequence[Template]
+    """In the order of their contents."""
+    at_hand: Set[int]
     """The numbers of those that were in memory before."""
 
 
@@ -130,19 +142,39 @@ class Templates:
             raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    def intern(self, definition: bytes, journal: Journal) -> Template:
-        """Return the template with this content; a new one is recorded.
-
-        `fetched` has been asked for it just before, so one that is not in memory is in no database either.
+    async def intern(self, definitions: Sequence[bytes], journal: Journal) -> Interned:
+        """Return the templates with these contents; new ones are recorded.
 
         Raises:
-            InvalidRequest: It is malformed, or none that this release takes.
+            InvalidRequest: One is malformed, or none that this release takes.
+            TaskyardError: The database does not answer, or this process lost it.
+        """
+        interned: list[Template] = []
+        at_hand: set[int] = set()
+        new: set[int] = set()
+        time, took = asyncio.get_running_loop().time, 0.0
+        for start in range(0, len(definitions), PART):
+            if start:
+                await asyncio.sleep(took)  # so that it is half of the time at most
+            began = time()
+            part = definitions[start : start + PART]
+            fetched = await self.fetched(part, ())
+            at_hand |= fetched.at_hand - new
+            interned += [self._intern(definition, journal) for definition in part]
+            new.update(template.template_id for template in interned[start:])
+            took = time() - began
+        return Interned(interned, at_hand)
+
+    def _intern(self, definition: bytes, journal: Journal) -> Template:
+        """Return a template that is recorded, or is recorded now.
+
+        `fetched` has been asked for it just before, so one that is not in memory is in no database either.
         """
         digest = sha256(definition).digest()
         template = self._with(digest)
         if template is None:
-            check_new(definition)
-            template = self._keep(read_template(self._next_id, digest, definition))
+            message = parsed_new(definition)
+            template = self._keep(read_template(self._next_id, digest, definition, message))
             self._next_id += 1
             self._fresh[template.template_id] = template
             self._seen.add(digest)

@@ -84,6 +84,10 @@ class ClientSession(Peer):
         """Numbers of the templates it has sent on this stream, by what it calls them."""
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
+        self.attachments = 0
+        """How many streams it has had."""
+        self.may_be_in_backlog = True
+        """Whether runs of it may be only in the database. Kept by whoever opens it, and by submission."""
         self.held_bytes = 0
         """Payload of its open runs that is in memory. Kept by the ledger."""
         self._result_ids: list[bytes] = []
@@ -126,6 +130,7 @@ class ClientSession(Peer):
         self._forgo()
         super().attach(wake, close, caller)
         self.disconnected_at = None
+        self.attachments += 1
         self.templates = {}
         self._decisions, self._cancel_requests = [], []
         self._refused, self.refused_since = [], set()

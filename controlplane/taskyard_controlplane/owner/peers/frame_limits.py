@@ -14,8 +14,8 @@ from taskyard_contract.wire_text import NAME_LIMIT
 
 MAX_ITEMS: Final = 131_072
 """Ids, reports or log records of one kind in a frame. The SDK sends up to 69,632 ids."""
-MAX_BATCH_RUNS: Final = 8_192
-"""New runs in a frame: about 40 ms of work. The SDK sends 512."""
+MAX_BATCH_RUNS: Final = 1_024
+"""New runs, and templates, in a frame: about 10 ms of work. The SDK sends 512."""
 MAX_HELD: Final = 10_000
 """Runs that an agent restates: as much work again. Agents hold about 2,000."""
 MAX_NAMES: Final = 1_024

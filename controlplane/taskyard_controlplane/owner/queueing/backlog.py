@@ -20,6 +20,7 @@ from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
@@ -51,6 +52,7 @@ class Backlog:
         admission: Admission,
         dispatcher: Dispatcher,
         settling: Settling,
+        endings: QueuedEndings,
         window: int | None = None,
     ) -> None:
         """Spill beyond `window` runs (None: the default), and enqueue with `dispatcher` what comes back."""
@@ -62,6 +64,7 @@ class Backlog:
         self._admission = admission
         self._dispatcher = dispatcher
         self._settling = settling
+        self._endings = endings
         self._window = WINDOW if window is None else window
         # Two pages fit into the window, so that one is ready while the next is read.
         self._low = self._page = max(1, self._window * 2 // 5)
@@ -144,6 +147,16 @@ class Backlog:
         for lane, priority, _ in added:
             self._counts[lane, priority] -= 1
 
+    def tidy(self) -> None:
+        """Let go of what has ended in the ready queues, and of what is known of lanes that are no more."""
+        if self._dispatcher.ready.tidy():
+            self._own.clear()
+            known = self._dispatcher.ready.queues
+            lanes = {lane for lane, _ in self._counts}
+            self._needs = {
+                lane: needs for lane, needs in self._needs.items() if lane in lanes or needs & known.keys()
+            }
+
     def refill(self) -> None:
         """Read back where the window runs low. Cheap when there is nothing to do."""
         if not self._counts:
@@ -188,6 +201,8 @@ class Backlog:
         for run in runs:
             if run.template.refusal is not None:
                 self._settling.end_refused(run)
+            elif self._endings:
+                self._endings.end_if_due(run)
             # What is not READY is a run in memory with the same id, or about to end.
             if run.state == RunState.READY and self._admission.enter(run, waits_of(run)) & _ENQUEUE:
                 self._dispatcher.enqueue(run)

@@ -14,6 +14,10 @@ from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, pop_fi
 
 MAX_TEMPLATES: Final = 4_096
 """Whose queue is remembered; it is looked up again when so many have come."""
+FEW_QUEUES: Final = 1_024
+"""So many may be empty: needs come again."""
+ENDED_SHARE: Final = 8
+"""One part in so many of the runs in the queues may have ended there."""
 
 
 class Matchmaking:
@@ -27,6 +31,9 @@ class Matchmaking:
         self._by_template: dict[int, ReadyQueue] = {}
         # For each agent, and each queue name it serves in its own order: the queues it can be fed from.
         self._served: dict[AgentSession, list[list[ReadyQueue]]] = {}
+        self.ended = 0
+        """How many runs have ended in their queue since it was tidied; counted where runs end."""
+        self._many = FEW_QUEUES
 
     def append(self, run: Run) -> None:
         """Put a run into the queue of its need."""
@@ -43,8 +50,9 @@ class Matchmaking:
         queue = self.queues.get(need)
         if queue is None:
             queue = self.queues[need] = ReadyQueue()
-            for agent in self._served:
-                self.serve(agent)
+            for agent, served in self._served.items():
+                if matches(need, agent.offer):
+                    served[agent.offer.queues.index(need.queue)].append(queue)
         return queue
 
     def serve(self, agent: AgentSession) -> None:
@@ -66,6 +74,33 @@ class Matchmaking:
             if taken:
                 return taken
         return []
+
+    def tidy(self) -> bool:
+        """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any
+        more; whether there were such queues. Whoever keeps what `queue_of` returned asks again then.
+
+        An agent drops what has ended when it comes upon it, so this is for queues that none is fed from.
+        """
+        waiting = sum(
+            len(runs)
+            for queue in self.queues.values()
+            for lane in queue.lanes()
+            for runs in lane.priorities.values()
+        )
+        if self.ended * ENDED_SHARE <= waiting and len(self.queues) <= self._many:
+            return False
+        self.ended = 0
+        before = len(self.queues)
+        left = {need: queue.tidy() for need, queue in self.queues.items()}
+        if before > self._many:
+            self.queues = {need: queue for need, queue in self.queues.items() if left[need]}
+            self._many = max(FEW_QUEUES, 2 * len(self.queues))
+        if len(self.queues) == before:
+            return False
+        self._by_template.clear()
+        for agent in self._served:
+            self.serve(agent)
+        return True
 
     def remaining(self) -> list[Run]:
         """Take all ready runs out, in the order in which they would start, need by need."""

@@ -67,6 +67,19 @@ class Lane:
         self._sorted.clear()
         return [run for run in runs if run.state == READY]
 
+    def tidy(self) -> int:
+        """Drop the runs that ended, or began, while they waited; returns how many are left."""
+        left = 0
+        for runs in self.priorities.values():
+            ready = [run for run in runs if run.state == READY]
+            if len(ready) < len(runs):
+                for run in runs:
+                    run.queued = run.state == READY
+                runs.clear()
+                runs.extend(ready)
+            left += len(ready)
+        return left
+
     def first(self) -> Rank | None:
         """Return the rank of the run that `pop` would take first."""
         for priority in self._sorted:
@@ -118,6 +131,12 @@ class ReadyQueue:
                 return rank
             del self._families[caller_id]
         return None if nested_only else self.lane.first()
+
+    def tidy(self) -> int:
+        """Drop the runs that ended, or began, while they waited; returns how many are left."""
+        families = {caller_id: lane.tidy() for caller_id, lane in self._families.items()}
+        self._families = {key: lane for key, lane in self._families.items() if families[key]}
+        return self.lane.tidy() + sum(families.values())
 
     def lanes(self) -> list[Lane]:
         """Return all lanes: that of new work, and one per family."""

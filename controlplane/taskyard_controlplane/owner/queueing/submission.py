@@ -4,11 +4,11 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Set
 from itertools import repeat
 from typing import Final, NamedTuple
 
-from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
@@ -30,7 +30,7 @@ from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
-from taskyard_controlplane.owner.journal.templates import Fetched, Templates
+from taskyard_controlplane.owner.journal.templates import Interned, Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -52,12 +52,14 @@ MAX_TEMPLATES: Final = 50_000
 
 
 class Needed(NamedTuple):
-    """The templates of a batch."""
+    """The templates of a batch, held for as long as somebody has this."""
 
-    definitions: dict[int, bytes]
+    sent: dict[int, Template]
     """Those that come with it, by what its session calls them."""
-    fetched: Fetched
-    """Those of them that are recorded, and those its groups name beside."""
+    templates: Mapping[int, Template]
+    """All of them, by number."""
+    at_hand: Set[int]
+    """The numbers of those that were in memory before."""
 
 
 class Submission:
@@ -103,18 +105,41 @@ class Submission:
         return self._journal.uncommitted_bytes > self._max_uncommitted_bytes + beyond
 
     async def needed_by(self, session: ClientSession, batch: pb.SubmitBatch) -> Needed:
-        """Return the templates of a batch, read back if nobody has needed them for a while.
+        """Return the templates of a batch: new ones are recorded, others may have to be read back.
 
         Raises:
+            InvalidRequest: A template is malformed.
+            Overloaded: The stream has sent too many templates; another one may send those still needed.
             StorageUnavailable: The database does not answer.
         """
-        definitions = {
-            definition.index: definition.template.SerializeToString(deterministic=True)
-            for definition in batch.templates
-        }
+        if len(session.templates) + len(batch.templates) > MAX_TEMPLATES:
+            raise Overloaded(
+                f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
+                limit=MAX_TEMPLATES,
+                retry_after=RETRY_SECONDS,
+            )
         known = {session.templates.get(group.template) for group in batch.groups} - {None}
-        ids = [number for number in known if number is not None]
-        return Needed(definitions, await self._templates.fetched(definitions.values(), ids))
+        fetched = await self._templates.fetched((), [number for number in known if number is not None])
+        if not batch.templates:  # mostly
+            return Needed({}, fetched.templates, fetched.at_hand)
+        interned = await self.intern([definition.template for definition in batch.templates])
+        indices = [definition.index for definition in batch.templates]
+        numbered = {template.template_id: template for template in interned.templates}
+        return Needed(
+            dict(zip(indices, interned.templates, strict=True)),
+            {**fetched.templates, **numbered},
+            fetched.at_hand | interned.at_hand,
+        )
+
+    async def intern(self, templates: Iterable[template_pb2.RunTemplate]) -> Interned:
+        """Return some templates; new ones are recorded.
+
+        Raises:
+            InvalidRequest: One is malformed.
+            StorageUnavailable: The database does not answer.
+        """
+        definitions = [template.SerializeToString(deterministic=True) for template in templates]
+        return await self._templates.intern(definitions, self._journal)
 
     def submit(
         self,
@@ -125,39 +150,21 @@ class Submission:
     ) -> None:
         """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
 
-        `needed` has just been returned by `needed_by`, and nothing has happened since.
+        `needed` is what `needed_by` has returned for the batch.
 
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
-            Overloaded: The stream has sent too many templates; another one may send those still needed.
         """
-        if len(session.templates) + len(needed.definitions) > MAX_TEMPLATES:
-            raise Overloaded(
-                f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
-                limit=MAX_TEMPLATES,
-                retry_after=RETRY_SECONDS,
-            )
-        templates = dict(needed.fetched.templates)
-        for index, definition in needed.definitions.items():
-            template = self.intern(definition)
-            templates[template.template_id] = template
-            session.templates[index] = template.template_id
+        templates = needed.templates
+        session.templates.update((index, its.template_id) for index, its in needed.sent.items())
         named = [templates.get(session.templates.get(group.template, 0)) for group in batch.groups]
         for group, its in zip(batch.groups, named, strict=True):  # all before the first run is added
             check_group(group, its)
         self.keep_blobs(batch.blobs, templates.values())
         for group, its in zip(batch.groups, named, strict=True):
             assert its is not None
-            self._group(session, group, its, needed.fetched.at_hand, known)
+            self._group(session, group, its, needed.at_hand, known)
         self._journal.accepted(session, batch.number)
-
-    def intern(self, definition: bytes) -> Template:
-        """Return the template with a definition.
-
-        Raises:
-            InvalidRequest: It is malformed.
-        """
-        return self._templates.intern(definition, self._journal)
 
     def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob], templates: Iterable[Template]) -> None:
         """Store small blobs, which `check_blobs` has checked, with the open commit."""
@@ -284,6 +291,7 @@ class Submission:
         ]  # fmt: skip
         if self._backlog.admits(template, len(run_ids)):
             self._backlog.add(template, seqs)
+            session.may_be_in_backlog = True
         else:
             new = [
                 Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
@@ -365,6 +373,8 @@ class Submission:
             # It waits for nothing that its turn would not be early enough for.
             self._journal.queued(run)
             self._backlog.add(template, range(run.seq, run.seq + 1))
+            if session is not None:
+                session.may_be_in_backlog = True
             return
         self._admission.enter(run, waits, edges or ())
         self._book.add(run)

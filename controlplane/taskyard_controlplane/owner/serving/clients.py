@@ -39,7 +39,7 @@ class Clients:
         self._book = shard.book
         self._journal = shard.journal
         self._committer = shard.committer
-        self._stored = shard.stored
+        self._endings = shard.endings
         self._watchers = shard.watchers
         self._backlog = shard.backlog
         self._submission = shard.submission
@@ -68,6 +68,7 @@ class Clients:
             self._roster.check_session(caller)
             now = self._clock.monotonic()
             session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
+            session.may_be_in_backlog = hello.stream_number != 1
         else:
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
@@ -148,18 +149,21 @@ class Clients:
 
         Runs to which it had only subscribed, because they belong to no session, go on without it.
         """
-        stream = session.wake
+        if session in self._endings:
+            return
+        attachments = session.attachments
 
-        def forget(runs: Iterable[Run]) -> None:
+        def end(runs: Iterable[Run]) -> None:
             self._cancelling.end_with_session(session.name, runs)
-            resumed = session.connected and session.wake is not stream
-            if self._sessions.get(session.session_id) is session and not resumed:
+
+        def forget() -> None:
+            # One that came back has its lease; what it has submitted since may have to end with that.
+            if self._sessions.get(session.session_id) is session and session.attachments == attachments:
                 del self._sessions[session.session_id]
                 self._watchers.leave(session)
 
-        owned = [run for run in self._book.of_session(session) if run.owned]
-        self._cancelling.end_with_session(session.name, owned)
-        if self._backlog.count():
-            self._stored.queued_of_session(session, forget)
+        end([run for run in self._book.of_session(session) if run.owned])
+        if self._backlog.count() and session.may_be_in_backlog:
+            self._endings.of_session(session, self._submission.next_seq - 1, end, forget)
         else:
-            forget([])
+            forget()

@@ -24,7 +24,6 @@ class UnownedRuns:
         self._committer = shard.committer
         self._stored = shard.stored
         self._submission = shard.submission
-        self._templates = shard.templates
 
     async def submit(
         self, runs: Sequence[run_service_pb2.NewRun], blobs: Sequence[common_pb2.InlineBlob]
@@ -43,15 +42,13 @@ class UnownedRuns:
         await check_blobs(blobs, self._terms.max_payload_bytes)
         known = await self._known([new.run_id for new in runs])
         stored_args = await self._stored_args(known, [new.run_id for new in runs])
-        definitions = [new.template.SerializeToString(deterministic=True) for new in runs]
-        fetched = await self._templates.fetched(definitions, ())
-        commit = self._committer.open
         # All of them before the first run is added: a malformed one must leave nothing behind.
-        templates = [self._submission.intern(definition) for definition in definitions]
+        templates, at_hand = await self._submission.intern(new.template for new in runs)
         for template in templates:
-            overload = self._submission.refused_template(template, fetched.at_hand)
+            overload = self._submission.refused_template(template, at_hand)
             if overload is not None:
                 raise overload
+        commit = self._committer.open
         self._submission.keep_blobs(blobs, templates)
         self._submission.counted([new.args.data for new in runs])
         errors = {

@@ -17,6 +17,7 @@ from taskyard_controlplane.owner.after_commit.refusals import Refusals
 from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
@@ -80,6 +81,9 @@ class Shard:
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
         )
+        self.endings = QueuedEndings(
+            store, self.committer, self.journal, self.book, self.stored, self.templates, self.timers
+        )
         self.roster.windows.read_back = self.stored.read_back
 
     def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
@@ -111,6 +115,7 @@ class Shard:
             self.admission,
             self.dispatcher,
             self.settling,
+            self.endings,
             limits.window,
         )
         self.submission = Submission(
@@ -132,9 +137,11 @@ class Shard:
                 unstorable=Unstorable(
                     self.book, self.journal, self.templates, self.settling, refusals, clock, metrics
                 ),
-                endings=Endings(self.book, self.upstream, self.cache, self.watchers),
+                endings=Endings(
+                    self.book, self.upstream, self.cache, self.watchers, self.dispatcher.ready
+                ),
                 performers=Performers(
-                    self.book, self.dispatcher, self.admission, self.cancelling, self.backlog, self.stored
+                    self.book, self.dispatcher, self.admission, self.cancelling, self.backlog, self.endings
                 ),
             )
         )  # fmt: skip
@@ -150,6 +157,7 @@ class Shard:
             "unknown upstream runs": self.upstream.awaited,
             "awaited runs": len(self.watchers),
             "subscriptions to the backlog": self.stored.awaited,
+            "sessions and flow runs that are being ended": len(self.endings),
             "bytes of payload": self.book.ledger.total,
             "chunks that wait for payload": self.delivery.waiting,
             "large bodies": len(self.delivery.bodies),

@@ -16,6 +16,7 @@ from taskyard_controlplane.storage.interface.documents import (
 from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
+    BacklogPart,
     CachedResult,
     CommitResult,
     FoundRuns,
@@ -44,8 +45,8 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
     "LogRow", "NewRunRow", "TemplateRow",
-    "CachedResult", "CommitResult", "FoundRuns", "ListedRun", "Ownership", "RunEnd", "RunHead",
-    "StoredLog",
+    "BacklogPart", "CachedResult", "CommitResult", "FoundRuns", "ListedRun", "Ownership", "RunEnd",
+    "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",

@@ -76,6 +76,14 @@ class StoredPayloads(NamedTuple):
     outcomes: dict[bytes, tuple[bytes | None, bytes | None]]  # result and outcome, by id
 
 
+class BacklogPart(NamedTuple):
+    """Some runs of the backlog, in the order of their seqs."""
+
+    rows: list[RunHead]
+    last_seq: int | None
+    """Up to where the backlog was looked at; None when that was its end."""
+
+
 class CachedResult(NamedTuple):
     """A usable result under a cache key."""
 

@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import Documents
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
+    BacklogPart,
     CommitResult,
     Ownership,
     RunEnd,
@@ -118,12 +119,12 @@ class Store(Protocol):
         """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         ...
 
-    def backlog_of_session(self, session_id: bytes) -> list[RunHead]:
-        """Return the backlog's open runs that belong to a session."""
+    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
+        """Return the open runs of a session that are among the next `limit` of the backlog."""
         ...
 
-    def backlog_of_flow(self, flow_seq: int) -> list[RunHead]:
-        """Return the backlog's open runs that belong to a flow run."""
+    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
+        """Return the next `limit` open runs inside a flow run that are in the backlog."""
         ...
 
     def runs_by_id(self, run_ids: Sequence[bytes]) -> list[StoredRun]:

@@ -61,7 +61,8 @@ IDLE_PAGES: Final = 2048  # 8 MB: now and then, between two commits
 MOST_PAGES: Final = 16384  # 64 MB: right after a commit, or the log would grow for as long as the load lasts
 _PAGE_BYTES: Final = 4096  # SQLite's own; what the log has grown by is estimated with it
 _IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
-_REST_SECONDS: Final = 20.0  # so long without a commit, and the pages in memory are not worth their 64 MB
+_REST_SECONDS: Final = 20.0  # so long with little to write, and the pages in memory are not worth their 64 MB
+LITTLE_ROWS: Final = 40_000  # of what is written in that time; a server at work writes as much in a second
 _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
@@ -92,7 +93,8 @@ class SqliteStore(BaseStore):
         self._identity: Identity | None = None  # as it is noted beside the database; None before it is open
         self._lost = False
         self._pages = 0  # estimate of what the log holds beyond the last checkpoint
-        self._checkpointed_at = self._committed_at = clock()
+        self._checkpointed_at = self._looked_at = clock()
+        self._rows = 0  # written since it was looked how busy it is
         self._rested = False  # whether pages were let go since the last commit
 
     def open(self) -> Ownership:
@@ -127,7 +129,8 @@ class SqliteStore(BaseStore):
         with self._connected() as connection:
             result = self._write(connection, batch)
         self._committed(batch)
-        self._committed_at, self._rested = self._clock(), False
+        self._rows += batch.rows()
+        self._rested = False
         self._pages += _pages_of(batch)
         if self._pages >= MOST_PAGES:
             self._checkpoint_unasked()
@@ -140,16 +143,19 @@ class SqliteStore(BaseStore):
     def maintain(self) -> None:
         """Look whether the files are still there, note how far they have come, do a checkpoint if it pays.
 
-        After a rest the pages in memory are let go; what comes next finds them in the system's cache.
+        When little is written the pages in memory are let go; what comes next finds them in the system's
+        cache.
         """
         self._check_presence()
         self._note_identity()
         now = self._clock()
         if self._pages >= IDLE_PAGES or (self._pages and now - self._checkpointed_at >= _IDLE_SECONDS):
             self._checkpoint()
-        if not self._rested and now - self._committed_at >= _REST_SECONDS:
-            self._pragma("shrink_memory")
-            self._rested = True
+        if now - self._looked_at >= _REST_SECONDS:
+            if not self._rested and self._rows <= LITTLE_ROWS:
+                self._pragma("shrink_memory")
+                self._rested = True
+            self._looked_at, self._rows = now, 0
 
     def close(self) -> None:
         if not self._lost:

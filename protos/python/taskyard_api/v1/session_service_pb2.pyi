@@ -95,7 +95,7 @@ global___FlowEvent = FlowEvent
 @typing.final
 class ClientFrame(google.protobuf.message.Message):
     """What a client sends. Every field is independent of the others. At most 131,072 ids or records of one kind and
-    8,192 new runs in a frame (INVALID_ARGUMENT).
+    1,024 new runs in a frame (INVALID_ARGUMENT).
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

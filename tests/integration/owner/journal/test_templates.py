@@ -16,6 +16,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.journal import templates
 from taskyard_controlplane.owner.queueing import submission
+from taskyard_controlplane.owner.serving.owner import MAINTAIN_SECONDS
 
 COUNT = 30
 
@@ -55,6 +56,27 @@ def test_a_template_that_no_run_needs_leaves_memory() -> None:
         await it.settle()
         assert it.shard.templates.in_memory == 0
         assert len(await _stored(it)) == COUNT
+
+    play(scenario)
+
+
+@pytest.mark.usefixtures("none_at_hand")
+def test_templates_of_cancelled_runs_leave_memory_though_nobody_serves_their_queues() -> None:
+    async def scenario(it: World) -> None:
+        client, ready = it.client(), it.shard.dispatcher.ready
+        await client.submit(name="other", queue="left alone")
+        ids = []
+        for number in range(COUNT):
+            ids += await client.submit(name=f"task {number}", queue=f"queue {number % 7}")
+        await it.settle()
+        ready._many = 3
+        await client.send(cancel=ids)
+        await it.advance(MAINTAIN_SECONDS)
+        assert it.shard.templates.in_memory == 1
+        assert [need.queue for need in ready.queues] == ["left alone"]
+        [run_id] = await client.submit(name="task 1", queue="queue 1")
+        agent = it.agent(queues=("queue 1", "left alone"))
+        assert run_id in await assigned(it, agent)
 
     play(scenario)
 
