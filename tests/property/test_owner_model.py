@@ -41,9 +41,9 @@ from taskyard_contract.states import (
     StateReason,
     UpstreamKind,
 )
+from taskyard_controlplane.domain.edges import accepts
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.journal import committer
-from taskyard_controlplane.owner.rules.upstream import accepts
 from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import StoredRun
 
@@ -54,7 +54,7 @@ S = RunState
 HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
-WINDOW = 4
+WINDOW, MOST_OPEN = 4, 5
 MEMORY = MemoryLimits(payload=130)  # the arguments of two runs
 PICK = st.integers(0, 50)
 _databases = count()
@@ -99,7 +99,7 @@ class OwnerModel(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.writer = InlineExecutor()
-        self.world = World(self.url, WINDOW, writer=self.writer, memory=MEMORY)
+        self.world = World(self.url, WINDOW, MOST_OPEN, writer=self.writer, memory=MEMORY)
         self.world.clock.seconds = self.seconds
         self.world.store.small_commits_are_fast = self.fast
         self.tasks: list[asyncio.Task[None]] = []

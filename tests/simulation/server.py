@@ -6,6 +6,8 @@ from typing import Any, Final
 from simulation.loop import Node
 from taskyard_api.v1 import agent_service_pb2_grpc, run_service_pb2_grpc, session_service_pb2_grpc
 from taskyard_contract.errors import NotOwner
+from taskyard_controlplane.owner.queueing.backlog import WINDOW
+from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
@@ -71,7 +73,8 @@ class ServerNode:
             max_inline_bytes=65_536,
             max_payload_bytes=1 << 20,
             fatal=self._fatal,
-            window=plan.window or None,
+            window=plan.window or WINDOW,
+            most_open=2 * plan.window or MOST_OPEN,
             writer=Writer(),  # type: ignore[arg-type]
             draw=self.node.random.random,
         )

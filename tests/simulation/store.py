@@ -234,6 +234,10 @@ class WatchedStore:
         """Let another owner have the database while this one goes on: only generations keep them apart."""
         self._store._lock.release()
 
+    def heads_by_seq(self, seqs: Any) -> Any:
+        self._fail_if_down()
+        return self._store.heads_by_seq(seqs)
+
     def _fail_if_down(self) -> None:
         self._fail_if_cut_off()
         self._database.fail_if_down()

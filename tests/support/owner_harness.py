@@ -21,6 +21,8 @@ from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
+from taskyard_controlplane.owner.queueing.backlog import WINDOW
+from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.storage import create_store
@@ -50,7 +52,8 @@ class World:
     def __init__(
         self,
         url: str,
-        window: int | None = None,
+        window: int = WINDOW,
+        most_open: int = MOST_OPEN,
         *,
         draw: Callable[[], float] = random.random,
         writer: Executor | None = None,
@@ -68,6 +71,7 @@ class World:
             max_payload_bytes=1 << 20,
             fatal=self.failed.append,
             window=window,
+            most_open=most_open,
             draw=draw,
             writer=writer,
             memory=memory,
@@ -344,9 +348,9 @@ async def assigned(it: World, agent: Agent) -> list[bytes]:
     return agent.receive()
 
 
-async def started(url: str, window: int | None = None) -> World:
+async def started(url: str, window: int = WINDOW, most_open: int = MOST_OPEN) -> World:
     """Start an owner that the test will lose."""
-    it = World(url, window)
+    it = World(url, window, most_open)
     await it.owner.start()
     await it.settle()
     return it
@@ -363,18 +367,19 @@ def kill_and_restart(
     before: Scenario,
     after: Scenario,
     *,
-    window: int | None = None,
+    window: int = WINDOW,
+    most_open: int = MOST_OPEN,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Play `before`, lose the owner as a kill would, play `after` on what the database kept."""
     url = f"sqlite:///{path}/yard.db"
 
     async def main() -> None:
-        first = await started(url, window)
+        first = await started(url, window, most_open)
         await before(first)
         await lose(first)
         meanwhile()
-        async with world(url, window=window) as second:
+        async with world(url, window=window, most_open=most_open) as second:
             await after(second)
 
     asyncio.run(asyncio.wait_for(main(), 20))

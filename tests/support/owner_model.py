@@ -64,7 +64,8 @@ class Spec:
 
 
 READS = (
-    "runs_by_id", "heads_by_id", "payloads", "backlog_page", "backlog_of_session", "backlog_of_flow",
+    "runs_by_id", "heads_by_id", "heads_by_seq", "payloads", "backlog_page", "backlog_of_session",
+    "backlog_of_flow",
 )  # fmt: skip
 
 

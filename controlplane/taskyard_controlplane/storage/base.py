@@ -34,6 +34,7 @@ from taskyard_controlplane.storage.interface import (
     Documents,
     EventRow,
     LogMarkRow,
+    ParkedRow,
     RefusedRow,
     RowsRefused,
     RunEnd,
@@ -46,7 +47,7 @@ from taskyard_controlplane.storage.interface import (
 from taskyard_controlplane.storage.refused_rows import find_refused
 
 _DIGESTS: Final = 10_000
-_PAGE: Final = 1_000  # runs read at a time by recovery
+_PAGE: Final = 5_000  # runs read at a time by recovery
 
 
 class BaseStore(ABC):
@@ -126,6 +127,10 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.backlog_page(connection, lane, priority, after_seq, limit)
 
+    def parked_page(self, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
+        with self._connected() as connection:
+            return records.parked_page(connection, lane, after_seq, limit)
+
     def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
         with self._connected() as connection:
             return records.backlog_of_session(connection, session_id, after_seq, limit)
@@ -142,9 +147,17 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.heads_by_id(connection, run_ids)
 
+    def heads_by_seq(self, seqs: Sequence[int]) -> list[RunHead]:
+        with self._connected() as connection:
+            return records.heads_by_seq(connection, seqs)
+
     def ends_by_id(self, run_ids: Sequence[bytes]) -> list[RunEnd]:
         with self._connected() as connection:
             return records.ends_by_id(connection, run_ids)
+
+    def states_by_id(self, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+        with self._connected() as connection:
+            return records.states_by_id(connection, run_ids)
 
     def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
         with self._connected() as connection:

@@ -27,13 +27,15 @@ def on_conflict(write: Write) -> str:
     return ""
 
 
-def bad_ends(write: Write, keys: str) -> str:
-    """Return the insertion of what runs say of themselves that have ended otherwise than completed.
+def by_keys(write: Write, keys: str) -> str:
+    """Return what is done under keys that a statement names: `Rule.REMOVE` or `Rule.COPY_BAD_END`.
 
     Args:
-        write: Where to insert it.
-        keys: The condition that names the runs, in the terms of the database.
+        write: Where to do it.
+        keys: The condition that names them, in the terms of the database.
     """
+    if write.rule is Rule.REMOVE:
+        return f"DELETE FROM {write.table} WHERE {keys}"
     columns = ", ".join((*write.columns, *write.copied))
     return (
         f"INSERT INTO {write.table} ({columns}) SELECT {columns} FROM run WHERE {keys} AND {_ENDED_BADLY}"

@@ -17,6 +17,7 @@ from taskyard_controlplane.storage.interface import (
     DispatchRow,
     EventRow,
     LogMarkRow,
+    ParkedRow,
     RunEnd,
     RunHead,
     StoredPayloads,
@@ -60,7 +61,9 @@ _OPEN: Final = run.c.state < FIRST_FINAL
 
 _RUNS: Final = Lookup(select(*RUN_COLUMNS), run.c.run_id)
 _HEADS: Final = Lookup(select(*HEAD_COLUMNS), run.c.run_id)
+_HEADS_BY_SEQ: Final = Lookup(select(*HEAD_COLUMNS), run.c.seq)
 _ENDS: Final = Lookup(select(*_columns(RunEnd._fields, _KEPT[1:])), run.c.run_id)
+_STATES: Final = Lookup(select(run.c.run_id, run.c.state), run.c.run_id)
 _SEQS: Final = Lookup(select(run.c.run_id, run.c.seq), run.c.run_id)
 _ARGS: Final = Lookup(select(run.c.seq, run.c.args), run.c.seq)
 _OUTCOMES: Final = Lookup(select(run.c.run_id, run.c.result, run.c.outcome), run.c.run_id)
@@ -92,20 +95,26 @@ def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
 
 
 def _heads(rows: Iterable[Sequence[Any]]) -> list[RunHead]:
-    heads = []
-    for row in rows:
-        *head, args, result, outcome, args_size, result_size, outcome_size = row
-        head += (
-            args_size if args is None else args,
-            result_size if result is None else result,
-            outcome_size if outcome is None else outcome,
+    width, make = len(RunHead._fields) - len(_KEPT), RunHead._make
+    return [
+        make(
+            (
+                *row[:width],
+                row[-3] if row[width] is None else row[width],
+                row[-2] if row[width + 1] is None else row[width + 1],
+                row[-1] if row[width + 2] is None else row[width + 2],
+            )
         )
-        heads.append(RunHead._make(head))
-    return heads
+        for row in rows
+    ]
 
 
 def heads_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunHead]:
     return _heads(_HEADS.rows(connection, run_ids))
+
+
+def heads_by_seq(connection: Connection, seqs: Sequence[int]) -> list[RunHead]:
+    return _heads(_HEADS_BY_SEQ.rows(connection, seqs))
 
 
 def ends_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunEnd]:
@@ -118,6 +127,10 @@ def ends_by_id(connection: Connection, run_ids: Sequence[bytes]) -> list[RunEnd]
         )
         for run_id, state, result, outcome, result_size, outcome_size in _ENDS.rows(connection, run_ids)
     ]
+
+
+def states_by_id(connection: Connection, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+    return dict(_STATES.rows(connection, run_ids))
 
 
 def payloads(connection: Connection, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
@@ -179,7 +192,7 @@ def open_events(connection: Connection, first_seq: int, last_seq: int) -> list[E
         .where(run_event.c.run_seq.between(first_seq, last_seq), _OPEN)
         .order_by(run_event.c.event_id)
     )
-    return [EventRow._make(row) for row in connection.execute(query)]
+    return list(map(EventRow._make, connection.execute(query).cursor.fetchall()))
 
 
 def dispatches(connection: Connection) -> list[DispatchRow]:
@@ -208,6 +221,16 @@ def backlog_page(
         .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
     )
     return heads_of(connection, query.order_by(backlog.c.seq).limit(limit))
+
+
+def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
+    """Return the edges of the next runs of a lane of the backlog beyond `after_seq`, in order."""
+    query = (
+        select(backlog.c.seq, run.c.template_id, run.c.upstream)
+        .join(run, backlog.c.seq == run.c.seq)
+        .where(backlog.c.queue == lane, backlog.c.priority == 0, backlog.c.seq > after_seq)
+    )
+    return list(connection.execute(query.order_by(backlog.c.seq).limit(limit)).cursor.fetchall())
 
 
 def backlog_of_session(connection: Connection, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:

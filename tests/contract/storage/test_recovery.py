@@ -142,6 +142,19 @@ def test_they_are_found_in_parts(store: Store, batch: Batches) -> None:
         assert (found, parts) == ([*range(3, 31, 3)], 0)
 
 
+def test_runs_that_wait_for_others_leave_the_backlog_one_by_one(store: Store, batch: Batches) -> None:
+    edges = [run_id(seq) + b"\x01" for seq in range(301)]
+    runs = [new_run(seq, upstream=edges[seq], template_id=seq % 3) for seq in range(1, 301)]
+    store.commit(batch(new_runs=runs, backlog_added=[("", 0, seq) for seq in range(1, 301)]))
+    assert store.parked_page("", 4, 2) == [(5, 2, edges[5]), (6, 0, edges[6])]
+    assert store.parked_page("default", -1, 2) == []
+    store.commit(batch(backlog_taken=[(seq,) for seq in range(299, 0, -1)]))
+    assert [row[0] for row in store.parked_page("", -1, 1_000)] == [300]
+    assert [row.seq for row in store.open_runs(1)] == list(range(1, 300))
+    heads = {head.seq: head.upstream for head in store.heads_by_seq([7, 300, 999])}
+    assert heads == {7: edges[7], 300: edges[300]}
+
+
 def test_the_events_of_many_runs_are_read_at_once(store: Store, batch: Batches) -> None:
     store.commit(batch(events=[event(seq) for seq in range(1, 1101)]))
     assert [row.run_seq for row in store.events_of(range(2, 1101))] == list(range(2, 1101))
@@ -180,6 +193,7 @@ def test_what_is_large_is_told_by_its_size_and_read_in_bulk(store: Store, batch:
         run_id(3): (RunState.COMPLETED, None, len(large)),
         run_id(4): (RunState.PENDING, None, None),
     }
+    assert store.states_by_id([end.run_id for end in ends]) == {end.run_id: end.state for end in ends}
     found = store.payloads(range(1, 1_200), [run_id(number) for number in (1, 2, 3, 4, 9)])
     assert found.args == {1: small, 2: large, 3: b"", 4: b""}
     assert found.outcomes == {

@@ -13,6 +13,7 @@ from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FlowEvent, ReportKind, RunState
 from taskyard_controlplane.owner.journal import template_reading
 from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL
+from taskyard_controlplane.owner.queueing.backlog import WINDOW
 
 
 def test_a_lifetime_beyond_all_dates_is_no_end_of_the_server() -> None:
@@ -241,9 +242,9 @@ def test_names_that_no_index_holds_are_refused(field: str, name: str) -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("window", [None, 1])
+@pytest.mark.parametrize("window", [WINDOW, 1])
 def test_runs_of_a_stored_template_that_is_refused_today_end_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
     ids: list[bytes] = []
     sessions: list[bytes] = []

@@ -194,7 +194,7 @@ def test_a_new_owner_goes_on_by_itself(tmp_path: Path) -> None:
         async with world(url) as first:
             client = first.client()
             ids = await client.submit(2)
-        second = World(url, None)
+        second = World(url)
         await second.owner.start()
         agent = second.agent()
         await turn()
@@ -245,7 +245,7 @@ def test_a_heartbeat_is_answered() -> None:
 
 def test_an_owner_that_lost_the_database_leaves_nobody_waiting() -> None:
     async def main() -> None:
-        it = World("sqlite://", None)
+        it = World("sqlite://")
         await it.owner.start()
         await it.settle()
         [run_id] = await it.client().submit()
@@ -273,7 +273,7 @@ def test_an_owner_that_lost_the_database_leaves_nobody_waiting() -> None:
 
 def test_an_owner_that_stops_while_the_database_is_silent_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        it = World("sqlite://", None)
+        it = World("sqlite://")
         await it.owner.start()
         await it.settle()
         client, _ = it.client(), Silence(it, monkeypatch)

@@ -6,6 +6,7 @@ cost more than what they do for most runs, which is nothing. All others are rare
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
@@ -115,4 +116,4 @@ class Performers:
     def _cancel_inside(self, flow: Run) -> None:
         self._cancelling.end_with_flow(flow, self._book.inside(flow))
         if self._backlog.count():
-            self._endings.inside(flow, lambda runs: self._cancelling.end_with_flow(flow, runs))
+            self._endings.inside(flow, partial(self._cancelling.end_with_flow, flow))

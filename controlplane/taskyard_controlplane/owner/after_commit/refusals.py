@@ -99,6 +99,7 @@ class Refusals:
             run = self._book.runs.get(row.run_id)
             if run is not None:
                 self._take_back(run)
+            self._upstream.parked.never_recorded(row.run_id)
             no_room = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
             self._tell(row, run, no_room)
         self._metrics.refused_runs += len(rows.new_runs)

@@ -114,6 +114,11 @@ class Journal:
         self.open.rows.backlog_removed.append((lane, priority, last_seq))
         self.touch()
 
+    def taken_one_by_one(self, seqs: Iterable[int]) -> None:
+        """Record that runs of the backlog, wherever they stand in it, are in memory from now on."""
+        self.open.rows.backlog_taken.extend([(seq,) for seq in seqs])
+        self.touch()
+
     def ended(self, run: Run) -> None:
         """Record the end of a run."""
         add_end(self.open.rows, ended_row(run))

@@ -89,6 +89,12 @@ class FoundRuns(list[RunHead]):
 
     templates: Sequence[Template] = ()
 
+    def only(self, wanted: Callable[[RunHead], bool]) -> "FoundRuns":
+        """Return some of them."""
+        some = FoundRuns(filter(wanted, self))
+        some.templates = self.templates
+        return some
+
 
 class Templates:
     """The templates of a shard that somebody needs, those used last, and the way to all others."""

@@ -24,6 +24,7 @@ from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parking import WAITING_LANE, Parking
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import Store
@@ -32,6 +33,14 @@ WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
 
 _ENQUEUE: Final = int(Effect.ENQUEUE)
+
+
+def page_of(window: int) -> int:
+    """Return how many runs are read at a time, and below how many ready ones that is done: two pages fit into
+    the window, so that one is ready while the next is read.
+    """
+    return max(1, window * 2 // 5)
+
 
 Key = tuple[str, int]  # lane, priority
 
@@ -53,9 +62,13 @@ class Backlog:
         dispatcher: Dispatcher,
         settling: Settling,
         endings: QueuedEndings,
-        window: int | None = None,
+        parking: Parking,
+        window: int,
     ) -> None:
-        """Spill beyond `window` runs (None: the default), and enqueue with `dispatcher` what comes back."""
+        """Spill beyond `window` runs, and enqueue with `dispatcher` what comes back.
+
+        Runs that wait for others stand in the same table, and are left to `parking`.
+        """
         self._store = store
         self._committer = committer
         self._journal = journal
@@ -65,9 +78,9 @@ class Backlog:
         self._dispatcher = dispatcher
         self._settling = settling
         self._endings = endings
-        self._window = WINDOW if window is None else window
-        # Two pages fit into the window, so that one is ready while the next is read.
-        self._low = self._page = max(1, self._window * 2 // 5)
+        self._parking = parking
+        self._window = window
+        self._low = self._page = page_of(window)
         self._needs: dict[str, set[Need]] = {}
         """What is known to be in a lane: one need, unless an earlier release wrote it."""
         self._own: dict[int, tuple[Key, deque[Run]]] = {}
@@ -80,20 +93,22 @@ class Backlog:
 
     def count(self) -> int:
         """Return how many runs are only in the database."""
-        return sum(self._counts.values())
+        return sum(self._counts.values()) + self._parking.count()
 
     def low_seq(self) -> int | None:
         """Return a number that no seq in the backlog is below; None when the backlog is empty."""
-        return min([self._from[key] for key, count in self._counts.items() if count], default=None)
+        lows = [self._from[key] for key, count in self._counts.items() if count]
+        parked = self._parking.low_seq()
+        return min(lows if parked is None else [*lows, parked], default=None)
 
     def recover(self, counts: list[tuple[str, int, int]], low_seq: int) -> None:
         """Take over what the database has; no open run has a lower seq than `low_seq`."""
-        self._counts = {(lane, priority): count for lane, priority, count in counts}
+        self._counts = {(lane, priority): count for lane, priority, count in counts if lane != WAITING_LANE}
         self._from = dict.fromkeys(self._counts, low_seq)
 
     def admits(self, template: Template, count: int) -> bool:
         """Whether so many new runs of a template should leave only rows."""
-        if not self._counts:
+        if not self._counts and not self._parking.due:
             # There is no backlog at all, so nothing but the template decides where its runs wait. That is
             # looked up once: names and needs are compared by their texts, and this is asked for every run.
             own = self._own.get(template.template_id)
@@ -109,7 +124,7 @@ class Backlog:
             return True
         key = self._key(template)
         self._needs.setdefault(key[0], set()).add(template.need)
-        if self._counts.get(key):
+        if self._counts.get(key) or self._parking.has_due(template):
             # Behind a backlog everything queues up, or later runs would overtake earlier ones.
             return True
         if self._waiting(key) + self._incoming.get(key, 0) + count > self._window:
@@ -145,7 +160,8 @@ class Backlog:
     def refused(self, added: list[tuple[str, int, int]]) -> None:
         """Take back rows that could not be written."""
         for lane, priority, _ in added:
-            self._counts[lane, priority] -= 1
+            if lane != WAITING_LANE:  # these are found missing when they are due
+                self._counts[lane, priority] -= 1
 
     def tidy(self) -> None:
         """Let go of what has ended in the ready queues, and of what is known of lanes that are no more."""
@@ -159,6 +175,8 @@ class Backlog:
 
     def refill(self) -> None:
         """Read back where the window runs low. Cheap when there is nothing to do."""
+        if self._parking.due:
+            self._parking.refill()
         if not self._counts:
             return
         for key, count in list(self._counts.items()):

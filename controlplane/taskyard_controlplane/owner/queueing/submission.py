@@ -4,7 +4,7 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import repeat
 from typing import Final, NamedTuple
 
@@ -26,6 +26,7 @@ from taskyard_controlplane.domain.admission import (
     waits_of_template,
 )
 from taskyard_controlplane.domain.cache_keys import storable
+from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.journal import Journal
@@ -36,6 +37,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.checks import check_group, too_large
+from taskyard_controlplane.owner.queueing.parking import Parking
 from taskyard_controlplane.owner.rules.admission import Admission
 
 ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
@@ -73,6 +75,7 @@ class Submission:
         templates: Templates,
         admission: Admission,
         backlog: Backlog,
+        parking: Parking,
         clock: Clock,
         metrics: Metrics,
         next_seq: int,
@@ -87,6 +90,7 @@ class Submission:
         self._templates = templates
         self._admission = admission
         self._backlog = backlog
+        self._parking = parking
         self._clock = clock
         self._metrics = metrics
         self.next_seq = next_seq
@@ -369,10 +373,7 @@ class Submission:
             run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
         waits = waits_of(run, upstream=bool(edges))
-        if waits_in_backlog(waits) and not caller_id and self._backlog.admits(template, 1):
-            # It waits for nothing that its turn would not be early enough for.
-            self._journal.queued(run)
-            self._backlog.add(template, range(run.seq, run.seq + 1))
+        if self._leave_in_database(run, waits, edges or ()):
             if session is not None:
                 session.may_be_in_backlog = True
             return
@@ -380,3 +381,12 @@ class Submission:
         self._book.add(run)
         self._journal.submitted(run)
         self._book.ledger.hold(run)  # its row has the arguments until they are durable
+
+    def _leave_in_database(self, run: Run, waits: int, edges: Sequence[Edge]) -> bool:
+        """Leave of a new run nothing but its row, when there are many before it."""
+        if waits_in_backlog(waits) and not run.caller_id and self._backlog.admits(run.template, 1):
+            # It waits for nothing that its turn would not be early enough for.
+            self._journal.queued(run)
+            self._backlog.add(run.template, range(run.seq, run.seq + 1))
+            return True
+        return bool(edges) and self._parking.parks(run, waits, edges)

@@ -9,38 +9,27 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
+from taskyard_controlplane.domain.edges import Edge, accepts, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
 from taskyard_controlplane.owner.rules.outcome_messages import too_large_inputs, upstream_message
+from taskyard_controlplane.owner.rules.parked import Parked
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import RunEnd
 
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
-EDGE_BYTES: Final = 17
-"""Of an edge in a run's row: an id, and a byte for its kind."""
 _COMPLETED: Final = int(RunState.COMPLETED)
-_FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
 _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
-
-
-def split_edges(packed: bytes) -> list[tuple[bytes, int]]:
-    """Read a run's list of upstream runs."""
-    return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
 
 
 def _edges(waiting: list[Any]) -> Iterator[tuple[Run, int]]:
     """Iterate over edges that are kept flat."""
     each = iter(waiting)
     return zip(each, each, strict=True)
-
-
-def accepts(kind: int, state: int) -> bool:
-    """Whether an edge of this kind is content with an upstream run that ended so (semantics B7)."""
-    return state == _COMPLETED or (kind >= UpstreamKind.DATA_OR_FAILURE and state in _FORGIVEN)
 
 
 class UpstreamEdges:
@@ -61,13 +50,17 @@ class UpstreamEdges:
         self._max_input_bytes = max_input_bytes
         self._runs, self._recent = book.runs, book.recent
         self._journal = journal
+        self.parked = Parked()
+        """Runs that are not in memory and wait for others."""
+        self._parked_for = self.parked.awaited
         self._apply = settling.apply
         self._unknown: dict[bytes, list[Run | int]] = {}
         """Who waits for runs that are not in memory; as `Run.downstream`."""
 
-    def connect(self, run: Run, edges: Sequence[tuple[bytes, int]]) -> None:
+    def connect(self, run: Run, edges: Sequence[Edge]) -> None:
         """Make a new run wait for its upstream runs, and for its own commit."""
-        run.upstream = b"".join([upstream_id + bytes((kind,)) for upstream_id, kind in edges])
+        if run.upstream is None:  # or it was read back
+            run.upstream = pack_edges(edges)
         run.upstream_left += HOLD
         for upstream_id, kind in edges:
             upstream = self._runs.get(upstream_id)
@@ -83,10 +76,34 @@ class UpstreamEdges:
                 continue
             run.upstream_left += 1
             waiting = self._unknown.get(upstream_id)
-            if waiting is None:  # or it was asked for, and is open or about to be answered
+            if waiting is None:
+                self._ask(upstream_id)
                 waiting = self._unknown[upstream_id] = []
-                self._journal.look_up_run(upstream_id)
             waiting += (run, kind)
+
+    def park(self, seq: int, lane: int, edges: Sequence[Edge]) -> bool:
+        """Let a new run wait without a record, unless it need not wait."""
+        unsettled: list[Edge] = []
+        for edge in edges:
+            ended = self._recent.get(edge[0])
+            if ended is None:
+                unsettled.append(edge)
+            elif not accepts(edge[1], ended[0]):
+                return False
+        if not unsettled:
+            return False
+        for upstream_id, _ in unsettled:
+            if upstream_id not in self._runs:
+                self._ask(upstream_id)
+        self.parked.add(seq, lane, unsettled)
+        return True
+
+    def _ask(self, upstream_id: bytes) -> None:
+        """Ask how a run ended that is not in memory, unless somebody waits for it already: then it is open,
+        or about to be answered.
+        """
+        if upstream_id not in self._unknown and upstream_id not in self._parked_for:
+            self._journal.look_up_run(upstream_id)
 
     def redeliver(self, run: Run) -> None:
         """Give a recovered run, which was released before, its inputs again."""
@@ -103,6 +120,7 @@ class UpstreamEdges:
 
     def ended(self, upstream: Run) -> None:
         """Tell the runs that wait for `upstream` that its end is durable."""
+        self.parked.ended(upstream.run_id, upstream.state)
         ended = (upstream.state, upstream.result, upstream.outcome)
         waiting = upstream.downstream or []
         upstream.downstream = None
@@ -124,30 +142,32 @@ class UpstreamEdges:
             if row is not None and row.state < _COMPLETED:
                 continue
             upstream = self._runs.get(upstream_id)
-            if upstream is not None:
+            if upstream is not None:  # it was loaded, or is a later one with the same id
                 upstream.downstream = (upstream.downstream or []) + self._unknown.pop(upstream_id, [])
                 continue
+            ended = (row.state, row.result, row.outcome) if row is not None else (0, None, None)
+            self.parked.ended(upstream_id, ended[0])
             for run, kind in _edges(self._unknown.pop(upstream_id, [])):
                 run.upstream_left -= 1
-                ended = (row.state, row.result, row.outcome) if row is not None else (0, None, None)
                 self._deliver(run, upstream_id, kind, ended)
                 self._check(run)
 
     def look_up(self, upstream: Run) -> None:
         """Ask the database about a run whose record here was not the real one."""
-        if upstream.downstream is not None:
-            self._unknown.setdefault(upstream.run_id, []).extend(upstream.downstream)
-            upstream.downstream = None
+        waiting, upstream.downstream = upstream.downstream, None
+        if waiting is not None:
+            self._unknown.setdefault(upstream.run_id, []).extend(waiting)
+        if waiting is not None or upstream.run_id in self._parked_for:
             self._journal.look_up_run(upstream.run_id)
 
     @property
     def awaited(self) -> int:
-        """How many runs that are not in memory others wait for."""
-        return len(self._unknown)
+        """How many runs that are not in memory others wait for, and how much is kept of parked ones."""
+        return len(self._unknown) + self.parked.kept()
 
     def waits_for(self, upstream_id: bytes) -> bool:
-        """Whether runs in memory wait for a run that is not."""
-        return upstream_id in self._unknown
+        """Whether others wait for a run whose record, if there is one, does not say so."""
+        return upstream_id in self._unknown or upstream_id in self._parked_for
 
     def _deliver(self, run: Run, upstream_id: bytes, kind: int, ended: Ended) -> None:
         state, result, outcome = ended

@@ -22,6 +22,8 @@ from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.backlog import WINDOW
+from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.serving.clients import CANCEL_REQUESTED
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
@@ -50,7 +52,8 @@ class Owner:
         max_inline_bytes: int,
         max_payload_bytes: int,
         fatal: Callable[[BaseException], None],
-        window: int | None = None,
+        window: int = WINDOW,
+        most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
@@ -64,7 +67,9 @@ class Owner:
             max_inline_bytes: Largest payload inside another message.
             max_payload_bytes: Largest payload at all.
             fatal: Called when this process must end: it lost ownership, or found a defect.
-            window: Ready runs kept in memory per queue and priority; None for the default.
+            window: Ready runs kept in memory per queue and priority.
+            most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
+                database.
             memory: How much payload is kept in memory.
             writer: Where the database is used, by one at a time; None for a thread of its own.
             draw: Gives numbers from [0, 1) for the jitter of retries.
@@ -72,7 +77,7 @@ class Owner:
         self._store = store
         self._clock = clock
         self._terms = Terms(times, max_inline_bytes, max_payload_bytes, memory)
-        self._limits = Limits(max_inline_bytes, window, memory)
+        self._limits = Limits(max_inline_bytes, window, most_open, memory)
         self._draw = draw
         self.metrics = Metrics()
         """The owner's counters."""
@@ -178,7 +183,7 @@ class Owner:
         return len(self.shard.book.runs)
 
     def backlog_count(self) -> int:
-        """Return how many queued runs are beyond the memory window."""
+        """Return how many open runs are only in the database."""
         return self.shard.backlog.count()
 
     def idle(self) -> bool:

@@ -9,6 +9,7 @@ recorded is laid on top if nothing later undid it (`journal.restoring`). What th
   agents which survived can restate what they execute. Those that do not are taken as lost.
 - Runs executed by sessions may be executing: starts are not recorded. They are RUNNING until their session
   reports, or its lease ends, which begins now.
+- Runs that were parked stay so: of them only what they wait for is read.
 - Everything else waits again for what it waited for: upstream runs, a retry that is due at a recorded time, a
   cache key, its turn. Nothing starts here; it all goes on with the first commit, like new submissions do.
 
@@ -21,12 +22,14 @@ that are there.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import waits_of
+from taskyard_controlplane.domain.edges import split_edges
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
@@ -34,7 +37,7 @@ from taskyard_controlplane.domain.model import HELD, SESSION, Run
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
 from taskyard_controlplane.owner.journal.seen_digests import SeenDigests
 from taskyard_controlplane.owner.journal.templates import Beside
-from taskyard_controlplane.owner.rules.upstream import split_edges
+from taskyard_controlplane.owner.queueing.parking import WAITING_LANE
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
     EventRow,
@@ -51,6 +54,8 @@ LOG_MARK_US: Final = 7 * 24 * 3600 * 1_000_000
 """For how long it is known what a session logged: one that comes back later repeats nothing any more."""
 
 _LOOK_UP_CACHE: Final = int(Effect.LOOK_UP_CACHE)
+PAGE_PARKED: Final = 20_000
+"""Read at a time of runs that wait for others in the backlog: a row is some sixty bytes."""
 PAGE_RUNS: Final = 5_000
 """Read at a time, without what is large of them: a few megabytes, and a fraction of a second."""
 
@@ -118,6 +123,7 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
         for head in (heads := shard.templates.take(page.found)):
             _restored(shard, head, page.events.get(head.seq, []), found.assigned, clock)
         del heads  # from here on the runs hold their templates
+    await _park(shard, store)
     runs = [each for each in shard.book.runs.values() if each.template.executor != SESSION]
     missing = _missing_upstream(shard, runs)
     while upstream_ids := list(islice(missing, PAGE_RUNS)):
@@ -134,12 +140,31 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
     shard.timers.after(agent_lease, lambda: _not_restated(shard, held), name="restating after a restart")
 
 
+async def _park(shard: Shard, store: Store) -> None:
+    """Find again what parked runs wait for; those that need not wait any more are due."""
+    run = shard.committer.run
+    after = -1
+    while page := await run(partial(store.parked_page, WAITING_LANE, after, PAGE_PARKED)):
+        fetched = await shard.templates.fetched((), {row[1] for row in page})
+        shard.parking.restore(page, fetched.templates)
+        after = page[-1][0]
+    unknown = iter([each for each in shard.upstream.parked.awaited if each not in shard.book.runs])
+    while upstream_ids := list(islice(unknown, PAGE_RUNS)):
+        states = await run(partial(store.states_by_id, upstream_ids))
+        for each in upstream_ids:
+            state = states.get(each, 0)
+            if not 0 < state < FIRST_FINAL:
+                shard.upstream.parked.ended(each, state)
+
+
 def _missing_upstream(shard: Shard, runs: list[Run]) -> Iterator[bytes]:
     """Iterate over the upstream runs that are not open, each once."""
-    seen: set[bytes] = set()
+    seen, known = set[bytes](), shard.book.runs
     for run in runs:
-        for upstream_id, _ in split_edges(run.upstream or b""):
-            if upstream_id not in shard.book.runs and upstream_id not in seen:
+        if run.upstream is None:
+            continue
+        for upstream_id, _ in split_edges(run.upstream):
+            if upstream_id not in known and upstream_id not in seen:
                 seen.add(upstream_id)
                 yield upstream_id
 

@@ -24,10 +24,11 @@ from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
-from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.queueing.backlog import WINDOW, Backlog, page_of
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parking import MOST_OPEN, Parking
 from taskyard_controlplane.owner.queueing.submission import Submission
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.cache import CacheFlights
@@ -45,8 +46,10 @@ class Limits(NamedTuple):
 
     max_inline_bytes: int
     """Largest payload inside another message."""
-    window: int | None = None
-    """Ready runs kept in memory per queue and priority; None for the default."""
+    window: int = WINDOW
+    """Ready runs kept in memory per queue and priority."""
+    most_open: int = MOST_OPEN
+    """Open runs in memory, from which on new ones that wait for others are kept only in the database."""
     memory: MemoryLimits = DEFAULT_MEMORY
     """How much payload is kept."""
 
@@ -106,6 +109,11 @@ class Shard:
         self.dispatcher = Dispatcher(
             self.delivery, log, self.templates, metrics, self.timers, owned.generation
         )
+        self.parking = Parking(
+            store, self.committer, self.journal, self.book, self.stored, self.templates, self.upstream,
+            self.admission, self.dispatcher, self.settling, self.endings, page_of(limits.window),
+            limits.most_open,
+        )  # fmt: skip
         self.backlog = Backlog(
             store,
             self.committer,
@@ -116,11 +124,12 @@ class Shard:
             self.dispatcher,
             self.settling,
             self.endings,
+            self.parking,
             limits.window,
         )
         self.submission = Submission(
-            self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog, clock,
-            metrics, owned.next_seq, limits.max_inline_bytes, limits.memory.uncommitted,
+            self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog,
+            self.parking, clock, metrics, owned.next_seq, limits.max_inline_bytes, limits.memory.uncommitted,
         )  # fmt: skip
 
     def _follow_commits(self, clock: Clock, metrics: Metrics) -> None:

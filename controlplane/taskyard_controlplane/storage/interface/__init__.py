@@ -22,6 +22,7 @@ from taskyard_controlplane.storage.interface.results import (
     FoundRuns,
     ListedRun,
     Ownership,
+    ParkedRow,
     RunEnd,
     RunHead,
     StoredLog,
@@ -45,8 +46,8 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
     "LogRow", "NewRunRow", "TemplateRow",
-    "BacklogPart", "CachedResult", "CommitResult", "FoundRuns", "ListedRun", "Ownership", "RunEnd",
-    "RunHead", "StoredLog",
+    "BacklogPart", "CachedResult", "CommitResult", "FoundRuns", "ListedRun", "Ownership", "ParkedRow",
+    "RunEnd", "RunHead", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",

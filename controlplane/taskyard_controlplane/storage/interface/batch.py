@@ -43,6 +43,7 @@ class WriteBatch:
     dispatches: list[tuple[object, ...]]
     backlog_added: list[tuple[str, int, int]]
     backlog_removed: list[tuple[str, int, int]]
+    backlog_taken: list[tuple[int]]
     cache: list[tuple[str, int, int | None]]
 
     def __init__(self, number: int) -> None:

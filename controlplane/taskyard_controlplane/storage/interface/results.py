@@ -60,6 +60,10 @@ class RunHead(NamedTuple):
     outcome: Kept
 
 
+ParkedRow = tuple[int, int, bytes]
+"""Of a run that waits for others in the backlog: seq, template, edges. There may be a million."""
+
+
 class RunEnd(NamedTuple):
     """How a run ended, or that it is open, for those that wait for it; of what is large only the size."""
 

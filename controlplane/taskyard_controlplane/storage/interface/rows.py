@@ -86,8 +86,15 @@ class BacklogRow(NamedTuple):
     """A queued run beyond the memory window."""
 
     queue: str
-    """Its lane: the queue and what else the run needs of an agent. Only the queue if 0.1.0 wrote the row."""
+    """Its lane: the queue and what else the run needs of an agent. Only the queue if 0.1.0 wrote the row.
+    Empty for a run that waits for others."""
     priority: int
+    seq: int
+
+
+class TakenRow(NamedTuple):
+    """A run that was in the backlog and is in memory from now on."""
+
     seq: int
 
 

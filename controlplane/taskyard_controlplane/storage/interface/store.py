@@ -31,6 +31,7 @@ from taskyard_controlplane.storage.interface.results import (
     BacklogPart,
     CommitResult,
     Ownership,
+    ParkedRow,
     RunEnd,
     RunHead,
     StoredPayloads,
@@ -119,6 +120,10 @@ class Store(Protocol):
         """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
         ...
 
+    def parked_page(self, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
+        """Return what the next runs of a lane of the backlog beyond `after_seq` wait for, in order."""
+        ...
+
     def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
         """Return the open runs of a session that are among the next `limit` of the backlog."""
         ...
@@ -135,8 +140,16 @@ class Store(Protocol):
         """Return those of some runs that exist, without what is large."""
         ...
 
+    def heads_by_seq(self, seqs: Sequence[int]) -> list[RunHead]:
+        """Return those of some runs that exist, without what is large, in no order."""
+        ...
+
     def ends_by_id(self, run_ids: Sequence[bytes]) -> list[RunEnd]:
         """Return how those of some runs that exist have ended, or that they are open."""
+        ...
+
+    def states_by_id(self, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the states of those of some runs that exist."""
         ...
 
     def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:

@@ -20,6 +20,7 @@ from taskyard_controlplane.storage.interface.rows import (
     LogRow,
     NewRunRow,
     OldLogMarksRow,
+    TakenRow,
     TemplateRow,
 )
 
@@ -32,6 +33,7 @@ class Rule(Enum):
     KEEP_LAST = "insert, or replace what is there under the key"
     CHANGE_OPEN = "update the run under the key, unless it has ended"
     COPY_BAD_END = "insert what the run under the key says, if it has ended otherwise than completed"
+    REMOVE = "delete what is there under the key"
     REMOVE_UP_TO = "delete what agrees in all columns but the last, up to the value of that one"
 
 
@@ -88,6 +90,7 @@ WRITES: Final = (
     Write("dispatches", "dispatch", DispatchRow, Rule.APPEND),
     Write("backlog_added", "backlog", BacklogRow, Rule.KEEP_FIRST, "seq"),
     Write("backlog_removed", "backlog", BacklogRow, Rule.REMOVE_UP_TO),
+    Write("backlog_taken", "backlog", TakenRow, Rule.REMOVE, "seq"),
     Write("cache", "cache_entry", CacheRow, Rule.KEEP_LAST, "cache_key"),
 )
 

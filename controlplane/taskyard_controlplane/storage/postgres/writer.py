@@ -6,7 +6,7 @@ prepares each on the server once it has been sent a few times.
 
 from typing import Any, Final, Protocol
 
-from taskyard_controlplane.storage.clauses import STILL_OPEN, bad_ends, names, on_conflict, removal
+from taskyard_controlplane.storage.clauses import STILL_OPEN, by_keys, names, on_conflict, removal
 from taskyard_controlplane.storage.interface import WriteBatch
 from taskyard_controlplane.storage.interface.tables import NEW_RUNS, WRITES, Rule, Write
 from taskyard_controlplane.storage.postgres.arrays import ArraysStatement, CopyStatement, Cursor, Rows
@@ -65,8 +65,8 @@ def statement_of(write: Write) -> Statement:
     """Make the statement that writes one kind of row."""
     if write.rule is Rule.CHANGE_OPEN:
         return _update(write)
-    if write.rule is Rule.COPY_BAD_END:
-        sql = bad_ends(write, f"{write.key} = ANY ({{arrays}})")
+    if write.rule in (Rule.REMOVE, Rule.COPY_BAD_END):
+        sql = by_keys(write, f"{write.key} = ANY ({{arrays}})")
         return ArraysStatement(sql, write.table, write.columns)
     if write.rule is Rule.REMOVE_UP_TO:
         return OneByOne(write)

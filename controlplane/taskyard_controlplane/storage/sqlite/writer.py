@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection
 
 from taskyard_controlplane.storage.blobs import store_blob
-from taskyard_controlplane.storage.clauses import STILL_OPEN, bad_ends, names, on_conflict, removal
+from taskyard_controlplane.storage.clauses import STILL_OPEN, by_keys, names, on_conflict, removal
 from taskyard_controlplane.storage.engine import raw
 from taskyard_controlplane.storage.interface import WriteBatch
 from taskyard_controlplane.storage.interface.tables import NEW_RUNS, WRITES, Rule, Write
@@ -81,8 +81,8 @@ def statement_of(write: Write) -> Statement:
     """Make the statement that writes one kind of row."""
     if write.rule is Rule.CHANGE_OPEN:
         return _update(write)
-    if write.rule is Rule.COPY_BAD_END:
-        return RowsStatement(bad_ends(write, f"{write.key} IN (VALUES {{rows}})"), len(write.columns))
+    if write.rule in (Rule.REMOVE, Rule.COPY_BAD_END):
+        return RowsStatement(by_keys(write, f"{write.key} IN (VALUES {{rows}})"), len(write.columns))
     if write.rule is Rule.REMOVE_UP_TO:
         return OneByOne(write)
     return MostlyNarrow(write) if write.rarely_set else _insertion(write)

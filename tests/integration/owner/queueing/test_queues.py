@@ -9,14 +9,15 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunKind, RunState
+from taskyard_controlplane.owner.queueing.backlog import WINDOW
 
 CODE = template_pb2.Code(task_name="task")
 
 S = RunState
 
 
-@pytest.mark.parametrize("window", [None, 4])
-def test_lower_priorities_start_first_each_in_order(window: int | None) -> None:
+@pytest.mark.parametrize("window", [WINDOW, 4])
+def test_lower_priorities_start_first_each_in_order(window: int) -> None:
     async def scenario(it: World) -> None:
         client, ids = it.client(), {}
         for priority in (5, -1, 0):

@@ -11,7 +11,8 @@ from taskyard_controlplane.storage.postgres import writer as postgres_writer
 from taskyard_controlplane.storage.schema import metadata, run
 from taskyard_controlplane.storage.sqlite import writer as sqlite_writer
 
-INSERTIONS = [write for write in WRITES if write.rule not in (Rule.CHANGE_OPEN, Rule.REMOVE_UP_TO)]
+NO_INSERTIONS = (Rule.CHANGE_OPEN, Rule.REMOVE, Rule.REMOVE_UP_TO)
+INSERTIONS = [write for write in WRITES if write.rule not in NO_INSERTIONS]
 of_each_kind = pytest.mark.parametrize("write", WRITES, ids=LISTS)
 of_each_insertion = pytest.mark.parametrize(
     "write", INSERTIONS, ids=[write.batch_list for write in INSERTIONS]

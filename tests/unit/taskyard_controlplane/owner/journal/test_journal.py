@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "backlogged": (lambda it: it.backlogged("lane", 0, [7]), "rows.backlog_added"),
     "taken_from_backlog": (lambda it: it.taken_from_backlog("lane", 0, 7), "rows.backlog_removed"),
     "key_known": (lambda it: it.key_known(run()), "rows.keys"),
+    "taken_one_by_one": (lambda it: it.taken_one_by_one([7]), "rows.backlog_taken"),
     "ended": (lambda it: it.ended(run()), "rows.ended"),
     "cached": (lambda it: it.cached(run()), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),

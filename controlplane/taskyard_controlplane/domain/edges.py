@@ -1,0 +1,33 @@
+"""Edges between runs: what a run asks of those it depends on. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from taskyard_contract.states import RunState, UpstreamKind
+
+Edge = tuple[bytes, int]
+"""The id of an upstream run, and the kind of the edge."""
+
+EDGE_BYTES: Final = 17
+"""Of an edge in a run's row: an id, and a byte for its kind."""
+_COMPLETED: Final = int(RunState.COMPLETED)
+_FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
+_FORGIVING: Final = int(UpstreamKind.DATA_OR_FAILURE)
+_KINDS: Final = [bytes((kind,)) for kind in range(256)]
+
+
+def pack_edges(edges: Sequence[Edge]) -> bytes:
+    """Write a run's list of upstream runs as its row has it."""
+    return b"".join([upstream_id + _KINDS[kind] for upstream_id, kind in edges])
+
+
+def split_edges(packed: bytes) -> list[Edge]:
+    """Read a run's list of upstream runs."""
+    if len(packed) == EDGE_BYTES:  # most have one, and a million of them are read at a start
+        return [(packed[:16], packed[16])]
+    return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
+
+
+def accepts(kind: int, state: int) -> bool:
+    """Whether an edge of this kind is content with an upstream run that ended so (semantics B7)."""
+    return state == _COMPLETED or (kind >= _FORGIVING and state in _FORGIVEN)
