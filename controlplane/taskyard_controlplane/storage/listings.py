@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.storage import records
-from taskyard_controlplane.storage.interface import FoundRuns, ListedRun, RunFilter, StoredRun
+from taskyard_controlplane.storage.interface import ListedRun, RunFilter, RunPage, StoredRun
 from taskyard_controlplane.storage.lookups import MOST_KEYS, Lookup
 from taskyard_controlplane.storage.schema import ARE_FLOWS, ended_badly, run, shard_owner, template
 
@@ -103,7 +103,7 @@ def listed(row: Sequence[Any]) -> ListedRun:
 
 def find_runs(
     connection: Connection, wanted: RunFilter, before: int | None, limit: int, most: int
-) -> FoundRuns:
+) -> RunPage:
     """Return runs that fit a filter; `Reader.runs` says the rest."""
     search = _search(connection, wanted)
     if not search.places and not search.conditions:
@@ -114,19 +114,19 @@ def find_runs(
     runs.sort(key=_seq_of, reverse=True)
     if hits.position is None or len(runs) == limit:
         return _found(runs, hits.position, hits.looked_at)
-    return FoundRuns(runs, hits.position, hits.looked_at, _submitted_us(connection, hits.position))
+    return RunPage(runs, hits.position, hits.looked_at, _submitted_us(connection, hits.position))
 
 
-def _newest(connection: Connection, before: int | None, limit: int) -> FoundRuns:
+def _newest(connection: Connection, before: int | None, limit: int) -> RunPage:
     query = _BRIEF if before is None else _BRIEF.where(run.c.seq < before)
     rows = connection.execute(query.order_by(run.c.seq.desc()).limit(limit)).all()
     runs = [listed(row) for row in rows]
     return _found(runs, runs[-1].run.seq if len(runs) == limit else None, len(runs))
 
 
-def _found(runs: list[ListedRun], position: int | None, looked_at: int) -> FoundRuns:
+def _found(runs: list[ListedRun], position: int | None, looked_at: int) -> RunPage:
     """Return runs of which the last is the last that was looked at, unless all were."""
-    return FoundRuns(runs, position, looked_at, 0 if position is None else runs[-1].run.submitted_us)
+    return RunPage(runs, position, looked_at, 0 if position is None else runs[-1].run.submitted_us)
 
 
 def _search(connection: Connection, wanted: RunFilter) -> _Search:

@@ -19,9 +19,9 @@ from taskyard_controlplane.storage.interface import (
     MOST_LOOKED_AT,
     DocumentReader,
     EventRow,
-    FoundRuns,
     ListedRun,
     RunFilter,
+    RunPage,
     StoredLog,
 )
 from taskyard_controlplane.storage.schema import run, run_log, template
@@ -45,7 +45,7 @@ class DatabaseReader:
 
     def runs(
         self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
-    ) -> FoundRuns:
+    ) -> RunPage:
         with self._connection() as connection:
             return listings.find_runs(connection, wanted, before_seq, limit, most)
 

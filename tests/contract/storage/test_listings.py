@@ -9,7 +9,7 @@ from support.databases import Database
 from support.storage_rows import BAD_ENDS, NOW_US, Batches, bad_ends, ended, new_run, template
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
-from taskyard_controlplane.storage.interface import FoundRuns, Reader, RunFilter, Store
+from taskyard_controlplane.storage.interface import Reader, RunFilter, RunPage, Store
 
 S = RunState
 RUNS = 90
@@ -79,7 +79,7 @@ def reader(database: Database, store: Store, batch: Batches) -> Reader:
     return database.reader()
 
 
-def _pages(reader: Reader, wanted: RunFilter, limit: int, most: int) -> Iterator[FoundRuns]:
+def _pages(reader: Reader, wanted: RunFilter, limit: int, most: int) -> Iterator[RunPage]:
     before = None
     for _ in range(RUNS + 2):
         page = reader.runs(wanted, before, limit, most)
@@ -90,7 +90,7 @@ def _pages(reader: Reader, wanted: RunFilter, limit: int, most: int) -> Iterator
     raise AssertionError("the pages do not end")
 
 
-def _seqs(pages: Iterator[FoundRuns]) -> list[int]:
+def _seqs(pages: Iterator[RunPage]) -> list[int]:
     return [listed.run.seq for page in pages for listed in page.runs]
 
 
@@ -115,10 +115,10 @@ def test_a_part_of_a_name_is_found_wherever_it_is(reader: Reader, part: str) -> 
 def test_a_search_ends_after_so_many_runs_and_says_how_far_it_came(reader: Reader) -> None:
     wanted = RunFilter(name_contains="nothing like it")
     found = reader.runs(wanted, None, 10, 50)
-    assert found == FoundRuns([], RUNS - 49, 50, NOW_US + RUNS - 49)
-    assert reader.runs(wanted, found.next_seq, 10, 1_000) == FoundRuns([], None, RUNS - 50, 0)
+    assert found == RunPage([], RUNS - 49, 50, NOW_US + RUNS - 49)
+    assert reader.runs(wanted, found.next_seq, 10, 1_000) == RunPage([], None, RUNS - 50, 0)
     by_number = reader.runs(wanted._replace(flow_seq=60), None, 10, 50)
-    assert by_number == FoundRuns([], 78, 50, NOW_US + 78), "ten: it is as dear as to look at 50 in a row"
+    assert by_number == RunPage([], 78, 50, NOW_US + 78), "ten: it is as dear as to look at 50 in a row"
 
 
 def test_a_full_page_says_where_it_ends(reader: Reader) -> None:

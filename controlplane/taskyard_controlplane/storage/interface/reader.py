@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from taskyard_controlplane.storage.interface.documents import DocumentReader
-from taskyard_controlplane.storage.interface.results import FoundRuns, ListedRun, StoredLog
+from taskyard_controlplane.storage.interface.results import ListedRun, RunPage, StoredLog
 from taskyard_controlplane.storage.interface.rows import EventRow
 
 MOST_LOOKED_AT: Final = 100_000
@@ -32,7 +32,7 @@ class Reader(Protocol):
 
     def runs(
         self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
-    ) -> FoundRuns:
+    ) -> RunPage:
         """Return runs, newest first, below `before_seq`; without their arguments and bare results.
 
         Fewer than `limit` do not mean that there are no more: what has no index is looked for among `most`

@@ -125,7 +125,7 @@ class ListedRun(NamedTuple):
     flow_run_id: bytes | None
 
 
-class FoundRuns(NamedTuple):
+class RunPage(NamedTuple):
     """Runs that fit a filter, newest first, and how far they were looked for."""
 
     runs: list[ListedRun]
