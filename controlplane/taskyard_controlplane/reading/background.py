@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
+
+from taskyard_contract.errors import ServerStopping
+
+RETRY_SECONDS: Final = 1.0
+"""By then another server may answer."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,6 +23,14 @@ class Background:
         self._executor = executor
 
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a blocking function and wait for what it returns."""
+        """Call a blocking function and wait for what it returns.
+
+        Raises:
+            ServerStopping: This server ends, and its threads have; calls that it cut off get here.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
+        try:
+            called = loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
+        except RuntimeError:
+            raise ServerStopping("the server is stopping", retry_after=RETRY_SECONDS) from None
+        return await called

@@ -15,7 +15,7 @@ import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
-from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
+from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest, ServerStopping
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
@@ -135,7 +135,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         owner = self._directory.owner()  # asked before the parts come, not after all of them
         spool = Spool(first.blob, self._settings)
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._background, spool.close)
+            stack.push_async_callback(self._discard, spool)
             await self._background(spool.add, first.part)
             while (message := await self._next(requests, context)) is not None:
                 if not message.part:
@@ -144,6 +144,13 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             async with self._storing:
                 await owner.put_blob(spool.digest, await self._background(spool.content))
         return pb.UploadBlobResponse(blob=first.blob)
+
+    async def _discard(self, spool: Spool) -> None:
+        """Remove what an upload has collected, also one that is cut off because this server ends."""
+        try:
+            await self._background(spool.close)
+        except ServerStopping:
+            spool.close()
 
     async def _next(
         self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any

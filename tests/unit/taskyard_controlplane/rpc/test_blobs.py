@@ -1,0 +1,49 @@
+"""Uploads that are cut off because their server ends: no error of ours, and nothing is left of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taskyard_api.v1 import blob_service_pb2 as pb
+from taskyard_contract.errors import ServerStopping
+from taskyard_contract.transport.blob_transfer import ref_of
+from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.rpc.blobs import BlobService, Spool
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
+
+
+async def requests() -> AsyncIterator[pb.UploadBlobRequest]:
+    yield pb.UploadBlobRequest(blob=ref_of(b"data"), part=b"data")
+
+
+def test_an_upload_that_is_cut_off_when_the_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = ThreadPoolExecutor(1)
+    closed: list[Spool] = []
+    close = Spool.close
+    monkeypatch.setattr(Spool, "close", lambda spool: (closed.append(spool), close(spool)))
+
+    async def put_blob(digest: bytes, data: bytes) -> None:
+        threads.shutdown()
+        raise asyncio.CancelledError
+
+    directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(put_blob=put_blob))
+    service = BlobService(directory, Any, Background(threads), RpcSettings(), PeerSettings())  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(service.UploadBlob(requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")))
+    assert len(closed) == 1
+
+
+def test_what_comes_when_the_threads_have_ended_is_told_to_come_again() -> None:
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()
+
+    async def ask() -> None:
+        with pytest.raises(ServerStopping) as raised:
+            await Background(threads)(len, "text")
+        assert raised.value.retry_after > 0
+
+    asyncio.run(ask())
