@@ -22,7 +22,7 @@ from taskyard_contract.states import RunState
     [
         ({"number": 0}, InvalidRequest),
         ({"number": 1}, InvalidRequest),
-        ({"number": 4}, InvalidRequest),
+        ({"number": 4}, UnknownSession),
         ({"number": 3, "agent_id": ""}, InvalidRequest),
         ({"number": 3, "agent_id": "id-another"}, InvalidRequest),
         ({"number": 3, "session_id": b""}, InvalidRequest),
@@ -56,7 +56,7 @@ def test_malformed_reports_are_refused_and_the_session_goes_on(served: Any, poll
         poller.report(1, completed(epoch, run_id), agent_id="")
     with pytest.raises(InvalidRequest, match="ReportColumns"):
         poller.report(1, pb.ReportChunk(first_epoch=epoch, run_ids=run_id, columns=b"\xff\xff"))
-    with pytest.raises(InvalidRequest, match="out of turn"):
+    with pytest.raises(UnknownSession, match="out of turn"):
         poller.report(3, completed(epoch, run_id))
     assert served.get(run_id).state == RunState.ASSIGNED
     assert poller.report(2, completed(epoch, run_id)) == 2

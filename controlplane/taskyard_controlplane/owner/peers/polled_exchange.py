@@ -111,7 +111,8 @@ class PolledExchange:
             What the agent says with it, as its frame on a stream would.
 
         Raises:
-            InvalidRequest: The number is out of turn.
+            InvalidRequest: A newer number was asked for before.
+            UnknownSession: Numbers before it have not arrived.
             TaskyardError: The session is over, and why.
         """
         if self.phase is PollPhase.OVER:
@@ -119,10 +120,14 @@ class PolledExchange:
         if request.number == self.number + 1:
             self.release()
             self.number, self.phase = request.number, PollPhase.WAITING
-        elif request.number != self.number:
+        elif request.number > self.number:
+            # The hello may be an old one, which arrived late at a server that did not know the session.
+            raise UnknownSession(
+                f"poll {request.number} is out of turn: {self.number + 1} has not arrived; say hello again"
+            )
+        elif request.number < self.number:
             raise InvalidRequest(
-                f"poll {request.number} is out of turn: after {self.number} comes {self.number + 1}, "
-                f"and only {self.number} can be repeated"
+                f"poll {request.number} is out of turn: {self.number} was asked for, and can be repeated"
             )
         frame = pb.AgentFrame(draining=request.draining)
         if self.waits:  # a repeat may ask for more, for less, or to leave
@@ -159,12 +164,15 @@ class PolledExchange:
         """Note the number of a batch of reports.
 
         Raises:
-            InvalidRequest: An earlier one is missing, and would count as acknowledged with this one.
+            UnknownSession: An earlier one is missing, and would count as acknowledged with this one.
         """
         # The first one after a hello may be a late repetition: so what came before the hello counts as well.
         last = max(self._last_report, self.agent.last_report)
         if self._last_report and number > last + 1:
-            raise InvalidRequest(f"batch {number} is out of turn: {last + 1} has not arrived")
+            raise UnknownSession(
+                f"batch {number} is out of turn: {last + 1} has not arrived; "
+                "say hello, and repeat what was not acknowledged"
+            )
         self._last_report = max(self._last_report, number)
 
     def _something_to_say(self) -> pb.PollResponse | None:

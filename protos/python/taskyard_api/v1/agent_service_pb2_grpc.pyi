@@ -57,10 +57,10 @@ class AgentServiceStub:
     says that the response was received. A repeat that finds the first call waiting joins it: the newer
     `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
     hello, ends a call that waits with an empty response.
-    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
-    FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
-    an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
-    address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
+    0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
+    and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
+    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
     DEADLINE_EXCEEDED (ask for the same number again, with jitter).
     """
 
@@ -75,9 +75,9 @@ class AgentServiceStub:
     Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
     of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
     the same batch again before any other.
-    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
-    before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
-    NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+    Errors: INVALID_ARGUMENT (a defect: missing ids, malformed reports; what came before these in the batch
+    counts), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: poll with hello, then
+    repeat; NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
     durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
     """
 
@@ -120,10 +120,10 @@ class AgentServiceAsyncStub:
     says that the response was received. A repeat that finds the first call waiting joins it: the newer
     `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
     hello, ends a call that waits with an empty response.
-    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
-    FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
-    an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
-    address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+    Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
+    0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
+    and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
+    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
     DEADLINE_EXCEEDED (ask for the same number again, with jitter).
     """
 
@@ -138,9 +138,9 @@ class AgentServiceAsyncStub:
     Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
     of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
     the same batch again before any other.
-    Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
-    before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
-    NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+    Errors: INVALID_ARGUMENT (a defect: missing ids, malformed reports; what came before these in the batch
+    counts), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: poll with hello, then
+    repeat; NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
     durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
     """
 
@@ -187,10 +187,10 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         says that the response was received. A repeat that finds the first call waiting joins it: the newer
         `max_runs`, `chunk_size` and `draining` hold, and both are answered alike. The next number, or another
         hello, ends a call that waits with an empty response.
-        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, runs asked for in chunks of 0),
-        FAILED_PRECONDITION (UNKNOWN_SESSION: say hello, with what is held, and repeat unacknowledged reports;
-        an agent that drains and holds nothing is done instead; UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the
-        address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
+        Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
+        0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
+        and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
+        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
         DEADLINE_EXCEEDED (ask for the same number again, with jitter).
         """
 
@@ -207,9 +207,9 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         Idempotency: batches are numbered, and every report names its epoch. A repeated batch, and reports
         of runs that are somebody else's now, are acknowledged and change nothing. Who has no response sends
         the same batch again before any other.
-        Errors: INVALID_ARGUMENT (a defect: missing ids, a number out of turn, malformed reports; what came
-        before these in the batch counts), FAILED_PRECONDITION (UNKNOWN_SESSION: poll with hello, then repeat;
-        NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
+        Errors: INVALID_ARGUMENT (a defect: missing ids, malformed reports; what came before these in the batch
+        counts), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: poll with hello, then
+        repeat; NOT_OWNER: call the address given), ABORTED (SUPERSEDED: stop), UNAVAILABLE (STORAGE_UNAVAILABLE: not
         durable yet; repeat after the delay) and DEADLINE_EXCEEDED (repeat).
         """
 

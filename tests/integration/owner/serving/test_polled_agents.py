@@ -221,7 +221,7 @@ def test_a_late_batch_after_a_hello_puts_none_out_of_turn() -> None:
         await ask(polled, 2, hello=hello())
         for number in (1, 3):  # the first of them was sent twice, and has just arrived
             await polled.report(pb.ReportBatchRequest(**IDS, report_number=number))
-        with pytest.raises(InvalidRequest, match="4 has not arrived"):
+        with pytest.raises(UnknownSession, match="4 has not arrived"):
             await polled.report(pb.ReportBatchRequest(**IDS, report_number=5))
 
     play(scenario)

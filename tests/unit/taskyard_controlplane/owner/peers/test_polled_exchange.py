@@ -66,7 +66,8 @@ def ask(number: int, **fields: Any) -> Callable[[PolledExchange], object]:
 
 def refused(number: int, **fields: Any) -> Callable[[PolledExchange], object]:
     def event(exchange: PolledExchange) -> None:
-        with pytest.raises(InvalidRequest, match="out of turn"):
+        error = InvalidRequest if number < exchange.number else UnknownSession
+        with pytest.raises(error, match="out of turn"):
             exchange.ask(request(number, **fields))
 
     return event
@@ -224,7 +225,7 @@ def test_batches_of_reports_come_in_turn_from_whichever_number_on() -> None:
     exchange = begun()
     for number in (5, 6, 6, 5, 7):
         exchange.count_report(number)
-    with pytest.raises(InvalidRequest, match="8 has not arrived"):
+    with pytest.raises(UnknownSession, match="8 has not arrived"):
         exchange.count_report(9)
 
 
