@@ -358,6 +358,7 @@ class ServerCall:
     def stop(self) -> None:
         """The server stops, and its grace is over."""
         if self._task is not None and not self._task.done():
+            self._end(grpc.StatusCode.UNAVAILABLE, "Cancelling all calls", NO_METADATA)
             self._task.cancel()
 
     async def _serve(self) -> None:
