@@ -60,6 +60,11 @@ def check_agent_hello(hello: ap.AgentHello) -> None:
             _short(field, name)
 
 
+def new_runs(batch: sp.SubmitBatch) -> int:
+    """Return how many runs a batch submits."""
+    return sum(len(group.run_ids) for group in batch.groups)
+
+
 def check_client_frame(frame: sp.ClientFrame) -> None:
     """Check how much there is in a frame of a client.
 
@@ -68,9 +73,8 @@ def check_client_frame(frame: sp.ClientFrame) -> None:
     """
     if frame.HasField("submit"):
         batch = frame.submit
-        runs = sum(len(group.run_ids) for group in batch.groups)
         for field, count in (
-            ("runs", runs), ("groups", len(batch.groups)), ("templates", len(batch.templates)),
+            ("runs", new_runs(batch)), ("groups", len(batch.groups)), ("templates", len(batch.templates)),
             ("blobs", len(batch.blobs)),
         ):  # fmt: skip
             _at_most(f"submit: {field}", count, MAX_BATCH_RUNS)

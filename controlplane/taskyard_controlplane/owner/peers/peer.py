@@ -56,8 +56,9 @@ class Peer:
         self._reconnect_after_ms = 0
         self._stream_number = 0
         self.unsettled_bytes = 0
-        """What was read from it and is not durable yet. Kept by the intake, as is the next."""
+        """What was read from it and is not durable yet. Kept by the intake, as are the next."""
         self.unsettled_batches = 0
+        self.unsettled_runs = 0
         self.held_up: asyncio.Future[None] | None = None
         """What its stream waits for before more is read from it."""
 

@@ -28,12 +28,13 @@ class Connections:
         memory = terms.memory
         self.client_intake = Intake(
             shard.committer,
+            clock,
             per_peer=memory.read_from_client,
             most=memory.uncommitted,
             most_batches=MAX_UNACKED_BATCHES,
         )
         self.agent_intake = Intake(
-            shard.committer, per_peer=memory.read_from_agent, most=memory.read_from_agents
+            shard.committer, clock, per_peer=memory.read_from_agent, most=memory.read_from_agents
         )
         self.leases = Leases(
             terms.times,

@@ -5,6 +5,9 @@ counts until the commit is durable that was open when its frame had been applied
 peer has less than its share of that, all peers together less than theirs, and while the peer itself takes in
 what it is told. One frame is always read beyond it: how large a frame is shows only afterwards.
 
+What others send waits for the same commits. So while several clients send, each has a small share of them:
+how long a run of one takes does not depend on how many another one sends. Somebody alone has them all.
+
 Nothing here is about order or loss. What is not read stays with its peer, which keeps it until it is
 acknowledged in any case.
 """
@@ -14,6 +17,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.peers.peer import Peer
@@ -21,22 +25,34 @@ from taskyard_controlplane.owner.peers.peer import Peer
 SMALL_BYTES: Final = 256
 """A frame of so few bytes, a heartbeat for example, asks for no commit to be counted in."""
 
-Charges = dict[Peer, tuple[int, int]]
+CROWDED_SECONDS: Final = 1.0
+"""Two that have sent something within this time are said to send at the same time."""
+FAIR_RUNS: Final = 512
+"""Of one of them, that are not durable: what the SDK sends at once, and some 10 ms of work."""
+FAIR_PART: Final = 16
+"""The bytes of one of them are one part in so many of what it could have alone."""
+
+Charges = dict[Peer, tuple[int, int, int]]
 
 
 class Intake:
     """What was read from peers of one kind and is not durable yet."""
 
-    def __init__(self, committer: Committer, *, per_peer: int, most: int, most_batches: int = 0) -> None:
+    def __init__(
+        self, committer: Committer, clock: Clock, *, per_peer: int, most: int, most_batches: int = 0
+    ) -> None:
         """Read from peers as `committer` commits.
 
         Args:
             committer: Who makes durable what was read.
+            clock: Says who submits at the same time.
             per_peer: Bytes of one peer.
             most: Bytes of all of them.
-            most_batches: Submissions of one peer, which are counted as well; 0 for peers that submit nothing.
+            most_batches: Submissions of one peer, which are counted as well; 0 for peers that submit nothing,
+                and leave room for each other by what they may hold.
         """
         self._committer = committer
+        self._clock = clock
         self._per_peer = per_peer
         self._most = most
         self._most_batches = most_batches
@@ -44,27 +60,49 @@ class Intake:
         self._commit: Commit | None = None
         self._charges: Charges = {}
         self._held_up: dict[Peer, None] = {}
+        self._last_peer = 0  # its id(): one that is gone should not be kept for this
+        self._charged_at = self._crowded_at = -CROWDED_SECONDS
 
     @property
     def total(self) -> int:
         """How many bytes were read and are not durable."""
         return self._total
 
-    async def took(self, peer: Peer, frame: Message, *, submits: bool = False) -> None:
-        """Count a frame that was applied; returns when the next one may be read."""
+    async def took(self, peer: Peer, frame: Message, *, runs: int | None = None) -> None:
+        """Count a frame that was applied; returns when the next one may be read.
+
+        Args:
+            peer: Whose frame it is.
+            frame: The frame.
+            runs: How many new runs it submits; None when it submits nothing.
+        """
         size = frame.ByteSize()
-        if size > SMALL_BYTES or submits:
-            self._charge(peer, size, int(submits))
+        if size > SMALL_BYTES or runs is not None:
+            self._note(peer)
+            self._charge(peer, size, int(runs is not None), runs or 0)
         if not self._has_room(peer):
             await self._wait_for_room(peer)
+
+    def _note(self, peer: Peer) -> None:
+        now = self._clock.monotonic()
+        if id(peer) != self._last_peer and now - self._charged_at < CROWDED_SECONDS:
+            self._crowded_at = now
+        self._last_peer, self._charged_at = id(peer), now
 
     def _has_room(self, peer: Peer) -> bool:
         return (
             peer.unsettled_bytes <= self._per_peer
+            and self._leaves_room(peer)
             and self._total <= self._most
             and peer.unsettled_batches <= self._most_batches
             and peer.listens
         )
+
+    def _leaves_room(self, peer: Peer) -> bool:
+        """Whether a peer has no more of the next commits than others can wait for, if there are others."""
+        if peer.unsettled_runs < FAIR_RUNS and peer.unsettled_bytes * FAIR_PART <= self._per_peer:
+            return True
+        return not self._most_batches or self._clock.monotonic() - self._crowded_at >= CROWDED_SECONDS
 
     async def _wait_for_room(self, peer: Peer) -> None:
         self._held_up[peer] = None
@@ -76,23 +114,25 @@ class Intake:
             peer.held_up = None
             self._held_up.pop(peer, None)
 
-    def _charge(self, peer: Peer, size: int, batches: int) -> None:
+    def _charge(self, peer: Peer, size: int, batches: int, runs: int) -> None:
         commit = self._committer.open
         if self._commit is not commit:
             self._commit, self._charges = commit, {}
             charges = self._charges
             commit.then.append(lambda: self._settle(charges))
             self._committer.touch()
-        known = self._charges.get(peer, (0, 0))
-        self._charges[peer] = (known[0] + size, known[1] + batches)
+        known = self._charges.get(peer, (0, 0, 0))
+        self._charges[peer] = (known[0] + size, known[1] + batches, known[2] + runs)
         peer.unsettled_bytes += size
         peer.unsettled_batches += batches
+        peer.unsettled_runs += runs
         self._total += size
 
     def _settle(self, charges: Charges) -> None:
-        for peer, (size, batches) in charges.items():
+        for peer, (size, batches, runs) in charges.items():
             peer.unsettled_bytes -= size
             peer.unsettled_batches -= batches
+            peer.unsettled_runs -= runs
             self._total -= size
         if self._charges is charges:
             self._commit = None  # or its rows would stay in memory until the next frame

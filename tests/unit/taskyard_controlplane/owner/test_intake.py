@@ -5,13 +5,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from support.owner_harness import FakeClock
 
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.peers.client_session import MAX_UNHEARD, ClientSession
-from taskyard_controlplane.owner.serving.intake import Intake
+from taskyard_controlplane.owner.serving.intake import CROWDED_SECONDS, FAIR_RUNS, Intake
 
 
 class Committer:
@@ -51,10 +52,10 @@ def peer() -> ClientSession:
 Body = Callable[[Committer, Intake], Coroutine[Any, Any, None]]
 
 
-def play(body: Body) -> None:
+def play(body: Body, clock: FakeClock | None = None) -> None:
     async def main() -> None:
-        committer = Committer()
-        intake = Intake(committer, per_peer=1_000, most=2_500, most_batches=2)  # type: ignore[arg-type]
+        committer, time = Committer(), clock or FakeClock()
+        intake = Intake(committer, time, per_peer=1_000, most=2_500, most_batches=2)  # type: ignore[arg-type]
         await asyncio.wait_for(body(committer, intake), 20)
         assert intake.total == 0
 
@@ -86,28 +87,53 @@ def test_a_peer_is_read_again_when_what_it_sent_is_durable() -> None:
 
 
 def test_all_peers_together_have_a_share() -> None:
+    clock = FakeClock()
+
     async def body(committer: Committer, intake: Intake) -> None:
         for _ in range(3):
             await intake.took(peer(), frame(800))
+            clock.seconds += CROWDED_SECONDS
         reading = await held_up(intake.took(peer(), frame(500)))
         committer.commit()
         await reading
         committer.commit()
 
-    play(body)
+    play(body, clock)
 
 
 def test_a_client_with_more_batches_than_it_may_have_is_not_read() -> None:
     async def body(committer: Committer, intake: Intake) -> None:
         client = peer()
         for _ in range(2):
-            await intake.took(client, frame(18), submits=True)
-        reading = await held_up(intake.took(client, frame(18), submits=True))
+            await intake.took(client, frame(18), runs=1)
+        reading = await held_up(intake.took(client, frame(18), runs=1))
         committer.commit()
         await reading
         assert client.unsettled_batches == 0
 
     play(body)
+
+
+@pytest.mark.parametrize(("size", "runs"), [(18, FAIR_RUNS), (360, 1)])
+def test_while_two_clients_send_neither_fills_the_commits_of_the_other(size: int, runs: int) -> None:
+    clock = FakeClock()
+
+    async def body(committer: Committer, intake: Intake) -> None:
+        greedy, other = peer(), peer()
+        await intake.took(greedy, frame(size), runs=runs)
+        committer.commit()
+        await intake.took(other, frame(18), runs=1)  # from here on there are two
+        reading = await held_up(intake.took(greedy, frame(size), runs=runs))
+        await intake.took(other, frame(18), runs=1)
+        committer.commit()
+        await reading
+        clock.seconds += CROWDED_SECONDS
+        for _ in range(2):
+            await intake.took(greedy, frame(size), runs=runs)  # alone again
+        committer.commit()
+        assert greedy.unsettled_runs == 0
+
+    play(body, clock)
 
 
 @pytest.mark.parametrize(
