@@ -7,7 +7,7 @@ database. This says for certain of most of them that they are new; for the other
 from typing import Final
 
 BYTES: Final = 1 << 20
-"""With a million templates it is wrong about one in forty new ones, with a hundred thousand never."""
+"""With a million templates it is wrong about one in 48 new ones, with a hundred thousand one in 200,000."""
 _PLACES: Final = 4
 _PLACE_BYTES: Final = 4  # of a digest, for each place
 
