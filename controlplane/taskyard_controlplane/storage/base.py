@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.documents import OwnedDocuments
 from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
+    BacklogPage,
     BacklogPart,
     CommitResult,
     DispatchRow,
@@ -123,7 +124,7 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.backlog_counts(connection)
 
-    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[RunHead]:
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> BacklogPage:
         with self._connected() as connection:
             return records.backlog_page(connection, lane, priority, after_seq, limit)
 

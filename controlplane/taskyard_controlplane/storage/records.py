@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Select, case, exists, func, select
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.storage.interface import (
+    BacklogPage,
     BacklogPart,
     CachedResult,
     DispatchRow,
@@ -211,16 +212,15 @@ def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
     return [(lane, priority, count) for lane, priority, count in connection.execute(query)]
 
 
-def backlog_page(
-    connection: Connection, lane: str, priority: int, after_seq: int, limit: int
-) -> list[RunHead]:
-    """Return the next runs of a lane of the backlog beyond `after_seq`, in order."""
-    query = (
-        select(*HEAD_COLUMNS)
-        .join(backlog, backlog.c.seq == run.c.seq)
-        .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
-    )
-    return heads_of(connection, query.order_by(backlog.c.seq).limit(limit))
+def backlog_page(connection: Connection, lane: str, priority: int, after_seq: int, limit: int) -> BacklogPage:
+    """Return the open ones among the next runs of a lane of the backlog beyond `after_seq`, in order."""
+    in_lane = (backlog.c.queue == lane, backlog.c.priority == priority)
+    query = select(backlog.c.seq).where(*in_lane, backlog.c.seq > after_seq).order_by(backlog.c.seq)
+    seqs = list(connection.execute(query.limit(limit)).scalars())
+    if not seqs:
+        return BacklogPage([], 0, after_seq)
+    between = backlog.c.seq.between(seqs[0], seqs[-1])
+    return BacklogPage(heads_of(connection, _backlog().where(*in_lane, between)), len(seqs), seqs[-1])
 
 
 def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:

@@ -92,12 +92,10 @@ def test_the_backlog_is_read_page_by_page_in_order(store: Store, batch: Batches)
         )
     )
     assert store.backlog_counts() == [("a", -1, 1), ("a", 0, 4), ("a", 1, 1), ("b", 0, 1)]
-    assert [row.seq for row in store.backlog_page("a", 0, 0, 2)] == [1, 5]
-    assert [(row.seq, row.state) for row in store.backlog_page("a", 0, 5, 10)] == [
-        (7, RunState.COMPLETED),
-        (9, RunState.PENDING),
-    ]
-    assert store.backlog_page("nothing here", 0, 0, 10) == []
+    pages = [store.backlog_page("a", 0, after, limit) for after, limit in ((0, 2), (5, 1), (5, 10))]
+    assert [[row.seq for row in page.rows] for page in pages] == [[1, 5], [], [9]], "7 has ended"
+    assert [page[1:] for page in pages] == [(2, 5), (1, 7), (2, 9)]
+    assert store.backlog_page("nothing here", 0, 3, 10) == ([], 0, 3)
 
 
 def test_runs_leave_the_backlog(store: Store, batch: Batches) -> None:

@@ -27,7 +27,7 @@ from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.queueing.parking import WAITING_LANE, Parking
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import Store
+from taskyard_controlplane.storage.interface import BacklogPage, RunHead, Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
@@ -189,30 +189,35 @@ class Backlog:
         lane, priority = key
         self._reading.add(key)
         after, limit = self._last_read.get(key, -1), self._page
-        read = self._templates.beside(lambda: self._store.backlog_page(lane, priority, after, limit))
-        future = self._committer.run(read)
+        pages: list[BacklogPage] = []
+
+        def rows() -> list[RunHead]:
+            pages.append(self._store.backlog_page(lane, priority, after, limit))
+            return pages[0].rows
+
+        future = self._committer.run(self._templates.beside(rows))
 
         def done(_: object) -> None:
             self._reading.discard(key)
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
-            self._came_back(key, self._templates.take(future.result()))
+            self._came_back(key, pages[0], self._templates.take(future.result()))
 
         future.add_done_callback(done)
 
-    def _came_back(self, key: Key, page: FoundRuns) -> None:
-        if len(page) < self._page:
+    def _came_back(self, key: Key, page: BacklogPage, found: FoundRuns) -> None:
+        if page.looked_at < self._page:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
             self._counts[key] = self._journal.backlogged_in(*key)
         else:
-            self._counts[key] = max(1, self._counts.get(key, 0) - len(page))
-        if page:
-            self._needs.setdefault(key[0], set()).update(template.need for template in page.templates)
-            self._last_read[key] = page[-1].seq
-            self._from[key] = page[-1].seq + 1
-            self._journal.taken_from_backlog(*key, page[-1].seq)
-            self.let_in(self._stored.load(page).values())
+            self._counts[key] = max(1, self._counts.get(key, 0) - page.looked_at)
+        if page.looked_at:
+            self._needs.setdefault(key[0], set()).update(template.need for template in found.templates)
+            self._last_read[key] = page.last_seq
+            self._from[key] = page.last_seq + 1
+            self._journal.taken_from_backlog(*key, page.last_seq)
+            self.let_in(self._stored.load(found).values())
 
     def let_in(self, runs: Iterable[Run]) -> None:
         """Let runs that came back from the database wait for what they wait for, or start."""

@@ -16,6 +16,7 @@ from taskyard_controlplane.storage.interface.documents import (
 from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
+    BacklogPage,
     BacklogPart,
     CachedResult,
     CommitResult,
@@ -46,8 +47,8 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
     "LogRow", "NewRunRow", "TemplateRow",
-    "BacklogPart", "CachedResult", "CommitResult", "RunPage", "ListedRun", "Ownership", "ParkedRow",
-    "RunEnd", "RunHead", "StoredLog",
+    "BacklogPage", "BacklogPart", "CachedResult", "CommitResult", "ListedRun", "Ownership", "ParkedRow",
+    "RunEnd", "RunHead", "RunPage", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",

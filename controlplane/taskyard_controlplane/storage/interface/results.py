@@ -88,6 +88,16 @@ class BacklogPart(NamedTuple):
     """Up to where the backlog was looked at; None when that was its end."""
 
 
+class BacklogPage(NamedTuple):
+    """What is open of the next runs of a lane of the backlog, in order."""
+
+    rows: list[RunHead]
+    looked_at: int
+    """How many there were, with those that have ended; fewer than asked for at the end of the lane."""
+    last_seq: int
+    """Of the last one."""
+
+
 class CachedResult(NamedTuple):
     """A usable result under a cache key."""
 

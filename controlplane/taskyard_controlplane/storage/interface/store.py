@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.documents import Documents
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
+    BacklogPage,
     BacklogPart,
     CommitResult,
     Ownership,
@@ -116,8 +117,8 @@ class Store(Protocol):
         """Return (lane, priority, number of runs) of the backlog."""
         ...
 
-    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> list[RunHead]:
-        """Return the next runs of a lane of the backlog beyond `after_seq`, in order, ended ones included."""
+    def backlog_page(self, lane: str, priority: int, after_seq: int, limit: int) -> BacklogPage:
+        """Return the open ones of the next `limit` runs of a lane of the backlog beyond `after_seq`."""
         ...
 
     def parked_page(self, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
