@@ -114,6 +114,5 @@ class Performers:
             run.session.request_cancel(run.run_id)
 
     def _cancel_inside(self, flow: Run) -> None:
-        self._cancelling.end_with_flow(flow, self._book.inside(flow))
-        if self._backlog.count():
-            self._endings.inside(flow, partial(self._cancelling.end_with_flow, flow))
+        end = partial(self._cancelling.end_with_flow, flow)
+        self._endings.inside(flow, self._book.inside(flow), end, queued=self._backlog.count() > 0)

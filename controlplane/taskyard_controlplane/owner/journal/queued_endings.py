@@ -1,14 +1,19 @@
-"""Ends the runs of a session, or inside a flow run, that are only in the database: some at a time.
+"""Ends the runs of a session, or inside a flow run: some at a time.
 
-There may be a million of them. So a part is read and ended, and the next one when these ends are durable:
-others have their turn in between, and memory holds no more than a part. Meanwhile the backlog goes on, and
-what it brings into memory of the same runs is ended there (`end_if_due`) before it can start.
+There may be a million of them, most of which are only in the database. So a part is ended, those in memory
+first, and the next one when these ends are durable: others have their turn in between, and memory holds no
+more than a part of what has to be read. Meanwhile the backlog goes on, and what it brings into memory of the
+same runs is ended there (`end_if_due`) before it can start.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
@@ -24,17 +29,23 @@ PART: Final = 1_024
 ALL: Final = (1 << 63) - 1
 
 End = Callable[[Iterable[Run]], None]
+Over = Callable[[], object]
 
 
-class Ending(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Ending:
     """What is being ended."""
 
-    part: Callable[[int], BacklogPart]
-    """Reads the next ones after a seq."""
+    records: deque[Run]
+    """Of it, those in memory; they come first."""
+    part: Callable[[int, int], BacklogPart]
+    """Reads the next ones after a seq, so many."""
     up_to_seq: int
     """Later ones are no matter of it: their session came back and submitted them."""
     end: End
-    over: Callable[[], object]
+    over: Over
+    after: int | None
+    """Where to go on reading; None at the end of the backlog, or when nothing is there."""
 
 
 class QueuedEndings:
@@ -67,24 +78,33 @@ class QueuedEndings:
         """Whether what belongs to a session, or to a flow run, is being ended."""
         return owner in self._under_way
 
-    def of_session(self, session: ClientSession, up_to_seq: int, end: End, over: Callable[[], None]) -> None:
-        """Do `end` with the queued runs of a session up to a seq, and `over` when there are no more."""
-        session_id = session.session_id
+    def of_session(
+        self, session: ClientSession, runs: Iterable[Run], up_to_seq: int | None, end: End, over: Over
+    ) -> None:
+        """Do `end` with runs of a session, and with those in the backlog up to a seq (None: there are none);
+        and `over` when there are no more.
+        """
 
-        def part(after: int) -> BacklogPart:
-            return self._store.backlog_of_session(session_id, after, PART)
+        def part(after: int, limit: int) -> BacklogPart:
+            return self._store.backlog_of_session(session.session_id, after, limit)
 
-        self._begin(session, Ending(part, up_to_seq, end, over))
+        after = None if up_to_seq is None else -1
+        self._begin(session, Ending(deque(runs), part, up_to_seq or 0, end, over, after))
 
-    def inside(self, flow: Run, end: End) -> None:
-        """Do `end` with the queued runs inside a flow run."""
+    def inside(self, flow: Run, runs: Iterable[Run], end: End, *, queued: bool) -> None:
+        """Do `end` with runs inside a flow run, and with those in the backlog, unless none is `queued`."""
+        known = self._under_way.get(flow)
+        if known is not None:  # it was cancelled, and has ended by now
+            known.records.extend(runs)
+            return
         seq = flow.seq
 
-        def part(after: int) -> BacklogPart:
-            return self._store.backlog_of_flow(seq, after, PART)
+        def part(after: int, limit: int) -> BacklogPart:
+            return self._store.backlog_of_flow(seq, after, limit)
 
         self._book.ending_flows[seq] = flow
-        self._begin(flow, Ending(part, ALL, end, lambda: self._book.ending_flows.pop(seq, None)))
+        over = partial(self._book.ending_flows.pop, seq, None)
+        self._begin(flow, Ending(deque(runs), part, ALL, end, over, -1 if queued else None))
 
     def end_if_due(self, run: Run) -> None:
         """End a run that came into memory while all that it belongs to is being ended."""
@@ -94,21 +114,32 @@ class QueuedEndings:
                 ending.end([run])
 
     def _begin(self, owner: ClientSession | Run, ending: Ending) -> None:
-        if owner in self._under_way:
-            return  # a flow run that was cancelled, and has ended by now
         self._under_way[owner] = ending
-        if self._journal.has_backlogged:
+        if self._journal.has_backlogged and not ending.records and ending.after is not None:
             # Behind the commit that is open: what is only a row is nowhere else.
-            self._journal.then(lambda: self._read(owner, -1))
+            self._journal.then(lambda: self._go_on(owner))
         else:
-            self._read(owner, -1)
+            self._go_on(owner)
 
-    def _read(self, owner: ClientSession | Run, after: int) -> None:
+    def _go_on(self, owner: ClientSession | Run) -> None:
         ending = self._under_way[owner]
+        if not ending.records and ending.after is not None:
+            self._read(owner, ending, ending.after)
+            return
+        records = ending.records
+        part = [records.popleft() for _ in range(min(PART, len(records)))]
+        ending.end([run for run in part if run.state < FIRST_FINAL])
+        if records or ending.after is not None:
+            self._journal.then(lambda: self._go_on(owner))
+        else:
+            del self._under_way[owner]
+            ending.over()
+
+    def _read(self, owner: ClientSession | Run, ending: Ending, after: int) -> None:
         read: list[BacklogPart] = []
 
         def rows() -> list[RunHead]:
-            read.append(ending.part(after))
+            read.append(ending.part(after, PART))
             return read[0].rows
 
         future = self._committer.run(self._templates.beside(rows))
@@ -119,21 +150,18 @@ class QueuedEndings:
             if future.exception() is None:
                 self._came(owner, ending, self._templates.take(future.result()), read[0].last_seq)
             elif isinstance(future.exception(), StorageUnavailable):
-                self._timers.after(REPEAT_SECONDS, lambda: self._read(owner, after), name="read again")
+                self._timers.after(REPEAT_SECONDS, lambda: self._go_on(owner), name="read again")
 
         future.add_done_callback(done)
 
     def _came(
         self, owner: ClientSession | Run, ending: Ending, found: FoundRuns, last_seq: int | None
     ) -> None:
-        rows = FoundRuns(row for row in found if row.seq <= ending.up_to_seq)
-        rows.templates = found.templates
-        if rows:
-            ending.end(self._stored.load(rows).values())
-        if last_seq is None or last_seq >= ending.up_to_seq:
-            del self._under_way[owner]
-            ending.over()
-        elif rows:
-            self._journal.then(lambda: self._read(owner, last_seq))
+        at_the_end = last_seq is None or last_seq >= ending.up_to_seq
+        ending.after = None if at_the_end else last_seq
+        rows = found.only(lambda row: row.seq <= ending.up_to_seq)
+        ending.end(self._stored.load(rows).values())
+        if rows and not at_the_end:
+            self._journal.then(lambda: self._go_on(owner))
         else:
-            self._read(owner, last_seq)
+            self._go_on(owner)

@@ -162,8 +162,7 @@ class Clients:
                 del self._sessions[session.session_id]
                 self._watchers.leave(session)
 
-        end([run for run in self._book.of_session(session) if run.owned])
-        if self._backlog.count() and session.may_be_in_backlog:
-            self._endings.of_session(session, self._submission.next_seq - 1, end, forget)
-        else:
-            forget()
+        owned = [run for run in self._book.of_session(session) if run.owned]
+        queued = self._backlog.count() > 0 and session.may_be_in_backlog
+        last_seq = self._submission.next_seq - 1 if queued else None
+        self._endings.of_session(session, owned, last_seq, end, forget)

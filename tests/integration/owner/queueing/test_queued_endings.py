@@ -117,3 +117,28 @@ def test_the_backlog_is_not_searched_for_a_session_that_has_nothing_there() -> N
         assert len(it.owner.sessions) == 1
 
     play(scenario, window=WINDOW)
+
+
+@pytest.mark.parametrize("with_flow", [False, True])
+def test_what_is_in_memory_ends_in_parts_too(with_flow: bool) -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        flow = await client.start_flow()
+        ids = await client.submit(9, flow=flow if with_flow else None, queue="nobody")
+        await it.settle()
+        commit, ended = it.store.commit, list[int]()
+
+        def counted(batch: Any) -> Any:
+            ended.append(len(batch.ended))
+            return commit(batch)
+
+        it.store.commit = counted  # type: ignore[method-assign]
+        if with_flow:
+            await it.owner.cancel(flow)
+        else:
+            await client.send(goodbye=True)
+        await _until_over(it)
+        assert await _states(it, ids) == {S.CANCELLED}
+        assert 0 < max(ended) <= 3, "of the runs two at a time; and the flow run"
+
+    play(scenario)
