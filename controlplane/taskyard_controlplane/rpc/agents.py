@@ -8,7 +8,7 @@ import grpc.aio
 from taskyard_api.v1 import agent_service_pb2, agent_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.peers.frame_limits import check_agent_frame, check_agent_hello
+from taskyard_controlplane.owner.peers.frame_limits import FEW_BYTES, check_agent_frame, check_agent_hello
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
@@ -76,9 +76,11 @@ async def _read(
 ) -> None:
     agents, intake = connections.agents, connections.agent_intake
     while frame is not None:
-        check_agent_frame(frame)
+        size = frame.ByteSize()
+        if size > FEW_BYTES:
+            check_agent_frame(frame)
         agents.receive(agent, frame)
-        await intake.took(agent, frame)
+        await intake.took(agent, size)
         frame = await outgoing.read()
         if frame is not None and frame.HasField("hello"):
             raise InvalidRequest("an agent said hello twice on one stream")

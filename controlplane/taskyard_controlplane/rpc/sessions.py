@@ -5,7 +5,12 @@ import grpc.aio
 from taskyard_api.v1 import session_service_pb2, session_service_pb2_grpc
 from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.peers.frame_limits import check_client_frame, check_client_hello, new_runs
+from taskyard_controlplane.owner.peers.frame_limits import (
+    FEW_BYTES,
+    check_client_frame,
+    check_client_hello,
+    new_runs,
+)
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
@@ -51,10 +56,12 @@ async def _read(
 ) -> None:
     clients, intake = connections.clients, connections.client_intake
     while frame is not None:
-        check_client_frame(frame)
+        size = frame.ByteSize()
+        if size > FEW_BYTES:
+            check_client_frame(frame)
         await clients.receive(session, frame)
         runs = new_runs(frame.submit) if frame.HasField("submit") else None
-        await intake.took(session, frame, runs=runs)
+        await intake.took(session, size, runs=runs)
         frame = await outgoing.read()
         if frame is not None and frame.HasField("hello"):
             raise InvalidRequest("a client said hello twice on one stream")

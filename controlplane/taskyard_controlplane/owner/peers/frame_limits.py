@@ -16,6 +16,8 @@ MAX_ITEMS: Final = 131_072
 """Ids, reports or log records of one kind in a frame. The SDK sends up to 69,632 ids."""
 MAX_BATCH_RUNS: Final = 1_024
 """New runs, and templates, in a frame: about 10 ms of work. The SDK sends 512."""
+FEW_BYTES: Final = 2 * MAX_BATCH_RUNS
+"""A frame of so few bytes, as most are, has too much of nothing: each item takes two at least."""
 MAX_HELD: Final = 10_000
 """Runs that an agent restates: as much work again. Agents hold about 2,000."""
 MAX_NAMES: Final = 1_024

@@ -114,10 +114,12 @@ class Clients:
                 await self._subscriptions.late_report(session, report.run_id)
         if frame.subscribe:
             await self._subscriptions.subscribe(session, frame.subscribe)
-        async for runs in self._subscriptions.to_be_ended(frame.cancel):
-            self._cancelling.request(runs, CANCEL_REQUESTED)
-        async for runs in self._subscriptions.to_be_ended(frame.withdraw):
-            self._cancelling.withdraw(runs)
+        if frame.cancel:  # asked first, because most frames end nothing, and an iteration is dear
+            async for runs in self._subscriptions.to_be_ended(frame.cancel):
+                self._cancelling.request(runs, CANCEL_REQUESTED)
+        if frame.withdraw:
+            async for runs in self._subscriptions.to_be_ended(frame.withdraw):
+                self._cancelling.withdraw(runs)
         if frame.goodbye:
             self.lost(session)
 

@@ -15,8 +15,6 @@ acknowledged in any case.
 import asyncio
 from typing import Final
 
-from google.protobuf.message import Message
-
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
@@ -68,15 +66,14 @@ class Intake:
         """How many bytes were read and are not durable."""
         return self._total
 
-    async def took(self, peer: Peer, frame: Message, *, runs: int | None = None) -> None:
+    async def took(self, peer: Peer, size: int, *, runs: int | None = None) -> None:
         """Count a frame that was applied; returns when the next one may be read.
 
         Args:
             peer: Whose frame it is.
-            frame: The frame.
+            size: How many bytes the frame has.
             runs: How many new runs it submits; None when it submits nothing.
         """
-        size = frame.ByteSize()
         if size > SMALL_BYTES or runs is not None:
             self._note(peer)
             self._charge(peer, size, int(runs is not None), runs or 0)

@@ -39,8 +39,7 @@ def finish(commit: Commit) -> None:
         action()
 
 
-def frame(size: int) -> pb.ClientFrame:
-    return pb.ClientFrame(cancel=[b"i" * 16] * (size // 18))
+HEARTBEAT = pb.ClientFrame(heartbeat=True).ByteSize()
 
 
 def peer() -> ClientSession:
@@ -74,10 +73,10 @@ async def held_up(reading: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
 def test_a_peer_is_read_again_when_what_it_sent_is_durable() -> None:
     async def body(committer: Committer, intake: Intake) -> None:
         client = peer()
-        await intake.took(client, frame(900))
-        reading = await held_up(intake.took(client, frame(900)))
+        await intake.took(client, 900)
+        reading = await held_up(intake.took(client, 900))
         first = committer.begin()
-        await intake.took(peer(), frame(90))  # others go on, and what they send changes nothing
+        await intake.took(peer(), 90)  # others go on, and what they send changes nothing
         assert not reading.done()
         finish(first)
         await reading
@@ -91,9 +90,9 @@ def test_all_peers_together_have_a_share() -> None:
 
     async def body(committer: Committer, intake: Intake) -> None:
         for _ in range(3):
-            await intake.took(peer(), frame(800))
+            await intake.took(peer(), 800)
             clock.seconds += CROWDED_SECONDS
-        reading = await held_up(intake.took(peer(), frame(500)))
+        reading = await held_up(intake.took(peer(), 500))
         committer.commit()
         await reading
         committer.commit()
@@ -105,8 +104,8 @@ def test_a_client_with_more_batches_than_it_may_have_is_not_read() -> None:
     async def body(committer: Committer, intake: Intake) -> None:
         client = peer()
         for _ in range(2):
-            await intake.took(client, frame(18), runs=1)
-        reading = await held_up(intake.took(client, frame(18), runs=1))
+            await intake.took(client, 18, runs=1)
+        reading = await held_up(intake.took(client, 18, runs=1))
         committer.commit()
         await reading
         assert client.unsettled_batches == 0
@@ -120,16 +119,16 @@ def test_while_two_clients_send_neither_fills_the_commits_of_the_other(size: int
 
     async def body(committer: Committer, intake: Intake) -> None:
         greedy, other = peer(), peer()
-        await intake.took(greedy, frame(size), runs=runs)
+        await intake.took(greedy, size, runs=runs)
         committer.commit()
-        await intake.took(other, frame(18), runs=1)  # from here on there are two
-        reading = await held_up(intake.took(greedy, frame(size), runs=runs))
-        await intake.took(other, frame(18), runs=1)
+        await intake.took(other, 18, runs=1)  # from here on there are two
+        reading = await held_up(intake.took(greedy, size, runs=runs))
+        await intake.took(other, 18, runs=1)
         committer.commit()
         await reading
         clock.seconds += CROWDED_SECONDS
         for _ in range(2):
-            await intake.took(greedy, frame(size), runs=runs)  # alone again
+            await intake.took(greedy, size, runs=runs)  # alone again
         committer.commit()
         assert greedy.unsettled_runs == 0
 
@@ -150,7 +149,7 @@ def test_a_client_that_does_not_take_answers_in_is_asked_for_no_more_questions(
         client = peer()
         for _ in range(MAX_UNHEARD + 1):
             answer(client)
-        reading = await held_up(intake.took(client, frame(18)))
+        reading = await held_up(intake.took(client, 18))
         while client.next_frame() is not None:
             client.written()
         await reading
@@ -161,7 +160,7 @@ def test_a_client_that_does_not_take_answers_in_is_asked_for_no_more_questions(
 def test_a_stream_that_ends_while_it_is_held_up_leaves_nothing_behind() -> None:
     async def body(committer: Committer, intake: Intake) -> None:
         client = peer()
-        reading = await held_up(intake.took(client, frame(1_500)))
+        reading = await held_up(intake.took(client, 1_500))
         reading.cancel()
         await asyncio.wait([reading])
         assert client.held_up is None
@@ -172,9 +171,9 @@ def test_a_stream_that_ends_while_it_is_held_up_leaves_nothing_behind() -> None:
 
 def test_heartbeats_ask_for_no_commit_and_a_commit_is_let_go() -> None:
     async def body(committer: Committer, intake: Intake) -> None:
-        await intake.took(peer(), pb.ClientFrame(heartbeat=True))
+        await intake.took(peer(), HEARTBEAT)
         assert not committer.asked
-        await intake.took(peer(), frame(900))
+        await intake.took(peer(), 900)
         assert committer.asked == 1
         committer.commit()
         assert intake._commit is None
