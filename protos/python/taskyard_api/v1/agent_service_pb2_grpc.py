@@ -93,8 +93,8 @@ class AgentServiceServicer(object):
         Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
         0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
         and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
-        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
-        DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process,
+        or by a stream: stop), UNAVAILABLE and DEADLINE_EXCEEDED (ask for the same number again, with jitter).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,8 +60,8 @@ class AgentServiceStub:
     Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
     0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
     and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
-    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
-    DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process,
+    or by a stream: stop), UNAVAILABLE and DEADLINE_EXCEEDED (ask for the same number again, with jitter).
     """
 
     ReportBatch: grpc.UnaryUnaryMultiCallable[
@@ -123,8 +123,8 @@ class AgentServiceAsyncStub:
     Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
     0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
     and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
-    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
-    DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+    UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process,
+    or by a stream: stop), UNAVAILABLE and DEADLINE_EXCEEDED (ask for the same number again, with jitter).
     """
 
     ReportBatch: grpc.aio.UnaryUnaryMultiCallable[
@@ -190,8 +190,8 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
         0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
         and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
-        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process, or by a stream: stop), UNAVAILABLE and
-        DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process,
+        or by a stream: stop), UNAVAILABLE and DEADLINE_EXCEEDED (ask for the same number again, with jitter).
         """
 
     @abc.abstractmethod
