@@ -34,3 +34,12 @@ class Background:
         except RuntimeError:
             raise ServerStopping("the server is stopping", retry_after=RETRY_SECONDS) from None
         return await called
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have a blocking function called and wait for nothing; at once if the threads end or have ended."""
+        try:
+            called = self._executor.submit(function)
+        except RuntimeError:
+            function()
+        else:
+            called.add_done_callback(lambda ended: function() if ended.cancelled() else None)

@@ -7,15 +7,16 @@ Invariant: a blob is stored under the digest we computed, never under one we wer
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
-from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest, ServerStopping
+from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
@@ -32,7 +33,7 @@ STORED_AT_A_TIME: Final = 2  # one is being committed, the next is read meanwhil
 class Spool:
     """Takes in one blob: hashes it on the way, and keeps it on disk once it is large.
 
-    Not thread-safe, but may be used from one thread after the other.
+    Of one thread after the other, but for `close`: a thread may be at work on an upload that is cut off.
     """
 
     def __init__(self, blob: common_pb2.BlobRef, settings: RpcSettings) -> None:
@@ -47,6 +48,7 @@ class Spool:
         check_size(blob.size, settings.max_payload_bytes)
         self._hash = hashlib.sha256()
         self._received = 0
+        self._in_use, self._closed = threading.Lock(), False
         self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed by close()
 
     def add(self, part: bytes) -> None:
@@ -60,8 +62,9 @@ class Spool:
         self._received += len(part)
         if self._received > self.size:
             raise InvalidRequest(f"the parts have more than the {self.size} bytes that were announced")
-        self._hash.update(part)
-        self._file.write(part)
+        with self._at_work():
+            self._hash.update(part)
+            self._file.write(part)
 
     def content(self) -> bytes:
         """Return everything that was taken in.
@@ -77,12 +80,28 @@ class Spool:
             raise DigestMismatch(
                 "the blob does not have the digest it was sent under; repeat the upload once"
             )
-        self._file.seek(0)
-        return self._file.read()
+        with self._at_work():
+            self._file.seek(0)
+            return self._file.read()
 
     def close(self) -> None:
-        """Remove the file in which the bytes were collected."""
-        self._file.close()
+        """Remove the file of what was collected, or leave that to the thread that is at work on it."""
+        self._closed = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._file.close()
+            finally:
+                self._in_use.release()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Hold the file, and remove it at the end if it was to be removed meanwhile."""
+        try:
+            with self._in_use:
+                yield
+        finally:
+            if self._closed:
+                self.close()
 
 
 class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
@@ -134,8 +153,8 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             raise InvalidRequest("the first message of an upload must carry blob")
         owner = self._directory.owner()  # asked before the parts come, not after all of them
         spool = Spool(first.blob, self._settings)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._discard, spool)
+        with ExitStack() as stack:
+            stack.callback(self._background.soon, spool.close)
             await self._background(spool.add, first.part)
             while (message := await self._next(requests, context)) is not None:
                 if not message.part:
@@ -144,13 +163,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             async with self._storing:
                 await owner.put_blob(spool.digest, await self._background(spool.content))
         return pb.UploadBlobResponse(blob=first.blob)
-
-    async def _discard(self, spool: Spool) -> None:
-        """Remove what an upload has collected, also one that is cut off because this server ends."""
-        try:
-            await self._background(spool.close)
-        except ServerStopping:
-            spool.close()
 
     async def _next(
         self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any

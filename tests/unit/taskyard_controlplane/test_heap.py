@@ -1,13 +1,15 @@
 """Memory that was freed goes back to the system, though what lies between it stays."""
 
 import ctypes
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from taskyard_controlplane.heap import Heap, resident_bytes
 
 MIB = 1024 * 1024
-
 
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
 
@@ -16,8 +18,18 @@ def _payloads() -> list[bytearray]:
     return [bytearray(b"x" * 60_000) for _ in range(1_000)]
 
 
+def _alone(measure: Callable[[], None]) -> None:
+    """Call a function in a process of its own, whose memory no other test and no thread changes."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        process.submit(measure).result()
+
+
 @needs_glibc
 def test_free_pages_between_records_that_stay_are_given_back() -> None:
+    _alone(_free_pages_between_records_that_stay)
+
+
+def _free_pages_between_records_that_stay() -> None:
     heap = Heap()
     heap.trim(0)
     before = resident_bytes()
@@ -34,6 +46,10 @@ def test_free_pages_between_records_that_stay_are_given_back() -> None:
 @needs_glibc
 def test_what_becomes_free_later_is_given_back_as_well() -> None:
     """Though the process has not grown since the last time."""
+    _alone(_what_becomes_free_later)
+
+
+def _what_becomes_free_later() -> None:
     heap = Heap()
     heap.trim(0)
     before = resident_bytes()

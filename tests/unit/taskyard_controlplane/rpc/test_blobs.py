@@ -1,6 +1,7 @@
 """Uploads that are cut off because their server ends: no error of ours, and nothing is left of them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -35,6 +36,36 @@ def test_an_upload_that_is_cut_off_when_the_threads_have_ended(monkeypatch: pyte
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(service.UploadBlob(requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")))
     assert len(closed) == 1
+
+
+def test_removing_an_upload_is_not_forgotten_by_threads_that_end_before_it() -> None:
+    threads, busy, done = ThreadPoolExecutor(1), threading.Event(), list[int]()
+    threads.submit(busy.wait)
+    Background(threads).soon(lambda: done.append(1))
+    threads.shutdown(wait=False, cancel_futures=True)
+    busy.set()
+    assert done == [1]
+
+
+def test_an_upload_that_is_cut_off_while_a_thread_writes_is_removed_by_that_thread() -> None:
+    spool = Spool(ref_of(b"data"), RpcSettings())
+    file, writing, go_on = spool._file, threading.Event(), threading.Event()
+    write = file.write
+
+    def write_slowly(part: bytes) -> int:
+        writing.set()
+        go_on.wait()
+        return write(part)
+
+    file.write = write_slowly  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(spool.add, b"data")
+        writing.wait()
+        spool.close()
+        assert not file.closed
+        go_on.set()
+        adding.result()
+    assert file.closed
 
 
 def test_what_comes_when_the_threads_have_ended_is_told_to_come_again() -> None:
