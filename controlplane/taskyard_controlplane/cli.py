@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final, NoReturn
 
+from taskyard_contract.programs.extras import ExtraMissing, require_extra
 from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_contract.programs.private_files import be_private
@@ -40,7 +41,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """Ended by a failure; the log says which. Start it again."""
     USAGE = 2
-    """The command line, or a setting, is wrong. Starting again does not help."""
+    """The command line, or a setting, is wrong, or a package is missing. Starting again does not help."""
     ADDRESS_UNUSABLE = 3
     """The gRPC or HTTP address is in use, or cannot be bound on this machine."""
     DATABASE_IN_USE = 4
@@ -91,7 +92,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     from taskyard_controlplane.yard import YardInUse
 
     codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
-        ((InvalidSettings, HomeUnusable), ExitCode.USAGE),
+        ((InvalidSettings, HomeUnusable, ExtraMissing), ExitCode.USAGE),
         (ListenFailed, ExitCode.ADDRESS_UNUSABLE),
         ((DatabaseInUse, YardInUse), ExitCode.DATABASE_IN_USE),
         ((SchemaNotUnderstood, DatabaseLost, StorageUnavailable, StorageFull), ExitCode.DATABASE_UNUSABLE),
@@ -210,6 +211,9 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
 
 def _serve(options: argparse.Namespace) -> None:
     settings = serve_settings(options)
+    require_extra("server", "the server")
+    if settings.database.url.startswith("postgres"):
+        require_extra("postgres", "a server on PostgreSQL")
     from taskyard_controlplane import app
 
     app.run(settings, app.ready_line)
@@ -217,6 +221,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _yard(options: argparse.Namespace) -> None:
     settings = yard_settings(options)
+    require_extra("server", "the local yard")
     from taskyard_controlplane.yard import run_yard
 
     run_yard(settings)

@@ -2,12 +2,16 @@
 
 import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from taskyard_contract.programs.extras import NEEDED
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "protos" / "python" / "taskyard_api" / "v1"
@@ -21,6 +25,15 @@ def requirements() -> list[Requirement]:
     lines += [line for extra in project["optional-dependencies"].values() for line in extra]
     lines += [line for group in read["dependency-groups"].values() for line in group if isinstance(line, str)]
     return [one for one in map(Requirement, lines) if one.name != project["name"]]
+
+
+def extras() -> dict[str, set[str]]:
+    """Return which distributions each extra brings, other extras left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {
+        extra: {name for line in lines if (name := Requirement(line).name) != project["name"]}
+        for extra, lines in project["optional-dependencies"].items()
+    }
 
 
 def bounds(name: str) -> SpecifierSet:
@@ -41,6 +54,14 @@ def test_what_is_required_is_locked_within_its_bounds(name: str) -> None:
     found = re.search(rf"^{re.escape(name)}(?:\[\w+\])?==(\S+)", lock, re.MULTILINE)
     assert found, f"{name} is not locked; run 'make lock'"
     assert bounds(name).contains(found.group(1)), f"{name} {found.group(1)} is locked; run 'make lock'"
+
+
+@pytest.mark.parametrize("extra", sorted(NEEDED))
+def test_programs_miss_what_their_extra_brings(extra: str) -> None:
+    """All but uvloop, in place of which asyncio has a loop."""
+    homes = packages_distributions()
+    missed = {canonicalize_name(home) for name in NEEDED[extra] for home in homes.get(name, ())}
+    assert missed - {"taskyard"} == extras()[extra] - {"uvloop"}
 
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)

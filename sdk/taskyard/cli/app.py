@@ -13,6 +13,7 @@ from taskyard.cli.commands import agent, dev, server, version
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
+from taskyard_contract.programs.extras import ExtraMissing
 from taskyard_contract.programs.home_directory import HomeUnusable
 
 app = typer.Typer(
@@ -43,6 +44,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ending.code if isinstance(ending.code, int) else ExitCode.OK
     except CliError as error:
         return _report(str(error), error.code)
+    except ExtraMissing as error:
+        return _report(str(error), ExitCode.NOT_INSTALLED)
     except HomeUnusable as error:
         return _report(str(error), ExitCode.USAGE)
     except TaskyardError as error:

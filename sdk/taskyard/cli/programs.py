@@ -7,32 +7,7 @@ replaced by it.
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from typing import Final, NoReturn
-
-from taskyard.cli.exits import CliError, ExitCode
-
-_NEEDED: Final[dict[str, tuple[str, ...]]] = {
-    "server": ("taskyard_controlplane", "sqlalchemy", "alembic", "grpc_health", "grpc_reflection"),
-    "agent": ("taskyard_agent",),
-    "postgres": ("psycopg",),
-}
-"""What each extra of the distribution brings, as far as its programs cannot start without it."""
-
-
-def require_extra(extra: str, command: str) -> None:
-    """Make sure that the packages of an extra are installed.
-
-    Raises:
-        CliError: One is missing; the message says what to install.
-    """
-    missing = [name for name in _NEEDED[extra] if find_spec(name) is None]
-    if missing:
-        raise CliError(
-            f"'{command}' needs {', '.join(missing)}, which is not installed; "
-            f"install it with: pip install 'taskyard[{extra}]'",
-            ExitCode.NOT_INSTALLED,
-        )
+from typing import NoReturn
 
 
 def command_of(module: str, arguments: Sequence[str]) -> list[str]:

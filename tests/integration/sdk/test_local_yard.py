@@ -91,6 +91,19 @@ def test_a_yard_that_does_not_start_says_why(
         double(1)
 
 
+def test_a_yard_that_lacks_its_extra_says_what_to_install(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The interpreter that the yard is started with imports this before all else.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['sqlalchemy'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConnectionFailed) as caught:
+        double(1)
+    last = str(caught.value).splitlines()[-1].strip()
+    assert last.startswith("taskyard: the local yard needs sqlalchemy, which is not installed; ")
+    assert last.endswith("pip install 'taskyard[server]'")
+
+
 def test_a_yard_that_never_listens_is_given_up(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

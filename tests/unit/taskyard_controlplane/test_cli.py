@@ -68,6 +68,31 @@ def test_a_home_that_cannot_be_made_is_a_usage_error(
     assert "cannot be made (Not a directory); set TASKYARD_HOME" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "absent", "extra"),
+    [
+        (["yard", "--home", "home"], "sqlalchemy", "server"),
+        (["serve", "--database", "sqlite:///home/t.db"], "grpc_health", "server"),
+        (["serve", "--database", "postgresql://nobody@nowhere/t"], "psycopg", "postgres"),
+    ],
+)
+def test_a_missing_extra_is_one_line_before_anything_is_made(
+    arguments: list[str],
+    absent: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert main(arguments) == ExitCode.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"needs {absent}, which is not installed; " in line
+    assert line.endswith(f"pip install 'taskyard[{extra}]'")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["serf"])

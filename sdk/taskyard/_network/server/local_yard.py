@@ -131,6 +131,6 @@ def _not_started(why: str, log_path: Path, start: int) -> ConnectionFailed:
         lines = log.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
     text = "\n  ".join(lines) if lines else "(it wrote nothing)"
     return ConnectionFailed(
-        f"the local yard could not be started: {why}. Is the extra 'server' installed? Or set TASKYARD_SERVER"
-        f" to the address of a running server. The end of {log_path}:\n  {text}"
+        f"the local yard could not be started: {why}. Do what the end of its log asks for, or set"
+        f" TASKYARD_SERVER to the address of a running server. The end of {log_path}:\n  {text}"
     )

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from taskyard.cli.exits import EPILOG
-from taskyard.cli.programs import become, flags, require_extra
+from taskyard.cli.programs import become, flags
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
 from taskyard.cli.views.output import JsonOption, clock_time, print_json, print_table
+from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.states import AgentState
 
 app = typer.Typer(help="Run an agent, look at agents.", epilog=EPILOG, no_args_is_help=True)
@@ -46,7 +47,7 @@ def start(
     ] = None,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
-    require_extra("agent", "taskyard agent start")
+    require_extra("agent", "'taskyard agent start'")
     many = [text for one in queue for text in ("--queue", one)]
     many += [text for one in label for text in ("--label", _checked_label(one))]
     options = flags(

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from taskyard import settings
-from taskyard.cli.programs import command_of, flags, require_extra
+from taskyard.cli.programs import command_of, flags
 from taskyard_contract.programs.dying_with_parent import before_exec
+from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import home_directory, yard_address
 
 
@@ -39,7 +40,7 @@ def dev(
     Programs that use Taskyard and name no server find it by themselves. Ctrl-C ends it.
     """
     for extra in ("server", "agent"):
-        require_extra(extra, "taskyard dev")
+        require_extra(extra, "'taskyard dev'")
     where = home_directory({settings.HOME: str(directory)}) if directory else settings.home()
     arguments = flags({"--home": where, "--idle-seconds": 0, "--slots": slots})
     raise typer.Exit(_supervise(command_of("taskyard_controlplane", ["yard", *arguments]), where))

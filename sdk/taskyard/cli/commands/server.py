@@ -6,7 +6,8 @@ import typer
 
 from taskyard import settings
 from taskyard.cli.exits import EPILOG
-from taskyard.cli.programs import become, flags, require_extra
+from taskyard.cli.programs import become, flags
+from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import make_home
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL
 from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
@@ -77,9 +78,9 @@ def start(
     log_level: LogLevelOption = None,
 ) -> None:
     """Serve runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
-    require_extra("server", "taskyard server start")
+    require_extra("server", "'taskyard server start'")
     if database.startswith("postgres"):
-        require_extra("postgres", "taskyard server start")
+        require_extra("postgres", "'taskyard server start'")
     if http is None and listen is None:
         http = f"127.0.0.1:{DEFAULT_HTTP_PORT}"
     arguments = flags(

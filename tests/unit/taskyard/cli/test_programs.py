@@ -110,7 +110,7 @@ def test_a_label_without_name_or_value_is_refused_before_an_agent_starts(bare_ca
     ],
 )
 def test_a_missing_package_names_the_extra_and_is_4(bare_call, became, monkeypatch, command, absent, extra):
-    monkeypatch.setattr(programs, "find_spec", lambda name: None if name == absent else name)
+    monkeypatch.setitem(sys.modules, absent, None)
     called = bare_call(*command)
     assert called.code == 4
     assert f"needs {absent}, which is not installed" in called.err
