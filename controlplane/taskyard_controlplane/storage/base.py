@@ -29,7 +29,6 @@ from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
     BacklogPage,
-    BacklogPart,
     CommitResult,
     DispatchRow,
     Documents,
@@ -132,11 +131,11 @@ class BaseStore(ABC):
         with self._connected() as connection:
             return records.parked_page(connection, lane, after_seq, limit)
 
-    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
+    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPage:
         with self._connected() as connection:
             return records.backlog_of_session(connection, session_id, after_seq, limit)
 
-    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
+    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPage:
         with self._connected() as connection:
             return records.backlog_of_flow(connection, flow_seq, after_seq, limit)
 

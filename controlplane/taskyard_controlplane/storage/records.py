@@ -7,13 +7,12 @@ Invariant: nothing here writes.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, case, exists, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, case, exists, func, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.storage.interface import (
     BacklogPage,
-    BacklogPart,
     CachedResult,
     DispatchRow,
     EventRow,
@@ -213,14 +212,8 @@ def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
 
 
 def backlog_page(connection: Connection, lane: str, priority: int, after_seq: int, limit: int) -> BacklogPage:
-    """Return the open ones among the next runs of a lane of the backlog beyond `after_seq`, in order."""
     in_lane = (backlog.c.queue == lane, backlog.c.priority == priority)
-    query = select(backlog.c.seq).where(*in_lane, backlog.c.seq > after_seq).order_by(backlog.c.seq)
-    seqs = list(connection.execute(query.limit(limit)).scalars())
-    if not seqs:
-        return BacklogPage([], 0, after_seq)
-    between = backlog.c.seq.between(seqs[0], seqs[-1])
-    return BacklogPage(heads_of(connection, _backlog().where(*in_lane, between)), len(seqs), seqs[-1])
+    return _page(connection, after_seq, limit, among=in_lane)
 
 
 def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
@@ -233,21 +226,33 @@ def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -
     return list(connection.execute(query.order_by(backlog.c.seq).limit(limit)).cursor.fetchall())
 
 
-def backlog_of_session(connection: Connection, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
+def backlog_of_session(connection: Connection, session_id: bytes, after_seq: int, limit: int) -> BacklogPage:
     # No index finds the runs of a session, so it is the backlog that is gone through, a part at a time.
-    query = select(backlog.c.seq).where(backlog.c.seq > after_seq).order_by(backlog.c.seq)
-    seqs = list(connection.execute(query.limit(limit)).scalars())
-    if not seqs:
-        return BacklogPart([], None)
-    between = backlog.c.seq.between(seqs[0], seqs[-1])
-    rows = heads_of(connection, _backlog().where(between, run.c.session_id == session_id))
-    return BacklogPart(rows, seqs[-1] if len(seqs) == limit else None)
+    return _page(connection, after_seq, limit, wanted=(run.c.session_id == session_id,))
 
 
-def backlog_of_flow(connection: Connection, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
+def backlog_of_flow(connection: Connection, flow_seq: int, after_seq: int, limit: int) -> BacklogPage:
     query = _backlog().where(run.c.flow_seq == flow_seq, run.c.seq > after_seq)
     rows = heads_of(connection, query.limit(limit))
-    return BacklogPart(rows, rows[-1].seq if len(rows) == limit else None)
+    return BacklogPage(rows, len(rows), rows[-1].seq if rows else after_seq)
+
+
+def _page(
+    connection: Connection,
+    after_seq: int,
+    limit: int,
+    *,
+    among: Sequence[ColumnElement[bool]] = (),
+    wanted: Sequence[ColumnElement[bool]] = (),
+) -> BacklogPage:
+    """Look at the next rows of the backlog, `among` some only; return what is open of them and `wanted`."""
+    query = select(backlog.c.seq).where(*among, backlog.c.seq > after_seq).order_by(backlog.c.seq)
+    seqs = list(connection.execute(query.limit(limit)).scalars())
+    if not seqs:
+        return BacklogPage([], 0, after_seq)
+    between = backlog.c.seq.between(seqs[0], seqs[-1])
+    rows = heads_of(connection, _backlog().where(*among, between, *wanted))
+    return BacklogPage(rows, len(seqs), seqs[-1])
 
 
 def _backlog() -> Select[Any]:

@@ -117,10 +117,14 @@ def test_open_runs_of_a_session_and_of_a_flow_are_found_in_the_backlog(store: St
     )
     assert [row.seq for row in store.backlog_of_session(b"m" * 16, -1, 9).rows] == [2]
     assert [row.seq for row in store.backlog_of_flow(77, -1, 9).rows] == [2]
-    assert store.backlog_of_flow(78, -1, 9) == ([], None)
+    assert [store.backlog_of_session(b"m" * 16, -1, 9)[1:], store.backlog_of_flow(77, -1, 9)[1:]] == [
+        (3, 4),
+        (1, 2),
+    ]
+    assert store.backlog_of_session(b"m" * 16, 4, 9) == store.backlog_of_flow(78, 4, 9) == ([], 0, 4)
 
 
-def test_they_are_found_in_parts(store: Store, batch: Batches) -> None:
+def test_they_are_found_page_by_page(store: Store, batch: Batches) -> None:
     seqs = range(1, 31)
     whose = {seq: {"session_id": b"m" * 16, "flow_seq": 77} if seq % 3 == 0 else {} for seq in seqs}
     store.commit(
@@ -130,14 +134,14 @@ def test_they_are_found_in_parts(store: Store, batch: Batches) -> None:
         )
     )
     of_session, of_flow = partial(store.backlog_of_session, b"m" * 16), partial(store.backlog_of_flow, 77)
-    for part, size, parts in ((of_session, 7, 5), (of_flow, 3, 4)):
+    for next_page, size, pages in ((of_session, 7, 5), (of_flow, 3, 4)):
         found: list[int] = []
-        last: int | None = -1
-        while last is not None:
-            rows, last = part(last, size)
+        last, looked_at = -1, size
+        while looked_at == size:
+            rows, looked_at, last = next_page(last, size)
             found += [row.seq for row in rows]
-            parts -= 1
-        assert (found, parts) == ([*range(3, 31, 3)], 0)
+            pages -= 1
+        assert (found, pages) == ([*range(3, 31, 3)], 0)
 
 
 def test_runs_that_wait_for_others_leave_the_backlog_one_by_one(store: Store, batch: Batches) -> None:

@@ -19,10 +19,10 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS, StoredRuns
-from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
+from taskyard_controlplane.owner.journal.templates import Beside, FoundRuns, Templates
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import BacklogPart, RunHead, Store
+from taskyard_controlplane.storage.interface import BacklogPage, Store
 
 PART: Final = 1_024
 """Of a flow run, or of the whole backlog when the runs of a session are looked for: some 15 ms of work."""
@@ -38,7 +38,7 @@ class Ending:
 
     records: deque[Run]
     """Of it, those in memory; they come first."""
-    part: Callable[[int, int], BacklogPart]
+    page: Callable[[int, int], BacklogPage]
     """Reads the next ones after a seq, so many."""
     up_to_seq: int
     """Later ones are no matter of it: their session came back and submitted them."""
@@ -85,11 +85,11 @@ class QueuedEndings:
         and `over` when there are no more.
         """
 
-        def part(after: int, limit: int) -> BacklogPart:
+        def page(after: int, limit: int) -> BacklogPage:
             return self._store.backlog_of_session(session.session_id, after, limit)
 
         after = None if up_to_seq is None else -1
-        self._begin(session, Ending(deque(runs), part, up_to_seq or 0, end, over, after))
+        self._begin(session, Ending(deque(runs), page, up_to_seq or 0, end, over, after))
 
     def inside(self, flow: Run, runs: Iterable[Run], end: End, *, queued: bool) -> None:
         """Do `end` with runs inside a flow run, and with those in the backlog, unless none is `queued`."""
@@ -99,12 +99,12 @@ class QueuedEndings:
             return
         seq = flow.seq
 
-        def part(after: int, limit: int) -> BacklogPart:
+        def page(after: int, limit: int) -> BacklogPage:
             return self._store.backlog_of_flow(seq, after, limit)
 
         self._book.ending_flows[seq] = flow
         over = partial(self._book.ending_flows.pop, seq, None)
-        self._begin(flow, Ending(deque(runs), part, ALL, end, over, -1 if queued else None))
+        self._begin(flow, Ending(deque(runs), page, ALL, end, over, -1 if queued else None))
 
     def end_if_due(self, run: Run) -> None:
         """End a run that came into memory while all that it belongs to is being ended."""
@@ -136,29 +136,26 @@ class QueuedEndings:
             ending.over()
 
     def _read(self, owner: ClientSession | Run, ending: Ending, after: int) -> None:
-        read: list[BacklogPart] = []
+        def read() -> tuple[BacklogPage, Beside]:
+            page = ending.page(after, PART)
+            return page, self._templates.beside(page.rows)
 
-        def rows() -> list[RunHead]:
-            read.append(ending.part(after, PART))
-            return read[0].rows
-
-        future = self._committer.run(self._templates.beside(rows))
+        future = self._committer.run(read)
 
         def done(_: object) -> None:
             if future.cancelled():
                 return
             if future.exception() is None:
-                self._came(owner, ending, self._templates.take(future.result()), read[0].last_seq)
+                page, beside = future.result()
+                self._came(owner, ending, page, self._templates.take(beside))
             elif isinstance(future.exception(), StorageUnavailable):
                 self._timers.after(REPEAT_SECONDS, lambda: self._go_on(owner), name="read again")
 
         future.add_done_callback(done)
 
-    def _came(
-        self, owner: ClientSession | Run, ending: Ending, found: FoundRuns, last_seq: int | None
-    ) -> None:
-        at_the_end = last_seq is None or last_seq >= ending.up_to_seq
-        ending.after = None if at_the_end else last_seq
+    def _came(self, owner: ClientSession | Run, ending: Ending, page: BacklogPage, found: FoundRuns) -> None:
+        at_the_end = page.looked_at < PART or page.last_seq >= ending.up_to_seq
+        ending.after = None if at_the_end else page.last_seq
         rows = found.only(lambda row: row.seq <= ending.up_to_seq)
         ending.end(self._stored.load(rows).values())
         if rows and not at_the_end:

@@ -71,8 +71,9 @@ class StoredRuns:
         """Return as `rows` does, without what is large."""
         if self._journal.has_backlogged:
             await self._committer.durable()
-        read = self._templates.beside(lambda: self._store.heads_by_id(run_ids))
-        return self._templates.take(await self._committer.run(read))
+        templates = self._templates
+        read = self._committer.run(lambda: templates.beside(self._store.heads_by_id(run_ids)))
+        return templates.take(await read)
 
     async def args_of(self, seqs: list[int]) -> dict[int, bytes]:
         """Return the arguments of some runs, by seq."""

@@ -283,23 +283,19 @@ class Templates:
             template = found[row.template_id] = self._take(row)
             self._use(template)
 
-    def beside(self, read: Callable[[], list[RunHead]]) -> Callable[[], Beside]:
-        """Make a job of a read: one that reads, with rows of open runs, what is not in memory of templates.
+    def beside(self, rows: list[RunHead]) -> Beside:
+        """Read, for rows of open runs, what is not in memory of their templates.
 
-        It runs on the writer's thread, so what is found in memory is held until `take` has seen it.
+        Part of the job that read the rows, on the writer's thread: so what is found in memory is held until
+        `take` has seen it.
         """
-
-        def job() -> Beside:
-            rows = read()
-            numbers = {row.template_id for row in rows if row.state < FIRST_FINAL}
-            held = [template for template in map(self.live, numbers) if template is not None]
-            missing = numbers - {template.template_id for template in held}
-            return Beside(rows, held, self._store.templates(sorted(missing)) if missing else [])
-
-        return job
+        numbers = {row.template_id for row in rows if row.state < FIRST_FINAL}
+        held = [template for template in map(self.live, numbers) if template is not None]
+        missing = numbers - {template.template_id for template in held}
+        return Beside(rows, held, self._store.templates(sorted(missing)) if missing else [])
 
     def take(self, beside: Beside) -> FoundRuns:
-        """Return the rows a job has read, with the templates of those that are open."""
+        """Return the rows that a job has read, with the templates of those that are open."""
         rows = FoundRuns(beside.rows)
         rows.templates = [*beside.held, *map(self._take, beside.read)]
         return rows

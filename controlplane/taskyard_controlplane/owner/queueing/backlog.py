@@ -22,12 +22,12 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
-from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
+from taskyard_controlplane.owner.journal.templates import Beside, FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.queueing.parking import WAITING_LANE, Parking
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import BacklogPage, RunHead, Store
+from taskyard_controlplane.storage.interface import BacklogPage, Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
@@ -189,19 +189,19 @@ class Backlog:
         lane, priority = key
         self._reading.add(key)
         after, limit = self._last_read.get(key, -1), self._page
-        pages: list[BacklogPage] = []
 
-        def rows() -> list[RunHead]:
-            pages.append(self._store.backlog_page(lane, priority, after, limit))
-            return pages[0].rows
+        def read() -> tuple[BacklogPage, Beside]:
+            page = self._store.backlog_page(lane, priority, after, limit)
+            return page, self._templates.beside(page.rows)
 
-        future = self._committer.run(self._templates.beside(rows))
+        future = self._committer.run(read)
 
         def done(_: object) -> None:
             self._reading.discard(key)
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
-            self._came_back(key, pages[0], self._templates.take(future.result()))
+            page, beside = future.result()
+            self._came_back(key, page, self._templates.take(beside))
 
         future.add_done_callback(done)
 

@@ -142,8 +142,7 @@ class Parking:
         return self._lanes.get((template.need, template.priority)) in self.due
 
     def _read(self, lane: int, seqs: list[int]) -> None:
-        read = self._templates.beside(lambda: self._store.heads_by_seq(seqs))
-        future = self._committer.run(read)
+        future = self._committer.run(lambda: self._templates.beside(self._store.heads_by_seq(seqs)))
 
         def done(_: object) -> None:
             if future.cancelled() or future.exception() is not None:

@@ -96,7 +96,7 @@ def read_store(store: Store) -> Found:
 
 
 def _read_page(shard: Shard, store: Store, runs: Iterator[RunHead]) -> Page:
-    found = shard.templates.beside(lambda: list(islice(runs, PAGE_RUNS)))()
+    found = shard.templates.beside(list(islice(runs, PAGE_RUNS)))
     events: dict[int, list[EventRow]] = {}
     if heads := found.rows:
         for event in store.open_events(heads[0].seq, heads[-1].seq):

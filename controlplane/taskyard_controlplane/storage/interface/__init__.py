@@ -17,7 +17,6 @@ from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reade
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
-    BacklogPart,
     CachedResult,
     CommitResult,
     ListedRun,
@@ -47,7 +46,7 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
     "LogRow", "NewRunRow", "TemplateRow",
-    "BacklogPage", "BacklogPart", "CachedResult", "CommitResult", "ListedRun", "Ownership", "ParkedRow",
+    "BacklogPage", "CachedResult", "CommitResult", "ListedRun", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "StoredLog",
     "StoredPayloads", "StoredRun",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",

@@ -80,22 +80,14 @@ class StoredPayloads(NamedTuple):
     outcomes: dict[bytes, tuple[bytes | None, bytes | None]]  # result and outcome, by id
 
 
-class BacklogPart(NamedTuple):
-    """Some runs of the backlog, in the order of their seqs."""
-
-    rows: list[RunHead]
-    last_seq: int | None
-    """Up to where the backlog was looked at; None when that was its end."""
-
-
 class BacklogPage(NamedTuple):
-    """What is open of the next runs of a lane of the backlog, in order."""
+    """What was found open in the next part of the backlog, in the order of the seqs."""
 
     rows: list[RunHead]
     looked_at: int
-    """How many there were, with those that have ended; fewer than asked for at the end of the lane."""
+    """Among how many they were found; fewer than asked for at the end of what was looked through."""
     last_seq: int
-    """Of the last one."""
+    """Of the last one that was looked at: where the next page begins."""
 
 
 class CachedResult(NamedTuple):

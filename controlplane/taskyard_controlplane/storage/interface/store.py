@@ -29,7 +29,6 @@ from taskyard_controlplane.storage.interface.documents import Documents
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
-    BacklogPart,
     CommitResult,
     Ownership,
     ParkedRow,
@@ -125,11 +124,11 @@ class Store(Protocol):
         """Return what the next runs of a lane of the backlog beyond `after_seq` wait for, in order."""
         ...
 
-    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPart:
+    def backlog_of_session(self, session_id: bytes, after_seq: int, limit: int) -> BacklogPage:
         """Return the open runs of a session that are among the next `limit` of the backlog."""
         ...
 
-    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPart:
+    def backlog_of_flow(self, flow_seq: int, after_seq: int, limit: int) -> BacklogPage:
         """Return the next `limit` open runs inside a flow run that are in the backlog."""
         ...
 
