@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.history import check_all, read_history
-from support.processes import Child, Installation, installation, is_alive
+from support.processes import Child, Installation, installation, is_alive, workers_of, zygotes_of
 from support.recorded import Recorded
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150)]
@@ -54,20 +54,6 @@ def check(running: Installation, client: Child, timeout: float = 90) -> None:
     history = read_history(running.history)
     print(f"{history.repeated()} executions were repeated")
     check_all(records, Recorded(running.database), history)
-
-
-def workers_of(agent: Child) -> list[psutil.Process]:
-    """Return the processes that execute tasks: children of the agent's child."""
-    below = agent.descendants()
-    spawning = {process.pid for process in below if _parent(process) == agent.pid}
-    return [process for process in below if _parent(process) in spawning and is_alive(process.pid)]
-
-
-def _parent(process: psutil.Process) -> int:
-    try:
-        return process.ppid()
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def test_a_killed_agent(running: Installation) -> None:
@@ -126,9 +112,9 @@ def test_the_process_that_starts_workers_is_killed(running: Installation) -> Non
     for _ in range(3):
         time.sleep(0.5)
         assert client.running, client.describe()
-        (spawning,) = [process for process in agent.descendants() if _parent(process) == agent.pid]
+        (zygote,) = zygotes_of(agent)
         old = {worker.pid for worker in workers_of(agent)}
-        spawning.kill()
+        zygote.kill()
         running.wait_for(
             lambda known=old: len({worker.pid for worker in workers_of(agent)} - known) == 2,
             3.0, "two new workers",

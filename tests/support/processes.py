@@ -102,6 +102,28 @@ class Child:
         return f"===== {self.name} ({self.pid}, {state})\n{lines}"
 
 
+def zygotes_of(agent: Child) -> list[psutil.Process]:
+    """Return what forks the workers of an agent: its child."""
+    return _children_of({agent.pid}, agent.descendants())
+
+
+def workers_of(agent: Child) -> list[psutil.Process]:
+    """Return what executes the tasks of an agent: the children of its child."""
+    below = agent.descendants()
+    forking = {each.pid for each in below if _parent(each) == agent.pid}
+    return _children_of(forking, below)
+
+
+def _children_of(parents: set[int], processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [each for each in processes if _parent(each) in parents and is_alive(each.pid)]
+
+
+def _parent(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return 0
+
+
 class Installation:
     """A control plane on one address and one database, with its agents and clients."""
 

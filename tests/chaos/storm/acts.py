@@ -7,9 +7,10 @@ from random import Random
 import psutil
 from chaos.storm import lines
 from chaos.storm.installation import StormyInstallation
-from chaos.storm.places import Place, workers_of, zygotes_of
+from chaos.storm.places import Place
 from chaos.storm.plan import STRIKE_SECONDS, Act
 from support.postgres import PostgresServer
+from support.processes import workers_of, zygotes_of
 
 
 class Acts:
@@ -76,7 +77,7 @@ class Acts:
     def _below(self, act: Act) -> str:
         """Do something to a process below an agent."""
         find = workers_of if act.target == "worker" else zygotes_of
-        found = [(agent, each) for agent in self._there(act, "agent") for each in find(agent)]
+        found = [(agent, each) for agent in self._there(act, "agent") for each in find(agent.child)]
         if not found:
             return ""
         agent, process = found[int(act.pick * len(found))]

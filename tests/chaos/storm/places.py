@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 from simulation.history import Event
-from support.processes import Child, is_alive
+from support.processes import Child
 
 STOPPED_SECONDS: Final = 60.0
 """In which whoever is told to end has ended, on a busy machine."""
@@ -188,22 +188,3 @@ class Places:
             value = f"ended with {code}" if kind == "fatal" else (f"{code}: {said[0]}", False)
             self.note(kind, place.who, value)
         self._gone(place, AGAIN_SECONDS)
-
-
-def zygotes_of(agent: Place) -> list[psutil.Process]:
-    """Return what forks the workers of an agent: its child."""
-    below = agent.child.descendants()
-    return [each for each in below if _parent(each) == agent.child.pid and is_alive(each.pid)]
-
-
-def workers_of(agent: Place) -> list[psutil.Process]:
-    """Return what executes the tasks of an agent: children of its child."""
-    below = agent.child.descendants()
-    forking = {each.pid for each in below if _parent(each) == agent.child.pid}
-    return [each for each in below if _parent(each) in forking and is_alive(each.pid)]
-
-
-def _parent(process: psutil.Process) -> int:
-    with suppress(psutil.NoSuchProcess):
-        return process.ppid()
-    return 0
