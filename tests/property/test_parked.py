@@ -1,11 +1,13 @@
 """Laws of parked runs: each is due once, as soon as nothing is left to wait for or one edge cannot be met."""
 
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskyard_contract.states import RunState, UpstreamKind
 from taskyard_controlplane.domain.edges import accepts, pack_edges, split_edges
-from taskyard_controlplane.owner.rules.parked import MOST_LANES, Parked
+from taskyard_controlplane.owner.rules.parked import BLOCK_BITS, MOST_LANES, Parked
 
 ENDS = [0, *(int(state) for state in RunState if state >= RunState.COMPLETED)]
 UPSTREAM = [bytes([number]) * 16 for number in range(5)]
@@ -47,7 +49,7 @@ def test_a_run_is_due_once(steps: list[tuple[str, object, object]]) -> None:
     parked, plainly, taken, seq = Parked(), Plainly(), 0, 1 << 40
     for step in steps:
         if step[0] == "add":
-            seq += 1
+            seq += 1 << BLOCK_BITS - 1
             parked.add(seq, step[1], step[2])  # type: ignore[arg-type]
             plainly.waiting[seq] = (step[1], list(step[2]))  # type: ignore[assignment, call-overload]
         elif step[0] == "end":
@@ -57,17 +59,19 @@ def test_a_run_is_due_once(steps: list[tuple[str, object, object]]) -> None:
             some = parked.take(step[1], step[2])  # type: ignore[arg-type, call-overload]
             if step[0] == "take":
                 taken += len(some)
-                parked.read(len(some))
+                parked.read(some)
                 del plainly.due[step[1]][: len(some)]  # type: ignore[index]
             else:
                 parked.put_back(step[1], some)  # type: ignore[arg-type]
         due = {lane: sorted(seqs) for lane, seqs in parked.due.items()}
         assert due == {lane: sorted(seqs) for lane, seqs in plainly.due.items() if seqs}
-        assert parked.count == len(plainly.waiting) + sum(map(len, plainly.due.values()))
+        left = [*plainly.waiting, *chain.from_iterable(plainly.due.values())]
+        assert parked.count == len(left)
+        assert parked.low_seq == (min(left) >> BLOCK_BITS << BLOCK_BITS if left else None)
     for upstream_id in UPSTREAM:
         parked.ended(upstream_id, RunState.COMPLETED)
     while parked.due:
-        parked.read(len(parked.take(next(iter(parked.due)), 2)))
+        parked.read(parked.take(next(iter(parked.due)), 2))
     assert not parked.kept()
 
 

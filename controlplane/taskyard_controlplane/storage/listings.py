@@ -257,5 +257,5 @@ def _submitted_us(connection: Connection, seq: int) -> int:
 
 
 def _oldest_open(connection: Connection) -> int:
-    """Return a number that no open run has a lower one than: noted now and then, and it only grows."""
+    """Return a number that no open run has a lower one than: noted now and then, and true from then on."""
     return connection.execute(select(func.min(shard_owner.c.low_seq))).scalar() or 1

@@ -81,8 +81,6 @@ class Parking:
         self._lanes: dict[tuple[Need, int], int] = {}
         self._by_number: list[tuple[Need, int]] = []
         self._reading: set[int] = set()
-        self._from = 0
-        """No parked run has a lower seq; means nothing while there is none."""
 
     def count(self) -> int:
         """Return how many runs are parked."""
@@ -90,18 +88,15 @@ class Parking:
 
     def low_seq(self) -> int | None:
         """Return a number that no parked run has a lower seq than; None when none is parked."""
-        return self._from if self._parked.count else None
+        return self._parked.low_seq
 
     def parks(self, run: Run, waits: int, edges: Sequence[Edge]) -> bool:
         """Park a new run, if it is one that should be; then there is nothing more to do for it."""
         if not waits & _CONNECT or waits & _NOT_ALONE or run.caller_id or len(self._runs) < self._most_open:
             return False
         lane = self._lane(run.template)
-        before = self._parked.count
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False
-        if not before:
-            self._from = run.seq
         admit(run, waits)
         run.upstream = pack_edges(edges)
         self._journal.queued(run)
@@ -119,8 +114,6 @@ class Parking:
 
     def restore(self, rows: Sequence[ParkedRow], templates: Mapping[int, Template]) -> None:
         """Park again, during recovery, what was parked; how upstream runs ended is for the caller to ask."""
-        if rows and not self._parked.count:
-            self._from = rows[0][0]
         lanes = {number: self._lane(template) or 0 for number, template in templates.items()}
         self._parked.restore(rows, lanes)
 
@@ -164,7 +157,7 @@ class Parking:
         unknown = rows.only(lambda row: row.run_id not in self._runs)
         # Also those that were refused, or cancelled meanwhile: of them only this is left.
         self._journal.taken_one_by_one(sorted(mine))
-        self._parked.read(len(mine))
+        self._parked.read(mine)
         for run in self._stored.load(unknown).values():
             if run.template.refusal is not None:
                 self._settling.end_refused(run)

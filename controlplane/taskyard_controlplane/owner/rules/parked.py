@@ -21,6 +21,8 @@ MOST_LANES: Final = 1 << LANE_BITS
 _SHIFT: Final = KIND_BITS + LANE_BITS
 _KIND: Final = (1 << KIND_BITS) - 1
 _LANE: Final = MOST_LANES - 1
+BLOCK_BITS: Final = 12
+"""Parked runs are counted by blocks of so many bits of their seqs."""
 
 
 class Parked:
@@ -36,8 +38,22 @@ class Parked:
         """How many of its edges are open, of runs with more than one; negative, if it was due before that."""
         self.due: dict[int, array[int]] = {}
         """The seqs of runs that are to be read, by lane, none of which is empty."""
-        self.count = 0
+        self._blocks: dict[int, int] = {}
+        """How many are parked, those included that are due, by the upper bits of their seqs."""
+
+    @property
+    def count(self) -> int:
         """How many are parked, those included that are due."""
+        return sum(self._blocks.values())
+
+    @property
+    def low_seq(self) -> int | None:
+        """A number that no parked run has a lower seq than, close to the lowest; None when none is parked.
+
+        Recovery goes through all runs from there on, however many have ended: so it has to follow those that
+        are parked now, also where some are at any time.
+        """
+        return min(self._blocks) << BLOCK_BITS if self._blocks else None
 
     def add(self, seq: int, lane: int, edges: Sequence[Edge]) -> None:
         """Park a run that waits for at least one other."""
@@ -53,10 +69,12 @@ class Parked:
                 others.append(entry | kind)
         if len(edges) > 1:
             self._left[seq] = len(edges)
-        self.count += 1
+        block = seq >> BLOCK_BITS
+        self._blocks[block] = self._blocks.get(block, 0) + 1
 
     def restore(self, rows: Iterable[tuple[int, int, bytes]], lanes: Mapping[int, int]) -> None:
         """Park runs again: `rows` have a seq, a number that stands for one of `lanes`, and edges."""
+        blocks = self._blocks
         for seq, number, packed in rows:
             if len(packed) != EDGE_BYTES:
                 self.add(seq, lanes[number], split_edges(packed))
@@ -70,7 +88,8 @@ class Parked:
                 self.awaited[upstream_id] = array("Q", (others, entry))
             else:
                 others.append(entry)
-            self.count += 1
+            block = seq >> BLOCK_BITS
+            blocks[block] = blocks.get(block, 0) + 1
 
     def ended(self, upstream_id: bytes, state: int) -> None:
         """Let go of those that waited for a run; `state` is none when there is no such run."""
@@ -86,7 +105,7 @@ class Parked:
         for entry in self._taken(upstream_id):
             seq = entry >> _SHIFT
             if seq not in self._left or self._told(seq, content=False):
-                self.count -= 1
+                self.read((seq,))
 
     def _taken(self, upstream_id: bytes) -> Iterable[int]:
         entries = self.awaited.pop(upstream_id, ())
@@ -127,10 +146,16 @@ class Parked:
         """Let runs be due again that were taken and could not be read."""
         self._due_of(lane)[:0] = array("Q", seqs)
 
-    def read(self, count: int) -> None:
-        """Note that so many of those that were taken are parked no more."""
-        self.count -= count
+    def read(self, seqs: Iterable[int]) -> None:
+        """Note that runs which were taken are parked no more."""
+        for seq in seqs:
+            block = seq >> BLOCK_BITS
+            left = self._blocks[block] - 1
+            if left:
+                self._blocks[block] = left
+            else:
+                del self._blocks[block]
 
     def kept(self) -> int:
         """Return how much is kept; 0 when nothing is parked."""
-        return len(self.awaited) + len(self._left) + self.count
+        return len(self.awaited) + len(self._left) + len(self._blocks)

@@ -13,6 +13,7 @@ from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import FlowEvent, ReportKind, RunState, UpstreamKind
 from taskyard_controlplane.owner.journal import queued_endings
+from taskyard_controlplane.owner.rules import parked as parked_runs
 
 S = RunState
 
@@ -215,6 +216,26 @@ def test_recovery_looks_back_to_the_first_parked_run(tmp_path: Path) -> None:
         assert ids[0] in it.runs
 
     kill_and_restart(tmp_path, before, after, most_open=0)
+
+
+def test_recovery_does_not_look_back_to_parked_runs_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parked_runs, "BLOCK_BITS", 0)
+
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ups = await client.submit(2)
+        for up in ups:
+            await client.submit(upstream=[(0, up)])
+        await assigned(it, agent)
+        assert (parked(it), it.shard.parking.low_seq()) == (2, 3)
+        agent.report(ups[:1])
+        await work(it, agent)
+        assert (parked(it), it.shard.parking.low_seq()) == (1, 4)
+        agent.report(ups[1:])
+        await work(it, agent)
+        assert (parked(it), it.shard.parking.low_seq()) == (0, None)
+
+    play(scenario, most_open=0)
 
 
 @pytest.mark.parametrize("how", ["run", "withdrawn", "flow", "crash", "goodbye"])
