@@ -19,6 +19,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_controlplane.storage.shown_urls import Secrets, shown_url
 
+BEGIN: Final = "BEGIN IMMEDIATE"
+"""How a transaction begins on SQLite: with the lock, which one that writes could be refused later."""
 BUSY_SECONDS: Final = 5.0  # for how long another program, a backup say, may hold the file
 _READERS: Final = 4
 """More than there are threads that read; the rest is for those that ask at the same moment."""
@@ -150,14 +152,16 @@ def grow_log(connection: Connection, path: Path) -> None:
         return
     driver = raw(connection)
     driver.execute("PRAGMA cache_size = 16")
-    driver.execute("BEGIN IMMEDIATE")
+    driver.execute(BEGIN)
     driver.execute(f"INSERT INTO blob_part (digest, part, data) VALUES (x'00', 0, zeroblob({LOG_BYTES}))")
     driver.execute("ROLLBACK")
     driver.execute(f"PRAGMA {_CACHE}")
 
 
 def _begin_immediate(connection: Connection) -> None:
-    raw(connection).execute("BEGIN IMMEDIATE")
+    driver = raw(connection)
+    if not driver.in_transaction:  # a store may have begun one by itself
+        driver.execute(BEGIN)
 
 
 def _sqlite_creator(target: Target, mode: str, pragmas: tuple[str, ...]) -> Callable[[], sqlite3.Connection]:

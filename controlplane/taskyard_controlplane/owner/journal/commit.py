@@ -52,14 +52,14 @@ class Commit:
     def empty(self) -> bool:
         """Whether there is nothing to write and nothing to do, but for rows that wait to be taken along."""
         return not (
-            self.rows.rows() - len(self.rows.dispatches)
-            or self.overdue
-            or self.accepted
+            self.accepted
             or self.reported
-            or self.effects
-            or self.decided
             or self.then
+            or self.effects
             or self.submitted
+            or self.decided
+            or self.overdue
+            or self.rows.rows() - len(self.rows.dispatches)
         )
 
 

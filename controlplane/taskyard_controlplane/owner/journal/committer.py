@@ -245,22 +245,24 @@ class Committer:
             except Exception as error:
                 self._failed(commit, error)
             else:
-                self._succeeded(commit, result, started)
+                self._succeeded(commit, result, rows, started)
             return
         future = self._loop.run_in_executor(self._writer, self._store.commit, commit.rows)
-        future.add_done_callback(lambda done: self._written(commit, done, started))
+        future.add_done_callback(lambda done: self._written(commit, done, rows, started))
 
-    def _written(self, commit: Commit, future: "asyncio.Future[CommitResult]", started: float) -> None:
+    def _written(
+        self, commit: Commit, future: "asyncio.Future[CommitResult]", rows: int, started: float
+    ) -> None:
         error = future.exception()
         if error is None:
-            self._succeeded(commit, future.result(), started)
+            self._succeeded(commit, future.result(), rows, started)
         else:
             self._failed(commit, error)
 
-    def _succeeded(self, commit: Commit, result: CommitResult, started: float) -> None:
+    def _succeeded(self, commit: Commit, result: CommitResult, rows: int, started: float) -> None:
         metrics = self._metrics
         metrics.commits += 1
-        metrics.committed_rows += commit.rows.rows()
+        metrics.committed_rows += rows
         metrics.commit_seconds += self.response.came() - started
         if self._failures:
             log.warning("the database takes commits again", extra={"event": "storage_recovered"})
@@ -284,7 +286,8 @@ class Committer:
     def _free(self) -> None:
         if self._phase is not Phase.OVER:
             self._phase = Phase.IDLE
-            self.touch()
+            if self._jobs or not self.open.empty():
+                self.touch()
 
     def _work(self, job: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
         self._phase = Phase.WORKING

@@ -141,6 +141,17 @@ class Templates:
         reference = self._by_id.get(template_id)
         return reference() if reference is not None else None
 
+    def all_live(self, template_ids: Iterable[int]) -> dict[int, Template] | None:
+        """Return some templates by number if all of them are in memory."""
+        found = {}
+        for template_id in template_ids:
+            reference = self._by_id.get(template_id)
+            template = reference() if reference is not None else None
+            if template is None:
+                return None
+            found[template_id] = template
+        return found
+
     def by_id(self, template_id: int) -> Template:
         """Return a template that somebody holds, which whoever asks has made sure of."""
         template = self.live(template_id)

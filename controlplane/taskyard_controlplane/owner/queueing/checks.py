@@ -50,16 +50,14 @@ def check_frame(frame: pb.ClientFrame) -> None:
     Raises:
         InvalidRequest: An id has another length, or a report says what cannot be.
     """
-    for field, run_ids in (
-        ("subscribe", frame.subscribe),
-        ("cancel", frame.cancel),
-        ("withdraw", frame.withdraw),
-        ("flow_reports.run_id", [report.run_id for report in frame.flow_reports]),
-    ):
-        wrong = next((run_id for run_id in run_ids if len(run_id) != ID_BYTES), None)
-        if wrong is not None:
-            check_id(wrong, field)
+    for run_id in frame.subscribe:
+        check_id(run_id, "subscribe")
+    for run_id in frame.cancel:
+        check_id(run_id, "cancel")
+    for run_id in frame.withdraw:
+        check_id(run_id, "withdraw")
     for report in frame.flow_reports:
+        check_id(report.run_id, "flow_reports.run_id")
         check_report(report)
 
 

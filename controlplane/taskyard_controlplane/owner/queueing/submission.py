@@ -122,10 +122,11 @@ class Submission:
                 limit=MAX_TEMPLATES,
                 retry_after=RETRY_SECONDS,
             )
-        known = {session.templates.get(group.template) for group in batch.groups} - {None}
-        fetched = await self._templates.fetched((), [number for number in known if number is not None])
-        if not batch.templates:  # mostly
-            return Needed({}, fetched.templates, fetched.at_hand)
+        known = [session.templates[it.template] for it in batch.groups if it.template in session.templates]
+        live = self._templates.all_live(known)
+        if live is not None and not batch.templates:  # mostly
+            return Needed({}, live, live.keys())
+        fetched = await self._templates.fetched((), known)
         interned = await self.intern([definition.template for definition in batch.templates])
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
