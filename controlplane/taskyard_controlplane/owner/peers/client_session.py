@@ -56,12 +56,13 @@ def _never(session: "ClientSession") -> None:
 
 def fitting(items: list[bytes]) -> int:
     """Return how many of some payloads fit into a frame; at least one, if there are any."""
-    size = 0
-    for count, item in enumerate(items[:MAX_RESULTS_PER_FRAME]):
-        size += len(item)
-        if size > MAX_RESULT_BYTES and count:
-            return count
-    return min(len(items), MAX_RESULTS_PER_FRAME)
+    items = items[:MAX_RESULTS_PER_FRAME]
+    size = sum(map(len, items))
+    count = len(items)
+    while size > MAX_RESULT_BYTES and count > 1:
+        count -= 1
+        size -= len(items[count])
+    return count
 
 
 class ClientSession(Peer):
@@ -114,6 +115,8 @@ class ClientSession(Peer):
         self._owed = Owed()
         self._reading_back = 0
         """How much room is kept for what is being read back; 0 when nothing is."""
+        self._at_once = False
+        """Whether somebody is connected, who is owed nothing: an outcome that has room is sent."""
         self._streams = 0
         self._left_writing: dict[Wake, tuple[int, int]] = {}
         """What streams of the past are still writing, of results and of logs."""
@@ -130,6 +133,7 @@ class ClientSession(Peer):
         self._forgo()
         super().attach(wake, close, caller)
         self.disconnected_at = None
+        self._at_once = True
         self.attachments += 1
         self.templates = {}
         self._decisions, self._cancel_requests = [], []
@@ -150,6 +154,7 @@ class ClientSession(Peer):
         self._logs, self._dropped_logs = [], 0
         self._owed.clear()
         self._reading_back = 0
+        self._at_once = False
         writing = self._results_share.forgo(), self._logs_share.forgo()
         if any(writing):
             self._left_writing[self.wake] = writing
@@ -162,13 +167,9 @@ class ClientSession(Peer):
 
     def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
         """Send an outcome, which is durable. Call `wake` after the last one."""
-        if self.disconnected_at is not None:
-            return
         payload = outcome if outcome is not None else result or b""
         size, share = len(payload) + OVERHEAD, self._results_share
-        # What is owed comes first, or those who came late would be served for ever.
-        if self._owed.sizes or self._reading_back or (size > share.room and not share.widen(size)):
-            self._owed.add(run_id, size)
+        if (size > share.room or not self._at_once) and not self._may_push(run_id, size):
             return
         share.room -= size
         if outcome is not None:
@@ -177,12 +178,26 @@ class ClientSession(Peer):
             self._result_ids.append(run_id)
             self._result_data.append(payload)
 
+    def _may_push(self, run_id: bytes, size: int) -> bool:
+        """Whether an outcome may be sent now; if there is somebody to send it to, it is owed otherwise."""
+        if self.disconnected_at is not None:
+            return False
+        # What is owed comes first, or those who came late would be served for ever.
+        if self._at_once and self._results_share.widen(size):
+            return True
+        self._owe(run_id, size)
+        return False
+
+    def _owe(self, run_id: bytes, size: int) -> None:
+        self._owed.add(run_id, size)
+        self._at_once = False
+
     def push_stored(self, run_id: bytes, result: Kept, outcome: Kept) -> None:
         """Send an outcome, of which only the size was read if it is large. Call `read_on` in the end."""
         if not isinstance(result, int) and not isinstance(outcome, int):
             self.push_result(run_id, result, outcome)
         elif self.disconnected_at is None:
-            self._owed.add(run_id, (size_of(outcome) or size_of(result)) + OVERHEAD)
+            self._owe(run_id, (size_of(outcome) or size_of(result)) + OVERHEAD)
 
     def next_owed(self) -> tuple[list[bytes], int]:
         """Return the runs whose outcomes are to be read back now, with the number of the stream they are for;
@@ -210,6 +225,7 @@ class ClientSession(Peer):
                 self._result_ids.append(run_id)
                 self._result_data.append(result or b"")
         self._reading_back = 0
+        self._at_once = not self._owed
         self._results_share.room += left
         for run_id in run_ids:
             if run_id not in outcomes:

@@ -4,7 +4,7 @@ The loop over a chunk's ordinary outcomes is the busiest place of the whole syst
 one dictionary lookup, one table lookup and one row per run.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -124,11 +124,11 @@ class Reporting:
         if self._settling.apply(run, RunEvent.GIVEN_BACK, reason=StateReason.GIVEN_BACK, message=""):
             run.declined_by = agent
 
-    def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk, columns: pb.ReportColumns) -> None:
+    def _chunk(self, agent: AgentSession, chunk: pb.ReportChunk, read: "ReadColumns") -> None:
+        columns, started, durations = read
         if len(chunk.columns) > self._max_inline_bytes:
             refuse_large(columns, self._max_inline_bytes)
         run_ids, results = chunk.run_ids, list(columns.results)
-        started, durations = list(columns.started_us), list(columns.durations_us)
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
         self._journal.counted(len(chunk.columns))
         base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
@@ -241,7 +241,15 @@ class Reporting:
             session.wake()
 
 
-def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns:
+class ReadColumns(NamedTuple):
+    """What a worker wrote about some runs, and the times of it, as they are asked for run by run."""
+
+    columns: pb.ReportColumns
+    started_us: list[int]
+    durations_us: list[int]
+
+
+def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> ReadColumns:
     """Read what a worker wrote about some runs.
 
     Raises:
@@ -251,11 +259,12 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
         columns = pb.ReportColumns.FromString(chunk.columns)
     except DecodeError as error:
         raise InvalidRequest(f"a report of agent '{agent.name}' is not a ReportColumns message") from error
-    times = [columns.base_us, *columns.started_us, *columns.durations_us]
-    if min(times) < 0 or max(times) > LATEST_US:
-        raise InvalidRequest(f"a report of agent '{agent.name}' has times that are beyond all dates")
+    started, durations = list(columns.started_us), list(columns.durations_us)
+    for times in ([columns.base_us], started, durations):
+        if times and not 0 <= min(times) <= max(times) <= LATEST_US:
+            raise InvalidRequest(f"a report of agent '{agent.name}' has times that are beyond all dates")
     count = len(chunk.run_ids) // ID_BYTES
-    lengths = len(columns.results), len(columns.started_us), len(columns.durations_us)
+    lengths = len(columns.results), len(started), len(durations)
     if lengths != (count, count, count):
         raise InvalidRequest(
             f"a report of agent '{agent.name}' names {count} runs but has {lengths[0]} results, "
@@ -264,7 +273,7 @@ def read_columns(agent: AgentSession, chunk: pb.ReportChunk) -> pb.ReportColumns
     unknown = next((entry.kind for entry in columns.exceptions if entry.kind not in _EVENTS), None)
     if unknown is not None:
         raise InvalidRequest(f"a report of agent '{agent.name}' has the unknown kind {unknown}")
-    return columns
+    return ReadColumns(columns, started, durations)
 
 
 def refuse_large(columns: pb.ReportColumns, limit: int) -> None:
