@@ -13,6 +13,7 @@ from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.matching import matches
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.queueing.ready_queues import caller_of
 
@@ -126,3 +127,40 @@ def test_who_can_do_everything_takes_runs_as_if_they_stood_in_one_queue(
         pass
     expected = sorted(it.runs, key=lambda run: (run.template.queue, run.template.priority, run.seq))
     assert [run.seq for run in it.taken] == [run.seq for run in expected]
+
+
+new_runs = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(0, 2),
+        callers,
+        st.sampled_from([RunState.READY] * 3 + [RunState.CANCELLED]),
+    ),
+    max_size=30,
+)
+
+
+@given(st.lists(templates, min_size=3, max_size=3), new_runs)
+def test_many_new_runs_take_the_places_that_each_would_take_alone(
+    kinds: list[Template], described: list[tuple[int, int, bytes, RunState]]
+) -> None:
+    sessions = [None, ClientSession(b"s" * 16, "s", b"", 0.0), ClientSession(b"t" * 16, "t", b"p" * 16, 0.0)]
+
+    def made() -> list[Run]:
+        runs = []
+        for seq, (kind, session, caller_id, state) in enumerate(described):
+            run = Run(seq, bytes(16), kinds[kind], state, None, sessions[session], None, 0, 0)
+            run.caller_id = caller_id or None
+            run.queued = seq % 7 == 6  # read back, and in its queue, while its row was looked for
+            runs.append(run)
+        return runs
+
+    together, alone = Matchmaking(), Matchmaking()
+    runs = made()
+    others = together.append_new(runs)
+    for run in made():
+        if run.state == RunState.READY and not run.queued:
+            run.queued = True
+            alone.append(run)
+    assert [run.seq for run in others] == [run.seq for run in runs if run.state != RunState.READY]
+    assert [run.seq for run in together.remaining()] == [run.seq for run in alone.remaining()]

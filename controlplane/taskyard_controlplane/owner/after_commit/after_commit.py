@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from taskyard_contract.errors import StorageFull
-from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
@@ -43,7 +42,6 @@ from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 from taskyard_controlplane.storage.interface import CommitResult, RefusedRow
 
-READY: Final = int(RunState.READY)
 _ENDED: Final = int(Effect.NOTIFY)
 _INSIDE_TOO: Final = int(Effect.CANCEL_INSIDE)
 """All that the end of a run may bring about beside what every end does."""
@@ -115,11 +113,8 @@ class AfterCommit:
         self._unstorable.set_aside(commit, found)
 
     def _go_on(self, commit: Commit) -> None:
-        enqueue = self._dispatcher.enqueue
-        for run in commit.submitted:
-            if run.state == READY:
-                enqueue(run)
-            elif run.upstream is not None:
+        for run in self._dispatcher.enqueue_new(commit.submitted):
+            if run.upstream is not None:
                 self._upstream.submitted(run)
         self._backlog.arrived()
 

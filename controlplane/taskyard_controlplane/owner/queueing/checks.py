@@ -28,6 +28,7 @@ DIGEST_BYTES: Final = 32
 """Blobs are named by the SHA-256 of their content."""
 LARGEST_ORDINAL: Final = 2**31 - 1
 """What an INTEGER of PostgreSQL holds."""
+_ID_SIZES: Final = frozenset({ID_BYTES})
 UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
 HASHED_HERE_BYTES: Final = 128 * 1024
 """Hashing this much takes about as long (0.1 to 0.3 ms) as going to a thread and back."""
@@ -155,10 +156,11 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> Pay
     )
 
 
-def check_group(group: pb.RunGroup, template: Template | None) -> None:
+def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template | None) -> None:
     """Check the shape of a group on a stream: every rule once a group, where it can be, not once a run.
 
-    Sizes of arguments are not checked: one run with large arguments is refused, the others are taken.
+    `run_ids` are those of the group, as a list: whoever asks needs one as well. Sizes of arguments are not
+    checked: one run with large arguments is refused, the others are taken.
 
     Raises:
         InvalidRequest: Columns differ in length, an id is malformed, or the template is unknown.
@@ -167,7 +169,6 @@ def check_group(group: pb.RunGroup, template: Template | None) -> None:
         raise InvalidRequest(
             f"a group of runs names template {group.template}, which was not sent on this stream"
         )
-    run_ids = list(group.run_ids)
     count = len(run_ids)
     if len(group.args) not in (0, count) or (group.cache_keys and len(group.cache_keys) != count):
         raise InvalidRequest(f"a group of {count} runs of '{template.name}' has columns of another length")
@@ -183,7 +184,7 @@ def check_group(group: pb.RunGroup, template: Template | None) -> None:
         raise InvalidRequest(f"an upstream id in a group of '{template.name}' is not {ID_BYTES} bytes long")
     if not UPSTREAM_KINDS.issuperset(group.upstream_kinds):
         raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
-    if any(len(run_id) != ID_BYTES for run_id in run_ids):
+    if not _ID_SIZES.issuperset(map(len, run_ids)):
         raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
     if group.flow_run_id:
         check_id(group.flow_run_id, f"flow_run_id of a group of '{template.name}'")

@@ -18,6 +18,7 @@ is assigned anew, under an epoch that makes the first execution stale.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from taskyard_controlplane.domain.events import RunEvent
@@ -68,6 +69,10 @@ class Dispatcher:
                 self.ready.append(run)
             else:
                 self._decline(run)
+
+    def enqueue_new(self, runs: Iterable[Run]) -> list[Run]:
+        """Put those of some new runs that are ready into their queues, and return the others."""
+        return self.ready.append_new(runs)
 
     def _decline(self, run: Run) -> None:
         decliner, run.declined_by = run.declined_by, None

@@ -5,12 +5,14 @@ when either is new. So matching costs nothing per run and nothing per chunk, how
 nobody can execute: an agent never looks at a queue that is not for it.
 """
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from taskyard_controlplane.domain.matching import Need, matches
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, pop_first
+from taskyard_controlplane.owner.queueing.ready_queues import READY, ReadyQueue, pop_first
 
 MAX_TEMPLATES: Final = 4_096
 """Whose queue is remembered; it is looked up again when so many have come."""
@@ -37,13 +39,42 @@ class Matchmaking:
 
     def append(self, run: Run) -> None:
         """Put a run into the queue of its need."""
+        self.place_of(run).append(run)
+
+    def append_new(self, runs: Iterable[Run]) -> list[Run]:
+        """Put those of some new runs that are ready into their queues, and return the others.
+
+        Nearly always many have template and session in common, and so their place. This happens to every run
+        there is: to look for the place of each would cost more than all the rest of queueing it.
+        """
+        others: list[Run] = []
+        template = session = None
+        append = others.append
+        for run in runs:
+            if run.state != READY:
+                others.append(run)
+                continue
+            if run.queued:  # read back meanwhile, and here already
+                continue
+            if run.template is not template or run.session is not session or run.caller_id:
+                append = self.place_of(run).append
+                # One with a caller of its own says nothing about the next.
+                template, session = (None, None) if run.caller_id else (run.template, run.session)
+            run.queued = True
+            append(run)
+        return others
+
+    def place_of(self, run: Run) -> deque[Run]:
+        """Return the runs behind which a run has to wait: they are those of all runs of its template, session
+        and caller, until something is taken out.
+        """
         template = run.template
         queue = self._by_template.get(template.template_id)
         if queue is None:
             if len(self._by_template) >= MAX_TEMPLATES:
                 self._by_template.clear()
             queue = self._by_template[template.template_id] = self.queue_of(template.need)
-        queue.append(run)
+        return queue.place_of(run)
 
     def queue_of(self, need: Need) -> ReadyQueue:
         """Return the queue of a need, opened for the agents that meet it if it is new."""

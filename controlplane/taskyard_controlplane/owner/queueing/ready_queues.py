@@ -100,8 +100,8 @@ class ReadyQueue:
         self.lane = Lane(_NO_FAMILY)
         self._families: dict[bytes, Lane] = {}
 
-    def append(self, run: Run) -> None:
-        """Put a run behind those of its kind."""
+    def place_of(self, run: Run) -> deque[Run]:
+        """Return the runs of a run's kind, behind which it has to wait."""
         caller_id = caller_of(run)
         if not caller_id:
             lane = self.lane
@@ -110,7 +110,7 @@ class ReadyQueue:
             if known is None:
                 known = self._families[caller_id] = Lane(-next(_family_numbers))
             lane = known
-        lane.runs(run.template.priority).append(run)
+        return lane.runs(run.template.priority)
 
     def pop(self, limit: int, nested_only: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run: what others wait for first, or only that."""

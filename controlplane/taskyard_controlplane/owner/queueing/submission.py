@@ -163,12 +163,13 @@ class Submission:
         templates = needed.templates
         session.templates.update((index, its.template_id) for index, its in needed.sent.items())
         named = [templates.get(session.templates.get(group.template, 0)) for group in batch.groups]
-        for group, its in zip(batch.groups, named, strict=True):  # all before the first run is added
-            check_group(group, its)
+        ids = [list(group.run_ids) for group in batch.groups]
+        for group, run_ids, its in zip(batch.groups, ids, named, strict=True):
+            check_group(group, run_ids, its)  # all before the first run is added
         self.keep_blobs(batch.blobs, templates.values())
-        for group, its in zip(batch.groups, named, strict=True):
+        for group, run_ids, its in zip(batch.groups, ids, named, strict=True):
             assert its is not None
-            self._group(session, group, its, needed.at_hand, known)
+            self._group(session, group, run_ids, its, needed.at_hand, known)
         self._journal.accepted(session, batch.number)
 
     def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob], templates: Iterable[Template]) -> None:
@@ -183,15 +184,14 @@ class Submission:
         self,
         session: ClientSession,
         group: pb.RunGroup,
+        run_ids: list[bytes],
         template: Template,
         at_hand: Collection[int],
         known: frozenset[bytes],
     ) -> None:
-        run_ids, args = list(group.run_ids), list(group.args)
         refusal = (
             template.refusal or self._refusal(session, group) or self.refused_template(template, at_hand)
         )
-        longest = 0
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
             refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
@@ -200,8 +200,10 @@ class Submission:
             self._metrics.refused_runs += len(refused)
             session.wake()
             return
-        if args:
-            self.counted(args)
+        args = list(group.args)
+        sizes = list(map(len, args))
+        self._journal.counted(sum(sizes))
+        longest = max(sizes, default=0)
         if session.postponed:
             for run_id in run_ids:
                 session.postponed.pop(run_id, None)
@@ -209,7 +211,7 @@ class Submission:
             not waits_of_template(template)
             and run_ids
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.caller_run_id)
-            and (not args or (longest := len(max(args, key=len))) <= self.max_inline_bytes)
+            and longest <= self.max_inline_bytes
             and self._runs.keys().isdisjoint(run_ids)
         ):
             self._plain(session, template, flow, run_ids, args, group.first_ordinal, longest)

@@ -23,8 +23,12 @@ def ready(number: int, of: Template = PLAIN, caller: bytes = b"", args: bytes = 
 def filled(*runs: Run) -> ReadyQueue:
     queue = ReadyQueue()
     for run in runs:
-        queue.append(run)
+        put(queue, run)
     return queue
+
+
+def put(queue: ReadyQueue, run: Run) -> None:
+    queue.place_of(run).append(run)
 
 
 def order(queue: ReadyQueue, limit: int = 100) -> list[list[int]]:
@@ -80,8 +84,8 @@ def test_a_family_that_comes_back_is_the_latest_again() -> None:
     assert [run.seq for run in queue.pop(9)] == [1]
     assert [run.seq for run in queue.pop(9)] == [0]
     assert queue.pop(9) == []
-    queue.append(ready(2, caller=b"q"))
-    queue.append(ready(3, caller=b"p"))
+    put(queue, ready(2, caller=b"q"))
+    put(queue, ready(3, caller=b"p"))
     assert order(queue) == [[3], [2]]
 
 
