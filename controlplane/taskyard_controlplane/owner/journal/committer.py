@@ -112,8 +112,7 @@ class Committer:
         self.open = Commit(self._number)
         self._written_now: Commit | None = None
         self._jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._job_was_last = False
-        self._riding = False
+        self._job_was_last = self._riding = False
         self._failures = 0
         self.stalled_since: float | None = None
         """Since when the database refuses commits."""
@@ -245,24 +244,22 @@ class Committer:
             except Exception as error:
                 self._failed(commit, error)
             else:
-                self._succeeded(commit, result, rows, started)
+                self._succeeded(commit, result, started)
             return
         future = self._loop.run_in_executor(self._writer, self._store.commit, commit.rows)
-        future.add_done_callback(lambda done: self._written(commit, done, rows, started))
+        future.add_done_callback(lambda done: self._written(commit, done, started))
 
-    def _written(
-        self, commit: Commit, future: "asyncio.Future[CommitResult]", rows: int, started: float
-    ) -> None:
+    def _written(self, commit: Commit, future: "asyncio.Future[CommitResult]", started: float) -> None:
         error = future.exception()
         if error is None:
-            self._succeeded(commit, future.result(), rows, started)
+            self._succeeded(commit, future.result(), started)
         else:
             self._failed(commit, error)
 
-    def _succeeded(self, commit: Commit, result: CommitResult, rows: int, started: float) -> None:
+    def _succeeded(self, commit: Commit, result: CommitResult, started: float) -> None:
         metrics = self._metrics
         metrics.commits += 1
-        metrics.committed_rows += rows
+        metrics.committed_rows += commit.rows.rows()
         metrics.commit_seconds += self.response.came() - started
         if self._failures:
             log.warning("the database takes commits again", extra={"event": "storage_recovered"})
@@ -286,7 +283,7 @@ class Committer:
     def _free(self) -> None:
         if self._phase is not Phase.OVER:
             self._phase = Phase.IDLE
-            if self._jobs or not self.open.empty():
+            if not self.idle:
                 self.touch()
 
     def _work(self, job: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
