@@ -13,7 +13,7 @@ from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.polling import longest_wait
-from taskyard_controlplane.rpc.streams import Outgoing, Places, first_frame
+from taskyard_controlplane.rpc.streams import Outgoing, Places, Received, first_frame
 from taskyard_controlplane.settings import PeerSettings
 
 Frame = agent_service_pb2.AgentFrame
@@ -35,14 +35,16 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         peer = context.peer()
         with self._places.take(peer):
-            frame = await first_frame(context, "hello", "an agent", self._settings.first_frame_seconds)
-            check_agent_hello(frame.hello)
+            first = await first_frame(context, "hello", "an agent", self._settings.first_frame_seconds)
+            check_agent_hello(first.frame.hello)
             connections = self._directory.owner().connections
             agents = connections.agents
             outgoing = Outgoing(context)
-            agent, welcome = agents.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
+            agent, welcome = agents.open(first.frame.hello, Caller(peer), outgoing.wake, outgoing.close)
+            reading = _read(outgoing, connections, agent, first)
+            del first  # or it would be kept as long as the stream
             await outgoing.serve(
-                _read(outgoing, connections, agent, frame),
+                reading,
                 lambda: agents.disconnected(agent, outgoing.wake),
                 agent_service_pb2.ServerFrame(welcome=welcome),
                 agent.next_frame,
@@ -72,15 +74,16 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
 
 async def _read(
-    outgoing: Outgoing, connections: Connections, agent: AgentSession, frame: Frame | None
+    outgoing: Outgoing, connections: Connections, agent: AgentSession, received: Received | None
 ) -> None:
     agents, intake = connections.agents, connections.agent_intake
-    while frame is not None:
-        size = frame.ByteSize()
+    while received is not None:
+        frame, size = received
         if size > FEW_BYTES:
             check_agent_frame(frame)
         agents.receive(agent, frame)
         await intake.took(agent, size)
-        frame = await outgoing.read()
-        if frame is not None and frame.HasField("hello"):
+        frame = received = None  # or it would be kept until there is another
+        received = await outgoing.read()
+        if received is not None and received.frame.HasField("hello"):
             raise InvalidRequest("an agent said hello twice on one stream")

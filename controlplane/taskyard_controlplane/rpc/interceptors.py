@@ -16,8 +16,12 @@ from google.protobuf.message import DecodeError
 
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.transport.rpc_errors import to_status
+from taskyard_controlplane.rpc.streams import Received
 
 _log = logging.getLogger(__name__)
+
+_OURS: Final = "/taskyard_api."
+"""What the names of our methods begin with; reflection has a stream of its own."""
 
 _Behavior = Callable[[Any, Any], Any]
 _Deserializer = Callable[[bytes], Any]
@@ -50,7 +54,9 @@ def _guarded(handler: Any, method: str) -> Any:
     parse = handler.request_deserializer
     if handler.request_streaming and handler.response_streaming:
         return grpc.stream_stream_rpc_method_handler(
-            _streaming(handler.stream_stream, method), _strict(parse, method), serializer
+            _streaming(handler.stream_stream, method),
+            _measured(_strict(parse, method), method),
+            serializer,
         )
     if handler.request_streaming:
         return grpc.stream_unary_rpc_method_handler(
@@ -89,6 +95,13 @@ def _strict(parse: _Deserializer | None, method: str) -> _Deserializer | None:
             raise _malformed(method) from None
 
     return None if parse is None else parsed
+
+
+def _measured(parse: _Deserializer | None, method: str) -> _Deserializer | None:
+    """Hand frames of our streams over with the bytes they took: a message is written to find out its size."""
+    if parse is None or not method.startswith(_OURS):
+        return parse
+    return lambda data: Received(parse(data), len(data))
 
 
 def _unary(behavior: _Behavior, method: str) -> _Behavior:

@@ -14,7 +14,7 @@ from taskyard_controlplane.owner.peers.frame_limits import (
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.rpc.directory import Directory
-from taskyard_controlplane.rpc.streams import Outgoing, Places, first_frame
+from taskyard_controlplane.rpc.streams import Outgoing, Places, Received, first_frame
 from taskyard_controlplane.settings import PeerSettings
 
 Frame = session_service_pb2.ClientFrame
@@ -33,15 +33,17 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     async def Connect(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         peer = context.peer()
         with self._places.take(peer):
-            frame = await first_frame(context, "hello", "a client", self._settings.first_frame_seconds)
-            check_client_hello(frame.hello)
+            first = await first_frame(context, "hello", "a client", self._settings.first_frame_seconds)
+            check_client_hello(first.frame.hello)
             connections = self._directory.owner().connections
             clients = connections.clients
             outgoing = Outgoing(context)
-            session, welcome = clients.open(frame.hello, Caller(peer), outgoing.wake, outgoing.close)
+            session, welcome = clients.open(first.frame.hello, Caller(peer), outgoing.wake, outgoing.close)
+            reading = _read(outgoing, connections, session, first)
+            del first  # or it would be kept as long as the stream
             try:
                 await outgoing.serve(
-                    _read(outgoing, connections, session, frame),
+                    reading,
                     lambda: clients.disconnected(session, outgoing.wake),
                     session_service_pb2.SessionFrame(welcome=welcome),
                     session.next_frame,
@@ -52,16 +54,17 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
 
 
 async def _read(
-    outgoing: Outgoing, connections: Connections, session: ClientSession, frame: Frame | None
+    outgoing: Outgoing, connections: Connections, session: ClientSession, received: Received | None
 ) -> None:
     clients, intake = connections.clients, connections.client_intake
-    while frame is not None:
-        size = frame.ByteSize()
+    while received is not None:
+        frame, size = received
         if size > FEW_BYTES:
             check_client_frame(frame)
         await clients.receive(session, frame)
         runs = new_runs(frame.submit) if frame.HasField("submit") else None
         await intake.took(session, size, runs=runs)
-        frame = await outgoing.read()
-        if frame is not None and frame.HasField("hello"):
+        frame = received = None  # or it would be kept until there is another
+        received = await outgoing.read()
+        if received is not None and received.frame.HasField("hello"):
             raise InvalidRequest("a client said hello twice on one stream")

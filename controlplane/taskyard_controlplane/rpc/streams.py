@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 import grpc.aio
@@ -25,7 +25,15 @@ FULL_RETRY_SECONDS: Final = 5.0
 their leases, which takes longer, but others end as well."""
 
 
-async def first_frame(context: Any, field: str, who: str, seconds: float) -> Any:
+class Received(NamedTuple):
+    """A frame of a peer, as the handler of a stream reads it."""
+
+    frame: Any
+    size: int
+    """How many bytes it took."""
+
+
+async def first_frame(context: Any, field: str, who: str, seconds: float) -> Received:
     """Read the first frame of a stream; a stream on which none comes within `seconds` ends.
 
     Raises:
@@ -33,13 +41,14 @@ async def first_frame(context: Any, field: str, who: str, seconds: float) -> Any
     """
     try:
         async with asyncio.timeout(seconds):
-            frame = await context.read()
+            received = await context.read()
     except TimeoutError:
         text = f"no frame came within {seconds:g} seconds; the first frame of {who} must carry '{field}'"
         await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-    if frame is grpc.aio.EOF or not frame.HasField(field):
+    if received is grpc.aio.EOF or not received.frame.HasField(field):
         raise InvalidRequest(f"the first frame of {who} must carry '{field}'")
-    return frame
+    first: Received = received
+    return first
 
 
 class Places:
@@ -178,7 +187,7 @@ class Outgoing:
             self._over, self._reason = True, reason
             self._event.set()
 
-    async def read(self) -> Any:
+    async def read(self) -> Received | None:
         """Return the next frame, None when the caller has ended the stream."""
-        frame = await self._context.read()
-        return None if frame is grpc.aio.EOF else frame
+        received = await self._context.read()
+        return None if received is grpc.aio.EOF else received

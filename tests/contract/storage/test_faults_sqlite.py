@@ -242,10 +242,10 @@ def test_pages_in_memory_are_let_go_when_little_is_written(
         assert [run.seq for run in stored(store, 1) + stored(store, 2)] == [1, 2]
 
 
-def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
+def test_a_checkpoint_without_room_undoes_no_commit(
     store: Store, batch: Batches, connections: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The batch is recorded: whoever takes the failure for its own would refuse runs that are there."""
+    """What was committed stands, and what comes next is not refused for it."""
     failures = 0
 
     def fail(*_: object) -> None:
@@ -254,12 +254,25 @@ def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
         raise StorageFull("no room for the checkpoint", retry_after=5.0)
 
     monkeypatch.setattr(sqlite_store, "MOST_PAGES", 1)
+    store.commit(batch(new_runs=[new_run(1)]))
+    assert store.checkpoint_due
     with monkeypatch.context() as patched:
         patched.setattr(sqlite_store, "trim_commit_log", fail)
-        store.commit(batch(new_runs=[new_run(1)]))
+        store.commit(batch(new_runs=[new_run(2)]))
     assert failures == 1
-    assert stored(store, 1)[0].seq == 1
+    assert [run.seq for run in stored(store, 1) + stored(store, 2)] == [1, 2]
     executed: list[str] = []
     connections[-1].set_trace_callback(executed.append)
-    store.commit(batch(new_runs=[new_run(2)]))
+    store.commit(batch(new_runs=[new_run(3)]))
     assert any("wal_checkpoint" in sql for sql in executed), "it was repeated"
+
+
+def test_payload_is_copied_into_the_database_soon(store: Store, batch: Batches) -> None:
+    """Or whoever commits next would wait for as long as the disk takes for all of it."""
+    part = sqlite_store.MOST_PAYLOAD // 2
+    store.commit(batch(blobs=[(b"a" * 32, bytes(part - 1))]))
+    assert not store.checkpoint_due
+    store.commit(batch(blobs=[(b"b" * 32, bytes(part + 1))]))
+    assert store.checkpoint_due
+    store.commit(batch(new_runs=[new_run(1)]))
+    assert not store.checkpoint_due

@@ -27,7 +27,7 @@ from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_contract.transport.rpc_errors import from_rpc_error
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.sessions import SessionService
-from taskyard_controlplane.rpc.streams import Outgoing, Places
+from taskyard_controlplane.rpc.streams import Outgoing, Places, Received
 from taskyard_controlplane.settings import PeerSettings
 
 
@@ -44,7 +44,8 @@ class Context:
     async def read(self) -> Any:
         if not self.frames:
             await asyncio.Event().wait()
-        return self.frames.pop(0)
+        frame = self.frames.pop(0)
+        return Received(frame, frame.ByteSize())
 
     async def write(self, frame: Any) -> None:
         self.sent.append(frame)

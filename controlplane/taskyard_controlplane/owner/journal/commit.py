@@ -1,7 +1,7 @@
 """One transaction: what it writes, and what it promises to others once it is durable."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull, TaskyardError
@@ -9,6 +9,11 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, WriteBatch
+
+SMALL_ROWS: Final = 12
+"""A commit of so few rows is shorter than two thread switches, and the loop has nothing else to do."""
+SMALL_BYTES: Final = 64 * 1024
+"""The same of payload."""
 
 
 class Commit:
@@ -48,6 +53,10 @@ class Commit:
         """How much of users' payload its rows hold; counted where they are made."""
         self.overdue = False
         """Whether rows that wait to be taken along have waited long enough."""
+
+    def is_small(self, rows: int) -> bool:
+        """Whether a commit of so many rows is quickly written."""
+        return rows <= SMALL_ROWS and self.payload_bytes <= SMALL_BYTES
 
     def empty(self) -> bool:
         """Whether there is nothing to write and nothing to do, but for rows that wait to be taken along."""

@@ -51,8 +51,6 @@ from taskyard_controlplane.storage.interface import (
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-INLINE_ROWS: Final = 12
-"""A commit of so few rows is shorter than two thread switches, and the loop has nothing else to do."""
 RIDE_SECONDS: Final = 0.05
 """How long a dispatch may go unrecorded when no other commit takes it along: a run that is assigned and not
 recorded costs a second execution after a crash, so not for long; but reports mostly come sooner."""
@@ -237,7 +235,8 @@ class Committer:
             return
         commit.rows.now_us = self._clock.now_us()
         started = self.response.awaited()
-        if rows <= INLINE_ROWS and self._store.small_commits_are_fast:
+        store = self._store
+        if commit.is_small(rows) and store.small_commits_are_fast and not store.checkpoint_due:
             try:
                 result = self._store.commit(commit.rows)
                 self.response.look()  # nobody else could meanwhile

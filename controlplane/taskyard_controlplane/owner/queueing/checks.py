@@ -156,8 +156,10 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> Pay
     )
 
 
-def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template | None) -> None:
-    """Check the shape of a group on a stream: every rule once a group, where it can be, not once a run.
+def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template | None) -> Template:
+    """Check the shape of a group on a stream, and return its template, which is known then.
+
+    Every rule is looked at once a group, where it can be, not once a run.
 
     `run_ids` are those of the group, as a list: whoever asks needs one as well. Sizes of arguments are not
     checked: one run with large arguments is refused, the others are taken.
@@ -190,3 +192,4 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
         check_id(group.flow_run_id, f"flow_run_id of a group of '{template.name}'")
     if group.caller_run_id:
         check_id(group.caller_run_id, f"caller_run_id of a group of '{template.name}'")
+    return template

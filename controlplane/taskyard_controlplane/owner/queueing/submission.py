@@ -4,8 +4,8 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from itertools import repeat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import count, repeat
 from typing import Final, NamedTuple
 
 from taskyard_api.v1 import common_pb2, template_pb2
@@ -37,6 +37,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.checks import check_group, too_large
+from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Filling, NewGroup, NewRuns, Portion
 from taskyard_controlplane.owner.queueing.parking import Parking
 from taskyard_controlplane.owner.rules.admission import Admission
 
@@ -152,43 +153,54 @@ class Submission:
         batch: pb.SubmitBatch,
         needed: Needed,
         known: frozenset[bytes] = frozenset(),
-    ) -> None:
-        """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the commit.
+        portion: Portion = WHOLE,
+    ) -> Iterator[None]:
+        """Add the runs of a batch, except those whose ids are in `known`; acknowledged with the last commit.
 
-        `needed` is what `needed_by` has returned for the batch.
+        `needed` is what `needed_by` has returned for the batch. To be iterated over to the end: what there is
+        beyond one `portion` goes into later commits, and whoever iterates waits for one each time.
 
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
         """
-        templates = needed.templates
         session.templates.update((index, its.template_id) for index, its in needed.sent.items())
-        named = [templates.get(session.templates.get(group.template, 0)) for group in batch.groups]
-        ids = [list(group.run_ids) for group in batch.groups]
-        for group, run_ids, its in zip(batch.groups, ids, named, strict=True):
-            check_group(group, run_ids, its)  # all before the first run is added
-        self.keep_blobs(batch.blobs, templates.values())
-        for group, run_ids, its in zip(batch.groups, ids, named, strict=True):
-            assert its is not None
-            self._group(session, group, run_ids, its, needed.at_hand, known)
+        groups = self._checked(session, batch, needed)  # all before the first run is added
+        filling = Filling(portion)
+        codes = {template.code_digest for template in needed.templates.values()} if batch.blobs else ()
+        for blob in batch.blobs:
+            if filling.is_full(0, len(blob.data)):
+                yield
+            self._keep_blob(blob, codes)
+        for group in groups:
+            for runs in group.cut(portion):
+                if filling.is_full(len(runs.run_ids), runs.size):
+                    yield
+                self._add(session, runs, needed.at_hand, known)
         self._journal.accepted(session, batch.number)
+
+    def _checked(self, session: ClientSession, batch: pb.SubmitBatch, needed: Needed) -> list[NewGroup]:
+        groups = []
+        for group in batch.groups:
+            run_ids = list(group.run_ids)
+            template = needed.templates.get(session.templates.get(group.template, 0))
+            groups.append(NewGroup(group, check_group(group, run_ids, template), run_ids))
+        return groups
 
     def keep_blobs(self, blobs: Iterable[common_pb2.InlineBlob], templates: Iterable[Template]) -> None:
         """Store small blobs, which `check_blobs` has checked, with the open commit."""
         codes = {template.code_digest for template in templates}
         for blob in blobs:
-            self._journal.blob(blob.digest, blob.data)
-            if blob.digest in codes:
-                self._templates.codes.keep(blob.digest, blob.data)
+            self._keep_blob(blob, codes)
 
-    def _group(
-        self,
-        session: ClientSession,
-        group: pb.RunGroup,
-        run_ids: list[bytes],
-        template: Template,
-        at_hand: Collection[int],
-        known: frozenset[bytes],
+    def _keep_blob(self, blob: common_pb2.InlineBlob, codes: Collection[bytes]) -> None:
+        self._journal.blob(blob.digest, blob.data)
+        if blob.digest in codes:
+            self._templates.codes.keep(blob.digest, blob.data)
+
+    def _add(
+        self, session: ClientSession, runs: NewRuns, at_hand: Collection[int], known: frozenset[bytes]
     ) -> None:
+        group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
             template.refusal or self._refusal(session, group) or self.refused_template(template, at_hand)
         )
@@ -200,10 +212,7 @@ class Submission:
             self._metrics.refused_runs += len(refused)
             session.wake()
             return
-        args = list(group.args)
-        sizes = list(map(len, args))
-        self._journal.counted(sum(sizes))
-        longest = max(sizes, default=0)
+        self._journal.counted(runs.size)
         if session.postponed:
             for run_id in run_ids:
                 session.postponed.pop(run_id, None)
@@ -211,12 +220,12 @@ class Submission:
             not waits_of_template(template)
             and run_ids
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.caller_run_id)
-            and longest <= self.max_inline_bytes
+            and runs.longest <= self.max_inline_bytes
             and self._runs.keys().isdisjoint(run_ids)
         ):
-            self._plain(session, template, flow, run_ids, args, group.first_ordinal, longest)
+            self._plain(session, runs, flow)
         else:
-            self._careful(session, template, flow, group, known)
+            self._careful(session, runs, flow, known)
 
     def counted(self, args: Iterable[bytes]) -> None:
         """Count the arguments of runs that are about to be added."""
@@ -273,23 +282,15 @@ class Submission:
             )
         return None
 
-    def _plain(
-        self,
-        session: ClientSession,
-        template: Template,
-        flow: Run | None,
-        run_ids: list[bytes],
-        args: list[bytes],
-        ordinal: int,
-        longest: int,
-    ) -> None:
+    def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:
         # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
         # group. And this runs once for every run there is: rows are made in place, and the lists of the open
         # commit are taken once. Asking and writing for each of them would double the cost.
         commit, now_us, first = self._journal.open, self._clock.now_us(), self.next_seq
+        template, run_ids, args = runs.group.template, runs.run_ids, runs.args
         kind, template_id, session_id = template.kind, template.template_id, session.session_id
         flow_seq = flow.seq if flow is not None else None
-        seqs, shift = range(first, first + len(run_ids)), ordinal - first
+        seqs, shift = range(first, first + len(run_ids)), runs.first_ordinal - first
         each_args = args or repeat(None)
         commit.rows.new_runs += [  # `rows.new_row`
             (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
@@ -306,34 +307,23 @@ class Submission:
             ]
             self._book.add_alike(run_ids, new)
             commit.submitted += new
-            if longest > ALWAYS_KEPT:
+            if runs.longest > ALWAYS_KEPT:
                 for run in new:
                     self._book.ledger.hold(run)
         self.next_seq = seqs.stop
         self._metrics.submitted_runs += len(run_ids)
 
     def _careful(
-        self,
-        session: ClientSession,
-        template: Template,
-        flow: Run | None,
-        group: pb.RunGroup,
-        known: frozenset[bytes],
+        self, session: ClientSession, runs: NewRuns, flow: Run | None, known: frozenset[bytes]
     ) -> None:
-        edges: dict[int, list[tuple[bytes, int]]] = {}
-        for position, upstream_id, kind in zip(
-            group.upstream_positions, group.upstream_ids, group.upstream_kinds, strict=True
-        ):
-            edges.setdefault(position, []).append((upstream_id, kind))
-        extras = {extra.position: extra for extra in group.extras}
-        args, keys, now_us = group.args, group.cache_keys, self._clock.now_us()
-        for position, run_id in enumerate(group.run_ids):
+        group, template, edges, extras = runs.group.message, runs.group.template, *runs.group.by_position
+        keys, now_us, args = group.cache_keys, self._clock.now_us(), runs.args or repeat(None)
+        for position, run_id, arg in zip(count(runs.first), runs.run_ids, args, strict=False):
             if run_id in known:
                 continue
             if run_id in self._runs:
                 self._watchers.connect(self._runs[run_id], session)
                 continue
-            arg = args[position] if args else None
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
                 continue

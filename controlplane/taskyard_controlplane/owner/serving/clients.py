@@ -3,7 +3,7 @@
 This is what the RPC layer talks to on behalf of clients.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -17,6 +17,7 @@ from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
+from taskyard_controlplane.owner.queueing.new_groups import Portion
 from taskyard_controlplane.owner.serving.subscriptions import Subscriptions
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -30,8 +31,12 @@ can be sent again after a lost stream."""
 class Clients:
     """Opens, feeds and gives up the sessions of a shard's clients."""
 
-    def __init__(self, shard: Shard, terms: Terms, clock: Clock) -> None:
-        """Connect clients to `shard`, on the server's `terms`."""
+    def __init__(self, shard: Shard, terms: Terms, clock: Clock, portion: Callable[[], Portion]) -> None:
+        """Connect clients to `shard`, on the server's `terms`.
+
+        `portion` says how much of a frame goes into one commit at the moment.
+        """
+        self._portion = portion
         self._terms = terms
         self._clock = clock
         self._roster = shard.roster
@@ -45,7 +50,7 @@ class Clients:
         self._submission = shard.submission
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
-        self._subscriptions = Subscriptions(shard.book, shard.stored, shard.submission, shard.watchers)
+        self._subscriptions = Subscriptions(shard.book, shard.stored, shard.watchers)
 
     def open(
         self, hello: pb.SessionHello, caller: Caller, wake: Wake, close: Close
@@ -129,11 +134,13 @@ class Clients:
         if self._submission.crowded(batch):
             await self._committer.durable()
         if batch.resend:
-            await self._subscriptions.resubmit(session, batch)
+            known = await self._subscriptions.resent(session, batch)
         else:
             session.refused_since = None  # what is resent comes before what is new
-            needed = await self._submission.needed_by(session, batch)
-            self._submission.submit(session, batch, needed)
+            known = frozenset()
+        needed = await self._submission.needed_by(session, batch)
+        for _ in self._submission.submit(session, batch, needed, known, self._portion()):
+            await self._committer.durable()
 
     def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:
         if number:

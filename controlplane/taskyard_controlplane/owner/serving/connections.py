@@ -22,7 +22,6 @@ class Connections:
     def __init__(self, shard: Shard, terms: Terms, clock: Clock, metrics: Metrics) -> None:
         """Connect clients and agents to `shard`."""
         self._roster = shard.roster
-        self.clients = Clients(shard, terms, clock)
         self.agents = Agents(shard, terms, clock, metrics)
         self.polled = PolledAgents(self.agents)
         memory = terms.memory
@@ -33,6 +32,7 @@ class Connections:
             most=memory.uncommitted,
             most_batches=MAX_UNACKED_BATCHES,
         )
+        self.clients = Clients(shard, terms, clock, self.client_intake.portion)
         self.agent_intake = Intake(
             shard.committer, clock, per_peer=memory.read_from_agent, most=memory.read_from_agents
         )

@@ -5,8 +5,9 @@ counts until the commit is durable that was open when its frame had been applied
 peer has less than its share of that, all peers together less than theirs, and while the peer itself takes in
 what it is told. One frame is always read beyond it: how large a frame is shows only afterwards.
 
-What others send waits for the same commits. So while several clients send, each has a small share of them:
-how long a run of one takes does not depend on how many another one sends. Somebody alone has them all.
+What others send waits for the same commits. So while several clients send, each has a small share of them,
+and what a frame has beyond that goes into later ones: how long a run of one takes does not depend on how many
+another one sends. Somebody alone has them all.
 
 Nothing here is about order or loss. What is not read stays with its peer, which keeps it until it is
 acknowledged in any case.
@@ -19,14 +20,15 @@ from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.peers.peer import Peer
+from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Portion
 
 SMALL_BYTES: Final = 256
 """A frame of so few bytes, a heartbeat for example, asks for no commit to be counted in."""
 
 CROWDED_SECONDS: Final = 1.0
 """Two that have sent something within this time are said to send at the same time."""
-FAIR_RUNS: Final = 512
-"""Of one of them, that are not durable: what the SDK sends at once, and some 10 ms of work."""
+FAIR_RUNS: Final = 64
+"""Of one of them, that are not durable: some 3 ms of work."""
 FAIR_PART: Final = 16
 """The bytes of one of them are one part in so many of what it could have alone."""
 
@@ -95,11 +97,18 @@ class Intake:
             and peer.listens
         )
 
+    def portion(self) -> Portion:
+        """Return how much of a frame may go into one commit."""
+        return Portion(FAIR_RUNS, self._per_peer // FAIR_PART) if self._crowded() else WHOLE
+
+    def _crowded(self) -> bool:
+        return self._clock.monotonic() - self._crowded_at < CROWDED_SECONDS
+
     def _leaves_room(self, peer: Peer) -> bool:
         """Whether a peer has no more of the next commits than others can wait for, if there are others."""
         if peer.unsettled_runs < FAIR_RUNS and peer.unsettled_bytes * FAIR_PART <= self._per_peer:
             return True
-        return not self._most_batches or self._clock.monotonic() - self._crowded_at >= CROWDED_SECONDS
+        return not self._most_batches or not self._crowded()
 
     async def _wait_for_room(self, peer: Peer) -> None:
         self._held_up[peer] = None

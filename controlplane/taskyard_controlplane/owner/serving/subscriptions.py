@@ -18,7 +18,6 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.submission import Submission
 from taskyard_controlplane.storage.interface import RunHead
 
 PART: Final = 256
@@ -36,24 +35,18 @@ async def parts(run_ids: Sequence[bytes]) -> AsyncIterator[Sequence[bytes]]:
 class Subscriptions:
     """Connects sessions with runs by their ids."""
 
-    def __init__(
-        self,
-        book: RunBook,
-        stored: StoredRuns,
-        submission: Submission,
-        watchers: Watchers,
-    ) -> None:
-        """Find runs in `book` or among those `stored`; what is resent and unknown goes to `submission`."""
+    def __init__(self, book: RunBook, stored: StoredRuns, watchers: Watchers) -> None:
+        """Find runs in `book` or among those `stored`."""
         self._watchers = watchers
         self._runs = book.runs
         self._stored = stored
-        self._submission = submission
 
-    async def resubmit(self, session: ClientSession, batch: pb.SubmitBatch) -> None:
-        """Apply a batch that may have been accepted before the stream broke.
+    async def resent(self, session: ClientSession, batch: pb.SubmitBatch) -> frozenset[bytes]:
+        """Return which runs of a batch, accepted before the stream broke perhaps, are not to be added.
+
+        The session hears of those that are there.
 
         Raises:
-            InvalidRequest: The batch is malformed; the client has a defect.
             StorageUnavailable: The database does not answer.
         """
         ids = [run_id for group in batch.groups for run_id in group.run_ids]
@@ -67,9 +60,8 @@ class Subscriptions:
         self._adopt(session, known)
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()
-        needed = await self._submission.needed_by(session, batch)
-        self._submission.submit(session, batch, needed, frozenset(known))
         session.wake()
+        return frozenset(known)
 
     async def subscribe(self, session: ClientSession, run_ids: Sequence[bytes]) -> None:
         """Let a session hear how some runs end, or ended.

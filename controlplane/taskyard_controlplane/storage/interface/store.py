@@ -51,6 +51,8 @@ class Store(Protocol):
     """"sqlite" or "postgresql"."""
 
     small_commits_are_fast: bool
+    checkpoint_due: bool
+    """Whether the next commit does more than write, and takes longer for it."""
     """Whether a commit of a few rows is short enough to run on the event loop's own thread."""
 
     documents: Documents

@@ -45,6 +45,7 @@ class PostgresStore(BaseStore):
 
     dialect = "postgresql"
     small_commits_are_fast = False
+    checkpoint_due = False
 
     def __init__(
         self,

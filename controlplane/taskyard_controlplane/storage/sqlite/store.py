@@ -3,8 +3,8 @@
 A commit is BEGIN IMMEDIATE, one statement that checks the generation and records the commit, the rows,
 COMMIT. It is durable once the write-ahead log is synced, which is nearly all it costs when it is small. The
 log is copied into the database by checkpoints, which this store asks for itself: when the owner is idle, or
-when so much has been written that the log would grow without bound. A commit never waits for a checkpoint
-unless it asks for one itself, and a checkpoint that fails undoes no commit.
+before the next commit when so much has been written that the log would grow without bound. A checkpoint that
+fails undoes no commit.
 
 One connection does both because releases of SQLite before 3.51.3 can corrupt the log when two do. A
 checkpoint copies only what no reader still needs, so readers hold no connection open between two reads.
@@ -31,6 +31,7 @@ from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.interface import (
     CommitResult,
     EndedRow,
+    LogRow,
     NewRunRow,
     Ownership,
     WriteBatch,
@@ -58,12 +59,17 @@ _log = logging.getLogger(__name__)
 # When the log is copied into the database. A checkpoint costs two syncs and the writing of each changed page
 # once, so it pays to let pages change often before; the log keeps the size it has grown to.
 IDLE_PAGES: Final = 2048  # 8 MB: now and then, between two commits
-MOST_PAGES: Final = 16384  # 64 MB: right after a commit, or the log would grow for as long as the load lasts
+MOST_PAGES: Final = (
+    16384  # 64 MB: before the next commit, or the log would grow for as long as the load lasts
+)
+MOST_PAYLOAD: Final = 4 * 1024 * 1024
+"""Pages of payload never change: to wait wins nothing, and whoever commits next waits for all of it."""
 _PAGE_BYTES: Final = 4096  # SQLite's own; what the log has grown by is estimated with it
 _IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
 _REST_SECONDS: Final = 20.0  # so long with little to write, and the pages in memory are not worth their 16 MB
 LITTLE_ROWS: Final = 40_000  # of what is written in that time; a server at work writes as much in a second
 _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
+_message_of: Final = itemgetter(LogRow._fields.index("message"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
 # One statement checks the generation and records the commit: it writes nothing when the generation is old.
@@ -92,7 +98,9 @@ class SqliteStore(BaseStore):
         self._presence = Presence(target.path) if target.path is not None else None
         self._identity: Identity | None = None  # as it is noted beside the database; None before it is open
         self._lost = False
-        self._pages = 0  # estimate of what the log holds beyond the last checkpoint
+        self.checkpoint_due = False
+        # Estimates of what the log holds beyond the last checkpoint: pages, and bytes of payload in them.
+        self._pages = self._payload = 0
         self._checkpointed_at = self._looked_at = clock()
         self._rows = 0  # written since it was looked how busy it is
         self._rested = False  # whether pages were let go since the last commit
@@ -126,20 +134,26 @@ class SqliteStore(BaseStore):
         return ownership
 
     def commit(self, batch: WriteBatch) -> CommitResult:
+        if self.checkpoint_due:
+            self._checkpoint_unasked()
         with self._translated(), self._transaction() as connection:
             result = self._write(connection, batch)
         self._committed(batch)
         rows = batch.rows()
         self._rows += rows
         self._rested = False
-        self._pages += _pages_of(batch, rows)
-        if self._pages >= MOST_PAGES:
-            self._checkpoint_unasked()
+        self._wrote(5 + rows // 10, _payload_of(batch))
         return result
 
     def put_blob(self, digest: bytes, data: bytes) -> None:
         super().put_blob(digest, data)
-        self._pages += len(data) // _PAGE_BYTES + 4
+        self._wrote(4, len(data))
+
+    def _wrote(self, pages: int, payload: int) -> None:
+        """Count what was added to the log, about; SQLite does not tell."""
+        self._pages += pages + payload // _PAGE_BYTES
+        self._payload += payload
+        self.checkpoint_due = self._pages >= MOST_PAGES or self._payload >= MOST_PAYLOAD
 
     def maintain(self) -> None:
         """Look whether the files are still there, note how far they have come, do a checkpoint if it pays.
@@ -240,7 +254,10 @@ class SqliteStore(BaseStore):
         with self._connected() as connection:
             trim_commit_log(connection, self._generation, self._number, self._low_seq)
         self._pragma("wal_checkpoint(PASSIVE)")
-        self._pages = 0
+        self._written_back(0)
+
+    def _written_back(self, left: int) -> None:
+        self._pages, self._payload, self.checkpoint_due = left, 0, False
         self._checkpointed_at = self._clock()
 
     def _pragma(self, pragma: str) -> None:
@@ -249,17 +266,17 @@ class SqliteStore(BaseStore):
             raw(self._connect()).execute(f"PRAGMA {pragma}").fetchall()
 
     def _checkpoint_unasked(self) -> None:
-        """Keep the log from growing for ever under load; the commit before it stands in any case."""
+        """Keep the log from growing for ever under load; what was committed before stands in any case."""
         try:
             self._checkpoint()
         except TaskyardError as error:
             _log.warning("checkpoint failed, it will be repeated: %s", error)
-            self._pages = IDLE_PAGES
+            self._written_back(IDLE_PAGES)
 
 
-def _pages_of(batch: WriteBatch, rows: int) -> int:
-    """Estimate how many pages a batch of so many rows added to the log; SQLite does not tell."""
+def _payload_of(batch: WriteBatch) -> int:
     payload = sum(map(len, filter(None, map(_args_of, batch.new_runs))))
     payload += sum(map(len, filter(None, map(_result_of, batch.ended))))
     payload += sum(len(data) for _, data in batch.blobs)
-    return 5 + rows // 10 + payload // _PAGE_BYTES
+    payload += sum(map(len, map(_message_of, batch.logs)))
+    return payload

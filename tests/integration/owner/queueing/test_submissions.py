@@ -13,8 +13,10 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import DigestMismatch, StorageFull
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_contract.states import FlowEvent, RunKind, RunState
+from taskyard_contract.states import FlowEvent, RunKind, RunState, UpstreamKind
 from taskyard_controlplane.owner.journal import committer
+from taskyard_controlplane.owner.serving.intake import FAIR_RUNS
+from taskyard_controlplane.storage.interface import CommitResult, WriteBatch
 
 S = RunState
 
@@ -304,3 +306,34 @@ def test_an_id_used_before_is_refused_also_on_its_way_to_the_backlog() -> None:
         assert used in other.refused
 
     play(scenario, window=3)
+
+
+def test_a_large_frame_goes_into_several_commits_while_others_submit() -> None:
+    async def scenario(it: World) -> None:
+        greedy, other = it.client(), it.client()
+        intake = it.owner.connections.client_intake
+        for session in (greedy.session, other.session):
+            await intake.took(session, 18, runs=1)
+        await it.settle()
+        sizes: list[int] = []
+        commit = it.store.commit
+
+        def counted(batch: WriteBatch) -> CommitResult:
+            sizes.append(len(batch.new_runs))
+            return commit(batch)
+
+        it.store.commit = counted  # type: ignore[method-assign]
+        plain = await greedy.submit(2 * FAIR_RUNS + 1)
+        await it.settle()
+        careful = await greedy.submit(FAIR_RUNS + 2, upstream=[(FAIR_RUNS + 1, plain[0], UpstreamKind.DATA)])
+        await it.settle()
+        assert [size for size in sizes if size] == [FAIR_RUNS, FAIR_RUNS, 1, FAIR_RUNS, 2]
+        for ids in (plain, careful):
+            assert [it.runs[run_id].ordinal for run_id in ids] == list(range(len(ids)))
+        in_order = sorted(it.runs.values(), key=lambda run: run.seq)
+        assert [run.run_id for run in in_order] == plain + careful
+        assert [run.run_id for run in in_order if run.state != S.READY] == careful[-1:]
+        greedy.receive()
+        assert greedy.acknowledged == 2
+
+    play(scenario)
