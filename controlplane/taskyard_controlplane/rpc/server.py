@@ -3,6 +3,7 @@
 Invariant: no service answers before recovery is complete; health says SERVING exactly while it does.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -20,12 +21,21 @@ from taskyard_controlplane.settings import RpcSettings
 _log = logging.getLogger(__name__)
 
 
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Pass over calls that came in the moment in which the server stops, and were cut off before they began.
+
+    gRPC reports these as errors of a servicer, with two tracebacks each. Their callers repeat them elsewhere.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 class RpcServer:
     """A gRPC server and its health service."""
 
     def __init__(self, settings: RpcSettings) -> None:
         """Prepare a server; call from inside the event loop it will run on."""
         self._settings = settings
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_telling)
         # In the order in which a call passes them. Errors come first, so that whatever stands behind (who
         # calls, whether he may) only has to raise.
         interceptors = [ErrorInterceptor()]
