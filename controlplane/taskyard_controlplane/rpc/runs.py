@@ -97,7 +97,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         self._stopping = True
         now = asyncio.get_running_loop().time()
         for timeout in self._waits:
-            timeout.reschedule(now)
+            if not timeout.expired():  # one that ends by itself just now finds that the server stops
+                timeout.reschedule(now)
 
 
 def _filter_of(request: pb.ListRunsRequest) -> pb.RunFilter:
