@@ -49,8 +49,8 @@ class MemoryLimits:
     beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could start
     are part of their records, and not counted."""
 
-    session_payload: int = 32 * MIB
-    """Of these, for the runs of one session. Default 32 MiB: one client must not take all of it."""
+    session_payload: int = 16 * MIB
+    """Of these, for the runs of one session. Default 16 MiB: one client must not take all of it."""
 
     queue_payload: int = 64 * MIB
     """Of these, for the runs of one queue, waiting or ready. Default 64 MiB, for the same reason."""

@@ -95,10 +95,11 @@ async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes:
         DigestMismatch: The content has another digest.
         PayloadTooLarge: A blob is too large.
     """
-    for position, blob in enumerate(blobs):
+    sizes = [len(blob.data) for blob in blobs]  # once: data is copied whenever it is asked for
+    for position, (blob, size) in enumerate(zip(blobs, sizes, strict=True)):
         check_digest(blob.digest, f"blobs[{position}].digest")
-        check_size(len(blob.data), max_payload_bytes)
-    if sum(len(blob.data) for blob in blobs) <= HASHED_HERE_BYTES:
+        check_size(size, max_payload_bytes)
+    if sum(sizes) <= HASHED_HERE_BYTES:
         _check_content(blobs)
     else:
         await asyncio.to_thread(_check_content, blobs)

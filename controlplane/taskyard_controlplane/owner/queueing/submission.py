@@ -168,9 +168,10 @@ class Submission:
         filling = Filling(portion)
         codes = {template.code_digest for template in needed.templates.values()} if batch.blobs else ()
         for blob in batch.blobs:
-            if filling.is_full(0, len(blob.data)):
+            data = blob.data
+            if filling.is_full(0, len(data)):
                 yield
-            self._keep_blob(blob, codes)
+            self._keep_blob(blob.digest, data, codes)
         for group in groups:
             for runs in group.cut(portion):
                 if filling.is_full(len(runs.run_ids), runs.size):
@@ -190,12 +191,12 @@ class Submission:
         """Store small blobs, which `check_blobs` has checked, with the open commit."""
         codes = {template.code_digest for template in templates}
         for blob in blobs:
-            self._keep_blob(blob, codes)
+            self._keep_blob(blob.digest, blob.data, codes)
 
-    def _keep_blob(self, blob: common_pb2.InlineBlob, codes: Collection[bytes]) -> None:
-        self._journal.blob(blob.digest, blob.data)
-        if blob.digest in codes:
-            self._templates.codes.keep(blob.digest, blob.data)
+    def _keep_blob(self, digest: bytes, data: bytes, codes: Collection[bytes]) -> None:
+        self._journal.blob(digest, data)
+        if digest in codes:
+            self._templates.codes.keep(digest, data)
 
     def _add(
         self, session: ClientSession, runs: NewRuns, at_hand: Collection[int], known: frozenset[bytes]

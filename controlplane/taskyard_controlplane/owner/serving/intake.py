@@ -29,7 +29,7 @@ CROWDED_SECONDS: Final = 1.0
 """Two that have sent something within this time are said to send at the same time."""
 FAIR_RUNS: Final = 64
 """Of one of them, that are not durable: some 3 ms of work."""
-FAIR_PART: Final = 16
+FAIR_PART: Final = 32
 """The bytes of one of them are one part in so many of what it could have alone."""
 
 Charges = dict[Peer, tuple[int, int, int]]

@@ -121,9 +121,9 @@ def test_while_two_clients_send_neither_fills_the_commits_of_the_other(size: int
         greedy, other = peer(), peer()
         await intake.took(greedy, size, runs=runs)
         committer.commit()
-        await intake.took(other, 18, runs=1)  # from here on there are two
+        await intake.took(other, 9, runs=1)  # from here on there are two
         reading = await held_up(intake.took(greedy, size, runs=runs))
-        await intake.took(other, 18, runs=1)
+        await intake.took(other, 9, runs=1)
         committer.commit()
         await reading
         clock.seconds += CROWDED_SECONDS
