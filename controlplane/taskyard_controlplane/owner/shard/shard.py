@@ -98,7 +98,14 @@ class Shard:
         max_inline_bytes = limits.max_inline_bytes
         self.flow_reports = FlowReports(self.book, self.journal, self.settling, clock, max_inline_bytes, draw)
         self.reporting = Reporting(
-            self.book, self.journal, self.settling, clock, metrics, self.generation, max_inline_bytes
+            self.book,
+            self.journal,
+            self.settling,
+            self.cache,
+            clock,
+            metrics,
+            self.generation,
+            max_inline_bytes,
         )
 
     def _make_queues(
