@@ -48,8 +48,6 @@ class RunEvent(IntEnum):
     """The results of its upstream runs are too large together to be sent to anybody."""
     AGENT_LOST = 20
     """The agent that held the run is gone, and whatever it had not reported yet is not known."""
-    CACHE_YIELDS = 21
-    """Another run with the key turned out to be executed already: this one, which was to be, waits for it."""
 
 
 EVENT_COUNT = len(RunEvent)

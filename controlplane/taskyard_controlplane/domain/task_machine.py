@@ -21,8 +21,7 @@ What couples the machines, and is not seen here:
   (`machine.accepts_epoch`), and only what passes becomes an event. So a state needs no memory of who held it.
 - ADOPTED is the one event that contradicts what the owner believed: after a restart an agent may hold a run
   that the database shows as queued. The agent is right, except where the run must not execute yet, or where
-  the attempt that it holds has been decided: what agents say of decided attempts never becomes an event. Who
-  was to execute its cache key instead, and is still queued, waits again (CACHE_YIELDS).
+  the attempt that it holds has been decided: what agents say of decided attempts never becomes an event.
 
 What the diagram cannot show: events that change nothing, the order in which guards are asked (the first that
 holds wins), the counters that bound the loops (`attempt` for failures of user code, `infra_retries` for what
@@ -92,7 +91,6 @@ def _unassigned_row(
     upstream_failed: Cell = LATE,
     cache_hit: Cell = LATE,
     cache_leads: Cell = LATE,
-    cache_yields: Cell = LATE,
     dispatched: Cell = NOT_QUEUED,
     adopted: Cell = ASSIGNED,
     due: Cell = LATE,
@@ -104,7 +102,6 @@ def _unassigned_row(
         E.UPSTREAM_FAILED: upstream_failed,
         E.CACHE_HIT: cache_hit,
         E.CACHE_LEADS: cache_leads,
-        E.CACHE_YIELDS: cache_yields,
         E.DISPATCHED: dispatched,
         E.ADOPTED: adopted,
         E.STARTED: NOT_HELD,
@@ -128,7 +125,6 @@ def _held_row(*, started: Cell, given_back: Cell, agent_lost: Cell) -> Row:
         E.CACHE_KEY_KNOWN: EXECUTE_OR_DECIDE,
         E.CACHE_HIT: LATE,
         E.CACHE_LEADS: LATE,
-        E.CACHE_YIELDS: LATE,
         E.DISPATCHED: Reject("an agent holds the run"),
         E.ADOPTED: DUPLICATE,
         E.STARTED: started,
@@ -156,7 +152,7 @@ TABLE: Final[Table] = {
         inputs_refused=FAILED,
         adopted=Ignore("the run waits for upstream runs"),
     ),
-    S.READY: _unassigned_row(dispatched=ASSIGNED, cache_yields=Go(S.AWAITING_CACHE)),
+    S.READY: _unassigned_row(dispatched=ASSIGNED),
     S.ASSIGNED: _held_row(started=Go(S.RUNNING), given_back=QUEUE, agent_lost=AGAIN_FOR_FREE),
     S.RUNNING: _held_row(
         started=DUPLICATE, given_back=Reject("the run has started"), agent_lost=AGAIN_OR_CRASH

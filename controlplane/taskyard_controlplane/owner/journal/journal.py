@@ -172,7 +172,8 @@ class Journal:
         """Record what an agent was assigned, with whatever commit comes next: normally that of the reports.
 
         A restart in between finds the runs ready and assigns them again under a higher epoch, which makes the
-        first execution's report stale. Nothing is lost or counted twice, and no dispatch waits for a disk.
+        first execution's report stale. Nothing is lost or counted twice, and no dispatch waits for a disk
+        but those with cache keys (`delivery`): others with the same key must not begin.
         """
         self.open.rows.dispatches.append((number, agent.agent_id, agent.session_id, at_us, entries))
         self._committer.take_along()

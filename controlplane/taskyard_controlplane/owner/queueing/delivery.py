@@ -1,5 +1,8 @@
 """Chunks -> agents: at once when all they carry is in memory, else when it has been read.
 
+A chunk with cache keys is sent only after the commit that records it: who computes a key must be known to
+whoever owns the runs next, or that one would let another run compute it at the same time.
+
 Payload that is only in the database is read for many runs at a time, up to `LOAD_BYTES`, and sent before the
 next is read; and only for agents that take what they were sent before. So what is on its way to agents is
 bounded, whatever they are assigned. A run with large inputs gets its chunk as a description of which it
@@ -18,6 +21,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.memory import MIB
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
@@ -75,11 +79,18 @@ class Delivery:
     """Sends chunks, and decides about runs that could not be sent."""
 
     def __init__(
-        self, store: Store, committer: Committer, settling: Settling, timers: Timers, ledger: PayloadLedger
+        self,
+        store: Store,
+        committer: Committer,
+        journal: Journal,
+        settling: Settling,
+        timers: Timers,
+        ledger: PayloadLedger,
     ) -> None:
         """Read from `store` what is not in memory; what is sent leaves the `ledger`."""
         self._store = store
         self._committer = committer
+        self._journal = journal
         self._settling = settling
         self._timers = timers
         self._ledger = ledger
@@ -90,20 +101,38 @@ class Delivery:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run]) -> None:
-        """Send the chunk of some runs to the agent that holds them."""
+        """Send the chunk of some runs to the agent that holds them; that it does is in the open commit."""
+        parcel = Parcel(agent, agent.close, template_index, first_epoch, runs)
+        if any(run.cache_key is not None for run in runs):
+            self._journal.then(lambda: self._send_recorded(parcel))
+        else:
+            self._send(parcel)
+
+    def _send(self, parcel: Parcel) -> None:
+        agent, runs = parcel.agent, parcel.runs
         large = [run for run in runs if run.held_bytes or run.absent_bytes]
         if len(runs) == 1 and runs[0].has_large_inputs:
-            parcel = Parcel(agent, agent.close, template_index, first_epoch, runs)
             self._in_background(self._send_described(parcel))
         elif large and (agent.unsent_bytes > UNSENT_BYTES or any(run.absent_bytes for run in large)):
             agent.on_room = self._load
-            self._waiting.append(Parcel(agent, agent.close, template_index, first_epoch, runs))
+            self._waiting.append(parcel)
             self._load()
         else:
-            agent.assign(write_chunk(template_index, first_epoch, runs))
+            agent.assign(write_chunk(parcel.template_index, parcel.first_epoch, runs))
             for run in large:
                 self._ledger.put_away(run)
             agent.wake()
+
+    def _send_recorded(self, parcel: Parcel) -> None:
+        if parcel.lapsed:
+            return
+        agent, parts = parcel.agent, parcel.still_held()
+        agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
+        for part in parts:
+            self._send(part)
+            for run in part.runs:
+                if run.state == CANCELLING:
+                    agent.cancel(run)  # it was told so before it had it
 
     @property
     def waiting(self) -> int:

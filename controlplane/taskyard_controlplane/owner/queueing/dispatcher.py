@@ -14,7 +14,7 @@ by one worker in order and gets consecutive epochs, of which only the first is s
 The epoch is what a report has to name, so it must be new for every assignment, whoever made the one before:
 the generation of the owner in the upper half, a counter in the lower. Nothing here awaits or writes: what was
 assigned is logged as one row a round with whatever commit is next, and a run whose assignment a crash forgot
-is assigned anew, under an epoch that makes the first execution stale.
+is assigned anew, under an epoch that makes the first execution stale. (Not so with cache keys: `delivery`.)
 """
 
 from collections import deque

@@ -87,20 +87,6 @@ class CacheFlights:
         if run.cache_key is not None:
             self._flights.setdefault(run.cache_key, []).insert(0, run)
 
-    def adopted(self, run: Run) -> None:
-        """Note that an agent has held a run since before this owner was: it leads, and who was to, waits."""
-        flight = self._flights.get(run.cache_key) if run.cache_key is not None else None
-        if flight is None or run not in flight or flight[0] is run:
-            return
-        leader = flight[0]
-        if leader.state in (
-            RunState.READY,
-            RunState.AWAITING_CACHE,
-        ):  # others execute, or have failed once
-            flight.remove(run)
-            flight.insert(0, run)
-            self._settling.apply(leader, RunEvent.CACHE_YIELDS)
-
     def _lead(self, key: str) -> None:
         flight = self._flights.get(key)
         if not flight:

@@ -26,7 +26,6 @@ from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.outcome_messages import outcome_of_report
 from taskyard_controlplane.owner.rules.settling import Settling, release
 
@@ -55,7 +54,6 @@ class Reporting:
         book: RunBook,
         journal: Journal,
         settling: Settling,
-        cache: CacheFlights,
         clock: Clock,
         metrics: Metrics,
         generation: int,
@@ -66,7 +64,6 @@ class Reporting:
         self._runs = book.runs
         self._journal = journal
         self._settling = settling
-        self._cache = cache
         self._clock = clock
         self._metrics = metrics
         self._generation = generation
@@ -120,7 +117,6 @@ class Reporting:
             release(run)
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
-        self._cache.adopted(run)
         return True
 
     def give_back(self, agent: AgentSession, run: Run) -> None:

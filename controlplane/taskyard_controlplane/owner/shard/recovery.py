@@ -16,9 +16,10 @@ recorded is laid on top if nothing later undid it (`journal.restoring`). What th
 What can go wrong: an assignment may not have been recorded, because it rides on the commit after it. Then the
 run is found ready while an agent executes it. If that agent comes back first, its word is taken (ADOPTED); if
 the run was assigned anew before, the earlier execution's report is stale. A run may so execute twice; it
-never ends twice. The order of the steps matters: inputs that are known are in `recent` before runs are
-connected, and every run is in the book before the first one is connected, or upstream runs would be looked up
-that are there.
+never ends twice. (Runs with cache keys are sent only when their assignment is recorded: of those with one key
+no second one may begin.) The order of the steps matters: inputs that are known are in `recent` before runs
+are connected, and every run is in the book before the first one is connected, or upstream runs would be
+looked up that are there.
 """
 
 from collections.abc import Iterable, Iterator

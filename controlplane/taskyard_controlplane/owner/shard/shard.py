@@ -98,20 +98,15 @@ class Shard:
         max_inline_bytes = limits.max_inline_bytes
         self.flow_reports = FlowReports(self.book, self.journal, self.settling, clock, max_inline_bytes, draw)
         self.reporting = Reporting(
-            self.book,
-            self.journal,
-            self.settling,
-            self.cache,
-            clock,
-            metrics,
-            self.generation,
-            max_inline_bytes,
+            self.book, self.journal, self.settling, clock, metrics, self.generation, max_inline_bytes
         )
 
     def _make_queues(
         self, store: Store, clock: Clock, metrics: Metrics, owned: Ownership, limits: Limits
     ) -> None:
-        self.delivery = Delivery(store, self.committer, self.settling, self.timers, self.book.ledger)
+        self.delivery = Delivery(
+            store, self.committer, self.journal, self.settling, self.timers, self.book.ledger
+        )
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(
             self.delivery, log, self.templates, metrics, self.timers, owned.generation
