@@ -31,11 +31,11 @@ class Acknowledgements:
         # A set in order, so that who is told first does not depend on addresses of objects.
         self._late: dict[Peer, None] = {}
 
-    def accepted(self, numbers: Mapping[ClientSession, int]) -> list[ClientSession]:
-        """Acknowledge batches of clients; returns those that should be told at once."""
+    def accepted(self, numbers: Mapping[ClientSession, tuple[int, int]]) -> list[ClientSession]:
+        """Acknowledge batches of clients, with the streams they came on; returns those to be told at once."""
         now = []
-        for session, number in numbers.items():
-            session.acknowledge(number)
+        for session, (number, stream) in numbers.items():
+            session.settle_batches(number, stream)
             if session.unsaid >= ACKS_AT_ONCE:
                 now.append(session)
             else:

@@ -91,8 +91,8 @@ class Refusals:
         rows = commit.rows
         commit.refused = error if rows.new_runs else commit.refused
         if not behind:
-            for session, number in commit.accepted.items():
-                session.acknowledge(number)
+            for session, (number, stream) in commit.accepted.items():
+                session.settle_batches(number, stream)
                 session.wake()
             commit.accepted.clear()
         for row in map(NewRunRow._make, rows.new_runs):

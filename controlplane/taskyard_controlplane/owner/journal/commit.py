@@ -29,8 +29,9 @@ class Commit:
         self.rows = WriteBatch(number)
         self.submitted: list[Run] = []
         """Runs that go on from where they were submitted, or found after a restart."""
-        self.accepted: dict[ClientSession, int] = {}
-        """Up to which batch each client is told that its submissions are durable."""
+        self.accepted: dict[ClientSession, tuple[int, int]] = {}
+        """Up to which batch each client is told that its submissions are durable, and on which of its streams
+        that batch came."""
         self.reported: dict[AgentSession, int] = {}
         """Up to which number each agent is told that its reports are durable."""
         self.logged: dict[AgentSession | ClientSession, int] = {}

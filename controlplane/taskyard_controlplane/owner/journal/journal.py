@@ -202,7 +202,7 @@ class Journal:
 
     def accepted(self, session: ClientSession, number: int) -> None:
         """Tell a client, after the commit, that its batches up to a number are durable."""
-        self.open.accepted[session] = number
+        self.open.accepted[session] = number, session.attachments
         self.touch()
 
     def reported(self, agent: AgentSession, number: int) -> None:

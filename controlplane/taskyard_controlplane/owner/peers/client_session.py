@@ -132,6 +132,7 @@ class ClientSession(Peer):
         """
         self._forgo()
         super().attach(wake, close, caller)
+        self.durable_up_to = 0  # of what is sent on this stream
         self.disconnected_at = None
         self._at_once = True
         self.attachments += 1
@@ -164,6 +165,15 @@ class ClientSession(Peer):
         results, logs = self._left_writing.pop(wake, (0, 0))
         self._results_share.returned(results)
         self._logs_share.returned(logs)
+
+    def settle_batches(self, number: int, stream: int) -> None:
+        """Say that the batches up to a number are settled, which came on its n-th `stream` (`attachments`).
+
+        Of a former stream nothing is said: what was refused of these batches may have been lost with it. They
+        are resent, as long as they are not acknowledged, and then what was not refused is known.
+        """
+        if stream == self.attachments:
+            self.acknowledge(number)
 
     def push_result(self, run_id: bytes, result: bytes | None, outcome: bytes | None) -> None:
         """Send an outcome, which is durable. Call `wake` after the last one."""

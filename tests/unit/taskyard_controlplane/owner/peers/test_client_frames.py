@@ -201,3 +201,16 @@ def test_an_acknowledgement_is_never_taken_back() -> None:
     stream.session.acknowledge(3)
     assert [frame.submitted_up_to for frame in stream.frames()] == [5]
     assert stream.frames() == [], "and is said once"
+
+
+def test_what_came_on_a_former_stream_is_not_acknowledged_on_a_new_one() -> None:
+    stream = Stream()
+    session = stream.session
+    session.settle_batches(4, 1)
+    session.refuse(new_id(), TaskyardError("no room"))
+    session.lose_stream(1.0)
+    session.attach(stream.wake, close)
+    session.settle_batches(5, 1)  # its commit was under way
+    assert stream.frames() == [], "the client would take what was refused for accepted"
+    session.settle_batches(4, 2)  # resent
+    assert [frame.submitted_up_to for frame in stream.frames()] == [4]
