@@ -55,8 +55,8 @@ class MemoryLimits:
     queue_payload: int = 64 * MIB
     """Of these, for the runs of one queue, waiting or ready. Default 64 MiB, for the same reason."""
 
-    templates: int = 64 * MIB
-    """What the templates of open runs take. Default 64 MiB, some 25,000 templates: beyond, runs of further
+    templates: int = 32 * MIB
+    """What the templates of open runs take. Default 32 MiB, some 12,000 templates: beyond, runs of further
     ones are answered OVERLOADED until others have ended."""
 
     inputs: int = 1024 * MIB

@@ -82,8 +82,9 @@ async def _read(
         if size > FEW_BYTES:
             check_agent_frame(frame)
         agents.receive(agent, frame)
-        await intake.took(agent, size)
+        logs = frame.HasField("logs")
         frame = received = None  # or it would be kept until there is another
+        await intake.took(agent, size, logs=logs)
         received = await outgoing.read()
         if received is not None and received.frame.HasField("hello"):
             raise InvalidRequest("an agent said hello twice on one stream")

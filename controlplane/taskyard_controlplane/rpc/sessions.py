@@ -63,8 +63,9 @@ async def _read(
             check_client_frame(frame)
         await clients.receive(session, frame)
         runs = new_runs(frame.submit) if frame.HasField("submit") else None
-        await intake.took(session, size, runs=runs)
+        logs = frame.HasField("logs")
         frame = received = None  # or it would be kept until there is another
+        await intake.took(session, size, runs=runs, logs=logs)
         received = await outgoing.read()
         if received is not None and received.frame.HasField("hello"):
             raise InvalidRequest("a client said hello twice on one stream")

@@ -12,7 +12,7 @@ memory, because nobody could read it back.
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -38,6 +38,8 @@ RECORD_BYTES: Final = 2048
 """What a record takes beside its definition, roughly."""
 PART: Final = 64
 """How many are made at a time: some milliseconds of work. Others get their turn, and as much, in between."""
+PART_BYTES: Final = 256 * 1024
+"""The same of large ones: what a commit has of them is written in as much time."""
 MAX_REFUSED: Final = 256
 """Of which is remembered that no database can hold them. The checks at the doors let none through."""
 
@@ -159,7 +161,7 @@ class Templates:
             raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    async def intern(self, definitions: Sequence[bytes], journal: Journal) -> Interned:
+    async def intern(self, definitions: Iterable[bytes], journal: Journal) -> Interned:
         """Return the templates with these contents; new ones are recorded.
 
         Raises:
@@ -170,15 +172,15 @@ class Templates:
         at_hand: set[int] = set()
         new: set[int] = set()
         time, took = asyncio.get_running_loop().time, 0.0
-        for start in range(0, len(definitions), PART):
-            if start:
+        for part in _parts(definitions):
+            if interned:
                 await asyncio.sleep(took)  # so that it is half of the time at most
             began = time()
-            part = definitions[start : start + PART]
             fetched = await self.fetched(part, ())
             at_hand |= fetched.at_hand - new
-            interned += [self._intern(definition, journal) for definition in part]
-            new.update(template.template_id for template in interned[start:])
+            made = [self._intern(definition, journal) for definition in part]
+            new.update(template.template_id for template in made)
+            interned += made
             took = time() - began
         return Interned(interned, at_hand)
 
@@ -322,3 +324,16 @@ class Templates:
         if template is None:
             template = self._keep(read_stored(row))
         return template
+
+
+def _parts(definitions: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Cut contents into as many as are made at a time."""
+    part, size = list[bytes](), 0
+    for definition in definitions:
+        if part and (len(part) >= PART or size + len(definition) > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(definition)
+        size += len(definition)
+    if part:
+        yield part

@@ -128,7 +128,7 @@ class Submission:
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
         fetched = await self._templates.fetched((), known)
-        interned = await self.intern([definition.template for definition in batch.templates])
+        interned = await self.intern(definition.template for definition in batch.templates)
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
@@ -144,7 +144,8 @@ class Submission:
             InvalidRequest: One is malformed.
             StorageUnavailable: The database does not answer.
         """
-        definitions = [template.SerializeToString(deterministic=True) for template in templates]
+        # One after the other, as they are taken: together they may be as large as the frame.
+        definitions = (template.SerializeToString(deterministic=True) for template in templates)
         return await self._templates.intern(definitions, self._journal)
 
     def submit(

@@ -3,7 +3,7 @@
 This is what the RPC layer talks to on behalf of clients.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -17,7 +17,7 @@ from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
-from taskyard_controlplane.owner.queueing.new_groups import Portion
+from taskyard_controlplane.owner.serving.crowd import Crowd
 from taskyard_controlplane.owner.serving.subscriptions import Subscriptions
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -31,12 +31,12 @@ can be sent again after a lost stream."""
 class Clients:
     """Opens, feeds and gives up the sessions of a shard's clients."""
 
-    def __init__(self, shard: Shard, terms: Terms, clock: Clock, portion: Callable[[], Portion]) -> None:
+    def __init__(self, shard: Shard, terms: Terms, clock: Clock, crowd: Crowd) -> None:
         """Connect clients to `shard`, on the server's `terms`.
 
-        `portion` says how much of a frame goes into one commit at the moment.
+        `crowd` says how much of a frame goes into one commit at the moment.
         """
-        self._portion = portion
+        self._crowd = crowd
         self._terms = terms
         self._clock = clock
         self._roster = shard.roster
@@ -139,7 +139,7 @@ class Clients:
             session.refused_since = None  # what is resent comes before what is new
             known = frozenset()
         needed = await self._submission.needed_by(session, batch)
-        for _ in self._submission.submit(session, batch, needed, known, self._portion()):
+        for _ in self._submission.submit(session, batch, needed, known, self._crowd.portion(session)):
             await self._committer.durable()
 
     def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:

@@ -32,7 +32,7 @@ class Connections:
             most=memory.uncommitted,
             most_batches=MAX_UNACKED_BATCHES,
         )
-        self.clients = Clients(shard, terms, clock, self.client_intake.portion)
+        self.clients = Clients(shard, terms, clock, self.client_intake.crowd)
         self.agent_intake = Intake(
             shard.committer, clock, per_peer=memory.read_from_agent, most=memory.read_from_agents
         )

@@ -5,9 +5,8 @@ counts until the commit is durable that was open when its frame had been applied
 peer has less than its share of that, all peers together less than theirs, and while the peer itself takes in
 what it is told. One frame is always read beyond it: how large a frame is shows only afterwards.
 
-What others send waits for the same commits. So while several clients send, each has a small share of them,
-and what a frame has beyond that goes into later ones: how long a run of one takes does not depend on how many
-another one sends. Somebody alone has them all.
+While somebody waits, whoever sends much is read less (`crowd`); log records always, because nobody waits for
+them.
 
 Nothing here is about order or loss. What is not read stays with its peer, which keeps it until it is
 acknowledged in any case.
@@ -20,17 +19,10 @@ from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.peers.peer import Peer
-from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Portion
+from taskyard_controlplane.owner.serving.crowd import Crowd, pause_after
 
-SMALL_BYTES: Final = 256
+FEW_BYTES: Final = 256
 """A frame of so few bytes, a heartbeat for example, asks for no commit to be counted in."""
-
-CROWDED_SECONDS: Final = 1.0
-"""Two that have sent something within this time are said to send at the same time."""
-FAIR_RUNS: Final = 64
-"""Of one of them, that are not durable: some 3 ms of work."""
-FAIR_PART: Final = 32
-"""The bytes of one of them are one part in so many of what it could have alone."""
 
 Charges = dict[Peer, tuple[int, int, int]]
 
@@ -52,7 +44,7 @@ class Intake:
                 and leave room for each other by what they may hold.
         """
         self._committer = committer
-        self._clock = clock
+        self.crowd = Crowd(clock, per_peer)
         self._per_peer = per_peer
         self._most = most
         self._most_batches = most_batches
@@ -60,55 +52,38 @@ class Intake:
         self._commit: Commit | None = None
         self._charges: Charges = {}
         self._held_up: dict[Peer, None] = {}
-        self._last_peer = 0  # its id(): one that is gone should not be kept for this
-        self._charged_at = self._crowded_at = -CROWDED_SECONDS
 
     @property
     def total(self) -> int:
         """How many bytes were read and are not durable."""
         return self._total
 
-    async def took(self, peer: Peer, size: int, *, runs: int | None = None) -> None:
+    async def took(self, peer: Peer, size: int, *, runs: int | None = None, logs: bool = False) -> None:
         """Count a frame that was applied; returns when the next one may be read.
 
         Args:
             peer: Whose frame it is.
             size: How many bytes the frame has.
             runs: How many new runs it submits; None when it submits nothing.
+            logs: Whether it carries log records.
         """
-        if size > SMALL_BYTES or runs is not None:
-            self._note(peer)
+        if size > FEW_BYTES or runs is not None:
+            self.crowd.note(peer, size, runs or 0)
             self._charge(peer, size, int(runs is not None), runs or 0)
+            pause = pause_after(size)
+            if pause and (logs or (self._most_batches and self.crowd.waits_beside(peer))):
+                await asyncio.sleep(pause)
         if not self._has_room(peer):
             await self._wait_for_room(peer)
-
-    def _note(self, peer: Peer) -> None:
-        now = self._clock.monotonic()
-        if id(peer) != self._last_peer and now - self._charged_at < CROWDED_SECONDS:
-            self._crowded_at = now
-        self._last_peer, self._charged_at = id(peer), now
 
     def _has_room(self, peer: Peer) -> bool:
         return (
             peer.unsettled_bytes <= self._per_peer
-            and self._leaves_room(peer)
+            and not (self._most_batches and self.crowd.has_its_share(peer))
             and self._total <= self._most
             and peer.unsettled_batches <= self._most_batches
             and peer.listens
         )
-
-    def portion(self) -> Portion:
-        """Return how much of a frame may go into one commit."""
-        return Portion(FAIR_RUNS, self._per_peer // FAIR_PART) if self._crowded() else WHOLE
-
-    def _crowded(self) -> bool:
-        return self._clock.monotonic() - self._crowded_at < CROWDED_SECONDS
-
-    def _leaves_room(self, peer: Peer) -> bool:
-        """Whether a peer has no more of the next commits than others can wait for, if there are others."""
-        if peer.unsettled_runs < FAIR_RUNS and peer.unsettled_bytes * FAIR_PART <= self._per_peer:
-            return True
-        return not self._most_batches or not self._crowded()
 
     async def _wait_for_room(self, peer: Peer) -> None:
         self._held_up[peer] = None

@@ -62,7 +62,7 @@ IDLE_PAGES: Final = 2048  # 8 MB: now and then, between two commits
 MOST_PAGES: Final = (
     16384  # 64 MB: before the next commit, or the log would grow for as long as the load lasts
 )
-MOST_PAYLOAD: Final = 4 * 1024 * 1024
+MOST_PAYLOAD: Final = 1024 * 1024
 """Pages of payload never change: to wait wins nothing, and whoever commits next waits for all of it."""
 _PAGE_BYTES: Final = 4096  # SQLite's own; what the log has grown by is estimated with it
 _IDLE_SECONDS: Final = 5.0  # however little there is to copy, nobody finds an old log after a pause
@@ -278,5 +278,6 @@ def _payload_of(batch: WriteBatch) -> int:
     payload = sum(map(len, filter(None, map(_args_of, batch.new_runs))))
     payload += sum(map(len, filter(None, map(_result_of, batch.ended))))
     payload += sum(len(data) for _, data in batch.blobs)
+    payload += sum(len(row[2]) for row in batch.templates)
     payload += sum(map(len, map(_message_of, batch.logs)))
     return payload

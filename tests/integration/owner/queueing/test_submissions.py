@@ -15,7 +15,7 @@ from taskyard_contract.errors import DigestMismatch, StorageFull
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import FlowEvent, RunKind, RunState, UpstreamKind
 from taskyard_controlplane.owner.journal import committer
-from taskyard_controlplane.owner.serving.intake import FAIR_RUNS
+from taskyard_controlplane.owner.serving.crowd import FAIR_RUNS
 from taskyard_controlplane.storage.interface import CommitResult, WriteBatch
 
 S = RunState
