@@ -7,7 +7,7 @@ Invariant: nothing here writes.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, case, exists, func, select
+from sqlalchemy import Column, Connection, Select, case, exists, func, null, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
@@ -55,6 +55,12 @@ def _columns(fields: Sequence[str], kept: Sequence[str]) -> list[Any]:
 
 
 HEAD_COLUMNS: Final = _columns(RunHead._fields, _KEPT)
+_SIZE_OF_ARGS: Final = len(HEAD_COLUMNS) - len(_KEPT)
+_OPEN_COLUMNS: Final = [
+    *(null().label(each.name) if each.name in _KEPT[1:] else each for each in HEAD_COLUMNS[:_SIZE_OF_ARGS]),
+    HEAD_COLUMNS[_SIZE_OF_ARGS],
+]
+"""The same of runs that have not ended: these have neither a result nor an outcome."""
 RUN_COLUMNS: Final = [run.c[name] for name in StoredRun._fields]
 _EVENT_COLUMNS: Final = [run_event.c[name] for name in EventRow._fields]
 _OPEN: Final = run.c.state < FIRST_FINAL
@@ -88,10 +94,17 @@ _TEMPLATES: Final = Lookup(select(*_TEMPLATE_COLUMNS), template.c.template_id)
 _BY_DIGEST: Final = Lookup(select(*_TEMPLATE_COLUMNS), template.c.digest)
 
 
-def heads_of(connection: Connection, query: Select[Any]) -> list[RunHead]:
-    """Run a query over `HEAD_COLUMNS`."""
-    # The driver's own rows: SQLAlchemy's cost as much as all else, and recovery reads a million of them.
-    return _heads(connection.execute(query).cursor.fetchall())
+def _open_heads(connection: Connection, query: Select[Any]) -> list[RunHead]:
+    """Run a query over `_OPEN_COLUMNS`."""
+    # The driver's own rows, and no call for each: SQLAlchemy's cost as much as all else, and recovery reads a
+    # million of them.
+    make, args = tuple.__new__, RunHead._fields.index("args")
+    return [
+        make(RunHead, row[:-1])
+        if row[-1] is None or row[args] is not None
+        else make(RunHead, (*row[:args], row[-1], None, None))
+        for row in connection.execute(query).cursor.fetchall()
+    ]
 
 
 def _heads(rows: Iterable[Sequence[Any]]) -> list[RunHead]:
@@ -176,8 +189,8 @@ def template_digests_page(connection: Connection, after: bytes, limit: int) -> l
 def open_runs_page(connection: Connection, from_seq: int, limit: int) -> list[RunHead]:
     """Return the next open runs outside the backlog, by seq."""
     waiting = exists().where(backlog.c.seq == run.c.seq)
-    query = select(*HEAD_COLUMNS).where(run.c.seq >= from_seq, _OPEN, ~waiting)
-    return heads_of(connection, query.order_by(run.c.seq).limit(limit))
+    query = select(*_OPEN_COLUMNS).where(run.c.seq >= from_seq, _OPEN, ~waiting)
+    return _open_heads(connection, query.order_by(run.c.seq).limit(limit))
 
 
 def events_of(connection: Connection, seqs: Sequence[int]) -> list[EventRow]:
@@ -212,8 +225,14 @@ def backlog_counts(connection: Connection) -> list[tuple[str, int, int]]:
 
 
 def backlog_page(connection: Connection, lane: str, priority: int, after_seq: int, limit: int) -> BacklogPage:
-    in_lane = (backlog.c.queue == lane, backlog.c.priority == priority)
-    return _page(connection, after_seq, limit, among=in_lane)
+    query = (
+        select(*_OPEN_COLUMNS)
+        .join(backlog, backlog.c.seq == run.c.seq)
+        .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
+    )
+    rows = _open_heads(connection, query.order_by(backlog.c.seq).limit(limit))
+    last_seq = rows[-1].seq if rows else after_seq
+    return BacklogPage([row for row in rows if row.state < FIRST_FINAL], len(rows), last_seq)
 
 
 def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
@@ -228,33 +247,21 @@ def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -
 
 def backlog_of_session(connection: Connection, session_id: bytes, after_seq: int, limit: int) -> BacklogPage:
     # No index finds the runs of a session, so it is the backlog that is gone through, a part at a time.
-    return _page(connection, after_seq, limit, wanted=(run.c.session_id == session_id,))
-
-
-def backlog_of_flow(connection: Connection, flow_seq: int, after_seq: int, limit: int) -> BacklogPage:
-    query = _backlog().where(run.c.flow_seq == flow_seq, run.c.seq > after_seq)
-    rows = heads_of(connection, query.limit(limit))
-    return BacklogPage(rows, len(rows), rows[-1].seq if rows else after_seq)
-
-
-def _page(
-    connection: Connection,
-    after_seq: int,
-    limit: int,
-    *,
-    among: Sequence[ColumnElement[bool]] = (),
-    wanted: Sequence[ColumnElement[bool]] = (),
-) -> BacklogPage:
-    """Look at the next rows of the backlog, `among` some only; return what is open of them and `wanted`."""
-    query = select(backlog.c.seq).where(*among, backlog.c.seq > after_seq).order_by(backlog.c.seq)
+    query = select(backlog.c.seq).where(backlog.c.seq > after_seq).order_by(backlog.c.seq)
     seqs = list(connection.execute(query.limit(limit)).scalars())
     if not seqs:
         return BacklogPage([], 0, after_seq)
     between = backlog.c.seq.between(seqs[0], seqs[-1])
-    rows = heads_of(connection, _backlog().where(*among, between, *wanted))
+    rows = _open_heads(connection, _backlog().where(between, run.c.session_id == session_id))
     return BacklogPage(rows, len(seqs), seqs[-1])
 
 
+def backlog_of_flow(connection: Connection, flow_seq: int, after_seq: int, limit: int) -> BacklogPage:
+    query = _backlog().where(run.c.flow_seq == flow_seq, run.c.seq > after_seq)
+    rows = _open_heads(connection, query.limit(limit))
+    return BacklogPage(rows, len(rows), rows[-1].seq if rows else after_seq)
+
+
 def _backlog() -> Select[Any]:
-    query = select(*HEAD_COLUMNS).join(backlog, backlog.c.seq == run.c.seq)
+    query = select(*_OPEN_COLUMNS).join(backlog, backlog.c.seq == run.c.seq)
     return query.where(_OPEN).order_by(run.c.seq)

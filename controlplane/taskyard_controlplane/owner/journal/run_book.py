@@ -124,7 +124,7 @@ class RunBook:
     def ended(self, run: Run) -> None:
         """Take out a run whose end is durable, and remember the end for those that come to ask."""
         session, flow, result, outcome = run.session, run.flow, run.result, run.outcome
-        if run.template.executor == SESSION or self._read_back:
+        if run.template.executor == SESSION:
             self.remove(run)
         else:
             # `remove` once more, for what nearly all runs are: this happens to every run there is, and the
@@ -137,6 +137,8 @@ class RunBook:
                 group.pop(run, None)
                 if not group:
                     self._drop_group(flow, session)
+            if self._read_back:
+                self._read_back.pop(run.seq, None)
         payload = result if outcome is None else outcome
         if payload is None or len(payload) <= MAX_RECENT_BYTES:
             self.recent[run.run_id] = (run.state, result, outcome)

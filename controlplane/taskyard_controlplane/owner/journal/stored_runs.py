@@ -119,7 +119,8 @@ class StoredRuns:
                 run = self._record_of(row)
                 run.session = self._subscribers.pop(row.run_id, None) or self.session_of(row)
                 self._book.add(run, read_back=True)
-                self._book.ledger.hold(run)
+                if run.upstream is not None:  # of others the arguments are small, if they were read at all
+                    self._book.ledger.hold(run)
             if run is not None:
                 loaded[row.run_id] = run
         return loaded
