@@ -38,7 +38,7 @@ RECORD_BYTES: Final = 2048
 """What a record takes beside its definition, roughly."""
 PART: Final = 64
 """How many are made at a time: some milliseconds of work. Others get their turn, and as much, in between."""
-PART_BYTES: Final = 256 * 1024
+PART_BYTES: Final = 64 * 1024
 """The same of large ones: what a commit has of them is written in as much time."""
 MAX_REFUSED: Final = 256
 """Of which is remembered that no database can hold them. The checks at the doors let none through."""
