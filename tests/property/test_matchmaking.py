@@ -15,7 +15,6 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
-from taskyard_controlplane.owner.queueing.ready_queues import caller_of
 
 CODES = ["", CODE_BY_VALUE, CODE_BY_REFERENCE, CODE_BY_NAME]
 ENCODINGS = ["", "json/plain", "pickle/test"]
@@ -91,7 +90,7 @@ class Everybody:
         for run in got:
             assert run.state == RunState.READY
             assert matches(run.template.need, agent.offer)
-            assert caller_of(run) or not nested
+            assert run.waited_for_by or not nested
             restore(run, RunState.ASSIGNED)
         assert len({id(run.template) for run in got}) <= 1, "a chunk is of one template"
         self.taken += got

@@ -45,7 +45,7 @@ def plan_of(seed: int) -> Plan:
         lease=dice.near(5.0, 10.0, 10.0, 30.0),
         window=dice.near(0, 0, 4),
         agents=[dice.near(1, 2, 2, 4) for _ in range(dice.near(1, 1, 2, 2, 3))],
-        waiting=dice.near(200, 200, 4, 2) if not dice.cached else 200,
+        waiting=dice.near(200, 200, 4, 2),
         log_bytes=dice.near(0, 0, 2_000) if dice.logging else 0,
         clients=dice.near(1, 1, 2),
         proxied=dice.extended and dice.chance(0.5),

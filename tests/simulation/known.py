@@ -5,8 +5,7 @@ Whoever finds something that cannot be mended at once puts it here, and whoever 
 
 from typing import Final
 
-PLANS: Final[frozenset[str]] = frozenset({"leader-kept-out"})
-"""Plans that fail. No plan is drawn in which that could happen: cache keys come with the usual ceiling of
-waiting runs."""
+PLANS: Final[frozenset[str]] = frozenset()
+"""Plans that fail, and are not drawn."""
 RULES: Final[frozenset[str]] = frozenset()
 """Rules that these faults break: seeds that break only them are not counted, unless that is asked for."""

@@ -11,7 +11,6 @@ from taskyard_agent.processes.worker_phase import LEFT
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunState
-from taskyard_controlplane.owner.queueing.ready_queues import caller_of
 
 PERSISTS_SECONDS: Final = 12.0
 """Longer than anything is on its way: two heartbeats of the longest lease."""
@@ -119,7 +118,7 @@ class Watch:
         nested_only = [agent.nested_only for agent in owner.agents if agent.credit > 0]
         if nested_only:
             for run in owner.shard.book.runs.values():
-                if run.state == RunState.READY and (caller_of(run) or not all(nested_only)):
+                if run.state == RunState.READY and (run.waited_for_by or not all(nested_only)):
                     differences["starved", run.run_id.hex(), run.epoch] = None
 
     def _leaderless(self, owner: Any, differences: dict[tuple[str, str, int], None]) -> None:

@@ -170,6 +170,7 @@ class Run:
         "inputs",
         "message",
         "name",
+        "needed_by",
         "ordinal",
         "outcome",
         "owned",
@@ -227,6 +228,7 @@ class Run:
         self.name: str | None = None
         self.message = ""
         self.caller_id: bytes | None = None
+        self.needed_by: bytes | None = None  # as if it had been submitted from that run
         self.args_blob: bytes | None = None
         self.cache_key: str | None = None
         self.cache_decided = False
@@ -251,6 +253,15 @@ class Run:
     def has_large_inputs(self) -> bool:
         """Whether its inputs are too large for a frame, or for memory."""
         return self.input_bytes + INPUT_OVERHEAD * len(self.inputs or ()) > LARGE_INPUTS
+
+    @property
+    def waited_for_by(self) -> bytes:
+        """The id of the task run that waits for it: from which it was submitted, or one that has submitted a
+        run which cannot go on without it. Empty for none.
+        """
+        if self.caller_id or self.needed_by:
+            return self.caller_id or self.needed_by or b""
+        return self.session.caller_run_id if self.session is not None else b""
 
     @property
     def shown_name(self) -> str:

@@ -9,7 +9,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES, caller_of
+from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
 NOTHING_LOADED: Final = StoredPayloads({}, {})
@@ -39,7 +39,7 @@ def write_chunk(
     Raises:
         PayloadMissing: Something is neither in memory nor in `loaded`.
     """
-    caller_id = caller_of(runs[0])
+    caller_id = runs[0].waited_for_by
     args = [run.args or b"" for run in runs]
     if loaded.args:
         args = [loaded.args.get(run.seq, arg) for run, arg in zip(runs, args, strict=True)]

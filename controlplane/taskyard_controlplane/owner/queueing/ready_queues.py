@@ -102,7 +102,7 @@ class ReadyQueue:
 
     def place_of(self, run: Run) -> deque[Run]:
         """Return the runs of a run's kind, behind which it has to wait."""
-        caller_id = caller_of(run)
+        caller_id = run.waited_for_by
         if not caller_id:
             lane = self.lane
         else:
@@ -149,13 +149,6 @@ def pop_first(queues: Sequence[ReadyQueue], limit: int, nested_only: bool) -> li
         return queues[0].pop(limit, nested_only)
     ranked = [(rank, queue) for queue in queues if (rank := queue.first(nested_only)) is not None]
     return min(ranked, key=lambda entry: entry[0])[1].pop(limit, nested_only) if ranked else []
-
-
-def caller_of(run: Run) -> bytes:
-    """Return the id of the task run that a run was submitted from; empty for none."""
-    if run.caller_id:
-        return run.caller_id
-    return run.session.caller_run_id if run.session is not None else b""
 
 
 def _drop_stale(runs: deque[Run]) -> None:

@@ -41,6 +41,7 @@ class CacheFlights:
         assert key is not None
         flight = self._flights.get(key)
         if flight is not None:
+            self._settling.hurry(flight[0], run.waited_for_by)
             flight.append(run)
         else:
             self._flights[key] = [run]
@@ -71,21 +72,30 @@ class CacheFlights:
         elif not flight:
             del self._flights[key]
         elif was_leader:
-            self._lead(key)
+            self._follow(key, run)
 
     def refused(self, run: Run) -> None:
         """Forget a run that was not recorded; the look-up that came with it decides for those behind it."""
         flight = self._flights.get(run.cache_key) if run.cache_key is not None else None
         if flight is None or run not in flight:
             return
+        was_leader = flight[0] is run
         flight.remove(run)
         if not flight and run.cache_key is not None:
             del self._flights[run.cache_key]
+        elif was_leader:
+            self._settling.hurry(flight[0], run.waited_for_by)
 
     def leads(self, run: Run) -> None:
         """Note, during recovery, that a run computes its key."""
         if run.cache_key is not None:
             self._flights.setdefault(run.cache_key, []).insert(0, run)
+
+    def _follow(self, key: str, former: Run) -> None:
+        """Let the next run lead, which is waited for by whoever waited for the former leader."""
+        if flight := self._flights.get(key):
+            self._settling.hurry(flight[0], former.waited_for_by)
+        self._lead(key)
 
     def _lead(self, key: str) -> None:
         flight = self._flights.get(key)
@@ -108,7 +118,7 @@ class CacheFlights:
             late = [run for run in flight if run.submitted_us >= expired_us]
             flight = [run for run in flight if run.submitted_us < expired_us]
         self._flights[key] = late
-        self._lead(key)
+        self._follow(key, leader)
         self._land(flight, (leader.result, leader.outcome, leader.template.encoding))
 
     def _land(self, flight: list[Run], hit: Hit) -> None:

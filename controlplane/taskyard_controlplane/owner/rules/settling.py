@@ -48,6 +48,18 @@ class Settling:
         self._retries: dict[int, Timer] = {}
         """By the seq of the run that waits for it. Few: runs that succeed at once never come here."""
 
+    def hurry(self, run: Run, caller_id: bytes) -> None:
+        """Let a run start as if a waiting run had called it, because what that has called waits for it.
+
+        An agent where many runs wait starts nothing else, so that they would wait for each other.
+        """
+        if not caller_id or run.waited_for_by:
+            return
+        run.needed_by = caller_id
+        if run.state == RunState.READY:
+            run.queued = False  # where it stands now, it is passed over once it has begun
+            self._journal.follows(run, int(Effect.ENQUEUE))
+
     def apply(
         self,
         run: Run,

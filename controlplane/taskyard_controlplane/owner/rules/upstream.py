@@ -53,7 +53,7 @@ class UpstreamEdges:
         self.parked = Parked()
         """Runs that are not in memory and wait for others."""
         self._parked_for = self.parked.awaited
-        self._apply = settling.apply
+        self._apply, self._hurry = settling.apply, settling.hurry
         self._unknown: dict[bytes, list[Run | int]] = {}
         """Who waits for runs that are not in memory; as `Run.downstream`."""
 
@@ -62,9 +62,12 @@ class UpstreamEdges:
         if run.upstream is None:  # or it was read back
             run.upstream = pack_edges(edges)
         run.upstream_left += HOLD
+        caller_id = run.waited_for_by
         for upstream_id, kind in edges:
             upstream = self._runs.get(upstream_id)
             if upstream is not None:
+                if caller_id:
+                    self._hurry(upstream, caller_id)
                 run.upstream_left += 1
                 if upstream.downstream is None:
                     upstream.downstream = []
