@@ -53,7 +53,7 @@ class Settling:
 
         An agent where many runs wait starts nothing else, so that they would wait for each other.
         """
-        if not caller_id or run.waited_for_by:
+        if not caller_id or run.waited_for_by or run.template.executor != AGENT:
             return
         run.needed_by = caller_id
         if run.state == RunState.READY:
