@@ -28,6 +28,7 @@ _OLDEST_SQLITE: Final = (3, 36, 0)  # UPDATE FROM is in 3.33, memory shared by c
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%,-]*")
 _ADVICE: Final = "use sqlite:///PATH, sqlite:// or postgresql+psycopg://USER@HOST/DATABASE"
 
+CACHED_STATEMENTS: Final = 256  # of each connection: those that write have up to eight sizes of some dozens
 LOG_BYTES: Final = 16 * 1024 * 1024  # what a few seconds of load write, and a laptop can spare
 _CACHE: Final = "cache_size = -16384"  # 16 MB: with 64, a million runs were written no faster
 
@@ -182,7 +183,7 @@ def _sqlite_creator(target: Target, mode: str, pragmas: tuple[str, ...]) -> Call
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=256,
+            cached_statements=CACHED_STATEMENTS,
         )
         try:
             for pragma in pragmas:

@@ -1,5 +1,7 @@
 """What an SQLite store does when its disk is full, its file is locked, or somebody else owns it."""
 
+import _sqlite3
+import ctypes
 import os
 import signal
 import sqlite3
@@ -240,6 +242,21 @@ def test_pages_in_memory_are_let_go_when_little_is_written(
         seconds = 80.0
         assert let_go() == 2
         assert [run.seq for run in stored(store, 1) + stored(store, 2)] == [1, 2]
+
+
+def test_values_that_were_bound_last_are_let_go_too(sqlite_file_url: str, batch: Batches) -> None:
+    sqlite = ctypes.CDLL(_sqlite3.__file__)  # finds what it is linked with as well
+    sqlite.sqlite3_memory_used.restype = ctypes.c_int64
+    seconds = 0.0
+    with closing(create_store(sqlite_file_url, lambda: seconds)) as store:
+        store.open()
+        for first, rows in ((1, 128), (129, 64), (193, 32)):  # a statement each
+            new = [new_run(seq, args=b"x" * 32_768) for seq in range(first, first + rows)]
+            store.commit(batch(new_runs=new))
+        busy = sqlite.sqlite3_memory_used()
+        seconds = 20.0
+        store.maintain()
+        assert sqlite.sqlite3_memory_used() < 2 << 20 < 10 << 20 < busy
 
 
 def test_a_checkpoint_without_room_undoes_no_commit(

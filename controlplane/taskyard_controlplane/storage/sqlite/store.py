@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_controlplane.storage.base import BaseStore
-from taskyard_controlplane.storage.engine import BEGIN, Target, grow_log, raw
+from taskyard_controlplane.storage.engine import BEGIN, CACHED_STATEMENTS, Target, grow_log, raw
 from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.interface import (
     CommitResult,
@@ -158,8 +158,8 @@ class SqliteStore(BaseStore):
     def maintain(self) -> None:
         """Look whether the files are still there, note how far they have come, do a checkpoint if it pays.
 
-        When little is written the pages in memory are let go; what comes next finds them in the system's
-        cache.
+        When little is written the pages in memory are let go, and what statements hold; what comes next finds
+        the pages in the system's cache.
         """
         self._check_presence()
         self._note_identity()
@@ -168,7 +168,7 @@ class SqliteStore(BaseStore):
             self._checkpoint()
         if now - self._looked_at >= _REST_SECONDS:
             if not self._rested and self._rows <= LITTLE_ROWS:
-                self._pragma("shrink_memory")
+                self._let_go()
                 self._rested = True
             self._looked_at, self._rows = now, 0
 
@@ -264,6 +264,16 @@ class SqliteStore(BaseStore):
         """Run a pragma on the driver's connection, because SQLAlchemy would begin a transaction around it."""
         with self._translated():
             raw(self._connect()).execute(f"PRAGMA {pragma}").fetchall()
+
+    def _let_go(self) -> None:
+        """Free the pages in memory, and the values that were bound last: a prepared statement keeps them, up
+        to megabytes each, until it is used again or others have taken its place in the driver's cache.
+        """
+        self._pragma("shrink_memory")
+        with self._translated():
+            driver = raw(self._connect())
+            for number in range(CACHED_STATEMENTS):
+                driver.execute(f"SELECT {number}").fetchall()
 
     def _checkpoint_unasked(self) -> None:
         """Keep the log from growing for ever under load; what was committed before stands in any case."""
