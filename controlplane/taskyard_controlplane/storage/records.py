@@ -230,6 +230,7 @@ def backlog_page(connection: Connection, lane: str, priority: int, after_seq: in
         .join(backlog, backlog.c.seq == run.c.seq)
         .where(backlog.c.queue == lane, backlog.c.priority == priority, backlog.c.seq > after_seq)
     )
+    # Some may have ended since they were queued: whoever reads on has to know that they were looked at.
     rows = _open_heads(connection, query.order_by(backlog.c.seq).limit(limit))
     last_seq = rows[-1].seq if rows else after_seq
     return BacklogPage([row for row in rows if row.state < FIRST_FINAL], len(rows), last_seq)

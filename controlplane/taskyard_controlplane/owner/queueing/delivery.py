@@ -126,13 +126,11 @@ class Delivery:
     def _send_recorded(self, parcel: Parcel) -> None:
         if parcel.lapsed:
             return
-        agent, parts = parcel.agent, parcel.still_held()
-        agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
-        for part in parts:
+        for part in _what_is_left(parcel):
             self._send(part)
             for run in part.runs:
                 if run.state == CANCELLING:
-                    agent.cancel(run)  # it was told so before it had it
+                    part.agent.cancel(run)  # it was told so before it had it
 
     @property
     def waiting(self) -> int:
@@ -195,9 +193,7 @@ class Delivery:
         if error is not None:
             self._not_sent(parcel, error)
             return
-        parts = parcel.still_held()
-        parcel.agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
-        for part in parts:
+        for part in _what_is_left(parcel):
             try:
                 chunk = write_chunk(part.template_index, part.first_epoch, part.runs, loaded)
             except Exception as unwritable:
@@ -264,3 +260,10 @@ class Delivery:
         for run, epoch in runs:
             if run.epoch == epoch:
                 self._settling.apply(run, RunEvent.GIVEN_BACK, reason=StateReason.GIVEN_BACK)
+
+
+def _what_is_left(parcel: Parcel) -> list[Parcel]:
+    """Return what is still to be sent of a chunk; its agent gets the credit for the rest back."""
+    parts = parcel.still_held()
+    parcel.agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
+    return parts

@@ -65,5 +65,5 @@ class Crowd:
 
 
 def pause_after(size: int) -> float:
-    """Return for how many seconds a peer is not read after a frame, if somebody waits."""
+    """Return for how many seconds a peer whose frames have to leave room is not read after one of them."""
     return size / FAIR_RATE * max(1.0, size / LARGE_BYTES) if size > SMALL_BYTES else 0.0

@@ -288,6 +288,6 @@ def _payload_of(batch: WriteBatch) -> int:
     payload = sum(map(len, filter(None, map(_args_of, batch.new_runs))))
     payload += sum(map(len, filter(None, map(_result_of, batch.ended))))
     payload += sum(len(data) for _, data in batch.blobs)
-    payload += sum(len(row[2]) for row in batch.templates)
+    payload += sum(len(definition) for _, _, definition, _ in batch.templates)
     payload += sum(map(len, map(_message_of, batch.logs)))
     return payload

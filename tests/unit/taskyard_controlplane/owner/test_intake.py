@@ -12,7 +12,7 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.peers.client_session import MAX_UNHEARD, ClientSession
-from taskyard_controlplane.owner.serving.crowd import FAIR_RUNS, WAITING_SECONDS
+from taskyard_controlplane.owner.serving.crowd import FAIR_RUNS, SMALL_BYTES, WAITING_SECONDS, pause_after
 from taskyard_controlplane.owner.serving.intake import Intake
 
 
@@ -110,6 +110,33 @@ def test_a_client_with_more_batches_than_it_may_have_is_not_read() -> None:
         committer.commit()
         await reading
         assert client.unsettled_batches == 0
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("somebody_waits", "logs", "paused"),
+    [(False, False, False), (True, False, True), (False, True, True)],
+)
+def test_a_peer_is_not_read_for_a_while_after_a_large_frame_that_others_wait_for(
+    somebody_waits: bool, logs: bool, paused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.extend([seconds] if seconds else [])
+        await sleep(0)
+
+    async def body(committer: Committer, intake: Intake) -> None:
+        if somebody_waits:
+            await intake.took(peer(), 1, runs=1)
+        monkeypatch.setattr(asyncio, "sleep", noted)
+        size = SMALL_BYTES + 1
+        reading = await held_up(intake.took(peer(), size, runs=None if logs else 1, logs=logs))
+        assert pauses == ([pause_after(size)] if paused else [])
+        committer.commit()
+        await reading
 
     play(body)
 
