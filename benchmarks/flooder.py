@@ -171,7 +171,7 @@ class Sending:
 
 def client(channel: grpc.Channel, *, reads: bool = True) -> Sending:
     """Open a session."""
-    hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id(), client_name="flooder")
+    hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id(), client_name="flooder")
     stub = session_service_pb2_grpc.SessionServiceStub(channel)
     return Sending(stub.Connect, sp.ClientFrame(hello=hello), reads=reads)
 
@@ -192,7 +192,7 @@ def deaf(address: str) -> None:
     """Let an agent log for a session that does not read, each frame when the last one is durable."""
     channel = grpc.insecure_channel(address, options=OPTIONS)
     hello = ap.AgentHello(
-        protocol_min=1, protocol_max=1, agent_id=new_id().hex(), session_id=new_id(), name="flooder",
+        protocol_min=2, protocol_max=2, agent_id=new_id().hex(), session_id=new_id(), name="flooder",
         queues=["deaf"], slots=1,
     )  # fmt: skip
     stub = agent_service_pb2_grpc.AgentServiceStub(channel)

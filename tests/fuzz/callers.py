@@ -208,7 +208,7 @@ class Bystander:
     async def _connect(self, channel: grpc.aio.Channel) -> None:
         stub: Any = session_service_pb2_grpc.SessionServiceStub(channel)
         stream = stub.Connect()
-        hello = session_service_pb2.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+        hello = session_service_pb2.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id())
         await stream.write(session_service_pb2.ClientFrame(hello=hello))
         assert (await stream.read()).HasField("welcome")
         await stream.write(session_service_pb2.ClientFrame(goodbye=True))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import pytest
 from alembic import command, op
@@ -11,9 +12,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
 from support.postgres import PostgresServer
 from support.storage_rows import bad_ends, bad_ends_of
 
+from taskyard_api.v1.common_pb2 import BlobRef, Payload
+from taskyard_api.v1.session_service_pb2 import RunOutcome
+from taskyard_contract.states import RunState
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
 from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
@@ -22,6 +27,8 @@ from taskyard_controlplane.storage.postgres import lease
 from taskyard_controlplane.storage.schema import REVISION, metadata
 from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema, recorded_revision
 
+SINCE: Final = {10: 100, 11: 101, 12: 102, 13: 103, 14: 104}
+"""Final states since 0006, by what they were before."""
 _POSTGRES_TABLES = """
 SELECT table_name, column_name, data_type, is_nullable, column_default, ordinal_position
 FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 6
@@ -178,11 +185,75 @@ def test_an_upgrade_finds_what_ended_badly_before(urls: tuple[str, str]) -> None
     with closing(create_store(urls[0])) as store:
         store.open()
         with closing(create_reader(urls[0])) as reader:
-            assert bad_ends(reader, 2) == bad_ends_of(states.items())
-            wanted = RunFilter(states=(11,))
+            assert bad_ends(reader, 2) == bad_ends_of(
+                (seq, SINCE.get(state, state)) for seq, state in states.items()
+            )
+            wanted = RunFilter(states=(RunState.FAILED,))
             flows = reader.runs(wanted._replace(kind=2), None, 9).runs
             inside = reader.runs(wanted._replace(flow_seq=3), None, 9).runs
             assert [listed.run.seq for listed in [*flows, *inside]] == [3, 5]
+
+
+def _former_runs(outcomes: dict[int, RunOutcome]) -> list[dict[str, object]]:
+    """Return rows of runs as releases before 0006 wrote them, with outcomes and arguments that are a blob."""
+    blob = BlobRef(digest=b"d" * 32, size=2**40)
+    return [
+        {
+            "seq": seq,
+            "run_id": outcome.run_id,
+            "state": int(outcome.state),
+            "outcome": outcome.SerializeToString(),
+            "args_blob": blob.SerializeToString(),
+        }
+        for seq, outcome in outcomes.items()
+    ]
+
+
+def test_an_upgrade_numbers_final_states_anew_wherever_they_are(urls: tuple[str, str]) -> None:
+    """In the column, in the history, and in the outcome, of which all other bytes stay; and back."""
+    outcomes = {
+        seq: RunOutcome(
+            run_id=bytes([seq]) * 16, state=state, message="\0 é", result=Payload(data=bytes(range(256)))
+        )
+        for seq, state in enumerate(SINCE, 1)
+    }  # fmt: skip
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0005")
+        connection.execute(
+            text(
+                "INSERT INTO run"
+                " (seq, run_id, kind, state, template_id, ordinal, submitted_us, outcome, args_blob)"
+                " VALUES (:seq, :run_id, 1, :state, 1, 0, 5, :outcome, :args_blob)"
+            ),
+            _former_runs(outcomes),
+        )
+        connection.execute(
+            text(
+                "INSERT INTO run_event (run_seq, at_us, state, reason, attempt, infra_retries, epoch)"
+                " VALUES (:seq, 5, :state, 0, 1, 0, 0)"
+            ),
+            [{"seq": seq, "state": state} for seq, state in enumerate([5, *SINCE], 1)],
+        )
+        before = connection.execute(text("SELECT * FROM run ORDER BY seq")).all()
+        command.upgrade(_config(connection), "head")
+        rows = connection.execute(text("SELECT state, outcome, args_blob FROM run ORDER BY seq")).all()
+        history = connection.execute(text("SELECT state FROM run_event ORDER BY run_seq")).scalars().all()
+        assert history == [5, *SINCE.values()]
+        assert [row.state for row in rows] == list(SINCE.values())
+        for row, former in zip(rows, outcomes.values(), strict=True):
+            wanted = RunOutcome.FromString(former.SerializeToString())
+            wanted.state = SINCE[former.state]  # type: ignore[assignment]
+            assert bytes(row.outcome) == wanted.SerializeToString()
+            assert Payload.FromString(bytes(row.args_blob)) == Payload(
+                blob=BlobRef(digest=b"d" * 32, size=2**40)
+            )
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE run SET state = 11 WHERE seq = 1"))
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "0005")
+        assert connection.execute(text("SELECT * FROM run ORDER BY seq")).all() == before
+    engine.dispose()
 
 
 def test_an_upgrade_that_is_interrupted_halfway_has_changed_nothing(

@@ -17,7 +17,7 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
-from taskyard_contract.states import RunKind, UpstreamKind
+from taskyard_contract.states import RunKind, RunState, UpstreamKind
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
@@ -167,7 +167,7 @@ class Client(Peer):
         self.cancel_requests: list[bytes] = []
         self.acknowledged = 0
         hello = sp.SessionHello(
-            protocol_min=1, protocol_max=1, session_id=session_id, client_name="test",
+            protocol_min=2, protocol_max=2, session_id=session_id, client_name="test",
             caller_run_id=caller_run_id, stream_number=stream_number,
         )  # fmt: skip
         self.session, self.welcome = world.owner.connections.clients.open(
@@ -226,7 +226,7 @@ class Client(Peer):
         """Return the final state the client was told of a run, None for none yet."""
         self.receive()
         if run_id in self.results:
-            return 10
+            return int(RunState.COMPLETED)
         outcome = self.outcomes.get(run_id)
         return None if outcome is None else int(outcome.state)
 
@@ -254,7 +254,7 @@ class Agent(Peer):
         self.acknowledged = 0
         self.session_id = session_id or new_id()
         hello = ap.AgentHello(
-            protocol_min=1, protocol_max=1, agent_id=agent_id, session_id=self.session_id, name=agent_id,
+            protocol_min=2, protocol_max=2, agent_id=agent_id, session_id=self.session_id, name=agent_id,
             queues=queues, slots=2, capabilities=capabilities, labels=labels or {},
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
             stream_number=stream_number,

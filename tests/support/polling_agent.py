@@ -71,8 +71,8 @@ class PollingAgent:
         held = [pb.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in self.held.items()]
         return pb.AgentHello(
             **self.ids,
-            protocol_min=1,
-            protocol_max=1,
+            protocol_min=2,
+            protocol_max=2,
             name=self._name,
             queues=["default"],
             slots=1,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
-from taskyard_contract.capabilities import CODE_PREFIX
+from taskyard_contract.capabilities import CODE_PREFIX, ENVIRONMENT_PREFIX, PYTHON_PREFIX
 
 Labels = frozenset[tuple[str, str]]
 """Names with their values."""
@@ -26,15 +26,33 @@ class Need(NamedTuple):
     code: str = ""
     """The kind of code, `code/...`; empty when there is none, which any agent can say as well as another."""
     encoding: str = ""
-    """Of arguments and results; empty when the template names none."""
+    """Of arguments; empty when the template names none."""
     labels: Labels = frozenset()
     """What the agent must be labelled with."""
+    result_encoding: str = ""
+    """Of results; empty when the template names none."""
+    task: str = ""
+    """The name that the task is registered under; empty when its code is found otherwise."""
+    python: str = ""
+    """The version that has compiled the code; empty when any will do."""
+    environment: str = ""
+    """What the code needs around it; empty when it needs nothing in particular."""
 
     @property
     def lane(self) -> str:
         """A name for runs with this need, to keep them apart where only a text can be kept."""
         labels = f", {dict(sorted(self.labels))}" if self.labels else ""
-        return f"{self.queue} ({self.code or 'any code'}, {self.encoding or 'any encoding'}{labels})"
+        others = "".join(
+            f", {what} {value!r}"
+            for what, value in (
+                ("results in", self.result_encoding if self.result_encoding != self.encoding else ""),
+                ("task", self.task),
+                ("Python", self.python),
+                ("environment", self.environment),
+            )
+            if value
+        )
+        return f"{self.queue} ({self.code or 'any code'}, {self.encoding or 'any encoding'}{labels}{others})"
 
 
 class Offer(NamedTuple):
@@ -48,6 +66,11 @@ class Offer(NamedTuple):
     encodings: frozenset[str] | None = None
     labels: Labels = frozenset()
     """Nothing announced is nothing there: labels are what somebody chose to say of an agent."""
+    tasks: frozenset[str] | None = None
+    """Names under which its program has registered tasks."""
+    pythons: frozenset[str] | None = None
+    environments: frozenset[str] = frozenset()
+    """As labels: one that is not announced is not there."""
 
 
 class Mismatch(Enum):
@@ -55,12 +78,18 @@ class Mismatch(Enum):
 
     QUEUE = "does not serve its queue"
     CODE = "cannot load its kind of code"
-    ENCODING = "does not know the encoding of its arguments"
+    ENCODING = "does not know the encoding of its arguments or of its result"
     LABELS = "does not have the labels it asks for"
+    TASK = "has no task registered under its name"
+    PYTHON = "has another version of Python"
+    ENVIRONMENT = "does not have its environment"
 
 
 def offer_of(
-    queues: Iterable[str], capabilities: Iterable[str], labels: Mapping[str, str] | None = None
+    queues: Iterable[str],
+    capabilities: Iterable[str],
+    labels: Mapping[str, str] | None = None,
+    tasks: Iterable[str] = (),
 ) -> Offer:
     """Read what an agent announced.
 
@@ -68,10 +97,19 @@ def offer_of(
     question open. A word that is neither is for somebody else.
     """
     words = frozenset(word for word in capabilities if "/" in word)
-    codes = frozenset(word for word in words if word.startswith(CODE_PREFIX))
-    encodings = words - codes
+    codes, pythons, environments = (
+        frozenset(word for word in words if word.startswith(prefix))
+        for prefix in (CODE_PREFIX, PYTHON_PREFIX, ENVIRONMENT_PREFIX)
+    )
+    encodings = words - codes - pythons - environments
     return Offer(
-        tuple(dict.fromkeys(queues)), codes or None, encodings or None, frozenset((labels or {}).items())
+        tuple(dict.fromkeys(queues)),
+        codes or None,
+        encodings or None,
+        frozenset((labels or {}).items()),
+        frozenset(tasks) or None,
+        frozenset(word.removeprefix(PYTHON_PREFIX) for word in pythons) or None,
+        frozenset(word.removeprefix(ENVIRONMENT_PREFIX) for word in environments),
     )
 
 
@@ -84,11 +122,25 @@ def _loads_code(need: Need, offer: Offer) -> bool:
 
 
 def _knows_encoding(need: Need, offer: Offer) -> bool:
-    return not need.encoding or offer.encodings is None or need.encoding in offer.encodings
+    return offer.encodings is None or all(
+        not encoding or encoding in offer.encodings for encoding in (need.encoding, need.result_encoding)
+    )
 
 
 def _has_labels(need: Need, offer: Offer) -> bool:
     return need.labels <= offer.labels
+
+
+def _has_task(need: Need, offer: Offer) -> bool:
+    return not need.task or offer.tasks is None or need.task in offer.tasks
+
+
+def _has_python(need: Need, offer: Offer) -> bool:
+    return not need.python or offer.pythons is None or need.python in offer.pythons
+
+
+def _has_environment(need: Need, offer: Offer) -> bool:
+    return not need.environment or need.environment in offer.environments
 
 
 _RULES: Final[tuple[tuple[Mismatch, Callable[[Need, Offer], bool]], ...]] = (
@@ -96,6 +148,9 @@ _RULES: Final[tuple[tuple[Mismatch, Callable[[Need, Offer], bool]], ...]] = (
     (Mismatch.CODE, _loads_code),
     (Mismatch.ENCODING, _knows_encoding),
     (Mismatch.LABELS, _has_labels),
+    (Mismatch.TASK, _has_task),
+    (Mismatch.PYTHON, _has_python),
+    (Mismatch.ENVIRONMENT, _has_environment),
 )
 """In the order in which reasons are worth telling: who serves another queue was never meant."""
 

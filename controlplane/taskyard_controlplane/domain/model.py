@@ -99,6 +99,7 @@ class Template:
         "queue",
         "refresh_cache",
         "refusal",
+        "result_encoding",
         "template_id",
     )
 
@@ -113,7 +114,11 @@ class Template:
         queue: str = "default",
         priority: int = 0,
         encoding: str = "",
+        result_encoding: str = "",
         code: str = "",
+        task_name: str = "",
+        python_version: str = "",
+        environment: str = "",
         code_digest: bytes = b"",
         labels: Labels = frozenset(),
         max_retries: int = 0,
@@ -133,8 +138,11 @@ class Template:
         self.queue = queue
         self.priority = priority
         self.encoding = encoding
+        self.result_encoding = result_encoding or encoding
         self.code = code
-        self.need = Need(queue, code, encoding, labels)
+        self.need = Need(
+            queue, code, encoding, labels, self.result_encoding, task_name, python_version, environment
+        )
         self.code_digest = code_digest
         self.max_retries = max_retries
         self.delays = delays

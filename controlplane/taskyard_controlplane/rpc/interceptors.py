@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.transport.rpc_errors import to_status
+from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.rpc.streams import Received
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,13 @@ def _malformed(method: str) -> InvalidRequest:
     return InvalidRequest(f"a message for {method} could not be parsed; is the client's contract the same?")
 
 
+def _check(request: Any, method: str) -> None:
+    """Check what all our requests have in common; those that come in parts, where they are read."""
+    if request is _MALFORMED:
+        raise _malformed(method)
+    check_namespace(getattr(request, "namespace", ""))
+
+
 def _tolerant(parse: _Deserializer | None) -> _Deserializer | None:
     def parsed(data: bytes) -> Any:
         try:
@@ -107,8 +115,7 @@ def _measured(parse: _Deserializer | None, method: str) -> _Deserializer | None:
 def _unary(behavior: _Behavior, method: str) -> _Behavior:
     async def call(request: Any, context: Any) -> Any:
         try:
-            if request is _MALFORMED:
-                raise _malformed(method)
+            _check(request, method)
             return await behavior(request, context)
         except Exception as error:
             request = None  # an aborted call refers to itself, and this would wait for the garbage collector
@@ -120,8 +127,7 @@ def _unary(behavior: _Behavior, method: str) -> _Behavior:
 def _streaming(behavior: _Behavior, method: str) -> _Behavior:
     async def call(request: Any, context: Any) -> None:
         try:
-            if request is _MALFORMED:
-                raise _malformed(method)
+            _check(request, method)
             answer = behavior(request, context)
             if isinstance(answer, AsyncIterator):
                 await _write_all(answer, context)

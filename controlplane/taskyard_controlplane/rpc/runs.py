@@ -48,7 +48,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.WaitRunResponse(run=await self._reading.run(run_id, include_result=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        wanted = check_filter(_filter_of(request))
+        wanted = check_filter(request.filter)
         scope = page_tokens.scope_of(wanted)
         before = page_tokens.decode(Listing.RUNS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
@@ -99,16 +99,3 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         for timeout in self._waits:
             if not timeout.expired():  # one that ends by itself just now finds that the server stops
                 timeout.reschedule(now)
-
-
-def _filter_of(request: pb.ListRunsRequest) -> pb.RunFilter:
-    """Return which runs are wanted, from wherever the release of the caller says so."""
-    if request.HasField("filter"):
-        return request.filter
-    # Not read, the fields of release 0.1.0 would make a narrow question one about all runs, without a word.
-    return pb.RunFilter(
-        kind=request.kind,
-        flow_run_id=request.flow_run_id,
-        states=request.states,
-        name_contains=request.name_contains,
-    )

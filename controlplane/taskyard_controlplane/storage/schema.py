@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunKind, RunState
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(

@@ -4,7 +4,7 @@ It happens in the transaction in which this process becomes the owner. So an upg
 database as it was, and while an owner of the release before is alive nothing changes under it; a newcomer
 that is refused has changed nothing. An owner that has been replaced does not come back, because it does not
 know the new schema. Migrations change the catalogue and do not rewrite the table of runs, which may have
-many millions of rows; they may read it, for an index.
+many millions of rows; they may read it, for an index. One had to, before the contract was frozen (0006).
 
 An empty database gets the tables directly and the newest revision noted: importing alembic would cost a
 first start a quarter of a second. Anything older is migrated.

@@ -1,7 +1,8 @@
 """What an agent announces that it can execute, in the words of `AgentHello.capabilities`.
 
-A word is a kind of code, which begins with `CODE_PREFIX`, or the name of an encoding (`json/plain`). An agent
-is given only runs whose code and encoding it announced.
+A word is a kind of code, a version of Python or an environment, each with a prefix of its own, or else the
+name of an encoding (`json/plain`). An agent is given only runs whose code, encodings and Python version it
+announced, where it announced any, and those that ask for an environment only if it announced that.
 """
 
 from typing import Final
@@ -13,3 +14,7 @@ CODE_BY_REFERENCE: Final = "code/reference"
 """`module:qualname`, imported where it runs."""
 CODE_BY_NAME: Final = "code/name"
 """A task that the agent's own program registered under a name."""
+PYTHON_PREFIX: Final = "interpreter/python"
+"""Before a version: `interpreter/python3.12` executes code that Python 3.12 has compiled."""
+ENVIRONMENT_PREFIX: Final = "environment/"
+"""Before the name of an environment that an agent has."""

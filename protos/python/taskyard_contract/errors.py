@@ -18,6 +18,10 @@
       AgentNotFound             no such agent
       ServerStopping            the server is going down
       UnknownSession            the server knows no such session (any more)
+      Unauthenticated           the server does not know who calls
+      PermissionDenied          whoever calls may not do this
+      NamespaceNotFound         no such namespace
+      WatchExpired              what came after a resume token is not at hand any more
       ConnectionFailed          the server could not be reached (made by clients)
 
 A failure of user code is none of these: it is data in a run's state.
@@ -48,6 +52,10 @@ class ErrorReason(IntEnum):
     UNKNOWN_SESSION = 16
     STREAM_REPLACED = 17
     AGENT_EXISTS = 18
+    UNAUTHENTICATED = 19
+    PERMISSION_DENIED = 20
+    NAMESPACE_NOT_FOUND = 21
+    WATCH_EXPIRED = 22
 
 
 class TaskyardError(Exception):
@@ -63,6 +71,7 @@ class TaskyardError(Exception):
         limit: int = 0,
         retry_after: float = 0.0,
         address: str = "",
+        field: str = "",
     ) -> None:
         """Describe the error.
 
@@ -72,22 +81,31 @@ class TaskyardError(Exception):
             limit: The limit that was exceeded, in bytes or items.
             retry_after: Seconds to wait before repeating; 0 means do not repeat unchanged.
             address: The replica to call instead.
+            field: The field of the request that is wrong, as a path.
         """
         super().__init__(message or (self.__doc__ or "").strip())
         self.run_id = run_id
         self.limit = limit
         self.retry_after = retry_after
         self.address = address
+        self.field = field
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make the error picklable: it crosses process boundaries inside results."""
-        return _rebuild, (type(self), str(self), self.run_id, self.limit, self.retry_after, self.address)
+        details = self.run_id, self.limit, self.retry_after, self.address, self.field
+        return _rebuild, (type(self), str(self), *details)
 
 
 def _rebuild(
-    kind: type[TaskyardError], message: str, run_id: bytes, limit: int, retry_after: float, address: str
+    kind: type[TaskyardError],
+    message: str,
+    run_id: bytes,
+    limit: int,
+    retry_after: float,
+    address: str,
+    field: str = "",  # errors that 0.1.0 has pickled have none
 ) -> TaskyardError:
-    return kind(message, run_id=run_id, limit=limit, retry_after=retry_after, address=address)
+    return kind(message, run_id=run_id, limit=limit, retry_after=retry_after, address=address, field=field)
 
 
 class InvalidRequest(TaskyardError):
@@ -190,6 +208,30 @@ class UnknownSession(TaskyardError):
     """The server does not know this session; say hello again, with what is held."""
 
     reason = ErrorReason.UNKNOWN_SESSION
+
+
+class Unauthenticated(TaskyardError):
+    """The server does not know who calls; check the credentials."""
+
+    reason = ErrorReason.UNAUTHENTICATED
+
+
+class PermissionDenied(TaskyardError):
+    """Whoever calls may not do this."""
+
+    reason = ErrorReason.PERMISSION_DENIED
+
+
+class NamespaceNotFound(TaskyardError):
+    """There is no namespace of this name."""
+
+    reason = ErrorReason.NAMESPACE_NOT_FOUND
+
+
+class WatchExpired(TaskyardError):
+    """What came after this resume token is not at hand any more; list again, and watch from there."""
+
+    reason = ErrorReason.WATCH_EXPIRED
 
 
 class ConnectionFailed(TaskyardError):

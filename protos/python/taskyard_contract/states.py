@@ -16,7 +16,7 @@ class RunKind(IntEnum):
 
 
 class RunState(IntEnum):
-    """The state of a run; values from 10 on are final."""
+    """The state of a run; values from 100 on are final."""
 
     PENDING = 1
     READY = 2
@@ -25,11 +25,11 @@ class RunState(IntEnum):
     AWAITING_RETRY = 5
     AWAITING_CACHE = 6
     CANCELLING = 7
-    COMPLETED = 10
-    FAILED = 11
-    CANCELLED = 12
-    CRASHED = 13
-    NOT_READY = 14
+    COMPLETED = 100
+    FAILED = 101
+    CANCELLED = 102
+    CRASHED = 103
+    NOT_READY = 104
 
 
 class StateReason(IntEnum):
@@ -112,7 +112,7 @@ class StateType(str, Enum):
     CANCELLING = "CANCELLING"
 
 
-FIRST_FINAL: Final = 10
+FIRST_FINAL: Final = 100
 """Every state from here on is final. A plain int: hot code compares with it."""
 
 _SHOWN: Final[dict[RunState, tuple[StateType, str]]] = {

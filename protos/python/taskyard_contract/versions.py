@@ -6,9 +6,9 @@ the distribution says nothing about it.
 
 from typing import Final
 
-PROTOCOL_MIN: Final = 1
+PROTOCOL_MIN: Final = 2
 """The oldest version that this distribution still speaks."""
-PROTOCOL_MAX: Final = 1
+PROTOCOL_MAX: Final = 2
 """The newest one; grows with what a peer must understand, and with nothing else."""
 VERSION: Final = "0.1.0"
 

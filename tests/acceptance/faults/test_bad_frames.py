@@ -73,7 +73,7 @@ def test_bytes_that_are_no_frame(channel: grpc.Channel, service: str, greeted: b
     raw = channel.stream_stream(f"/taskyard_api.v1.{service}/Connect")
     frames = [GARBAGE]
     if greeted:
-        frames.insert(0, hello_of(service, protocol_min=1, protocol_max=1)[1].SerializeToString())
+        frames.insert(0, hello_of(service, protocol_min=2, protocol_max=2)[1].SerializeToString())
     code, error = refusal(raw(iter(frames), timeout=10))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert isinstance(error, InvalidRequest)

@@ -27,8 +27,8 @@ _EVENT: Final = (
 _DISPATCH: Final = "NULL, NULL, NULL, NULL, NULL, NULL, NEW.session_id, NEW.entries, NEW.agent_id"
 _WATCHED: Final = (
     ("inserted", "INSERT", "run", "", _RUN),
-    ("recorded", "INSERT", "run", "NEW.state >= 10", _RUN),
-    ("recorded", "UPDATE", "run", "NEW.state >= 10", _RUN),
+    ("recorded", "INSERT", "run", "NEW.state >= 100", _RUN),
+    ("recorded", "UPDATE", "run", "NEW.state >= 100", _RUN),
     ("event", "INSERT", "run_event", "", _EVENT),
     ("dispatched", "INSERT", "dispatch", "", _DISPATCH),
 )

@@ -78,7 +78,7 @@ class Served:
     def session(self, *frames: session_service_pb2.ClientFrame) -> Iterator[session_service_pb2.SessionFrame]:
         """Open a session, send frames, and return what comes; the stream stays open meanwhile."""
         outgoing: queue.Queue[session_service_pb2.ClientFrame | None] = queue.Queue()
-        hello = session_service_pb2.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+        hello = session_service_pb2.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id())
         for frame in (session_service_pb2.ClientFrame(hello=hello), *frames):
             outgoing.put(frame)
         yield from self.sessions.Connect(iter(outgoing.get, None), timeout=20)
@@ -99,7 +99,7 @@ class SmallAgent:
         self._outgoing: queue.Queue[agent_service_pb2.AgentFrame | None] = queue.Queue()
         self._number = self._granted = 0
         hello = agent_service_pb2.AgentHello(
-            protocol_min=1, protocol_max=1, agent_id=f"id-{name}", session_id=new_id(), name=name,
+            protocol_min=2, protocol_max=2, agent_id=f"id-{name}", session_id=new_id(), name=name,
             queues=["default"], slots=2, labels=labels or {"zone": "a"}, agent_version="1.2.3",
         )  # fmt: skip
         self.send(agent_service_pb2.AgentFrame(hello=hello))

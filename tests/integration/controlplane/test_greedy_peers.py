@@ -28,7 +28,7 @@ class Client:
     def __init__(self, served: Any) -> None:
         self._outgoing: queue.Queue[sp.ClientFrame | None] = queue.Queue()
         self.session_id = new_id()
-        hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=self.session_id)
+        hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=self.session_id)
         self.send(hello=hello)
         self.frames = served.sessions.Connect(iter(self._outgoing.get, None), timeout=60)
         assert next(self.frames).HasField("welcome")
@@ -140,7 +140,7 @@ def test_a_million_ids_are_refused_by_name(served: Any, field: str) -> None:
 
 def test_an_agent_that_restates_more_than_it_could_hold_is_refused(served: Any) -> None:
     hello = ap.AgentHello(
-        protocol_min=1, protocol_max=1, agent_id="a", session_id=new_id(), queues=["q"],
+        protocol_min=2, protocol_max=2, agent_id="a", session_id=new_id(), queues=["q"],
         held=[ap.RunKey(run_id=new_id(), epoch=1)] * 20_000,
     )  # fmt: skip
     with pytest.raises(grpc.RpcError) as caught:
@@ -171,7 +171,7 @@ def test_agents_have_a_limit_as_well(serve: Callable[..., Any], connect_agent: C
     served.plane.owner.shard.roster.most = 1
     connect_agent(served)
     hello = ap.AgentHello(
-        protocol_min=1, protocol_max=1, agent_id="second", session_id=new_id(), queues=["q"]
+        protocol_min=2, protocol_max=2, agent_id="second", session_id=new_id(), queues=["q"]
     )
     with pytest.raises(grpc.RpcError, match="1 agents already"):
         next(served.agents.Connect(iter([ap.AgentFrame(hello=hello)]), timeout=20))

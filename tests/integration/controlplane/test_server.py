@@ -56,7 +56,7 @@ def test_a_garbage_frame_ends_one_call_and_nothing_else(
 
 
 def test_garbage_in_the_middle_of_a_session_ends_that_session(served: Any) -> None:
-    hello = session_service_pb2.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+    hello = session_service_pb2.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id())
     frames = [session_service_pb2.ClientFrame(hello=hello).SerializeToString(), GARBAGE]
     answers = raw(served, "stream_stream", "SessionService/Connect")(iter(frames), timeout=10)
     assert session_service_pb2.SessionFrame.FromString(next(answers)).HasField("welcome")
@@ -131,7 +131,7 @@ def test_stopping_tells_streams_to_reconnect(
     serve: Callable[..., Any], run_on_loop: Callable[..., Any]
 ) -> None:
     served = serve()
-    hello = session_service_pb2.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+    hello = session_service_pb2.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id())
     frames: queue.Queue[Any] = queue.Queue()
     frames.put(session_service_pb2.ClientFrame(hello=hello))
     answers = served.sessions.Connect(iter(frames.get, None), timeout=10)

@@ -134,7 +134,7 @@ def test_of_many_streams_of_one_agent_all_but_the_last_are_told(served: Any, str
 
     async def one(channel: Any, session_id: bytes) -> grpc.StatusCode:
         hello = ap.AgentHello(
-            protocol_min=1, protocol_max=1, agent_id=session_id.hex(), session_id=session_id, queues=["same"]
+            protocol_min=2, protocol_max=2, agent_id=session_id.hex(), session_id=session_id, queues=["same"]
         )
         call = AgentServiceStub(channel).Connect(timeout=30)
         try:
@@ -179,7 +179,7 @@ def test_a_stream_without_a_first_frame_ends(serve: Callable[..., Any], service:
 
 def welcomed(served: Any) -> Any:
     """Open the stream of a session and return it once it is welcomed."""
-    hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=new_id())
+    hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id())
     stay = iter(threading.Event().wait, None)
     call = served.sessions.Connect(itertools.chain([sp.ClientFrame(hello=hello)], stay), timeout=30)
     assert next(call).HasField("welcome")
@@ -216,7 +216,7 @@ def test_places_are_given_back_and_counted_in_all() -> None:
 def test_a_stream_that_is_superseded_while_it_asks_the_database_ends_with_a_status() -> None:
     async def scenario(it: World) -> None:
         session_id = new_id()
-        hello = sp.SessionHello(protocol_min=1, protocol_max=1, session_id=session_id, client_name="c")
+        hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=session_id, client_name="c")
         context = Context(sp.ClientFrame(hello=hello), sp.ClientFrame(subscribe=[new_id()]))
         asked, answer = asyncio.Event(), asyncio.Event()
 

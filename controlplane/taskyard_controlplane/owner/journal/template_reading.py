@@ -12,7 +12,7 @@ from taskyard_contract.payload_limits import MAX_LABEL_BYTES
 from taskyard_contract.states import RunKind
 from taskyard_contract.wire_text import NAME_LIMIT
 from taskyard_controlplane.domain.matching import Labels
-from taskyard_controlplane.domain.model import AGENT, Template
+from taskyard_controlplane.domain.model import AGENT, Template, executor_of
 from taskyard_controlplane.domain.retries import LONGEST_DELAY
 from taskyard_controlplane.storage.interface import TemplateRow
 
@@ -57,6 +57,10 @@ def read_template(
         queue=message.queue,
         priority=message.priority,
         encoding=message.encoding,
+        result_encoding=message.result_encoding,
+        task_name=message.code.task_name,
+        python_version=message.python_version,
+        environment=message.environment,
         code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
         code_digest=message.code.blob_digest,
         labels=_labels(message),
@@ -104,10 +108,18 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
             f"'{message.name}' has {delays:,} delays of retries; at most {MAX_DELAYS:,} are taken",
             limit=MAX_DELAYS,
         )
+    _check_supported(message)
     jitter = message.retry.jitter_factor
     if not 0 <= jitter < math.inf:
         raise InvalidRequest(f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1")
-    for what, text in (("queue", message.queue), ("encoding", message.encoding)):
+    for what, text in (
+        ("queue", message.queue),
+        ("encoding", message.encoding),
+        ("result encoding", message.result_encoding),
+        ("task", message.code.task_name),
+        ("Python version", message.python_version),
+        ("environment", message.environment),
+    ):
         size = len(text.encode())
         if size > NAME_LIMIT or "\x00" in text:
             raise InvalidRequest(
@@ -118,10 +130,30 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
     return message
 
 
+def _check_supported(message: template_pb2.RunTemplate) -> None:
+    """Check that a template asks for nothing that this release would not do.
+
+    Raises:
+        InvalidRequest: It does: to leave it out in silence would be another task.
+    """
+    if message.executor and int(message.executor) != executor_of(int(message.kind)):
+        raise InvalidRequest(
+            f"'{message.name}' names an executor that runs of its kind do not have: agents execute task "
+            "runs, and sessions flow runs",
+            field="template.executor",
+        )
+    if message.concurrency_keys:
+        raise InvalidRequest(
+            f"'{message.name}' has concurrency keys, which this release does not support",
+            field="template.concurrency_keys",
+        )
+
+
 def encoding_in(definition: bytes) -> str:
     """Return in which encoding the runs of a recorded template return bare results."""
     try:
-        return str(template_pb2.RunTemplate.FromString(definition).encoding)
+        message = template_pb2.RunTemplate.FromString(definition)
+        return str(message.result_encoding or message.encoding)
     except DecodeError:
         return ""
 

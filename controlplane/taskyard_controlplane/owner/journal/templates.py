@@ -316,7 +316,7 @@ class Templates:
     def encoding_of(self, result: CachedResult) -> str:
         """Return in which encoding a result from the cache is, if it is bare."""
         template = self.live(result.template_id)
-        return template.encoding if template is not None else encoding_in(result.definition or b"")
+        return template.result_encoding if template is not None else encoding_in(result.definition or b"")
 
     def _take(self, row: TemplateRow) -> Template:
         """Return the template of a row; somebody may have brought it into memory meanwhile."""

@@ -41,7 +41,9 @@ class AgentSession(Peer):
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
         self.session_id = hello.session_id
-        self.offer = offer_of(hello.queues, hello.capabilities, hello.labels)
+        self.offer = offer_of(
+            hello.queues, hello.capabilities, hello.labels, [task.name for task in hello.tasks]
+        )
         self.queues = self.offer.queues
         self.slots = hello.slots
         self.labels = dict(hello.labels)

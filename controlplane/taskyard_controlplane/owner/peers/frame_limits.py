@@ -11,6 +11,7 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.wire_text import NAME_LIMIT
+from taskyard_controlplane.domain.namespaces import check_namespace
 
 MAX_ITEMS: Final = 131_072
 """Ids, reports or log records of one kind in a frame. The SDK sends up to 69,632 ids."""
@@ -31,7 +32,9 @@ def check_client_hello(hello: sp.SessionHello) -> None:
 
     Raises:
         InvalidRequest: Its name is too long.
+        NamespaceNotFound: It is in none there is.
     """
+    check_namespace(hello.namespace)
     _short("client_name", hello.client_name)
 
 
@@ -40,7 +43,9 @@ def check_agent_hello(hello: ap.AgentHello) -> None:
 
     Raises:
         InvalidRequest: A name is too long, or there are too many of something.
+        NamespaceNotFound: It is in none there is.
     """
+    check_namespace(hello.namespace)
     for field, text in (
         ("agent_id", hello.agent_id), ("name", hello.name), ("agent_version", hello.agent_version),
     ):  # fmt: skip

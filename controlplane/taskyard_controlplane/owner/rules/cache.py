@@ -119,7 +119,7 @@ class CacheFlights:
             flight = [run for run in flight if run.submitted_us < expired_us]
         self._flights[key] = late
         self._follow(key, leader)
-        self._land(flight, (leader.result, leader.outcome, leader.template.encoding))
+        self._land(flight, (leader.result, leader.outcome, leader.template.result_encoding))
 
     def _land(self, flight: list[Run], hit: Hit) -> None:
         for run in flight:

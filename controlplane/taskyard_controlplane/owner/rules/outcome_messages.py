@@ -39,7 +39,7 @@ def outcome_of_report(run: Run, report: agent_service_pb2.ReportException, inlin
     """Serialise the outcome a worker reported, when it was not an ordinary one."""
     result = report.result if report.HasField("result") else None
     if result is None and inline:
-        result = common_pb2.Payload(encoding=run.template.encoding, data=inline)
+        result = common_pb2.Payload(encoding=run.template.result_encoding, data=inline)
     return write_outcome(
         run,
         state_name=report.state_name,

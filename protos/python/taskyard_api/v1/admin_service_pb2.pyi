@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import taskyard_api.v1.common_pb2
 import taskyard_api.v1.states_pb2
 import typing
 
@@ -19,9 +20,15 @@ class GetServerInfoRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
+        *,
+        namespace: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace"]) -> None: ...
 
 global___GetServerInfoRequest = GetServerInfoRequest
 
@@ -41,6 +48,9 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     AGENTS_FIELD_NUMBER: builtins.int
     SESSIONS_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    OWNERS_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the server."""
     protocol_min: builtins.int
@@ -61,6 +71,18 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     """Connected sessions."""
     generation: builtins.int
     """Generation of the owner."""
+    @property
+    def limits(self) -> taskyard_api.v1.common_pb2.Limits:
+        """What it takes."""
+
+    @property
+    def owners(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.ShardOwner]:
+        """Who owns which shards; empty when this server owns all."""
+
+    @property
+    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Features beyond this version of the contract, by name."""
+
     def __init__(
         self,
         *,
@@ -74,8 +96,12 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         agents: builtins.int = ...,
         sessions: builtins.int = ...,
         generation: builtins.int = ...,
+        limits: taskyard_api.v1.common_pb2.Limits | None = ...,
+        owners: collections.abc.Iterable[taskyard_api.v1.common_pb2.ShardOwner] | None = ...,
+        capabilities: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agents", b"agents", "backlog_runs", b"backlog_runs", "database", b"database", "generation", b"generation", "open_runs", b"open_runs", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "sessions", b"sessions", "started_us", b"started_us", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agents", b"agents", "backlog_runs", b"backlog_runs", "capabilities", b"capabilities", "database", b"database", "generation", b"generation", "limits", b"limits", "open_runs", b"open_runs", "owners", b"owners", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "sessions", b"sessions", "started_us", b"started_us", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
 
@@ -87,17 +113,21 @@ class ListAgentsRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Most agents in one page; the server may lower it. 0: 100."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListAgentsRequest = ListAgentsRequest
 
@@ -134,6 +164,9 @@ class Agent(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     CONDITION_FIELD_NUMBER: builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: builtins.int
+    MEMORY_TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """Its stable id."""
     name: builtins.str
@@ -152,6 +185,10 @@ class Agent(google.protobuf.message.Message):
     """Its version."""
     condition: builtins.str
     """Why it takes no work at the moment, for people, such as a full disk; empty when nothing is wrong."""
+    memory_used_bytes: builtins.int
+    """Memory of its machine in use, and in all, as it said last; 0 when it never did."""
+    memory_total_bytes: builtins.int
+    """See above."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves."""
@@ -159,6 +196,10 @@ class Agent(google.protobuf.message.Message):
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Labels."""
+
+    @property
+    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it has announced: encodings, kinds of code, Python versions, environments."""
 
     def __init__(
         self,
@@ -174,8 +215,11 @@ class Agent(google.protobuf.message.Message):
         version: builtins.str = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         condition: builtins.str = ...,
+        memory_used_bytes: builtins.int = ...,
+        memory_total_bytes: builtins.int = ...,
+        capabilities: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "condition", b"condition", "connected_us", b"connected_us", "held_runs", b"held_runs", "labels", b"labels", "last_seen_us", b"last_seen_us", "name", b"name", "queues", b"queues", "slots", b"slots", "state", b"state", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "capabilities", b"capabilities", "condition", b"condition", "connected_us", b"connected_us", "held_runs", b"held_runs", "labels", b"labels", "last_seen_us", b"last_seen_us", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "queues", b"queues", "slots", b"slots", "state", b"state", "version", b"version"]) -> None: ...
 
 global___Agent = Agent
 
@@ -204,20 +248,138 @@ class ListAgentsResponse(google.protobuf.message.Message):
 global___ListAgentsResponse = ListAgentsResponse
 
 @typing.final
+class ListTasksRequest(google.protobuf.message.Message):
+    """Request of ListTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Most tasks in one page; the server may lower it. 0: 100."""
+    page_token: builtins.str
+    """`next_page_token` of the page before."""
+    queue: builtins.str
+    """Only tasks that an agent of this queue has; empty for all."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        queue: builtins.str = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue"]) -> None: ...
+
+global___ListTasksRequest = ListTasksRequest
+
+@typing.final
+class Task(google.protobuf.message.Message):
+    """A task that can be called by name. Agents that describe it differently are listed apart."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ENCODINGS_FIELD_NUMBER: builtins.int
+    PARAMETER_SCHEMA_FIELD_NUMBER: builtins.int
+    RESULT_SCHEMA_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    QUEUES_FIELD_NUMBER: builtins.int
+    AGENTS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What templates call it."""
+    version: builtins.str
+    """As its agents declare it."""
+    parameter_schema: builtins.str
+    """JSON Schema of its arguments; empty when not known."""
+    result_schema: builtins.str
+    """JSON Schema of its result; empty when not known."""
+    description: builtins.str
+    """For people."""
+    @property
+    def encodings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Encodings of arguments and results."""
+
+    @property
+    def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Queues in which it is served. The first 100."""
+
+    @property
+    def agents(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the agents that have it. The first 100."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        version: builtins.str = ...,
+        encodings: collections.abc.Iterable[builtins.str] | None = ...,
+        parameter_schema: builtins.str = ...,
+        result_schema: builtins.str = ...,
+        description: builtins.str = ...,
+        queues: collections.abc.Iterable[builtins.str] | None = ...,
+        agents: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agents", b"agents", "description", b"description", "encodings", b"encodings", "name", b"name", "parameter_schema", b"parameter_schema", "queues", b"queues", "result_schema", b"result_schema", "version", b"version"]) -> None: ...
+
+global___Task = Task
+
+@typing.final
+class ListTasksResponse(google.protobuf.message.Message):
+    """Response of ListTasks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty at the end."""
+    @property
+    def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Task]:
+        """The tasks."""
+
+    def __init__(
+        self,
+        *,
+        tasks: collections.abc.Iterable[global___Task] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]) -> None: ...
+
+global___ListTasksResponse = ListTasksResponse
+
+@typing.final
 class DrainAgentRequest(google.protobuf.message.Message):
     """Request of DrainAgent."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     AGENT_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """The agent."""
+    reason: builtins.str
+    """Why, for people. Cut at 8 KiB."""
+    requested_by: builtins.str
+    """By whom, for people. At most 1 KiB."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         agent_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        requested_by: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "namespace", b"namespace", "reason", b"reason", "requested_by", b"requested_by"]) -> None: ...
 
 global___DrainAgentRequest = DrainAgentRequest
 

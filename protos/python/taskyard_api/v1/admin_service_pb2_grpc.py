@@ -45,6 +45,11 @@ class AdminServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsResponse.FromString,
                 _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/taskyard_api.v1.AdminService/ListTasks',
+                request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
         self.DrainAgent = channel.unary_unary(
                 '/taskyard_api.v1.AdminService/DrainAgent',
                 request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentRequest.SerializeToString,
@@ -75,6 +80,16 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTasks(self, request, context):
+        """Lists the tasks that connected agents have registered by name, in the order of their names. A page is cut at
+        about 1 MiB.
+
+        Caller: anybody. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DrainAgent(self, request, context):
         """Asks an agent to take no more work and to end when it holds nothing.
 
@@ -97,6 +112,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksResponse.SerializeToString,
             ),
             'DrainAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainAgent,
@@ -159,6 +179,33 @@ class AdminService(object):
             '/taskyard_api.v1.AdminService/ListAgents',
             taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsRequest.SerializeToString,
             taskyard__api_dot_v1_dot_admin__service__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.AdminService/ListTasks',
+            taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_admin__service__pb2.ListTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,16 @@ class AdminServiceStub:
     Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
     """
 
+    ListTasks: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.admin_service_pb2.ListTasksRequest,
+        taskyard_api.v1.admin_service_pb2.ListTasksResponse,
+    ]
+    """Lists the tasks that connected agents have registered by name, in the order of their names. A page is cut at
+    about 1 MiB.
+
+    Caller: anybody. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
+    """
+
     DrainAgent: grpc.UnaryUnaryMultiCallable[
         taskyard_api.v1.admin_service_pb2.DrainAgentRequest,
         taskyard_api.v1.admin_service_pb2.DrainAgentResponse,
@@ -70,6 +80,16 @@ class AdminServiceAsyncStub:
     and labels are told.
 
     Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
+    """
+
+    ListTasks: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.admin_service_pb2.ListTasksRequest,
+        taskyard_api.v1.admin_service_pb2.ListTasksResponse,
+    ]
+    """Lists the tasks that connected agents have registered by name, in the order of their names. A page is cut at
+    about 1 MiB.
+
+    Caller: anybody. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
     """
 
     DrainAgent: grpc.aio.UnaryUnaryMultiCallable[
@@ -106,6 +126,18 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         and labels are told.
 
         Caller: operators. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
+        """
+
+    @abc.abstractmethod
+    def ListTasks(
+        self,
+        request: taskyard_api.v1.admin_service_pb2.ListTasksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.admin_service_pb2.ListTasksResponse, collections.abc.Awaitable[taskyard_api.v1.admin_service_pb2.ListTasksResponse]]:
+        """Lists the tasks that connected agents have registered by name, in the order of their names. A page is cut at
+        about 1 MiB.
+
+        Caller: anybody. Idempotency: reads only. Errors: INVALID_ARGUMENT (unknown page token).
         """
 
     @abc.abstractmethod

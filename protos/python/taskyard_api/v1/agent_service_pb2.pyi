@@ -75,6 +75,8 @@ class PollRequest(google.protobuf.message.Message):
     WAIT_MS_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
     NESTED_ONLY_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """As in the hello."""
     session_id: builtins.bytes
@@ -93,11 +95,17 @@ class PollRequest(google.protobuf.message.Message):
     """The agent takes no more work. It polls on until `drained`."""
     nested_only: builtins.bool
     """As in Credit."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def hello(self) -> global___AgentHello:
         """In the first poll, and after UNKNOWN_SESSION. Everything begins anew, as on a new stream: templates are
         sent again, and `held` says what the agent still executes or has not been told to be durable.
         """
+
+    @property
+    def memory(self) -> global___AgentMemory:
+        """As in AgentFrame."""
 
     def __init__(
         self,
@@ -111,9 +119,11 @@ class PollRequest(google.protobuf.message.Message):
         wait_ms: builtins.int = ...,
         draining: builtins.bool = ...,
         nested_only: builtins.bool = ...,
+        memory: global___AgentMemory | None = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunk_size", b"chunk_size", "draining", b"draining", "hello", b"hello", "max_runs", b"max_runs", "nested_only", b"nested_only", "number", b"number", "session_id", b"session_id", "wait_ms", b"wait_ms"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["hello", b"hello", "memory", b"memory"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunk_size", b"chunk_size", "draining", b"draining", "hello", b"hello", "max_runs", b"max_runs", "memory", b"memory", "namespace", b"namespace", "nested_only", b"nested_only", "number", b"number", "session_id", b"session_id", "wait_ms", b"wait_ms"]) -> None: ...
 
 global___PollRequest = PollRequest
 
@@ -187,12 +197,16 @@ class ReportBatchRequest(google.protobuf.message.Message):
     LOST_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """As in the hello."""
     session_id: builtins.bytes
     """As in the hello."""
     report_number: builtins.int
     """Number of this batch, counting up from 1 within the session."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportChunk]:
         """Ended runs."""
@@ -217,6 +231,10 @@ class ReportBatchRequest(google.protobuf.message.Message):
     def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
         """Log records of runs. Ignored in a batch whose number was seen before."""
 
+    @property
+    def progress(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunProgress]:
+        """Runs that have something to tell of their progress."""
+
     def __init__(
         self,
         *,
@@ -229,9 +247,11 @@ class ReportBatchRequest(google.protobuf.message.Message):
         lost: collections.abc.Iterable[global___LostRun] | None = ...,
         cancelled: collections.abc.Iterable[global___RunKey] | None = ...,
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
+        progress: collections.abc.Iterable[global___RunProgress] | None = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "given_back", b"given_back", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "session_id", b"session_id", "started", b"started"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "given_back", b"given_back", "logs", b"logs", "lost", b"lost", "namespace", b"namespace", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "session_id", b"session_id", "started", b"started"]) -> None: ...
 
 global___ReportBatchRequest = ReportBatchRequest
 
@@ -271,6 +291,8 @@ class AgentFrame(google.protobuf.message.Message):
     HEARTBEAT_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
     CONDITION_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
     report_number: builtins.int
     """Number of this frame's reports and log records, counting up from 1 within the session; 0 when it has none."""
     heartbeat: builtins.int
@@ -317,6 +339,14 @@ class AgentFrame(google.protobuf.message.Message):
         restarted since; without a number they are recorded, and lost with the stream.
         """
 
+    @property
+    def progress(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunProgress]:
+        """Runs that have something to tell of their progress, the newest of each. Not acknowledged, and not repeated."""
+
+    @property
+    def memory(self) -> global___AgentMemory:
+        """How much memory the agent's machine has, beside a heartbeat from time to time."""
+
     def __init__(
         self,
         *,
@@ -332,9 +362,11 @@ class AgentFrame(google.protobuf.message.Message):
         heartbeat: builtins.int = ...,
         draining: builtins.bool = ...,
         condition: builtins.str | None = ...,
+        progress: collections.abc.Iterable[global___RunProgress] | None = ...,
+        memory: global___AgentMemory | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs", "memory", b"memory"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "memory", b"memory", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_condition", b"_condition"]) -> typing.Literal["condition"] | None: ...
 
 global___AgentFrame = AgentFrame
@@ -360,6 +392,99 @@ class RunKey(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "run_id", b"run_id"]) -> None: ...
 
 global___RunKey = RunKey
+
+@typing.final
+class RunProgress(google.protobuf.message.Message):
+    """What a run says of its progress while it executes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    DETAILS_FIELD_NUMBER: builtins.int
+    AT_US_FIELD_NUMBER: builtins.int
+    at_us: builtins.int
+    """When, microseconds since the epoch."""
+    @property
+    def key(self) -> global___RunKey:
+        """The run."""
+
+    @property
+    def details(self) -> taskyard_api.v1.common_pb2.Payload:
+        """For people, and for the next attempt; at most the inline limit."""
+
+    def __init__(
+        self,
+        *,
+        key: global___RunKey | None = ...,
+        details: taskyard_api.v1.common_pb2.Payload | None = ...,
+        at_us: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["details", b"details", "key", b"key"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["at_us", b"at_us", "details", b"details", "key", b"key"]) -> None: ...
+
+global___RunProgress = RunProgress
+
+@typing.final
+class AgentMemory(google.protobuf.message.Message):
+    """Memory of an agent's machine, or of the container it is in."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USED_BYTES_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    used_bytes: builtins.int
+    """In use."""
+    total_bytes: builtins.int
+    """In all."""
+    def __init__(
+        self,
+        *,
+        used_bytes: builtins.int = ...,
+        total_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["total_bytes", b"total_bytes", "used_bytes", b"used_bytes"]) -> None: ...
+
+global___AgentMemory = AgentMemory
+
+@typing.final
+class TaskOffer(google.protobuf.message.Message):
+    """A task that an agent has registered under a name."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ENCODINGS_FIELD_NUMBER: builtins.int
+    PARAMETER_SCHEMA_FIELD_NUMBER: builtins.int
+    RESULT_SCHEMA_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What templates call it (`Code.task_name`). At most 1 KiB."""
+    version: builtins.str
+    """For people."""
+    parameter_schema: builtins.str
+    """JSON Schema of its arguments, and of its result. At most 16 KiB each; empty when not known."""
+    result_schema: builtins.str
+    """See above."""
+    description: builtins.str
+    """For people, in one paragraph."""
+    @property
+    def encodings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Encodings of arguments and results it takes; empty for those of the agent."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        version: builtins.str = ...,
+        encodings: collections.abc.Iterable[builtins.str] | None = ...,
+        parameter_schema: builtins.str = ...,
+        result_schema: builtins.str = ...,
+        description: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "encodings", b"encodings", "name", b"name", "parameter_schema", b"parameter_schema", "result_schema", b"result_schema", "version", b"version"]) -> None: ...
+
+global___TaskOffer = TaskOffer
 
 @typing.final
 class AgentHello(google.protobuf.message.Message):
@@ -395,6 +520,8 @@ class AgentHello(google.protobuf.message.Message):
     HELD_FIELD_NUMBER: builtins.int
     AGENT_VERSION_FIELD_NUMBER: builtins.int
     STREAM_NUMBER_FIELD_NUMBER: builtins.int
+    TASKS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the agent speaks."""
     protocol_max: builtins.int
@@ -415,6 +542,8 @@ class AgentHello(google.protobuf.message.Message):
     """Counts the streams of this session, from 1. When two of them arrive in another order than they were opened
     in, the older one is refused. 0 says nothing: the stream that arrives last stays.
     """
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves. At most 1,024, of 1 KiB."""
@@ -427,7 +556,8 @@ class AgentHello(google.protobuf.message.Message):
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Encodings it knows ("json/plain"), and kinds of code it can execute: "code/blob" (by value),
         "code/reference" ("module:qualname"), "code/name" (tasks registered under a name). It is given only runs
-        whose template has one of each. Who names no encoding is taken to know all, and the same with code.
+        whose template has one of each. Who names no encoding is taken to know all, and the same with code and with
+        Python versions ("interpreter/python3.12"). Environments ("environment/<name>") are had by whoever names them.
         What no agent can execute waits, and holds up nothing else.
         """
 
@@ -437,6 +567,10 @@ class AgentHello(google.protobuf.message.Message):
         wait here, and those whose reports are not acknowledged; at most 10,000. What is not named never arrived, and
         is assigned anew.
         """
+
+    @property
+    def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskOffer]:
+        """Tasks it has registered by name, at most 1,024. It is given runs by name only of these, if it names any."""
 
     def __init__(
         self,
@@ -453,8 +587,10 @@ class AgentHello(google.protobuf.message.Message):
         held: collections.abc.Iterable[global___RunKey] | None = ...,
         agent_version: builtins.str = ...,
         stream_number: builtins.int = ...,
+        tasks: collections.abc.Iterable[global___TaskOffer] | None = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "held", b"held", "labels", b"labels", "name", b"name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
 
 global___AgentHello = AgentHello
 
@@ -535,7 +671,7 @@ class ReportColumns(google.protobuf.message.Message):
 
     @property
     def results(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Results of those that completed, in their template's encoding; empty for the others."""
+        """Results of those that completed, in their template's `result_encoding`; empty for the others."""
 
     @property
     def exceptions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportException]:
@@ -588,7 +724,7 @@ class ReportException(google.protobuf.message.Message):
     """The run's name, when it was rendered from resolved arguments."""
     @property
     def result(self) -> taskyard_api.v1.common_pb2.Payload:
-        """The value, when it is not an ordinary inline one."""
+        """The value, when it is not an ordinary inline one. In the template's `result_encoding`, too, but when it is empty."""
 
     @property
     def failure(self) -> taskyard_api.v1.failure_pb2.Failure:
@@ -737,6 +873,9 @@ class AgentWelcome(google.protobuf.message.Message):
     MAX_INLINE_BYTES_FIELD_NUMBER: builtins.int
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
     SERVER_VERSION_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    OWNERS_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """The protocol version spoken from here on."""
     lease_ms: builtins.int
@@ -755,6 +894,18 @@ class AgentWelcome(google.protobuf.message.Message):
     def drop(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Held runs to end: they were cancelled, or belong to somebody else now."""
 
+    @property
+    def limits(self) -> taskyard_api.v1.common_pb2.Limits:
+        """What the server takes."""
+
+    @property
+    def owners(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.ShardOwner]:
+        """Who owns which shards; empty when this server owns all."""
+
+    @property
+    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Features beyond this version of the contract, by name."""
+
     def __init__(
         self,
         *,
@@ -765,8 +916,12 @@ class AgentWelcome(google.protobuf.message.Message):
         max_inline_bytes: builtins.int = ...,
         max_payload_bytes: builtins.int = ...,
         server_version: builtins.str = ...,
+        limits: taskyard_api.v1.common_pb2.Limits | None = ...,
+        owners: collections.abc.Iterable[taskyard_api.v1.common_pb2.ShardOwner] | None = ...,
+        capabilities: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["drop", b"drop", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "drop", b"drop", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "limits", b"limits", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "owners", b"owners", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___AgentWelcome = AgentWelcome
 
@@ -861,12 +1016,12 @@ class ChunkBody(google.protobuf.message.Message):
 
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """and its result, empty where `others` has it."""
+        """and its result, in the encoding of this chunk's arguments; empty where `others` has it."""
 
     @property
     def others(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.session_service_pb2.RunOutcome]:
-        """Upstream runs whose value is not an ordinary inline result, or is large: each once, however many runs of
-        the chunk need it.
+        """Upstream runs whose value is not an ordinary inline result, is in another encoding, or is large: each once,
+        however many runs of the chunk need it.
         """
 
     @property
@@ -896,6 +1051,22 @@ class AttemptExtra(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class HeadersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     POSITION_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     CACHE_KEY_DECIDED_FIELD_NUMBER: builtins.int
@@ -903,6 +1074,9 @@ class AttemptExtra(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
+    PAYLOAD_FIELD_NUMBER: builtins.int
+    LAST_PROGRESS_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Position in the chunk."""
     attempt: builtins.int
@@ -919,6 +1093,18 @@ class AttemptExtra(google.protobuf.message.Message):
     def args(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """Its arguments, when they are a blob."""
 
+    @property
+    def payload(self) -> taskyard_api.v1.common_pb2.Payload:
+        """Its arguments, when they are in another encoding than the template's, or signed or encrypted."""
+
+    @property
+    def last_progress(self) -> taskyard_api.v1.common_pb2.Payload:
+        """What the attempt before told last of its progress."""
+
+    @property
+    def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """As they were submitted."""
+
     def __init__(
         self,
         *,
@@ -929,8 +1115,11 @@ class AttemptExtra(google.protobuf.message.Message):
         name: builtins.str = ...,
         args: taskyard_api.v1.common_pb2.BlobRef | None = ...,
         caller_run_id: builtins.bytes = ...,
+        payload: taskyard_api.v1.common_pb2.Payload | None = ...,
+        last_progress: taskyard_api.v1.common_pb2.Payload | None = ...,
+        headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["args", b"args"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cache_key_decided", b"cache_key_decided", "caller_run_id", b"caller_run_id", "name", b"name", "position", b"position"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["args", b"args", "last_progress", b"last_progress", "payload", b"payload"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cache_key_decided", b"cache_key_decided", "caller_run_id", b"caller_run_id", "headers", b"headers", "last_progress", b"last_progress", "name", b"name", "payload", b"payload", "position", b"position"]) -> None: ...
 
 global___AttemptExtra = AttemptExtra

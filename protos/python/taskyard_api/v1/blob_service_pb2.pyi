@@ -20,6 +20,9 @@ class FindMissingBlobsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGESTS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """The digests in question, at most 1,000."""
@@ -28,8 +31,9 @@ class FindMissingBlobsRequest(google.protobuf.message.Message):
         self,
         *,
         digests: collections.abc.Iterable[builtins.bytes] | None = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests", "namespace", b"namespace"]) -> None: ...
 
 global___FindMissingBlobsRequest = FindMissingBlobsRequest
 
@@ -61,8 +65,11 @@ class UploadBlobRequest(google.protobuf.message.Message):
 
     BLOB_FIELD_NUMBER: builtins.int
     PART_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     part: builtins.bytes
     """The next part."""
+    namespace: builtins.str
+    """First message only. Only "default", or empty, which means the same."""
     @property
     def blob(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """First message only: what follows."""
@@ -72,9 +79,10 @@ class UploadBlobRequest(google.protobuf.message.Message):
         *,
         blob: taskyard_api.v1.common_pb2.BlobRef | None = ...,
         part: builtins.bytes = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["blob", b"blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blob", b"blob", "part", b"part"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blob", b"blob", "namespace", b"namespace", "part", b"part"]) -> None: ...
 
 global___UploadBlobRequest = UploadBlobRequest
 
@@ -106,14 +114,22 @@ class DownloadBlobRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     digest: builtins.bytes
     """SHA-256 of the content."""
+    offset: builtins.int
+    """Where to begin, for whoever has the bytes before."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         digest: builtins.bytes = ...,
+        offset: builtins.int = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "namespace", b"namespace", "offset", b"offset"]) -> None: ...
 
 global___DownloadBlobRequest = DownloadBlobRequest
 

@@ -42,7 +42,7 @@ global___BlobRef = BlobRef
 
 @typing.final
 class Payload(google.protobuf.message.Message):
-    """User data. The control plane stores and forwards it and never decodes it."""
+    """User data. The control plane stores and forwards all of it, from end to end, and never decodes it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -53,7 +53,10 @@ class Payload(google.protobuf.message.Message):
     KEY_ID_FIELD_NUMBER: builtins.int
     SIGNATURE_FIELD_NUMBER: builtins.int
     encoding: builtins.str
-    """How `data` is encoded: "json/plain", "python/pickle5", "binary/plain" or a codec's own name."""
+    """How `data` is encoded. Known to all: "json/plain" (UTF-8), "binary/plain" (the bytes are the value),
+    "binary/protobuf" and "json/protobuf" (a message, whose full name is in `type`), "python/pickle5". A codec has
+    a name of its own, of the form "kind/variant"; at most 1 KiB.
+    """
     type: builtins.str
     """Optional name of the type inside, for people and for other languages."""
     data: builtins.bytes
@@ -103,3 +106,111 @@ class InlineBlob(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["data", b"data", "digest", b"digest"]) -> None: ...
 
 global___InlineBlob = InlineBlob
+
+@typing.final
+class Limits(google.protobuf.message.Message):
+    """What this server takes. Beyond a limit a call or a run is refused; nothing is cut silently but texts for people."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FRAME_BYTES_FIELD_NUMBER: builtins.int
+    INLINE_BYTES_FIELD_NUMBER: builtins.int
+    PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
+    INPUT_BYTES_FIELD_NUMBER: builtins.int
+    FRAME_RUNS_FIELD_NUMBER: builtins.int
+    SUBMIT_RUNS_FIELD_NUMBER: builtins.int
+    FRAME_ITEMS_FIELD_NUMBER: builtins.int
+    DEFINITION_BYTES_FIELD_NUMBER: builtins.int
+    TEMPLATE_BYTES_FIELD_NUMBER: builtins.int
+    STREAM_TEMPLATES_FIELD_NUMBER: builtins.int
+    NAME_BYTES_FIELD_NUMBER: builtins.int
+    MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+    LOG_BYTES_FIELD_NUMBER: builtins.int
+    HELD_RUNS_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    UNACKED_BATCHES_FIELD_NUMBER: builtins.int
+    frame_bytes: builtins.int
+    """Of any message, either way; channels MUST be able to receive as much."""
+    inline_bytes: builtins.int
+    """Largest payload that travels inline."""
+    payload_bytes: builtins.int
+    """Largest payload at all."""
+    input_bytes: builtins.int
+    """Results of upstream runs of one run, together."""
+    frame_runs: builtins.int
+    """New runs in a ClientFrame; the same for templates, and for blobs."""
+    submit_runs: builtins.int
+    """Runs in SubmitRuns."""
+    frame_items: builtins.int
+    """Ids, reports or log records of one kind in a frame."""
+    definition_bytes: builtins.int
+    """Templates and blobs of a ClientFrame, together."""
+    template_bytes: builtins.int
+    """A template."""
+    stream_templates: builtins.int
+    """Templates that one stream defines."""
+    name_bytes: builtins.int
+    """A name: of a run, a queue, an agent, a task, an encoding, a logger. Longer ones of runs are cut."""
+    message_bytes: builtins.int
+    """A text for people: a message of a state or of a failure. Longer ones are cut."""
+    log_bytes: builtins.int
+    """A log record's text, and a traceback. Longer ones are cut."""
+    held_runs: builtins.int
+    """Runs that an agent restates in its hello."""
+    page_size: builtins.int
+    """Items of one page."""
+    wait_ms: builtins.int
+    """How long WaitRun and Poll wait."""
+    unacked_batches: builtins.int
+    """Batches of a session without acknowledgement."""
+    def __init__(
+        self,
+        *,
+        frame_bytes: builtins.int = ...,
+        inline_bytes: builtins.int = ...,
+        payload_bytes: builtins.int = ...,
+        input_bytes: builtins.int = ...,
+        frame_runs: builtins.int = ...,
+        submit_runs: builtins.int = ...,
+        frame_items: builtins.int = ...,
+        definition_bytes: builtins.int = ...,
+        template_bytes: builtins.int = ...,
+        stream_templates: builtins.int = ...,
+        name_bytes: builtins.int = ...,
+        message_bytes: builtins.int = ...,
+        log_bytes: builtins.int = ...,
+        held_runs: builtins.int = ...,
+        page_size: builtins.int = ...,
+        wait_ms: builtins.int = ...,
+        unacked_batches: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["definition_bytes", b"definition_bytes", "frame_bytes", b"frame_bytes", "frame_items", b"frame_items", "frame_runs", b"frame_runs", "held_runs", b"held_runs", "inline_bytes", b"inline_bytes", "input_bytes", b"input_bytes", "log_bytes", b"log_bytes", "message_bytes", b"message_bytes", "name_bytes", b"name_bytes", "page_size", b"page_size", "payload_bytes", b"payload_bytes", "stream_templates", b"stream_templates", "submit_runs", b"submit_runs", "template_bytes", b"template_bytes", "unacked_batches", b"unacked_batches", "wait_ms", b"wait_ms"]) -> None: ...
+
+global___Limits = Limits
+
+@typing.final
+class ShardOwner(google.protobuf.message.Message):
+    """Who owns some shards."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: builtins.int
+    LAST_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    first: builtins.int
+    """The first shard."""
+    last: builtins.int
+    """The last shard."""
+    address: builtins.str
+    """Where to call it; empty when it is the server that says so."""
+    def __init__(
+        self,
+        *,
+        first: builtins.int = ...,
+        last: builtins.int = ...,
+        address: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "first", b"first", "last", b"last"]) -> None: ...
+
+global___ShardOwner = ShardOwner

@@ -24,15 +24,16 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/errors.proto\x12\x0ftaskyard_api.v1\"\x83\x01\n\x0b\x45rrorDetail\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.taskyard_api.v1.ErrorReason\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t*\xfa\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12%\n!ERROR_REASON_UNSUPPORTED_PROTOCOL\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x03\x12\x1b\n\x17\x45RROR_REASON_RUN_EXISTS\x10\x04\x12\"\n\x1e\x45RROR_REASON_PAYLOAD_TOO_LARGE\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x12\x1d\n\x19\x45RROR_REASON_STORAGE_FULL\x10\x07\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x08\x12\x1a\n\x16\x45RROR_REASON_NOT_OWNER\x10\t\x12\x1b\n\x17\x45RROR_REASON_SUPERSEDED\x10\n\x12\x1f\n\x1b\x45RROR_REASON_BLOB_NOT_FOUND\x10\x0b\x12 \n\x1c\x45RROR_REASON_DIGEST_MISMATCH\x10\x0c\x12 \n\x1c\x45RROR_REASON_AGENT_NOT_FOUND\x10\r\x12\x19\n\x15\x45RROR_REASON_STOPPING\x10\x0e\x12 \n\x1c\x45RROR_REASON_UNKNOWN_SESSION\x10\x10\x12 \n\x1c\x45RROR_REASON_STREAM_REPLACED\x10\x11\x12\x1d\n\x19\x45RROR_REASON_AGENT_EXISTS\x10\x12\"\x04\x08\x0f\x10\x0f*\x1f\x45RROR_REASON_UPSTREAM_NOT_FOUNDb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/errors.proto\x12\x0ftaskyard_api.v1\"\x92\x01\n\x0b\x45rrorDetail\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x1c.taskyard_api.v1.ErrorReason\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\r\n\x05\x66ield\x18\x06 \x01(\t*\x86\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12%\n!ERROR_REASON_UNSUPPORTED_PROTOCOL\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x03\x12\x1b\n\x17\x45RROR_REASON_RUN_EXISTS\x10\x04\x12\"\n\x1e\x45RROR_REASON_PAYLOAD_TOO_LARGE\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x12\x1d\n\x19\x45RROR_REASON_STORAGE_FULL\x10\x07\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x08\x12\x1a\n\x16\x45RROR_REASON_NOT_OWNER\x10\t\x12\x1b\n\x17\x45RROR_REASON_SUPERSEDED\x10\n\x12\x1f\n\x1b\x45RROR_REASON_BLOB_NOT_FOUND\x10\x0b\x12 \n\x1c\x45RROR_REASON_DIGEST_MISMATCH\x10\x0c\x12 \n\x1c\x45RROR_REASON_AGENT_NOT_FOUND\x10\r\x12\x19\n\x15\x45RROR_REASON_STOPPING\x10\x0e\x12 \n\x1c\x45RROR_REASON_UNKNOWN_SESSION\x10\x10\x12 \n\x1c\x45RROR_REASON_STREAM_REPLACED\x10\x11\x12\x1d\n\x19\x45RROR_REASON_AGENT_EXISTS\x10\x12\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x13\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x14\x12$\n ERROR_REASON_NAMESPACE_NOT_FOUND\x10\x15\x12\x1e\n\x1a\x45RROR_REASON_WATCH_EXPIRED\x10\x16\"\x04\x08\x0f\x10\x0f*\x1f\x45RROR_REASON_UPSTREAM_NOT_FOUNDBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.errors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=184
-  _globals['_ERRORREASON']._serialized_end=818
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
+  _globals['_ERRORREASON']._serialized_start=199
+  _globals['_ERRORREASON']._serialized_end=973
   _globals['_ERRORDETAIL']._serialized_start=50
-  _globals['_ERRORDETAIL']._serialized_end=181
+  _globals['_ERRORDETAIL']._serialized_end=196
 # @@protoc_insertion_point(module_scope)

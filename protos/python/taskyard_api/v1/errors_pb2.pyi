@@ -63,6 +63,14 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """ALREADY_EXISTS: another process is connected as this agent. With a delay: that one is leaving, or may be
     gone; ask again. Without: it is alive. Stop it, or use another agent id.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 19
+    """UNAUTHENTICATED: no credentials, or none that this server takes. Stop, and say so."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 20
+    """PERMISSION_DENIED: whoever calls may not do this. Stop, and say so."""
+    ERROR_REASON_NAMESPACE_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """NOT_FOUND: no such namespace. Stop, and say so."""
+    ERROR_REASON_WATCH_EXPIRED: _ErrorReason.ValueType  # 22
+    """OUT_OF_RANGE: what came after this resume token is not at hand any more. List again, and watch from there."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Travels as the `reason` of ErrorDetail in google.rpc.Status.details,
@@ -109,6 +117,14 @@ ERROR_REASON_AGENT_EXISTS: ErrorReason.ValueType  # 18
 """ALREADY_EXISTS: another process is connected as this agent. With a delay: that one is leaving, or may be
 gone; ask again. Without: it is alive. Stop it, or use another agent id.
 """
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 19
+"""UNAUTHENTICATED: no credentials, or none that this server takes. Stop, and say so."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 20
+"""PERMISSION_DENIED: whoever calls may not do this. Stop, and say so."""
+ERROR_REASON_NAMESPACE_NOT_FOUND: ErrorReason.ValueType  # 21
+"""NOT_FOUND: no such namespace. Stop, and say so."""
+ERROR_REASON_WATCH_EXPIRED: ErrorReason.ValueType  # 22
+"""OUT_OF_RANGE: what came after this resume token is not at hand any more. List again, and watch from there."""
 global___ErrorReason = ErrorReason
 
 @typing.final
@@ -122,6 +138,7 @@ class ErrorDetail(google.protobuf.message.Message):
     LIMIT_FIELD_NUMBER: builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
+    FIELD_FIELD_NUMBER: builtins.int
     reason: global___ErrorReason.ValueType
     """Why."""
     run_id: builtins.bytes
@@ -132,6 +149,10 @@ class ErrorDetail(google.protobuf.message.Message):
     """How long to wait before repeating the call; 0 means do not repeat it unchanged."""
     address: builtins.str
     """The replica to call instead."""
+    field: builtins.str
+    """INVALID_ARGUMENT: the field that is wrong, as a path from the request: "runs[3].template.queue". Empty when it
+    is none in particular.
+    """
     def __init__(
         self,
         *,
@@ -140,7 +161,8 @@ class ErrorDetail(google.protobuf.message.Message):
         limit: builtins.int = ...,
         retry_after_ms: builtins.int = ...,
         address: builtins.str = ...,
+        field: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "limit", b"limit", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "field", b"field", "limit", b"limit", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "run_id", b"run_id"]) -> None: ...
 
 global___ErrorDetail = ErrorDetail

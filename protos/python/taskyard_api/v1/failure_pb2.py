@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from taskyard_api.v1 import common_pb2 as taskyard__api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskyard_api/v1/failure.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"\x8f\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12)\n\x07\x65ncoded\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12\'\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x18.taskyard_api.v1.Failureb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtaskyard_api/v1/failure.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"\x9f\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12)\n\x07\x65ncoded\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.Payload\x12\'\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x18.taskyard_api.v1.Failure\x12\x0e\n\x06source\x18\x06 \x01(\tBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.failure_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_FAILURE']._serialized_start=81
-  _globals['_FAILURE']._serialized_end=224
+  _globals['_FAILURE']._serialized_end=240
 # @@protoc_insertion_point(module_scope)

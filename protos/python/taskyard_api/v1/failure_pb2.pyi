@@ -22,12 +22,15 @@ class Failure(google.protobuf.message.Message):
     TRACEBACK_FIELD_NUMBER: builtins.int
     ENCODED_FIELD_NUMBER: builtins.int
     CAUSE_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
     type: builtins.str
     """Qualified name of the exception type, for example "ValueError" or "httpx.ConnectError"."""
     message: builtins.str
     """Its text, cut at 8 KiB."""
     traceback: builtins.str
     """The formatted traceback, cut at 32 KiB."""
+    source: builtins.str
+    """The language or SDK it was raised in: "python", "go". Empty: that of the worker's encoding."""
     @property
     def encoded(self) -> taskyard_api.v1.common_pb2.Payload:
         """The exception object, encoded by the SDK; absent when it could not be encoded."""
@@ -44,8 +47,9 @@ class Failure(google.protobuf.message.Message):
         traceback: builtins.str = ...,
         encoded: taskyard_api.v1.common_pb2.Payload | None = ...,
         cause: global___Failure | None = ...,
+        source: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cause", b"cause", "encoded", b"encoded"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cause", b"cause", "encoded", b"encoded", "message", b"message", "traceback", b"traceback", "type", b"type"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "encoded", b"encoded", "message", b"message", "source", b"source", "traceback", b"traceback", "type", b"type"]) -> None: ...
 
 global___Failure = Failure

@@ -7,7 +7,9 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import sys
 import taskyard_api.v1.common_pb2
 import taskyard_api.v1.failure_pb2
 import taskyard_api.v1.session_service_pb2
@@ -15,7 +17,60 @@ import taskyard_api.v1.states_pb2
 import taskyard_api.v1.template_pb2
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _RunOrder:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RunOrderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RunOrder.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RUN_ORDER_UNSPECIFIED: _RunOrder.ValueType  # 0
+    """Newest first."""
+    RUN_ORDER_NEWEST_FIRST: _RunOrder.ValueType  # 1
+    """Newest first."""
+    RUN_ORDER_OLDEST_FIRST: _RunOrder.ValueType  # 2
+    """Oldest first."""
+
+class RunOrder(_RunOrder, metaclass=_RunOrderEnumTypeWrapper):
+    """In which order runs are listed."""
+
+RUN_ORDER_UNSPECIFIED: RunOrder.ValueType  # 0
+"""Newest first."""
+RUN_ORDER_NEWEST_FIRST: RunOrder.ValueType  # 1
+"""Newest first."""
+RUN_ORDER_OLDEST_FIRST: RunOrder.ValueType  # 2
+"""Oldest first."""
+global___RunOrder = RunOrder
+
+class _RunView:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RunViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RunView.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RUN_VIEW_UNSPECIFIED: _RunView.ValueType  # 0
+    """BASIC."""
+    RUN_VIEW_BASIC: _RunView.ValueType  # 1
+    """Everything but what FULL adds."""
+    RUN_VIEW_FULL: _RunView.ValueType  # 2
+    """With arguments, the template and the last progress."""
+
+class RunView(_RunView, metaclass=_RunViewEnumTypeWrapper):
+    """How much is told of a run."""
+
+RUN_VIEW_UNSPECIFIED: RunView.ValueType  # 0
+"""BASIC."""
+RUN_VIEW_BASIC: RunView.ValueType  # 1
+"""Everything but what FULL adds."""
+RUN_VIEW_FULL: RunView.ValueType  # 2
+"""With arguments, the template and the last progress."""
+global___RunView = RunView
 
 @typing.final
 class NewRun(google.protobuf.message.Message):
@@ -23,29 +78,62 @@ class NewRun(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class HeadersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     RUN_ID_FIELD_NUMBER: builtins.int
     TEMPLATE_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     CACHE_KEY_FIELD_NUMBER: builtins.int
     UPSTREAM_FIELD_NUMBER: builtins.int
+    START_AT_US_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_US_FIELD_NUMBER: builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
+    IDEMPOTENCY_WINDOW_MS_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """Its id, UUID version 7."""
     name: builtins.str
     """Its name; empty for the task's name."""
     cache_key: builtins.str
     """Cache key; empty for none."""
+    start_at_us: builtins.int
+    """When it may start at the earliest. Not supported yet: MUST be 0."""
+    expires_at_us: builtins.int
+    """When it is not worth starting any more. Not supported yet: MUST be 0."""
+    idempotency_key: builtins.str
+    """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
+    idempotency_window_ms: builtins.int
+    """See above; 0: for ever."""
     @property
     def template(self) -> taskyard_api.v1.template_pb2.RunTemplate:
         """What it shares with other runs of its task."""
 
     @property
     def args(self) -> taskyard_api.v1.common_pb2.Payload:
-        """Its arguments."""
+        """Its arguments, in any encoding; an empty one stands for the template's."""
 
     @property
     def upstream(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Upstream]:
         """Upstream runs."""
+
+    @property
+    def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Passed on to the worker: "traceparent", "baggage". At most 4 KiB."""
 
     def __init__(
         self,
@@ -56,9 +144,14 @@ class NewRun(google.protobuf.message.Message):
         name: builtins.str = ...,
         cache_key: builtins.str = ...,
         upstream: collections.abc.Iterable[global___Upstream] | None = ...,
+        start_at_us: builtins.int = ...,
+        expires_at_us: builtins.int = ...,
+        idempotency_key: builtins.str = ...,
+        idempotency_window_ms: builtins.int = ...,
+        headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["args", b"args", "template", b"template"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_key", b"cache_key", "name", b"name", "run_id", b"run_id", "template", b"template", "upstream", b"upstream"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_key", b"cache_key", "expires_at_us", b"expires_at_us", "headers", b"headers", "idempotency_key", b"idempotency_key", "idempotency_window_ms", b"idempotency_window_ms", "name", b"name", "run_id", b"run_id", "start_at_us", b"start_at_us", "template", b"template", "upstream", b"upstream"]) -> None: ...
 
 global___NewRun = NewRun
 
@@ -92,6 +185,9 @@ class SubmitRunsRequest(google.protobuf.message.Message):
 
     RUNS_FIELD_NUMBER: builtins.int
     BLOBS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NewRun]:
         """At most 1,000 runs."""
@@ -105,8 +201,9 @@ class SubmitRunsRequest(google.protobuf.message.Message):
         *,
         runs: collections.abc.Iterable[global___NewRun] | None = ...,
         blobs: collections.abc.Iterable[taskyard_api.v1.common_pb2.InlineBlob] | None = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "namespace", b"namespace", "runs", b"runs"]) -> None: ...
 
 global___SubmitRunsRequest = SubmitRunsRequest
 
@@ -136,6 +233,22 @@ class Run(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class HeadersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     RUN_ID_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
@@ -159,6 +272,13 @@ class Run(google.protobuf.message.Message):
     CACHE_KEY_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    DUE_US_FIELD_NUMBER: builtins.int
+    AGENT_ID_FIELD_NUMBER: builtins.int
+    ARGS_FIELD_NUMBER: builtins.int
+    TEMPLATE_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """Its id."""
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
@@ -197,6 +317,12 @@ class Run(google.protobuf.message.Message):
     """Name of the agent that executes it, while one does."""
     cache_key: builtins.str
     """Cache key."""
+    priority: builtins.int
+    """Priority in its queue; lower numbers run first."""
+    due_us: builtins.int
+    """When its next attempt is due; 0 unless it waits for that."""
+    agent_id: builtins.str
+    """Id of the agent that executes it, while one does."""
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tags."""
@@ -212,6 +338,22 @@ class Run(google.protobuf.message.Message):
     @property
     def failure(self) -> taskyard_api.v1.failure_pb2.Failure:
         """Exception, when there is one."""
+
+    @property
+    def args(self) -> taskyard_api.v1.common_pb2.Payload:
+        """FULL: its arguments."""
+
+    @property
+    def template(self) -> taskyard_api.v1.template_pb2.RunTemplate:
+        """FULL: what it shares with other runs of its task."""
+
+    @property
+    def progress(self) -> taskyard_api.v1.common_pb2.Payload:
+        """FULL: what it told last of its progress, while it is open."""
+
+    @property
+    def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """FULL: as they were submitted."""
 
     def __init__(
         self,
@@ -239,9 +381,16 @@ class Run(google.protobuf.message.Message):
         cache_key: builtins.str = ...,
         result: taskyard_api.v1.common_pb2.Payload | None = ...,
         failure: taskyard_api.v1.failure_pb2.Failure | None = ...,
+        priority: builtins.int = ...,
+        due_us: builtins.int = ...,
+        agent_id: builtins.str = ...,
+        args: taskyard_api.v1.common_pb2.Payload | None = ...,
+        template: taskyard_api.v1.template_pb2.RunTemplate | None = ...,
+        progress: taskyard_api.v1.common_pb2.Payload | None = ...,
+        headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["failure", b"failure", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cache_key", b"cache_key", "caller_run_id", b"caller_run_id", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "upstream", b"upstream"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["args", b"args", "failure", b"failure", "progress", b"progress", "result", b"result", "template", b"template"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_name", b"agent_name", "args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "caller_run_id", b"caller_run_id", "due_us", b"due_us", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "headers", b"headers", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "template", b"template", "upstream", b"upstream"]) -> None: ...
 
 global___Run = Run
 
@@ -253,17 +402,25 @@ class GetRunRequest(google.protobuf.message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     INCLUDE_RESULT_FIELD_NUMBER: builtins.int
+    VIEW_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     include_result: builtins.bool
     """Whether to send its result."""
+    view: global___RunView.ValueType
+    """How much of it."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
         include_result: builtins.bool = ...,
+        view: global___RunView.ValueType = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_result", b"include_result", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_result", b"include_result", "namespace", b"namespace", "run_id", b"run_id", "view", b"view"]) -> None: ...
 
 global___GetRunRequest = GetRunRequest
 
@@ -296,17 +453,21 @@ class WaitRunRequest(google.protobuf.message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     timeout_ms: builtins.int
     """How long to wait; the server cuts it at 60 s."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
         timeout_ms: builtins.int = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["run_id", b"run_id", "timeout_ms", b"timeout_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "run_id", b"run_id", "timeout_ms", b"timeout_ms"]) -> None: ...
 
 global___WaitRunRequest = WaitRunRequest
 
@@ -339,42 +500,36 @@ class ListRunsRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    KIND_FIELD_NUMBER: builtins.int
-    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
-    STATES_FIELD_NUMBER: builtins.int
-    NAME_CONTAINS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    VIEW_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Most runs in one page; the server may lower it. 0: 100."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
-    kind: taskyard_api.v1.states_pb2.RunKind.ValueType
-    """`filter.kind` of earlier releases; read when there is no `filter`, as the next three are."""
-    flow_run_id: builtins.bytes
-    """`filter.flow_run_id` of earlier releases."""
-    name_contains: builtins.str
-    """`filter.name_contains` of earlier releases."""
-    @property
-    def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[taskyard_api.v1.states_pb2.RunState.ValueType]:
-        """`filter.states` of earlier releases."""
-
+    view: global___RunView.ValueType
+    """How much of each."""
+    order: global___RunOrder.ValueType
+    """In which order."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     @property
     def filter(self) -> global___RunFilter:
-        """Which runs to list. Absent: those that fit the four fields above, so all if these are not set."""
+        """Which runs to list. Absent: all."""
 
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
-        kind: taskyard_api.v1.states_pb2.RunKind.ValueType = ...,
-        flow_run_id: builtins.bytes = ...,
-        states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
-        name_contains: builtins.str = ...,
         filter: global___RunFilter | None = ...,
+        view: global___RunView.ValueType = ...,
+        order: global___RunOrder.ValueType = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["filter", b"filter", "flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "namespace", b"namespace", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "view", b"view"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -388,15 +543,46 @@ class RunFilter(google.protobuf.message.Message):
     FLOW_RUN_ID_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
     NAME_CONTAINS_FIELD_NUMBER: builtins.int
+    RUN_IDS_FIELD_NUMBER: builtins.int
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    TASK_KEY_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    CALLER_RUN_ID_FIELD_NUMBER: builtins.int
+    SUBMITTED_FROM_US_FIELD_NUMBER: builtins.int
+    SUBMITTED_BEFORE_US_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """Only runs of this kind."""
     flow_run_id: builtins.bytes
     """Only runs of this flow run."""
     name_contains: builtins.str
-    """Only runs whose name or task name contains this."""
+    """Only runs whose name or task name contains this. At most 1 KiB."""
+    task_name: builtins.str
+    """Only runs of the task of this name."""
+    task_key: builtins.str
+    """Only runs of the task of this identity."""
+    queue: builtins.str
+    """Only runs of this queue."""
+    agent_name: builtins.str
+    """Only runs that an agent of this name executes now."""
+    caller_run_id: builtins.bytes
+    """Only runs submitted from inside this run."""
+    submitted_from_us: builtins.int
+    """Only runs submitted at this time or later, microseconds since the epoch. 0: no matter when."""
+    submitted_before_us: builtins.int
+    """Only runs submitted before this time. 0: no matter when."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[taskyard_api.v1.states_pb2.RunState.ValueType]:
         """Only runs in one of these states."""
+
+    @property
+    def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Only these runs. At most 1,000."""
+
+    @property
+    def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only runs that have all of these tags. At most 100."""
 
     def __init__(
         self,
@@ -405,8 +591,17 @@ class RunFilter(google.protobuf.message.Message):
         flow_run_id: builtins.bytes = ...,
         states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
         name_contains: builtins.str = ...,
+        run_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        task_name: builtins.str = ...,
+        task_key: builtins.str = ...,
+        tags: collections.abc.Iterable[builtins.str] | None = ...,
+        queue: builtins.str = ...,
+        agent_name: builtins.str = ...,
+        caller_run_id: builtins.bytes = ...,
+        submitted_from_us: builtins.int = ...,
+        submitted_before_us: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "states", b"states"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_name", b"agent_name", "caller_run_id", b"caller_run_id", "flow_run_id", b"flow_run_id", "kind", b"kind", "name_contains", b"name_contains", "queue", b"queue", "run_ids", b"run_ids", "states", b"states", "submitted_before_us", b"submitted_before_us", "submitted_from_us", b"submitted_from_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name"]) -> None: ...
 
 global___RunFilter = RunFilter
 
@@ -439,6 +634,138 @@ class ListRunsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs", "searched_to_us", b"searched_to_us"]) -> None: ...
 
 global___ListRunsResponse = ListRunsResponse
+
+@typing.final
+class CountRunsRequest(google.protobuf.message.Message):
+    """Request of CountRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    @property
+    def filter(self) -> global___RunFilter:
+        """Which runs to count. Absent: all."""
+
+    def __init__(
+        self,
+        *,
+        filter: global___RunFilter | None = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "namespace", b"namespace"]) -> None: ...
+
+global___CountRunsRequest = CountRunsRequest
+
+@typing.final
+class CountRunsResponse(google.protobuf.message.Message):
+    """Response of CountRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: builtins.int
+    SEARCHED_TO_US_FIELD_NUMBER: builtins.int
+    searched_to_us: builtins.int
+    """When not all ended runs were looked at: when the oldest of those that were was submitted. 0 otherwise."""
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StateCount]:
+        """How many are in each state that any is in."""
+
+    def __init__(
+        self,
+        *,
+        counts: collections.abc.Iterable[global___StateCount] | None = ...,
+        searched_to_us: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "searched_to_us", b"searched_to_us"]) -> None: ...
+
+global___CountRunsResponse = CountRunsResponse
+
+@typing.final
+class StateCount(google.protobuf.message.Message):
+    """How many runs are in a state."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    state: taskyard_api.v1.states_pb2.RunState.ValueType
+    """The state."""
+    runs: builtins.int
+    """Runs."""
+    def __init__(
+        self,
+        *,
+        state: taskyard_api.v1.states_pb2.RunState.ValueType = ...,
+        runs: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["runs", b"runs", "state", b"state"]) -> None: ...
+
+global___StateCount = StateCount
+
+@typing.final
+class WatchRunsRequest(google.protobuf.message.Message):
+    """Request of WatchRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    INCLUDE_RESULT_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """`resume_token` of the last message that arrived; empty to begin with the runs as they are."""
+    include_result: builtins.bool
+    """Whether to send results of those that have ended."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    @property
+    def filter(self) -> global___RunFilter:
+        """Which runs to watch. Absent: all."""
+
+    def __init__(
+        self,
+        *,
+        filter: global___RunFilter | None = ...,
+        resume_token: builtins.str = ...,
+        include_result: builtins.bool = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "include_result", b"include_result", "namespace", b"namespace", "resume_token", b"resume_token"]) -> None: ...
+
+global___WatchRunsRequest = WatchRunsRequest
+
+@typing.final
+class WatchRunsResponse(google.protobuf.message.Message):
+    """Response of WatchRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    CAUGHT_UP_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """To go on after this message."""
+    caught_up: builtins.bool
+    """Whether everything that was there when the watch began has been told. Said once, and true with each token."""
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
+        """Runs as they are now, in the order in which they changed. About 1 MiB at most."""
+
+    def __init__(
+        self,
+        *,
+        runs: collections.abc.Iterable[global___Run] | None = ...,
+        resume_token: builtins.str = ...,
+        caught_up: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caught_up", b"caught_up", "resume_token", b"resume_token", "runs", b"runs"]) -> None: ...
+
+global___WatchRunsResponse = WatchRunsResponse
 
 @typing.final
 class RunStateEntry(google.protobuf.message.Message):
@@ -487,20 +814,24 @@ class ListRunStatesRequest(google.protobuf.message.Message):
     RUN_ID_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     page_size: builtins.int
     """Most states in one page; the server may lower it. 0: 1,000."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
 
 global___ListRunStatesRequest = ListRunStatesRequest
 
@@ -537,20 +868,24 @@ class ListRunLogsRequest(google.protobuf.message.Message):
     RUN_ID_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     page_size: builtins.int
     """Most records in one page; the server may lower it. 0: 1,000."""
     page_token: builtins.str
     """`next_page_token` of the page before."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
 
 global___ListRunLogsRequest = ListRunLogsRequest
 
@@ -580,20 +915,87 @@ class ListRunLogsResponse(google.protobuf.message.Message):
 global___ListRunLogsResponse = ListRunLogsResponse
 
 @typing.final
+class TailRunLogsRequest(google.protobuf.message.Message):
+    """Request of TailRunLogs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    run_id: builtins.bytes
+    """The run."""
+    page_token: builtins.str
+    """`next_page_token` of the last message that arrived, or of ListRunLogs; empty for the beginning."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.bytes = ...,
+        page_token: builtins.str = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
+
+global___TailRunLogsRequest = TailRunLogsRequest
+
+@typing.final
+class TailRunLogsResponse(google.protobuf.message.Message):
+    """Response of TailRunLogs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOGS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """To go on after these."""
+    complete: builtins.bool
+    """The run has ended, and there are no more records. The last message."""
+    @property
+    def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
+        """The next records, perhaps none."""
+
+    def __init__(
+        self,
+        *,
+        logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
+        next_page_token: builtins.str = ...,
+        complete: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "logs", b"logs", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___TailRunLogsResponse = TailRunLogsResponse
+
+@typing.final
 class CancelRunRequest(google.protobuf.message.Message):
     """Request of CancelRun."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
+    reason: builtins.str
+    """Why, for people. Cut at 8 KiB."""
+    requested_by: builtins.str
+    """By whom, for people. At most 1 KiB."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
         run_id: builtins.bytes = ...,
+        reason: builtins.str = ...,
+        requested_by: builtins.str = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "reason", b"reason", "requested_by", b"requested_by", "run_id", b"run_id"]) -> None: ...
 
 global___CancelRunRequest = CancelRunRequest
 

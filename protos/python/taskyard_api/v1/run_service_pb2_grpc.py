@@ -55,6 +55,16 @@ class RunServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.CountRuns = channel.unary_unary(
+                '/taskyard_api.v1.RunService/CountRuns',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
+                _registered_method=True)
+        self.WatchRuns = channel.unary_stream(
+                '/taskyard_api.v1.RunService/WatchRuns',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsResponse.FromString,
+                _registered_method=True)
         self.ListRunStates = channel.unary_unary(
                 '/taskyard_api.v1.RunService/ListRunStates',
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunStatesRequest.SerializeToString,
@@ -64,6 +74,11 @@ class RunServiceStub(object):
                 '/taskyard_api.v1.RunService/ListRunLogs',
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsResponse.FromString,
+                _registered_method=True)
+        self.TailRunLogs = channel.unary_stream(
+                '/taskyard_api.v1.RunService/TailRunLogs',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.FromString,
                 _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/taskyard_api.v1.RunService/CancelRun',
@@ -122,6 +137,33 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountRuns(self, request, context):
+        """Counts runs by state.
+
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
+        are counted whole.
+        Errors: INVALID_ARGUMENT (as ListRuns).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRuns(self, request, context):
+        """Follows runs: what changes, as it becomes durable, until the caller leaves. Without a resume token it begins
+        with the runs that fit now, each as it is, and then says so (`caught_up`); with one, after the change the
+        token names. Each message has a token; some have nothing else, so that those who hear little keep one that
+        is young. A run that changes quickly is told of less often than it changes; how it ends is always told.
+        Watching has no consequence for a run, whoever it belongs to.
+
+        Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+        Errors: OUT_OF_RANGE (WATCH_EXPIRED: the token is too old, or this server was restarted since, or the caller
+        reads too slowly: list again, which is to call without a token), INVALID_ARGUMENT (a token of another filter:
+        start again; a field of the filter that cannot be watched: fix the request).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRunStates(self, request, context):
         """Lists every state a run has been in, oldest first. A page is cut at about 1 MiB.
 
@@ -138,6 +180,17 @@ class RunServiceServicer(object):
 
         Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
         INVALID_ARGUMENT (unknown page token: start again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailRunLogs(self, request, context):
+        """Follows the log of a run and, for a flow run, of the runs inside it, oldest first: what there is, and what is
+        added, until it is complete.
+
+        Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +229,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunsRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunsResponse.SerializeToString,
             ),
+            'CountRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRuns,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.SerializeToString,
+            ),
+            'WatchRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRuns,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsResponse.SerializeToString,
+            ),
             'ListRunStates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRunStates,
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunStatesRequest.FromString,
@@ -185,6 +248,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListRunLogs,
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsResponse.SerializeToString,
+            ),
+            'TailRunLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailRunLogs,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -312,6 +380,60 @@ class RunService(object):
             _registered_method=True)
 
     @staticmethod
+    def CountRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/CountRuns',
+            taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/WatchRuns',
+            taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListRunStates(request,
             target,
             options=(),
@@ -355,6 +477,33 @@ class RunService(object):
             '/taskyard_api.v1.RunService/ListRunLogs',
             taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsRequest.SerializeToString,
             taskyard__api_dot_v1_dot_run__service__pb2.ListRunLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailRunLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/TailRunLogs',
+            taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,33 @@ class RunServiceStub:
     of another length, a `name_contains` of more than 1 KiB: fix the request).
     """
 
+    CountRuns: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.CountRunsRequest,
+        taskyard_api.v1.run_service_pb2.CountRunsResponse,
+    ]
+    """Counts runs by state.
+
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
+    are counted whole.
+    Errors: INVALID_ARGUMENT (as ListRuns).
+    """
+
+    WatchRuns: grpc.UnaryStreamMultiCallable[
+        taskyard_api.v1.run_service_pb2.WatchRunsRequest,
+        taskyard_api.v1.run_service_pb2.WatchRunsResponse,
+    ]
+    """Follows runs: what changes, as it becomes durable, until the caller leaves. Without a resume token it begins
+    with the runs that fit now, each as it is, and then says so (`caught_up`); with one, after the change the
+    token names. Each message has a token; some have nothing else, so that those who hear little keep one that
+    is young. A run that changes quickly is told of less often than it changes; how it ends is always told.
+    Watching has no consequence for a run, whoever it belongs to.
+
+    Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+    Errors: OUT_OF_RANGE (WATCH_EXPIRED: the token is too old, or this server was restarted since, or the caller
+    reads too slowly: list again, which is to call without a token), INVALID_ARGUMENT (a token of another filter:
+    start again; a field of the filter that cannot be watched: fix the request).
+    """
+
     ListRunStates: grpc.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
         taskyard_api.v1.run_service_pb2.ListRunStatesResponse,
@@ -86,6 +113,17 @@ class RunServiceStub:
 
     Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
     INVALID_ARGUMENT (unknown page token: start again).
+    """
+
+    TailRunLogs: grpc.UnaryStreamMultiCallable[
+        taskyard_api.v1.run_service_pb2.TailRunLogsRequest,
+        taskyard_api.v1.run_service_pb2.TailRunLogsResponse,
+    ]
+    """Follows the log of a run and, for a flow run, of the runs inside it, oldest first: what there is, and what is
+    added, until it is complete.
+
+    Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again).
     """
 
     CancelRun: grpc.UnaryUnaryMultiCallable[
@@ -147,6 +185,33 @@ class RunServiceAsyncStub:
     of another length, a `name_contains` of more than 1 KiB: fix the request).
     """
 
+    CountRuns: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.CountRunsRequest,
+        taskyard_api.v1.run_service_pb2.CountRunsResponse,
+    ]
+    """Counts runs by state.
+
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
+    are counted whole.
+    Errors: INVALID_ARGUMENT (as ListRuns).
+    """
+
+    WatchRuns: grpc.aio.UnaryStreamMultiCallable[
+        taskyard_api.v1.run_service_pb2.WatchRunsRequest,
+        taskyard_api.v1.run_service_pb2.WatchRunsResponse,
+    ]
+    """Follows runs: what changes, as it becomes durable, until the caller leaves. Without a resume token it begins
+    with the runs that fit now, each as it is, and then says so (`caught_up`); with one, after the change the
+    token names. Each message has a token; some have nothing else, so that those who hear little keep one that
+    is young. A run that changes quickly is told of less often than it changes; how it ends is always told.
+    Watching has no consequence for a run, whoever it belongs to.
+
+    Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+    Errors: OUT_OF_RANGE (WATCH_EXPIRED: the token is too old, or this server was restarted since, or the caller
+    reads too slowly: list again, which is to call without a token), INVALID_ARGUMENT (a token of another filter:
+    start again; a field of the filter that cannot be watched: fix the request).
+    """
+
     ListRunStates: grpc.aio.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
         taskyard_api.v1.run_service_pb2.ListRunStatesResponse,
@@ -166,6 +231,17 @@ class RunServiceAsyncStub:
 
     Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
     INVALID_ARGUMENT (unknown page token: start again).
+    """
+
+    TailRunLogs: grpc.aio.UnaryStreamMultiCallable[
+        taskyard_api.v1.run_service_pb2.TailRunLogsRequest,
+        taskyard_api.v1.run_service_pb2.TailRunLogsResponse,
+    ]
+    """Follows the log of a run and, for a flow run, of the runs inside it, oldest first: what there is, and what is
+    added, until it is complete.
+
+    Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again).
     """
 
     CancelRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -236,6 +312,37 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def CountRuns(
+        self,
+        request: taskyard_api.v1.run_service_pb2.CountRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.run_service_pb2.CountRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.CountRunsResponse]]:
+        """Counts runs by state.
+
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
+        are counted whole.
+        Errors: INVALID_ARGUMENT (as ListRuns).
+        """
+
+    @abc.abstractmethod
+    def WatchRuns(
+        self,
+        request: taskyard_api.v1.run_service_pb2.WatchRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[taskyard_api.v1.run_service_pb2.WatchRunsResponse], collections.abc.AsyncIterator[taskyard_api.v1.run_service_pb2.WatchRunsResponse]]:
+        """Follows runs: what changes, as it becomes durable, until the caller leaves. Without a resume token it begins
+        with the runs that fit now, each as it is, and then says so (`caught_up`); with one, after the change the
+        token names. Each message has a token; some have nothing else, so that those who hear little keep one that
+        is young. A run that changes quickly is told of less often than it changes; how it ends is always told.
+        Watching has no consequence for a run, whoever it belongs to.
+
+        Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+        Errors: OUT_OF_RANGE (WATCH_EXPIRED: the token is too old, or this server was restarted since, or the caller
+        reads too slowly: list again, which is to call without a token), INVALID_ARGUMENT (a token of another filter:
+        start again; a field of the filter that cannot be watched: fix the request).
+        """
+
+    @abc.abstractmethod
     def ListRunStates(
         self,
         request: taskyard_api.v1.run_service_pb2.ListRunStatesRequest,
@@ -258,6 +365,19 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
 
         Caller: anybody. Idempotency: reads only. Errors: NOT_FOUND (no such run),
         INVALID_ARGUMENT (unknown page token: start again).
+        """
+
+    @abc.abstractmethod
+    def TailRunLogs(
+        self,
+        request: taskyard_api.v1.run_service_pb2.TailRunLogsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[taskyard_api.v1.run_service_pb2.TailRunLogsResponse], collections.abc.AsyncIterator[taskyard_api.v1.run_service_pb2.TailRunLogsResponse]]:
+        """Follows the log of a run and, for a flow run, of the runs inside it, oldest first: what there is, and what is
+        added, until it is complete.
+
+        Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again).
         """
 
     @abc.abstractmethod

@@ -110,6 +110,8 @@ class ClientFrame(google.protobuf.message.Message):
     HEARTBEAT_FIELD_NUMBER: builtins.int
     WITHDRAW_FIELD_NUMBER: builtins.int
     GOODBYE_FIELD_NUMBER: builtins.int
+    CANCEL_REASON_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
     logs_number: builtins.int
     """Number of `logs`, counting up from 1 within the session; 0 in frames without any, and from clients that do
     not repeat them. Ignored, with its records, when it was seen before.
@@ -118,6 +120,10 @@ class ClientFrame(google.protobuf.message.Message):
     """Sent when nothing else was for the interval in Welcome."""
     goodbye: builtins.bool
     """Last frame: the client ends the session, open runs of it are cancelled at once."""
+    cancel_reason: builtins.str
+    """Why `cancel` and `withdraw` are asked for, for people. Cut at 8 KiB."""
+    requested_by: builtins.str
+    """By whom, for people. At most 1 KiB."""
     @property
     def hello(self) -> global___SessionHello:
         """First frame only."""
@@ -128,19 +134,21 @@ class ClientFrame(google.protobuf.message.Message):
 
     @property
     def subscribe(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs whose outcome the client wants, beyond those it submitted on this stream."""
+        """Runs whose outcome the client wants, beyond those it submitted on this stream. Whoever submitted a run owns it:
+        its end ends the run. Whoever subscribes hears, as many as like, and leaves without consequence.
+        """
 
     @property
     def cancel(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs to cancel. A flow run takes its open runs with it."""
+        """Runs to cancel, whoever owns them. A flow run takes its open runs with it."""
 
     @property
     def flow_reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FlowReport]:
-        """Progress of flow runs whose body this process executes."""
+        """Progress of flow runs whose body this process executes. Of others they are ignored."""
 
     @property
     def logs(self) -> global___LogBatch:
-        """Log records written by this process."""
+        """Log records written by this process, of runs of its own. Of others they are ignored."""
 
     @property
     def withdraw(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
@@ -159,9 +167,11 @@ class ClientFrame(google.protobuf.message.Message):
         heartbeat: builtins.bool = ...,
         withdraw: collections.abc.Iterable[builtins.bytes] | None = ...,
         goodbye: builtins.bool = ...,
+        cancel_reason: builtins.str = ...,
+        requested_by: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello", "logs", b"logs", "submit", b"submit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "cancel_reason", b"cancel_reason", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "requested_by", b"requested_by", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw"]) -> None: ...
 
 global___ClientFrame = ClientFrame
 
@@ -177,6 +187,7 @@ class SessionHello(google.protobuf.message.Message):
     CLIENT_NAME_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     STREAM_NUMBER_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the client speaks."""
     protocol_max: builtins.int
@@ -191,6 +202,8 @@ class SessionHello(google.protobuf.message.Message):
     """Counts the streams of this session, from 1. When two of them arrive in another order than they were opened
     in, the older one is refused. 0 says nothing: the stream that arrives last stays.
     """
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
     def __init__(
         self,
         *,
@@ -200,8 +213,9 @@ class SessionHello(google.protobuf.message.Message):
         client_name: builtins.str = ...,
         caller_run_id: builtins.bytes = ...,
         stream_number: builtins.int = ...,
+        namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id", "stream_number", b"stream_number"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id", "stream_number", b"stream_number"]) -> None: ...
 
 global___SessionHello = SessionHello
 
@@ -251,6 +265,22 @@ class RunGroup(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class HeadersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     TEMPLATE_FIELD_NUMBER: builtins.int
     FLOW_RUN_ID_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
@@ -262,6 +292,7 @@ class RunGroup(google.protobuf.message.Message):
     UPSTREAM_IDS_FIELD_NUMBER: builtins.int
     UPSTREAM_KINDS_FIELD_NUMBER: builtins.int
     EXTRAS_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
     template: builtins.int
     """Index of the template."""
     flow_run_id: builtins.bytes
@@ -300,6 +331,10 @@ class RunGroup(google.protobuf.message.Message):
     def extras(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunExtra]:
         """What only a few runs have."""
 
+    @property
+    def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Passed on to the workers of all of them: "traceparent", "baggage". At most 4 KiB."""
+
     def __init__(
         self,
         *,
@@ -314,8 +349,9 @@ class RunGroup(google.protobuf.message.Message):
         upstream_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
         upstream_kinds: collections.abc.Iterable[global___UpstreamKind.ValueType] | None = ...,
         extras: collections.abc.Iterable[global___RunExtra] | None = ...,
+        headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "caller_run_id", b"caller_run_id", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "caller_run_id", b"caller_run_id", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "headers", b"headers", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
 
 global___RunGroup = RunGroup
 
@@ -328,13 +364,30 @@ class RunExtra(google.protobuf.message.Message):
     POSITION_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
+    PAYLOAD_FIELD_NUMBER: builtins.int
+    START_AT_US_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_US_FIELD_NUMBER: builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
+    IDEMPOTENCY_WINDOW_MS_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Position of the run in its group."""
     name: builtins.str
     """Its name, when the user chose one."""
+    start_at_us: builtins.int
+    """When it may start at the earliest. Not supported yet: MUST be 0."""
+    expires_at_us: builtins.int
+    """When it is not worth starting any more. Not supported yet: MUST be 0."""
+    idempotency_key: builtins.str
+    """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
+    idempotency_window_ms: builtins.int
+    """See above; 0: for ever."""
     @property
     def args(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """Its arguments, when they are too large to be inline."""
+
+    @property
+    def payload(self) -> taskyard_api.v1.common_pb2.Payload:
+        """Its arguments, when they are in another encoding than the template's, or signed or encrypted. Not beside `args`."""
 
     def __init__(
         self,
@@ -342,9 +395,14 @@ class RunExtra(google.protobuf.message.Message):
         position: builtins.int = ...,
         name: builtins.str = ...,
         args: taskyard_api.v1.common_pb2.BlobRef | None = ...,
+        payload: taskyard_api.v1.common_pb2.Payload | None = ...,
+        start_at_us: builtins.int = ...,
+        expires_at_us: builtins.int = ...,
+        idempotency_key: builtins.str = ...,
+        idempotency_window_ms: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["args", b"args"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "name", b"name", "position", b"position"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["args", b"args", "payload", b"payload"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "expires_at_us", b"expires_at_us", "idempotency_key", b"idempotency_key", "idempotency_window_ms", b"idempotency_window_ms", "name", b"name", "payload", b"payload", "position", b"position", "start_at_us", b"start_at_us"]) -> None: ...
 
 global___RunExtra = RunExtra
 
@@ -488,6 +546,9 @@ class SessionWelcome(google.protobuf.message.Message):
     MAX_UNACKED_BATCHES_FIELD_NUMBER: builtins.int
     SERVER_VERSION_FIELD_NUMBER: builtins.int
     ACKNOWLEDGES_LOGS_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    OWNERS_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """The protocol version spoken from here on."""
     lease_ms: builtins.int
@@ -504,6 +565,18 @@ class SessionWelcome(google.protobuf.message.Message):
     """For people."""
     acknowledges_logs: builtins.bool
     """Whether this server says which log records are durable (`logs_up_to`): a client keeps them until then."""
+    @property
+    def limits(self) -> taskyard_api.v1.common_pb2.Limits:
+        """What the server takes."""
+
+    @property
+    def owners(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.ShardOwner]:
+        """Who owns which shards; empty when this server owns all."""
+
+    @property
+    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Features beyond this version of the contract, by name."""
+
     def __init__(
         self,
         *,
@@ -515,8 +588,12 @@ class SessionWelcome(google.protobuf.message.Message):
         max_unacked_batches: builtins.int = ...,
         server_version: builtins.str = ...,
         acknowledges_logs: builtins.bool = ...,
+        limits: taskyard_api.v1.common_pb2.Limits | None = ...,
+        owners: collections.abc.Iterable[taskyard_api.v1.common_pb2.ShardOwner] | None = ...,
+        capabilities: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["acknowledges_logs", b"acknowledges_logs", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acknowledges_logs", b"acknowledges_logs", "capabilities", b"capabilities", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "limits", b"limits", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "owners", b"owners", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___SessionWelcome = SessionWelcome
 
@@ -529,10 +606,13 @@ class RefusedRun(google.protobuf.message.Message):
     RUN_ID_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     message: builtins.str
     """For people."""
+    code: builtins.int
+    """The canonical code (google.rpc.Code) that a call would have ended with."""
     @property
     def error(self) -> taskyard_api.v1.errors_pb2.ErrorDetail:
         """Why."""
@@ -543,9 +623,10 @@ class RefusedRun(google.protobuf.message.Message):
         run_id: builtins.bytes = ...,
         error: taskyard_api.v1.errors_pb2.ErrorDetail | None = ...,
         message: builtins.str = ...,
+        code: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "message", b"message", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "error", b"error", "message", b"message", "run_id", b"run_id"]) -> None: ...
 
 global___RefusedRun = RefusedRun
 
@@ -562,7 +643,7 @@ class ResultBatch(google.protobuf.message.Message):
     OTHERS_FIELD_NUMBER: builtins.int
     @property
     def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs that ended in COMPLETED with an inline result in their template's encoding."""
+        """Runs that ended in COMPLETED with an inline result in their template's `result_encoding`."""
 
     @property
     def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:

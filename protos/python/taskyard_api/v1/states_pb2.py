@@ -24,19 +24,22 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/states.proto\x12\x0ftaskyard_api.v1*I\n\x07RunKind\x12\x18\n\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rRUN_KIND_TASK\x10\x01\x12\x11\n\rRUN_KIND_FLOW\x10\x02*\xda\x02\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x13\n\x0fRUN_STATE_READY\x10\x02\x12\x16\n\x12RUN_STATE_ASSIGNED\x10\x03\x12\x15\n\x11RUN_STATE_RUNNING\x10\x04\x12\x1c\n\x18RUN_STATE_AWAITING_RETRY\x10\x05\x12\x1c\n\x18RUN_STATE_AWAITING_CACHE\x10\x06\x12\x18\n\x14RUN_STATE_CANCELLING\x10\x07\x12\x17\n\x13RUN_STATE_COMPLETED\x10\n\x12\x14\n\x10RUN_STATE_FAILED\x10\x0b\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x0c\x12\x15\n\x11RUN_STATE_CRASHED\x10\r\x12\x17\n\x13RUN_STATE_NOT_READY\x10\x0e\"\x04\x08\x08\x10\x08\"\x04\x08\t\x10\t*\xdb\x03\n\x0bStateReason\x12\x1c\n\x18STATE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_REASON_CACHED\x10\x01\x12\x1a\n\x16STATE_REASON_TIMED_OUT\x10\x02\x12\x1c\n\x18STATE_REASON_WORKER_DIED\x10\x03\x12\x1b\n\x17STATE_REASON_AGENT_LOST\x10\x04\x12\x19\n\x15STATE_REASON_UPSTREAM\x10\x05\x12\x1d\n\x19STATE_REASON_SESSION_LOST\x10\x06\x12!\n\x1dSTATE_REASON_CANCEL_REQUESTED\x10\x07\x12!\n\x1dSTATE_REASON_CODE_UNAVAILABLE\x10\x08\x12\x1c\n\x18STATE_REASON_INTERRUPTED\x10\t\x12\x1b\n\x17STATE_REASON_GIVEN_BACK\x10\n\x12\x1e\n\x1aSTATE_REASON_STATE_BY_HAND\x10\x0b\x12\x1f\n\x1bSTATE_REASON_RESULT_REFUSED\x10\x0c\x12 \n\x1cSTATE_REASON_WAITING_REFUSED\x10\r\x12 \n\x1cSTATE_REASON_AGENT_DISK_FULL\x10\x0e*\x92\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ONLINE\x10\x01\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x02\x12\x1c\n\x18\x41GENT_STATE_DISCONNECTED\x10\x03\x12\x17\n\x13\x41GENT_STATE_OFFLINE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/states.proto\x12\x0ftaskyard_api.v1*I\n\x07RunKind\x12\x18\n\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rRUN_KIND_TASK\x10\x01\x12\x11\n\rRUN_KIND_FLOW\x10\x02*\xd4\x02\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x13\n\x0fRUN_STATE_READY\x10\x02\x12\x16\n\x12RUN_STATE_ASSIGNED\x10\x03\x12\x15\n\x11RUN_STATE_RUNNING\x10\x04\x12\x1c\n\x18RUN_STATE_AWAITING_RETRY\x10\x05\x12\x1c\n\x18RUN_STATE_AWAITING_CACHE\x10\x06\x12\x18\n\x14RUN_STATE_CANCELLING\x10\x07\x12\x17\n\x13RUN_STATE_COMPLETED\x10\x64\x12\x14\n\x10RUN_STATE_FAILED\x10\x65\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x66\x12\x15\n\x11RUN_STATE_CRASHED\x10g\x12\x17\n\x13RUN_STATE_NOT_READY\x10h\"\x04\x08\n\x10\x0e*\xdb\x03\n\x0bStateReason\x12\x1c\n\x18STATE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_REASON_CACHED\x10\x01\x12\x1a\n\x16STATE_REASON_TIMED_OUT\x10\x02\x12\x1c\n\x18STATE_REASON_WORKER_DIED\x10\x03\x12\x1b\n\x17STATE_REASON_AGENT_LOST\x10\x04\x12\x19\n\x15STATE_REASON_UPSTREAM\x10\x05\x12\x1d\n\x19STATE_REASON_SESSION_LOST\x10\x06\x12!\n\x1dSTATE_REASON_CANCEL_REQUESTED\x10\x07\x12!\n\x1dSTATE_REASON_CODE_UNAVAILABLE\x10\x08\x12\x1c\n\x18STATE_REASON_INTERRUPTED\x10\t\x12\x1b\n\x17STATE_REASON_GIVEN_BACK\x10\n\x12\x1e\n\x1aSTATE_REASON_STATE_BY_HAND\x10\x0b\x12\x1f\n\x1bSTATE_REASON_RESULT_REFUSED\x10\x0c\x12 \n\x1cSTATE_REASON_WAITING_REFUSED\x10\r\x12 \n\x1cSTATE_REASON_AGENT_DISK_FULL\x10\x0e*N\n\x08\x45xecutor\x12\x18\n\x14\x45XECUTOR_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45XECUTOR_SESSION\x10\x01\x12\x12\n\x0e\x45XECUTOR_AGENT\x10\x02*\x92\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ONLINE\x10\x01\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x02\x12\x1c\n\x18\x41GENT_STATE_DISCONNECTED\x10\x03\x12\x17\n\x13\x41GENT_STATE_OFFLINE\x10\x04\x42g\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.states_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_RUNKIND']._serialized_start=49
   _globals['_RUNKIND']._serialized_end=122
   _globals['_RUNSTATE']._serialized_start=125
-  _globals['_RUNSTATE']._serialized_end=471
-  _globals['_STATEREASON']._serialized_start=474
-  _globals['_STATEREASON']._serialized_end=949
-  _globals['_AGENTSTATE']._serialized_start=952
-  _globals['_AGENTSTATE']._serialized_end=1098
+  _globals['_RUNSTATE']._serialized_end=465
+  _globals['_STATEREASON']._serialized_start=468
+  _globals['_STATEREASON']._serialized_end=943
+  _globals['_EXECUTOR']._serialized_start=945
+  _globals['_EXECUTOR']._serialized_end=1023
+  _globals['_AGENTSTATE']._serialized_start=1026
+  _globals['_AGENTSTATE']._serialized_end=1172
 # @@protoc_insertion_point(module_scope)

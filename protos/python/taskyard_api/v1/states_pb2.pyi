@@ -62,19 +62,20 @@ class _RunStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Another run with the same cache key is executing. Shown as PENDING "AwaitingCache"."""
     RUN_STATE_CANCELLING: _RunState.ValueType  # 7
     """Cancellation was requested and the process has not confirmed its end. Shown as CANCELLING."""
-    RUN_STATE_COMPLETED: _RunState.ValueType  # 10
+    RUN_STATE_COMPLETED: _RunState.ValueType  # 100
     """Succeeded. Shown as COMPLETED "Completed", "Cached" with STATE_REASON_CACHED."""
-    RUN_STATE_FAILED: _RunState.ValueType  # 11
+    RUN_STATE_FAILED: _RunState.ValueType  # 101
     """User code failed and no retry is left. Shown as FAILED "Failed", "TimedOut" with STATE_REASON_TIMED_OUT."""
-    RUN_STATE_CANCELLED: _RunState.ValueType  # 12
+    RUN_STATE_CANCELLED: _RunState.ValueType  # 102
     """Cancelled before or during execution. Shown as CANCELLED."""
-    RUN_STATE_CRASHED: _RunState.ValueType  # 13
+    RUN_STATE_CRASHED: _RunState.ValueType  # 103
     """The process or agent that executed it was lost too often, or was interrupted. Shown as CRASHED."""
-    RUN_STATE_NOT_READY: _RunState.ValueType  # 14
+    RUN_STATE_NOT_READY: _RunState.ValueType  # 104
     """An upstream run did not complete, so this one never starts. Shown as PENDING "NotReady"."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
-    """The state of a run. Values below 10 are open, values from 10 on are final and never left.
+    """The state of a run. Values below 100 are open, values from 100 on are final and never left; that is how to
+    tell, because either may get new ones.
     Only the control plane sets a state; agents and sessions report events.
     Users see a state type and a name, derived as each comment says.
     """
@@ -95,15 +96,15 @@ RUN_STATE_AWAITING_CACHE: RunState.ValueType  # 6
 """Another run with the same cache key is executing. Shown as PENDING "AwaitingCache"."""
 RUN_STATE_CANCELLING: RunState.ValueType  # 7
 """Cancellation was requested and the process has not confirmed its end. Shown as CANCELLING."""
-RUN_STATE_COMPLETED: RunState.ValueType  # 10
+RUN_STATE_COMPLETED: RunState.ValueType  # 100
 """Succeeded. Shown as COMPLETED "Completed", "Cached" with STATE_REASON_CACHED."""
-RUN_STATE_FAILED: RunState.ValueType  # 11
+RUN_STATE_FAILED: RunState.ValueType  # 101
 """User code failed and no retry is left. Shown as FAILED "Failed", "TimedOut" with STATE_REASON_TIMED_OUT."""
-RUN_STATE_CANCELLED: RunState.ValueType  # 12
+RUN_STATE_CANCELLED: RunState.ValueType  # 102
 """Cancelled before or during execution. Shown as CANCELLED."""
-RUN_STATE_CRASHED: RunState.ValueType  # 13
+RUN_STATE_CRASHED: RunState.ValueType  # 103
 """The process or agent that executed it was lost too often, or was interrupted. Shown as CRASHED."""
-RUN_STATE_NOT_READY: RunState.ValueType  # 14
+RUN_STATE_NOT_READY: RunState.ValueType  # 104
 """An upstream run did not complete, so this one never starts. Shown as PENDING "NotReady"."""
 global___RunState = RunState
 
@@ -182,6 +183,30 @@ waited already, each in a process; it was ended.
 STATE_REASON_AGENT_DISK_FULL: StateReason.ValueType  # 14
 """CRASHED, READY: the agent's disk was full, or failed, so that what the run needs or returned had no place."""
 global___StateReason = StateReason
+
+class _Executor:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ExecutorEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Executor.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EXECUTOR_UNSPECIFIED: _Executor.ValueType  # 0
+    """Whoever its kind says: agents execute task runs, the session that submitted it executes a flow run."""
+    EXECUTOR_SESSION: _Executor.ValueType  # 1
+    """The session that submitted it. Only flow runs."""
+    EXECUTOR_AGENT: _Executor.ValueType  # 2
+    """An agent. Only task runs."""
+
+class Executor(_Executor, metaclass=_ExecutorEnumTypeWrapper):
+    """Who executes a run."""
+
+EXECUTOR_UNSPECIFIED: Executor.ValueType  # 0
+"""Whoever its kind says: agents execute task runs, the session that submitted it executes a flow run."""
+EXECUTOR_SESSION: Executor.ValueType  # 1
+"""The session that submitted it. Only flow runs."""
+EXECUTOR_AGENT: Executor.ValueType  # 2
+"""An agent. Only task runs."""
+global___Executor = Executor
 
 class _AgentState:
     ValueType = typing.NewType("ValueType", builtins.int)

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from taskyard_api.v1 import states_pb2 as taskyard__api_dot_v1_dot_states__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etaskyard_api/v1/template.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/states.proto\"L\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\r\x12\x11\n\tdelays_ms\x18\x02 \x03(\x04\x12\x15\n\rjitter_factor\x18\x03 \x01(\x01\"S\n\x04\x43ode\x12\x15\n\x0b\x62lob_digest\x18\x01 \x01(\x0cH\x00\x12\x13\n\treference\x18\x02 \x01(\tH\x00\x12\x13\n\ttask_name\x18\x03 \x01(\tH\x00\x42\n\n\x08location\"\xd5\x03\n\x0bRunTemplate\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08task_key\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05queue\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12#\n\x04\x63ode\x18\x08 \x01(\x0b\x32\x15.taskyard_api.v1.Code\x12\x10\n\x08\x65ncoding\x18\t \x01(\t\x12+\n\x05retry\x18\n \x01(\x0b\x32\x1c.taskyard_api.v1.RetryPolicy\x12\x12\n\ntimeout_ms\x18\x0b \x01(\x04\x12\x1b\n\x13\x63\x61\x63he_expiration_ms\x18\x0c \x01(\x04\x12\x15\n\rrefresh_cache\x18\r \x01(\x08\x12\x19\n\x11max_infra_retries\x18\x0e \x01(\r\x12\x43\n\x0c\x61gent_labels\x18\x0f \x03(\x0b\x32-.taskyard_api.v1.RunTemplate.AgentLabelsEntry\x1a\x32\n\x10\x41gentLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x12TemplateDefinition\x12\r\n\x05index\x18\x01 \x01(\r\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.RunTemplate\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etaskyard_api/v1/template.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/states.proto\"L\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\r\x12\x11\n\tdelays_ms\x18\x02 \x03(\x04\x12\x15\n\rjitter_factor\x18\x03 \x01(\x01\"S\n\x04\x43ode\x12\x15\n\x0b\x62lob_digest\x18\x01 \x01(\x0cH\x00\x12\x13\n\treference\x18\x02 \x01(\tH\x00\x12\x13\n\ttask_name\x18\x03 \x01(\tH\x00\x42\n\n\x08location\"\x80\x05\n\x0bRunTemplate\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.RunKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08task_key\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05queue\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12#\n\x04\x63ode\x18\x08 \x01(\x0b\x32\x15.taskyard_api.v1.Code\x12\x10\n\x08\x65ncoding\x18\t \x01(\t\x12+\n\x05retry\x18\n \x01(\x0b\x32\x1c.taskyard_api.v1.RetryPolicy\x12\x12\n\ntimeout_ms\x18\x0b \x01(\x04\x12\x1b\n\x13\x63\x61\x63he_expiration_ms\x18\x0c \x01(\x04\x12\x15\n\rrefresh_cache\x18\r \x01(\x08\x12\x19\n\x11max_infra_retries\x18\x0e \x01(\r\x12\x43\n\x0c\x61gent_labels\x18\x0f \x03(\x0b\x32-.taskyard_api.v1.RunTemplate.AgentLabelsEntry\x12\x17\n\x0fresult_encoding\x18\x10 \x01(\t\x12\x16\n\x0epython_version\x18\x11 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x12 \x01(\t\x12+\n\x08\x65xecutor\x18\x13 \x01(\x0e\x32\x19.taskyard_api.v1.Executor\x12\x18\n\x10\x63oncurrency_keys\x18\x14 \x03(\t\x12\x1c\n\x14heartbeat_timeout_ms\x18\x15 \x01(\x04\x1a\x32\n\x10\x41gentLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x12TemplateDefinition\x12\r\n\x05index\x18\x01 \x01(\r\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1c.taskyard_api.v1.RunTemplate\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x0c\x42g\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.template_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._loaded_options = None
   _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._serialized_options = b'8\001'
   _globals['_RETRYPOLICY']._serialized_start=81
@@ -39,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CODE']._serialized_start=159
   _globals['_CODE']._serialized_end=242
   _globals['_RUNTEMPLATE']._serialized_start=245
-  _globals['_RUNTEMPLATE']._serialized_end=714
-  _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._serialized_start=664
-  _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._serialized_end=714
-  _globals['_TEMPLATEDEFINITION']._serialized_start=716
-  _globals['_TEMPLATEDEFINITION']._serialized_end=813
+  _globals['_RUNTEMPLATE']._serialized_end=885
+  _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._serialized_start=835
+  _globals['_RUNTEMPLATE_AGENTLABELSENTRY']._serialized_end=885
+  _globals['_TEMPLATEDEFINITION']._serialized_start=887
+  _globals['_TEMPLATEDEFINITION']._serialized_end=984
 # @@protoc_insertion_point(module_scope)

@@ -111,6 +111,12 @@ class RunTemplate(google.protobuf.message.Message):
     REFRESH_CACHE_FIELD_NUMBER: builtins.int
     MAX_INFRA_RETRIES_FIELD_NUMBER: builtins.int
     AGENT_LABELS_FIELD_NUMBER: builtins.int
+    RESULT_ENCODING_FIELD_NUMBER: builtins.int
+    PYTHON_VERSION_FIELD_NUMBER: builtins.int
+    ENVIRONMENT_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    CONCURRENCY_KEYS_FIELD_NUMBER: builtins.int
+    HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are."""
     name: builtins.str
@@ -124,7 +130,7 @@ class RunTemplate(google.protobuf.message.Message):
     priority: builtins.int
     """Lower numbers run first within a queue."""
     encoding: builtins.str
-    """Encoding of arguments and of ordinary results."""
+    """Encoding of arguments. What comes from upstream runs has that of its own template."""
     timeout_ms: builtins.int
     """Longest time one attempt may take. 0: no limit."""
     cache_expiration_ms: builtins.int
@@ -133,6 +139,20 @@ class RunTemplate(google.protobuf.message.Message):
     """Whether to ignore a cached result, and overwrite it."""
     max_infra_retries: builtins.int
     """How often a run is repeated after its worker or agent was lost. 0: the server's default."""
+    result_encoding: builtins.str
+    """Encoding of ordinary results; empty for that of arguments."""
+    python_version: builtins.str
+    """The Python version whose bytecode the code is, for example "3.12"; empty when any will do. Only agents that have
+    announced it ("interpreter/python3.12"), or none at all, are given the runs.
+    """
+    environment: builtins.str
+    """The environment the code needs. Only agents that have announced it ("environment/<name>") are given the runs."""
+    executor: taskyard_api.v1.states_pb2.Executor.ValueType
+    """Who executes the runs."""
+    heartbeat_timeout_ms: builtins.int
+    """For how long an attempt may go without a word of progress before it is ended and counts as failed (TIMED_OUT).
+    0: no limit.
+    """
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tags of its runs."""
@@ -150,6 +170,10 @@ class RunTemplate(google.protobuf.message.Message):
         """Labels, each with its value, that an agent must have announced to be given the runs. Printable text of
         at most 1,024 bytes together, names and values. Empty: any agent will do.
         """
+
+    @property
+    def concurrency_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Limits that its runs count against, each by its name. Not supported yet: MUST be empty."""
 
     def __init__(
         self,
@@ -169,9 +193,15 @@ class RunTemplate(google.protobuf.message.Message):
         refresh_cache: builtins.bool = ...,
         max_infra_retries: builtins.int = ...,
         agent_labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        result_encoding: builtins.str = ...,
+        python_version: builtins.str = ...,
+        environment: builtins.str = ...,
+        executor: taskyard_api.v1.states_pb2.Executor.ValueType = ...,
+        concurrency_keys: collections.abc.Iterable[builtins.str] | None = ...,
+        heartbeat_timeout_ms: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "encoding", b"encoding", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "queue", b"queue", "refresh_cache", b"refresh_cache", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version"]) -> None: ...
 
 global___RunTemplate = RunTemplate
 

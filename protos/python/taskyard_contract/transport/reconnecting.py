@@ -4,8 +4,8 @@ A stream is opened, welcomed and some time later lost; or it never gets that far
 drives it asks here what to do, and there are three answers:
 
 - never again, after errors that the next attempt would only meet again: the server does not speak the
-  protocol, takes the hello for malformed, has given the session's place to a newer one, or keeps the agent's
-  name for another process that is alive;
+  protocol, takes the hello for malformed, has given the session's place to a newer one, keeps the agent's
+  name for another process that is alive, or does not let this peer in;
 - at once, at another address, when the server named the owner. That address is good for one attempt: if the
   owner has gone too, the address that people configured leads to whoever knows the next one. Two replicas
   that name each other must not be asked in a circle without a pause;
@@ -27,13 +27,24 @@ from taskyard_contract.errors import (
     AgentExists,
     ConnectionFailed,
     InvalidRequest,
+    NamespaceNotFound,
     NotOwner,
+    PermissionDenied,
     Superseded,
     TaskyardError,
+    Unauthenticated,
     UnsupportedProtocol,
 )
 
-FATAL: Final = (AgentExists, InvalidRequest, Superseded, UnsupportedProtocol)
+FATAL: Final = (
+    AgentExists,
+    InvalidRequest,
+    NamespaceNotFound,
+    PermissionDenied,
+    Superseded,
+    Unauthenticated,
+    UnsupportedProtocol,
+)
 """Unless the server says when to ask again."""
 FIRST_DELAY: Final = 0.1
 """A server that was restarted is back within some tenths of a second; most losses end here."""

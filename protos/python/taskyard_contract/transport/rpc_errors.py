@@ -11,7 +11,14 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from taskyard_api.v1 import errors_pb2
-from taskyard_contract.errors import BY_REASON, ConnectionFailed, ErrorReason, TaskyardError
+from taskyard_contract.errors import (
+    BY_REASON,
+    ConnectionFailed,
+    ErrorReason,
+    PermissionDenied,
+    TaskyardError,
+    Unauthenticated,
+)
 
 _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -31,6 +38,16 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.UNKNOWN_SESSION: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.STREAM_REPLACED: grpc.StatusCode.ABORTED,
     ErrorReason.AGENT_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorReason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorReason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorReason.NAMESPACE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.WATCH_EXPIRED: grpc.StatusCode.OUT_OF_RANGE,
+}
+
+
+_KEPT_OUT: Final[dict[Any, type[TaskyardError]]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
 
 
@@ -55,6 +72,7 @@ def to_detail(error: TaskyardError) -> errors_pb2.ErrorDetail:
         limit=error.limit,
         retry_after_ms=round(error.retry_after * 1000),
         address=error.address,
+        field=error.field,
     )
 
 
@@ -67,6 +85,7 @@ def from_detail(detail: errors_pb2.ErrorDetail, message: str) -> TaskyardError:
         limit=detail.limit,
         retry_after=detail.retry_after_ms / 1000,
         address=detail.address,
+        field=detail.field,
     )
 
 
@@ -81,7 +100,8 @@ def to_status(error: TaskyardError) -> Any:
 def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
     """Translate what gRPC raised into a `TaskyardError`.
 
-    A status without our detail comes from the transport: nobody reached, or a deadline.
+    A status without our detail comes from the transport: nobody reached, or a deadline; or from somebody in
+    between, who asks for credentials for example.
     """
     status = rpc_status.from_call(error)
     for packed in status.details if status is not None else ():
@@ -89,6 +109,9 @@ def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
         if packed.Unpack(detail):
             return from_detail(detail, str(error.details()))
     text = f"{error.code().name.lower().replace('_', ' ')}: {error.details()}"
+    kept_out = _KEPT_OUT.get(error.code())
+    if kept_out is not None:
+        return kept_out(f"the control plane does not let this program in ({text}); check its credentials")
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return ConnectionFailed(f"the control plane could not be reached ({text})", retry_after=1.0)
     return TaskyardError(f"the control plane refused the call ({text})")

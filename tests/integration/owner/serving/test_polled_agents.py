@@ -22,7 +22,7 @@ IDS: dict[str, Any] = {"agent_id": "a", "session_id": b"s" * 16}
 
 
 def hello(**ids: Any) -> pb.AgentHello:
-    return pb.AgentHello(**{**IDS, **ids}, protocol_min=1, protocol_max=1, queues=["default"])
+    return pb.AgentHello(**{**IDS, **ids}, protocol_min=2, protocol_max=2, queues=["default"])
 
 
 @pytest.mark.parametrize(

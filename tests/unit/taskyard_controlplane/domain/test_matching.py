@@ -30,7 +30,7 @@ offers = st.builds(offer_of, queues, capabilities, labels)
 def test_a_template_says_what_its_runs_need() -> None:
     asked = frozenset({("gpu", "a100")})
     template = Template(1, b"", b"", queue="gpu", code=CODE_BY_NAME, encoding=JSON, labels=asked)
-    assert template.need == Need("gpu", CODE_BY_NAME, JSON, asked)
+    assert template.need == Need("gpu", CODE_BY_NAME, JSON, asked, result_encoding=JSON)
 
 
 def test_what_an_agent_announced_is_sorted_by_what_it_is() -> None:
@@ -94,7 +94,7 @@ def test_who_serves_another_queue_is_not_asked_for_more() -> None:
 def test_reasons_are_sentences_about_an_agent() -> None:
     for reason in Mismatch:
         assert f"agent 'a' {reason.value}".isprintable()
-        assert reason.value.split()[0] in {"does", "cannot"}
+        assert reason.value.split()[0] in {"does", "cannot", "has"}
 
 
 @given(needs, offers)
@@ -125,7 +125,8 @@ def test_announcing_more_of_a_kind_never_loses_a_match(
 
 
 @given(needs, queues)
-def test_an_agent_that_announces_nothing_gets_all_of_its_queues_that_asks_for_no_label(
+def test_an_agent_that_announces_nothing_gets_all_of_its_queues_that_asks_for_nothing_else(
     need: Need, served: list[str]
 ) -> None:
-    assert matches(need, offer_of(served, [])) is (need.queue in served and not need.labels)
+    asks = need.labels or need.environment
+    assert matches(need, offer_of(served, [])) is (need.queue in served and not asks)
