@@ -127,8 +127,9 @@ class Submission:
         live = self._templates.all_live(known)
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
-        fetched = await self._templates.fetched((), known)
-        interned = await self.intern(definition.template for definition in batch.templates)
+        sender = session.session_id
+        fetched = await self._templates.fetched((), known, sender)
+        interned = await self.intern((definition.template for definition in batch.templates), sender)
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
@@ -137,8 +138,8 @@ class Submission:
             fetched.at_hand | interned.at_hand,
         )
 
-    async def intern(self, templates: Iterable[template_pb2.RunTemplate]) -> Interned:
-        """Return some templates; new ones are recorded.
+    async def intern(self, templates: Iterable[template_pb2.RunTemplate], sender: bytes = b"") -> Interned:
+        """Return some templates, which a session needs, or nobody in particular; new ones are recorded.
 
         Raises:
             InvalidRequest: One is malformed.
@@ -146,7 +147,7 @@ class Submission:
         """
         # One after the other, as they are taken: together they may be as large as the frame.
         definitions = (template.SerializeToString(deterministic=True) for template in templates)
-        return await self._templates.intern(definitions, self._journal)
+        return await self._templates.intern(definitions, self._journal, sender)
 
     def submit(
         self,
@@ -204,7 +205,9 @@ class Submission:
     ) -> None:
         group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
-            template.refusal or self._refusal(session, group) or self.refused_template(template, at_hand)
+            template.refusal
+            or self._refusal(session, group)
+            or self.refused_template(template, at_hand, session.session_id)
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -251,13 +254,15 @@ class Submission:
             )
         return None
 
-    def refused_template(self, template: Template, at_hand: Collection[int]) -> Overloaded | None:
+    def refused_template(
+        self, template: Template, at_hand: Collection[int], sender: bytes = b""
+    ) -> Overloaded | None:
         """Return the refusal of runs whose template no open run has, while those there are are too many.
 
         `at_hand` are the numbers of those that were in memory before. They cost nothing, so whoever has work
         under way goes on with it.
         """
-        if template.template_id in at_hand or not self._templates.full:
+        if template.template_id in at_hand or not self._templates.full(sender):
             return None
         return Overloaded(
             "the open runs have too many different templates; repeat later", retry_after=RETRY_SECONDS

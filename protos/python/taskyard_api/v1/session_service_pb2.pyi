@@ -221,7 +221,7 @@ global___SessionHello = SessionHello
 
 @typing.final
 class SubmitBatch(google.protobuf.message.Message):
-    """New runs, in groups that share a template and a flow run."""
+    """New runs, in groups that share a template and a flow run. Templates and blobs together have at most 2 MiB."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
