@@ -190,7 +190,7 @@ class Client(Peer):
         template.setdefault("kind", RunKind.TASK)
         template.setdefault("name", "task")
         template.setdefault("queue", "default")
-        template.setdefault("encoding", "json/plain")
+        template.setdefault("encoding", "python/pickle5")
         edges = upstream or []
         group = sp.RunGroup(
             template=self._templates, run_ids=ids, flow_run_id=flow, cache_keys=cache_keys or [],

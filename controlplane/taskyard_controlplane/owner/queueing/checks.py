@@ -20,6 +20,7 @@ from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooL
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.labels import check_label
 from taskyard_controlplane.owner.rules.flow_reports import check_report
 
 MAX_RUNS: Final = 1_000
@@ -141,6 +142,7 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
         raise InvalidRequest(f"{where}.template.name is empty", run_id=run.run_id)
     if not template.HasField("code") or template.code.WhichOneof("location") is None:
         raise InvalidRequest(f"{where}.template.code says nowhere where the code is", run_id=run.run_id)
+    check_label(run.args, f"{where}.args")
     if len(run.args.data) > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", len(run.args.data), max_inline_bytes)
     for edge in run.upstream:
@@ -189,8 +191,18 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
         raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
     if not _ID_SIZES.issuperset(map(len, run_ids)):
         raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
+    for extra in group.extras:
+        if extra.HasField("payload"):
+            _check_payload(group, extra, template)
     if group.flow_run_id:
         check_id(group.flow_run_id, f"flow_run_id of a group of '{template.name}'")
     if group.caller_run_id:
         check_id(group.caller_run_id, f"caller_run_id of a group of '{template.name}'")
     return template
+
+
+def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
+    check_label(extra.payload, f"payload of a run of '{template.name}'")
+    beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
+    if beside:
+        raise InvalidRequest(f"a run of '{template.name}' has arguments twice: as a payload, and beside it")

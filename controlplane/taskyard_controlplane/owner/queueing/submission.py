@@ -13,10 +13,8 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     Overloaded,
-    RunNotFound,
     TaskyardError,
 )
-from taskyard_contract.ids import format_id
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.admission import (
     Wait,
@@ -37,9 +35,17 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.checks import check_group, too_large
-from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Filling, NewGroup, NewRuns, Portion
+from taskyard_controlplane.owner.queueing.new_groups import (
+    WHOLE,
+    Filling,
+    NewGroup,
+    NewRuns,
+    Portion,
+    args_label,
+)
 from taskyard_controlplane.owner.queueing.parking import Parking
 from taskyard_controlplane.owner.rules.admission import Admission
+from taskyard_controlplane.owner.rules.authority import refusal_into
 
 ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
@@ -281,13 +287,10 @@ class Submission:
             )
         if self._journal.full is not None:
             return self._journal.full
-        if group.flow_run_id and group.flow_run_id not in self._runs:
-            return RunNotFound(
-                f"flow run {format_id(group.flow_run_id)} has ended or was never submitted; "
-                "no further runs can be added to it",
-                run_id=group.flow_run_id,
-            )
-        return None
+        if not group.flow_run_id:
+            return None
+        flow, caller = self._runs.get(group.flow_run_id), self._runs.get(session.caller_run_id)
+        return refusal_into(session, group.flow_run_id, flow, caller)
 
     def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:
         # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
@@ -331,6 +334,9 @@ class Submission:
             if run_id in self._runs:
                 self._watchers.connect(self._runs[run_id], session)
                 continue
+            extra = extras.get(position)
+            if extra is not None and extra.payload.data:
+                arg = extra.payload.data
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
                 continue
@@ -339,7 +345,7 @@ class Submission:
                 caller_id=group.caller_run_id or None,
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
-                extra=extras.get(position),
+                extra=extra,
                 now_us=now_us,
             )  # fmt: skip
 
@@ -371,7 +377,7 @@ class Submission:
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
-            run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
+            run.args_blob = args_label(extra, template.encoding)
         waits = waits_of(run, upstream=bool(edges))
         if self._leave_in_database(run, waits, edges or ()):
             if session is not None:

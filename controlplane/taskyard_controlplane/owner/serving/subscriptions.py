@@ -18,6 +18,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.rules.authority import may_end
 from taskyard_controlplane.storage.interface import RunHead
 
 PART: Final = 256
@@ -103,8 +104,9 @@ class Subscriptions:
             )
         session.wake()
 
-    async def to_be_ended(self, run_ids: Sequence[bytes]) -> AsyncIterator[list[Run]]:
-        """Return those of some runs that are open, some at a time, loading them from the backlog if need be.
+    async def to_be_ended(self, session: ClientSession, run_ids: Sequence[bytes]) -> AsyncIterator[list[Run]]:
+        """Return those of some runs that are open and that a session may end, some at a time; they are loaded
+        from the backlog if need be.
 
         Raises:
             StorageUnavailable: The database does not answer.
@@ -113,7 +115,8 @@ class Subscriptions:
             unknown = [run_id for run_id in part if run_id not in self._runs]
             if unknown:
                 self._stored.load(await self._stored.heads(unknown))
-            yield [self._runs[run_id] for run_id in part if run_id in self._runs]
+            found = [self._runs[run_id] for run_id in part if run_id in self._runs]
+            yield [run for run in found if may_end(session, run)]
 
     def _adopt(self, session: ClientSession, run_ids: Iterable[bytes]) -> None:
         for run_id in run_ids:
