@@ -16,8 +16,8 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge
-from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
+from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.journal.labels import check_label
@@ -146,6 +146,8 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
     if len(run.args.data) > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", len(run.args.data), max_inline_bytes)
     for edge in run.upstream:
+        if edge.run_id == run.run_id:
+            raise InvalidRequest(f"{where}.upstream names the run itself", run_id=run.run_id)
         if len(edge.run_id) != ID_BYTES or int(edge.kind) not in UPSTREAM_KINDS:
             raise InvalidRequest(f"{where}.upstream needs a run id and a kind", run_id=run.run_id)
 
@@ -157,6 +159,12 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> Pay
         run_id=run_id,
         limit=max_inline_bytes,
     )
+
+
+def submitted_before(run_id: bytes) -> RunExists:
+    """Make the refusal of a run whose id another one has."""
+    text = f"run {format_id(run_id)} was submitted before; make a new id for every run"
+    return RunExists(text, run_id=run_id)
 
 
 def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template | None) -> Template:

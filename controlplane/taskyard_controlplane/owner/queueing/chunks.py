@@ -146,18 +146,12 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         caller_run_id=run.caller_id or b"",
     )
     if run.args_blob is not None:
-        _write_label(chunk, body, extra, run.args_blob)
-
-
-def _write_label(chunk: pb.AssignChunk, body: pb.ChunkBody, extra: pb.AttemptExtra, label: bytes) -> None:
-    """Write what arguments are that are no bare bytes: a blob, or something with a label of its own."""
-    payload = common_pb2.Payload.FromString(label)
-    if payload.HasField("blob"):
-        chunk.blobs.append(payload.blob)
-    else:
-        payload.data = body.args[extra.position]
-        body.args[extra.position] = b""
-    if payload.key_id or payload.signature or payload.type or not payload.HasField("blob"):
-        extra.payload.CopyFrom(payload)
-    else:
-        extra.args.CopyFrom(payload.blob)
+        payload = common_pb2.Payload.FromString(run.args_blob)
+        if payload.HasField("blob"):
+            chunk.blobs.append(payload.blob)
+        else:
+            payload.data, body.args[position] = body.args[position], b""
+        if payload == common_pb2.Payload(encoding=run.template.encoding, blob=payload.blob):
+            extra.args.CopyFrom(payload.blob)
+        else:
+            extra.payload.CopyFrom(payload)

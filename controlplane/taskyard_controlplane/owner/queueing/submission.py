@@ -34,7 +34,7 @@ from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
-from taskyard_controlplane.owner.queueing.checks import check_group, too_large
+from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
@@ -289,7 +289,9 @@ class Submission:
             return self._journal.full
         if not group.flow_run_id:
             return None
-        flow, caller = self._runs.get(group.flow_run_id), self._runs.get(session.caller_run_id)
+        # A worker goes on with its session in the next run it executes, and names that as the caller.
+        flow = self._runs.get(group.flow_run_id)
+        caller = self._runs.get(group.caller_run_id or session.caller_run_id)
         return refusal_into(session, group.flow_run_id, flow, caller)
 
     def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:
@@ -332,7 +334,8 @@ class Submission:
             if run_id in known:
                 continue
             if run_id in self._runs:
-                self._watchers.connect(self._runs[run_id], session)
+                session.refuse(run_id, submitted_before(run_id))
+                session.wake()
                 continue
             extra = extras.get(position)
             if extra is not None and extra.payload.data:

@@ -59,13 +59,13 @@ def refusal_into(
 ) -> TaskyardError | None:
     """Say why a session may not add runs to a flow run; None when it may.
 
-    A flow run takes runs of the session it belongs to, and of sessions that were opened in its task runs.
+    A flow run takes runs of the session it belongs to, and those that its task runs submit.
 
     Args:
         session: Who submits.
         flow_run_id: The flow run.
         flow: Its record, if it is open.
-        caller: The run that the session was opened in, if it is open.
+        caller: The run that makes the call, or that the session was opened in, if it is open.
     """
     if flow is None:
         return RunNotFound(

@@ -72,6 +72,12 @@ def upstream_message(upstream_id: bytes) -> str:
     return f"Upstream task run '{format_id(upstream_id)}' did not reach a 'COMPLETED' state."
 
 
+def never_message(upstream_id: bytes) -> str:
+    """Say why a run never starts whose upstream run there is not, or cannot end before it."""
+    upstream = format_id(upstream_id)
+    return f"Upstream task run '{upstream}' was not submitted before, or waits for this one itself."
+
+
 def too_large_inputs(size: int, limit: int) -> str:
     """Say why a run is not executed whose inputs are too large."""
     return (

@@ -18,7 +18,8 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.rules.authority import may_end
+from taskyard_controlplane.owner.queueing.checks import submitted_before
+from taskyard_controlplane.owner.rules.authority import may_end, owns
 from taskyard_controlplane.storage.interface import RunHead
 
 PART: Final = 256
@@ -59,6 +60,10 @@ class Subscriptions:
             known.update(row.run_id for row in rows)
             self._deliver(session, rows)
         self._adopt(session, known)
+        for run_id in known:
+            run = self._runs.get(run_id)
+            if run is not None and not owns(session, run):
+                session.refuse(run_id, submitted_before(run_id))
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()
         session.wake()
