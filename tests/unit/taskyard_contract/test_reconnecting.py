@@ -5,11 +5,14 @@ import pytest
 from taskyard_contract.errors import (
     ConnectionFailed,
     InvalidRequest,
+    NamespaceNotFound,
     NotOwner,
     Overloaded,
+    PermissionDenied,
     ServerStopping,
     Superseded,
     TaskyardError,
+    Unauthenticated,
     UnknownSession,
     UnsupportedProtocol,
 )
@@ -49,7 +52,10 @@ def owner(address: str) -> NotOwner:
     return NotOwner("not mine", address=address)
 
 
-@pytest.mark.parametrize("kind", [InvalidRequest, Superseded, UnsupportedProtocol])
+@pytest.mark.parametrize(
+    "kind",
+    [InvalidRequest, NamespaceNotFound, PermissionDenied, Superseded, Unauthenticated, UnsupportedProtocol],
+)
 def test_what_the_next_attempt_would_meet_again_ends_it(kind: type[TaskyardError]) -> None:
     assert World().peer.failed(kind()) is None
     assert World().stream(60.0, kind()) is None
