@@ -147,7 +147,7 @@ def _count_by_keys(connection: Connection, search: Search, left: int, counts: Co
 
 def _count(connection: Connection, conditions: Conditions, counts: Counter[int]) -> None:
     query = select(run.c.state, func.count()).where(_ENDED, *conditions).group_by(run.c.state)
-    counts.update({state: count for state, count in connection.execute(query)})
+    counts.update({row[0]: row[1] for row in connection.execute(query)})
 
 
 def open_runs(

@@ -2,8 +2,8 @@
 
 What is asked for decides where to look. Runs of a flow run, flow runs, and runs that ended badly have an
 index to go through, and runs may be named; so a page of these reads what it shows. Everything else is looked
-at run by run: no index says which runs are completed, because most of them are, or which have a text somewhere
-in their name. However rare it is, the search ends after so many runs, and says how far it came.
+at run by run: no index says which runs are completed, because most of them are, or which have a text
+somewhere in their name. However rare it is, the search ends after so many runs, and says how far it came.
 
 A search knows of a run only its number, so the statements that could read much are too plain for a planner to
 read more than is meant. Between which numbers it looks, the filter may say as well: open runs are not below
@@ -242,7 +242,9 @@ def look(connection: Connection, search: Search, beyond: int | None, limit: int,
     return (_by_keys if by_keys else _in_a_row)(connection, search, beyond, limit, most)
 
 
-def window(connection: Connection, search: Search, beyond: int | None, most: int) -> tuple[int, int, int | None]:
+def window(
+    connection: Connection, search: Search, beyond: int | None, most: int
+) -> tuple[int, int, int | None]:
     """Return the numbers between which to look at `most` runs in a row, and where to go on behind them."""
     end = min(below(connection), search.end)
     if search.oldest_first:
@@ -337,9 +339,7 @@ def _page(place: Place, search: Search, beyond: int | None, count: int) -> Selec
     return query.order_by(inside.desc(), seq.desc())
 
 
-def _page_up(
-    query: Select[Any], seq: Column[int], flow_seq: int | None, after: int, end: int
-) -> Select[Any]:
+def _page_up(query: Select[Any], seq: Column[int], flow_seq: int | None, after: int, end: int) -> Select[Any]:
     query = query.where(seq < end)
     if flow_seq is None:
         return query.where(seq > after).order_by(seq)

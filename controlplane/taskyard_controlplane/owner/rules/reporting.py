@@ -20,6 +20,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import accepts_epoch, transition
 from taskyard_controlplane.domain.model import HELD, Run, Submitter
 from taskyard_controlplane.domain.retries import LATEST_US
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
@@ -54,6 +55,7 @@ class Reporting:
         book: RunBook,
         journal: Journal,
         settling: Settling,
+        changes: Changes,
         clock: Clock,
         metrics: Metrics,
         generation: int,
@@ -64,6 +66,7 @@ class Reporting:
         self._runs = book.runs
         self._journal = journal
         self._settling = settling
+        self._changes = changes
         self._clock = clock
         self._metrics = metrics
         self._generation = generation
@@ -208,6 +211,8 @@ class Reporting:
             return
         if transition(run, RunEvent.STARTED) and run.state == RUNNING:
             run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
+            if self._changes.watched:
+                self._changes.noticed([run])
 
     def _simple(
         self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str

@@ -57,9 +57,9 @@ class Reader(Protocol):
     ) -> RunPage:
         """Return runs beyond `beyond_seq`, newest first unless it is said otherwise.
 
-        Their arguments and bare results are left out, unless `whole`. Fewer than `limit` do not mean that there
-        are no more: what has no index is looked for among `most` runs, and in a second call among as many
-        behind them.
+        Their arguments and bare results are left out, unless `whole`. Fewer than `limit` do not mean that
+        there are no more: what has no index is looked for among `most` runs, and in a second call among as
+        many behind them.
         """
         ...
 
@@ -68,7 +68,7 @@ class Reader(Protocol):
         ...
 
     def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
-        """Return runs that have not ended and fit otherwise, oldest first, however far they are looked for."""
+        """Return runs that have not ended and fit otherwise, oldest first, wherever they are."""
         ...
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
