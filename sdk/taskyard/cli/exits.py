@@ -1,5 +1,7 @@
 """How the command line ends: its exit codes are part of its interface, because scripts decide by them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
@@ -17,12 +19,23 @@ class ExitCode(IntEnum):
     """No server could be reached."""
     NOT_INSTALLED = 4
     """A package that the command needs is missing."""
+    INTERRUPTED = 130
+    """Ctrl-C ended it, as shells say it."""
 
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 no such run, a followed run did not complete, or the server refused; "
-    "2 wrong usage; 3 no server could be reached; 4 a package is missing."
+    "2 wrong usage; 3 no server could be reached; 4 a package is missing; 130 Ctrl-C while it followed."
 )
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Let Ctrl-C be the usual way to end a command that goes on by itself: it says nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(ExitCode.INTERRUPTED) from None
 
 
 class CliError(Exception):

@@ -1,4 +1,4 @@
-"""ListRuns, GetRun and CountRuns over real gRPC: what runs are asked for by, in which order, how much of each."""
+"""ListRuns, GetRun and CountRuns over real gRPC: by what, in which order, and how much of each run."""
 
 from typing import Any
 
