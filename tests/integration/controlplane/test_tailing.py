@@ -55,7 +55,8 @@ def records(run_id: bytes, *texts: str) -> sp.LogBatch:
     )
 
 
-def test_a_log_is_followed_until_its_run_has_ended(served: Any, agent: Any, tail: Tail) -> None:
+def test_a_log_is_followed_until_its_run_has_ended(on_either: Any, connect_agent: Any, tail: Tail) -> None:
+    served, agent = on_either, connect_agent(on_either)
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)
     agent.log(records(run_id, "first"))
@@ -100,7 +101,10 @@ def test_records_that_come_while_the_end_is_being_recorded_are_not_lost(
     assert all_of(tailing) == all_of(second) == ["at the last moment"]
 
 
-def test_the_log_of_a_run_that_ended_is_complete_at_once(served: Any, agent: Any, tail: Tail) -> None:
+def test_the_log_of_a_run_that_ended_is_complete_at_once(
+    on_either: Any, connect_agent: Any, tail: Tail
+) -> None:
+    served, agent = on_either, connect_agent(on_either)
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)
     agent.log(records(run_id, *map(str, range(2_500))))
@@ -134,8 +138,8 @@ def test_it_goes_on_from_the_token_of_a_page(served: Any, agent: Any, tail: Tail
     assert all_of(tailing) == ["c"]
 
 
-def test_a_flow_run_is_complete_when_all_inside_it_is(serve: Any, connect_agent: Any, tail: Tail) -> None:
-    served = serve()
+def test_a_flow_run_is_complete_when_all_inside_it_is(on_either: Any, connect_agent: Any, tail: Tail) -> None:
+    served = on_either
     flow, inside = new_id(), new_ids(2)
     stream = served.session(
         sp.ClientFrame(

@@ -52,8 +52,9 @@ def finish(agent: Any, count: int = 1, result: bytes = b"3") -> None:
 
 
 def test_a_watch_begins_with_what_is_there_and_goes_on_with_what_comes(
-    served: Any, agent: Any, watch: Watch
+    on_either: Any, connect_agent: Any, watch: Watch
 ) -> None:
+    served, agent = on_either, connect_agent(on_either)
     [before] = served.submit()
     watching = watch(served).caught_up()
     assert watching.states == {before: [S.READY]}
@@ -102,7 +103,8 @@ def test_a_run_that_fits_no_more_is_told_once_as_it_is(served: Any, agent: Any, 
     assert {first, second} > {taken}
 
 
-def test_a_watch_goes_on_after_its_last_token(served: Any, agent: Any, watch: Watch) -> None:
+def test_a_watch_goes_on_after_its_last_token(on_either: Any, connect_agent: Any, watch: Watch) -> None:
+    served, agent = on_either, connect_agent(on_either)
     [run_id] = served.submit()
     former = watch(served, kind=states_pb2.RUN_KIND_TASK).caught_up()
     former.close()
@@ -227,6 +229,42 @@ def test_a_token_of_another_filter_is_refused(served: Any, watch: Watch) -> None
 def test_a_filter_that_cannot_be_is_refused(served: Any, watch: Watch) -> None:
     assert isinstance(refused(watch(served, run_ids=[b"short"])), InvalidRequest)
     assert isinstance(refused(watch(served, tags=["x" * 2_000])), InvalidRequest)
+
+
+def test_nothing_is_missed_between_the_beginning_and_what_comes(
+    on_either: Any, connect_agent: Any, watch: Watch
+) -> None:
+    """Runs are submitted and end all the while that watches begin, break off and come back."""
+    served, agent = on_either, connect_agent(on_either)
+    ids: list[bytes] = []
+    watching = watch(served)
+    for turn in range(12):
+        ids += served.submit(20)
+        finish(agent, 20)
+        if turn % 3 == 2:
+            watching.next()
+            watching.close()
+            former, watching = watching, watch(served, watching.token)
+            watching.states = former.states
+    agent.wait_reported()
+    watching.until(lambda: all(S.COMPLETED in watching.states.get(run_id, ()) for run_id in ids))
+
+
+def test_an_attempt_of_a_flow_run_that_failed_is_told(served: Any, watch: Watch) -> None:
+    """Nothing follows from it for anybody else: its session starts the next one itself."""
+    flow = new_id()
+    watching = watch(served, run_ids=[flow]).caught_up()
+    definition = _definition(1, states_pb2.RUN_KIND_FLOW)
+    definition.template.retry.max_retries = 1
+    group = session_service_pb2.RunGroup(template=1, run_ids=[flow], args=[b""])
+    batch = session_service_pb2.SubmitBatch(number=1, templates=[definition], groups=[group])
+    started, failed = (session_service_pb2.FlowReport(run_id=flow, event=event) for event in (1, 3))
+    stream = served.session(
+        session_service_pb2.ClientFrame(submit=batch, flow_reports=[started]),
+        session_service_pb2.ClientFrame(flow_reports=[failed]),
+    )
+    next(stream)
+    assert watching.until_state(flow, S.AWAITING_RETRY).attempt == 2
 
 
 def test_a_token_that_is_too_old_has_expired(
