@@ -13,7 +13,7 @@ the last watcher left, the ring goes, and with it all numbers that were given ou
 Invariants: a watcher's `position` never passes a change it was not given; after `lost` it is given nothing.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -94,11 +94,15 @@ class Watch:
             if run_id in pending:
                 del pending[run_id]  # to the end: what changed last is told last
             pending[run_id] = None
-        self._seen = entry.position
-        if not pending:
-            self.position = entry.position
-        elif not before:
+        self.skip(entry)
+        if pending and not before:
             self._wake()
+
+    def skip(self, entry: Entry) -> None:
+        """Pass over an entry in which there is nothing that is meant."""
+        self._seen = entry.position
+        if not self.pending:
+            self.position = entry.position
 
     def take(self, most: int) -> list[bytes]:
         """Return the next runs to tell of; when they are all, `position` is that of the last change."""
@@ -132,6 +136,8 @@ class Changes:
         self._gone_up_to = 1
         """Changes up to here are not in the ring any more."""
         self._watches: dict[Watch, None] = {}
+        self._named: Counter[bytes] = Counter()
+        """How many watchers name a run: many wait for one each, and must not all look at all changes."""
         self._forgetting: Timer | None = None
 
     def __len__(self) -> int:
@@ -152,6 +158,7 @@ class Changes:
             self._forgetting = None
         watch = Watch(interest, self.position if after is None else after, wake)
         self._watches[watch] = None
+        self._named.update(interest.run_ids or ())
         if after is not None:
             for entry in self._ring:
                 if entry.position > after:
@@ -160,7 +167,13 @@ class Changes:
 
     def leave(self, watch: Watch) -> None:
         """Give a watcher nothing more."""
-        if self._watches.pop(watch, self) is None and not self._watches:
+        if self._watches.pop(watch, self) is not None:
+            return
+        for run_id in watch.interest.run_ids or ():
+            self._named[run_id] -= 1
+            if not self._named[run_id]:
+                del self._named[run_id]
+        if not self._watches:
             self._forgetting = self._timers.after(LINGER_SECONDS, self._forget, name="changes of runs")
 
     def _forget(self) -> None:
@@ -212,10 +225,18 @@ class Changes:
             gone = self._ring.popleft()
             self._kept -= gone.changes
             self._gone_up_to = gone.position
+        named = self._names_some(entry)
         for watch in self._watches:
-            if not watch.lost:
+            if watch.interest.run_ids is not None and not named:
+                watch.skip(entry)
+            elif not watch.lost:
                 watch.note(entry)
         self._bound()
+
+    def _names_some(self, entry: Entry) -> bool:
+        """Whether an entry is about a run that some watcher names."""
+        named = self._named.keys()
+        return bool(named) and not all(map(named.isdisjoint, entry.groups.values()))
 
     def _bound(self) -> None:
         """Give up the watchers that are too slow, the slowest first."""

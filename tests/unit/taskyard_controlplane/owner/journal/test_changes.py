@@ -116,6 +116,15 @@ def test_a_watcher_of_runs_is_given_these(stand: Stand) -> None:
     assert watch.position > position, "and it need not hear of it when it comes back"
 
 
+def test_nothing_is_kept_of_the_runs_that_watchers_named(stand: Stand) -> None:
+    first, second = (stand.watch(Interest(run_ids=frozenset(ids(2, number)))) for number in (3, 4))
+    stand.changes.leave(first)
+    stand.change(run(2))
+    assert (first.pending, second.take(10)) == ({}, ids(2))
+    stand.changes.leave(second)
+    assert not stand.changes._named
+
+
 def test_a_position_does_not_pass_what_was_not_taken(stand: Stand) -> None:
     watch = stand.watch()
     begin = watch.position
