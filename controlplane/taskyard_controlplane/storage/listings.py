@@ -61,7 +61,7 @@ _ALL: Final = 1 << 62
 """To look at: no limit."""
 
 Templates = list[int] | None
-"""The numbers of those that runs have which fit; None for any."""
+"""The numbers of those that runs have which fit; None for any. Without one, nothing is looked for."""
 
 
 def listed(row: Sequence[Any]) -> ListedRun:
@@ -81,6 +81,8 @@ def find_runs(
     whole: bool,
 ) -> RunPage:
     """Return runs that fit a filter; `Reader.runs` says the rest."""
+    if templates == []:
+        return RunPage([], None, 0, 0)
     search = search_for(connection, wanted, templates, oldest_first=oldest_first)
     if not search.bounded:
         return _all(connection, beyond, limit, oldest_first=oldest_first, whole=whole)
@@ -121,6 +123,8 @@ def _submitted_us(connection: Connection, seq: int, *, oldest_first: bool) -> in
 
 def count_ended(connection: Connection, wanted: RunFilter, templates: Templates, most: int) -> EndedCounts:
     """Count the ended runs that fit a filter, newest first; `Reader.ended_counts` says the rest."""
+    if templates == []:
+        return EndedCounts({}, 0)
     search = search_for(connection, wanted, templates, oldest_first=False)
     counts: Counter[int] = Counter()
     position: int | None
@@ -154,6 +158,8 @@ def open_runs(
     connection: Connection, wanted: RunFilter, templates: Templates, after: int | None, limit: int
 ) -> OpenRuns:
     """Return open runs that fit a filter, oldest first; `Reader.open_runs` says the rest."""
+    if templates == []:
+        return OpenRuns([], None)
     wanted = wanted._replace(states=_OPEN_STATES)
     search = search_for(connection, wanted, templates, oldest_first=True)
     hits = look(connection, search, after, limit, _ALL)

@@ -19,13 +19,14 @@ class ExitCode(IntEnum):
     """No server could be reached."""
     NOT_INSTALLED = 4
     """A package that the command needs is missing."""
-    INTERRUPTED = 130
-    """Ctrl-C ended it, as shells say it."""
 
+
+INTERRUPTED: Final = 130
+"""Ctrl-C ended it: the code by which shells say that of any program."""
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 no such run, a followed run did not complete, or the server refused; "
-    "2 wrong usage; 3 no server could be reached; 4 a package is missing; 130 Ctrl-C while it followed."
+    "2 wrong usage; 3 no server could be reached; 4 a package is missing."
 )
 
 
@@ -35,7 +36,7 @@ def until_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise SystemExit(ExitCode.INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 class CliError(Exception):

@@ -1,16 +1,29 @@
 """``taskyard run``: look at runs, follow them, read their logs, cancel them."""
 
-from datetime import UTC, datetime
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskyard.cli.commands.run_options import (
+    AllOption,
+    CountOption,
+    FlowOption,
+    KindOption,
+    LimitOption,
+    NameOption,
+    OldestOption,
+    QueueOption,
+    SinceOption,
+    StateOption,
+    TagOption,
+    TaskOption,
+    since_us,
+    states_of,
+)
 from taskyard.cli.exits import EPILOG, CliError, until_interrupted
-from taskyard.cli.moments import moment_us
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
-from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateType, shown_as
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, shown_as
 
 if TYPE_CHECKING:
     from taskyard_api.v1.run_service_pb2 import Run
@@ -25,73 +38,28 @@ RunArgument = Annotated[
 ]
 
 
-class Kind(str, Enum):
-    """What a list of runs can be narrowed to, in the words of ``--kind``."""
-
-    FLOW = "flow"
-    TASK = "task"
-
-
-def _state_filter() -> dict[str, list[RunState]]:
-    """Return which states each word stands for: a type, or the usual name of one state."""
-    words: dict[str, list[RunState]] = {}
-    for state in RunState:
-        state_type, name = shown_as(state)
-        for word in {state_type.value.lower(), name.lower()}:
-            words.setdefault(word, []).append(state)
-    return words
-
-
-STATE_WORDS: Final = _state_filter()
-
-
 @app.command("ls", epilog=EPILOG)
 def ls(
     server: ServerOption = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many runs to list.")] = 20,
-    kind: Annotated[Kind | None, typer.Option(help="Only flow runs, or only task runs.")] = None,
-    state: Annotated[
-        list[str],
-        typer.Option(help="Only runs in this state, for example failed or notready. May be repeated."),
-    ] = [],  # noqa: B006  # typer wants a literal, and nobody writes to it
-    flow: Annotated[
-        str, typer.Option(metavar="RUN", help="Only runs inside this flow run.", show_default=False)
-    ] = "",
-    name: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only runs whose name contains this.", show_default=False)
-    ] = "",
-    task: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Only runs of the task or flow of this name.", show_default=False),
-    ] = "",
-    tag: Annotated[
-        list[str],
-        typer.Option(metavar="TAG", help="Only runs with this tag. May be repeated: all of them."),
-    ] = [],  # noqa: B006  # as above
-    queue: Annotated[
-        str, typer.Option(metavar="NAME", help="Only runs of this queue.", show_default=False)
-    ] = "",
-    since: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="Only runs submitted since: 90s, 30m, 2h, 3d or 1w ago, or 2026-01-31T08:00.",
-            show_default=False,
-        ),
-    ] = "",
-    oldest: Annotated[bool, typer.Option("--oldest", help="List the oldest first.")] = False,
-    count: Annotated[bool, typer.Option("--count", help="Only count them, by state.")] = False,
-    look_at_all: Annotated[
-        bool, typer.Option("--all", help="Look for them among all runs, however long that takes.")
-    ] = False,
+    limit: LimitOption = 20,
+    kind: KindOption = None,
+    state: StateOption = [],  # noqa: B006  # typer wants a literal, and nobody writes to it
+    flow: FlowOption = "",
+    name: NameOption = "",
+    task: TaskOption = "",
+    tag: TagOption = [],  # noqa: B006  # as above
+    queue: QueueOption = "",
+    since: SinceOption = "",
+    oldest: OldestOption = False,
+    count: CountOption = False,
+    look_at_all: AllOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first, or count them.
 
     What fits few runs is looked for among the newest, and it is said how far back; --all goes on from there.
     """
-    states = [number for word in state for number in _states_of(word)]
-    since_us = _since(since) if since else 0
+    states, submitted_from_us = [number for word in state for number in states_of(word)], since_us(since)
     from taskyard.cli.finding import find_run
     from taskyard.cli.searching import Search
     from taskyard.cli.views.documents import run_document
@@ -104,7 +72,7 @@ def ls(
         task_name=task,
         tags=tag,
         queue=queue,
-        submitted_from_us=since_us,
+        submitted_from_us=submitted_from_us,
     )
     if kind is not None:
         wanted.kind = int(RunKind[kind.name])  # type: ignore[assignment]  # numerically equal
@@ -121,21 +89,6 @@ def ls(
     else:
         print_runs(runs)
     search.say_how_far()
-
-
-def _states_of(word: str) -> list[RunState]:
-    states = STATE_WORDS.get(word.lower())
-    if states is None:
-        types = ", ".join(kind.value.lower() for kind in StateType if kind is not StateType.PAUSED)
-        raise typer.BadParameter(f"'{word}' is not a state; take one of {types}", param_hint="--state")
-    return states
-
-
-def _since(text: str) -> int:
-    try:
-        return moment_us(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from None
 
 
 @app.command("show", epilog=EPILOG)
