@@ -120,6 +120,8 @@ class Reporting:
             release(run)
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
+        if self._changes.watched:
+            self._changes.noticed([run])
         return True
 
     def give_back(self, agent: AgentSession, run: Run) -> None:

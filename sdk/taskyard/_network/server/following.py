@@ -46,6 +46,8 @@ def followed(
                 token = token_of(message)
                 yield message
         except WatchExpired:
+            if not token:
+                raise  # not even the beginning arrived in time
             token = ""
             continue
         except (*PASSING, Overloaded) as error:
