@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +99,8 @@ def listings(size: int) -> dict[str, Listing]:
     """Return what is measured: as it is asked of the database, and of the command line."""
     flow_seq = size // 2 // INSIDE * INSIDE + 1
     old, new = f"brisk-otter-{flow_seq}", f"brisk-otter-{(size - 1) // INSIDE * INSIDE + 1}"
+    middle_us = _BEGAN_US + size // 2 * 1_000
+    since = datetime.fromtimestamp(middle_us / 1_000_000, UTC).isoformat()
     failed, completed = (int(RunState.FAILED),), (int(RunState.COMPLETED),)
     running = tuple(int(state) for state in RunState if state < RunState.COMPLETED)
     return {
@@ -113,6 +116,12 @@ def listings(size: int) -> dict[str, Listing]:
         "--flow": (RunFilter(flow_seq=flow_seq), ["--flow", "{flow}"]),
         "--flow --state failed": (
             RunFilter(flow_seq=flow_seq, states=failed), ["--flow", "{flow}", "--state", "failed"]),
+        "--task": (RunFilter(task_name="load"), ["--task", "load"]),
+        "--task, no hit": (RunFilter(task_name="nobody"), ["--task", "nobody"]),
+        "--tag, no hit": (RunFilter(tags=("nobody",)), ["--tag", "nobody"]),
+        "--since, in the middle": (RunFilter(from_us=middle_us), ["--since", since]),
+        "--since --name, no hit": (
+            RunFilter(from_us=middle_us, name_contains="nobody"), ["--since", since, "--name", "nobody"]),
     }  # fmt: skip
 
 

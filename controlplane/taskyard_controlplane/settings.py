@@ -151,10 +151,17 @@ class PeerSettings:
     max_uploads_per_address: int = 16
     """The same from one address. Default 16: more would not be faster."""
 
+    max_followers: int = 512
+    """Most calls at a time that follow runs or a log. Default 512: each may have 10 MB to be told of, all
+    together 40."""
+
+    max_followers_per_address: int = 128
+    """The same from one address. Default 128: many terminals, and some dashboards."""
+
     def __post_init__(self) -> None:
         for name in (
             "first_frame_seconds", "max_streams", "max_streams_per_address", "upload_part_seconds",
-            "max_uploads", "max_uploads_per_address",
+            "max_uploads", "max_uploads_per_address", "max_followers", "max_followers_per_address",
         ):  # fmt: skip
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
 

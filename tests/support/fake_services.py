@@ -1,5 +1,6 @@
 """RunService and AdminService over lists in memory, on a real port, for tests of the command line."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
-from taskyard_contract.errors import RunNotFound, ServerStopping, TaskyardError
+from taskyard_contract.errors import RunNotFound, ServerStopping, TaskyardError, WatchExpired
 from taskyard_contract.states import RunState
 from taskyard_contract.transport.channels import SERVER_OPTIONS
 from taskyard_contract.transport.rpc_errors import to_status
@@ -58,7 +59,15 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     most_looked_at: int = 100_000
     """Runs that one search looks at."""
     stops_left: int = 0
-    """How often a server stops while somebody waits, before one stays."""
+    """How often a server stops while somebody follows, before one stays."""
+    expires_left: int = 0
+    """How often nobody knows a token any more."""
+    show_as_open: int = 0
+    """How often a run that is read is still open."""
+    counts: pb.CountRunsResponse = field(default_factory=pb.CountRunsResponse)
+    follows_for_ever: bool = False
+    followed: threading.Event = field(default_factory=threading.Event)
+    """Whether somebody follows."""
 
     def _run(self, wanted: bytes, context: Any) -> pb.Run:
         if self.refuse is not None:
@@ -70,7 +79,11 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         raise AssertionError("abort raises")
 
     def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:  # noqa: N802
-        return pb.GetRunResponse(run=self._run(request.run_id, context))
+        run = pb.Run.FromString(self._run(request.run_id, context).SerializeToString())
+        if self.show_as_open:
+            self.show_as_open -= 1
+            run.state = pb.Run(state=RunState.RUNNING).state
+        return pb.GetRunResponse(run=run)
 
     def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:  # noqa: N802
         if self.stops_left:
@@ -97,6 +110,44 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
             if request.filter.name_contains in self.runs[end].name:
                 found.append(self.runs[end])
         return pb.ListRunsResponse(runs=found)
+
+    def CountRuns(self, request: pb.CountRunsRequest, context: Any) -> pb.CountRunsResponse:  # noqa: N802
+        self.asked.append(request)
+        return self.counts
+
+    def WatchRuns(self, request: pb.WatchRunsRequest, context: Any) -> Iterator[pb.WatchRunsResponse]:  # noqa: N802
+        """Tell of one run: for each turn it waits, that it runs; then how it ended."""
+        self.asked.append(request)
+        if request.resume_token and self.expires_left:
+            self.expires_left -= 1
+            context.abort_with_status(to_status(WatchExpired("too old")))
+        [wanted] = request.filter.run_ids
+        run = pb.Run.FromString(self._run(wanted, context).SerializeToString())
+        run.state = pb.Run(state=RunState.RUNNING).state
+        yield pb.WatchRunsResponse(runs=[run], resume_token="1", caught_up=True)
+        self._go_on_following(context)
+        while self.waits_left:
+            self.waits_left -= 1
+            yield pb.WatchRunsResponse(runs=[run], resume_token="2")
+        yield pb.WatchRunsResponse(runs=[self._run(wanted, context)], resume_token="3")
+
+    def TailRunLogs(self, request: pb.TailRunLogsRequest, context: Any) -> Iterator[pb.TailRunLogsResponse]:  # noqa: N802
+        self._run(request.run_id, context)
+        for position in range(int(request.page_token or 0), len(self.log)):
+            token = str(position + 1)
+            yield pb.TailRunLogsResponse(logs=self.log[position].logs, next_page_token=token)
+            self._go_on_following(context)
+        yield pb.TailRunLogsResponse(next_page_token=str(len(self.log)), complete=True)
+
+    def _go_on_following(self, context: Any) -> None:
+        self.followed.set()
+        if self.stops_left:
+            self.stops_left -= 1
+            context.abort_with_status(to_status(ServerStopping("the server stops; call again")))
+        if self.follows_for_ever:
+            over = threading.Event()
+            context.add_callback(over.set)
+            over.wait(30)
 
     def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:  # noqa: N802
         return pb.ListRunStatesResponse(states=self.states)

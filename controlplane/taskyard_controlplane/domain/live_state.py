@@ -16,3 +16,4 @@ class LiveState(NamedTuple):
     infra_retries: int
     started_us: int | None
     agent_name: str
+    agent_id: str = ""

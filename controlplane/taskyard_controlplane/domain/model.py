@@ -61,6 +61,7 @@ class Holder(Protocol):
     """The agent that executes a run, or has it in hand, as far as its run knows it."""
 
     name: str
+    agent_id: str
     held: "dict[bytes, Run]"
 
     def cancel(self, run: "Run") -> None:

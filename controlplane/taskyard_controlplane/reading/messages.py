@@ -56,6 +56,7 @@ def run_message(
     *,
     include_result: bool = False,
     brief: bool = False,
+    full: bool = False,
 ) -> run_service_pb2.Run:
     """Write a run for a client.
 
@@ -66,6 +67,7 @@ def run_message(
         include_result: Whether to send the value; failures are always sent.
         brief: For a page of many: without the exceptions themselves, only what is said of them, and with the
             first upstream runs only.
+        full: With its arguments and the whole template.
     """
     run, template = listed.run, template_of(listed.definition)
     outcome = outcome_of(run)
@@ -82,7 +84,11 @@ def run_message(
         tags=template.tags,
         upstream=upstream_of(run.upstream, MAX_LISTED_UPSTREAM if brief else None),
         cache_key=run.cache_key or "",
+        priority=template.priority,
     )
+    if full:
+        message.template.CopyFrom(template)
+        _write_args(message, run, template.encoding)
     if run.state >= FIRST_FINAL:
         _write_end(message, run, outcome, template.result_encoding or template.encoding, include_result)
         if brief:
@@ -117,6 +123,14 @@ def _write_end(
         message.result.CopyFrom(common_pb2.Payload(encoding=encoding, data=run.result))
 
 
+def _write_args(message: run_service_pb2.Run, run: StoredRun, encoding: str) -> None:
+    message.args.encoding = encoding
+    if run.args_blob is not None:
+        message.args.blob.ParseFromString(run.args_blob)
+    else:
+        message.args.data = run.args or b""
+
+
 def _without_encoded(message: run_service_pb2.Run) -> None:
     """Leave out the exceptions themselves: they are many times as large as what is said of them."""
     failure = message.failure if message.HasField("failure") else None
@@ -135,14 +149,16 @@ def _write_open_state(
         message.message = bounded(last_event.message or "")
         state, attempt = last_event.state, last_event.attempt
         infra_retries = last_event.infra_retries
+        message.due_us = last_event.due_us or 0
     if live is not None:
         if live.state != state:  # the event explains a state the run has left since
             message.ClearField("state_name")
             message.ClearField("message")
+            message.ClearField("due_us")
         state, attempt, infra_retries = live.state, live.attempt, live.infra_retries
         message.reason = cast(Any, live.reason)
         message.started_us = live.started_us or 0
-        message.agent_name = live.agent_name
+        message.agent_name, message.agent_id = live.agent_name, live.agent_id
     message.state = cast(Any, state)
     message.attempt = max(1, attempt)
     message.infra_retries = infra_retries

@@ -18,7 +18,8 @@ from taskyard_contract.errors import InvalidRequest
 _VERSION: Final = 2
 """Grows when a position comes to mean something else: old tokens are refused then, not misread."""
 _FORMAT: Final = struct.Struct(">BB8sq")
-_SCOPE_BYTES: Final = 8
+SCOPE_BYTES: Final = 8
+"""Of the digest of what a token is bound to."""
 _LENGTH: Final = len(base64.urlsafe_b64encode(bytes(_FORMAT.size)).rstrip(b"="))
 
 
@@ -31,19 +32,21 @@ class Listing(IntEnum):
     STATES = 4
 
 
-def scope_of(conditions: Message | bytes) -> bytes:
-    """Return what a token is bound to: a digest of what was asked for."""
+def scope_of(conditions: Message | bytes, *, oldest_first: bool = False) -> bytes:
+    """Return what a token is bound to: a digest of what was asked for, and in which order."""
     data = conditions if isinstance(conditions, bytes) else conditions.SerializeToString(deterministic=True)
-    return sha256(data).digest()[:_SCOPE_BYTES]
+    if oldest_first:
+        data += b" oldest first"
+    return sha256(data).digest()[:SCOPE_BYTES]
 
 
-def encode(listing: Listing, position: int, scope: bytes = bytes(_SCOPE_BYTES)) -> str:
+def encode(listing: Listing, position: int, scope: bytes = bytes(SCOPE_BYTES)) -> str:
     """Return the token for the page that begins at `position`."""
     packed = _FORMAT.pack(_VERSION, listing, scope, position)
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def decode(listing: Listing, token: str, scope: bytes = bytes(_SCOPE_BYTES)) -> int | None:
+def decode(listing: Listing, token: str, scope: bytes = bytes(SCOPE_BYTES)) -> int | None:
     """Return the position a token stands for, None for the empty token.
 
     Raises:

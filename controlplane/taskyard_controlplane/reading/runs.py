@@ -13,15 +13,16 @@ from for so many pages; then an unfinished page is returned, that says how far i
 Reads block, so they go to a few threads of their own; `live` is called on the event loop, where the owner is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
-from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.filters import Pick, recorded_filter
 from taskyard_controlplane.reading.history import HistoryEntry, history_of
 from taskyard_controlplane.reading.messages import outcome_of, run_message
 from taskyard_controlplane.reading.pages import PAGE_BYTES, Room
@@ -38,9 +39,11 @@ MAX_SCANNED_PAGES: Final = 10
 """How much of the database one call may read for one page: a filter may fit nothing for a long way."""
 MOST_AT_ONCE: Final = 100
 """Rows read in one go, each with what the run ended with: most pages are full by then."""
-OPEN_STATES: Final = tuple(state for state in RunState if state < FIRST_FINAL)
+WHOLE_AT_ONCE: Final = 16
+"""The same with arguments and results: each run has up to 64 KiB of either."""
 
 Live = Callable[[bytes], LiveState | None]
+Held = Callable[[str], Sequence[bytes]]
 
 
 def nobody_knows(run_id: bytes) -> LiveState | None:
@@ -48,32 +51,45 @@ def nobody_knows(run_id: bytes) -> LiveState | None:
     return None
 
 
+def nobody_holds(agent_name: str) -> Sequence[bytes]:
+    """Stand for the owner in the same way: it knows which runs the agents of a name hold."""
+    return ()
+
+
 class Page(NamedTuple):
-    """As many runs as one answer holds, newest first."""
+    """As many runs as one answer holds."""
 
     runs: list[pb.Run]
     next_position: int | None
     """Where the next page begins, None at the end."""
     searched_to_us: int = 0
-    """Where an unfinished page gave up: when the oldest run that was looked at was submitted."""
+    """Where an unfinished page gave up: when the last run that was looked at was submitted."""
 
 
 class RunReader:
     """Reads runs as the messages that clients get."""
 
-    def __init__(self, reader: Reader, background: Background, live: Live = nobody_knows) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        background: Background,
+        live: Live = nobody_knows,
+        held: Held = nobody_holds,
+    ) -> None:
         """Read from a database.
 
         Args:
             reader: The database.
             background: Where reads block.
             live: What an owner knows about an open run.
+            held: Which runs an owner has assigned to agents of a name.
         """
         self._reader = reader
         self._background = background
         self._live = live
+        self._held = held
 
-    async def run(self, run_id: bytes, *, include_result: bool) -> pb.Run:
+    async def run(self, run_id: bytes, *, include_result: bool, full: bool = False) -> pb.Run:
         """Return one run.
 
         Raises:
@@ -81,35 +97,89 @@ class RunReader:
         """
         listed = await self._find(run_id)
         last_event = await self._last_event(listed)
-        return run_message(listed, self._live_state(listed), last_event, include_result=include_result)
+        live = self._live_state(listed)
+        return run_message(listed, live, last_event, include_result=include_result, full=full)
 
-    async def page(self, wanted: pb.RunFilter, before: int | None, limit: int) -> Page:
+    async def page(
+        self,
+        wanted: pb.RunFilter,
+        beyond: int | None,
+        limit: int,
+        *,
+        oldest_first: bool = False,
+        full: bool = False,
+        include_result: bool = False,
+    ) -> Page:
         """Return runs that fit a filter.
 
         Args:
             wanted: Which.
-            before: Where the page begins, None for the newest.
+            beyond: Where the page begins, None to begin with the newest, or the oldest.
             limit: Most runs to return; fewer do not mean that there are no more: pages are cut by bytes.
+            oldest_first: In which order.
+            full: With their arguments and templates.
+            include_result: With the results of those that have ended.
         """
-        recorded = await self._recorded_filter(wanted)
+        recorded = await self.recorded(wanted)
         if recorded is None:
             return Page([], None)
-        states = frozenset(wanted.states)
+        pick, whole = Pick.of(wanted), full or include_result
         runs: list[pb.Run] = []
         room, picked, left = Room(), 0, MOST_LOOKED_AT
-        count = min(limit, MOST_AT_ONCE)
+        count = min(limit, WHOLE_AT_ONCE if whole else MOST_AT_ONCE)
         while True:
-            found = await self._background(self._reader.runs, recorded, before, count, left)
-            for entry in found.runs:
-                message = run_message(entry, self._live_state(entry), brief=True)
-                if not states or message.state in states:
+            found = await self._background(
+                self._reader.runs, recorded, beyond, count, left, oldest_first=oldest_first, whole=whole
+            )
+            told = self._messages(found.runs, await self._last_events(found.runs), full, include_result)
+            for entry, message in zip(found.runs, told, strict=True):
+                if pick.fits(message):
                     runs.append(message)
                     if not room.take(message.ByteSize()) or len(runs) == limit:
                         return Page(runs, entry.run.seq)
-            before = found.next_seq
+            beyond = found.next_seq
             picked, left = picked + count, left - found.looked_at
-            if before is None or picked >= MAX_SCANNED_PAGES * limit or left <= 0:
-                return Page(runs, before, found.reached_us)
+            if beyond is None or picked >= MAX_SCANNED_PAGES * limit or left <= 0:
+                return Page(runs, beyond, found.reached_us)
+
+    async def changed(
+        self, recorded: RunFilter, run_ids: Sequence[bytes], *, include_result: bool
+    ) -> list[pb.Run]:
+        """Return those of a few runs that fit what the database has recorded of a filter, in their order.
+
+        Whatever of the filter changes while a run is open is not looked at.
+        """
+        among = recorded._replace(run_ids=tuple(run_ids), states=())
+        found = await self._background(
+            self._reader.runs, among, None, len(run_ids), MOST_LOOKED_AT, whole=include_result
+        )
+        events = await self._last_events(found.runs)
+        told = {run.run_id: run for run in self._messages(found.runs, events, False, include_result)}
+        return [told[run_id] for run_id in run_ids if run_id in told]
+
+    def _messages(
+        self,
+        entries: Iterable[ListedRun],
+        events: dict[int, EventRow],
+        full: bool,
+        include_result: bool,
+    ) -> list[pb.Run]:
+        return [
+            run_message(
+                entry,
+                self._live_state(entry),
+                events.get(entry.run.seq),
+                include_result=include_result,
+                brief=True,
+                full=full,
+            )
+            for entry in entries
+        ]
+
+    async def _last_events(self, entries: Iterable[ListedRun]) -> dict[int, EventRow]:
+        """Return what explains the states of those that wait for their next attempt, and says until when."""
+        waiting = [one.run.seq for one in entries if _waits(self._live_state(one))]
+        return await self._background(self._reader.last_events, waiting) if waiting else {}
 
     async def history(self, run_id: bytes) -> list[HistoryEntry]:
         """Return every state a run has been in, oldest first.
@@ -128,8 +198,31 @@ class RunReader:
         Raises:
             RunNotFound: There is no such run.
         """
-        listed = await self._find(run_id)
-        return await self._background(self._reader.logs, listed.run.seq, after, limit, PAGE_BYTES)
+        return await self.logs_of(await self.seq_of(run_id), after, limit)
+
+    async def seq_of(self, run_id: bytes) -> int:
+        """Return the number of a run, which its log goes by.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        return (await self._find(run_id)).run.seq
+
+    async def logs_of(self, run_seq: int, after: int, limit: int) -> list[StoredLog]:
+        """Return what `logs` does, for a run that is known by its number."""
+        return await self._background(self._reader.logs, run_seq, after, limit, PAGE_BYTES)
+
+    async def is_over(self, run_id: bytes) -> bool:
+        """Whether a run has ended, and with it all runs that are directly inside it.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        run = (await self._find(run_id)).run
+        if run.state < FIRST_FINAL or run.kind != RunKind.FLOW:
+            return run.state >= FIRST_FINAL
+        inside = RunFilter(flow_seq=run.seq)
+        return not (await self._background(self._reader.open_runs, inside, None, 1)).runs
 
     async def _find(self, run_id: bytes) -> ListedRun:
         listed = await self._background(self._reader.run, run_id)
@@ -148,7 +241,7 @@ class RunReader:
             return None  # the end in the database is final, whatever an owner has still in memory
         return self._live(listed.run.run_id)
 
-    async def _recorded_filter(self, wanted: pb.RunFilter) -> RunFilter | None:
+    async def recorded(self, wanted: pb.RunFilter) -> RunFilter | None:
         """Translate a filter into what the database has recorded; None when nothing can fit."""
         flow_seq = None
         if wanted.flow_run_id:
@@ -156,7 +249,13 @@ class RunReader:
             if flow is None:
                 return None
             flow_seq = flow.run.seq
-        states: tuple[int, ...] = tuple(state for state in wanted.states if state >= FIRST_FINAL)
-        if len(states) < len(wanted.states):
-            states += OPEN_STATES
-        return RunFilter(wanted.kind, flow_seq, states, wanted.name_contains)
+        held: Iterable[bytes] | None = None
+        if wanted.agent_name:
+            held = self._held(wanted.agent_name)
+            if wanted.run_ids:
+                held = set(held).intersection(wanted.run_ids)
+        return recorded_filter(wanted, flow_seq, held)
+
+
+def _waits(live: LiveState | None) -> bool:
+    return live is not None and live.state == RunState.AWAITING_RETRY

@@ -53,3 +53,8 @@ class Directory:
         """Return what an owner in this process knows about an open run, None when there is none."""
         place = self._places.get(ONLY_SHARD, "")
         return None if isinstance(place, str) else place.state_of(run_id)
+
+    def held_by(self, agent_name: str) -> list[bytes]:
+        """Return the runs that agents of a name execute, as far as an owner in this process knows."""
+        place = self._places.get(ONLY_SHARD, "")
+        return [] if isinstance(place, str) else place.held_by(agent_name)

@@ -2,6 +2,8 @@
 # The contract names the methods, and says what they promise.
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final
 
 from taskyard_api.v1 import run_service_pb2 as pb
@@ -9,28 +11,42 @@ from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import ServerStopping
 from taskyard_controlplane.owner.queueing.checks import check_id
 from taskyard_controlplane.reading import page_tokens
-from taskyard_controlplane.reading.filters import check_filter
+from taskyard_controlplane.reading.counting import RunCounter
+from taskyard_controlplane.reading.filters import check_filter, check_order, check_view
 from taskyard_controlplane.reading.messages import log_batch, state_entry
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.directory import Directory
-from taskyard_controlplane.settings import RpcSettings
+from taskyard_controlplane.rpc.following import RETRY_SECONDS, Followers
+from taskyard_controlplane.rpc.tailing import LogTailing
+from taskyard_controlplane.rpc.watching import RunWatching
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 
 USUAL_PAGE: Final = 100  # what somebody looks through
 USUAL_LOG_PAGE: Final = 1_000  # log records are small, and are usually wanted all
 USUAL_STATES_PAGE: Final = 1_000  # a run has a handful, but for those that are repeated for days
-RETRY_SECONDS: Final = 0.5  # by then the next server on this machine listens
 
 
 class RunService(run_service_pb2_grpc.RunServiceServicer):
     """Implements the service over the owner, which decides, and a reader."""
 
-    def __init__(self, directory: Directory, reading: RunReader, settings: RpcSettings) -> None:
-        """Act through the owners of `directory`, answer from `reading`."""
+    def __init__(
+        self,
+        directory: Directory,
+        reading: RunReader,
+        counter: RunCounter,
+        settings: RpcSettings,
+        peers: PeerSettings,
+    ) -> None:
+        """Act through the owners of `directory`, answer from `reading` and `counter`."""
         self._directory = directory
         self._reading = reading
+        self._counter = counter
         self._settings = settings
+        self._followers = Followers(peers)
+        self._watching = RunWatching(directory, reading, self._followers)
+        self._tailing = LogTailing(directory, reading, self._followers)
         self._waits: set[asyncio.Timeout] = set()
         self._stopping = False
 
@@ -40,7 +56,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
         run_id = check_id(request.run_id)
-        return pb.GetRunResponse(run=await self._reading.run(run_id, include_result=request.include_result))
+        full = check_view(request.view)
+        run = await self._reading.run(run_id, include_result=request.include_result, full=full)
+        return pb.GetRunResponse(run=run)
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:
         run_id = check_id(request.run_id)
@@ -48,13 +66,28 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.WaitRunResponse(run=await self._reading.run(run_id, include_result=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        wanted = check_filter(request.filter)
-        scope = page_tokens.scope_of(wanted)
-        before = page_tokens.decode(Listing.RUNS, request.page_token, scope)
+        wanted, oldest_first = check_filter(request.filter), check_order(request.order)
+        full = check_view(request.view)
+        scope = page_tokens.scope_of(wanted, oldest_first=oldest_first)
+        beyond = page_tokens.decode(Listing.RUNS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
-        runs, position, searched_to_us = await self._reading.page(wanted, before, limit)
+        runs, position, searched_to_us = await self._reading.page(
+            wanted, beyond, limit, oldest_first=oldest_first, full=full
+        )
         token = page_tokens.encode(Listing.RUNS, position, scope) if position is not None else ""
         return pb.ListRunsResponse(runs=runs, next_page_token=token, searched_to_us=searched_to_us)
+
+    async def CountRuns(self, request: pb.CountRunsRequest, context: Any) -> pb.CountRunsResponse:
+        by_state, searched_to_us = await self._counter.count(check_filter(request.filter))
+        counts = [pb.StateCount(state=state, runs=by_state[state]) for state in sorted(by_state)]  # type: ignore[arg-type]
+        return pb.CountRunsResponse(counts=counts, searched_to_us=searched_to_us)
+
+    async def WatchRuns(
+        self, request: pb.WatchRunsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchRunsResponse]:
+        async with aclosing(self._watching.messages(request, context.peer())) as messages:
+            async for message in messages:
+                yield message
 
     async def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:
         scope = page_tokens.scope_of(check_id(request.run_id))
@@ -76,6 +109,14 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             token = page_tokens.encode(Listing.LOGS, records[-1].log_id, scope)
         return pb.ListRunLogsResponse(logs=log_batch(records), next_page_token=token)
 
+    async def TailRunLogs(
+        self, request: pb.TailRunLogsRequest, context: Any
+    ) -> AsyncIterator[pb.TailRunLogsResponse]:
+        check_id(request.run_id)
+        async with aclosing(self._tailing.messages(request, context.peer())) as messages:
+            async for message in messages:
+                yield message
+
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         state = await self._directory.owner().cancel(check_id(request.run_id))
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
@@ -93,8 +134,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             self._waits.discard(timeout)
 
     def begin_stop(self) -> None:
-        """End all waits, so that their callers look for the next server."""
+        """End all that waits or follows, so that the callers look for the next server."""
         self._stopping = True
+        self._followers.begin_stop()
         now = asyncio.get_running_loop().time()
         for timeout in self._waits:
             if not timeout.expired():  # one that ends by itself just now finds that the server stops

@@ -11,6 +11,7 @@ from taskyard_api.v1 import (
     session_service_pb2_grpc,
 )
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService
@@ -51,7 +52,9 @@ class Services:
             dialect: What kind of database it is, for operators.
             started_us: When the server started.
         """
-        self._runs = RunService(directory, RunReader(reader, background, directory.live_state), settings)
+        reading = RunReader(reader, background, directory.live_state, directory.held_by)
+        counter = RunCounter(reader, background, reading, directory.live_state)
+        self._runs = RunService(directory, reading, counter, settings, peers)
         streams = Places("streams", most=peers.max_streams, per_address=peers.max_streams_per_address)
         self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,

@@ -18,13 +18,16 @@ from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
     MOST_LOOKED_AT,
     DocumentReader,
+    EndedCounts,
     EventRow,
     ListedRun,
+    OpenRuns,
     RunFilter,
     RunPage,
     StoredLog,
 )
 from taskyard_controlplane.storage.schema import run, run_log, template
+from taskyard_controlplane.storage.template_catalogue import TemplateCatalogue
 
 _LOG_WIDTH: Final = 100  # of a record beside its texts
 
@@ -36,6 +39,7 @@ class DatabaseReader:
         """Name the database; connections are made when they are needed."""
         self._target = target
         self._engine: Engine = reader_engine(target)
+        self._catalogue = TemplateCatalogue()
         self.documents: DocumentReader = StoredDocuments(self._connection)
 
     def run(self, run_id: bytes) -> ListedRun | None:
@@ -44,10 +48,34 @@ class DatabaseReader:
         return None if row is None else listings.listed(row)
 
     def runs(
-        self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+        self,
+        wanted: RunFilter,
+        beyond_seq: int | None,
+        limit: int,
+        most: int = MOST_LOOKED_AT,
+        *,
+        oldest_first: bool = False,
+        whole: bool = False,
     ) -> RunPage:
         with self._connection() as connection:
-            return listings.find_runs(connection, wanted, before_seq, limit, most)
+            templates = self._catalogue.fitting(connection, wanted)
+            return listings.find_runs(
+                connection, wanted, templates, beyond_seq, limit, most, oldest_first=oldest_first, whole=whole
+            )
+
+    def ended_counts(self, wanted: RunFilter, most: int = MOST_LOOKED_AT) -> EndedCounts:
+        with self._connection() as connection:
+            templates = self._catalogue.fitting(connection, wanted)
+            return listings.count_ended(connection, wanted, templates, most)
+
+    def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
+        with self._connection() as connection:
+            templates = self._catalogue.fitting(connection, wanted)
+            return listings.open_runs(connection, wanted, templates, after_seq, limit)
+
+    def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
+        with self._connection() as connection:
+            return {event.run_seq: event for event in records.events_of(connection, run_seqs)}
 
     def events(self, run_seq: int) -> list[EventRow]:
         with self._connection() as connection:

@@ -165,6 +165,11 @@ def ids_taken(connection: Connection, new_runs: Sequence[Sequence[Any]]) -> list
     return list(dict.fromkeys(row[1] for row in new_runs if stored.get(row[1], row[0]) != row[0]))
 
 
+def seqs_of(connection: Connection, run_ids: Sequence[bytes]) -> list[int]:
+    """Return the numbers of those of some runs that there are, in no order."""
+    return [seq for _, seq in _SEQS.rows(connection, run_ids)]
+
+
 def cached_results(connection: Connection, keys: Sequence[str], now_us: int) -> list[CachedResult]:
     """Return what is usable at `now_us` under some cache keys."""
     storable = [key for key in keys if "\x00" not in key]  # PostgreSQL cannot store NUL

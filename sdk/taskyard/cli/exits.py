@@ -1,5 +1,7 @@
 """How the command line ends: its exit codes are part of its interface, because scripts decide by them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
@@ -19,10 +21,22 @@ class ExitCode(IntEnum):
     """A package that the command needs is missing."""
 
 
+INTERRUPTED: Final = 130
+"""Ctrl-C ended it: the code by which shells say that of any program."""
+
 EPILOG: Final = (
     "Exit codes: 0 done; 1 no such run, a followed run did not complete, or the server refused; "
     "2 wrong usage; 3 no server could be reached; 4 a package is missing."
 )
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Let Ctrl-C be the usual way to end a command that goes on by itself: it says nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 class CliError(Exception):

@@ -1,6 +1,6 @@
 """Lists runs as far as somebody is willing to wait.
 
-A server looks at so many runs for one page and then says how far back it came. Whether to go on from there is
+A server looks at so many runs for one page and then says how far it came. Whether to go on from there is
 for people to say, because it can take long and find nothing. Only what is open is always looked for to the
 end: those runs may be old, and are what matters most.
 """
@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """Runs that fit a filter, newest first; iterated over once."""
+    """Runs that fit a filter, in order; iterated over once."""
 
-    def __init__(self, api: "Client", wanted: "RunFilter", limit: int, *, to_the_end: bool = False) -> None:
-        """Look for at most `limit` runs; `to_the_end` says not to give up before the oldest run."""
+    def __init__(
+        self,
+        api: "Client",
+        wanted: "RunFilter",
+        limit: int,
+        *,
+        to_the_end: bool = False,
+        oldest_first: bool = False,
+    ) -> None:
+        """Look for at most `limit` runs; `to_the_end` says not to give up before the last run."""
         self.searched_to_us = 0
-        """How far back it came, if it gave up: when the oldest run that was looked at was submitted."""
+        """How far it came, if it gave up: when the last run that was looked at was submitted."""
+        self._oldest_first = oldest_first
         self._api = api
         self._wanted = wanted
         self._limit = limit
@@ -31,7 +40,7 @@ class Search:
 
     def __iter__(self) -> "Iterator[Run]":
         left = self._limit
-        for page in self._api.run_pages(self._wanted, self._limit):
+        for page in self._api.run_pages(self._wanted, self._limit, oldest_first=self._oldest_first):
             yield from page.runs[:left]
             left -= len(page.runs)
             if left <= 0:
@@ -44,7 +53,7 @@ class Search:
         """Tell people, beside what they asked for, that there may be more."""
         if self.searched_to_us:
             moment = clock_time(self.searched_to_us)[:-4]
-            print(
-                f"taskyard: looked at the runs since {moment} and no older ones; --all looks at all of them",
-                file=sys.stderr,
-            )
+            looked_at = f"since {moment} and no older ones"
+            if self._oldest_first:
+                looked_at = f"up to {moment} and no newer ones"
+            print(f"taskyard: looked at the runs {looked_at}; --all looks at all of them", file=sys.stderr)

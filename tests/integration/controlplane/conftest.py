@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,13 +183,14 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
         lease: LeaseSettings | None = None,
         peers: PeerSettings | None = None,
         memory: MemoryLimits = DEFAULT_MEMORY,
+        database: str = "",
         **rpc: Any,
     ) -> Served:
         settings = Settings(
             lease=lease or LeaseSettings(),
             peers=peers or PeerSettings(),
             memory=memory,
-            database=DatabaseSettings(f"sqlite:///{tmp_path / 'runs.db'}"),
+            database=DatabaseSettings(database or f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )
         running.append(Served(run_on_loop(_started(settings)), run_on_loop))
@@ -203,6 +205,18 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
 def served(serve: Callable[..., Served]) -> Served:
     """One control plane."""
     return serve()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_either(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """One control plane on each kind of database."""
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+        served = request.getfixturevalue("serve")(database=url)
+        yield served
+        served.stop()
 
 
 @pytest.fixture

@@ -153,6 +153,10 @@ def _filter(**fields: Any) -> run_service_pb2.ListRunsRequest:
     [
         (lambda served: _filter(states=[100] * 100_000), "filter.states"),
         (lambda served: _filter(states=[77]), "filter.states"),
+        (lambda served: run_service_pb2.ListRunsRequest(order=9), "order"),
+        (lambda served: run_service_pb2.ListRunsRequest(view=9), "view"),
+        (lambda served: _filter(run_ids=[bytes(16)] * 1_001), "filter.run_ids"),
+        (lambda served: _filter(submitted_from_us=-1), "filter.submitted_from_us"),
         (lambda served: _filter(kind=9), "filter.kind"),
         (lambda served: _filter(name_contains="x" * 60_000), "filter.name_contains"),
         (lambda served: _filter(flow_run_id=b"abc"), "filter.flow_run_id"),

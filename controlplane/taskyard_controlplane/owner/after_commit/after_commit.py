@@ -8,7 +8,9 @@ state in memory that was applied halfway must not be written on.
 
 The steps, and why in this order:
 1. Acknowledgements of submissions are noted; nothing is sent before the end.
-2. Runs whose ids the database had are taken back, before they could be enqueued as what they are not.
+2. Runs whose ids the database had are taken back, before they could be enqueued as what they are not. Then
+   those who follow runs or logs from outside are told which, while all of these are still known; they come to
+   look when all of the below is done.
 3. New runs go on: into their queue, or to wait for what they wait for. Before effects, because a run that was
    cancelled in the same commit is enqueued and, being ended, passed over; the other way round, an end would
    be told of a run that later turns up in a queue.
@@ -31,8 +33,10 @@ from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledg
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
 from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.log_tails import LogTails
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Told
@@ -65,6 +69,8 @@ class AfterCommit:
         unstorable: Unstorable,
         endings: Endings,
         performers: Performers,
+        changes: Changes,
+        tails: LogTails,
     ) -> None:
         self._book = book
         self._journal = journal
@@ -78,6 +84,8 @@ class AfterCommit:
         self._unstorable = unstorable
         self._endings = endings
         self._performers = performers
+        self._changes = changes
+        self._tails = tails
 
     def committed(self, commit: Commit, result: CommitResult) -> None:
         """Do everything that was to be done after a commit."""
@@ -86,6 +94,10 @@ class AfterCommit:
         self._templates.committed(commit.rows.templates)
         if result.duplicates:
             self._refusals.duplicates(commit, result.duplicates)
+        if self._changes.watched:
+            self._changes.committed(commit)
+        if self._tails.waiting:
+            self._tails.committed(commit)
         self._go_on(commit)
         self._acknowledgements.reported(commit.reported)
         if commit.logged:

@@ -52,10 +52,18 @@ class RunBook:
         self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
         self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
         self._read_back: dict[int, None] = {}
+        self.strays: dict[int, int] = {}
+        """Flow runs, by their numbers, of runs that were read back after those had ended."""
 
     def flow_of(self, seq: int) -> Run | None:
         """Return a flow run that runs which are read back belong to: open, or just being ended with them."""
         return self.flows_by_seq.get(seq) or self.ending_flows.get(seq)
+
+    def flow_seq_of(self, run: Run) -> int:
+        """Return the number of the flow run that a run of the book is in, 0 for none."""
+        if run.flow is not None:
+            return run.flow.seq
+        return self.strays.get(run.seq, 0) if self.strays else 0
 
     def add(self, run: Run, *, read_back: bool = False) -> None:
         """Add a run that is new, or was `read_back` from the database after later ones had been added."""
@@ -87,6 +95,8 @@ class RunBook:
         self._leave(run)
         if self._read_back:
             self._read_back.pop(run.seq, None)
+        if self.strays:
+            self.strays.pop(run.seq, None)
         if run.template.kind == RunKind.FLOW:
             self.flows_by_seq.pop(run.seq, None)
 
@@ -146,6 +156,8 @@ class RunBook:
                     self._drop_group(flow, session)
             if self._read_back:
                 self._read_back.pop(run.seq, None)
+            if self.strays:
+                self.strays.pop(run.seq, None)
         payload = result if outcome is None else outcome
         if payload is None or len(payload) <= MAX_RECENT_BYTES:
             self.recent[run.run_id] = (run.state, result, outcome)
@@ -196,6 +208,7 @@ class RunBook:
             "runs of sessions": len(self._flows_of),
             "flow runs": len(self.flows_by_seq),
             "runs read back": len(self._read_back),
+            "runs of flow runs that had ended": len(self.strays),
         }
 
 

@@ -140,6 +140,8 @@ class StoredRuns:
 
     def _record_of(self, row: RunHead) -> Run:
         flow = self._book.flow_of(row.flow_seq) if row.flow_seq is not None else None
+        if flow is None and row.flow_seq is not None:
+            self._book.strays[row.seq] = row.flow_seq
         return restore_run(row, self._templates, flow)
 
     def subscribe_later(self, row: RunHead, session: ClientSession) -> None:

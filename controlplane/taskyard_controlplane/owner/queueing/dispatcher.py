@@ -25,6 +25,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
@@ -47,6 +48,7 @@ class Dispatcher:
         delivery: Delivery,
         log: DispatchLog,
         templates: Templates,
+        changes: Changes,
         metrics: Metrics,
         timers: Timers,
         generation: int,
@@ -55,6 +57,7 @@ class Dispatcher:
         self._delivery = delivery
         self.log = log
         self._templates = templates
+        self._changes = changes
         self._metrics = metrics
         self._epoch = generation << GENERATION_SHIFT
         self.ready = Matchmaking()
@@ -136,6 +139,8 @@ class Dispatcher:
         agent.assigned += len(runs)
         self._metrics.assigned_runs += len(runs)
         self.log.record(agent, runs)
+        if self._changes.watched:
+            self._changes.noticed(runs)
         template = runs[0].template
         index = agent.template_index(template, self._templates.codes.get(template.code_digest))
         self._delivery.send(agent, index, first_epoch, runs)

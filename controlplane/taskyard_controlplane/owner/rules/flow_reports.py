@@ -19,6 +19,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -45,6 +46,7 @@ class FlowReports:
         book: RunBook,
         journal: Journal,
         settling: Settling,
+        changes: Changes,
         clock: Clock,
         max_inline_bytes: int,
         draw: Callable[[], float] = random.random,
@@ -54,6 +56,7 @@ class FlowReports:
         self._book = book
         self._journal = journal
         self._settling = settling
+        self._changes = changes
         self._clock = clock
         self._draw = draw
 
@@ -93,6 +96,8 @@ class FlowReports:
         run.reason, run.message = known_reason(report.reason), bounded(report.message)
         if event == RunEvent.STARTED:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
+            if self._changes.watched:
+                self._changes.noticed([run])
             return
         state_name = bounded(report.state_name, NAME_LIMIT)
         if run.ended:

@@ -20,6 +20,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Submitter, Template
 from taskyard_controlplane.domain.retries import LATEST_US
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
@@ -55,6 +56,7 @@ class Reporting:
         book: RunBook,
         journal: Journal,
         settling: Settling,
+        changes: Changes,
         clock: Clock,
         metrics: Metrics,
         generation: int,
@@ -65,6 +67,7 @@ class Reporting:
         self._runs = book.runs
         self._journal = journal
         self._settling = settling
+        self._changes = changes
         self._clock = clock
         self._metrics = metrics
         self._generation = generation
@@ -118,6 +121,8 @@ class Reporting:
             release(run)  # of two restated assignments the later one counts
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
+        if self._changes.watched:
+            self._changes.noticed([run])
         return True
 
     def give_back(self, agent: AgentSession, run: Run) -> None:
@@ -215,6 +220,8 @@ class Reporting:
             return
         if transition(run, RunEvent.STARTED) and run.state == RUNNING:
             run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
+            if self._changes.watched:
+                self._changes.noticed([run])
 
     def _simple(
         self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str

@@ -20,7 +20,8 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.outcome_messages import Hit, copy_outcome, write_outcome
 from taskyard_controlplane.owner.timers import Timer, Timers
 
-_AFTER_COMMIT: Final = int(AFTER_COMMIT)
+_FOLLOWED: Final = int(AFTER_COMMIT | Effect.RECORD_EVENT)
+"""What is remembered until it is durable: what is to be done then, and what others may want to hear of."""
 _RECORD_END: Final = int(Effect.RECORD_END)
 _RECORD_EVENT: Final = int(Effect.RECORD_EVENT)
 _SET_RETRY_TIMER: Final = int(Effect.SET_RETRY_TIMER)
@@ -110,7 +111,7 @@ class Settling:
             self._record_end(run, state_name)
         elif effects & _RECORD_EVENT:
             self._record_event(run, effects, attempt, started_us, state_name)
-        if effects & _AFTER_COMMIT:
+        if effects & _FOLLOWED:
             self._journal.follows(run, effects)
 
     def end_refused(self, run: Run) -> None:

@@ -17,8 +17,10 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
+from taskyard_controlplane.owner.journal.log_tails import LogTails
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -198,8 +200,34 @@ class Owner:
         run = self.shard.book.open_run(run_id)
         if run is None:
             return None
-        agent_name = run.agent.name if run.agent is not None else ""
-        return LiveState(run.state, run.reason, run.attempt, run.infra_retries, run.started_us, agent_name)
+        agent = run.agent
+        name, agent_id = (agent.name, agent.agent_id) if agent is not None else ("", "")
+        return LiveState(
+            run.state, run.reason, run.attempt, run.infra_retries, run.started_us, name, agent_id
+        )
+
+    def held_by(self, agent_name: str) -> list[bytes]:
+        """Return the runs that agents of a name execute now, or have in hand."""
+        agents = self.shard.roster.agents.values()
+        return [run_id for agent in agents if agent.name == agent_name for run_id in agent.held]
+
+    @property
+    def changes(self) -> Changes:
+        """What changes, for those who watch runs."""
+        return self.shard.changes
+
+    @property
+    def tails(self) -> LogTails:
+        """Who follows logs."""
+        return self.shard.tails
+
+    async def durable(self) -> None:
+        """Return when everything that was accepted until now is durable.
+
+        Raises:
+            TaskyardError: It never will be.
+        """
+        await self._committer.durable()
 
     # What can be done.
 

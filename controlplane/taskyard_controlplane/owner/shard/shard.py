@@ -15,8 +15,10 @@ from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
 from taskyard_controlplane.owner.after_commit.unstorable import Unstorable
+from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.log_tails import LogTails
 from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
@@ -81,6 +83,7 @@ class Shard:
         self.templates = Templates(store, self.committer, memory)
         self.journal = Journal(self.committer)
         self.watchers = Watchers(self.book)
+        self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
         )
@@ -96,10 +99,13 @@ class Shard:
         self.admission = Admission(self.upstream, self.cache)
         self.cancelling = Cancelling(self.settling)
         max_inline_bytes = limits.max_inline_bytes
-        self.flow_reports = FlowReports(self.book, self.journal, self.settling, clock, max_inline_bytes, draw)
-        self.reporting = Reporting(
-            self.book, self.journal, self.settling, clock, metrics, self.generation, max_inline_bytes
+        self.flow_reports = FlowReports(
+            self.book, self.journal, self.settling, self.changes, clock, max_inline_bytes, draw
         )
+        self.reporting = Reporting(
+            self.book, self.journal, self.settling, self.changes, clock, metrics, self.generation,
+            max_inline_bytes,
+        )  # fmt: skip
 
     def _make_queues(
         self, store: Store, clock: Clock, metrics: Metrics, owned: Ownership, limits: Limits
@@ -109,7 +115,7 @@ class Shard:
         )
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(
-            self.delivery, log, self.templates, metrics, self.timers, owned.generation
+            self.delivery, log, self.templates, self.changes, metrics, self.timers, owned.generation
         )
         self.parking = Parking(
             store, self.committer, self.journal, self.book, self.stored, self.templates, self.upstream,
@@ -154,6 +160,8 @@ class Shard:
                 performers=Performers(
                     self.book, self.dispatcher, self.admission, self.cancelling, self.backlog, self.endings
                 ),
+                changes=self.changes,
+                tails=self.tails,
             )
         )  # fmt: skip
 

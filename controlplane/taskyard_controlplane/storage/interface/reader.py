@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from taskyard_controlplane.storage.interface.documents import DocumentReader
-from taskyard_controlplane.storage.interface.results import ListedRun, RunPage, StoredLog
+from taskyard_controlplane.storage.interface.results import (
+    EndedCounts,
+    ListedRun,
+    OpenRuns,
+    RunPage,
+    StoredLog,
+)
 from taskyard_controlplane.storage.interface.rows import EventRow
 
 MOST_LOOKED_AT: Final = 100_000
@@ -18,6 +24,15 @@ class RunFilter(NamedTuple):
     flow_seq: int | None = None
     states: tuple[int, ...] = ()
     name_contains: str = ""
+    run_ids: tuple[bytes, ...] | None = None
+    """Only these; None for all."""
+    task_name: str = ""
+    task_key: str = ""
+    tags: tuple[str, ...] = ()  # all of them
+    queue: str = ""
+    caller_id: bytes = b""
+    from_us: int = 0  # submitted then or later; 0: no matter when
+    before_us: int = 0
 
 
 class Reader(Protocol):
@@ -31,13 +46,33 @@ class Reader(Protocol):
         ...
 
     def runs(
-        self, wanted: RunFilter, before_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+        self,
+        wanted: RunFilter,
+        beyond_seq: int | None,
+        limit: int,
+        most: int = MOST_LOOKED_AT,
+        *,
+        oldest_first: bool = False,
+        whole: bool = False,
     ) -> RunPage:
-        """Return runs, newest first, below `before_seq`; without their arguments and bare results.
+        """Return runs beyond `beyond_seq`, newest first unless it is said otherwise.
 
-        Fewer than `limit` do not mean that there are no more: what has no index is looked for among `most`
-        runs, and in a second call among as many behind them.
+        Their arguments and bare results are left out, unless `whole`. Fewer than `limit` do not mean that
+        there are no more: what has no index is looked for among `most` runs, and in a second call among as
+        many behind them.
         """
+        ...
+
+    def ended_counts(self, wanted: RunFilter, most: int = MOST_LOOKED_AT) -> EndedCounts:
+        """Count the ended runs that fit, by state, among the newest `most`."""
+        ...
+
+    def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
+        """Return runs that have not ended and fit otherwise, oldest first, wherever they are."""
+        ...
+
+    def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
+        """Return the last event of each of some runs that has any, by the run's number."""
         ...
 
     def events(self, run_seq: int) -> list[EventRow]:

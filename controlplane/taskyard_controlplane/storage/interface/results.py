@@ -128,15 +128,38 @@ class ListedRun(NamedTuple):
 
 
 class RunPage(NamedTuple):
-    """Runs that fit a filter, newest first, and how far they were looked for."""
+    """Runs that fit a filter, and how far they were looked for."""
 
     runs: list[ListedRun]
     next_seq: int | None
-    """Where to go on, as `before_seq`; None when there are no more."""
+    """Where to go on, as `beyond_seq`; None when there are no more."""
     looked_at: int
     """How many runs that took, by what it costs to look at one of many in a row."""
     reached_us: int
-    """When the oldest run that was looked at was submitted; 0 when there are no more."""
+    """When the last run that was looked at was submitted; 0 when there are no more."""
+
+
+class EndedCounts(NamedTuple):
+    """How many ended runs fit a filter, and how far back they were counted."""
+
+    counts: dict[int, int]  # by state
+    reached_us: int
+    """When the oldest run that was looked at was submitted; 0 when all were."""
+
+
+class OpenRun(NamedTuple):
+    """A run that has not ended, as far as the database knows."""
+
+    run_id: bytes
+    state: int  # in which it was recorded
+
+
+class OpenRuns(NamedTuple):
+    """Some open runs, oldest first."""
+
+    runs: list[OpenRun]
+    next_seq: int | None
+    """Where to go on, None when there are no more."""
 
 
 class StoredLog(NamedTuple):

@@ -569,7 +569,9 @@ class RunFilter(google.protobuf.message.Message):
     caller_run_id: builtins.bytes
     """Only runs submitted from inside this run."""
     submitted_from_us: builtins.int
-    """Only runs submitted at this time or later, microseconds since the epoch. 0: no matter when."""
+    """Only runs submitted at this time or later, microseconds since the epoch. 0: no matter when. Of a server whose
+    clock was turned back by more than an hour some may be missing.
+    """
     submitted_before_us: builtins.int
     """Only runs submitted before this time. 0: no matter when."""
     @property
@@ -617,8 +619,8 @@ class ListRunsResponse(google.protobuf.message.Message):
     next_page_token: builtins.str
     """For the next page; empty at the end."""
     searched_to_us: builtins.int
-    """When the search ended before the page was full and before the end: when the oldest run that was looked
-    at was submitted. The next page goes on from there. 0 otherwise.
+    """When the search ended before the page was full and before the end: when the last run that was looked at was
+    submitted. The next page goes on from there. 0 otherwise.
     """
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
@@ -751,10 +753,12 @@ class WatchRunsResponse(google.protobuf.message.Message):
     resume_token: builtins.str
     """To go on after this message."""
     caught_up: builtins.bool
-    """Whether everything that was there when the watch began has been told. Said once, and true with each token."""
+    """Everything that was there when the watch began has been told. Said once: by the last message of the
+    beginning, or by the first of a watch that goes on after it.
+    """
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
-        """Runs as they are now, in the order in which they changed. About 1 MiB at most."""
+        """Runs as they are now; those that changed in the order in which they did so last. About 1 MiB at most."""
 
     def __init__(
         self,
@@ -950,7 +954,7 @@ class TailRunLogsResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """To go on after these."""
+    """To go on after these; empty while there has been none."""
     complete: builtins.bool
     """The run has ended, and there are no more records. The last message."""
     @property

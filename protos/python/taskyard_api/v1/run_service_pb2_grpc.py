@@ -123,15 +123,15 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first. A page is cut at about 1 MiB, so it may be shorter than asked for, or even
-        empty, and not be the last. So is one that little fits: a call looks at 100,000 runs at most, and
-        `searched_to_us` says how far back it came. Failed, crashed, cancelled and not ready runs, flow runs, and
-        those of one flow run are found without a search. Exceptions come without `Failure.encoded`, and of the
-        upstream runs the first 1,000: GetRun has all of them.
+        """Lists runs, newest first or oldest first. A page is cut at about 1 MiB, so it may be shorter than asked for,
+        or even empty, and not be the last. So is one that little fits: a call looks at 100,000 runs at most, and
+        `searched_to_us` says how far it came. Failed, crashed, cancelled and not ready runs, flow runs, those of one
+        flow run and those that are named are found without a search; times of submission say where to search.
+        Exceptions come without `Failure.encoded`, and of the upstream runs the first 1,000: GetRun has all of them.
 
         Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
-        Errors: INVALID_ARGUMENT (a page token of another filter: start again; an unknown kind or state, an id
-        of another length, a `name_contains` of more than 1 KiB: fix the request).
+        Errors: INVALID_ARGUMENT (a page token of another filter or order: start again; an unknown kind, state, order
+        or view, an id of another length, more than fits into a field: fix the request).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,15 +150,23 @@ class RunServiceServicer(object):
 
     def WatchRuns(self, request, context):
         """Follows runs: what changes, as it becomes durable, until the caller leaves. Without a resume token it begins
-        with the runs that fit now, each as it is, and then says so (`caught_up`); with one, after the change the
-        token names. Each message has a token; some have nothing else, so that those who hear little keep one that
-        is young. A run that changes quickly is told of less often than it changes; how it ends is always told.
+        with the runs that fit now, newest first, each as it is, and then says so (`caught_up`); with one, after the
+        change the token names. Each message has a token; some have nothing else, so that those who hear little keep
+        one that is young, and nobody waits for a connection that is dead: one comes at least every 15 s. A run that
+        changes quickly is told of less often than it changes; how it ends is always told. It may be told more than
+        once as it is, after a token was used for example. Runs are told as ListRuns tells them.
+
+        States that are not durable (ASSIGNED, RUNNING) are told when they are noticed. A run that was told and fits
+        no more, because its state or its agent is another one now, is told once more, as it is, so that the caller
+        can drop it: whether a run fits is to be seen from itself. A watch that goes on with a token cannot know what
+        was told before; if the filter names open states or an agent, it tells of each run that fits otherwise.
         Watching has no consequence for a run, whoever it belongs to.
 
         Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
         Errors: OUT_OF_RANGE (WATCH_EXPIRED: the token is too old, or this server was restarted since, or the caller
         reads too slowly: list again, which is to call without a token), INVALID_ARGUMENT (a token of another filter:
-        start again; a field of the filter that cannot be watched: fix the request).
+        start again; as ListRuns: fix the request), RESOURCE_EXHAUSTED (OVERLOADED: too many follow: repeat after the
+        delay), UNAVAILABLE (STOPPING: the server stops).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,11 +194,14 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TailRunLogs(self, request, context):
-        """Follows the log of a run and, for a flow run, of the runs inside it, oldest first: what there is, and what is
-        added, until it is complete.
+        """Follows the log of a run and, for a flow run, of the runs directly inside it, oldest first: what there is, and
+        what is added, until it is complete. That is when the run has ended, for a flow run all of those inside it
+        too, and every record that was accepted has been sent: none is accepted later. A message is cut at about
+        1 MiB; one without records comes at least every 15 s.
 
         Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
-        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again).
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again), RESOURCE_EXHAUSTED
+        (OVERLOADED: too many follow: repeat after the delay), UNAVAILABLE (STOPPING: the server stops).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from taskyard._network.server.following import followed
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard_api.v1 import (
     admin_service_pb2,
@@ -89,20 +90,53 @@ class Client:
         return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)).run
 
     def list_runs(self, request: run_service_pb2.ListRunsRequest) -> run_service_pb2.ListRunsResponse:
-        """Read one page of runs, newest first."""
+        """Read one page of runs."""
         return self._call(lambda: self._runs().ListRuns(request, timeout=self._seconds))
 
     def run_pages(
-        self, wanted: run_service_pb2.RunFilter, limit: int
+        self, wanted: run_service_pb2.RunFilter, limit: int, *, oldest_first: bool = False
     ) -> Iterator[run_service_pb2.ListRunsResponse]:
-        """Yield pages of runs, newest first, for somebody who wants `limit` of them."""
-        request = run_service_pb2.ListRunsRequest(filter=wanted, page_size=min(limit, RUN_PAGE))
+        """Yield pages of runs, newest first or oldest first, for somebody who wants `limit` of them."""
+        order = (
+            run_service_pb2.RUN_ORDER_OLDEST_FIRST if oldest_first else run_service_pb2.RUN_ORDER_NEWEST_FIRST
+        )
+        request = run_service_pb2.ListRunsRequest(filter=wanted, page_size=min(limit, RUN_PAGE), order=order)
         while True:
             page = self.list_runs(request)
             yield page
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def count_runs(self, wanted: run_service_pb2.RunFilter) -> run_service_pb2.CountRunsResponse:
+        """Count the runs that fit, by state."""
+        request = run_service_pb2.CountRunsRequest(filter=wanted)
+        return self._call(lambda: self._runs().CountRuns(request, timeout=self._seconds))
+
+    def watch_runs(self, wanted: run_service_pb2.RunFilter) -> Iterator[run_service_pb2.WatchRunsResponse]:
+        """Yield the runs that fit as they are, then those that change, until it is closed.
+
+        A run may be told more than once as it is: after a lost connection, for example.
+        """
+
+        def call(token: str) -> Any:
+            request = run_service_pb2.WatchRunsRequest(filter=wanted, resume_token=token)
+            return self._runs().WatchRuns(request)
+
+        return followed(call, lambda message: message.resume_token)
+
+    def tail_run_logs(self, run_id: bytes) -> Iterator[run_service_pb2.TailRunLogsResponse]:
+        """Yield the log of a run, then what is added to it, until it is complete.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+
+        def call(token: str) -> Any:
+            request = run_service_pb2.TailRunLogsRequest(run_id=run_id, page_token=token)
+            return self._runs().TailRunLogs(request)
+
+        return followed(call, lambda message: message.next_page_token)
 
     def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
         """Read every state a run has been in, oldest first."""

@@ -1,14 +1,32 @@
-"""``taskyard run``: look at runs, read their logs, cancel them."""
+"""``taskyard run``: look at runs, follow them, read their logs, cancel them."""
 
-from enum import Enum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.commands.run_options import (
+    AllOption,
+    CountOption,
+    FlowOption,
+    KindOption,
+    LimitOption,
+    NameOption,
+    OldestOption,
+    QueueOption,
+    SinceOption,
+    StateOption,
+    TagOption,
+    TaskOption,
+    since_us,
+    states_of,
+)
+from taskyard.cli.exits import EPILOG, CliError, until_interrupted
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
-from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateType, shown_as
+from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, shown_as
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.run_service_pb2 import Run
 
 app = typer.Typer(help="Look at runs, read their logs, cancel them.", epilog=EPILOG, no_args_is_help=True)
 
@@ -20,64 +38,51 @@ RunArgument = Annotated[
 ]
 
 
-class Kind(str, Enum):
-    """What a list of runs can be narrowed to, in the words of ``--kind``."""
-
-    FLOW = "flow"
-    TASK = "task"
-
-
-def _state_filter() -> dict[str, list[RunState]]:
-    """Return which states each word stands for: a type, or the usual name of one state."""
-    words: dict[str, list[RunState]] = {}
-    for state in RunState:
-        state_type, name = shown_as(state)
-        for word in {state_type.value.lower(), name.lower()}:
-            words.setdefault(word, []).append(state)
-    return words
-
-
-STATE_WORDS: Final = _state_filter()
-
-
 @app.command("ls", epilog=EPILOG)
 def ls(
     server: ServerOption = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many runs to list.")] = 20,
-    kind: Annotated[Kind | None, typer.Option(help="Only flow runs, or only task runs.")] = None,
-    state: Annotated[
-        list[str],
-        typer.Option(help="Only runs in this state, for example failed or notready. May be repeated."),
-    ] = [],  # noqa: B006  # typer wants a literal, and nobody writes to it
-    flow: Annotated[
-        str, typer.Option(metavar="RUN", help="Only runs inside this flow run.", show_default=False)
-    ] = "",
-    name: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only runs whose name contains this.", show_default=False)
-    ] = "",
-    look_at_all: Annotated[
-        bool, typer.Option("--all", help="Look for them among all runs, however long that takes.")
-    ] = False,
+    limit: LimitOption = 20,
+    kind: KindOption = None,
+    state: StateOption = [],  # noqa: B006  # typer wants a literal, and nobody writes to it
+    flow: FlowOption = "",
+    name: NameOption = "",
+    task: TaskOption = "",
+    tag: TagOption = [],  # noqa: B006  # as above
+    queue: QueueOption = "",
+    since: SinceOption = "",
+    oldest: OldestOption = False,
+    count: CountOption = False,
+    look_at_all: AllOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, newest first.
+    """List runs, newest first, or count them.
 
     What fits few runs is looked for among the newest, and it is said how far back; --all goes on from there.
     """
-    states = [number for word in state for number in _states_of(word)]
+    states, submitted_from_us = [number for word in state for number in states_of(word)], since_us(since)
     from taskyard.cli.finding import find_run
     from taskyard.cli.searching import Search
     from taskyard.cli.views.documents import run_document
-    from taskyard.cli.views.runs import print_runs
+    from taskyard.cli.views.runs import print_counts, print_runs
     from taskyard_api.v1.run_service_pb2 import RunFilter
 
-    wanted = RunFilter(states=[int(one) for one in states], name_contains=name)  # type: ignore[misc]  # equal
+    wanted = RunFilter(
+        states=[int(one) for one in states],  # type: ignore[misc]  # numerically equal
+        name_contains=name,
+        task_name=task,
+        tags=tag,
+        queue=queue,
+        submitted_from_us=submitted_from_us,
+    )
     if kind is not None:
         wanted.kind = int(RunKind[kind.name])  # type: ignore[assignment]  # numerically equal
     with calls_of(server) as api:
         if flow:
             wanted.flow_run_id = find_run(api, flow).run_id
-        search = Search(api, wanted, limit, to_the_end=look_at_all)
+        if count:
+            print_counts(api.count_runs(wanted), as_json=as_json)
+            return
+        search = Search(api, wanted, limit, to_the_end=look_at_all, oldest_first=oldest)
         runs = list(search)
     if as_json:
         print_json([run_document(run) for run in runs])
@@ -86,35 +91,51 @@ def ls(
     search.say_how_far()
 
 
-def _states_of(word: str) -> list[RunState]:
-    states = STATE_WORDS.get(word.lower())
-    if states is None:
-        types = ", ".join(kind.value.lower() for kind in StateType if kind is not StateType.PAUSED)
-        raise typer.BadParameter(f"'{word}' is not a state; take one of {types}", param_hint="--state")
-    return states
-
-
 @app.command("show", epilog=EPILOG)
-def show(run: RunArgument, server: ServerOption = "", as_json: JsonOption = False) -> None:
-    """Show a run: its states so far, what it depends on, how it failed."""
+def show(
+    run: RunArgument,
+    server: ServerOption = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say so.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: its states so far, what it depends on, how it failed.
+
+    With --wait its states are told on standard error as they come, and the exit code says whether it
+    completed.
+    """
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import run_document, state_document
-    from taskyard.cli.views.runs import print_run
+    from taskyard.cli.views.runs import print_run, wait_for
 
     with calls_of(server) as api:
         found = find_run(api, run)
+        if wait and found.state < FIRST_FINAL:
+            with until_interrupted():
+                wait_for(api, found)
+            found = api.get_run(found.run_id)
         states = api.list_run_states(found.run_id)
         if as_json:
             print_json({**run_document(found), "states": [state_document(entry) for entry in states]})
         else:
             print_run(api, found, states)
+    if wait:
+        _check_completed(found)
+
+
+def _check_completed(ended: "Run") -> None:
+    from taskyard.cli.views.documents import state_of
+
+    if int(ended.state) != RunState.COMPLETED:
+        raise CliError(f"{ended.name} ended {state_of(ended)[1]}")
 
 
 @app.command("logs", epilog=EPILOG)
 def logs(
     run: RunArgument,
     server: ServerOption = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended and its log is complete.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document; with --follow, one a line.")
     ] = False,
@@ -125,14 +146,16 @@ def logs(
     """
     from taskyard.cli.finding import find_run
     from taskyard.cli.views import logs as view
-    from taskyard.cli.views.documents import log_documents, state_of
+    from taskyard.cli.views.documents import log_documents
 
     with calls_of(server) as api:
         found = find_run(api, run)
         if follow:
-            ended = view.follow(api, found.run_id, view.print_json_lines if as_json else view.print_page)
-            if int(ended.state) != RunState.COMPLETED:
-                raise CliError(f"{ended.name} ended {state_of(ended)[1]}")
+            show_page = view.print_json_lines if as_json else view.print_page
+            with until_interrupted():
+                for message in api.tail_run_logs(found.run_id):
+                    show_page(message)
+            _check_completed(api.get_run(found.run_id))
         elif as_json:
             pages = view.pages(api, found.run_id)
             print_json([record for page in pages for record in log_documents(page)])

@@ -15,7 +15,13 @@ from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamK
 if TYPE_CHECKING:
     from taskyard_api.v1.admin_service_pb2 import Agent
     from taskyard_api.v1.failure_pb2 import Failure
-    from taskyard_api.v1.run_service_pb2 import ListRunLogsResponse, Run, RunStateEntry
+    from taskyard_api.v1.run_service_pb2 import (
+        CountRunsResponse,
+        ListRunLogsResponse,
+        Run,
+        RunStateEntry,
+        TailRunLogsResponse,
+    )
 
 Document = dict[str, Any]
 
@@ -116,7 +122,24 @@ def agent_document(agent: "Agent") -> Document:
     }
 
 
-def log_documents(page: "ListRunLogsResponse") -> Iterator[Document]:
+def count_document(counts: "CountRunsResponse") -> Document:
+    """Return how many runs are in each state, and how far back that was looked for."""
+    return {
+        "states": {shown_state(count.state): count.runs for count in counts.counts},
+        "runs": sum(count.runs for count in counts.counts),
+        "searched_to": moment(counts.searched_to_us),
+    }
+
+
+def shown_state(state: int) -> str:
+    """Return the usual name of a state; a newer server may send one that this release has not."""
+    try:
+        return shown_as(state)[1]
+    except ValueError:
+        return f"Unknown{state}"
+
+
+def log_documents(page: "ListRunLogsResponse | TailRunLogsResponse") -> Iterator[Document]:
     """Yield the records of a page of a log."""
     logs = page.logs
     rows = zip(

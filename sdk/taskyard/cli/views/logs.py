@@ -1,28 +1,21 @@
-"""Logs of runs: read page by page, and followed until the run has ended.
+"""Logs of runs: read page by page, or as they grow.
 
-Invariant: every record is printed once and in the server's order. Following asks the server to wait for the
-run's end rather than asking again and again.
+Invariant: every record is printed once and in the server's order.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from taskyard.cli.views.documents import log_documents
 from taskyard.cli.views.output import print_json
-from taskyard_contract.errors import ServerStopping
-from taskyard_contract.states import FIRST_FINAL
 
 if TYPE_CHECKING:
     from taskyard._network.server.calls import Client
-    from taskyard_api.v1.run_service_pb2 import ListRunLogsResponse, Run
+    from taskyard_api.v1.run_service_pb2 import ListRunLogsResponse, TailRunLogsResponse
 
-LOOK_SECONDS: Final = 0.5
-"""How long a new record may remain unseen."""
-LATE_SECONDS: Final = 1.0
-"""How long records may arrive after the end of their run: they travel apart from it."""
+    Page = ListRunLogsResponse | TailRunLogsResponse
 
 
 def pages(api: "Client", run_id: bytes, token: str = "") -> "Iterator[ListRunLogsResponse]":
@@ -35,28 +28,7 @@ def pages(api: "Client", run_id: bytes, token: str = "") -> "Iterator[ListRunLog
         token = page.next_page_token
 
 
-def follow(api: "Client", run_id: bytes, show: "Callable[[ListRunLogsResponse], None]") -> "Run":
-    """Show a log as it grows; returns the run once it has ended."""
-    token = ""
-    while True:
-        for page in pages(api, run_id, token):
-            show(page)
-            token = page.next_page_token
-        try:
-            run = api.wait_run(run_id, LOOK_SECONDS)
-        except ServerStopping as error:
-            # The next call finds the server after this one, or nobody: the run has not failed.
-            time.sleep(error.retry_after)
-            continue
-        if run.state >= FIRST_FINAL:
-            break
-    time.sleep(LATE_SECONDS)
-    for page in pages(api, run_id, token):
-        show(page)
-    return run
-
-
-def print_page(page: "ListRunLogsResponse") -> None:
+def print_page(page: "Page") -> None:
     """Print records as lines, as the SDK prints them on a console."""
     logs = page.logs
     for at_us, level, name, message in zip(
@@ -66,7 +38,7 @@ def print_page(page: "ListRunLogsResponse") -> None:
         print(f"{at} | {logging.getLevelName(level):<7} | {name} - {message}", flush=True)
 
 
-def print_json_lines(page: "ListRunLogsResponse") -> None:
+def print_json_lines(page: "Page") -> None:
     """Print records as one JSON document a line."""
     for record in log_documents(page):
         print_json(record, lines=True)

@@ -1,25 +1,27 @@
 """Runs as people read them."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from taskyard.cli.views.documents import name_in, state_of
+from taskyard.cli.views.documents import count_document, name_in, shown_state, state_of
 from taskyard.cli.views.output import (
     STATE_STYLES,
     clock_time,
     duration,
     print_heading,
+    print_json,
     print_pairs,
     print_table,
 )
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
-from taskyard_contract.states import RunKind, UpstreamKind
+from taskyard_contract.states import FIRST_FINAL, RunKind, UpstreamKind
 
 if TYPE_CHECKING:
     from taskyard._network.server.calls import Client
     from taskyard_api.v1.failure_pb2 import Failure
-    from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry, Upstream
+    from taskyard_api.v1.run_service_pb2 import CountRunsResponse, Run, RunStateEntry, Upstream
 
 SHOWN_UPSTREAM: Final = 20
 """Each costs a call, and a run that gathers a map may have thousands."""
@@ -42,6 +44,35 @@ def print_runs(runs: "Sequence[Run]") -> None:
         for run in runs
     ]
     print_table(("ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"), rows, _styles(runs))
+
+
+def print_counts(counts: "CountRunsResponse", *, as_json: bool) -> None:
+    """Print how many runs are in each state, and on standard error how far back that was looked for."""
+    if as_json:
+        print_json(count_document(counts))
+        return
+    rows = [(shown_state(count.state), str(count.runs)) for count in counts.counts]
+    print_table(("STATE", "RUNS"), [*rows, ("total", str(sum(count.runs for count in counts.counts)))])
+    if counts.searched_to_us:
+        since = clock_time(counts.searched_to_us)[:-4]
+        print(f"taskyard: counted the runs since {since}, and older ones only if open", file=sys.stderr)
+
+
+def wait_for(api: "Client", run: "Run") -> None:
+    """Return when a run has ended; say on standard error in which states it is meanwhile."""
+    from taskyard_api.v1.run_service_pb2 import RunFilter
+
+    told = ""
+    for message in api.watch_runs(RunFilter(run_ids=[run.run_id])):
+        for now in message.runs:
+            state = state_of(now)[1]
+            if state != told:
+                print(f"taskyard: {now.name} is {state}", file=sys.stderr, flush=True)
+                told = state
+            if now.state >= FIRST_FINAL:
+                return
+        if message.caught_up and not told:
+            raise RunNotFound(f"there is no run {format_id(run.run_id)} any more", run_id=run.run_id)
 
 
 def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> None:

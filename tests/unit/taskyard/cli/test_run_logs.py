@@ -1,9 +1,7 @@
 import json
 
-import pytest
 from support.fake_services import START_US, make_run, run_id
 
-from taskyard.cli.views import logs
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.ids import format_id
@@ -21,11 +19,6 @@ def page(*messages: str, level: int = 20) -> pb.ListRunLogsResponse:
         run_names=["add-1"] * count,
     )
     return pb.ListRunLogsResponse(logs=logs)
-
-
-@pytest.fixture(autouse=True)
-def _no_late_records(monkeypatch):
-    monkeypatch.setattr(logs, "LATE_SECONDS", 0)
 
 
 def test_all_pages_are_printed_in_order(services, call):
@@ -55,7 +48,6 @@ def test_no_records_are_no_lines(services, call):
 
 def test_follow_goes_on_until_the_run_has_completed(services, call):
     services.runs, services.log = [make_run(1)], [page("one"), page("two"), page("three")]
-    services.waits_left = 2
     called = call("run", "logs", "add-1", "--follow")
     assert called.code == 0
     assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two", "three"]
@@ -63,7 +55,7 @@ def test_follow_goes_on_until_the_run_has_completed(services, call):
 
 def test_follow_goes_on_at_the_server_that_comes_after_one_that_stops(services, call):
     services.runs, services.log = [make_run(1)], [page("one"), page("two")]
-    services.waits_left, services.stops_left = 1, 2
+    services.stops_left = 2
     called = call("run", "logs", "add-1", "--follow")
     assert (called.code, called.err) == (0, "")
     assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two"]
@@ -79,6 +71,11 @@ def test_follow_of_a_run_that_fails_is_1(services, call):
 
 def test_follow_as_json_is_one_document_a_line(services, call):
     services.runs, services.log = [make_run(1)], [page("one"), page("two")]
-    services.waits_left = 1
     called = call("run", "logs", "add-1", "-f", "--json")
     assert [json.loads(line)["message"] for line in called.lines] == ["one", "two"]
+
+
+def test_follow_of_a_log_without_records_is_nothing(services, call):
+    services.runs = [make_run(1)]
+    called = call("run", "logs", "add-1", "-f")
+    assert (called.code, called.out, called.err) == (0, "", "")

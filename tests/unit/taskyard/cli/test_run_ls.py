@@ -1,7 +1,10 @@
+from datetime import datetime
+
 import pytest
 from support.fake_services import FakeServices, make_run, run_id
 
 from taskyard.cli.views.output import clock_time
+from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract.errors import Overloaded
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState, StateReason
@@ -57,6 +60,61 @@ def test_filters_reach_the_server(services: FakeServices, call):
     assert asked.flow_run_id == run_id(7)
 
 
+def test_more_filters_and_the_order_reach_the_server(services: FakeServices, call):
+    arguments = (
+        "--task",
+        "add",
+        "--tag",
+        "nightly",
+        "--tag",
+        "big",
+        "--queue",
+        "gpu",
+        "--since",
+        "2026-01-31",
+    )
+    assert call("run", "ls", *arguments, "--oldest").code == 0
+    asked = services.asked[-1]
+    assert (asked.filter.task_name, asked.filter.queue) == ("add", "gpu")
+    assert list(asked.filter.tags) == ["nightly", "big"]
+    since = datetime(2026, 1, 31).astimezone()
+    assert asked.filter.submitted_from_us == since.timestamp() * 1_000_000
+    assert asked.order == pb.RUN_ORDER_OLDEST_FIRST
+
+
+COUNTS = pb.CountRunsResponse(
+    counts=[pb.StateCount(state=RunState.COMPLETED, runs=12), pb.StateCount(state=RunState.RUNNING, runs=3)]
+)
+
+
+def test_runs_are_counted_by_state(services: FakeServices, call):
+    services.counts = COUNTS
+    called = call("run", "ls", "--count", "--task", "add")
+    assert [line.split() for line in called.lines] == [
+        ["STATE", "RUNS"],
+        ["Completed", "12"],
+        ["Running", "3"],
+        ["total", "15"],
+    ]
+    assert services.asked[-1].filter.task_name == "add"
+    assert called.err == ""
+
+
+def test_a_count_says_how_far_back_it_looked(services: FakeServices, call):
+    services.counts = pb.CountRunsResponse(counts=COUNTS.counts, searched_to_us=17_000_000)
+    assert f"counted the runs since {clock_time(17_000_000)[:-4]}" in call("run", "ls", "--count").err
+    document = call("run", "ls", "--count", "--json").document
+    assert document["states"] == {"Completed": 12, "Running": 3}
+    assert (document["runs"], document["searched_to"]) == (15, "1970-01-01T00:00:17.000+00:00")
+
+
+def test_no_runs_are_a_count_too(call):
+    assert [line.split() for line in call("run", "ls", "--count").lines] == [
+        ["STATE", "RUNS"],
+        ["total", "0"],
+    ]
+
+
 def test_a_type_stands_for_all_its_states(services, call):
     call("run", "ls", "--state", "pending")
     assert set(services.asked[-1].filter.states) == {
@@ -103,6 +161,13 @@ def test_a_search_goes_on_to_the_oldest_run(services, call, arguments):
     assert called.err == ""
 
 
+def test_oldest_first_a_search_that_ends_early_says_up_to_when(services, call):
+    _few_among_many(services)
+    called = call("run", "ls", "--name", "rare", "--oldest")
+    assert "looked at the runs up to" in called.err
+    assert "no newer ones" in called.err
+
+
 def test_a_full_list_is_all_that_was_asked_for(services, call):
     _few_among_many(services)
     called = call("run", "ls", "--name", "rare", "--limit", "1")
@@ -111,7 +176,14 @@ def test_a_full_list_is_all_that_was_asked_for(services, call):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--state", "finished"), ("--kind", "job"), ("--limit", "0"), ("--no-such-option",), ("surplus",)],
+    [
+        ("--since", "yesterday"),
+        ("--state", "finished"),
+        ("--kind", "job"),
+        ("--limit", "0"),
+        ("--no-such-option",),
+        ("surplus",),
+    ],
 )
 def test_wrong_usage_is_2(call, arguments):
     called = call("run", "ls", *arguments)

@@ -86,3 +86,36 @@ def test_names_of_states_are_what_users_know(services, call):
     ]
     names = [run["state_name"] for run in call("run", "ls", "--json").document]
     assert names == ["TimedOut", "Retrying", "Skipped", "Unknown99"]
+
+
+def test_waiting_tells_the_states_and_then_shows_the_run(services, call):
+    ended = make_run(1)
+    services.runs, services.states, services.waits_left = [ended], STATES, 2
+    services.show_as_open = 1
+    called = call("run", "show", "add-1", "--wait")
+    assert called.code == 0
+    assert called.err.splitlines() == ["taskyard: add-1 is Running", "taskyard: add-1 is Completed"]
+    assert "task run" in called.out
+
+
+def test_waiting_goes_on_after_a_lost_connection_and_with_a_token_that_expired(services, call):
+    services.runs, services.stops_left, services.expires_left = [make_run(1)], 2, 1
+    services.show_as_open = 1
+    called = call("run", "show", "add-1", "--wait", "--json")
+    assert called.code == 0
+    assert called.document["state"] == "COMPLETED"
+    watches = [asked.resume_token for asked in services.asked if isinstance(asked, pb.WatchRunsRequest)]
+    assert watches == ["", "1", "", "1"]
+
+
+def test_waiting_for_a_run_that_fails_is_1(services, call):
+    services.runs, services.show_as_open = [make_run(1, state=RunState.FAILED)], 1
+    called = call("run", "show", "add-1", "--wait")
+    assert called.code == 1
+    assert called.err.endswith("taskyard: add-1 ended Failed\n")
+
+
+def test_waiting_for_a_run_that_has_ended_shows_it_at_once(services, call):
+    services.runs = [make_run(1)]
+    called = call("run", "show", "add-1", "--wait")
+    assert (called.code, called.err) == (0, "")

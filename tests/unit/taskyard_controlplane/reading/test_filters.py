@@ -18,6 +18,18 @@ from taskyard_controlplane.reading.filters import check_filter
         ({"states": [100] * 1000}, "filter.states has 1000 entries"),
         ({"states": [0, 100, 99]}, "no state: 0, 99"),
         ({"name_contains": "x" * 2000}, "filter.name_contains has 2000 bytes"),
+        ({"caller_run_id": b"short"}, "filter.caller_run_id has 5 bytes"),
+        ({"run_ids": [bytes(16), b"short"]}, "filter.run_ids has 5 bytes"),
+        ({"run_ids": [b""]}, "filter.run_ids has an empty id"),
+        ({"run_ids": [bytes(16)] * 1001}, "filter.run_ids has 1001 entries"),
+        ({"tags": ["x"] * 101}, "filter.tags has 101 entries"),
+        ({"tags": ["x" * 2000]}, "filter.tags has 2000 bytes"),
+        ({"task_name": "x" * 2000}, "filter.task_name has 2000 bytes"),
+        ({"task_key": "x" * 2000}, "filter.task_key has 2000 bytes"),
+        ({"queue": "x" * 2000}, "filter.queue has 2000 bytes"),
+        ({"agent_name": "x" * 2000}, "filter.agent_name has 2000 bytes"),
+        ({"submitted_from_us": -1}, "filter.submitted_from_us is no time"),
+        ({"submitted_before_us": (1 << 63) - 1}, "filter.submitted_before_us is no time"),
     ],
 )
 def test_what_no_run_can_fit_is_an_invalid_request(fields: dict[str, Any], text: str) -> None:

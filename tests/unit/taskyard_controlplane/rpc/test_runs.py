@@ -9,7 +9,7 @@ import pytest
 from taskyard_contract.errors import ServerStopping
 from taskyard_contract.id_factory import new_id
 from taskyard_controlplane.rpc.runs import RunService
-from taskyard_controlplane.settings import RpcSettings
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0], ids=["ending just now", "under way"])
@@ -27,7 +27,8 @@ def test_waits_end_when_the_server_stops(seconds: float) -> None:
                 raise
 
         directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(wait_ended=wait_ended))
-        service = RunService(directory, SimpleNamespace(), RpcSettings())  # type: ignore[arg-type]
+        nothing: Any = SimpleNamespace()
+        service = RunService(directory, nothing, nothing, RpcSettings(), PeerSettings())
         call = asyncio.create_task(service._wait(new_id(), seconds))
         await waiting.wait()
         if seconds:

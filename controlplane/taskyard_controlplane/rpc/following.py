@@ -1,0 +1,99 @@
+"""Calls that follow something: how they wait, and how they end when the server does.
+
+A follower is woken from outside, works, and waits again. When nothing comes for a while it says so to its
+caller, who learns that it is still there, and finds a connection dead that is; and so does the server.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from taskyard_contract.errors import ServerStopping
+from taskyard_controlplane.rpc.streams import Places
+from taskyard_controlplane.settings import PeerSettings
+
+QUIET_SECONDS: Final = 15.0
+"""How long a caller hears nothing: shorter than what proxies allow an idle call."""
+RETRY_SECONDS: Final = 0.5
+"""By then the next server on this machine listens."""
+
+
+class Attention:
+    """Wakes one follower."""
+
+    def __init__(self) -> None:
+        """Let it begin at once."""
+        self._event = asyncio.Event()
+        self._stopping = False
+        self.wake = self._event.set
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._stopping = True
+        self._event.set()
+
+    def check(self) -> None:
+        """Go on only if the server does.
+
+        Raises:
+            ServerStopping: It does not.
+        """
+        if self._stopping:
+            raise ServerStopping("the server stops; call again", retry_after=RETRY_SECONDS)
+
+    def begin(self) -> None:
+        """Begin to work: whatever wakes from here on is for the next time."""
+        self._event.clear()
+        self.check()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it is woken; False when so many seconds have passed.
+
+        Raises:
+            ServerStopping: The server stops.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self.check()
+        return True
+
+
+class Followers:
+    """All calls that follow something, as many as the server takes."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        """Take as many as the settings say."""
+        self._places = Places(
+            "calls that follow runs or logs",
+            most=settings.max_followers,
+            per_address=settings.max_followers_per_address,
+        )
+        self._open: dict[Attention, None] = {}
+        self._stopping = False
+
+    @contextmanager
+    def join(self, peer: str) -> Iterator[Attention]:
+        """Be one of them, for as long as the call from `peer` is open.
+
+        Raises:
+            Overloaded: There are too many.
+        """
+        with self._places.take(peer):
+            attention = Attention()
+            self._open[attention] = None
+            if self._stopping:
+                attention.stop()
+            try:
+                yield attention
+            finally:
+                del self._open[attention]
+
+    def begin_stop(self) -> None:
+        """End all of them, so that their callers look for the next server."""
+        self._stopping = True
+        for attention in self._open:
+            attention.stop()
