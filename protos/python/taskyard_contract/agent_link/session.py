@@ -92,6 +92,7 @@ class LinkSession(Pending):
             slots=own.slots,
             labels=own.labels,
             capabilities=own.capabilities,
+            tasks=own.tasks,
             held=self._held(),
             agent_version=VERSION,
             stream_number=self._streams,
