@@ -10,10 +10,11 @@ from taskyard._missing_features import AbsentModules
 
 if TYPE_CHECKING:
     from taskyard.context import tags
-    from taskyard.exceptions import TaskyardError
+    from taskyard.exceptions import TaskyardError, register_error
     from taskyard.flows import Flow, flow
     from taskyard.futures import Future, FutureList, as_completed, wait
     from taskyard.logging import get_run_logger
+    from taskyard.remote import RemoteTask, remote_task
     from taskyard.states import (
         AwaitingRetry,
         Cancelled,
@@ -36,6 +37,7 @@ __all__ = [
     "Flow",
     "Future",
     "FutureList",
+    "RemoteTask",
     "State",
     "StateType",
     "Task",
@@ -47,6 +49,8 @@ __all__ = [
     "get_run_logger",
     "opaque",
     "quote",
+    "register_error",
+    "remote_task",
     "tags",
     "task",
     "task_input_hash",
@@ -92,7 +96,10 @@ _HOMES = {
     "task": "tasks",
     "task_input_hash": "tasks",
     "exponential_backoff": "tasks",
+    "RemoteTask": "remote",
+    "remote_task": "remote",
     "TaskyardError": "exceptions",
+    "register_error": "exceptions",
     "get_run_logger": "logging",
     "tags": "context",
     "allow_failure": "utilities.annotations",
@@ -109,6 +116,7 @@ _MODULES = frozenset(
         "flows",
         "futures",
         "logging",
+        "remote",
         "runtime",
         "settings",
         "states",

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Final, TypedDict
+from typing import Any, ClassVar, Final, Literal, TypedDict
 
 from taskyard._data.values.hashing import source_code
 from taskyard._engine.definitions.option_checks import (
@@ -47,6 +47,7 @@ class TaskOptions(TypedDict, total=False):
     timeout_seconds: float | None
     log_prints: bool | None
     persist_result: bool | None
+    result_encoding: Literal["pickle", "json", "bytes"] | None
     result_storage_key: str | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None

@@ -131,7 +131,7 @@ class Future(AwaitedRun, Generic[R]):
         outcome = self._outcome
         if type(outcome) is bytes:
             if self._value is _UNDECODED:
-                self._value = decode(outcome)
+                self._value = self._decode_ordinary(outcome)
             value: R = self._value
             return value
         if isinstance(outcome, TaskyardError):
@@ -169,6 +169,9 @@ class Future(AwaitedRun, Generic[R]):
 
     def _details(self) -> StateDetails:
         return StateDetails(task_run_id=self.task_run_id)
+
+    def _decode_ordinary(self, data: bytes) -> Any:
+        return decode(data)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
         return decode_payload(payload, self.origin.fetch)

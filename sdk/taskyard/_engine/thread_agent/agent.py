@@ -74,7 +74,7 @@ class ThreadAgent:
             queues=(self.queue,),
             slots=max_workers,
             # Tasks never leave this process, so they are known here by their names alone.
-            capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE),
+            capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
         loop_thread.run(self._start())

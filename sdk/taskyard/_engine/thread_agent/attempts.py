@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
-from taskyard._engine.execution.reports import encoded, failed, interrupted
+from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, wire_of
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
@@ -25,7 +25,6 @@ from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
-from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
@@ -227,8 +226,11 @@ class ThreadAttempt:
                     f"the attempt exceeded {self._invocation.template.timeout_ms / 1000:g} seconds"
                 )
             return value
+        wire = wire_of(self._invocation.template)
+        data = encoded(value, wire)
+        if wire is not PICKLES and isinstance(data, pb.ReportException):
+            return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)
-        data = encoded(value)
         session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
@@ -239,6 +241,6 @@ class ThreadAttempt:
             except (TaskyardError, TimeoutError) as error:
                 logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
             else:
-                report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))
+                report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report
