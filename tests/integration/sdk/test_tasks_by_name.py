@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -14,6 +16,7 @@ from support.plane_and_agent import Plane, Program
 from support.served import Size
 
 from taskyard import State, allow_failure, flow, register_error, remote_task, task
+from taskyard.context import get_run_context
 from taskyard.exceptions import (
     ConfigurationError,
     FailedRun,
@@ -24,6 +27,7 @@ from taskyard.exceptions import (
 from taskyard.task_runners import ThreadPoolTaskRunner
 from taskyard_api.v1 import run_service_pb2 as rs
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.execution import is_servable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState, StateReason
 
@@ -227,3 +231,125 @@ def test_an_envelope_of_another_form_is_refused(plane: Plane) -> None:
         assert (run.state, run.reason) == (RunState.FAILED, StateReason.CODE_UNAVAILABLE)
     absent = {"args": [{"$taskyard.run": str(UUID(int=1))}]}
     assert "did not arrive" in submit(plane, template, absent).message
+
+
+@task(result_encoding="json")
+def measured(value: Any) -> Any:
+    return value
+
+
+@task(result_encoding="bytes", retries=2)
+def raw(value: Any) -> Any:
+    return value
+
+
+def test_a_task_says_how_its_results_are_written(plane: Plane) -> None:
+    future = measured.delay((1, "ä"))
+    assert future.result() == [1, "ä"]
+    assert full_run(future.run_id).result.data == '[1,"ä"]'.encode()
+    assert raw(b"\x80x") == b"\x80x"
+    big = b"x" * 200_000
+    assert raw(big) == big
+    assert measured.with_options(result_encoding="bytes", name="other")(b"1") == b"1"
+    assert measured.with_options(result_encoding="pickle")({1}) == {1}
+
+    @flow
+    def main() -> Any:
+        return [future.result() for future in measured.map([1, 2])], add(measured.submit(3))
+
+    assert main() == ([1, 2], 4), "results in JSON are inputs of runs with arguments in JSON"
+
+
+def test_a_value_without_a_form_ends_the_run_in_threads_too(plane: Plane) -> None:
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def threads(value: Any) -> Any:
+        return measured.submit(value).result()
+
+    for called in (measured, threads):
+        with pytest.raises(NotSerializable, match=r"result\[0\]: a set has no form in JSON"):
+            called([{1}])
+    assert threads((1,)) == (1,), "the value stays in this process"
+    state = raw("text", return_state=True)
+    assert "where only bytes are a result" in str(state.message)
+
+
+def full_run(run_id: bytes) -> Any:
+    from taskyard._engine.submission.scope import outside_scope
+
+    return outside_scope().session.client().get_run(run_id, True)
+
+
+def test_a_flow_says_how_its_result_is_written(plane: Plane) -> None:
+    seen: list[UUID] = []
+
+    @flow(result_encoding="json", retries=2)
+    def main(value: Any) -> Any:
+        seen.append(UUID(get_run_context().run.id.hex))
+        return value
+
+    assert main((1, 2)) == (1, 2), "the caller is in the same process"
+    assert full_run(seen[0].bytes).result.data == b"[1,2]"
+    with pytest.raises(NotSerializable, match=r"result\['a'\]: a set has no form in JSON"):
+        main({"a": {1}})
+    run = full_run(seen[-1].bytes)
+    assert (len(seen), run.attempt, run.reason) == (2, 1, StateReason.RESULT_REFUSED)
+
+
+def test_code_by_value_says_which_python_has_compiled_it(plane: Plane) -> None:
+    from taskyard._engine.submission.scope import outside_scope
+    from taskyard._engine.submission.templates import group_of
+
+    scope = outside_scope()
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert group_of(measured, scope, scope.session).template.message.python_version == own
+    assert group_of(add, scope, scope.session).template.message.python_version == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("raise RuntimeError('broken')", "cannot be imported here: RuntimeError: broken"),
+        ("import sys; sys.exit(3)", "cannot be imported here: SystemExit: 3"),
+        ("print('hello')", "has no tasks"),
+        (
+            "from taskyard import task\n@task\ndef one(): ...\ntwo = task(name='one')(lambda: 1)",
+            "two tasks have the name 'one': served_wrongly.one and served_wrongly.two",
+        ),
+        ("from taskyard import remote_task\none = remote_task('one')", "has no tasks"),
+    ],
+)
+def test_a_module_that_cannot_be_served_ends_the_agent_at_once(
+    plane: Plane, tmp_path: Path, source: str, why: str
+) -> None:
+    (tmp_path / "served_wrongly.py").write_text(source)
+    command = [sys.executable, "-m", "taskyard_agent", "--server", plane.address, "--serve", "served_wrongly"]
+    paths = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    done = subprocess.run(
+        [*command, "--name", "wrong"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (os.EX_UNAVAILABLE, "")
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_offers_tell_names_and_schemas() -> None:
+    offers = {offer.name: offer for offer in served_offers()}
+    offer = offers["image.resize"]
+    assert (offer.version, offer.description) == ("7", "Make a size larger, or smaller.")
+    assert list(offer.encodings) == ["json/plain", "python/pickle5"]
+    schema = json.loads(offer.parameter_schema)
+    assert (set(schema["properties"]), schema["required"]) == ({"size", "by"}, ["size"])
+    assert schema["properties"]["by"]["type"] == "number"
+    assert set(json.loads(offer.result_schema)["properties"]) == {"width", "height"}
+    assert "add" in offers
+
+
+def served_offers() -> Any:
+    from support import served
+
+    return [value.offer() for value in vars(served).values() if is_servable(value)]
