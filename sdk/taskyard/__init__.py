@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskyard.futures import Future, FutureList, as_completed, wait
     from taskyard.logging import get_run_logger
     from taskyard.remote import RemoteTask, remote_task
+    from taskyard.runtime import heartbeat
     from taskyard.states import (
         AwaitingRetry,
         Cancelled,
@@ -47,6 +48,7 @@ __all__ = [
     "exponential_backoff",
     "flow",
     "get_run_logger",
+    "heartbeat",
     "opaque",
     "quote",
     "register_error",
@@ -101,6 +103,7 @@ _HOMES = {
     "TaskyardError": "exceptions",
     "register_error": "exceptions",
     "get_run_logger": "logging",
+    "heartbeat": "runtime",
     "tags": "context",
     "allow_failure": "utilities.annotations",
     "opaque": "utilities.annotations",

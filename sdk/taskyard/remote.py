@@ -37,6 +37,7 @@ class RemoteTaskOptions(TypedDict, total=False):
     retry_delay_seconds: RetryDelays
     retry_jitter_factor: float | None
     timeout_seconds: float | None
+    heartbeat_timeout: float | None
     persist_result: bool | None
     result_storage_key: str | None
 

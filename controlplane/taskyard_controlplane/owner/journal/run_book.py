@@ -10,6 +10,7 @@ run must not cost a pass over everybody's runs.
 
 from typing import Final
 
+from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import SESSION, Run, Submitter
@@ -41,6 +42,8 @@ class RunBook:
         """Flow runs that may have ended, but not all that is inside them in the backlog."""
         self.orphans: dict[str, list[Run]] = {}
         """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
+        self.progress: dict[bytes, agent_service_pb2.RunProgress] = {}
+        """What runs said last of their progress, by id. Only here: a restarted server does not know it."""
         # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
         self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
         self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
@@ -78,6 +81,8 @@ class RunBook:
             del self.runs[run.run_id]
         self.ledger.let_go(run)
         self._leave(run)
+        if self.progress:
+            self.progress.pop(run.run_id, None)
         if self._read_back:
             self._read_back.pop(run.seq, None)
         if run.template.kind == RunKind.FLOW:
@@ -137,6 +142,8 @@ class RunBook:
                 group.pop(run, None)
                 if not group:
                     self._drop_group(flow, session)
+            if self.progress:
+                self.progress.pop(run.run_id, None)
             if self._read_back:
                 self._read_back.pop(run.seq, None)
         payload = result if outcome is None else outcome
@@ -178,6 +185,7 @@ class RunBook:
             "runs of sessions": len(self._flows_of),
             "flow runs": len(self.flows_by_seq),
             "runs read back": len(self._read_back),
+            "progress": len(self.progress),
         }
 
 

@@ -1,6 +1,6 @@
 """Assigned runs -> the messages that agents pass to their workers unopened."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -12,6 +12,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
+NO_PROGRESS: Final[Mapping[bytes, pb.RunProgress]] = {}
 NOTHING_LOADED: Final = StoredPayloads({}, {})
 
 
@@ -26,6 +27,7 @@ def write_chunk(
     loaded: StoredPayloads = NOTHING_LOADED,
     *,
     with_inputs: bool = True,
+    progress: Mapping[bytes, pb.RunProgress] = NO_PROGRESS,
 ) -> pb.AssignChunk:
     """Write the assignment of some runs.
 
@@ -35,6 +37,7 @@ def write_chunk(
         runs: Runs of one template and flow run.
         loaded: What was read of the payload that they do not have in memory.
         with_inputs: Whether results of upstream runs are part of it.
+        progress: What runs said last of their progress in attempts before.
 
     Raises:
         PayloadMissing: Something is neither in memory nor in `loaded`.
@@ -61,6 +64,8 @@ def write_chunk(
             inputs.write(position, run.inputs)
         if run.attempt > 1 or run.cache_key is not None or run.name or run.caller_id or run.args_blob:
             _write_extra(chunk, body, position, run)
+    if progress:
+        _write_progress(body, runs, progress)
     chunk.blobs.extend(inputs.blobs)
     chunk.body = body.SerializeToString()
     return chunk
@@ -143,3 +148,16 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         blob = common_pb2.BlobRef.FromString(run.args_blob)
         extra.args.CopyFrom(blob)
         chunk.blobs.append(blob)
+
+
+def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: Mapping[bytes, pb.RunProgress]) -> None:
+    """Add what the attempts before said last; most runs have none, and so have no extra either."""
+    extras = {extra.position: extra for extra in body.extras}
+    for position, run in enumerate(runs):
+        told = progress.get(run.run_id)
+        if told is None:
+            continue
+        extra = extras.get(position)
+        if extra is None:
+            extra = body.extras.add(position=position, attempt=run.attempt)
+        extra.last_progress.CopyFrom(told.details)

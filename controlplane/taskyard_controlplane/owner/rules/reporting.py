@@ -62,6 +62,7 @@ class Reporting:
         """Apply reports to the runs of `book`; what an owner of this generation assigned is known to it."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
+        self._progress = book.progress
         self._journal = journal
         self._settling = settling
         self._clock = clock
@@ -80,6 +81,8 @@ class Reporting:
             self._logs(agent, frame.logs)
             if frame.report_number:
                 self._journal.logs_came(agent, frame.report_number, self._clock.now_us())
+        for progress in frame.progress:
+            self._progressed(agent, progress)
         agent.last_report = max(agent.last_report, frame.report_number)
         if frame.reports:
             agent.declines = agent.unreceived = 0  # it executes what it is sent
@@ -208,6 +211,15 @@ class Reporting:
             return
         if transition(run, RunEvent.STARTED) and run.state == RUNNING:
             run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
+
+    def _progressed(self, agent: AgentSession, progress: pb.RunProgress) -> None:
+        """Keep what a run says of its progress, for people and for its next attempt. It is not recorded."""
+        run, details = agent.held.get(progress.key.run_id), progress.details
+        if run is None or run.epoch != progress.key.epoch or run.ended:
+            return
+        # Larger details, or such as an agent would have to fetch, are no defect that should end a stream.
+        if not details.HasField("blob") and details.ByteSize() <= self._max_inline_bytes + NAME_LIMIT:
+            self._progress[run.run_id] = progress
 
     def _simple(
         self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str

@@ -113,14 +113,14 @@ def checked_jitter(factor: float | None) -> float:
     return min(float(factor), 1.0)
 
 
-def checked_timeout(seconds: float | None) -> float | None:
+def checked_timeout(seconds: float | None, option: str = "timeout_seconds") -> float | None:
     """Return the timeout; None and 0 mean none."""
     if seconds is None:
         return None
     if not isinstance(seconds, (int, float)):
-        raise TypeError(f"'timeout_seconds' must be a number, got {type(seconds).__name__}")
+        raise TypeError(f"'{option}' must be a number, got {type(seconds).__name__}")
     if seconds < 0 or not math.isfinite(seconds):
-        raise ValueError(f"'timeout_seconds' must be finite and not negative, got {seconds}")
+        raise ValueError(f"'{option}' must be finite and not negative, got {seconds}")
     return min(float(seconds), LONGEST_SECONDS) or None
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskyard._data.values.awaited import Origin
-from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.future import UNDECODED, Future
 from taskyard.exceptions import ResultTypeError
 from taskyard.utilities.annotations import NotSet
 from taskyard_api.v1 import common_pb2
@@ -95,8 +95,11 @@ class TypedFuture(Future[R]):
         super().__init__(run_id, origin)
         self._reading = reading
 
-    def _decode_ordinary(self, data: bytes) -> Any:
-        return self._reading.ordinary(data)
+    def _result(self, raise_on_failure: bool) -> R:
+        outcome = self._outcome
+        if type(outcome) is bytes and self._value is UNDECODED:
+            self._value = self._reading.ordinary(outcome)
+        return super()._result(raise_on_failure)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
         return self._reading.payload(payload, self.origin)

@@ -99,6 +99,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
             jitter_factor=settings.retry_jitter_factor,
         ),
         timeout_ms=settings.timeout_ms,
+        heartbeat_timeout_ms=settings.heartbeat_timeout_ms,
         cache_expiration_ms=settings.cache_expiration_ms,
         refresh_cache=bool(settings.refresh_cache),
     )

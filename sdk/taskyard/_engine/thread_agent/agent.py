@@ -175,6 +175,10 @@ class ThreadAgent:
 
     # For the threads that execute.
 
+    def progress(self, progress: pb.RunProgress) -> None:
+        """Tell how far a run is."""
+        loop_thread.loop().call_soon_threadsafe(self._link.progress, progress)
+
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""
         loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
