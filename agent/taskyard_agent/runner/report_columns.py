@@ -44,6 +44,9 @@ class Packer:
         """Write large payloads into `directory`."""
         self._directory = directory
         self.encoding = ""
+        """Of ordinary results."""
+        self.arguments = ""
+        """Of arguments: only where these are pickles, exceptions come along as such."""
         self.max_inline = MAX_INLINE_BYTES
         self.max_payload = MAX_PAYLOAD_BYTES
 
@@ -85,7 +88,7 @@ class Packer:
             outcome = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
         size, name = len(outcome.result.data), outcome.run_name
         if size > self.max_payload:
-            outcome = refused_result(size, self.max_payload, self.encoding)
+            outcome = refused_result(size, self.max_payload, self.arguments)
         try:
             self._offload(outcome.result, blobs)
         except OSError as error:

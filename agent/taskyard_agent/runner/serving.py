@@ -20,6 +20,9 @@ from taskyard_contract.failures import text_of, type_name
 MOST_TASKS: Final = 1_024
 """What a hello may announce."""
 
+MOST_OFFER_BYTES: Final = 4 * 1024 * 1024
+"""Of all of them together: names, and as many schemas as fit."""
+
 
 class CannotServe(Exception):
     """A module cannot be imported, has no tasks, or has one of a name that is taken."""
@@ -75,8 +78,14 @@ class Registry:
         return task.code_for_workers()
 
     def offers(self) -> list[pb.TaskOffer]:
-        """Return how the tasks are announced."""
-        return [task.offer() for task in self._tasks.values()]
+        """Return how the tasks are announced; beyond some size without schemas, so that they fit a frame."""
+        offers = [task.offer() for task in self._tasks.values()]
+        size = 0
+        for offer in offers:
+            size += offer.ByteSize()
+            if size > MOST_OFFER_BYTES:
+                offer.parameter_schema = offer.result_schema = ""
+        return offers
 
 
 registered: Final = Registry()

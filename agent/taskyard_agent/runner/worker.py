@@ -117,6 +117,7 @@ class Worker:
         code = self._shelf.find(definition)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
         self._packer.encoding = result_encoding_of(definition.template)
+        self._packer.arguments = definition.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         self._link.flush()

@@ -56,6 +56,8 @@ PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
+PRELOAD_TO_SERVE: Final = ("pydantic",)
+"""What workers need besides that are called with JSON, to convert it to the types that tasks declare."""
 
 _OWN: Final = frozenset(PRELOAD + PRELOAD_TO_CALL)
 
@@ -237,6 +239,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _serve(modules: Sequence[str]) -> None:
     """Register tasks for the workers; a zygote that cannot ends, and after a while there is another one."""
+    if not modules:
+        return
+    preload(PRELOAD_TO_SERVE)
     try:
         registered.serve(modules)
     except CannotServe as error:

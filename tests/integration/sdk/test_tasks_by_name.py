@@ -353,3 +353,30 @@ def served_offers() -> Any:
     from support import served
 
     return [value.offer() for value in vars(served).values() if is_servable(value)]
+
+
+def test_a_cache_key_known_at_the_call_spares_the_run(plane: Plane, tmp_path: Path) -> None:
+    key = f"by name {tmp_path}"
+    kept = remote_task("flaky", queue="named", retries=2, cache_key_fn=lambda context, parameters: key)
+    note = str(tmp_path / "n")
+    assert kept(note) == 3
+    assert kept(note) == 3
+    assert Path(note).read_text() == "xxx"
+
+
+def test_the_command_line_starts_an_agent_that_serves(plane: Plane, tmp_path: Path) -> None:
+    (tmp_path / "of_this_folder.py").write_text(
+        "from taskyard import task\n\n\n@task(name='here.double')\ndef double(value: int) -> int:\n"
+        "    return 2 * value\n"
+    )
+    command = [sys.executable, "-c", "from taskyard.cli import main; main()", "agent", "start"]
+    command += ["--server", plane.address, "--queue", "here", "--slots", "1", "--name", "here"]
+    command += ["--serve", "of_this_folder"]
+    paths = f"{os.environ['PYTHONPATH']}{os.pathsep}{tmp_path}"
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+        assert remote_task("here.double", queue="here", result=int)("21") == 42
+        process.terminate()
+        assert process.wait(20) == 0

@@ -10,11 +10,11 @@ run must not cost a pass over everybody's runs.
 
 from typing import Final
 
-from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import SESSION, Run, Submitter
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 
 MAX_RECENT: Final = 8_192
 """Runs whose end is remembered at least (twice as many at most): those submitted next often depend on them,
@@ -42,8 +42,8 @@ class RunBook:
         """Flow runs that may have ended, but not all that is inside them in the backlog."""
         self.orphans: dict[str, list[Run]] = {}
         """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
-        self.progress: dict[bytes, agent_service_pb2.RunProgress] = {}
-        """What runs said last of their progress, by id. Only here: a restarted server does not know it."""
+        self.progress = ProgressOfRuns()
+        """What these runs said last of their progress."""
         # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
         self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
         self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
@@ -82,7 +82,7 @@ class RunBook:
         self.ledger.let_go(run)
         self._leave(run)
         if self.progress:
-            self.progress.pop(run.run_id, None)
+            self.progress.forget(run.run_id)
         if self._read_back:
             self._read_back.pop(run.seq, None)
         if run.template.kind == RunKind.FLOW:
@@ -143,7 +143,7 @@ class RunBook:
                 if not group:
                     self._drop_group(flow, session)
             if self.progress:
-                self.progress.pop(run.run_id, None)
+                self.progress.forget(run.run_id)
             if self._read_back:
                 self._read_back.pop(run.seq, None)
         payload = result if outcome is None else outcome

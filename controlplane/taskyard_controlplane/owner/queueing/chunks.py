@@ -1,6 +1,6 @@
 """Assigned runs -> the messages that agents pass to their workers unopened."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -9,10 +9,10 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
-NO_PROGRESS: Final[Mapping[bytes, pb.RunProgress]] = {}
 NOTHING_LOADED: Final = StoredPayloads({}, {})
 
 
@@ -27,7 +27,7 @@ def write_chunk(
     loaded: StoredPayloads = NOTHING_LOADED,
     *,
     with_inputs: bool = True,
-    progress: Mapping[bytes, pb.RunProgress] = NO_PROGRESS,
+    progress: ProgressOfRuns | None = None,
 ) -> pb.AssignChunk:
     """Write the assignment of some runs.
 
@@ -150,11 +150,11 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         chunk.blobs.append(blob)
 
 
-def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: Mapping[bytes, pb.RunProgress]) -> None:
+def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: ProgressOfRuns) -> None:
     """Add what the attempts before said last; most runs have none, and so have no extra either."""
     extras = {extra.position: extra for extra in body.extras}
     for position, run in enumerate(runs):
-        told = progress.get(run.run_id)
+        told = progress.of(run.run_id)
         if told is None:
             continue
         extra = extras.get(position)

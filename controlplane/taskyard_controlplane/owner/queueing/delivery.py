@@ -11,7 +11,7 @@ fetches the body (`large_bodies`).
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -23,6 +23,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Close
@@ -86,7 +87,7 @@ class Delivery:
         settling: Settling,
         timers: Timers,
         ledger: PayloadLedger,
-        progress: Mapping[bytes, pb.RunProgress],
+        progress: ProgressOfRuns,
     ) -> None:
         """Read from `store` what is not in memory; what is sent leaves the `ledger`.
 

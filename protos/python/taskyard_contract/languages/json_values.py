@@ -226,7 +226,9 @@ class _Writer:
         if isinstance(value, int | float):
             return _number(int(value) if isinstance(value, int) else float(value))
         if is_dataclass(value) and not isinstance(value, type):
-            return self._attributes({one.name: getattr(value, one.name) for one in fields(value)})
+            return self._attributes(
+                {one.name: getattr(value, one.name) for one in fields(value) if hasattr(value, one.name)}
+            )
         dump = getattr(type(value), "model_dump", None)
         if callable(dump):
             return self.written(_told(lambda: value.model_dump(mode="json"), value))
