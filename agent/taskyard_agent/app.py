@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,10 +18,11 @@ from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import Settings
+from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
-from taskyard_contract.capabilities import CODE_BY_REFERENCE, CODE_BY_VALUE
+from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE, own_interpreter
 from taskyard_contract.clock import SystemClock
-from taskyard_contract.encodings import BINARY, JSON, PICKLE
+from taskyard_contract.encodings import KNOWN
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.programs.event_loops import new_event_loop
 
@@ -29,15 +30,20 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
 """For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
-CAPABILITIES: Final = (PICKLE, JSON, BINARY, CODE_BY_VALUE, CODE_BY_REFERENCE)
+CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, own_interpreter())
 """What the worker processes can decode and load. The control plane gives this agent nothing else."""
 
 
 class Agent:
     """A pool of workers and the stream that feeds it, from start to exit."""
 
-    def __init__(self, settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> None:
-        """Build an agent; must be called on its event loop."""
+    def __init__(
+        self,
+        settings: Settings,
+        start_zygote: Callable[[], ZygoteClient],
+        offers: Sequence[pb.TaskOffer] = (),
+    ) -> None:
+        """Build an agent that serves the tasks of `offers` by name; must be called on its event loop."""
         self._settings = settings
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -48,7 +54,8 @@ class Agent:
             queues=settings.queues,
             slots=settings.slots,
             labels=settings.labels,
-            capabilities=CAPABILITIES,
+            capabilities=(*CAPABILITIES, CODE_BY_NAME) if offers else CAPABILITIES,
+            tasks=offers,
         )
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
         workforce = Workforce(settings.slots, start_zygote, most_waiting=settings.max_waiting)
@@ -119,11 +126,13 @@ async def _within(seconds: float, awaitable: Awaitable[None]) -> bool:
     return False
 
 
-def run(settings: Settings, start_zygote: Callable[[], ZygoteClient]) -> int:
+def run(
+    settings: Settings, start_zygote: Callable[[], ZygoteClient], offers: Sequence[pb.TaskOffer] = ()
+) -> int:
     """Run an agent in this process; returns its exit code."""
 
     async def serve() -> int:
-        return await Agent(settings, start_zygote).run()
+        return await Agent(settings, start_zygote, offers).run()
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(serve())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from taskyard_agent import waiting_limit
+from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
@@ -37,6 +38,13 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--label", action="append", default=[], type=_label, metavar="KEY=VALUE")
     parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import in workers")
     parser.add_argument(
+        "--serve",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="module whose tasks are served by their names; may be repeated",
+    )
+    parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
     parser.add_argument(
@@ -55,6 +63,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
             labels=dict(given.label),
             preload=tuple(given.preload),
+            serve=tuple(dict.fromkeys(given.serve)),
             grace=max(0.0, given.grace),
             max_waiting=_max_waiting(given.max_waiting, given.slots),
             log_level=log_level(os.environ),
@@ -119,10 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     def start() -> ZygoteClient:
-        return ZygoteClient(settings.blob_dir, settings.preload, {"TASKYARD_SERVER": settings.server})
+        environment = {"TASKYARD_SERVER": settings.server}
+        return ZygoteClient(settings.blob_dir, settings.preload, environment, settings.serve)
 
+    # Before the zygote: it imports the same modules, and would only say once more why it cannot.
+    offers = offers_of(settings.serve)
+    if offers is None:
+        return os.EX_UNAVAILABLE
     early = start()
     from taskyard_agent.app import run
 
     zygotes = chain([early], (start() for _ in repeat(None)))
-    return run(settings, lambda: next(zygotes))
+    return run(settings, lambda: next(zygotes), offers)

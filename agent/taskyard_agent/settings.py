@@ -30,6 +30,8 @@ class Settings:
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     labels: Mapping[str, str] = field(default_factory=dict)
     preload: tuple[str, ...] = ()
+    serve: tuple[str, ...] = ()
+    """Modules whose tasks are served by name."""
     grace: float = DEFAULT_GRACE
     max_waiting: int = MOST_WAITING
     """How many runs may wait for runs of their own; each of them keeps a process."""

@@ -10,10 +10,12 @@ from taskyard._missing_features import AbsentModules
 
 if TYPE_CHECKING:
     from taskyard.context import tags
-    from taskyard.exceptions import TaskyardError
+    from taskyard.exceptions import TaskyardError, register_error
     from taskyard.flows import Flow, flow
     from taskyard.futures import Future, FutureList, as_completed, wait
     from taskyard.logging import get_run_logger
+    from taskyard.remote import RemoteTask, remote_task
+    from taskyard.runtime import heartbeat
     from taskyard.states import (
         AwaitingRetry,
         Cancelled,
@@ -36,6 +38,7 @@ __all__ = [
     "Flow",
     "Future",
     "FutureList",
+    "RemoteTask",
     "State",
     "StateType",
     "Task",
@@ -45,8 +48,11 @@ __all__ = [
     "exponential_backoff",
     "flow",
     "get_run_logger",
+    "heartbeat",
     "opaque",
     "quote",
+    "register_error",
+    "remote_task",
     "tags",
     "task",
     "task_input_hash",
@@ -92,8 +98,12 @@ _HOMES = {
     "task": "tasks",
     "task_input_hash": "tasks",
     "exponential_backoff": "tasks",
+    "RemoteTask": "remote",
+    "remote_task": "remote",
     "TaskyardError": "exceptions",
+    "register_error": "exceptions",
     "get_run_logger": "logging",
+    "heartbeat": "runtime",
     "tags": "context",
     "allow_failure": "utilities.annotations",
     "opaque": "utilities.annotations",
@@ -109,6 +119,7 @@ _MODULES = frozenset(
         "flows",
         "futures",
         "logging",
+        "remote",
         "runtime",
         "settings",
         "states",

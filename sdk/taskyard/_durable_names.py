@@ -26,6 +26,7 @@ T = TypeVar("T")
 _HOMES: Final[Mapping[str, tuple[str, str]]] = {
     "task_body": ("taskyard._engine.execution.task_body", "TaskBody"),
     "task": ("taskyard.tasks", "Task"),
+    "remote_task": ("taskyard.remote", "RemoteTask"),
     "flow": ("taskyard.flows", "Flow"),
     "state": ("taskyard._data.runs.state", "State"),
     "task_run": ("taskyard._data.runs.records", "TaskRun"),
@@ -40,6 +41,11 @@ def task_body(task: Any, log_prints: bool) -> Any:
 def task(kind: type | None = None) -> Any:
     """Return a task without anything in it: its state follows, because a task may refer to itself."""
     return _empty("task", kind)
+
+
+def remote_task(name: str, options: dict[str, Any]) -> Any:
+    """Return what stands for a task that others serve under this name."""
+    return _home("remote_task")(name, **options)
 
 
 def flow(kind: type | None = None) -> Any:

@@ -19,8 +19,10 @@ _LIMITS: Final = "concurrency limits are; the slots of an agent, and a queue of 
 _ASSETS: Final = "assets are; return what was made, or where it is"
 _GRAPHS: Final = "drawing a flow is; see 'taskyard run show' for the dependencies of a run"
 _WORKERS: Final = (
-    "serving a task from a program is; start agents with 'taskyard agent start', they run all tasks"
+    "serving a task from a program is; start agents with 'taskyard agent start', they run all tasks, and with"
+    " --serve those of a module by their names"
 )
+_SERIALIZERS: Final = "serializers of your own are; see result_encoding, which is 'pickle', 'json' or 'bytes'"
 _RECORDS: Final = "making a run without executing it is; use submit or delay"
 
 _IMPORTS: Final = {
@@ -45,7 +47,8 @@ _METHODS: Final = {
     "visualize": _GRAPHS,
 }
 _OPTIONS: Final = {
-    **dict.fromkeys(["result_storage", "result_serializer", "cache_result_in_memory"], _RESULTS),
+    **dict.fromkeys(["result_storage", "cache_result_in_memory"], _RESULTS),
+    "result_serializer": _SERIALIZERS,
     **dict.fromkeys(["on_commit", "on_rollback"], _TRANSACTIONS),
     "asset_deps": _ASSETS,
 }

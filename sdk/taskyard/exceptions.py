@@ -5,6 +5,7 @@
       UnfinishedRun                     the run has no result yet
         PausedRun                       the run is paused
       FailedRun                         the run failed, and its exception object is not available
+        RemoteError                     the same, with all that was told of it: failures of other languages
       TooManyWaitingRuns                the run had to wait for others, and its agent lets no more runs wait
       CrashedRun                        the run's process was lost or interrupted
       CancelledRun                      the run was cancelled
@@ -13,7 +14,9 @@
       ConfigurationError                (ValueError) options that contradict each other
       HashError                         (ValueError) no cache key can be computed from these values
       NotPicklable                      (TypeError) a value cannot travel to another process
-      ParameterTypeError                (TypeError) a flow's parameters do not have their declared types
+      NotSerializable                   (TypeError) a value has no form in the encoding that was asked for
+      ResultTypeError                   (TypeError) a result does not have the type that was declared for it
+      ParameterTypeError                (TypeError) a run's parameters do not have their declared types
       ParameterBindError                (TypeError) arguments do not match the function's signature
       ReservedArgumentError             (TypeError) a parameter has a name that Taskyard uses itself
       MappingMissingIterable            (TypeError) nothing to map over
@@ -34,6 +37,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskyard_contract.errors import ConnectionFailed, Overloaded, PayloadTooLarge, RunNotFound, TaskyardError
+from taskyard_contract.languages.remote_errors import FailedRun, RemoteError, register_error
 
 __all__ = [
     "TaskyardError",
@@ -45,6 +49,8 @@ __all__ = [
     "UnfinishedRun",
     "PausedRun",
     "FailedRun",
+    "RemoteError",
+    "register_error",
     "TooManyWaitingRuns",
     "CrashedRun",
     "CancelledRun",
@@ -53,6 +59,8 @@ __all__ = [
     "ConfigurationError",
     "HashError",
     "NotPicklable",
+    "NotSerializable",
+    "ResultTypeError",
     "ParameterTypeError",
     "ParameterBindError",
     "ReservedArgumentError",
@@ -77,10 +85,6 @@ class UnfinishedRun(TaskyardError):
 
 class PausedRun(UnfinishedRun):
     """The run is paused, so it has no result."""
-
-
-class FailedRun(TaskyardError):
-    """The run failed, and the exception object itself is not available."""
 
 
 class TooManyWaitingRuns(FailedRun):
@@ -119,8 +123,16 @@ class NotPicklable(TaskyardError, TypeError):
     """A value cannot be pickled, so it cannot travel to another process."""
 
 
+class NotSerializable(TaskyardError, TypeError):
+    """A value has no form in the encoding that was asked for, JSON or bytes."""
+
+
+class ResultTypeError(TaskyardError, TypeError):
+    """The result of a run does not have the type that was declared for it."""
+
+
 class ParameterTypeError(TaskyardError, TypeError):
-    """Parameters of a flow run do not have the types that the flow declares."""
+    """Parameters of a run do not have the types that the flow, or the task, declares."""
 
 
 class ParameterBindError(TaskyardError, TypeError):

@@ -96,9 +96,10 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         **options: name, description, version, flow_run_name: for people and for filters; retries,
             retry_delay_seconds, timeout_seconds: what happens when it fails; task_runner: where its tasks
             run (`AgentTaskRunner` or `ThreadPoolTaskRunner`); validate_parameters: whether arguments are
-            converted to their declared types; log_prints; persist_result; final_state: "returned", or "all"
-            to let all runs decide when nothing is returned; hooks on_completion, on_failure,
-            on_cancellation, on_crashed, on_running.
+            converted to their declared types; log_prints; persist_result; result_encoding ("pickle", "json"
+            or "bytes"): how the result is recorded; final_state: "returned", or "all" to let all runs decide
+            when nothing is returned; hooks on_completion, on_failure, on_cancellation, on_crashed,
+            on_running.
 
     Raises:
         TypeError: An option has the wrong type, or a parameter a reserved name.

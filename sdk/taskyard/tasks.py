@@ -1,7 +1,7 @@
 """Tasks: functions whose calls become runs."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Final, Generic, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.hashing import task_input_hash
@@ -16,6 +16,11 @@ from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard.utilities.annotations import unmapped
+
+if TYPE_CHECKING:
+    # Its messages take 30 ms to import, which programs that only submit need not pay.
+    from taskyard_api.v1 import agent_service_pb2
+    from taskyard_contract.execution import TaskCode
 
 __all__ = ["Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
 
@@ -228,6 +233,18 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         """Return a task of the same function with some options replaced."""
         return self._with(options)
 
+    def code_for_workers(self) -> "TaskCode":
+        """Return what executes runs of this task where its module is imported; agents ask for it."""
+        from taskyard._engine.execution.served_task import ServedTask
+
+        return ServedTask(self)
+
+    def offer(self) -> "agent_service_pb2.TaskOffer":
+        """Return how agents announce that they serve this task by its name."""
+        from taskyard._engine.execution.offers import offer_of
+
+        return offer_of(self)
+
     def _refuse_outside(self) -> Scope:
         raise RuntimeError(_OUTSIDE.format(name=self.name))
 
@@ -252,7 +269,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
         **options: name, description, tags, version: for people and for filters; queue, agent_labels (a
             mapping: the labels, with their values, of the agents that may execute it), priority: where and
             how soon its runs start; retries, retry_delay_seconds (a number, a list or a callable),
-            retry_jitter_factor, retry_condition_fn, timeout_seconds: what happens when it fails;
+            retry_jitter_factor, retry_condition_fn, timeout_seconds, heartbeat_timeout (for how many
+            seconds it may go without calling `heartbeat`): what happens when it fails; result_encoding
+            ("pickle", "json" or "bytes"): how results are written, for readers in other languages;
             cache_key_fn, cache_policy, cache_expiration, refresh_cache, persist_result,
             result_storage_key: when it need not run at all; task_run_name, log_prints; hooks
             on_completion, on_failure, on_running.

@@ -16,7 +16,7 @@ MAX_TEMPLATES: Final = 256
 class LocalTemplate:
     """A template, encoded once for all workers."""
 
-    __slots__ = ("definition", "digest", "encoded", "index", "timeout")
+    __slots__ = ("definition", "digest", "encoded", "heartbeat_timeout", "index", "timeout")
 
     def __init__(self, index: int, definition: template_pb2.TemplateDefinition) -> None:
         """Take over a definition; `index` is what workers call it."""
@@ -24,6 +24,7 @@ class LocalTemplate:
         self.definition = definition
         self.encoded = definition.SerializeToString()
         self.timeout = definition.template.timeout_ms / 1000
+        self.heartbeat_timeout = definition.template.heartbeat_timeout_ms / 1000
         self.digest = definition.template.code.blob_digest
 
 

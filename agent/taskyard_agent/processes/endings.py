@@ -103,6 +103,11 @@ class Endings:
             message = f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
+        if ending.why is Why.SILENT:
+            limit = span.chunk.template.heartbeat_timeout
+            message = f"the attempt said nothing of its progress for {limit:g} seconds and was ended"
+            self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
+            return span.without(position)
         if ending.why is Why.WAITING_REFUSED:
             self._holdings.lose(span.one(position), StateReason.WAITING_REFUSED, self._waiting_refused())
             return span.without(position)

@@ -16,6 +16,7 @@ from taskyard_agent.processes.endings import Endings
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
+from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.states import StateReason
 
@@ -53,6 +54,8 @@ class Reception:
             self._on_report(worker, body)
         elif kind == frames.LOGS:
             self._holdings.session.log(session_service_pb2.LogBatch.FromString(body))
+        elif kind == frames.PROGRESS:
+            self._holdings.session.progress(pb.RunProgress.FromString(body))
         elif kind == frames.UNSTORED:
             self._on_unstored(worker, body)
         else:

@@ -28,6 +28,9 @@ class Why(Enum):
     WAITING_REFUSED = (6, 0.5)
     """Short: it only waits, and others wait for its slot."""
 
+    SILENT = (7, 0.5)
+    """Shorter: it has had its time."""
+
     @property
     def grace(self) -> float:
         """Seconds between TERM and KILL; 0 means KILL at once."""

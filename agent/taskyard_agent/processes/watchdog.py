@@ -108,6 +108,8 @@ class Watchdog:
             seconds = progress.seconds(now_ns)
             slow += seconds > SLOW_SECONDS
             next_look = self._judge(worker, number, progress, seconds)
+            if worker.spans[number].chunk.template.heartbeat_timeout and not worker.blocked:
+                next_look = min(next_look, self._judge_silence(worker, number, progress, now_ns))
             if worker.blocked:
                 self._next_look[worker.number] = now + next_look
             delay = min(delay, next_look)
@@ -151,6 +153,17 @@ class Watchdog:
         settled = seconds > STARTED_SECONDS and not waiting
         until_timeout = max(LEAST_LOOK_SECONDS, limit - seconds) if limit else IDLE_LOOK_SECONDS
         return min(until_timeout, IDLE_LOOK_SECONDS if settled else LOOK_SECONDS)
+
+    def _judge_silence(self, worker: WorkerHandle, number: int, progress: Progress, now_ns: int) -> float:
+        """End a run that has been silent for too long; returns after how many seconds to look again.
+
+        One that waits for others is not asked for words: it cannot say any.
+        """
+        span = worker.spans[number]
+        left = span.chunk.template.heartbeat_timeout - progress.silent_seconds(now_ns)
+        if left <= 0:
+            self._endings.kill(worker, Why.SILENT, span.key(progress.position))
+        return max(LEAST_LOOK_SECONDS, left)
 
     def _wanted_elsewhere(self) -> bool:
         return self._workforce.idle() or self._intake.stranded() > 0

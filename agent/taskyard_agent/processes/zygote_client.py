@@ -22,12 +22,14 @@ logger = logging.getLogger(__name__)
 class ZygoteClient:
     """A zygote process, from its start to the end of all its workers."""
 
-    def __init__(self, blobs: Path, preload: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, blobs: Path, preload: Sequence[str], environment: dict[str, str], serve: Sequence[str] = ()
+    ) -> None:
         """Start it; it takes requests before it has finished its imports."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with far:
             self._process = subprocess.Popen(
-                _command(far.fileno(), blobs, preload),
+                _command(far.fileno(), blobs, preload, serve),
                 pass_fds=[far.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
@@ -107,9 +109,11 @@ class ZygoteClient:
             self._process.wait()
 
 
-def _command(control: int, blobs: Path, preload: Sequence[str]) -> list[str]:
+def _command(control: int, blobs: Path, preload: Sequence[str], serve: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "taskyard_agent.runner.zygote"]
     command += ["--agent", str(os.getpid()), "--control", str(control), "--blobs", str(blobs)]
     for module in preload:
         command += ["--preload", module]
+    for module in serve:
+        command += ["--serve", module]
     return command

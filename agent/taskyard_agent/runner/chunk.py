@@ -5,7 +5,7 @@ in chunks that have any of it.
 """
 
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.inputs import Inputs
+from taskyard_agent.runner.inputs import Inputs, check_encoding
 from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
@@ -35,7 +35,8 @@ class Chunk:
         self._flow_run_name = body.flow_run_name
         self._blobs = blobs
         self._extras = {extra.position: extra for extra in body.extras}
-        self._inputs = Inputs(body, template.encoding, blobs)
+        self._encoding = template.encoding
+        self._inputs = Inputs(body, self._encoding, blobs)
         self.plain = not (body.extras or body.input_positions)
         """Whether `complete` has nothing to add to any run."""
 
@@ -49,6 +50,7 @@ class Chunk:
             flow_run_id=self._flow_run_id,
             flow_run_name=self._flow_run_name,
             ordinal=self._ordinals[position],
+            encoding=self._encoding,
         )
 
     def complete(self, invocation: Invocation, position: int) -> pb.ReportException | None:
@@ -69,5 +71,11 @@ class Chunk:
         invocation.cache_key = extra.cache_key
         invocation.name = extra.name
         invocation.parent_run_id = extra.caller_run_id
+        invocation.extra = extra
         if extra.HasField("args"):
             invocation.args = self._blobs.read(extra.args.digest)
+        elif extra.HasField("payload"):
+            payload = extra.payload
+            encoding = payload.encoding or self._encoding
+            invocation.encoding = check_encoding("the payload of its arguments", encoding, self._encoding)
+            invocation.args = self._blobs.payload(payload)

@@ -5,8 +5,9 @@ an exception of the worker.
 """
 
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.reference_code import ReferenceCode
+from taskyard_agent.runner.reference_code import code_at
 from taskyard_agent.runner.report_columns import unavailable
+from taskyard_agent.runner.serving import registered
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
@@ -35,7 +36,7 @@ class CodeShelf:
     def __init__(self, blobs: BlobFiles) -> None:
         """Load from `blobs` what does not come with its template."""
         self._blobs = blobs
-        self._by_key: dict[bytes | tuple[str, str], TaskCode] = {}
+        self._by_key: dict[bytes | tuple[str, str, str], TaskCode] = {}
 
     def clear(self) -> None:
         """Forget all code; what is needed again is loaded again."""
@@ -45,7 +46,11 @@ class CodeShelf:
         """Return what executes the runs of a template, loaded at the first one; never raises."""
         template = definition.template
         location = template.code.WhichOneof("location")
-        key = template.code.blob_digest or (template.code.reference, template.encoding)
+        key = template.code.blob_digest or (
+            template.code.reference,
+            template.code.task_name,
+            template.encoding,
+        )
         code = self._by_key.get(key)
         if code is not None:
             return code
@@ -53,7 +58,9 @@ class CodeShelf:
             if location == "blob_digest":
                 code = self._unpickle(definition)
             elif location == "reference":
-                code = ReferenceCode(template.code.reference, template.encoding)
+                code = code_at(template.code.reference, template.encoding)
+            elif location == "task_name":
+                code = registered.code_of(template.code.task_name)
             else:
                 raise LookupError("its template names no code that a Python worker could load")
         except BaseException as error:  # imports execute foreign code: it may call exit, for example

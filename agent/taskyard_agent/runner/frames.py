@@ -24,6 +24,8 @@ LOGS: Final = 18
 BLOCKED: Final = 19
 UNBLOCKED: Final = 20
 UNSTORED: Final = 21
+PROGRESS: Final = 22
+"""A serialised RunProgress."""
 
 _PREFIX: Final = struct.Struct("<IB")
 

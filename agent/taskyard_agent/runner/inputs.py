@@ -8,11 +8,27 @@ from typing import Any
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import failure_pb2, session_service_pb2, states_pb2
-from taskyard_contract.encodings import decode
+from taskyard_contract.encodings import decode, is_expected
+from taskyard_contract.ids import format_id
+from taskyard_contract.languages.remote_errors import FailedRun, error_of
 
 
-class UpstreamFailed(Exception):
-    """An upstream run failed and its exception could not be carried over; the text says what it was."""
+class UnexpectedEncoding(ValueError):
+    """Something came in an encoding that the run does not read."""
+
+
+def check_encoding(what: str, encoding: str, encoding_of_arguments: str) -> str:
+    """Return an encoding, if a run with such arguments may read it.
+
+    Raises:
+        UnexpectedEncoding: It may not, or nobody here can.
+    """
+    if not is_expected(encoding, encoding_of_arguments):
+        raise UnexpectedEncoding(
+            f"{what} has the encoding '{encoding}', which a run with arguments in '{encoding_of_arguments}'"
+            " does not read; have it made in 'json/plain', which all can read"
+        )
+    return encoding
 
 
 class Inputs:
@@ -43,25 +59,34 @@ class Inputs:
         outcome = self._others.get(run_id)
         if outcome is None:
             return decode(data, self._encoding)
-        return self._outcome(outcome)
+        return self._outcome(run_id, outcome)
 
-    def _outcome(self, outcome: session_service_pb2.RunOutcome) -> Any:
+    def _outcome(self, run_id: bytes, outcome: session_service_pb2.RunOutcome) -> Any:
         if outcome.state != states_pb2.RUN_STATE_COMPLETED:
             return self._exception(outcome.failure, outcome.message)
         if not outcome.HasField("result"):
             return None
-        encoding = outcome.result.encoding or self._encoding
-        return decode(self._blobs.payload(outcome.result), encoding)
+        result = outcome.result
+        what = f"the result of upstream run {format_id(run_id)}"
+        encoding = check_encoding(what, result.encoding or self._encoding, self._encoding)
+        return decode(self._blobs.payload(result), encoding, result.type)
 
     def _exception(self, failure: failure_pb2.Failure, message: str) -> BaseException:
         error = self._decoded(failure) if failure.HasField("encoded") else None
         if isinstance(error, BaseException):
             return error
-        text = f"{failure.type}: {failure.message}" if failure.type else message
-        return UpstreamFailed(text or "an upstream run did not complete")
+        if not failure.type:
+            return FailedRun(message or "an upstream run did not complete")
+        error = error_of(failure)
+        if failure.HasField("cause"):
+            error.__cause__ = self._exception(failure.cause, "")
+        return error
 
     def _decoded(self, failure: failure_pb2.Failure) -> Any:
+        encoded = failure.encoded
+        if not is_expected(encoded.encoding, self._encoding):
+            return None
         try:
-            return decode(self._blobs.payload(failure.encoded), failure.encoded.encoding)
+            return decode(self._blobs.payload(encoded), encoded.encoding, encoded.type)
         except Exception:  # foreign code: its class may not be installed here; the words are enough
             return None

@@ -16,6 +16,7 @@ Invariant: positions are executed, reported or revoked exactly once, in order.
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +25,13 @@ from typing import Final
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import BoardWriter
 from taskyard_agent.runner.report_columns import Ended, NoRoom, Packer
+from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract import log_entry
 from taskyard_contract.log_entry import LogEntry
 
+PROGRESS_NS: Final = 250_000_000
+"""Between two words of progress; what is said meanwhile is kept, and of it only the newest is sent."""
 MAX_UNSENT_LOGS: Final = 200
 """Log records that wait for results to travel with; the agent asks for fewer when they have waited long."""
 
@@ -53,6 +57,8 @@ class Link:
         self._positions: deque[int] = deque()
         self._revoked: set[int] = set()
         self._logs: deque[LogEntry] = deque()
+        self._progress: pb.RunProgress | None = None
+        self._progress_ns = 0
         self._waiting = 0
         self._pid = os.getpid()
         self.torn = False
@@ -74,6 +80,8 @@ class Link:
         with self._sending:
             self._send_logs()
             ended = self.ended
+            if self._progress is not None:
+                self._send_progress(at_once=bool(ended))  # before the end of the run that said it
             if self.torn or not ended:
                 return
             self.torn = True
@@ -157,6 +165,26 @@ class Link:
         else:
             self._board.logs(unsent)
 
+    def heartbeat(self, progress: pb.RunProgress) -> None:
+        """Say that the run goes on, and how far it is. The board has it at once, the agent a few a second."""
+        if self._is_copy():
+            return
+        self._board.heartbeat(time.monotonic_ns())
+        with self._sending:
+            self._progress = progress
+            self._send_progress()
+
+    def _send_progress(self, at_once: bool = False) -> None:
+        now = time.monotonic_ns()
+        if not at_once and now - self._progress_ns < PROGRESS_NS:
+            self._board.logs(len(self._logs) + 1)  # the agent asks for it
+            return
+        progress, self._progress = self._progress, None
+        self._progress_ns = now
+        self._board.logs(len(self._logs))
+        if progress is not None:
+            self._write(frames.pack(frames.PROGRESS, progress.SerializeToString()))
+
     def _write(self, data: bytes) -> None:
         """Write a frame, unless an earlier one was cut off when the agent ended this process."""
         if not self.torn:
@@ -212,4 +240,5 @@ class Link:
             with self._sending:
                 self._waiting -= 1
                 if self._waiting == 0:
+                    self._board.heartbeat(time.monotonic_ns())  # to wait for others was no silence
                     self.send(frames.UNBLOCKED)

@@ -13,6 +13,9 @@ _SIZE: Final = 4096  # memory is mapped by pages, so less would not be smaller
 _RUN: Final = struct.Struct("<QQQ")
 _LOGS: Final = struct.Struct("<Q")
 _LOGS_AT: Final = _RUN.size
+_HEARTBEAT: Final = struct.Struct("<Q")
+_HEARTBEAT_AT: Final = _LOGS_AT + _LOGS.size
+_ALL: Final = struct.Struct("<QQQQQ")
 
 
 class Progress(NamedTuple):
@@ -25,11 +28,17 @@ class Progress(NamedTuple):
     started_ns: int
     """Since when, monotonic; 0 when nothing is executing."""
     logs: int
-    """Log records not yet sent."""
+    """Log records, and words of progress, not yet sent."""
+    heartbeat_ns: int = 0
+    """When a run last said that it goes on, monotonic; 0 when none ever has."""
 
     def seconds(self, now_ns: int) -> float:
         """Return for how long the run has been executing; `now_ns` is monotonic, as the worker's clock is."""
         return (now_ns - self.started_ns) / 1e9
+
+    def silent_seconds(self, now_ns: int) -> float:
+        """Return for how long the run has said nothing; its start counts as a word."""
+        return (now_ns - max(self.started_ns, self.heartbeat_ns)) / 1e9
 
 
 def create() -> int:
@@ -56,7 +65,7 @@ class BoardReader:
 
     def read(self) -> Progress:
         """Return what the worker is doing. May mix two runs if the worker writes at this moment."""
-        return Progress(*_RUN.unpack_from(self._map), *_LOGS.unpack_from(self._map, _LOGS_AT))
+        return Progress(*_ALL.unpack_from(self._map))
 
     def close(self) -> None:
         """Let go of the memory; nothing may be read afterwards."""
@@ -75,8 +84,12 @@ class BoardWriter:
         _RUN.pack_into(self.map, 0, 0, 0, 0)
 
     def logs(self, unsent: int) -> None:
-        """Note how many log records wait."""
+        """Note how many log records, and words of progress, wait."""
         _LOGS.pack_into(self.map, _LOGS_AT, unsent)
+
+    def heartbeat(self, now_ns: int) -> None:
+        """Note that the run goes on."""
+        _HEARTBEAT.pack_into(self.map, _HEARTBEAT_AT, now_ns)
 
 
 note_run = _RUN.pack_into

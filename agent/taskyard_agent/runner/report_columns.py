@@ -13,8 +13,9 @@ from pathlib import Path
 from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
+from taskyard_contract.encodings import refusal_of
 from taskyard_contract.errors import PayloadTooLarge
-from taskyard_contract.failures import failure_of, text_of
+from taskyard_contract.failures import SOURCE, failure_of, text_of, type_name
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.states import StateReason
@@ -43,6 +44,9 @@ class Packer:
         """Write large payloads into `directory`."""
         self._directory = directory
         self.encoding = ""
+        """Of ordinary results."""
+        self.arguments = ""
+        """Of arguments: only where these are pickles, exceptions come along as such."""
         self.max_inline = MAX_INLINE_BYTES
         self.max_payload = MAX_PAYLOAD_BYTES
 
@@ -84,7 +88,7 @@ class Packer:
             outcome = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
         size, name = len(outcome.result.data), outcome.run_name
         if size > self.max_payload:
-            outcome = refused_result(size, self.max_payload, self.encoding)
+            outcome = refused_result(size, self.max_payload, self.arguments)
         try:
             self._offload(outcome.result, blobs)
         except OSError as error:
@@ -154,6 +158,13 @@ def unstored_result(size: int, error: OSError) -> pb.ReportException:
     return _failed(StateReason.RESULT_REFUSED, message, type(error).__qualname__)
 
 
+def refused_value(value: object, encoding: str, error: Exception) -> pb.ReportException:
+    """Report a result that its encoding has no form for; no other attempt would do better."""
+    report = _failed(StateReason.RESULT_REFUSED, refusal_of(value, encoding, error), type_name(error))
+    report.not_retriable = True
+    return report
+
+
 def unavailable(message: str, error: BaseException | None = None) -> pb.ReportException:
     """Report code or arguments that could not be loaded."""
     report = _failed(StateReason.CODE_UNAVAILABLE, message, "RuntimeError")
@@ -169,7 +180,7 @@ def _failed(reason: StateReason, message: str, kind: str) -> pb.ReportException:
         kind=pb.REPORT_KIND_FAILED,
         reason=reason.value,  # type: ignore[arg-type]  # the enums are numerically equal
         message=message,
-        failure=failure_pb2.Failure(type=kind, message=message),
+        failure=failure_pb2.Failure(type=kind, message=message, source=SOURCE),
     )
 
 

@@ -26,7 +26,7 @@ from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
-from taskyard_contract.execution import TaskCode, WorkerHost
+from taskyard_contract.execution import TaskCode, WorkerHost, result_encoding_of
 
 FLUSH_NS: Final = 5_000_000
 """Results wait so long for others, because the price of a report is shared by all that is in it. What ended
@@ -116,7 +116,8 @@ class Worker:
         definition = self._templates[index]
         code = self._shelf.find(definition)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
-        self._packer.encoding = definition.template.encoding
+        self._packer.encoding = result_encoding_of(definition.template)
+        self._packer.arguments = definition.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         self._link.flush()

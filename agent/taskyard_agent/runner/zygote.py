@@ -36,6 +36,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn
 
+from taskyard_agent.runner.serving import CannotServe, registered
 from taskyard_contract.programs.dying_with_parent import die_with
 from taskyard_contract.programs.log_levels import log_level
 
@@ -55,6 +56,8 @@ PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
+PRELOAD_TO_SERVE: Final = ("pydantic",)
+"""What workers need besides that are called with JSON, to convert it to the types that tasks declare."""
 
 _OWN: Final = frozenset(PRELOAD + PRELOAD_TO_CALL)
 
@@ -71,6 +74,10 @@ def preload(modules: Sequence[str]) -> None:
         except (Exception, SystemExit) as error:  # foreign code: it may call exit
             level = logging.DEBUG if name in _OWN and isinstance(error, ImportError) else logging.WARNING
             logger.log(level, "could not preload %s: %s", name, error)
+    _warn_of_threads()
+
+
+def _warn_of_threads() -> None:
     if (threads := _threads()) > 1:
         logger.warning(
             "a preloaded module has started %d threads, which workers will not have and may wait for;"
@@ -209,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--control", type=int, required=True, help="descriptor of the control socket")
     parser.add_argument("--blobs", type=Path, required=True, help="directory of large payloads")
     parser.add_argument("--preload", action="append", default=[], help="module to import before forking")
+    parser.add_argument("--serve", action="append", default=[], help="module whose tasks workers serve")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=log_level(os.environ), stream=sys.stderr)
     # Its own session: a Ctrl-C in the terminal is the agent's to handle.
@@ -218,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
     preload((*PRELOAD, *arguments.preload))
+    _serve(arguments.serve)
     control = socket.socket(fileno=arguments.control)
     zygote = Zygote(control, arguments.blobs)
     signal.signal(signal.SIGTERM, lambda signum, frame: _leave(zygote))
@@ -226,6 +235,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         zygote.serve()
     finally:
         _leave(zygote)
+
+
+def _serve(modules: Sequence[str]) -> None:
+    """Register tasks for the workers; a zygote that cannot ends, and after a while there is another one."""
+    if not modules:
+        return
+    preload(PRELOAD_TO_SERVE)
+    try:
+        registered.serve(modules)
+    except CannotServe as error:
+        logger.error("%s", error)
+        os._exit(os.EX_UNAVAILABLE)
+    _warn_of_threads()
 
 
 def _leave(zygote: Zygote) -> NoReturn:

@@ -5,6 +5,7 @@ name of an encoding (`json/plain`). An agent is given only runs whose code, enco
 announced, where it announced any, and those that ask for an environment only if it announced that.
 """
 
+import sys
 from typing import Final
 
 CODE_PREFIX: Final = "code/"
@@ -18,3 +19,13 @@ PYTHON_PREFIX: Final = "interpreter/python"
 """Before a version: `interpreter/python3.12` executes code that Python 3.12 has compiled."""
 ENVIRONMENT_PREFIX: Final = "environment/"
 """Before the name of an environment that an agent has."""
+
+
+def own_version() -> str:
+    """Return the version of Python that executes this, as templates say it: "3.12"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def own_interpreter() -> str:
+    """Return the word by which an agent announces it."""
+    return f"{PYTHON_PREFIX}{own_version()}"

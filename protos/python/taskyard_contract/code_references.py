@@ -43,6 +43,29 @@ def callable_at(reference: str) -> Callable[..., Any]:
     return _callable(value, reference, found)
 
 
+def task_at(reference: str, is_task: Callable[[Any], bool]) -> Any | None:
+    """Return the task that a reference names, bound to its class where it is a class method; None if it is
+    none.
+
+    Args:
+        reference: ``module:qualname``.
+        is_task: Whether an object is a task.
+
+    Raises:
+        ValueError, ImportError, AttributeError: See `function_at`.
+    """
+    owner, value = _find(reference)
+    of_class = False
+    while isinstance(value, staticmethod | classmethod):
+        of_class = of_class or isinstance(value, classmethod)
+        value = value.__func__
+    if not is_task(value):
+        return None
+    if isinstance(owner, type):
+        return value.__get__(owner if of_class else None, owner)
+    return value
+
+
 def _find(reference: str) -> tuple[Any, Any]:
     """Return what lies under a name, as it lies there, and what it lies in."""
     module_name, separator, qualname = reference.partition(":")

@@ -20,7 +20,9 @@ class Invocation:
         "attempt",
         "cache_key",
         "cache_key_decided",
+        "encoding",
         "epoch",
+        "extra",
         "flow_run_id",
         "flow_run_name",
         "inputs",
@@ -47,8 +49,14 @@ class Invocation:
         cache_key: str = "",
         cache_key_decided: bool = False,
         inputs: Mapping[bytes, Any] | None = None,
+        encoding: str = "",
+        extra: agent_service_pb2.AttemptExtra | None = None,
     ) -> None:
-        """Describe the attempt; `inputs` maps ids of upstream runs to their decoded values."""
+        """Describe the attempt.
+
+        `inputs` maps ids of upstream runs to their decoded values, `encoding` is that of the arguments,
+        where it is not the template's, and `extra` what few attempts have and only few look at.
+        """
         self.run_id = run_id
         self.epoch = epoch
         self.template = template
@@ -63,11 +71,23 @@ class Invocation:
         self.cache_key = cache_key
         self.cache_key_decided = cache_key_decided
         self.inputs = inputs
+        self.encoding = encoding or template.encoding
+        self.extra = extra
+
+    @property
+    def result_encoding(self) -> str:
+        """The encoding of the run's ordinary result."""
+        return result_encoding_of(self.template)
 
     @property
     def run_name(self) -> str:
         """The name shown to people."""
         return self.name or f"{self.template.name}-{self.ordinal}"
+
+
+def result_encoding_of(template: template_pb2.RunTemplate) -> str:
+    """Return the encoding of the ordinary results of a template's runs."""
+    return template.result_encoding or template.encoding
 
 
 class WorkerHost(Protocol):
@@ -93,3 +113,25 @@ class TaskCode(Protocol):
             (`position` is filled in by the worker).
         """
         ...
+
+
+class Servable(Protocol):
+    """A task as a worker finds it in a module: by reference, or to serve it under its name."""
+
+    name: str
+
+    def code_for_workers(self) -> TaskCode:
+        """Return what executes its runs as those of a task."""
+        ...
+
+    def offer(self) -> agent_service_pb2.TaskOffer:
+        """Return how it is announced to the control plane."""
+        ...
+
+
+def is_servable(found: object) -> bool:
+    """Whether an object is a task that a worker can serve. Asks its class: mocks have any attribute."""
+    kind = type(found)
+    if getattr(kind, "is_remote", False):
+        return False  # it stands for a task of others
+    return all(callable(getattr(kind, name, None)) for name in ("code_for_workers", "offer"))

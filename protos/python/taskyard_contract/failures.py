@@ -18,6 +18,8 @@ from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
 FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """All that Python itself defines, exit calls included. Others are let through: with exceptions of their own,
 signal handlers end a program that is told to terminate, and that must not be lost here."""
+SOURCE: Final = "python"
+"""The language, for readers in other ones."""
 _OWN_MODULES: Final = ("taskyard.", "taskyard_agent.")
 
 
@@ -35,6 +37,7 @@ def failure_of(
         type=type_name(error),
         message=text_of(error),
         traceback=cut_front(_format(error), TRACEBACK_LIMIT),
+        source=SOURCE,
     )
     encoded = _pickled(error) if encoding == PICKLE else None
     if encoded is not None:

@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 import cloudpickle
 
 from taskyard_contract import code_lines, durable_names
+from taskyard_contract.languages.encoding_names import PICKLE
 
-ENCODING: Final = "python/pickle5"
+ENCODING: Final = PICKLE
 PROTOCOL: Final = 5
 """The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
 

@@ -1,4 +1,5 @@
-"""Attributes of the current task run: id, name, task_name, tags, parameters, run_count, dynamic_key.
+"""Attributes of the current task run: id, name, task_name, tags, parameters, run_count, dynamic_key,
+last_heartbeat_details.
 
 They are read when they are asked for; outside of task runs they are empty.
 """
@@ -16,9 +17,19 @@ _READERS: Final[dict[str, tuple[Callable[[TaskRunContext], Any], Callable[[], An
     "parameters": (lambda context: dict(context.parameters), dict),
     "run_count": (lambda context: context.task_run.run_count, int),
     "dynamic_key": (lambda context: context.task_run.dynamic_key, lambda: None),
+    "last_heartbeat_details": (lambda context: context.task_run.last_heartbeat_details, lambda: None),
 }
 
-__all__ = ["dynamic_key", "id", "name", "parameters", "run_count", "tags", "task_name"]  # noqa: F822
+__all__ = [  # noqa: F822
+    "dynamic_key",
+    "id",
+    "last_heartbeat_details",
+    "name",
+    "parameters",
+    "run_count",
+    "tags",
+    "task_name",
+]
 
 
 def __getattr__(name: str) -> Any:

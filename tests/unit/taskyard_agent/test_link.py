@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,3 +200,43 @@ def test_a_result_without_room_is_told_of_apart_and_the_others_as_always(
     ]  # fmt: skip
     assert not link.torn
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def word(run_id: bytes, at: int) -> pb.RunProgress:
+    return pb.RunProgress(key=pb.RunKey(run_id=run_id, epoch=1), at_us=at)
+
+
+def words(received: list[tuple[int, bytes]]) -> list[int]:
+    return [pb.RunProgress.FromString(body).at_us for kind, body in received if kind == frames.PROGRESS]
+
+
+def test_of_many_words_of_progress_the_newest_is_sent_and_never_after_the_end(ends: Ends) -> None:
+    link = ends.link
+    link.begin(1, 0, 1)
+    link._progress_ns = time.monotonic_ns() + 10**12  # nothing is due for a long time
+    assert ends.board.read().heartbeat_ns == 0
+    for at in (1, 2, 3):
+        link.heartbeat(word(b"r" * 16, at))
+    assert ends.board.read().heartbeat_ns > 0, "the agent sees it at once"
+    assert ends.board.read().logs == 1, "and asks for it"
+    link.flush()
+    assert words(ends.received()) == [], "it has been told to wait"
+    link.ended.append((b"a", 0, 0))
+    link.flush()
+    received = ends.received()
+    assert words(received) == [3]
+    assert [kind for kind, _ in received] == [frames.PROGRESS, frames.REPORT]
+    assert ends.board.read().logs == 0
+
+
+def test_a_word_of_progress_is_sent_at_once_when_none_was_of_late(ends: Ends) -> None:
+    ends.link.begin(1, 0, 1)
+    ends.link.heartbeat(word(b"r" * 16, 1))
+    assert words(ends.received()) == [1]
+
+
+def test_to_have_waited_for_others_counts_as_a_word(ends: Ends) -> None:
+    ends.link.begin(1, 0, 1)
+    with ends.link.blocked():
+        assert ends.board.read().heartbeat_ns == 0
+    assert ends.board.read().heartbeat_ns > 0

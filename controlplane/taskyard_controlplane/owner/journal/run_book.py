@@ -16,6 +16,7 @@ from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits
 from taskyard_controlplane.domain.model import SESSION, Run, Submitter
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 
 MAX_RECENT: Final = 8_192
 """Runs whose end is remembered at least (twice as many at most): those submitted next often depend on them,
@@ -48,6 +49,8 @@ class RunBook:
         """Flow runs that may have ended, but not all that is inside them in the backlog."""
         self.orphans: dict[str, list[Run]] = {}
         """Runs an earlier owner assigned, by agent, until that agent has said what it still holds."""
+        self.progress = ProgressOfRuns()
+        """What these runs said last of their progress."""
         # Dictionaries as ordered sets: what ends with a session or a flow run ends in the order it came.
         self._groups: dict[Run | None, dict[Submitter | None, dict[Run, None]]] = {}
         self._flows_of: dict[Submitter, dict[Run | None, None]] = {}
@@ -93,6 +96,8 @@ class RunBook:
             del self.runs[run.run_id]
         self.ledger.let_go(run)
         self._leave(run)
+        if self.progress:
+            self.progress.forget(run.run_id)
         if self._read_back:
             self._read_back.pop(run.seq, None)
         if self.strays:
@@ -154,6 +159,8 @@ class RunBook:
                 group.pop(run, None)
                 if not group:
                     self._drop_group(flow, session)
+            if self.progress:
+                self.progress.forget(run.run_id)
             if self._read_back:
                 self._read_back.pop(run.seq, None)
             if self.strays:
@@ -209,6 +216,7 @@ class RunBook:
             "flow runs": len(self.flows_by_seq),
             "runs read back": len(self._read_back),
             "runs of flow runs that had ended": len(self.strays),
+            "progress": len(self.progress),
         }
 
 

@@ -123,6 +123,7 @@ def check_agent_frame(frame: ap.AgentFrame | ap.ReportBatchRequest) -> None:
     _few("given_back", frame.given_back)
     _few("lost", frame.lost)
     _few("cancelled", frame.cancelled)
+    _few("progress", frame.progress)
     if frame.HasField("logs"):
         _few("logs", frame.logs.run_ids)
 

@@ -9,6 +9,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
@@ -26,6 +27,7 @@ def write_chunk(
     loaded: StoredPayloads = NOTHING_LOADED,
     *,
     with_inputs: bool = True,
+    progress: ProgressOfRuns | None = None,
 ) -> pb.AssignChunk:
     """Write the assignment of some runs.
 
@@ -35,6 +37,7 @@ def write_chunk(
         runs: Runs of one template and flow run.
         loaded: What was read of the payload that they do not have in memory.
         with_inputs: Whether results of upstream runs are part of it.
+        progress: What runs said last of their progress in attempts before.
 
     Raises:
         PayloadMissing: Something is neither in memory nor in `loaded`.
@@ -61,6 +64,8 @@ def write_chunk(
             inputs.write(position, run.inputs)
         if run.attempt > 1 or run.cache_key is not None or run.name or run.caller_id or run.args_blob:
             _write_extra(chunk, body, position, run)
+    if progress:
+        _write_progress(body, runs, progress)
     chunk.blobs.extend(inputs.blobs)
     chunk.body = body.SerializeToString()
     return chunk
@@ -156,3 +161,16 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
             extra.args.CopyFrom(payload.blob)
         else:
             extra.payload.CopyFrom(payload)
+
+
+def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: ProgressOfRuns) -> None:
+    """Add what the attempts before said last; most runs have none, and so have no extra either."""
+    extras = {extra.position: extra for extra in body.extras}
+    for position, run in enumerate(runs):
+        told = progress.of(run.run_id)
+        if told is None:
+            continue
+        extra = extras.get(position)
+        if extra is None:
+            extra = body.extras.add(position=position, attempt=run.attempt)
+        extra.last_progress.CopyFrom(told.details)

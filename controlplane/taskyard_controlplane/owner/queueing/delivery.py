@@ -23,6 +23,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
+from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Close
@@ -86,8 +87,13 @@ class Delivery:
         settling: Settling,
         timers: Timers,
         ledger: PayloadLedger,
+        progress: ProgressOfRuns,
     ) -> None:
-        """Read from `store` what is not in memory; what is sent leaves the `ledger`."""
+        """Read from `store` what is not in memory; what is sent leaves the `ledger`.
+
+        Next attempts are sent what the ones before them said last of their `progress`.
+        """
+        self._progress = progress
         self._store = store
         self._committer = committer
         self._journal = journal
@@ -118,7 +124,9 @@ class Delivery:
             self._waiting.append(parcel)
             self._load()
         else:
-            agent.assign(write_chunk(parcel.template_index, parcel.first_epoch, runs))
+            agent.assign(
+                write_chunk(parcel.template_index, parcel.first_epoch, runs, progress=self._progress)
+            )
             for run in large:
                 self._ledger.put_away(run)
             agent.wake()
@@ -195,7 +203,9 @@ class Delivery:
             return
         for part in _what_is_left(parcel):
             try:
-                chunk = write_chunk(part.template_index, part.first_epoch, part.runs, loaded)
+                chunk = write_chunk(
+                    part.template_index, part.first_epoch, part.runs, loaded, progress=self._progress
+                )
             except Exception as unwritable:
                 self._not_sent(part, unwritable)
             else:
@@ -226,7 +236,12 @@ class Delivery:
             if isinstance(run.args, int):
                 loaded = await self._committer.run(lambda: self._store.payloads([run.seq], []))
             chunk = write_chunk(
-                parcel.template_index, parcel.first_epoch, parcel.runs, loaded, with_inputs=False
+                parcel.template_index,
+                parcel.first_epoch,
+                parcel.runs,
+                loaded,
+                with_inputs=False,
+                progress=self._progress,
             )
             written = await self.bodies.add(LargeBody(run, chunk.body))
         except Exception as error:  # whatever it is: somebody waits for this run

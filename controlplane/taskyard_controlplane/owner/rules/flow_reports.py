@@ -70,6 +70,8 @@ class FlowReports:
         """
         check_report(report)
         event = _EVENTS[report.event]
+        if event == RunEvent.FAILED and int(report.reason) == StateReason.RESULT_REFUSED:
+            event = RunEvent.FAILED_FOR_GOOD  # it would return the like of it again
         run = self._book.runs.get(report.run_id)
         if run is None:
             return False

@@ -65,6 +65,7 @@ class Reporting:
         """Apply reports to the runs of `book`; what an owner of this generation assigned is known to it."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
+        self._progress = book.progress
         self._journal = journal
         self._settling = settling
         self._changes = changes
@@ -84,6 +85,8 @@ class Reporting:
             self._logs(agent, frame.logs)
             if frame.report_number:
                 self._journal.logs_came(agent, frame.report_number, self._clock.now_us())
+        for progress in frame.progress:
+            self._progressed(agent, progress)
         agent.last_report = max(agent.last_report, frame.report_number)
         if frame.reports:
             agent.declines = agent.unreceived = 0  # it executes what it is sent
@@ -222,6 +225,15 @@ class Reporting:
             run.started_us = max(self._clock.now_us() - started.running_ms * 1000, run.submitted_us)
             if self._changes.watched:
                 self._changes.noticed([run])
+
+    def _progressed(self, agent: AgentSession, progress: pb.RunProgress) -> None:
+        """Keep what a run says of its progress, for people and for its next attempt. It is not recorded."""
+        run, details = agent.held.get(progress.key.run_id), progress.details
+        if run is None or run.epoch != progress.key.epoch or run.ended:
+            return
+        # Larger details, or such as an agent would have to fetch, are no defect that should end a stream.
+        if not details.HasField("blob") and details.ByteSize() <= self._max_inline_bytes + NAME_LIMIT:
+            self._progress.note(run.run_id, progress)
 
     def _simple(
         self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str

@@ -234,4 +234,5 @@ def _frame_of(request: pb.ReportBatchRequest, last: int) -> pb.AgentFrame:
         lost=request.lost,
         cancelled=request.cancelled,
         logs=request.logs if request.HasField("logs") else None,
+        progress=request.progress,
     )

@@ -111,7 +111,13 @@ class Shard:
         self, store: Store, clock: Clock, metrics: Metrics, owned: Ownership, limits: Limits
     ) -> None:
         self.delivery = Delivery(
-            store, self.committer, self.journal, self.settling, self.timers, self.book.ledger
+            store,
+            self.committer,
+            self.journal,
+            self.settling,
+            self.timers,
+            self.book.ledger,
+            self.book.progress,
         )
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(

@@ -130,7 +130,11 @@ class RunTemplate(google.protobuf.message.Message):
     priority: builtins.int
     """Lower numbers run first within a queue."""
     encoding: builtins.str
-    """Encoding of arguments. What comes from upstream runs has that of its own template."""
+    """Encoding of arguments. What comes from upstream runs has that of its own template. In "json/plain" they are an
+    object `{"args": [...], "kwargs": {...}}`; missing keys mean empty. `{"$taskyard.run": "<uuid>"}`, at any depth,
+    stands for the result of an upstream run, which is an upstream edge as well. Other keys that begin with dollars
+    and `taskyard.` have one dollar more than is meant.
+    """
     timeout_ms: builtins.int
     """Longest time one attempt may take. 0: no limit."""
     cache_expiration_ms: builtins.int

@@ -22,6 +22,8 @@ class Identity:
     slots: int
     labels: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
+    tasks: Sequence[pb.TaskOffer] = ()
+    """Those that it serves by name."""
 
 
 class Demand(NamedTuple):

@@ -35,6 +35,7 @@ class Pending:
         self._given_back: list[pb.RunKey] = []
         self._lost: list[pb.LostRun] = []
         self._cancelled: list[pb.RunKey] = []
+        self._progress: dict[bytes, pb.RunProgress] = {}
         self._logs: deque[session_service_pb2.LogBatch] = deque()
         self._log_bytes = 0
         self.dropped_logs = 0
@@ -48,6 +49,11 @@ class Pending:
     def started(self, key: pb.RunKey, running: float) -> None:
         """Say that a run has been executing for so many seconds."""
         self._started.append(pb.StartedRun(key=key, running_ms=round(running * 1000)))
+        self.wake()
+
+    def progress(self, progress: pb.RunProgress) -> None:
+        """Tell how far a run is; of a run that tells more before a frame goes out, the newest counts."""
+        self._progress[progress.key.run_id] = progress
         self.wake()
 
     def give_back(self, keys: Iterable[pb.RunKey]) -> None:

@@ -92,6 +92,7 @@ class LinkSession(Pending):
             slots=own.slots,
             labels=own.labels,
             capabilities=own.capabilities,
+            tasks=own.tasks,
             held=self._held(),
             agent_version=VERSION,
             stream_number=self._streams,
@@ -128,7 +129,8 @@ class LinkSession(Pending):
         credit = self._next_credit()
         announce = self.draining and not self._told_draining
         condition = self.condition != self._told_condition
-        if frame is None and not (credit or self._started or self._heartbeat or announce or condition):
+        told = self._started or self._progress or self._heartbeat
+        if frame is None and not (credit or told or announce or condition):
             return None
         if frame is None:
             frame = pb.AgentFrame()
@@ -137,6 +139,9 @@ class LinkSession(Pending):
         if self._started:
             frame.started.extend(self._started)
             self._started = []
+        if self._progress:
+            frame.progress.extend(self._progress.values())
+            self._progress = {}
         if self._heartbeat:
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
         if announce:

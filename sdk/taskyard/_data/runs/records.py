@@ -117,6 +117,26 @@ class TaskRun:
         return UUID(bytes=self.raw_parent_run_id) if self.raw_parent_run_id else None
 
     @property
+    def attempt(self) -> "Invocation | None":
+        """The attempt as its worker sees it; None where the record was made, or restored, elsewhere."""
+        found: Invocation | None = getattr(self, "_invocation", None)
+        return found
+
+    @property
+    def last_heartbeat_details(self) -> Any:
+        """What the attempt before this one said last with `heartbeat`; None when it said nothing.
+
+        Kept in the control plane's memory only: it is gone when that was restarted in between.
+        """
+        attempt = self.attempt
+        extra = attempt.extra if attempt is not None else None
+        if attempt is None or extra is None or not extra.HasField("last_progress"):
+            return None
+        from taskyard._data.values.progress import told_details
+
+        return told_details(extra.last_progress, attempt.template.encoding)
+
+    @property
     def start_time(self) -> datetime:
         """When the attempt started, in UTC and by the clock of the machine that executes it."""
         return datetime.fromtimestamp(self._started_ns / 1e9, UTC)

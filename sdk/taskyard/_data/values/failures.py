@@ -11,6 +11,7 @@ from taskyard._durable_names import public
 from taskyard.exceptions import FailedRun, TaskyardError, TerminationSignal
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.failures import text_of, type_name
+from taskyard_contract.languages.remote_errors import error_of
 
 Decode = Callable[[common_pb2.Payload], Any]
 """Turns a payload into a value."""
@@ -48,9 +49,10 @@ def exception_of(
     Args:
         failure: The recorded failure.
         decode: Turns a payload into a value.
-        fallback: The type to use when the exception object is not available.
+        fallback: The type to use when the exception object is not available; `FailedRun` stands for the class
+            that was registered for the failure's type, or `RemoteError`.
     """
-    exception = _decoded_exception(failure, decode) or fallback(_text(failure))
+    exception = _decoded_exception(failure, decode) or _in_words(failure, fallback)
     if _FRAMES in failure.traceback:
         exception.add_note(f"\nWhere it was raised:\n{failure.traceback.rstrip()}")
     if failure.HasField("cause"):
@@ -66,6 +68,11 @@ def _decoded_exception(failure: failure_pb2.Failure, decode: Decode) -> BaseExce
     except Exception:  # unpickling runs foreign code: its class may be missing, or refuse
         return None
     return value if isinstance(value, BaseException) else None
+
+
+def _in_words(failure: failure_pb2.Failure, fallback: type[TaskyardError]) -> BaseException:
+    """Make an exception of the words there are; of a run that was ended from outside, the kind says more."""
+    return error_of(failure) if fallback is FailedRun else fallback(_text(failure))
 
 
 def _text(failure: failure_pb2.Failure) -> str:

@@ -25,6 +25,7 @@ class FlowOptions(TypedDict, total=False):
     validate_parameters: bool
     log_prints: bool | None
     persist_result: bool | None
+    result_encoding: Literal["pickle", "json", "bytes"] | None
     final_state: Literal["returned", "all"]
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None

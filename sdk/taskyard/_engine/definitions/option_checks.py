@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from taskyard._durable_names import public
 from taskyard.exceptions import ReservedArgumentError
+from taskyard_contract.languages.encoding_names import BINARY, JSON
 from taskyard_contract.payload_limits import MAX_LABEL_BYTES
 
 MAX_RETRY_DELAYS: Final = 50
@@ -22,6 +23,8 @@ LONGEST_SECONDS: Final = 100 * 365 * 24 * 3600.0
 """A century: whoever waits longer sees no difference, and clocks can count no further everywhere."""
 PRIORITIES: Final = range(-(2**31), 2**31)
 """What templates can hold."""
+RESULT_ENCODINGS: Final[Mapping[str, str]] = {"pickle": "", "json": JSON, "bytes": BINARY}
+"""What users call encodings of results, and what templates do: empty means that of arguments."""
 RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
@@ -110,15 +113,25 @@ def checked_jitter(factor: float | None) -> float:
     return min(float(factor), 1.0)
 
 
-def checked_timeout(seconds: float | None) -> float | None:
+def checked_timeout(seconds: float | None, option: str = "timeout_seconds") -> float | None:
     """Return the timeout; None and 0 mean none."""
     if seconds is None:
         return None
     if not isinstance(seconds, (int, float)):
-        raise TypeError(f"'timeout_seconds' must be a number, got {type(seconds).__name__}")
+        raise TypeError(f"'{option}' must be a number, got {type(seconds).__name__}")
     if seconds < 0 or not math.isfinite(seconds):
-        raise ValueError(f"'timeout_seconds' must be finite and not negative, got {seconds}")
+        raise ValueError(f"'{option}' must be finite and not negative, got {seconds}")
     return min(float(seconds), LONGEST_SECONDS) or None
+
+
+def checked_result_encoding(encoding: str | None) -> str:
+    """Return how results are written; None means the usual way."""
+    if encoding is None:
+        return "pickle"
+    if encoding not in RESULT_ENCODINGS:
+        names = ", ".join(f"'{name}'" for name in RESULT_ENCODINGS)
+        raise ValueError(f"'result_encoding' must be one of {names}, got {encoding!r}")
+    return encoding
 
 
 def checked_expiration(expiration: timedelta | None) -> timedelta | None:

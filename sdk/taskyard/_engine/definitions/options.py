@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final, Self
 
 from taskyard._engine.definitions.option_checks import (
+    RESULT_ENCODINGS,
     RetryDelays,
     checked_function,
     checked_hooks,
+    checked_result_encoding,
     checked_retries,
     checked_retry_delays,
     checked_timeout,
@@ -52,6 +54,8 @@ class Settings:
     timeout_seconds: float | None = None
     log_prints: bool | None = None
     persist_result: bool | None = None
+    result_encoding: str = "pickle"
+    """How results are written, as users say it."""
     on_completion: Hooks = ()
     on_failure: Hooks = ()
     on_running: Hooks = ()
@@ -68,6 +72,7 @@ class Settings:
             description=self.description if self.description is not None else inspect.getdoc(self.fn),
             retries=checked_retries(self.retries),
             timeout_seconds=checked_timeout(self.timeout_seconds),
+            result_encoding=checked_result_encoding(self.result_encoding),
             **{option: checked_hooks(option, getattr(self, option)) for option in hooks},
         )
         self._set(retry_delays=checked_retry_delays(self.retry_delay_seconds, self.retries))
@@ -124,6 +129,11 @@ class Settings:
             if value is not NotSet and not (value is None and name in _NONE_MEANS_KEEP)
         }
         return replace(self, **given)
+
+    @property
+    def wire_result_encoding(self) -> str:
+        """The encoding of results for the wire; empty for that of arguments, which are pickles."""
+        return RESULT_ENCODINGS[self.result_encoding]
 
     @property
     def retry_delays_ms(self) -> list[int]:

@@ -1,6 +1,7 @@
-"""Parameters of flows checked against, and converted to, the types that the flow declares.
+"""Parameters of runs checked against, and converted to, the types that their function declares.
 
-pydantic is imported with the first flow that has annotations to check: tasks never pay for it.
+pydantic is imported with the first flow that has annotations to check. Tasks pay for it only where they are
+called with JSON, which has no types of Python's.
 Invariant: a parameter that has its default value is not touched, so ``x: str = None`` keeps working.
 """
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class ParameterValidator:
-    """Validates the parameters of one flow. Made once per flow, builds its model at first use."""
+    """Validates the parameters of one function. Made once, builds its model at first use."""
 
-    __slots__ = ("_aliases", "_fn", "_model", "_signature")
+    __slots__ = ("_aliases", "_fn", "_kind", "_model", "_signature")
 
-    def __init__(self, fn: Callable[..., Any], signature: CallSignature) -> None:
-        """Prepare for the function of a flow."""
+    def __init__(self, fn: Callable[..., Any], signature: CallSignature, kind: str = "Flow") -> None:
+        """Prepare for the function of a flow, or of a task, as `kind` says."""
+        self._kind = kind
         self._fn = fn
         self._signature = signature
         self._model: type[BaseModel] | None = None
@@ -48,7 +50,7 @@ class ParameterValidator:
         try:
             converted = model.model_validate(given)
         except ValidationError as error:
-            raise ParameterTypeError(_explain(error)) from error
+            raise ParameterTypeError(_explain(error, self._kind)) from error
         return {**parameters, **{name: getattr(converted, self._aliases[name]) for name in given}}
 
     def _is_default(self, name: str, value: object) -> bool:
@@ -62,26 +64,34 @@ class ParameterValidator:
         from pydantic import BaseModel, ConfigDict, Field, create_model
 
         fields: dict[str, Any] = {}
-        for position, (name, declared) in enumerate(self._declared_types().items()):
+        for position, (name, declared) in enumerate(declared_types(self._fn, self._signature).items()):
             self._aliases[name] = f"field_{position}"
             fields[f"field_{position}"] = (declared, Field(default=None, alias=name))
         config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
-        model: type[BaseModel] = create_model("FlowParameters", __config__=config, **fields)
+        model: type[BaseModel] = create_model(f"{self._kind}Parameters", __config__=config, **fields)
         self._model = model
         return model
 
-    def _declared_types(self) -> dict[str, Any]:
-        """Return what each annotated parameter is declared to be.
 
-        Annotations that cannot be evaluated (names imported for type checkers only) check nothing.
-        """
-        try:
-            hints = typing.get_type_hints(self._fn, include_extras=True)
-        except Exception:  # evaluating annotations runs foreign expressions
-            raw = typing.cast("dict[str, Any]", getattr(self._fn, "__annotations__", {}))
-            hints = {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
-        parameters = self._signature.signature.parameters
-        return {name: _declared(parameters[name], hints[name]) for name in parameters if name in hints}
+def declared_types(fn: Callable[..., Any], signature: CallSignature) -> dict[str, Any]:
+    """Return what each annotated parameter of a function is declared to be."""
+    hints = _hints(fn)
+    parameters = signature.signature.parameters
+    return {name: _declared(parameters[name], hints[name]) for name in parameters if name in hints}
+
+
+def return_type(fn: Callable[..., Any]) -> Any | None:
+    """Return what a function is declared to return; None when nothing is declared, or nothing comes back."""
+    return _hints(fn).get("return")
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return annotations by name, without those that cannot be evaluated: names for type checkers only."""
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except Exception:  # evaluating annotations runs foreign expressions
+        raw = typing.cast("dict[str, Any]", getattr(fn, "__annotations__", {}))
+        return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
 
 
 def _declared(parameter: inspect.Parameter, hint: Any) -> Any:
@@ -93,6 +103,6 @@ def _declared(parameter: inspect.Parameter, hint: Any) -> Any:
     return hint
 
 
-def _explain(error: "ValidationError") -> str:
+def _explain(error: "ValidationError", kind: str) -> str:
     lines = [f" - {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-    return "\n".join(["Flow run received invalid parameters:", *lines])
+    return "\n".join([f"{kind} run received invalid parameters:", *lines])

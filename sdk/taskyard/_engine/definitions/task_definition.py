@@ -6,13 +6,14 @@
 
 import inspect
 import logging
-from typing import Any, Final, Generic
+from typing import Any, ClassVar, Final, Generic
 
 from taskyard import _durable_names
 from taskyard._data.values.hashing import task_key
 from taskyard._engine.definitions.decorated import Decorated, P, R
 from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.futures.typed import Reading
 from taskyard.context import FlowRunContext, TaskRunContext
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.code_references import function_at
@@ -29,6 +30,10 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     """A function with the options of a task."""
 
     kind = "task"
+    is_remote: ClassVar[bool] = False
+    """Whether its code is elsewhere: it is called by its name, and its arguments are JSON."""
+    reading: Reading | None
+    """How its results are read, where they are no pickles."""
 
     def _configure(self, settings: TaskSettings) -> None:
         """Compute everything that all calls have in common."""
@@ -42,7 +47,12 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.has_cache_key = self.cache_policy is not None
         # Whether a call, or a worker, has anything to do beyond handing the arguments on.
         self.call_work = self.has_cache_key or settings.task_run_name is not None
+        self.reading = self._own_reading(settings)
         self.worker_work = self.call_work or bool(settings.on_running)
+
+    def _own_reading(self, settings: TaskSettings) -> Reading | None:
+        encoding = settings.wire_result_encoding
+        return Reading(settings.name, encoding) if encoding else None
 
     def _show(self, settings: TaskSettings) -> None:
         """Let the options be read where users look for them."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Final, TypedDict
+from typing import Any, ClassVar, Final, Literal, TypedDict
 
 from taskyard._data.values.hashing import source_code
 from taskyard._engine.definitions.option_checks import (
@@ -16,6 +16,7 @@ from taskyard._engine.definitions.option_checks import (
     checked_priority,
     checked_run_name,
     checked_tags,
+    checked_timeout,
     checked_type,
 )
 from taskyard._engine.definitions.options import HOOKS, Settings
@@ -45,8 +46,10 @@ class TaskOptions(TypedDict, total=False):
     retry_jitter_factor: float | None
     retry_condition_fn: Callable[..., Any] | None
     timeout_seconds: float | None
+    heartbeat_timeout: float | None
     log_prints: bool | None
     persist_result: bool | None
+    result_encoding: Literal["pickle", "json", "bytes"] | None
     result_storage_key: str | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
@@ -73,6 +76,7 @@ class TaskSettings(Settings):
     retry_jitter_factor: float = 0.0
     retry_condition_fn: Callable[..., Any] | None = None
     result_storage_key: str | None = None
+    heartbeat_timeout: float | None = None
     viz_return_value: Any = None
     caching: CachePolicy | None = field(init=False, default=None)
     """What makes cache keys, after all options are weighed; None: runs are not cached."""
@@ -96,6 +100,7 @@ class TaskSettings(Settings):
             cache_expiration=checked_expiration(self.cache_expiration),
             retry_jitter_factor=checked_jitter(self.retry_jitter_factor),
             task_run_name=checked_run_name("task_run_name", self.task_run_name),
+            heartbeat_timeout=checked_timeout(self.heartbeat_timeout, "heartbeat_timeout"),
         )
         checked_callable("cache_key_fn", self.cache_key_fn)
         checked_callable("retry_condition_fn", self.retry_condition_fn)
@@ -132,7 +137,12 @@ class TaskSettings(Settings):
     @property
     def timeout_ms(self) -> int:
         """The timeout for the wire; 0 means none."""
-        return max(1, round(self.timeout_seconds * 1000)) if self.timeout_seconds else 0
+        return _milliseconds(self.timeout_seconds)
+
+    @property
+    def heartbeat_timeout_ms(self) -> int:
+        """How long an attempt may be silent, for the wire; 0 means for ever."""
+        return _milliseconds(self.heartbeat_timeout)
 
     @property
     def cache_expiration_ms(self) -> int:
@@ -140,3 +150,7 @@ class TaskSettings(Settings):
         if self.cache_expiration is None:
             return 0
         return max(1, round(self.cache_expiration.total_seconds() * 1000))
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return max(1, round(seconds * 1000)) if seconds else 0

@@ -3,13 +3,14 @@
 Invariant: making one never fails: what cannot be pickled becomes a failure that says so.
 """
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
-from taskyard.exceptions import NotPicklable
-from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2
-from taskyard_contract.encodings import PICKLE, encode
+from taskyard.exceptions import NotPicklable, NotSerializable
+from taskyard_api.v1 import agent_service_pb2, failure_pb2, template_pb2
+from taskyard_contract.encodings import PICKLE, encode, encode_as, has_type, payload_of, refusal_of
+from taskyard_contract.execution import result_encoding_of
 from taskyard_contract.failures import FOREIGN, failure_of, text_of
 from taskyard_contract.states import ReportKind, StateReason
 from taskyard_contract.wire_text import NAME_LIMIT, cut
@@ -17,47 +18,73 @@ from taskyard_contract.wire_text import NAME_LIMIT, cut
 Report = agent_service_pb2.ReportException
 
 
-def encoded(value: Any) -> bytes | Report:
+class Wire(NamedTuple):
+    """How what a run has to say is written."""
+
+    results: str = PICKLE
+    """The encoding of its result."""
+    arguments: str = PICKLE
+    """That of its arguments. Only where these are pickles, exceptions come along as such."""
+
+
+PICKLES: Final = Wire()
+
+
+def wire_of(template: template_pb2.RunTemplate) -> Wire:
+    """Return how a template's runs report."""
+    wire = Wire(result_encoding_of(template) or PICKLE, template.encoding or PICKLE)
+    return PICKLES if wire == PICKLES else wire
+
+
+def encoded(value: Any, wire: Wire = PICKLES) -> bytes | Report:
     """Encode an ordinary value; one that cannot travel makes the run fail."""
     try:
-        return encode(value)
+        if wire is PICKLES:
+            return encode(value)
+        if has_type(wire.results):
+            return _report(ReportKind.SUCCEEDED, "", result=payload_of(value, wire.results))
+        return encode_as(value, wire.results)
     except FOREIGN as error:
-        return _refused(value, error)
+        return _refused(value, error, wire)
 
 
-def succeeded(value: Any, run_name: str) -> Report:
+def succeeded(value: Any, run_name: str, wire: Wire = PICKLES) -> Report:
     """Report a value of a run whose name was rendered by its worker."""
-    data = encoded(value)
-    if isinstance(data, Report):
-        data.run_name = run_name
-        return data
-    return _report(ReportKind.SUCCEEDED, run_name, result=common_pb2.Payload(encoding=PICKLE, data=data))
+    return _with_value(_report(ReportKind.SUCCEEDED, run_name), value, wire)
 
 
-def failed(error: Exception, run_name: str = "") -> Report:
+def failed(error: Exception, run_name: str = "", wire: Wire = PICKLES) -> Report:
     """Report an exception of user code, which counts against the run's retries."""
-    return _report(ReportKind.FAILED, run_name, message=message_of(error), failure=failure_of(error))
+    failure = failure_of(error, encoding=wire.arguments)
+    return _report(ReportKind.FAILED, run_name, message=message_of(error), failure=failure)
 
 
-def interrupted(error: BaseException, run_name: str = "") -> Report:
+def unfit(error: Exception, wire: Wire = PICKLES) -> Report:
+    """Report arguments that do not fit the task: no other attempt would do better."""
+    report = failed(error, wire=wire)
+    report.not_retriable = True
+    return report
+
+
+def interrupted(error: BaseException, run_name: str = "", wire: Wire = PICKLES) -> Report:
     """Report that a signal, or an exit call, ended the attempt."""
     return _report(
         ReportKind.INTERRUPTED,
         run_name,
         reason=StateReason.INTERRUPTED,
         message=interruption_of(error),
-        failure=failure_of(error),
+        failure=failure_of(error, encoding=wire.arguments),
     )
 
 
-def unavailable(error: Exception, message: str) -> Report:
+def unavailable(error: Exception, message: str, wire: Wire = PICKLES) -> Report:
     """Report that the code, or the arguments, could not be loaded."""
     return _report(
         ReportKind.FAILED,
         "",
         reason=StateReason.CODE_UNAVAILABLE,
         message=f"{message}: {text_of(error)}; is everything installed that they refer to?",
-        failure=failure_of(error),
+        failure=failure_of(error, encoding=wire.arguments),
         not_retriable=True,
     )
 
@@ -67,7 +94,7 @@ def cache_key(key: str, run_name: str = "") -> Report:
     return _report(ReportKind.CACHE_KEY, run_name, cache_key=key)
 
 
-def state_by_hand(state: State[Any], run_name: str = "") -> Report:
+def state_by_hand(state: State[Any], run_name: str = "", wire: Wire = PICKLES) -> Report:
     """Report a state that user code returned."""
     report = _report(
         _kind_of(state),
@@ -77,10 +104,10 @@ def state_by_hand(state: State[Any], run_name: str = "") -> Report:
         message=cut(state.message or ""),
     )
     if state.is_completed():
-        return _with_value(report, state)
+        return _with_value(report, state.data, wire) if state.has_data else report
     data = state.data
     if isinstance(data, BaseException):
-        report.failure.CopyFrom(failure_of(data))
+        report.failure.CopyFrom(failure_of(data, encoding=wire.arguments))
     elif not state.is_cancelled():
         report.failure.CopyFrom(failure_pb2.Failure(type="", message=report.message))
     return report
@@ -92,28 +119,34 @@ def _kind_of(state: State[Any]) -> ReportKind:
     return ReportKind.CANCELLED if state.is_cancelled() else ReportKind.FAILED
 
 
-def _with_value(report: Report, state: State[Any]) -> Report:
-    if not state.has_data:
-        return report
-    data = encoded(state.data)
-    if isinstance(data, Report):
-        return data
-    report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, data=data))
+def _with_value(report: Report, value: Any, wire: Wire) -> Report:
+    try:
+        report.result.CopyFrom(payload_of(value, wire.results))
+    except FOREIGN as error:
+        refused = _refused(value, error, wire)
+        refused.run_name = report.run_name
+        return refused
     return report
 
 
-def _refused(value: Any, error: BaseException) -> Report:
-    kind = type(value).__qualname__
-    why = NotPicklable(
-        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}); return another"
-    )
+def _refused(value: Any, error: BaseException, wire: Wire) -> Report:
+    why = _refusal(value, error, wire.results)
     return _report(
         ReportKind.FAILED,
         "",
         reason=StateReason.RESULT_REFUSED,
         message=str(why),
-        failure=failure_of(why),
+        failure=failure_of(why, encoding=wire.arguments),
         not_retriable=True,
+    )
+
+
+def _refusal(value: Any, error: BaseException, encoding: str) -> NotPicklable | NotSerializable:
+    if encoding != PICKLE:
+        return NotSerializable(refusal_of(value, encoding, error))
+    kind = type(value).__qualname__
+    return NotPicklable(
+        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}); return another"
     )
 
 

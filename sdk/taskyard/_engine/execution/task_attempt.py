@@ -105,25 +105,26 @@ class TaskAttempt:
         hooks = self.task.settings.on_completion
         if hooks:
             self._run_hooks(hooks, State(StateType.COMPLETED, data=value))
-        return value if not self._name else reports.succeeded(value, self._name)
+        return value if not self._name else reports.succeeded(value, self._name, self._wire())
 
     def _ended_with(self, state: State[Any]) -> Report:
         """Handle a state that the function returned by hand."""
         if state.is_completed():
             self._run_hooks(self.task.settings.on_completion, state)
-            return reports.state_by_hand(state, self._name)
+            return reports.state_by_hand(state, self._name, self._wire())
         if state.is_cancelled():
-            return reports.state_by_hand(state, self._name)
-        return self._failed_with(state, reports.state_by_hand(state, self._name))
+            return reports.state_by_hand(state, self._name, self._wire())
+        return self._failed_with(state, reports.state_by_hand(state, self._name, self._wire()))
 
     def failed(self, error: Exception) -> Report:
         """Handle an exception of the function."""
-        report = reports.failed(error, self._name)
+        report = reports.failed(error, self._name, self._wire())
         return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
 
     def _failed_with(self, state: State[Any], report: agent_service_pb2.ReportException) -> Report:
         settings = self.task.settings
-        retries_left = self.invocation.attempt <= settings.retries
+        # The template's: whoever calls a task by its name says how often it may be repeated.
+        retries_left = self.invocation.attempt <= self.invocation.template.retry.max_retries
         if retries_left and settings.retry_condition_fn is not None and not self._may_retry(state):
             report.not_retriable = True
             retries_left = False
@@ -134,7 +135,7 @@ class TaskAttempt:
 
     def interrupted(self, error: BaseException) -> Report:
         """Handle a signal or an exit: the run crashed, and is not repeated."""
-        report = reports.interrupted(error, self._name)
+        report = reports.interrupted(error, self._name, self._wire())
         if isinstance(error, _OWN_EXITS):  # others come from the agent, which decides what they mean
             self._log_end(State(StateType.CRASHED, message=report.message))
         return report
@@ -156,6 +157,9 @@ class TaskAttempt:
     def _run_hooks(self, hooks: tuple[Callable[..., Any], ...], state: State[Any]) -> None:
         if hooks:
             run_hooks(hooks, self.task, self.context, state)
+
+    def _wire(self) -> reports.Wire:
+        return reports.wire_of(self.invocation.template)
 
     def _logger(self) -> Any:
         return get_run_logger(self.context)

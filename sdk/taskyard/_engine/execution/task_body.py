@@ -14,13 +14,15 @@ from taskyard._engine.execution.task_attempt import Report, TaskAttempt
 from taskyard.exceptions import RunCancelled
 from taskyard.logging import capture_prints, configure
 from taskyard_api.v1 import agent_service_pb2
-from taskyard_contract.encodings import decode
+from taskyard_contract.arguments import read_arguments
 from taskyard_contract.execution import Invocation, WorkerHost
-from taskyard_contract.references import resolving
 
 
 class TaskBody:
     """The code of a task as a worker holds it."""
+
+    _latest: tuple[object, reports.Wire] = (None, reports.PICKLES)
+    """The template of the run before, nearly always that of the next one as well, and how its runs report."""
 
     def __init__(self, task: TaskDefinition[..., Any], log_prints: bool) -> None:
         """Wrap a task; `log_prints` is what it inherits if it does not say it itself."""
@@ -46,9 +48,10 @@ class TaskBody:
     def execute(self, invocation: Invocation, host: WorkerHost) -> Report:
         """Execute one attempt; see `TaskCode`."""
         try:
-            args, kwargs = load_arguments(invocation)
+            args, kwargs = read_arguments(invocation)
         except Exception as error:  # unpickling runs foreign code: a missing module, a class that refuses
-            return reports.unavailable(error, "the arguments of the run could not be loaded")
+            wire = self.wire_of(invocation)
+            return reports.unavailable(error, "the arguments of the run could not be loaded", wire)
         return self.call(invocation, host, args, kwargs)
 
     def call(
@@ -56,7 +59,17 @@ class TaskBody:
     ) -> Report:
         """Execute one attempt with arguments that are already values."""
         value = self.run(invocation, host, args, kwargs)
-        return value if isinstance(value, agent_service_pb2.ReportException) else reports.encoded(value)
+        if isinstance(value, agent_service_pb2.ReportException):
+            return value
+        return reports.encoded(value, self.wire_of(invocation))
+
+    def wire_of(self, invocation: Invocation) -> reports.Wire:
+        """Return how a run reports: asked of a template once for all of its runs."""
+        template, wire = self._latest
+        if template is not invocation.template:
+            wire = reports.wire_of(invocation.template)
+            self._latest = (invocation.template, wire)
+        return wire
 
     def run(
         self,
@@ -97,16 +110,3 @@ class TaskBody:
                     keep(error)
                 return attempt.interrupted(error)
             return attempt.ended(value)
-
-
-def load_arguments(invocation: Invocation) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Unpickle the arguments of a run, with the results of upstream runs in their places."""
-    if not invocation.args:
-        return (), {}
-    encoding = invocation.template.encoding
-    if invocation.inputs is None:
-        args, kwargs = decode(invocation.args, encoding)
-    else:
-        with resolving(invocation.inputs):
-            args, kwargs = decode(invocation.args, encoding)
-    return args, kwargs

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from taskyard._data.runs.state import State, is_state, is_state_iterable
 from taskyard._network.session.session import Session
-from taskyard.exceptions import TaskyardError
+from taskyard.exceptions import NotSerializable, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.encodings import PICKLE, encode
+from taskyard_contract.encodings import PICKLE, encode, encode_as, refusal_of
 from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.states import FlowEvent, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut
@@ -68,22 +68,33 @@ def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes
     return data if len(data) <= session.max_inline_bytes else b""
 
 
-def flow_payload(value: Any, session: Session) -> common_pb2.Payload | None:
+def refusal_of_value(value: Any, encoding: str) -> NotSerializable | None:
+    """Return why a flow's value cannot be written in the encoding it is to have; None when it can be."""
+    if is_state(value) or is_state_iterable(value):
+        return None
+    try:
+        encode_as(value, encoding)
+    except (ValueError, TypeError) as error:
+        return NotSerializable(refusal_of(value, encoding, error))
+    return None
+
+
+def flow_payload(value: Any, session: Session, encoding: str = PICKLE) -> common_pb2.Payload | None:
     """Return a flow's value as a payload, or None if there is nothing to record."""
     if is_state(value) or is_state_iterable(value):
         return None  # its runs are recorded themselves
     try:
-        data = encode(value)
+        data = encode_as(value, encoding)
     except (Exception, SystemExit) as error:  # pickling runs foreign code, but a Ctrl-C is the user's
         logger.debug("the value of a flow run is not recorded, it cannot be pickled: %s", text_of(error))
         return None
     if len(data) <= session.max_inline_bytes:
-        return common_pb2.Payload(encoding=PICKLE, data=data)
+        return common_pb2.Payload(encoding=encoding, data=data)
     if len(data) > session.max_payload_bytes:
         logger.debug("the value of a flow run is not recorded, it takes %d bytes", len(data))
         return None
     try:
-        return common_pb2.Payload(encoding=PICKLE, blob=session.client().upload(data))
+        return common_pb2.Payload(encoding=encoding, blob=session.client().upload(data))
     except (TaskyardError, TimeoutError) as error:
         logger.warning("the value of a flow run, %d bytes, could not be stored: %s", len(data), error)
         return None

@@ -17,7 +17,13 @@ from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
 from taskyard._engine.flow_runs.final_state import final_state_of
-from taskyard._engine.flow_runs.flow_reports import end_report, flow_payload, parameters_for_record, report_of
+from taskyard._engine.flow_runs.flow_reports import (
+    end_report,
+    flow_payload,
+    parameters_for_record,
+    refusal_of_value,
+    report_of,
+)
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
@@ -28,7 +34,8 @@ from taskyard.exceptions import CancelledRun, FlowCancelled
 from taskyard.logging import capture_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
-from taskyard_contract.states import FlowEvent, RunState, StateType
+from taskyard_contract.languages.encoding_names import PICKLE
+from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
 
 INTERRUPTED_SECONDS: Final = 2.0
 """How long an interrupted process waits for the control plane to note that."""
@@ -50,6 +57,7 @@ class FlowRunRecord:
         self.cancel_requested = False
         self.state: State[Any] = State(StateType.PENDING)
         self._error: BaseException | None = None
+        self._refused = False
         self._settings = flow.settings
         self._outer = current_scope()
         caller = self._outer or outside_scope()
@@ -115,6 +123,7 @@ class FlowRunRecord:
     @contextmanager
     def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
         """Enter the run's context for one attempt; `stop` ends the body when somebody cancels the run."""
+        self._refused = False
         self.context = self._make_context()
         self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
         if self.scope.log_prints:
@@ -152,6 +161,11 @@ class FlowRunRecord:
         kept = self.scope.kept_futures or ()
         self._error = None
         self.state = final_state_of(value, [future.get_state() for future in kept])
+        if self._settings.wire_result_encoding and self.state.is_completed():
+            refusal = refusal_of_value(self.state.data, self._settings.wire_result_encoding)
+            if refusal is not None:
+                self.failed(refusal)
+                self._refused = True
 
     def failed(self, error: BaseException, timed_out: bool = False, message: str = "") -> None:
         """Note that the body raised, was cancelled, or took too long."""
@@ -184,8 +198,11 @@ class FlowRunRecord:
     def end_report(self) -> pb.FlowReport:
         """Return the report of the state that the attempt ended in."""
         report = end_report(self.run_id, self.attempt_number, self.state, self.cancel_requested)
+        if self._refused:
+            report.reason = StateReason.RESULT_REFUSED  # type: ignore[assignment]  # equal enums
         if self.state.is_completed() and self._settings.persist_result is not False:
-            payload = flow_payload(self.state.data, self.session)
+            encoding = self._settings.wire_result_encoding or PICKLE
+            payload = flow_payload(self.state.data, self.session, encoding)
             if payload is not None:
                 report.result.CopyFrom(payload)
         return report

@@ -22,7 +22,7 @@ from taskyard_contract.encodings import decode, decode_payload
 from taskyard_contract.states import RunState, StateType
 
 R = TypeVar("R")
-_UNDECODED: Final = object()
+UNDECODED: Final = object()
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 """States that a value, or an exception, of this process belongs to."""
 
@@ -40,7 +40,7 @@ class Future(AwaitedRun, Generic[R]):
         self.origin = origin
         self._outcome = None
         self._callbacks = None
-        self._value: Any = _UNDECODED
+        self._value: Any = UNDECODED
         self._state: State[R] | None = None
 
     @property
@@ -130,7 +130,7 @@ class Future(AwaitedRun, Generic[R]):
     def _result(self, raise_on_failure: bool) -> R:
         outcome = self._outcome
         if type(outcome) is bytes:
-            if self._value is _UNDECODED:
+            if self._value is UNDECODED:
                 self._value = decode(outcome)
             value: R = self._value
             return value
@@ -156,7 +156,7 @@ class Future(AwaitedRun, Generic[R]):
             return State(StateType.CRASHED, message=str(outcome), data=outcome, state_details=self._details())
         assert isinstance(outcome, pb.RunOutcome)
         state: State[R] = from_outcome(outcome, self._decode_payload)
-        if self._value is not _UNDECODED and int(outcome.state) in _LOCAL_STATES:
+        if self._value is not UNDECODED and int(outcome.state) in _LOCAL_STATES:
             return State(
                 state.type,
                 name=state.name,

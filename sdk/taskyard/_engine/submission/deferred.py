@@ -8,12 +8,13 @@ from typing import Any
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import add_order, offload, pack
+from taskyard._engine.submission.json_arguments import pack_json
 from taskyard._engine.submission.scope import outside_scope
+from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
 from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
 from taskyard_api.v1 import common_pb2, run_service_pb2
-from taskyard_contract.encodings import PICKLE
 from taskyard_contract.id_factory import new_id
 
 
@@ -31,12 +32,12 @@ def submit_deferred(
     scope = outside_scope()
     session = scope.session
     upstream: Upstream = {}
-    data = pack(task.name, args, kwargs, upstream)
-    payload = common_pb2.Payload(encoding=PICKLE, data=data)
+    data = (pack_json if task.is_remote else pack)(task.name, args, kwargs, upstream)
+    template = group_of(task, scope, session).template
+    payload = common_pb2.Payload(encoding=template.message.encoding, data=data)
     ref = offload(task.name, data, session)
     if ref is not None:
-        payload = common_pb2.Payload(encoding=PICKLE, blob=ref)
-    template = group_of(task, scope, session).template
+        payload = common_pb2.Payload(encoding=template.message.encoding, blob=ref)
     run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload)
     for run_id, kind in add_order(upstream, wait_for).items():
         run.upstream.add(run_id=run_id, kind=kind)
@@ -45,6 +46,6 @@ def submit_deferred(
         request.blobs.append(common_pb2.InlineBlob(digest=template.digest, data=template.code))
     for refused in session.client().submit_runs(request).refused:
         raise error_of(refused)
-    future: Future[Any] = Future(run.run_id, scope)
+    future = future_of(task, run.run_id, scope)
     session.watch(future)
     return future

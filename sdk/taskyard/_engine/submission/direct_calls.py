@@ -27,7 +27,7 @@ def call_sync(
     """Call a task and wait in this thread."""
     scope = _scope()
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
-    if scope.executor is not None:
+    if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
     if return_state:
         return future.wait()

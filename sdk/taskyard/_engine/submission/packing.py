@@ -7,6 +7,7 @@ from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import offload, pack
+from taskyard._engine.submission.json_arguments import pack_json
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._network.session.run_groups import Upstream
 from taskyard.context import TaskRunContext
@@ -36,7 +37,9 @@ def packed(
         PayloadTooLarge: The arguments are larger than the control plane takes.
     """
     upstream: Upstream = {}
-    if scope.executor is not None:
+    if task.is_remote:
+        data = pack_json(task.name, *call, upstream)
+    elif scope.executor is not None:
         scope.executor.keep(task, scope, future, call, upstream, direct)
         data = b""
     else:

@@ -11,6 +11,7 @@ from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
+from taskyard._engine.futures.typed import TypedFuture
 from taskyard._engine.submission.arguments import add_order, check_upstream, offload, pack
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
@@ -51,7 +52,9 @@ def submit_one(
     task.signature.check(args, kwargs)
     session = scope.session
     group = group_of(task, scope, session)
-    future: Future[Any] = Future(new_id(), scope)
+    future: Future[Any] = (
+        Future(new_id(), scope) if task.reading is None else future_of(task, new_id(), scope)
+    )
     data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct)
     if wait_for is not None:
         add_order(upstream, wait_for)
@@ -75,10 +78,10 @@ def submit_many(
     """
     session = scope.session
     key = group_of(task, scope, session)
-    futures: FutureList[Any] = FutureList([Future(run_id, scope) for run_id in new_ids(expansion.count)])
+    futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     shared = _shared_upstream(expansion.resolved, wait_for)
     groups = _Groups(key, scope.take_ordinals(task.task_key, expansion.count))
-    if scope.executor is None and not task.call_work:
+    if scope.executor is None and not (task.call_work or task.is_remote):
         _pack_plain(task, scope, groups, zip(futures, expansion.calls, strict=False), shared)
     else:
         for future, call in zip(futures, expansion.calls, strict=False):
@@ -94,6 +97,18 @@ def submit_many(
         session.submit_group(group, futures[start:end])
         start = end
     return futures
+
+
+def future_of(task: TaskDefinition[..., Any], run_id: bytes, scope: Scope) -> Future[Any]:
+    """Return the future of a run, which reads its result as the task says."""
+    reading = task.reading
+    return Future(run_id, scope) if reading is None else TypedFuture(run_id, scope, reading)
+
+
+def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[Future[Any]]:
+    if task.reading is None:
+        return [Future(run_id, scope) for run_id in new_ids(count)]
+    return [future_of(task, run_id, scope) for run_id in new_ids(count)]
 
 
 def _shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:

@@ -20,6 +20,8 @@ from taskyard.context import current_tags
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
+from taskyard_contract.capabilities import own_version
+from taskyard_contract.languages.encoding_names import JSON
 from taskyard_contract.states import RunKind
 
 INLINE_CODE_BYTES: Final = 1024 * 1024
@@ -45,6 +47,8 @@ def group_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> 
 def _make_template(
     task: TaskDefinition[..., Any], scope: Scope, tags: frozenset[str], session: Session
 ) -> Template:
+    if task.is_remote:
+        return Template(named_template(task, tags))
     if scope.executor is None:
         return task_template(task, tags, scope.log_prints, session)
     message = plain_template(task, tags)
@@ -67,6 +71,7 @@ def task_template(
             "argument, or load it inside the task",
             limit=session.max_payload_bytes,
         )
+    message.python_version = own_version()
     message.code.blob_digest = hashlib.sha256(code).digest()
     if len(code) > INLINE_CODE_BYTES:
         session.client().upload(code)
@@ -87,15 +92,25 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         priority=settings.priority,
         tags=sorted(settings.tags | tags),
         encoding=pickling.ENCODING,
+        result_encoding=settings.wire_result_encoding,
         retry=template_pb2.RetryPolicy(
             max_retries=settings.retries,
             delays_ms=settings.retry_delays_ms,
             jitter_factor=settings.retry_jitter_factor,
         ),
         timeout_ms=settings.timeout_ms,
+        heartbeat_timeout_ms=settings.heartbeat_timeout_ms,
         cache_expiration_ms=settings.cache_expiration_ms,
         refresh_cache=bool(settings.refresh_cache),
     )
+
+
+def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
+    """Write the template of runs that are executed by whoever serves the task's name, in any language."""
+    message = plain_template(task, tags)
+    message.encoding, message.result_encoding = JSON, ""
+    message.code.task_name = task.name
+    return message
 
 
 def _pickled_body(task: TaskDefinition[..., Any], log_prints: bool) -> bytes:
@@ -130,5 +145,6 @@ def _flow_message(flow: FlowDefinition[..., Any], tags: frozenset[str]) -> templ
         version=settings.version or "",
         tags=sorted(tags),
         encoding=pickling.ENCODING,
+        result_encoding=settings.wire_result_encoding,
         retry=template_pb2.RetryPolicy(max_retries=settings.retries, delays_ms=settings.retry_delays_ms),
     )

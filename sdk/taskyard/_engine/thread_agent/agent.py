@@ -74,7 +74,7 @@ class ThreadAgent:
             queues=(self.queue,),
             slots=max_workers,
             # Tasks never leave this process, so they are known here by their names alone.
-            capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE),
+            capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
         loop_thread.run(self._start())
@@ -174,6 +174,10 @@ class ThreadAgent:
         loop_thread.loop().call_soon_threadsafe(self._link.wake)
 
     # For the threads that execute.
+
+    def progress(self, progress: pb.RunProgress) -> None:
+        """Tell how far a run is."""
+        loop_thread.loop().call_soon_threadsafe(self._link.progress, progress)
 
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""

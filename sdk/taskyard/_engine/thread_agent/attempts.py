@@ -9,11 +9,11 @@ import queue
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
-from taskyard._engine.execution.reports import encoded, failed, interrupted
+from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, wire_of
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
@@ -25,7 +25,6 @@ from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
-from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
@@ -33,11 +32,19 @@ from taskyard_contract.states import ReportKind, StateReason
 logger = logging.getLogger("taskyard.task_runners")
 
 
+PROGRESS_SECONDS: Final = 0.25
+"""Between two words of progress of a run."""
+
+
 class AttemptOwner(LocalExecutor, Protocol):
     """What an attempt needs of the agent that it belongs to."""
 
     session: Session
     threads: AttemptThreads
+
+    def progress(self, progress: pb.RunProgress) -> None:
+        """Tell how far a run is."""
+        ...
 
     def ended(self, attempt: "ThreadAttempt", columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""
@@ -88,6 +95,8 @@ class ThreadAttempt:
         self._timed_out = False
         self._stopper: ThreadInterrupter | None = None
         self._lock = threading.Lock()
+        self._progress: pb.RunProgress | None = None
+        self._progress_at = 0.0
         extra = extra or pb.AttemptExtra()
         self._invocation = Invocation(
             key.run_id,
@@ -102,6 +111,7 @@ class ThreadAttempt:
             attempt=extra.attempt or 1,
             cache_key=extra.cache_key,
             cache_key_decided=extra.cache_key_decided,
+            extra=extra,
         )
 
     # What a host offers.
@@ -109,6 +119,19 @@ class ThreadAttempt:
     def log(self, entry: LogEntry) -> None:
         """Send a log record over the session; this process has shown it itself."""
         self._agent.session.log(entry)
+
+    def heartbeat(self, progress: pb.RunProgress) -> None:
+        """Say how far the run is: a few words a second, the last one before it ends in any case."""
+        with self._lock:
+            self._progress = progress
+            if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
+                self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            self._progress_at = time.monotonic()
+            self._agent.progress(progress)
 
     def blocked(self) -> AbstractContextManager[None]:
         """Say that the code waits for other runs meanwhile."""
@@ -148,6 +171,8 @@ class ThreadAttempt:
         self._report(interrupted(why), time.time_ns() // 1000)
 
     def _report(self, report: bytes | pb.ReportException, started: int) -> None:
+        with self._lock:
+            self._tell_progress()
         duration = max(0, time.time_ns() // 1000 - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
         if isinstance(report, bytes):
@@ -227,8 +252,11 @@ class ThreadAttempt:
                     f"the attempt exceeded {self._invocation.template.timeout_ms / 1000:g} seconds"
                 )
             return value
+        wire = wire_of(self._invocation.template)
+        data = encoded(value, wire)
+        if wire is not PICKLES and isinstance(data, pb.ReportException):
+            return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)
-        data = encoded(value)
         session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
@@ -239,6 +267,6 @@ class ThreadAttempt:
             except (TaskyardError, TimeoutError) as error:
                 logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
             else:
-                report.result.CopyFrom(common_pb2.Payload(encoding=PICKLE, blob=blob))
+                report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report

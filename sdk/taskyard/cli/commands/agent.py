@@ -33,6 +33,14 @@ def start(
             metavar="NAME=VALUE", help="A label, for people and for tasks that ask for it; may be repeated."
         ),
     ] = [],  # noqa: B006  # as above
+    serve: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE",
+            help="A module whose tasks are served by their names, to callers in any language; may be"
+            " repeated.",
+        ),
+    ] = [],  # noqa: B006  # as above
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="A name for people.", show_default="made of the host's")
     ] = None,
@@ -50,6 +58,7 @@ def start(
     require_extra("agent", "'taskyard agent start'")
     many = [text for one in queue for text in ("--queue", one)]
     many += [text for one in label for text in ("--label", _checked_label(one))]
+    many += [text for one in serve for text in ("--serve", one)]
     options = flags(
         {"--server": address_of(server), "--slots": slots, "--name": name, "--max-waiting": max_waiting}
     )

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from support.owner_harness import World, assigned, play
+from support.owner_harness import Agent, World, assigned, play
 
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import common_pb2 as cm
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.states import FlowEvent, ReportKind, RunState, StateReason
 from taskyard_controlplane.storage.interface import StoredRun
@@ -154,5 +156,59 @@ def test_a_cancelled_run_does_not_carry_the_name_of_the_failed_state_it_reported
         await it.settle()
         client.receive()
         assert client.outcomes[run_id].state_name == ""
+
+    play(scenario)
+
+
+def word(agent: Agent, run_id: bytes, text: str, epoch: int = 0) -> ap.RunProgress:
+    key = agent.key(run_id)
+    details = cm.Payload(encoding="json/plain", data=text.encode())
+    return ap.RunProgress(key=ap.RunKey(run_id=run_id, epoch=epoch or key.epoch), details=details, at_us=1)
+
+
+def heard(agent: Agent, run_id: bytes) -> str:
+    """What the attempt of a run hears of the one before."""
+    body, position = agent.bodies[run_id]
+    return "".join(one.last_progress.data.decode() for one in body.extras if one.position == position)
+
+
+def test_the_next_attempt_hears_of_the_progress_of_the_last_one() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        failed, lost, other = await client.submit(3, retry={"max_retries": 2})
+        await assigned(it, agent)
+        assert heard(agent, failed) == ""
+        agent.send(progress=[word(agent, failed, "1"), word(agent, lost, "2")])
+        agent.send(progress=[word(agent, failed, "3")])
+        agent.report([failed], kind=ReportKind.FAILED, message="boom")
+        agent.send(lost=[ap.LostRun(key=agent.key(lost), reason=StateReason.WORKER_DIED.value)])
+        agent.report([other], kind=ReportKind.FAILED, message="boom")
+        await it.advance(60)
+        await assigned(it, agent)
+        assert [heard(agent, run_id) for run_id in (failed, lost, other)] == ["3", "2", ""]
+        agent.report([failed, lost, other])
+        await it.settle()
+        assert len(it.shard.book.progress) == 0, "forgotten with the end of the run"
+
+    play(scenario)
+
+
+def test_progress_that_is_late_foreign_or_too_large_is_ignored() -> None:
+    async def scenario(it: World) -> None:
+        client, agent, stranger = it.client(), it.agent(), it.agent("b", credit=0)
+        [run_id] = await client.submit()
+        await assigned(it, agent)
+        agent.send(progress=[word(agent, run_id, "late", epoch=agent.assigned[run_id] - 1)])
+        stranger.send(progress=[word(agent, run_id, "foreign")])
+        agent.send(progress=[word(agent, run_id, "x" * 100_000)])
+        blob = word(agent, run_id, "")
+        blob.details.blob.digest = b"d" * 32
+        agent.send(progress=[blob])
+        assert len(it.shard.book.progress) == 0
+        agent.report([run_id])
+        agent.send(progress=[word(agent, run_id, "after the end")])
+        await it.settle()
+        assert len(it.shard.book.progress) == 0
+        assert client.state_of(run_id) == S.COMPLETED
 
     play(scenario)

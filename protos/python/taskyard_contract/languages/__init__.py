@@ -1,0 +1,1 @@
+"""What programs in different languages agree on beyond messages: encodings, JSON, failures in words."""

@@ -1,0 +1,118 @@
+"""What tasks say of their progress: how long they may be silent, and what their next attempt hears."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plane_and_agent import Plane
+
+from taskyard import flow, heartbeat, runtime, task
+from taskyard.exceptions import MissingContextError, NotPicklable, PayloadTooLarge, TaskRunTimeoutError
+from taskyard.task_runners import ThreadPoolTaskRunner
+
+
+def attempts(note: Path) -> int:
+    note.write_text(note.read_text() + "x" if note.exists() else "x")
+    return len(note.read_text())
+
+
+@task(retries=1)
+def resumes(note: str) -> Any:
+    last = runtime.task_run.last_heartbeat_details
+    if attempts(Path(note)) == 2:
+        return last
+    assert last is None
+    for number in range(1000):
+        heartbeat({"at": number})
+    raise OSError("in the middle")
+
+
+def test_the_next_attempt_hears_what_was_said_last(plane: Plane, tmp_path: Path) -> None:
+    assert resumes(str(tmp_path / "n")) == {"at": 999}
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def threads() -> Any:
+        return resumes(str(tmp_path / "t"))
+
+    assert threads() == {"at": 999}
+
+
+@task
+def killed(note: str) -> Any:
+    if attempts(Path(note)) == 2:
+        return runtime.task_run.last_heartbeat_details
+    end = time.monotonic() + 1  # words are sent a few times a second
+    while time.monotonic() < end:
+        heartbeat({1, 2})  # no JSON, but a run with pickles may say more
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def test_a_run_whose_process_was_killed_goes_on_where_it_was(plane: Plane, tmp_path: Path) -> None:
+    assert killed(str(tmp_path / "n")) == {1, 2}
+
+
+@task(heartbeat_timeout=0.4)
+def talks(seconds: float) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        heartbeat()
+        time.sleep(0.02)
+    return "done"
+
+
+@task(heartbeat_timeout=0.4, retries=1)
+def silent(note: str) -> Any:
+    if attempts(Path(note)) == 2:
+        return runtime.task_run.last_heartbeat_details
+    heartbeat("before")
+    time.sleep(60)
+    return None
+
+
+def test_only_silence_ends_a_run(plane: Plane, tmp_path: Path) -> None:
+    assert talks(1.2) == "done"
+    began = time.monotonic()
+    assert silent(str(tmp_path / "n")) == "before"
+    with pytest.raises(TaskRunTimeoutError, match=r"said nothing of its progress for 0\.4 seconds"):
+        silent.with_options(retries=0)(str(tmp_path / "m"))
+    assert time.monotonic() - began < 30
+
+
+@task
+def child() -> int:
+    time.sleep(0.8)
+    return 1
+
+
+@task(heartbeat_timeout=0.4)
+def waits() -> int:
+    return child() + child()
+
+
+def test_waiting_for_other_runs_is_no_silence(plane: Plane) -> None:
+    assert waits() == 2
+
+
+@task
+def too_much(what: str) -> str:
+    try:
+        heartbeat("x" * 100_000 if what == "large" else (lambda: 1, open))
+    except (PayloadTooLarge, NotPicklable) as error:
+        return type(error).__name__
+    return "taken"
+
+
+def test_what_cannot_be_said_is_refused_where_it_is_said(plane: Plane) -> None:
+    assert too_much("large") == "PayloadTooLarge"
+    with pytest.raises(MissingContextError, match="inside a function with @task"):
+        heartbeat(1)
+
+
+@pytest.mark.parametrize("wrong", ["soon", -1])
+def test_a_timeout_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="'heartbeat_timeout' must"):
+        task(heartbeat_timeout=wrong)(lambda: 1)
