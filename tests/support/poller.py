@@ -23,7 +23,7 @@ class Poller:
         self.ids: dict[str, Any] = {"agent_id": f"id-{name}", "session_id": session_id or new_id()}
 
     def hello(self, **fields: Any) -> pb.AgentHello:
-        usual = {"protocol_min": 1, "protocol_max": 1, "queues": ["default"], "name": "poller"}
+        usual = {"protocol_min": 2, "protocol_max": 2, "queues": ["default"], "name": "poller"}
         return pb.AgentHello(**{**usual, **self.ids, **fields})
 
     def begin(self, number: int, *, timeout: float = 10, **fields: Any) -> Any:

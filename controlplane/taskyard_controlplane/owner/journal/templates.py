@@ -161,8 +161,10 @@ class Templates:
             raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    async def intern(self, definitions: Iterable[bytes], journal: Journal) -> Interned:
+    async def intern(self, definitions: Iterable[bytes], journal: Journal, where: str = "") -> Interned:
         """Return the templates with these contents; new ones are recorded.
+
+        `where` the list is in the request, for whoever has to find the one that is refused.
 
         Raises:
             InvalidRequest: One is malformed, or none that this release takes.
@@ -178,9 +180,13 @@ class Templates:
             began = time()
             fetched = await self.fetched(part, ())
             at_hand |= fetched.at_hand - new
-            made = [self._intern(definition, journal) for definition in part]
-            new.update(template.template_id for template in made)
-            interned += made
+            for definition in part:
+                try:
+                    template = self._intern(definition, journal)
+                except InvalidRequest as error:
+                    raise error.inside(f"{where}[{len(interned)}]") from None
+                new.add(template.template_id)
+                interned.append(template)
             took = time() - began
         return Interned(interned, at_hand)
 

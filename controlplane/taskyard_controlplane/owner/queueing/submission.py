@@ -122,13 +122,16 @@ class Submission:
                 f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
                 limit=MAX_TEMPLATES,
                 retry_after=RETRY_SECONDS,
+                field="submit.templates",
             )
         known = [session.templates[it.template] for it in batch.groups if it.template in session.templates]
         live = self._templates.all_live(known)
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
         fetched = await self._templates.fetched((), known)
-        interned = await self.intern(definition.template for definition in batch.templates)
+        interned = await self.intern(
+            (definition.template for definition in batch.templates), "submit.templates"
+        )
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
@@ -137,8 +140,8 @@ class Submission:
             fetched.at_hand | interned.at_hand,
         )
 
-    async def intern(self, templates: Iterable[template_pb2.RunTemplate]) -> Interned:
-        """Return some templates; new ones are recorded.
+    async def intern(self, templates: Iterable[template_pb2.RunTemplate], where: str) -> Interned:
+        """Return some templates, which are at `where` in a request; new ones are recorded.
 
         Raises:
             InvalidRequest: One is malformed.
@@ -146,7 +149,7 @@ class Submission:
         """
         # One after the other, as they are taken: together they may be as large as the frame.
         definitions = (template.SerializeToString(deterministic=True) for template in templates)
-        return await self._templates.intern(definitions, self._journal)
+        return await self._templates.intern(definitions, self._journal, where)
 
     def submit(
         self,

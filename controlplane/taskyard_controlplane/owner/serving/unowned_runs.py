@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
-from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.peers.refused_runs import refused_run
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.terms import Terms
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -43,7 +43,7 @@ class UnownedRuns:
         known = await self._known([new.run_id for new in runs])
         stored_args = await self._stored_args(known, [new.run_id for new in runs])
         # All of them before the first run is added: a malformed one must leave nothing behind.
-        templates, at_hand = await self._submission.intern(new.template for new in runs)
+        templates, at_hand = await self._submission.intern((new.template for new in runs), "runs")
         for template in templates:
             overload = self._submission.refused_template(template, at_hand)
             if overload is not None:
@@ -66,11 +66,7 @@ class UnownedRuns:
                 new.run_id: _conflict(new, known[new.run_id], {}) for new in runs if new.run_id in known
             }
         errors |= {run_id: error for run_id, error in commit.unstorable.items() if run_id in errors}
-        return [
-            session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
-            for run_id, error in errors.items()
-            if error is not None
-        ]
+        return [refused_run(run_id, error) for run_id, error in errors.items() if error is not None]
 
     async def _known(self, run_ids: list[bytes]) -> dict[bytes, StoredRun | Run]:
         """Return what there is of some runs that are not in memory."""
