@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateType, shown_as
@@ -142,7 +143,7 @@ def logs(
 
 
 @app.command("cancel", epilog=EPILOG)
-def cancel(run: RunArgument, server: ServerOption = "") -> None:
+def cancel(run: RunArgument, server: ServerOption = "", reason: ReasonOption = "") -> None:
     """Ask for a run to be cancelled. A flow run takes its open runs with it."""
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import state_of
@@ -152,7 +153,7 @@ def cancel(run: RunArgument, server: ServerOption = "") -> None:
         if found.state >= FIRST_FINAL:
             print(f"{found.name} has ended already: {state_of(found)[1]}")
             return
-        after = RunState(api.cancel_run(found.run_id))
+        after = RunState(api.cancel_run(found.run_id, reason=reason, requested_by=who_asks()))
     if after in (RunState.CANCELLED, RunState.CANCELLING):
         print(f"{found.name} is {shown_as(after)[1]}")
     else:
