@@ -31,6 +31,10 @@ MIB: Final = 1024 * 1024
 OPTIONS: Final = [("grpc.max_send_message_length", 64 * MIB), ("grpc.use_local_subchannel_pool", 1)]
 AHEAD: Final = 4
 """Frames that wait for the stream."""
+TEMPLATES: Final = 80
+"""Of 25 KB each: as much as may be in a frame."""
+BLOBS: Final = 2
+"""Of 1 MiB: as much as may be in a frame."""
 
 Frames = Iterator[sp.ClientFrame]
 
@@ -93,7 +97,7 @@ def templates() -> Frames:
     """Templates of 25 KB, with a run each."""
     for number in count(1):
         tags = ["y" * 1_000] * 25
-        names = [f"{number}-{place}" for place in range(500)]
+        names = [f"{number}-{place}" for place in range(TEMPLATES)]
         yield sp.ClientFrame(
             submit=sp.SubmitBatch(
                 number=number,
@@ -101,16 +105,16 @@ def templates() -> Frames:
                     template_pb2.TemplateDefinition(index=place, template=template(name, tags=tags))
                     for place, name in enumerate(names, 1)
                 ],
-                groups=[sp.RunGroup(template=place, run_ids=[new_id()]) for place in range(1, 501)],
+                groups=[sp.RunGroup(template=place, run_ids=[new_id()]) for place in range(1, TEMPLATES + 1)],
             )
         )
 
 
 def blobs() -> Frames:
     """Code that nothing refers to."""
-    rest = os.urandom(MIB - 16)
+    rest = os.urandom(MIB - 128)
     for number in count(1):
-        data = [new_id() + rest for _ in range(15)]
+        data = [new_id() + rest for _ in range(BLOBS)]
         blobs = [common_pb2.InlineBlob(digest=hashlib.sha256(each).digest(), data=each) for each in data]
         yield sp.ClientFrame(submit=sp.SubmitBatch(number=number, blobs=blobs))
 

@@ -76,7 +76,7 @@ def measure(system: TaskyardSystem, kind: str) -> str:
     return (
         f"{kind:14}{p99(quiet):8.1f}{p99(flooded):9.1f}{p99(flooded) / p99(quiet):8.1f}"
         f"{statistics.median(quiet):8.1f}{statistics.median(flooded):8.1f}{len(flooded):8}"
-        f"{most - before:+9.0f}{after - before:+8.0f}"
+        f"{max(flooded):9.0f}{most - before:+9.0f}{after - before:+8.0f}"
     )
 
 
@@ -90,6 +90,7 @@ def main(kinds: list[str]) -> None:
         ("p50", 8),
         ("flooded", 8),
         ("trips", 8),
+        ("longest", 9),
         ("peak", 9),
         ("after", 8),
     )

@@ -13,7 +13,7 @@ import ctypes
 import resource
 from concurrent.futures import Executor
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import Final
 
 PAGE_BYTES: Final = resource.getpagesize()
@@ -23,6 +23,8 @@ MOST_OF_TIME: Final = 0.001
 """Looking takes no larger share of the time: with half a million free blocks it lasts 80 ms."""
 KEPT_BYTES: Final = 12 * 1024 * 1024
 """Free memory that is kept for what comes next; to give up less would only cost page faults."""
+REST_SHARE: Final = 0.05
+"""A process that used less of a processor since the last look is at rest: nothing comes next."""
 LARGE_BYTES: Final = 1024 * 1024
 """A block with pages of its own. Frames of usual work are far smaller, and must not cost system calls."""
 TOP_BYTES: Final = 8 * 1024 * 1024
@@ -72,6 +74,15 @@ class Heap:
         info = self._info()
         return resident_bytes() - int(info.uordblks) - int(info.hblkhd)
 
+    def look(self, at_rest: bool) -> None:
+        """Give free pages back if they are many; all of them when the process is `at_rest`."""
+        if at_rest and self._trim is not None:
+            # Without asking how many: what the interpreter has let go may hide as much that is free here.
+            self._trim(0)
+            self._others = self.unused_bytes()
+        else:
+            self.trim()
+
     def trim(self, kept: int = KEPT_BYTES) -> bool:
         """Give free pages back, if they are more than `kept` bytes; blocks, without the interpreter."""
         unused = self.unused_bytes()
@@ -96,12 +107,17 @@ async def keep_trimmed(threads: Executor, seconds: float = LOOK_SECONDS) -> None
     heap, loop = Heap(), asyncio.get_running_loop()
     heap.keep_large_blocks_apart()
 
-    def look() -> float:
-        started = monotonic()
-        heap.trim()
+    used = process_time()
+
+    def look(since: float) -> float:
+        """Return how long it takes to look."""
+        nonlocal used
+        started, used_before = monotonic(), used
+        used = process_time()
+        heap.look(used - used_before < REST_SHARE * since)
         return monotonic() - started
 
     pause = seconds
     while True:
         await asyncio.sleep(pause)
-        pause = max(seconds, await loop.run_in_executor(threads, look) / MOST_OF_TIME)
+        pause = max(seconds, await loop.run_in_executor(threads, look, pause) / MOST_OF_TIME)

@@ -13,6 +13,7 @@ PAIRS = [
     (states.RunState, states_pb2.RunState),
     (states.StateReason, states_pb2.StateReason),
     (states.AgentState, states_pb2.AgentState),
+    (states.Executor, states_pb2.Executor),
     (states.UpstreamKind, session_service_pb2.UpstreamKind),
     (states.FlowEvent, session_service_pb2.FlowEvent),
     (states.ReportKind, agent_service_pb2.ReportKind),
@@ -38,7 +39,7 @@ def test_every_reason_is_one_error():
     assert {reason for reason in errors.ErrorReason if reason} == set(errors.BY_REASON)
 
 
-def test_final_states_are_those_from_ten_on():
+def test_final_states_are_those_from_a_hundred_on():
     final = {state for state in states.RunState if state >= states.FIRST_FINAL}
     assert final == {
         states.RunState.COMPLETED,

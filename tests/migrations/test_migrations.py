@@ -18,6 +18,7 @@ from support.storage_rows import bad_ends, bad_ends_of
 
 from taskyard_api.v1.common_pb2 import BlobRef, Payload
 from taskyard_api.v1.session_service_pb2 import RunOutcome
+from taskyard_api.v1.template_pb2 import RunTemplate
 from taskyard_contract.states import RunState
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
@@ -254,6 +255,40 @@ def test_an_upgrade_numbers_final_states_anew_wherever_they_are(urls: tuple[str,
         command.downgrade(_config(connection), "0005")
         assert connection.execute(text("SELECT * FROM run ORDER BY seq")).all() == before
     engine.dispose()
+
+
+def test_an_upgrade_labels_results_in_other_encodings(urls: tuple[str, str]) -> None:
+    """Bare bytes are pickles since then, and what another language wrote must not be read as one."""
+    definitions = {1: "python/pickle5", 2: "json/plain", 3: ""}
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0005")
+        for number, encoding in definitions.items():
+            template = RunTemplate(name="t", encoding=encoding).SerializeToString()
+            connection.execute(
+                text("INSERT INTO template VALUES (:number, :digest, :definition, 't')"),
+                {"number": number, "digest": bytes([number]), "definition": template},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO run"
+                    " (seq, run_id, kind, state, template_id, ordinal, submitted_us, ended_us, result)"
+                    " VALUES (:seq, :run_id, 1, 10, :seq, 0, 5, 7, :result)"
+                ),
+                {"seq": number, "run_id": bytes([number]) * 16, "result": b"[1]"},
+            )
+        command.upgrade(_config(connection), "head")
+        rows = connection.execute(text("SELECT result, outcome FROM run ORDER BY seq")).all()
+    engine.dispose()
+    assert (bytes(rows[0].result), rows[0].outcome) == (b"[1]", None)
+    for row, number in zip(rows[1:], (2, 3), strict=True):
+        assert row.result is None
+        assert RunOutcome.FromString(bytes(row.outcome)) == RunOutcome(
+            run_id=bytes([number]) * 16,
+            state=RunState.COMPLETED.value,  # type: ignore[arg-type]
+            ended_us=7,
+            result=Payload(encoding=definitions[number], data=b"[1]"),
+        )
 
 
 def test_an_upgrade_that_is_interrupted_halfway_has_changed_nothing(

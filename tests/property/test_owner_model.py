@@ -189,7 +189,7 @@ class OwnerModel(RuleBasedStateMachine):
         )  # fmt: skip
         self.kinds.update({(ids[at], upstream_id): kind for at, upstream_id in edges})
         template = tp.RunTemplate(
-            kind=states_pb2.RUN_KIND_TASK, name="task", encoding="json/plain",
+            kind=states_pb2.RUN_KIND_TASK, name="task", encoding="python/pickle5",
             queue=place[0], priority=place[1],
             retry=tp.RetryPolicy(max_retries=retries, delays_ms=[delay * 1000]),
             cache_expiration_ms=lifetime * 1000, refresh_cache=refresh,

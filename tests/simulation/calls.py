@@ -82,7 +82,9 @@ class Submission:
     def _run(self, place: int, upstream: list[bytes]) -> run_service_pb2.NewRun:
         job = self._job
         run = run_service_pb2.NewRun(run_id=new_id(), template=self._template.message)
-        run.args.CopyFrom(common_pb2.Payload(encoding="json/plain", data=json.dumps(job.script()).encode()))
+        run.args.CopyFrom(
+            common_pb2.Payload(encoding="python/pickle5", data=json.dumps(job.script()).encode())
+        )
         ordinal = 0 if job.late else place  # which they have not got, and their workers compute keys from
         if job.key and not job.late:
             run.cache_key = job.cache_key(ordinal)

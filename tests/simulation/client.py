@@ -124,7 +124,7 @@ class ClientNode:
         """Submit a flow run and be its body: submit runs in it, wait for them or not, report its end."""
         flow, session = new_id(), self.program.session
         message = template_pb2.RunTemplate(
-            kind=RunKind.FLOW, name="flow", task_key="flow", encoding="json/plain"
+            kind=RunKind.FLOW, name="flow", task_key="flow", encoding="python/pickle5"
         )
         group = RunGroup(GroupKey(Template(message), b"", b""), 0)
         group.add(flow, b"{}", None, None, None)

@@ -170,7 +170,7 @@ class Program:
                 name=work.task,
                 task_key=work.task,
                 queue="default",
-                encoding="json/plain",
+                encoding="python/pickle5",
                 max_infra_retries=work.infra,
             )
             message.code.blob_digest = hashlib.sha256(code).digest()

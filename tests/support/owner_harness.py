@@ -5,13 +5,14 @@ Time is the test's: leases and retry delays pass when `advance` is called.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import TaskyardError
@@ -180,17 +181,19 @@ class Client(Peer):
     async def submit(
         self, count: int = 1, *, resend: bool = False, flow: bytes = b"", upstream: Any = None,
         cache_keys: list[str] | None = None, run_ids: list[bytes] | None = None,
-        args: list[bytes] | None = None,
+        args: list[bytes] | None = None, extras: Sequence[common_pb2.Payload] = (),
         **template: Any,
     ) -> list[bytes]:  # fmt: skip
-        """Submit runs of a new template; `upstream` is a list of (position, id, kind)."""
+        """Submit runs of a new template; `upstream` is a list of (position, id, kind), `extras` are labelled
+        arguments of the first runs.
+        """
         self.number += 1
         self._templates += 1
         ids = run_ids or new_ids(count)
         template.setdefault("kind", RunKind.TASK)
         template.setdefault("name", "task")
         template.setdefault("queue", "default")
-        template.setdefault("encoding", "json/plain")
+        template.setdefault("encoding", "python/pickle5")
         edges = upstream or []
         group = sp.RunGroup(
             template=self._templates, run_ids=ids, flow_run_id=flow, cache_keys=cache_keys or [],
@@ -198,6 +201,7 @@ class Client(Peer):
             upstream_positions=[edge[0] for edge in edges],
             upstream_ids=[edge[1] for edge in edges],
             upstream_kinds=[edge[2] if len(edge) > 2 else UpstreamKind.DATA for edge in edges],  # type: ignore[misc]
+            extras=[sp.RunExtra(position=at, payload=payload) for at, payload in enumerate(extras)],
         )  # fmt: skip
         definition = tp.TemplateDefinition(index=self._templates, template=tp.RunTemplate(**template))
         batch = sp.SubmitBatch(number=self.number, templates=[definition], groups=[group], resend=resend)

@@ -6,24 +6,15 @@ them live at the same time and each is made and dropped within milliseconds.
 """
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Final, Protocol
 
 from taskyard_contract.errors import TaskyardError
-from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_contract.states import FIRST_FINAL, Executor, RunKind, RunState
 from taskyard_controlplane.domain.matching import Labels, Need
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
 
-
-class Executor(IntEnum):
-    """Who executes the runs of a template, whatever they are."""
-
-    SESSION = 1
-    """The session that submitted them: it starts them when it likes and reports about them."""
-    AGENT = 2
-    """An agent: they queue up, are assigned under an epoch, and that agent reports about them."""
-
-
+BARE_ENCODING: Final = "python/pickle5"
+"""The encoding of results that travel as bare bytes; others are labelled (`owner.journal.labels`)."""
 HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
 """The states in which an agent has the run in hand."""
 SESSION: Final = int(Executor.SESSION)
@@ -81,6 +72,7 @@ class Template:
 
     __slots__ = (
         "__weakref__",
+        "bare",
         "cache_expiration_us",
         "code",
         "code_digest",
@@ -139,6 +131,7 @@ class Template:
         self.priority = priority
         self.encoding = encoding
         self.result_encoding = result_encoding or encoding
+        self.bare = self.result_encoding == BARE_ENCODING
         self.code = code
         self.need = Need(
             queue, code, encoding, labels, self.result_encoding, task_name, python_version, environment
@@ -162,6 +155,7 @@ class Run:
         "agent",
         "args",
         "args_blob",
+        "assigned_to",
         "attempt",
         "cache_decided",
         "cache_key",
@@ -230,6 +224,7 @@ class Run:
         self.started_us: int | None = None
         self.ended_us = 0
         self.agent: Holder | None = None
+        self.assigned_to: str | None = None  # the id of an agent, by an earlier owner, as it has recorded
         self.declined_by: Holder | None = None  # until it is queued again
         self.dispatch: list[int] | None = None
         self.queued = False

@@ -84,7 +84,7 @@ def run_message(
         cache_key=run.cache_key or "",
     )
     if run.state >= FIRST_FINAL:
-        _write_end(message, run, outcome, template.encoding, include_result)
+        _write_end(message, run, outcome, template.result_encoding or template.encoding, include_result)
         if brief:
             _without_encoded(message)
     else:

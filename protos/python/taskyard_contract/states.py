@@ -89,6 +89,15 @@ class FlowEvent(IntEnum):
     INTERRUPTED = 5
 
 
+class Executor(IntEnum):
+    """Who executes the runs of a template, whatever they are."""
+
+    SESSION = 1
+    """The session that submitted them: it starts them when it likes and reports about them."""
+    AGENT = 2
+    """An agent: they queue up, are assigned under an epoch, and that agent reports about them."""
+
+
 class AgentState(IntEnum):
     """What an agent is doing."""
 

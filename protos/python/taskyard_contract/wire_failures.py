@@ -29,6 +29,7 @@ def bounded_failure(failure: failure_pb2.Failure) -> failure_pb2.Failure:
         target.type = cut(source.type, NAME_LIMIT)
         target.message = cut(source.message)
         target.traceback = cut_front(source.traceback, TRACEBACK_LIMIT)
+        target.source = cut(source.source, NAME_LIMIT)
         if source.HasField("encoded") and source.encoded.ByteSize() <= _ENCODED_MESSAGE:
             target.encoded.CopyFrom(source.encoded)
         if not left or not source.HasField("cause"):
@@ -47,6 +48,7 @@ def _keeps_to_limits(failure: failure_pb2.Failure) -> bool:
             _within(failure.type, NAME_LIMIT)
             and _within(failure.message, MESSAGE_LIMIT)
             and _within(failure.traceback, TRACEBACK_LIMIT)
+            and _within(failure.source, NAME_LIMIT)
             and failure.encoded.ByteSize() <= _ENCODED_MESSAGE
         )
         if not fits:

@@ -38,7 +38,7 @@ class Client:
 
     def submit(self, number: int, args: list[bytes]) -> list[bytes]:
         template = template_pb2.RunTemplate(
-            kind=states_pb2.RUN_KIND_TASK, name="t", queue="default", encoding="json/plain",
+            kind=states_pb2.RUN_KIND_TASK, name="t", queue="default", encoding="python/pickle5",
             code=template_pb2.Code(task_name="t"),
         )  # fmt: skip
         ids = new_ids(len(args))

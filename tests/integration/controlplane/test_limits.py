@@ -184,10 +184,11 @@ def payload_bytes(served: Any, limit: int) -> None:
 @case
 def input_bytes(served: Any, limit: int) -> None:
     agent = served.agent("one", {"zone": "a"})
+    bare = task(encoding="python/pickle5")  # results in others are kept with a label, which counts as well
     for size, state in ((limit, RunState.ASSIGNED), (limit + 1, RunState.FAILED)):
-        first = new_run()
+        first = new_run(bare)
         edge = run_service_pb2.Upstream(run_id=first.run_id, kind=UpstreamKind.DATA)  # type: ignore[arg-type]
-        second = new_run(upstream=[edge])
+        second = new_run(bare, upstream=[edge])
         submit(served, first, second)
         [(epoch, taken)] = agent.take(1)
         assert taken == first.run_id

@@ -151,9 +151,8 @@ def _filter(**fields: Any) -> run_service_pb2.ListRunsRequest:
 @pytest.mark.parametrize(
     ("request_of", "text"),
     [
-        (lambda served: _filter(states=[10] * 100_000), "filter.states"),
+        (lambda served: _filter(states=[100] * 100_000), "filter.states"),
         (lambda served: _filter(states=[77]), "filter.states"),
-        (lambda served: run_service_pb2.ListRunsRequest(states=[77]), "filter.states"),
         (lambda served: _filter(kind=9), "filter.kind"),
         (lambda served: _filter(name_contains="x" * 60_000), "filter.name_contains"),
         (lambda served: _filter(flow_run_id=b"abc"), "filter.flow_run_id"),

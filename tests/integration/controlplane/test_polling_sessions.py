@@ -21,6 +21,7 @@ from taskyard_contract.errors import (
 )
 from taskyard_contract.states import AgentState, RunState
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_contract.versions import PROTOCOL_MAX
 
 
 def test_a_lapsed_lease_gives_the_run_to_another_agent(serve: Callable[..., Any]) -> None:
@@ -99,7 +100,7 @@ def test_a_stream_takes_over_and_a_poll_takes_it_back(served: Any, poller: Polle
 
     stream = served.agents.Connect(frames(), timeout=10)
     welcome = next(stream).welcome
-    assert (welcome.protocol, len(welcome.drop)) == (1, 0)
+    assert (welcome.protocol, len(welcome.drop)) == (PROTOCOL_MAX, 0)
     with pytest.raises(Superseded):
         poller.poll(3)
     answer = poller.greet(3, held=[key])

@@ -145,25 +145,6 @@ def test_runs_are_filtered_by_state_and_name(served: Any) -> None:
     assert listed(flow_run_id=new_id()) == []
 
 
-def test_filters_of_programs_of_release_0_1_0_are_heard(served: Any) -> None:
-    """That release had them as fields of the request; ignored, its callers would be shown all runs."""
-    [kept] = served.submit(name="alpha")
-    [ended] = served.submit(name="beta")
-    served.runs.CancelRun(pb.CancelRunRequest(run_id=ended), timeout=10)
-
-    def listed(**fields: Any) -> list[bytes]:
-        return [run.run_id for run in served.runs.ListRuns(pb.ListRunsRequest(**fields), timeout=10).runs]
-
-    assert listed(states=[RunState.CANCELLED]) == [ended]
-    assert listed(states=[RunState.READY]) == [kept]
-    assert listed(name_contains="lph") == [kept]
-    assert listed(kind=states_pb2.RUN_KIND_FLOW) == []
-    assert listed(flow_run_id=new_id()) == []
-    assert listed(name_contains="lph", filter=pb.RunFilter(name_contains="et")) == [ended]
-    malformed = pb.ListRunsRequest(flow_run_id=b"short")
-    assert isinstance(error_of(served.runs.ListRuns, malformed), InvalidRequest)
-
-
 def test_logs_are_listed_and_followed(served: Any, agent: Any) -> None:
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)

@@ -24,7 +24,7 @@ def test_a_lifetime_beyond_all_dates_is_no_end_of_the_server() -> None:
         await assigned(it, agent)
         agent.report([run_id])
         await it.settle()
-        assert client.state_of(run_id) == 10
+        assert client.state_of(run_id) == RunState.COMPLETED
 
     play(scenario)
 

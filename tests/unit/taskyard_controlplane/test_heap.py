@@ -1,6 +1,7 @@
 """Memory that was freed goes back to the system, though what lies between it stays."""
 
 import ctypes
+import mmap
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -62,4 +63,27 @@ def _what_becomes_free_later() -> None:
         if resident_bytes() - before > held - 20 * MIB:
             assert heap.trim()
         assert resident_bytes() - before < held - 30 * MIB
+    assert len(stay) == 40
+
+
+@needs_glibc
+def test_at_rest_nearly_all_that_is_free_is_given_back() -> None:
+    """Also what the interpreter hides, which has let go as much of its own meanwhile."""
+    _alone(_at_rest)
+
+
+def _at_rest() -> None:
+    heap = Heap()
+    heap.look(at_rest=True)
+    before = resident_bytes()
+    hiding = mmap.mmap(-1, 60 * MIB)
+    hiding.write(b"x" * (60 * MIB))
+    payloads, others = _payloads(), _payloads()
+    stay = payloads[::50] + others[::50]
+    payloads.clear()
+    heap.trim(0)  # and takes the rest for what nothing can be done about
+    hiding.close()
+    others.clear()
+    heap.look(at_rest=True)
+    assert resident_bytes() - before < 12 * MIB
     assert len(stay) == 40

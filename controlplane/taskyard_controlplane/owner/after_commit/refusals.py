@@ -9,7 +9,7 @@ import logging
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
-from taskyard_contract.errors import InvalidRequest, RunExists, StorageFull, TaskyardError
+from taskyard_contract.errors import InvalidRequest, StorageFull, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.machine import annul
 from taskyard_controlplane.domain.model import Run
@@ -21,6 +21,7 @@ from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.queueing.checks import submitted_before
 from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 from taskyard_controlplane.storage.interface import NewRunRow
@@ -66,10 +67,7 @@ class Refusals:
                 annulled.add(run.seq)
                 self._take_back(run)
                 self._upstream.look_up(run)
-            error = RunExists(
-                f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
-            )
-            self._tell(new[run_id], run, error)
+            self._tell(new[run_id], run, submitted_before(run_id))
         if annulled:
             # One that was cancelled meanwhile has ended only here. Performed, its end would reach those that
             # wait for the recorded run, and be remembered as how that one ended.

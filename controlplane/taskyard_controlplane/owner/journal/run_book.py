@@ -8,6 +8,8 @@ and session, which nearly always go together. The second is there because the en
 run must not cost a pass over everybody's runs.
 """
 
+from collections import deque
+from itertools import takewhile
 from typing import Final
 
 from taskyard_contract.states import RunKind
@@ -18,6 +20,9 @@ from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 MAX_RECENT: Final = 8_192
 """Runs whose end is remembered at least (twice as many at most): those submitted next often depend on them,
 and find them here without a look-up. More than a client may have under way in unacknowledged batches."""
+RECENT_ROUNDS: Final = 10
+"""Rounds of upkeep, half a minute, after which an end is not recent: it would keep memory around it that the
+runs of a burst have left."""
 MAX_RECENT_BYTES: Final = 4_096
 """Larger outcomes are not remembered, so that all of them together stay below 64 MiB."""
 
@@ -35,6 +40,8 @@ class RunBook:
         """By id. To be read by everybody, and changed by nobody else."""
         self.recent: dict[bytes, Ended] = {}
         """How runs ended whose end is durable, the oldest first."""
+        self._newest: deque[bytes | None] = deque()
+        """The newest of these, at each of the last rounds of upkeep."""
         self.flows_by_seq: dict[int, Run] = {}
         """Flow runs by the number under which rows refer to them."""
         self.ending_flows: dict[int, Run] = {}
@@ -148,6 +155,17 @@ class RunBook:
         if len(self.recent) > 2 * MAX_RECENT:
             for run_id in list(self.recent)[:MAX_RECENT]:
                 del self.recent[run_id]
+
+    def upkeep(self) -> None:
+        """Forget the ends that have been remembered for a while, however few they are."""
+        self._newest.append(next(reversed(self.recent), None))
+        if len(self._newest) <= RECENT_ROUNDS:
+            return
+        newest = self._newest.popleft()
+        if newest is None or newest not in self.recent:
+            return
+        for run_id in [*takewhile(lambda each: each != newest, self.recent), newest]:
+            del self.recent[run_id]
 
     def of_session(self, session: Submitter) -> list[Run]:
         """Return the runs that belong to a session, in the order they came: they end with it."""

@@ -42,18 +42,21 @@ PART_BYTES: Final = 64 * 1024
 """The same of large ones: what a commit has of them is written in as much time."""
 MAX_REFUSED: Final = 256
 """Of which is remembered that no database can hold them. The checks at the doors let none through."""
+FAIR_BYTES: Final = 1024 * 1024
+"""What open runs may hold of templates for one sender when they hold too much in all: a hundred tasks."""
 
 
 class _Reference(weakref.ref[Template]):
     """Finds a template for as long as somebody holds it."""
 
-    __slots__ = ("digest", "size", "template_id")
+    __slots__ = ("digest", "sender", "size", "template_id")
 
     def __init__(self, template: Template, gone: "Callable[[_Reference], None]") -> None:
         super().__init__(template, gone)  # type: ignore[call-arg]  # `ref` takes it in its constructor
         self.template_id = template.template_id
         self.digest = template.digest
         self.size = _size_of(template)
+        self.sender = b""
 
 
 def _size_of(template: Template) -> int:
@@ -109,6 +112,7 @@ class Templates:
         self._by_digest: dict[bytes, _Reference] = {}
         self._by_id: dict[int, _Reference] = {}
         self._bytes = 0
+        self._bytes_of: dict[bytes, int] = {}  # by whoever had them brought into memory
         self._gone: deque[_Reference] = deque()
         """Filled by whatever thread lets the last one go, emptied here."""
         self._fresh: dict[int, Template] = {}
@@ -126,11 +130,13 @@ class Templates:
 
     # What is in memory.
 
-    @property
-    def full(self) -> bool:
-        """Whether open runs hold so much that no further templates should come into memory."""
+    def full(self, sender: bytes) -> bool:
+        """Whether open runs hold so much that no further templates should come into memory for a sender.
+
+        Who has brought in little may go on, or one that brings in much would keep all others from working.
+        """
         self._settle()
-        return self._bytes > self._limit
+        return self._bytes > self._limit and self._bytes_of.get(sender, 0) > FAIR_BYTES
 
     @property
     def in_memory(self) -> int:
@@ -161,8 +167,10 @@ class Templates:
             raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    async def intern(self, definitions: Iterable[bytes], journal: Journal, where: str = "") -> Interned:
-        """Return the templates with these contents; new ones are recorded.
+    async def intern(
+        self, definitions: Iterable[bytes], journal: Journal, where: str = "", sender: bytes = b""
+    ) -> Interned:
+        """Return the templates with these contents, which `sender` needs; new ones are recorded.
 
         `where` the list is in the request, for whoever has to find the one that is refused.
 
@@ -178,11 +186,11 @@ class Templates:
             if interned:
                 await asyncio.sleep(took)  # so that it is half of the time at most
             began = time()
-            fetched = await self.fetched(part, ())
+            fetched = await self.fetched(part, (), sender)
             at_hand |= fetched.at_hand - new
             for definition in part:
                 try:
-                    template = self._intern(definition, journal)
+                    template = self._intern(definition, journal, sender)
                 except InvalidRequest as error:
                     raise error.inside(f"{where}[{len(interned)}]") from None
                 new.add(template.template_id)
@@ -190,7 +198,7 @@ class Templates:
             took = time() - began
         return Interned(interned, at_hand)
 
-    def _intern(self, definition: bytes, journal: Journal) -> Template:
+    def _intern(self, definition: bytes, journal: Journal, sender: bytes) -> Template:
         """Return a template that is recorded, or is recorded now.
 
         `fetched` has been asked for it just before, so one that is not in memory is in no database either.
@@ -199,7 +207,7 @@ class Templates:
         template = self._with(digest)
         if template is None:
             message = parsed_new(definition)
-            template = self._keep(read_template(self._next_id, digest, definition, message))
+            template = self._keep(read_template(self._next_id, digest, definition, message), sender)
             self._next_id += 1
             self._fresh[template.template_id] = template
             self._seen.add(digest)
@@ -228,18 +236,25 @@ class Templates:
         reference = self._by_digest.get(digest)
         return reference() if reference is not None else None
 
-    def _keep(self, template: Template) -> Template:
+    def _keep(self, template: Template, sender: bytes = b"") -> Template:
         self._settle()
         reference = _Reference(template, self._gone.append)
+        reference.sender = sender
         self._by_digest[template.digest] = self._by_id[template.template_id] = reference
-        self._bytes += reference.size
+        self._count(sender, reference.size)
         return template
+
+    def _count(self, sender: bytes, size: int) -> None:
+        self._bytes += size
+        held = self._bytes_of.pop(sender, 0) + size
+        if held:
+            self._bytes_of[sender] = held
 
     def _settle(self) -> None:
         """Forget those that nobody holds any more."""
         while self._gone:
             reference = self._gone.popleft()
-            self._bytes -= reference.size
+            self._count(reference.sender, -reference.size)
             if self._by_id.get(reference.template_id) is reference:
                 del self._by_id[reference.template_id]
             if self._by_digest.get(reference.digest) is reference:
@@ -256,8 +271,8 @@ class Templates:
 
     # What is in the database.
 
-    async def fetched(self, definitions: Iterable[bytes], ids: Iterable[int]) -> Fetched:
-        """Return those of some templates that are recorded; read back if need be.
+    async def fetched(self, definitions: Iterable[bytes], ids: Iterable[int], sender: bytes = b"") -> Fetched:
+        """Return those of some templates that are recorded; read back, for a `sender`, if need be.
 
         Whoever asks goes on with what is returned before anything else happens: between two commits.
 
@@ -271,7 +286,7 @@ class Templates:
         at_hand = frozenset(found)
         absent: set[bytes | int] = set()
         while not missing <= absent:  # others may have recorded one of them while it was read
-            await self._read(missing, found)
+            await self._read(missing, found, sender)
             absent = missing
             missing = self._missing(digests, numbers, found)
         return Fetched(found, at_hand)
@@ -295,11 +310,11 @@ class Templates:
                 missing.add(number)
         return missing
 
-    async def _read(self, missing: set[bytes | int], found: dict[int, Template]) -> None:
+    async def _read(self, missing: set[bytes | int], found: dict[int, Template], sender: bytes) -> None:
         digests = [each for each in missing if isinstance(each, bytes)]
         numbers = [each for each in missing if isinstance(each, int)]
         for row in await self._committer.run(lambda: self._store.templates(numbers, digests)):
-            template = found[row.template_id] = self._take(row)
+            template = found[row.template_id] = self._take(row, sender)
             self._use(template)
 
     def beside(self, rows: list[RunHead]) -> Beside:
@@ -324,11 +339,11 @@ class Templates:
         template = self.live(result.template_id)
         return template.result_encoding if template is not None else encoding_in(result.definition or b"")
 
-    def _take(self, row: TemplateRow) -> Template:
+    def _take(self, row: TemplateRow, sender: bytes = b"") -> Template:
         """Return the template of a row; somebody may have brought it into memory meanwhile."""
         template = self.live(row.template_id)
         if template is None:
-            template = self._keep(read_stored(row))
+            template = self._keep(read_stored(row), sender)
         return template
 
 

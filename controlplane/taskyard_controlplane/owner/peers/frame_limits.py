@@ -17,10 +17,11 @@ MAX_ITEMS: Final = 131_072
 """Ids, reports or log records of one kind in a frame. The SDK sends up to 69,632 ids."""
 MAX_BATCH_RUNS: Final = 1_024
 """New runs, and templates, in a frame: about 10 ms of work. The SDK sends 512."""
-MAX_DEFINITION_BYTES: Final = 8 * 1024 * 1024
-"""Templates and code in a frame, which cannot be refused run by run. The SDK sends up to 5 MiB."""
 FEW_BYTES: Final = 2 * MAX_BATCH_RUNS
 """A frame of so few bytes, as most are, has too much of nothing: each item takes two at least."""
+MAX_DEFINED_BYTES: Final = 2 * 1024 * 1024
+"""Templates and code in a frame. They are recorded in small parts and hashed, so they hold others up for
+longer than as many bytes of arguments. The SDK sends one of 1 MiB, or as much of small ones."""
 MAX_HELD: Final = 10_000
 """Runs that an agent restates: as much work again. Agents hold about 2,000."""
 MAX_NAMES: Final = 1_024
@@ -121,23 +122,27 @@ def check_client_frame(frame: sp.ClientFrame) -> None:
         ):  # fmt: skip
             _at_most(f"submit.{field}", count, MAX_BATCH_RUNS)
         if batch.templates or batch.blobs:
-            _check_definitions(batch)
+            _check_defined(batch)
     _few("subscribe", frame.subscribe)
     _few("cancel", frame.cancel)
     _few("withdraw", frame.withdraw)
     _few("flow_reports", frame.flow_reports)
     if frame.HasField("logs"):
         _few("logs", frame.logs.run_ids)
-    _short("requested_by", frame.requested_by)
 
 
-def _check_definitions(batch: sp.SubmitBatch) -> None:
-    size = sum(each.ByteSize() for each in (*batch.templates, *batch.blobs))
-    if size > MAX_DEFINITION_BYTES:
+def _check_defined(batch: sp.SubmitBatch) -> None:
+    """Check how many bytes of templates and code a batch brings.
+
+    Raises:
+        InvalidRequest: Too many.
+    """
+    size = sum(each.ByteSize() for each in batch.templates) + sum(each.ByteSize() for each in batch.blobs)
+    if size > MAX_DEFINED_BYTES:
         raise InvalidRequest(
-            f"submit: its templates and blobs have {size:,} bytes, at most {MAX_DEFINITION_BYTES:,} are "
-            "taken; send several batches, or upload code as a blob",
-            limit=MAX_DEFINITION_BYTES,
+            f"submit: templates and blobs of a message have {size:,} bytes together, at most "
+            f"{MAX_DEFINED_BYTES:,} are taken; send several messages, or upload blobs with BlobService",
+            limit=MAX_DEFINED_BYTES,
             field="submit.blobs" if batch.blobs else "submit.templates",
         )
 

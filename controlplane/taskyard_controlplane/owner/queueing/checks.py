@@ -16,10 +16,11 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge
-from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
+from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.labels import check_label
 from taskyard_controlplane.owner.peers.frame_limits import check_name
 from taskyard_controlplane.owner.rules.flow_reports import check_report
 
@@ -148,11 +149,14 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
         raise _wrong(run, f"{where}.template.name", "is empty")
     if not template.HasField("code") or template.code.WhichOneof("location") is None:
         raise _wrong(run, f"{where}.template.code", "says nowhere where the code is")
+    check_label(run.args, f"{where}.args")
     size = len(run.args.data)
     if size > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
     for position, edge in enumerate(run.upstream):
         check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
+        if edge.run_id == run.run_id:
+            raise _wrong(run, f"{where}.upstream[{position}].run_id", "names the run itself")
         if int(edge.kind) not in UPSTREAM_KINDS:
             raise _wrong(run, f"{where}.upstream[{position}].kind", "says nothing this server knows")
     for field in UNSUPPORTED:
@@ -179,6 +183,12 @@ def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int, field:
         limit=max_inline_bytes,
         field=field,
     )
+
+
+def submitted_before(run_id: bytes) -> RunExists:
+    """Make the refusal of a run whose id another one has."""
+    text = f"run {format_id(run_id)} was submitted before; make a new id for every run"
+    return RunExists(text, run_id=run_id)
 
 
 def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template | None) -> Template:
@@ -221,7 +231,7 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
     if group.caller_run_id:
         check_id(group.caller_run_id, "submit.groups.caller_run_id")
     for extra in group.extras:
-        _check_extra(template, extra, count)
+        _check_extra(group, extra, template, count)
     return template
 
 
@@ -229,9 +239,18 @@ def _in_group(template: Template, field: str, what: str) -> InvalidRequest:
     return InvalidRequest(f"{field} of a group of '{template.name}' {what}", field=f"submit.groups.{field}")
 
 
-def _check_extra(template: Template, extra: pb.RunExtra, count: int) -> None:
+def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, count: int) -> None:
     if extra.position >= count:
         raise _in_group(template, "extras", "has an entry for a run beyond the group's end")
     for field in UNSUPPORTED:
         if getattr(extra, field):
             raise not_supported(f"submit.groups.extras.{field}")
+    if extra.HasField("payload"):
+        _check_payload(group, extra, template)
+
+
+def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
+    check_label(extra.payload, "submit.groups.extras.payload")
+    beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
+    if beside:
+        raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

@@ -8,7 +8,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
@@ -55,7 +55,7 @@ def write_chunk(
     if flow is not None:
         body.flow_run_id = flow.run_id
         body.flow_run_name = flow.shown_name
-    inputs = InputWriter(body, runs[0].template.encoding, loaded)
+    inputs = InputWriter(body, loaded, bare=runs[0].template.encoding == BARE_ENCODING)
     for position, run in enumerate(runs):
         if run.inputs is not None and with_inputs:
             inputs.write(position, run.inputs)
@@ -69,10 +69,16 @@ def write_chunk(
 class InputWriter:
     """Adds results of upstream runs to a body, large ones once for all runs that need them."""
 
-    def __init__(self, body: pb.ChunkBody, encoding: str, loaded: StoredPayloads) -> None:
-        """Add to `body`, whose template has this encoding, what runs have in memory or was `loaded`."""
+    def __init__(self, body: pb.ChunkBody, loaded: StoredPayloads, *, bare: bool) -> None:
+        """Add to `body` what runs have in memory or was `loaded`.
+
+        Args:
+            body: Where to add it.
+            loaded: What was read from the database.
+            bare: Whether its runs take bare results as they are; otherwise each is labelled.
+        """
         self._body = body
-        self._encoding = encoding
+        self._shared_bytes = SHARED_BYTES if bare else -1
         self._loaded = loaded.outcomes
         self._shared: set[bytes] = set()
         self.blobs: list[common_pb2.BlobRef] = []
@@ -89,7 +95,7 @@ class InputWriter:
         for upstream_id, result, outcome in inputs:
             positions.append(position)
             ids.append(upstream_id)
-            if outcome is None and isinstance(result, bytes) and len(result) <= SHARED_BYTES:
+            if outcome is None and isinstance(result, bytes) and len(result) <= self._shared_bytes:
                 values.append(result)
             else:
                 values.append(self._apart(upstream_id, result, outcome))
@@ -103,8 +109,8 @@ class InputWriter:
             result, outcome = stored
         if outcome is not None:
             self._other(upstream_id, outcome)
-        elif result is not None and len(result) > SHARED_BYTES:
-            self._large(upstream_id, result)
+        elif result is not None and len(result) > self._shared_bytes:
+            self._labelled(upstream_id, result)
         else:
             return result or b""
         return b""
@@ -120,13 +126,13 @@ class InputWriter:
         if other.result.HasField("blob"):
             self.blobs.append(other.result.blob)
 
-    def _large(self, upstream_id: bytes, result: bytes) -> None:
+    def _labelled(self, upstream_id: bytes, result: bytes) -> None:
         if upstream_id not in self._shared:
             self._shared.add(upstream_id)
             self._body.others.add(
                 run_id=upstream_id,
                 state=RunState.COMPLETED.value,
-                result=common_pb2.Payload(encoding=self._encoding, data=result),
+                result=common_pb2.Payload(encoding=BARE_ENCODING, data=result),
             )
 
 
@@ -140,6 +146,12 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         caller_run_id=run.caller_id or b"",
     )
     if run.args_blob is not None:
-        blob = common_pb2.BlobRef.FromString(run.args_blob)
-        extra.args.CopyFrom(blob)
-        chunk.blobs.append(blob)
+        payload = common_pb2.Payload.FromString(run.args_blob)
+        if payload.HasField("blob"):
+            chunk.blobs.append(payload.blob)
+        else:
+            payload.data, body.args[position] = body.args[position], b""
+        if payload == common_pb2.Payload(encoding=run.template.encoding, blob=payload.blob):
+            extra.args.CopyFrom(payload.blob)
+        else:
+            extra.payload.CopyFrom(payload)

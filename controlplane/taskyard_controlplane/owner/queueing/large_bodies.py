@@ -18,7 +18,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, size_of
-from taskyard_controlplane.domain.model import HELD, Run
+from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, InputWriter
 from taskyard_controlplane.storage.interface import Store
@@ -41,7 +41,7 @@ class LargeBody:
     def __init__(self, run: Run, head: bytes) -> None:
         """Begin with `head`, a body without inputs, and go on with the inputs of `run`."""
         self._run, self._epoch = run, run.epoch
-        self._encoding = run.template.encoding
+        self._bare = run.template.encoding == BARE_ENCODING
         self.head = head
         self.pieces: list[slice] = []
         """Which of the inputs, as many as fit into one piece each."""
@@ -70,7 +70,7 @@ class LargeBody:
             if isinstance(result, int) or isinstance(outcome, int)
         ]
         loaded = store.payloads([], absent) if absent else NOTHING_LOADED
-        writer = InputWriter(body, self._encoding, loaded)
+        writer = InputWriter(body, loaded, bare=self._bare)
         writer.write(0, inputs)
         return body.SerializeToString(deterministic=True), writer.blobs
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.labels import label_of
 
 
 class Portion(NamedTuple):
@@ -86,6 +88,13 @@ class NewGroup:
                 piece.append(arg)
             size, longest = size + len(arg), max(longest, len(arg))
         yield NewRuns(self, start, self._run_ids[start:], piece, size, longest)
+
+
+def args_label(extra: pb.RunExtra, encoding: str) -> bytes | None:
+    """Return what is kept of arguments beside their bytes, which are in `encoding` if none is named."""
+    if extra.HasField("args"):
+        return common_pb2.Payload(encoding=encoding, blob=extra.args).SerializeToString()
+    return label_of(extra.payload, encoding) if extra.HasField("payload") else None
 
 
 class Filling:

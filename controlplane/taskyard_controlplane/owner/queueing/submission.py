@@ -13,10 +13,8 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     Overloaded,
-    RunNotFound,
     TaskyardError,
 )
-from taskyard_contract.ids import format_id
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.admission import (
     Wait,
@@ -36,10 +34,18 @@ from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
-from taskyard_controlplane.owner.queueing.checks import check_group, too_large
-from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Filling, NewGroup, NewRuns, Portion
+from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
+from taskyard_controlplane.owner.queueing.new_groups import (
+    WHOLE,
+    Filling,
+    NewGroup,
+    NewRuns,
+    Portion,
+    args_label,
+)
 from taskyard_controlplane.owner.queueing.parking import Parking
 from taskyard_controlplane.owner.rules.admission import Admission
+from taskyard_controlplane.owner.rules.authority import refusal_into
 
 ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
@@ -128,9 +134,10 @@ class Submission:
         live = self._templates.all_live(known)
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
-        fetched = await self._templates.fetched((), known)
+        sender = session.session_id
+        fetched = await self._templates.fetched((), known, sender)
         interned = await self.intern(
-            (definition.template for definition in batch.templates), "submit.templates"
+            (definition.template for definition in batch.templates), "submit.templates", sender
         )
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
@@ -140,8 +147,12 @@ class Submission:
             fetched.at_hand | interned.at_hand,
         )
 
-    async def intern(self, templates: Iterable[template_pb2.RunTemplate], where: str) -> Interned:
-        """Return some templates, which are at `where` in a request; new ones are recorded.
+    async def intern(
+        self, templates: Iterable[template_pb2.RunTemplate], where: str, sender: bytes = b""
+    ) -> Interned:
+        """Return some templates, which a session needs, or nobody in particular; new ones are recorded.
+
+        `where` they are in the request, for whoever has to find the one that is refused.
 
         Raises:
             InvalidRequest: One is malformed.
@@ -149,7 +160,7 @@ class Submission:
         """
         # One after the other, as they are taken: together they may be as large as the frame.
         definitions = (template.SerializeToString(deterministic=True) for template in templates)
-        return await self._templates.intern(definitions, self._journal, where)
+        return await self._templates.intern(definitions, self._journal, where, sender)
 
     def submit(
         self,
@@ -207,7 +218,9 @@ class Submission:
     ) -> None:
         group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
-            template.refusal or self._refusal(session, group) or self.refused_template(template, at_hand)
+            template.refusal
+            or self._refusal(session, group)
+            or self.refused_template(template, at_hand, session.session_id)
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -254,13 +267,15 @@ class Submission:
             )
         return None
 
-    def refused_template(self, template: Template, at_hand: Collection[int]) -> Overloaded | None:
+    def refused_template(
+        self, template: Template, at_hand: Collection[int], sender: bytes = b""
+    ) -> Overloaded | None:
         """Return the refusal of runs whose template no open run has, while those there are are too many.
 
         `at_hand` are the numbers of those that were in memory before. They cost nothing, so whoever has work
         under way goes on with it.
         """
-        if template.template_id in at_hand or not self._templates.full:
+        if template.template_id in at_hand or not self._templates.full(sender):
             return None
         return Overloaded(
             "the open runs have too many different templates; repeat later", retry_after=RETRY_SECONDS
@@ -279,13 +294,12 @@ class Submission:
             )
         if self._journal.full is not None:
             return self._journal.full
-        if group.flow_run_id and group.flow_run_id not in self._runs:
-            return RunNotFound(
-                f"flow run {format_id(group.flow_run_id)} has ended or was never submitted; "
-                "no further runs can be added to it",
-                run_id=group.flow_run_id,
-            )
-        return None
+        if not group.flow_run_id:
+            return None
+        # A worker goes on with its session in the next run it executes, and names that as the caller.
+        flow = self._runs.get(group.flow_run_id)
+        caller = self._runs.get(group.caller_run_id or session.caller_run_id)
+        return refusal_into(session, group.flow_run_id, flow, caller)
 
     def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:
         # Every run here is admitted like any other, with no reason to wait; that is one answer for the whole
@@ -327,8 +341,12 @@ class Submission:
             if run_id in known:
                 continue
             if run_id in self._runs:
-                self._watchers.connect(self._runs[run_id], session)
+                session.refuse(run_id, submitted_before(run_id))
+                session.wake()
                 continue
+            extra = extras.get(position)
+            if extra is not None and extra.payload.data:
+                arg = extra.payload.data
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
                 continue
@@ -337,7 +355,7 @@ class Submission:
                 caller_id=group.caller_run_id or None,
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
-                extra=extras.get(position),
+                extra=extra,
                 now_us=now_us,
             )  # fmt: skip
 
@@ -369,7 +387,7 @@ class Submission:
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
-            run.args_blob = extra.args.SerializeToString() if extra.HasField("args") else None
+            run.args_blob = args_label(extra, template.encoding)
         waits = waits_of(run, upstream=bool(edges))
         if self._leave_in_database(run, waits, edges or ()):
             if session is not None:

@@ -12,7 +12,7 @@ from typing import Final
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
-from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import InvalidRequest, PermissionDenied
 from taskyard_contract.states import FlowEvent, RunState, StateReason, known_reason
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.events import RunEvent
@@ -22,6 +22,7 @@ from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittere
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
 from taskyard_controlplane.owner.rules.settling import Settling, what_was_asked
 
@@ -59,6 +60,8 @@ class FlowReports:
     def report(self, session: ClientSession, report: pb.FlowReport) -> bool:
         """Apply a report and decide with the next commit; False when no such flow run is open.
 
+        Whoever reports about a flow run of somebody else is told that he may not.
+
         Raises:
             InvalidRequest: The report names no event, a time beyond all dates, or a run that is no flow run.
         """
@@ -69,7 +72,11 @@ class FlowReports:
             return False
         if run.template.executor != SESSION:
             raise InvalidRequest(f"'{run.shown_name}' is not a flow run; only its agent can report about it")
-        self._book.hand_over(run, session)
+        if not owns(session, run):
+            text = f"'{run.shown_name}' belongs to another session; only that one can report about it"
+            session.refuse(report.run_id, PermissionDenied(text, run_id=report.run_id))
+            session.wake()
+            return True
         stale = 0 < report.attempt < run.attempt and run.state != RunState.CANCELLING
         if not stale:
             self._apply(run, event, report)

@@ -7,7 +7,8 @@ bytes, because they are nearly all there is.
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_service_pb2
 from taskyard_contract.ids import format_id
 from taskyard_contract.wire_failures import bounded_failure
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import BARE_ENCODING, Run
+from taskyard_controlplane.owner.journal.labels import without_encoded
 
 Hit = tuple[bytes | None, bytes | None, str]
 """A result from the cache: bare result, or outcome; and the encoding of a bare one."""
@@ -37,15 +38,25 @@ def write_outcome(
 
 def outcome_of_report(run: Run, report: agent_service_pb2.ReportException, inline: bytes) -> bytes:
     """Serialise the outcome a worker reported, when it was not an ordinary one."""
+    failure = report.failure if report.HasField("failure") else None
+    if failure is not None and run.template.encoding != BARE_ENCODING:
+        failure = without_encoded(failure)  # whoever writes no pickles has none to be read
     result = report.result if report.HasField("result") else None
     if result is None and inline:
         result = common_pb2.Payload(encoding=run.template.result_encoding, data=inline)
+    elif result is not None and not result.encoding:
+        result.encoding = run.template.result_encoding
     return write_outcome(
         run,
         state_name=report.state_name,
         result=result,
-        failure=report.failure if report.HasField("failure") else None,
+        failure=failure,
     )
+
+
+def labelled(run: Run, result: bytes) -> bytes:
+    """Serialise the outcome of a run that completed with a result which is not to be taken for a bare one."""
+    return write_outcome(run, result=common_pb2.Payload(encoding=run.template.result_encoding, data=result))
 
 
 def copy_outcome(run: Run, result: bytes | None, outcome: bytes | None, encoding: str) -> bytes:
@@ -59,6 +70,12 @@ def copy_outcome(run: Run, result: bytes | None, outcome: bytes | None, encoding
 def upstream_message(upstream_id: bytes) -> str:
     """Say why a run whose upstream did not complete never starts (semantics B7)."""
     return f"Upstream task run '{format_id(upstream_id)}' did not reach a 'COMPLETED' state."
+
+
+def never_message(upstream_id: bytes) -> str:
+    """Say why a run never starts whose upstream run there is not, or cannot end before it."""
+    upstream = format_id(upstream_id)
+    return f"Upstream task run '{upstream}' was not submitted before, or waits for this one itself."
 
 
 def too_large_inputs(size: int, limit: int) -> str:

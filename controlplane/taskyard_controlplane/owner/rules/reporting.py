@@ -17,8 +17,8 @@ from taskyard_contract.states import ReportKind, RunState, StateReason, known_re
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.machine import accepts_epoch, transition
-from taskyard_controlplane.domain.model import HELD, Run, Submitter
+from taskyard_controlplane.domain.machine import transition
+from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Submitter, Template
 from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
@@ -26,7 +26,8 @@ from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.rules.outcome_messages import outcome_of_report
+from taskyard_controlplane.owner.rules.authority import may_log, may_report
+from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report
 from taskyard_controlplane.owner.rules.settling import Settling, release, what_was_asked
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
@@ -100,7 +101,7 @@ class Reporting:
 
     def _find(self, agent: AgentSession, run_id: bytes, epoch: int) -> Run | None:
         run = agent.held.get(run_id) or self._runs.get(run_id)
-        if run is not None and accepts_epoch(run, epoch, self._generation):
+        if run is not None and may_report(agent, run, epoch, self._generation):
             if run.epoch != epoch or (run.agent is None and run.state in HELD):
                 # Assigned by an owner that did not live to record it: take the report's word.
                 self.adopt(agent, run, epoch)
@@ -109,12 +110,12 @@ class Reporting:
         return None
 
     def adopt(self, agent: AgentSession, run: Run, epoch: int) -> bool:
-        """Let an agent hold a run under an epoch that was accepted; False when nobody can hold it now."""
+        """Let an agent hold a run that it may report about; False when nobody can hold it now."""
         self._settling.apply(run, RunEvent.ADOPTED)
         if run.state not in HELD:
             return False
         if run.agent is not None and run.agent is not agent:
-            release(run)
+            release(run)  # of two restated assignments the later one counts
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
         return True
@@ -160,11 +161,15 @@ class Reporting:
                 run.reason = StateReason.CANCEL_REQUESTED
                 self._settling.settle(run, effects, run.attempt, run.started_us)
                 continue
-            result = run.result = results[position]
+            if run.template.bare:
+                result = run.result = results[position]
+            else:
+                run.message = ""
+                result, run.outcome = None, labelled(run, results[position])
             completed += 1
             ended_rows.append(  # `rows.ended_row`
                 (COMPLETED, 0, run.attempt, run.infra_retries, run.epoch,
-                 began, run.ended_us, result, None, run.seq)
+                 began, run.ended_us, result, run.outcome, run.seq)
             )  # fmt: skip
             if run.cache_key is not None:
                 cache_rows.append(cache_row(run))
@@ -176,6 +181,8 @@ class Reporting:
     def _exception(
         self, run: Run, report: pb.ReportException, inline: bytes, started_us: int, ended_us: int
     ) -> None:
+        if report.HasField("result") and not may_be_in(run.template, report.result.encoding):
+            refuse_encoding(report, run.template)
         event = _EVENTS[report.kind]
         if event == RunEvent.FAILED and report.not_retriable:
             event = RunEvent.FAILED_FOR_GOOD
@@ -233,7 +240,7 @@ class Reporting:
         woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in log_records(logs):
             run = agent.held.get(run_id) or self._runs.get(run_id)
-            if run is None:
+            if run is None or not may_log(agent, run, self._generation):
                 continue
             self._journal.logged(run, at_us, level, logger, message)
             if run.session is not None:
@@ -293,12 +300,32 @@ def refuse_large(columns: pb.ReportColumns, limit: int) -> None:
         columns.results[position] = b""
         if entry is None:
             entry = columns.exceptions.add(position=position)
-        entry.Clear()
-        entry.position = position
-        entry.kind = ReportKind.FAILED.value  # type: ignore[assignment]  # numerically equal
-        entry.reason = StateReason.RESULT_REFUSED.value  # type: ignore[assignment]
-        entry.not_retriable = True
-        entry.message = (
-            f"the result has {size:,} bytes inline, the server takes {limit:,}; agents send more as blobs"
-        )
-        entry.failure.type, entry.failure.message = "PayloadTooLarge", entry.message
+        text = f"the result has {size:,} bytes inline, the server takes {limit:,}; agents send more as blobs"
+        _refuse(entry, "PayloadTooLarge", text)
+
+
+def may_be_in(template: Template, encoding: str) -> bool:
+    """Whether a result of a template may name an encoding: its own, which nobody can take for another."""
+    known = template.result_encoding
+    return encoding in ("", known) or (not known and encoding != BARE_ENCODING)
+
+
+def refuse_encoding(entry: pb.ReportException, template: Template) -> None:
+    """Replace a result in another encoding than its template names: whoever reads it was told that one."""
+    _refuse(
+        entry,
+        "InvalidEncoding",
+        f"the result is in '{bounded(entry.result.encoding, NAME_LIMIT)}', those of '{template.name}' are in "
+        f"'{template.result_encoding}'",
+    )
+
+
+def _refuse(entry: pb.ReportException, kind: str, text: str) -> None:
+    position = entry.position
+    entry.Clear()
+    entry.position = position
+    entry.kind = ReportKind.FAILED.value  # type: ignore[assignment]  # numerically equal
+    entry.reason = StateReason.RESULT_REFUSED.value  # type: ignore[assignment]
+    entry.not_retriable = True
+    entry.message = text
+    entry.failure.type, entry.failure.message = kind, text

@@ -15,7 +15,11 @@ from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
-from taskyard_controlplane.owner.rules.outcome_messages import too_large_inputs, upstream_message
+from taskyard_controlplane.owner.rules.outcome_messages import (
+    never_message,
+    too_large_inputs,
+    upstream_message,
+)
 from taskyard_controlplane.owner.rules.parked import Parked
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import RunEnd
@@ -24,6 +28,23 @@ HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
 _COMPLETED: Final = int(RunState.COMPLETED)
 _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
+
+
+_NEVER: Final[Ended] = (0, None, None)
+"""How a run ended that there is not."""
+
+
+def _waits_for(run: Run, other: Run) -> bool:
+    """Whether a run waits for another one, or is that one: through how many others does not matter."""
+    seen, todo = {other}, [other]
+    while todo:
+        each = todo.pop()
+        if each is run:
+            return True
+        new = [waiting for waiting, _ in _edges(each.downstream or []) if waiting not in seen]
+        seen.update(new)
+        todo += new
+    return False
 
 
 def _edges(waiting: list[Any]) -> Iterator[tuple[Run, int]]:
@@ -145,15 +166,26 @@ class UpstreamEdges:
             if row is not None and row.state < _COMPLETED:
                 continue
             upstream = self._runs.get(upstream_id)
-            if upstream is not None:  # it was loaded, or is a later one with the same id
-                upstream.downstream = (upstream.downstream or []) + self._unknown.pop(upstream_id, [])
+            if upstream is not None:  # it was loaded, or submitted after those that wait for it
+                self._connect_later(upstream)
                 continue
-            ended = (row.state, row.result, row.outcome) if row is not None else (0, None, None)
+            ended = (row.state, row.result, row.outcome) if row is not None else _NEVER
             self.parked.ended(upstream_id, ended[0])
             for run, kind in _edges(self._unknown.pop(upstream_id, [])):
                 run.upstream_left -= 1
                 self._deliver(run, upstream_id, kind, ended)
                 self._check(run)
+
+    def _connect_later(self, upstream: Run) -> None:
+        """Let those wait for a run that were there before it; except where it waits for them."""
+        waiting, upstream.downstream = self._unknown.pop(upstream.run_id, []), upstream.downstream or []
+        for run, kind in _edges(waiting):
+            if _waits_for(upstream, run):
+                run.upstream_left -= 1
+                self._deliver(run, upstream.run_id, kind, _NEVER)
+                self._check(run)
+            else:
+                upstream.downstream += (run, kind)
 
     def look_up(self, upstream: Run) -> None:
         """Ask the database about a run whose record here was not the real one."""
@@ -179,7 +211,7 @@ class UpstreamEdges:
         if not accepts(kind, state):
             if run.reason != StateReason.UPSTREAM:
                 run.reason = StateReason.UPSTREAM
-                run.message = upstream_message(upstream_id)
+                run.message = upstream_message(upstream_id) if state else never_message(upstream_id)
         elif kind in _WITH_DATA:
             if run.inputs is None:
                 run.inputs = []

@@ -12,7 +12,7 @@ from taskyard_contract.wire_text import LOG_LIMIT, MESSAGE_LIMIT, NAME_LIMIT
 from taskyard_controlplane.owner.journal.template_reading import MAX_TEMPLATE_BYTES
 from taskyard_controlplane.owner.peers.frame_limits import (
     MAX_BATCH_RUNS,
-    MAX_DEFINITION_BYTES,
+    MAX_DEFINED_BYTES,
     MAX_HELD,
     MAX_ITEMS,
 )
@@ -37,7 +37,7 @@ def limits_of(terms: Terms) -> pb.Limits:
         frame_runs=MAX_BATCH_RUNS,
         submit_runs=MAX_RUNS,
         frame_items=MAX_ITEMS,
-        definition_bytes=MAX_DEFINITION_BYTES,
+        definition_bytes=MAX_DEFINED_BYTES,
         template_bytes=MAX_TEMPLATE_BYTES,
         stream_templates=MAX_TEMPLATES,
         name_bytes=NAME_LIMIT,

@@ -16,6 +16,7 @@ from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
+from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.cancelling import Wish
 from taskyard_controlplane.owner.serving.announcements import MAX_UNACKED_BATCHES, limits_of, owned_here
 from taskyard_controlplane.owner.serving.crowd import Crowd
@@ -119,11 +120,11 @@ class Clients:
             await self._subscriptions.subscribe(session, frame.subscribe)
         if frame.cancel:  # asked first, because most frames end nothing, and an iteration is dear
             wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
-            async for runs in self._subscriptions.to_be_ended(frame.cancel):
+            async for runs in self._subscriptions.to_be_ended(session, frame.cancel):
                 self._cancelling.request(runs, wish)
         if frame.withdraw:
             wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
-            async for runs in self._subscriptions.to_be_ended(frame.withdraw):
+            async for runs in self._subscriptions.to_be_ended(session, frame.withdraw):
                 self._cancelling.withdraw(runs, wish)
         if frame.goodbye:
             self.lost(session)
@@ -150,7 +151,7 @@ class Clients:
             self._journal.logs_came(session, number, self._clock.now_us())
         for run_id, at_us, level, logger, message, _ in log_records(logs):
             run = self._book.runs.get(run_id)
-            if run is not None:
+            if run is not None and owns(session, run):
                 self._journal.logged(run, at_us, level, logger, message)
 
     def lost(self, session: ClientSession) -> None:

@@ -152,6 +152,7 @@ class Owner:
             known = [seq for seq in (shard.book.low_seq(), shard.backlog.low_seq()) if seq is not None]
             shard.journal.nothing_open_below(min(known, default=shard.submission.next_seq))
             shard.delivery.upkeep()
+            shard.book.upkeep()
             shard.backlog.tidy()
             shard.backlog.refill()  # commits do it, but nobody may be committing after a read has failed
             future = self._committer.run(self._store.maintain)

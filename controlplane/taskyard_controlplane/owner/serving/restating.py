@@ -19,10 +19,10 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.machine import accepts_epoch
 from taskyard_controlplane.domain.model import HELD, Run
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.rules.authority import may_report
 from taskyard_controlplane.owner.shard.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Restating:
     def _adopt(self, agent: AgentSession, key: pb.RunKey) -> Run | None:
         """Let an agent go on with a run that it names; None when it must not."""
         run = self._book.runs.get(key.run_id)
-        if run is None or not accepts_epoch(run, key.epoch, self._generation):
+        if run is None or not may_report(agent, run, key.epoch, self._generation):
             return None
         if not self._reporting.adopt(agent, run, key.epoch):
             return None

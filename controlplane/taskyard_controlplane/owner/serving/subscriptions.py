@@ -18,6 +18,8 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.checks import submitted_before
+from taskyard_controlplane.owner.rules.authority import may_end, owns
 from taskyard_controlplane.storage.interface import RunHead
 
 PART: Final = 256
@@ -58,6 +60,10 @@ class Subscriptions:
             known.update(row.run_id for row in rows)
             self._deliver(session, rows)
         self._adopt(session, known)
+        for run_id in known:
+            run = self._runs.get(run_id)
+            if run is not None and not owns(session, run):
+                session.refuse(run_id, submitted_before(run_id))
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()
         session.wake()
@@ -103,8 +109,9 @@ class Subscriptions:
             )
         session.wake()
 
-    async def to_be_ended(self, run_ids: Sequence[bytes]) -> AsyncIterator[list[Run]]:
-        """Return those of some runs that are open, some at a time, loading them from the backlog if need be.
+    async def to_be_ended(self, session: ClientSession, run_ids: Sequence[bytes]) -> AsyncIterator[list[Run]]:
+        """Return those of some runs that are open and that a session may end, some at a time; they are loaded
+        from the backlog if need be.
 
         Raises:
             StorageUnavailable: The database does not answer.
@@ -113,7 +120,8 @@ class Subscriptions:
             unknown = [run_id for run_id in part if run_id not in self._runs]
             if unknown:
                 self._stored.load(await self._stored.heads(unknown))
-            yield [self._runs[run_id] for run_id in part if run_id in self._runs]
+            found = [self._runs[run_id] for run_id in part if run_id in self._runs]
+            yield [run for run in found if may_end(session, run)]
 
     def _adopt(self, session: ClientSession, run_ids: Iterable[bytes]) -> None:
         for run_id in run_ids:

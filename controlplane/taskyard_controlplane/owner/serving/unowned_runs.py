@@ -98,8 +98,8 @@ class UnownedRuns:
         if template.refusal is not None:
             return template.refusal
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
-        if new.args.HasField("blob"):
-            extra.args.CopyFrom(new.args.blob)
+        if new.HasField("args"):
+            extra.payload.CopyFrom(new.args)
         self._submission.add(
             None, template, None, new.run_id, new.args.data, 0,
             cache_key=new.cache_key or None,

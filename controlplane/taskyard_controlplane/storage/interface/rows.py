@@ -22,7 +22,7 @@ class NewRunRow(NamedTuple):
     ordinal: int
     name: str | None
     args: bytes | None
-    args_blob: bytes | None  # a serialised BlobRef
+    args_blob: bytes | None  # a serialised Payload without its data: a blob, another encoding, a signature
     cache_key: str | None
     upstream: bytes | None  # per edge: 16 bytes id, 1 byte UpstreamKind
     submitted_us: int

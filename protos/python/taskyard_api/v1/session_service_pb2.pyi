@@ -140,7 +140,9 @@ class ClientFrame(google.protobuf.message.Message):
 
     @property
     def cancel(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs to cancel, whoever owns them. A flow run takes its open runs with it."""
+        """Runs to cancel: those of this session or inside its flow runs, and those that belong to nobody; of others it
+        is ignored (`RunService.CancelRun` ends any). A flow run takes its open runs with it.
+        """
 
     @property
     def flow_reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FlowReport]:
@@ -221,7 +223,7 @@ global___SessionHello = SessionHello
 
 @typing.final
 class SubmitBatch(google.protobuf.message.Message):
-    """New runs, in groups that share a template and a flow run."""
+    """New runs, in groups that share a template and a flow run. Templates and blobs together have at most 2 MiB."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

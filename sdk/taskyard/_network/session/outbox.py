@@ -19,6 +19,8 @@ RUNS_PER_FRAME: Final = 512
 """Enough that a frame's own cost does not show, few enough that the first results come early."""
 BYTES_PER_FRAME: Final = 4 * 1024 * 1024
 """Far below what gRPC takes, so that heartbeats and cancellations are not held up behind one frame."""
+DEFINED_PER_FRAME: Final = 1024 * 1024
+"""Of these, bytes of templates and code that the server is told about; one that is larger goes alone."""
 IDS_PER_FRAME: Final = 4096
 """64 KiB of ids: enough that a frame's own cost does not show."""
 MOST_IDS: Final = 16 * IDS_PER_FRAME
@@ -132,7 +134,7 @@ class Outbox:
             What fits into the frame.
         """
         taken = FrameContents([], [], [], [])
-        runs = size = 0
+        runs = size = defining = 0
         defined: set[Template] = set()
         with self._lock:
             items = self._items
@@ -140,9 +142,12 @@ class Outbox:
                 item = items[0]
                 if isinstance(item, RunGroup):
                     template = item.key.template
-                    more = item.size if template in defined else item.size + self._to_define(template)
+                    to_define = 0 if template in defined else self._to_define(template)
+                    more = item.size + to_define
                     full = runs and (
-                        runs + len(item.run_ids) > RUNS_PER_FRAME or size + more > BYTES_PER_FRAME
+                        runs + len(item.run_ids) > RUNS_PER_FRAME
+                        or size + more > BYTES_PER_FRAME
+                        or defining + to_define > DEFINED_PER_FRAME
                     )
                     if full or not with_groups:
                         break
@@ -150,6 +155,7 @@ class Outbox:
                     defined.add(template)
                     runs += len(item.run_ids)
                     size += more
+                    defining += to_define
                     if item is self._tail:
                         self._tail = None  # what is sent is not extended
                 elif only_groups:

@@ -9,6 +9,7 @@ import pytest
 from support.owner_harness import LEASES, World, assigned, play, started
 
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
+from taskyard_contract.states import RunState
 
 FULL = StorageFull("the database has no room: make room, then repeat", retry_after=5.0)
 
@@ -92,7 +93,7 @@ def test_what_arrives_while_a_commit_finds_no_room_is_refused_at_once(
         assert client.state_of(run_id) is None
         monkeypatch.setattr(it.store, "commit", room)
         await it.settle()
-        assert client.state_of(run_id) == 10
+        assert client.state_of(run_id) == RunState.COMPLETED
 
     play(scenario)
 

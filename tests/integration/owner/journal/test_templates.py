@@ -225,7 +225,11 @@ def test_a_hit_in_the_cache_is_in_the_encoding_of_a_template_that_left_memory() 
 
 
 @pytest.mark.usefixtures("none_at_hand")
-def test_while_open_runs_have_too_many_templates_runs_of_new_ones_are_refused() -> None:
+def test_while_open_runs_have_too_many_templates_runs_of_new_ones_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(templates, "FAIR_BYTES", 2 * templates.RECORD_BYTES)
+
     async def scenario(it: World) -> None:
         client = it.client()
         for number in range(4):
@@ -233,10 +237,12 @@ def test_while_open_runs_have_too_many_templates_runs_of_new_ones_are_refused() 
         await it.settle()
         [refused] = await client.submit(name="new")
         [known] = await it.client().submit(name="task 1")
+        [of_another] = await it.client().submit(name="newer")
         await it.settle()
         client.receive()
         assert client.refused[refused].error.reason == errors_pb2.ERROR_REASON_OVERLOADED
         assert known in it.runs
+        assert of_another in it.runs, "who has brought in few goes on"
         agent = it.agent()
         agent.report(await assigned(it, agent))
         await it.settle()

@@ -42,7 +42,7 @@ async def reduce_of(it: World, agent: Agent) -> tuple[bytes, list[bytes]]:
     agent.report(ups[:9], value=RESULT)
     blob = common_pb2.BlobRef(digest=b"d" * 32, size=9)
     agent.report(
-        ups[9:], kind=ReportKind.SUCCEEDED, result=common_pb2.Payload(encoding="json/plain", blob=blob)
+        ups[9:], kind=ReportKind.SUCCEEDED, result=common_pb2.Payload(encoding="python/pickle5", blob=blob)
     )
     await it.settle()
     while it.shard.delivery.waiting:

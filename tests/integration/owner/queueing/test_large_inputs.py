@@ -112,7 +112,7 @@ def test_an_upstream_result_that_is_a_blob_is_named_by_the_chunk() -> None:
         [downstream] = await client.submit(upstream=[(0, upstream)])
         await assigned(it, agent)
         blob = common_pb2.BlobRef(digest=b"d" * 32, size=9)
-        result = common_pb2.Payload(encoding="json/plain", blob=blob)
+        result = common_pb2.Payload(encoding="python/pickle5", blob=blob)
         agent.report([upstream], kind=ReportKind.SUCCEEDED, result=result)
         assert await assigned(it, agent) == [downstream]
         assert [one.digest for one in agent.chunks[-1].blobs] == [b"d" * 32]

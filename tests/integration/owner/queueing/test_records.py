@@ -54,7 +54,7 @@ def test_a_goodbye_behind_a_commit_ends_what_is_on_its_way_to_the_backlog() -> N
         await client.send(goodbye=True)
         await it.settle()
         rows = await it.shard.stored.rows(ids)
-        assert {row.state for row in rows} == {12}
+        assert {row.state for row in rows} == {RunState.CANCELLED}
         assert client.session not in it.owner.sessions
 
     play(scenario, window=1)

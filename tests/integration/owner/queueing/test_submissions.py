@@ -11,7 +11,7 @@ from support.owner_harness import Agent, World, assigned, kill_and_restart, play
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
-from taskyard_contract.errors import DigestMismatch, StorageFull
+from taskyard_contract.errors import DigestMismatch, ErrorReason, StorageFull
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import FlowEvent, RunKind, RunState, UpstreamKind
 from taskyard_controlplane.owner.journal import committer
@@ -41,13 +41,18 @@ def no_room_once(it: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("more", [{}, {"cache_keys": [""]}], ids=["plain", "careful"])
 @pytest.mark.parametrize("started", [False, True])
-def test_an_open_run_submitted_again_stays_the_run_it_is(more: dict[str, Any], started: bool) -> None:
+def test_an_open_run_submitted_again_is_refused_and_stays_the_run_it_is(
+    more: dict[str, Any], started: bool
+) -> None:
     async def scenario(it: World) -> None:
         client, other, agent = it.client(), it.client(), it.agent(credit=int(started))
         [run_id] = await client.submit()
         await it.settle()
         run = it.runs[run_id]
-        await other.submit(run_ids=[run_id], **more)
+        for resend in (False, True):
+            await other.submit(run_ids=[run_id], resend=resend, **more)
+            other.receive()
+            assert other.refused.pop(run_id).error.reason == ErrorReason.RUN_EXISTS
         await it.settle()
         assert it.runs[run_id] is run
         seen = await assigned(it, agent)
@@ -56,8 +61,8 @@ def test_an_open_run_submitted_again_stays_the_run_it_is(more: dict[str, Any], s
         assert seen == [run_id]
         (agent if started else second).report([run_id])
         await it.settle()
-        assert client.state_of(run_id) == other.state_of(run_id) == S.COMPLETED
-        assert (other.refused, it.owner.open_count()) == ({}, 0)
+        assert client.state_of(run_id) == S.COMPLETED
+        assert (client.refused, it.owner.open_count()) == ({}, 0)
 
     play(scenario)
 
@@ -67,7 +72,7 @@ def test_a_refused_group_leaves_alone_what_is_open() -> None:
         client = it.client()
         [run_id] = await client.submit()
         await it.settle()
-        await client.submit(run_ids=[run_id, second := new_id()], flow=new_id())
+        await client.submit(run_ids=[run_id, second := new_id()], flow=new_id(), resend=True)
         await it.settle()
         client.receive()
         assert client.refused.keys() == {second}

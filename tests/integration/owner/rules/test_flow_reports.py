@@ -8,7 +8,7 @@ from support.owner_harness import World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
-from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import ErrorReason, InvalidRequest
 from taskyard_contract.states import FlowEvent, RunState, StateReason
 
 S = RunState
@@ -178,18 +178,21 @@ def test_each_attempt_of_a_flow_has_its_own_delay_and_is_recorded_under_its_numb
     play(scenario, draw=lambda: 0.0)
 
 
-def test_whoever_reports_about_a_flow_is_asked_to_end_it() -> None:
+def test_only_the_session_of_a_flow_run_reports_about_it_and_is_asked_to_end_it() -> None:
     async def scenario(it: World) -> None:
         first, second = it.client(), it.client()
         flow = await first.start_flow()
-        await second.send(flow_reports=[report(flow, 1, FlowEvent.STARTED)])
+        await second.send(flow_reports=[report(flow, 1, FlowEvent.SUCCEEDED)])
+        second.receive()
+        assert second.refused[flow].error.reason == ErrorReason.PERMISSION_DENIED
+        assert it.runs[flow].state == S.RUNNING
         await it.owner.cancel(flow)
         await it.settle()
         for client in (first, second):
             client.receive()
-        assert (first.cancel_requests, second.cancel_requests) == ([], [flow])
-        second.disconnect()
-        again = it.client(second.session.session_id)
+        assert (first.cancel_requests, second.cancel_requests) == ([flow], [])
+        first.disconnect()
+        again = it.client(first.session.session_id)
         again.receive()
         assert again.cancel_requests == [flow]
 

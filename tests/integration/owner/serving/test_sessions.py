@@ -335,7 +335,11 @@ def test_a_flow_run_can_be_waited_for_from_elsewhere(late: bool) -> None:
         client, listener = it.client(), it.client()
         flow = await client.start_flow()
         if not late:
-            await listener.send(subscribe=[flow], cancel=[flow])
+            await listener.send(subscribe=[flow], cancel=[flow], withdraw=[flow])
+            await it.settle()
+            client.receive()
+            assert client.cancel_requests == [], "it belongs to somebody else"
+            await client.send(cancel=[flow])
             await it.settle()
             client.receive()
             listener.receive()

@@ -3,11 +3,20 @@
 The one migration that rewrites runs: each that has ended, once, in place. A number is in three places: in the
 column of the run, in the history, and in the outcome of a run that is more than a bare result. An outcome
 begins with the run's id and its state, each of a fixed length, so its number is one byte at a known place.
+
 Arguments that are a blob become a payload, of which the blob is a part, as whatever else is no bare value.
+And results in another encoding than the usual one, which clients without the SDK may have, are bare no more.
 """
+
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from alembic import op
+from google.protobuf.message import DecodeError
+
+from taskyard_api.v1.common_pb2 import Payload
+from taskyard_api.v1.session_service_pb2 import RunOutcome
+from taskyard_api.v1.template_pb2 import RunTemplate
 
 revision: str = "0006"
 down_revision: str | None = "0005"
@@ -23,17 +32,19 @@ _CHECKED = ("run", "run_event")
 _OUTCOME = "substr(outcome, 1, 2) = {} AND substr(outcome, 19, 1) = {}"
 _PAYLOAD_BLOB = b"\x22"  # field 4 of `Payload`, with a length
 _PAGE = 1_000
+_BARE = "python/pickle5"
 
 
 def upgrade() -> None:
     """Apply."""
     _renumber(_BEFORE, _SINCE, list(_FORMER), _SHIFT)
     _rewrite_args(lambda blob: _PAYLOAD_BLOB + bytes([len(blob)]) + blob)
+    _label_results()
 
 
 def downgrade() -> None:
     """Undo."""
-    _rewrite_args(lambda payload: payload[2:])
+    _rewrite_args(lambda payload: payload[2:])  # labelled results were understood before, too
     _renumber(_SINCE, _BEFORE, [state + _SHIFT for state in _FORMER], -_SHIFT)
 
 
@@ -88,7 +99,46 @@ def _replace_checks(before: str, since: str) -> None:
     bind.exec_driver_sql("PRAGMA writable_schema = RESET")
 
 
-def _rewrite_args(rewritten) -> None:  # type: ignore[no-untyped-def]
+def _label_results() -> None:
+    """Say of results which encoding they are in, unless it is the one of bare results."""
+    bind, last = op.get_bind(), -1
+    encodings = {
+        row.template_id: _encoding_in(bytes(row.definition))
+        for row in bind.execute(sa.text("SELECT template_id, definition FROM template"))
+    }
+    others = [number for number, encoding in encodings.items() if encoding != _BARE]
+    if not others:
+        return
+    page = sa.text(
+        "SELECT seq, run_id, template_id, ended_us, result FROM run WHERE result IS NOT NULL AND seq > :last"
+        " AND template_id IN :others ORDER BY seq LIMIT :page"
+    ).bindparams(sa.bindparam("others", expanding=True))
+    change = sa.text("UPDATE run SET result = NULL, outcome = :outcome WHERE seq = :seq")
+    while rows := bind.execute(page, {"last": last, "page": _PAGE, "others": others}).all():
+        last = rows[-1].seq
+        bind.execute(
+            change, [{"seq": row.seq, "outcome": _outcome(row, encodings[row.template_id])} for row in rows]
+        )
+
+
+def _encoding_in(definition: bytes) -> str:
+    try:
+        return str(RunTemplate.FromString(definition).encoding)
+    except DecodeError:
+        return ""
+
+
+def _outcome(row: sa.Row[tuple[int, bytes, int, int, bytes]], encoding: str) -> bytes:
+    result = Payload(encoding=encoding, data=bytes(row.result))
+    return RunOutcome(
+        run_id=bytes(row.run_id),
+        state=_SHIFT + _FORMER[0],  # type: ignore[arg-type]  # completed: nothing else has a bare result
+        ended_us=row.ended_us or 0,
+        result=result,
+    ).SerializeToString()
+
+
+def _rewrite_args(rewritten: Callable[[bytes], bytes]) -> None:
     """Rewrite arguments that are a blob: few runs have such."""
     bind, last = op.get_bind(), -1
     page = sa.text(

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from taskyard._network.session.in_flight import InFlight
-from taskyard._network.session.outbox import RUNS_PER_FRAME, EndRequest, Outbox, end_requests
+from taskyard._network.session.outbox import (
+    DEFINED_PER_FRAME,
+    RUNS_PER_FRAME,
+    EndRequest,
+    Outbox,
+    end_requests,
+)
 from taskyard._network.session.run_groups import MOST_UPSTREAM, GroupKey, RunGroup
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -192,7 +198,7 @@ def test_what_waits_is_counted_however_it_came() -> None:
 
 def test_frames_are_cut_by_the_code_that_they_bring() -> None:
     machine = InFlight(str, lambda: None, lambda delay, call: None)
-    keys = [coded_key(bytes([n]), 900_000) for n in range(9)]
+    keys = [coded_key(bytes([n]), 250_000) for n in range(9)]
     for first_ordinal in (0, 1):
         for of in keys:
             group = RunGroup(of, first_ordinal)
@@ -201,7 +207,7 @@ def test_frames_are_cut_by_the_code_that_they_bring() -> None:
     frames = list(iter(machine.next_frame, None))
     assert [len(frame.submit.groups) for frame in frames] == [4, 4, 10], "what was defined once takes nothing"
     assert sum(len(frame.submit.blobs) for frame in frames) == len(keys)
-    assert max(frame.ByteSize() for frame in frames) < MAX_FRAME_BYTES / 2
+    assert max(frame.ByteSize() for frame in frames) <= DEFINED_PER_FRAME
 
 
 def test_frames_are_cut_by_the_upstream_runs_that_they_name() -> None:

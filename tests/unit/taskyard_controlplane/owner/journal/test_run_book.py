@@ -106,3 +106,27 @@ def test_ends_are_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch):
         book.forget_old()
     kept = [int.from_bytes(run_id, "big") for run_id in book.recent]
     assert kept == [2, 3, 4, 6], "two at least, four at most, and nothing large"
+
+
+def test_ends_are_forgotten_after_a_while_however_few_they_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run_book, "RECENT_ROUNDS", 2)
+    book = RunBook()
+
+    def end(*seqs: int) -> None:
+        for seq in seqs:
+            book.add(each := run(seq))
+            book.ended(each)
+
+    def kept_after_upkeep() -> list[int]:
+        book.upkeep()
+        return [int.from_bytes(run_id, "big") for run_id in book.recent]
+
+    assert kept_after_upkeep() == []
+    end(1, 2)
+    assert kept_after_upkeep() == [1, 2]
+    end(3)
+    assert kept_after_upkeep() == [1, 2, 3]
+    assert kept_after_upkeep() == [3], "what was there two rounds ago is not recent any more"
+    assert kept_after_upkeep() == []
+    end(4)
+    assert kept_after_upkeep() == [4]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import common_pb2 as cp
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
@@ -59,6 +60,25 @@ def test_a_frame_of_a_client_has_a_limit_of_each_thing(field: str, value: Any) -
     check_client_frame(client_frame(3, **{field: value}))
     with pytest.raises(InvalidRequest, match=rf"{field}.* 4 .* at most 3"):
         check_client_frame(client_frame(4, **{field: value}))
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_templates_and_code_of_a_frame_have_a_limit_together(
+    monkeypatch: pytest.MonkeyPatch, beyond: int
+) -> None:
+    batch = sp.SubmitBatch(
+        templates=[tp.TemplateDefinition(index=1, template=tp.RunTemplate(name="n" * 40))],
+        blobs=[cp.InlineBlob(digest=b"d" * 32, data=b"x" * 50)],
+    )
+    size = batch.templates[0].ByteSize() + batch.blobs[0].ByteSize()
+    monkeypatch.setattr(frame_limits, "MAX_DEFINED_BYTES", size - beyond)
+    frame = sp.ClientFrame(submit=batch)
+    if beyond:
+        with pytest.raises(InvalidRequest, match=r"templates and blobs.*BlobService") as refused:
+            check_client_frame(frame)
+        assert refused.value.limit == size - 1
+    else:
+        check_client_frame(frame)
 
 
 @pytest.mark.parametrize("kind", [ap.AgentFrame, ap.ReportBatchRequest])

@@ -1,0 +1,82 @@
+"""Who may say what about a run: whoever has it in hand reports about it, whoever owns it ends it.
+
+Ids and epochs are no secrets: they are listed, logged, and easily guessed. So that somebody names them is no
+reason to believe him. Everything here is asked where a peer speaks about a run, whatever the frame it does it
+in; what is said without authority changes nothing, and is counted like what is said too late.
+
+A run that an earlier owner had assigned is in nobody's hands until its agent has said that it still holds it.
+Which agent that is the recorded dispatch says. Of later assignments, which that owner did not live to record,
+nothing is known: then any agent is believed that this owner would give the run to as well.
+"""
+
+from taskyard_contract.errors import PermissionDenied, RunNotFound, TaskyardError
+from taskyard_contract.ids import format_id
+from taskyard_controlplane.domain.machine import accepts_epoch
+from taskyard_controlplane.domain.matching import matches
+from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+
+
+def may_report(agent: AgentSession, run: Run, epoch: int, generation: int) -> bool:
+    """Whether an agent speaks for a run under an epoch.
+
+    Args:
+        agent: Who speaks.
+        run: About what.
+        epoch: Under which assignment.
+        generation: That of this owner.
+    """
+    if not accepts_epoch(run, epoch, generation):
+        return False
+    if run.agent is agent:
+        return True
+    if epoch == run.epoch:
+        return run.agent is None and run.assigned_to in (None, agent.agent_id)
+    return matches(run.template.need, agent.offer)
+
+
+def may_log(agent: AgentSession, run: Run, generation: int) -> bool:
+    """Whether log records of a run are taken from an agent: it has the run, or may have it still."""
+    if run.agent is not None:
+        return run.agent is agent
+    if run.assigned_to is not None:
+        return run.assigned_to == agent.agent_id
+    return run.epoch >> 32 < generation and matches(run.template.need, agent.offer)
+
+
+def owns(session: Submitter, run: Run) -> bool:
+    """Whether a run belongs to a session, which submitted it."""
+    return run.owned and run.session is not None and run.session.session_id == session.session_id
+
+
+def may_end(session: Submitter, run: Run) -> bool:
+    """Whether a session may end a run: its own, one inside its flow run, or one that belongs to nobody."""
+    return not run.owned or owns(session, run) or (run.flow is not None and owns(session, run.flow))
+
+
+def refusal_into(
+    session: Submitter, flow_run_id: bytes, flow: Run | None, caller: Run | None
+) -> TaskyardError | None:
+    """Say why a session may not add runs to a flow run; None when it may.
+
+    A flow run takes runs of the session it belongs to, and those that its task runs submit.
+
+    Args:
+        session: Who submits.
+        flow_run_id: The flow run.
+        flow: Its record, if it is open.
+        caller: The run that makes the call, or that the session was opened in, if it is open.
+    """
+    if flow is None:
+        return RunNotFound(
+            f"flow run {format_id(flow_run_id)} has ended or was never submitted; "
+            "no further runs can be added to it",
+            run_id=flow_run_id,
+        )
+    if owns(session, flow) or (caller is not None and caller.flow is flow):
+        return None
+    return PermissionDenied(
+        f"flow run '{flow.shown_name}' belongs to another session; only that one, and the tasks inside it, "
+        "can add runs to it",
+        run_id=flow_run_id,
+    )
