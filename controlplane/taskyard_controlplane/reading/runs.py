@@ -73,15 +73,16 @@ class RunReader:
         self._background = background
         self._live = live
 
-    async def run(self, run_id: bytes, *, include_result: bool) -> pb.Run:
-        """Return one run.
+    async def run(self, run_id: bytes, *, include_result: bool, full: bool = False) -> pb.Run:
+        """Return one run, with everything that only it itself is asked for when that is wanted.
 
         Raises:
             RunNotFound: There is no such run.
         """
         listed = await self._find(run_id)
         last_event = await self._last_event(listed)
-        return run_message(listed, self._live_state(listed), last_event, include_result=include_result)
+        live = self._live_state(listed)
+        return run_message(listed, live, last_event, include_result=include_result, full=full)
 
     async def page(self, wanted: pb.RunFilter, before: int | None, limit: int) -> Page:
         """Return runs that fit a filter.

@@ -42,7 +42,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
         run_id = check_id(request.run_id)
-        return pb.GetRunResponse(run=await self._reading.run(run_id, include_result=request.include_result))
+        full = request.view == pb.RUN_VIEW_FULL
+        run = await self._reading.run(run_id, include_result=request.include_result, full=full)
+        return pb.GetRunResponse(run=run)
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Any) -> pb.WaitRunResponse:
         run_id = check_id(request.run_id)

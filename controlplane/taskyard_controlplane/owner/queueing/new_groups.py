@@ -14,6 +14,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.headers import pack_headers
 from taskyard_controlplane.owner.journal.labels import label_of
 
 
@@ -52,9 +53,14 @@ class NewGroup:
     """A group of new runs that was checked."""
 
     def __init__(self, message: pb.RunGroup, template: Template, run_ids: list[bytes]) -> None:
-        """Read a group; `run_ids` are its own."""
+        """Read a group; `run_ids` are its own.
+
+        Raises:
+            InvalidRequest: Its headers are too long, or not printable.
+        """
         self.message = message
         self.template = template
+        self.headers = pack_headers(message.headers, "submit.groups.headers") if message.headers else None
         self._run_ids = run_ids
 
     @cached_property

@@ -308,12 +308,12 @@ class Submission:
         commit, now_us, first = self._journal.open, self._clock.now_us(), self.next_seq
         template, run_ids, args = runs.group.template, runs.run_ids, runs.args
         kind, template_id, session_id = template.kind, template.template_id, session.session_id
-        flow_seq = flow.seq if flow is not None else None
+        flow_seq, headers = flow.seq if flow is not None else None, runs.group.headers
         seqs, shift = range(first, first + len(run_ids)), runs.first_ordinal - first
         each_args = args or repeat(None)
         commit.rows.new_runs += [  # `rows.new_row`
             (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
-             None, arg, None, None, None, now_us)
+             None, arg, None, None, None, now_us, headers)
             for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
         ]  # fmt: skip
         if self._backlog.admits(template, len(run_ids)):
@@ -324,6 +324,9 @@ class Submission:
                 Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
+            if headers is not None:
+                for run in new:
+                    run.headers = headers
             self._book.add_alike(run_ids, new)
             commit.submitted += new
             if runs.longest > ALWAYS_KEPT:
@@ -356,6 +359,7 @@ class Submission:
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
                 extra=extra,
+                headers=runs.group.headers,
                 now_us=now_us,
             )  # fmt: skip
 
@@ -377,6 +381,7 @@ class Submission:
         cache_key: str | None = None,
         edges: list[tuple[bytes, int]] | None = None,
         extra: pb.RunExtra | None = None,
+        headers: bytes | None = None,
         now_us: int = 0,
     ) -> None:
         """Add one run with all it may have; `now_us` is the time, 0 for asking the clock."""
@@ -385,6 +390,7 @@ class Submission:
         self.next_seq += 1
         self._metrics.submitted_runs += 1
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
+        run.headers = headers
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = args_label(extra, template.encoding)

@@ -7,6 +7,7 @@ from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.headers import pack_headers
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.terms import Terms
@@ -36,6 +37,7 @@ class UnownedRuns:
             Overloaded: Too much waits to be committed; nothing was recorded.
         """
         check_new_runs(runs, self._terms.max_inline_bytes)
+        headers = [pack_headers(new.headers, f"runs[{place}].headers") for place, new in enumerate(runs)]
         overload = self._submission.overload()
         if overload is not None:
             raise overload
@@ -50,12 +52,12 @@ class UnownedRuns:
                 raise overload
         commit = self._committer.open
         self._submission.keep_blobs(blobs, templates)
-        self._submission.counted([new.args.data for new in runs])
+        self._submission.counted([*(new.args.data for new in runs), *filter(None, headers)])
         errors = {
             new.run_id: self._add(
-                new, template, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
+                new, template, packed, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
             )
-            for new, template in zip(runs, templates, strict=True)
+            for new, template, packed in zip(runs, templates, headers, strict=True)
         }
         await self._committer.durable()
         if commit.refused is not None:
@@ -90,6 +92,7 @@ class UnownedRuns:
         self,
         new: run_service_pb2.NewRun,
         template: Template,
+        headers: bytes | None,
         existing: StoredRun | Run | None,
         stored_args: dict[int, bytes],
     ) -> TaskyardError | None:
@@ -105,6 +108,7 @@ class UnownedRuns:
             cache_key=new.cache_key or None,
             edges=[(edge.run_id, int(edge.kind)) for edge in new.upstream] or None,
             extra=extra,
+            headers=headers,
         )  # fmt: skip
         return None
 
