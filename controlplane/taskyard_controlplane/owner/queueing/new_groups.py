@@ -6,7 +6,7 @@ the commit that is under way and for the one his run is in.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -27,6 +27,17 @@ class Portion(NamedTuple):
 
 
 WHOLE: Final = Portion(sys.maxsize, sys.maxsize)
+
+
+class Needed(NamedTuple):
+    """The templates of a batch, held for as long as somebody has this."""
+
+    sent: dict[int, Template]
+    """Those that come with it, by what its session calls them."""
+    templates: Mapping[int, Template]
+    """All of them, by number."""
+    at_hand: Set[int]
+    """The numbers of those that were in memory before."""
 
 
 class NewRuns(NamedTuple):

@@ -4,9 +4,9 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -38,6 +38,7 @@ from taskyard_controlplane.owner.queueing.checks import check_group, submitted_b
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
+    Needed,
     NewGroup,
     NewRuns,
     Portion,
@@ -58,17 +59,6 @@ WITH_RUNS_BYTES: Final = 16 * 1024 * 1024
 """Of templates and code that are taken although their runs are refused, beyond what may be uncommitted."""
 MAX_TEMPLATES: Final = 50_000
 """Of one stream: some 5 MB. Whoever connects again sends only those that are still used."""
-
-
-class Needed(NamedTuple):
-    """The templates of a batch, held for as long as somebody has this."""
-
-    sent: dict[int, Template]
-    """Those that come with it, by what its session calls them."""
-    templates: Mapping[int, Template]
-    """All of them, by number."""
-    at_hand: Set[int]
-    """The numbers of those that were in memory before."""
 
 
 class Submission:
@@ -124,21 +114,15 @@ class Submission:
             StorageUnavailable: The database does not answer.
         """
         if len(session.templates) + len(batch.templates) > MAX_TEMPLATES:
-            raise Overloaded(
-                f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
-                limit=MAX_TEMPLATES,
-                retry_after=RETRY_SECONDS,
-                field="submit.templates",
-            )
+            text = f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again"
+            raise Overloaded(text, limit=MAX_TEMPLATES, retry_after=RETRY_SECONDS, field="submit.templates")
         known = [session.templates[it.template] for it in batch.groups if it.template in session.templates]
         live = self._templates.all_live(known)
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
         sender = session.session_id
         fetched = await self._templates.fetched((), known, sender)
-        interned = await self.intern(
-            (definition.template for definition in batch.templates), "submit.templates", sender
-        )
+        interned = await self.intern((it.template for it in batch.templates), "submit.templates", sender)
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
