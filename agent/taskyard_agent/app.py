@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.machine_memory import read_memory
 from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.workforce import Workforce
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS: Final = 5.0
 """For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
 CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, own_interpreter())
+MEASURE_SECONDS: Final = 15.0
+"""Between two looks at the memory of the machine: people look at it, nothing is decided by it."""
 """What the worker processes can decode and load. The control plane gives this agent nothing else."""
 
 
@@ -60,9 +63,9 @@ class Agent:
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
         workforce = Workforce(settings.slots, start_zygote, most_waiting=settings.max_waiting)
         self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set)
-        session = LinkSession(identity, self._pool)
-        self._stream = AgentStream(settings.server, session, SystemClock(), on_ready=self._announce)
-        self._pool.serve(session)
+        self._session = LinkSession(identity, self._pool)
+        self._stream = AgentStream(settings.server, self._session, SystemClock(), on_ready=self._announce)
+        self._pool.serve(self._session)
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
@@ -70,6 +73,7 @@ class Agent:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._on_signal)
         serving = asyncio.create_task(self._stream.run())
+        measuring = asyncio.create_task(self._measure())
         try:
             await _first(serving, self._stopping.wait())
             if not serving.done():
@@ -81,8 +85,15 @@ class Agent:
             return 1
         finally:
             serving.cancel()
+            measuring.cancel()
             self._pool.close()
         return 1 if self._hurry.is_set() else 0
+
+    async def _measure(self) -> None:
+        """Have the control plane told how much memory is used here, where the system says it."""
+        while (memory := read_memory()) is not None:
+            self._session.has_memory(*memory)
+            await asyncio.sleep(MEASURE_SECONDS)
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():

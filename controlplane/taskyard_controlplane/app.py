@@ -129,6 +129,8 @@ class ControlPlane:
             self._clock,
             max_inline_bytes=rpc.max_inline_bytes,
             max_payload_bytes=rpc.max_payload_bytes,
+            max_page_size=rpc.max_page_size,
+            max_wait_seconds=rpc.max_wait_seconds,
             fatal=self._fail,
             memory=self.settings.memory,
         )

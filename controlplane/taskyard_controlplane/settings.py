@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+from taskyard_contract.payload_limits import (
+    MAX_INLINE_BYTES,
+    MAX_PAGE_SIZE,
+    MAX_PAYLOAD_BYTES,
+    MAX_WAIT_SECONDS,
+)
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
@@ -77,11 +82,11 @@ class RpcSettings:
     """Largest payload inside another message, in bytes. Default 64 KiB: larger ones would delay the runs
     that share their frame."""
 
-    max_page_size: int = 1_000
+    max_page_size: int = MAX_PAGE_SIZE
     """Most items in one page of a listing. Default 1,000: a page is built in the owner's process."""
 
-    max_wait_seconds: float = 60.0
-    """Longest time WaitRun waits. Default 60 s: shorter than what proxies allow an idle call."""
+    max_wait_seconds: float = MAX_WAIT_SECONDS
+    """Longest time WaitRun and Poll wait. Default 60 s: shorter than what proxies allow an idle call."""
 
     stop_grace_seconds: float = 3.0
     """How long open calls may go on after the server was told to stop. Default 3 s: streams are told to

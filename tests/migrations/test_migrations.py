@@ -1,5 +1,6 @@
 """The migrations give exactly the tables of `schema.py`, and a store only opens what it understands."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +31,8 @@ from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema, re
 
 SINCE: Final = {10: 100, 11: 101, 12: 102, 13: 103, 14: 104}
 """Final states since 0006, by what they were before."""
+_LINES: Final = re.compile(r"\n|, (?=[a-z_]+ [A-Z]+,)")
+"""What is between the lines of a table: a column that was added later is in the line of the one before it."""
 _POSTGRES_TABLES = """
 SELECT table_name, column_name, data_type, is_nullable, column_default, ordinal_position
 FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 6
@@ -70,7 +73,7 @@ def _description(connection: Connection) -> object:
     if connection.dialect.name == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' ORDER BY name"
         return {
-            name: sorted(line.strip(" ,\t") for line in (sql or "").splitlines())
+            name: sorted(line.strip(" ,\t") for line in _LINES.split((sql or "").rstrip()))
             for name, sql in connection.execute(text(query))
             if "alembic" not in name
         }

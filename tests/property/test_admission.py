@@ -147,6 +147,7 @@ def test_recovery_gives_the_state_of_a_fresh_submission(
         seq=1, run_id=b"r" * 16, kind=kind, state=S.READY, flow_seq=None, caller_id=None, session_id=None,
         template_id=1, ordinal=0, name=None, args=None, args_blob=None, cache_key=cache_key,
         upstream=b"u" * 16 + bytes((UpstreamKind.DATA,)) if upstream else None, submitted_us=0, reason=0,
+        headers=None,
         attempt=1, infra_retries=0, epoch=0, started_us=None, ended_us=None, result=None, outcome=None,
     )  # fmt: skip
     run = restore_run(row, KnownTemplates(fresh.template), None)

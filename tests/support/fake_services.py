@@ -52,6 +52,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     states: list[pb.RunStateEntry] = field(default_factory=list)
     log: list[pb.ListRunLogsResponse] = field(default_factory=list)
     agents: list[admin.Agent] = field(default_factory=list)
+    tasks: list[admin.Task] = field(default_factory=list)
+    held_runs: int = 0
     asked: list[Any] = field(default_factory=list)
     refuse: TaskyardError | None = None
     cancelled_state: int = RunState.CANCELLED
@@ -171,6 +173,18 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         return admin.ListAgentsResponse(
             agents=self.agents[start:end], next_page_token=str(end) if end < len(self.agents) else ""
         )
+
+    def ListTasks(self, request: admin.ListTasksRequest, context: Any) -> admin.ListTasksResponse:  # noqa: N802
+        start = int(request.page_token or 0)
+        end = start + PAGE
+        found = [task for task in self.tasks if not request.queue or request.queue in task.queues]
+        return admin.ListTasksResponse(
+            tasks=found[start:end], next_page_token=str(end) if end < len(found) else ""
+        )
+
+    def DrainAgent(self, request: admin.DrainAgentRequest, context: Any) -> admin.DrainAgentResponse:  # noqa: N802
+        self.asked.append(request)
+        return admin.DrainAgentResponse(held_runs=self.held_runs)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def new_run(seq: int, **changes: Any) -> NewRunRow:
         cache_key=None,
         upstream=None,
         submitted_us=NOW_US + seq,
+        headers=None,
     )
     return row._replace(**changes)
 

@@ -167,6 +167,7 @@ class Run:
         "ended_us",
         "epoch",
         "flow",
+        "headers",
         "held_bytes",
         "infra_retries",
         "input_bytes",
@@ -234,6 +235,7 @@ class Run:
         self.caller_id: bytes | None = None
         self.needed_by: bytes | None = None  # as if it had been submitted from that run
         self.args_blob: bytes | None = None
+        self.headers: bytes | None = None  # as its worker gets them; runs of one group share them
         self.cache_key: str | None = None
         self.cache_decided = False
         self.upstream: bytes | None = None

@@ -30,35 +30,40 @@ def check_filter(wanted: pb.RunFilter) -> pb.RunFilter:
         InvalidRequest: A field of it is malformed, or names what does not exist.
     """
     if wanted.kind and wanted.kind not in _KINDS:
-        raise InvalidRequest(f"filter.kind is {int(wanted.kind)}, which is no kind of runs")
+        text = f"filter.kind is {int(wanted.kind)}, which is no kind of runs"
+        raise InvalidRequest(text, field="filter.kind")
     for field in ("flow_run_id", "caller_run_id"):
         _check_id(field, getattr(wanted, field))
     _check_count("run_ids", len(wanted.run_ids), MOST_RUN_IDS)
     for run_id in wanted.run_ids:
         if not run_id:
-            raise InvalidRequest("filter.run_ids has an empty id")
+            raise InvalidRequest("filter.run_ids has an empty id", field="filter.run_ids")
         _check_id("run_ids", run_id)
     if len(wanted.states) > len(_STATES):
         raise InvalidRequest(
             f"filter.states has {len(wanted.states)} entries; name each of the {len(_STATES)} states once",
             limit=len(_STATES),
+            field="filter.states",
         )
     _check_states(wanted.states)
     _check_texts(wanted)
     for field in ("submitted_from_us", "submitted_before_us"):
         if not 0 <= getattr(wanted, field) <= _LATEST_US:
-            raise InvalidRequest(f"filter.{field} is no time, in microseconds since the epoch")
+            text = f"filter.{field} is no time, in microseconds since the epoch"
+            raise InvalidRequest(text, field=f"filter.{field}")
     return wanted
 
 
 def _check_id(field: str, value: bytes) -> None:
     if value and len(value) != ID_BYTES:
-        raise InvalidRequest(f"filter.{field} has {len(value)} bytes; a run id has {ID_BYTES}")
+        text = f"filter.{field} has {len(value)} bytes; a run id has {ID_BYTES}"
+        raise InvalidRequest(text, field=f"filter.{field}")
 
 
 def _check_count(field: str, count: int, most: int) -> None:
     if count > most:
-        raise InvalidRequest(f"filter.{field} has {count} entries; at most {most} are taken", limit=most)
+        text = f"filter.{field} has {count} entries; at most {most} are taken"
+        raise InvalidRequest(text, limit=most, field=f"filter.{field}")
 
 
 def _check_texts(wanted: pb.RunFilter) -> None:
@@ -71,15 +76,15 @@ def _check_texts(wanted: pb.RunFilter) -> None:
     for field, text in texts:
         size = len(text.encode())
         if size > NAME_LIMIT:
-            raise InvalidRequest(
-                f"filter.{field} has {size} bytes; names have at most {NAME_LIMIT}", limit=NAME_LIMIT
-            )
+            text = f"filter.{field} has {size} bytes; names have at most {NAME_LIMIT}"
+            raise InvalidRequest(text, limit=NAME_LIMIT, field=f"filter.{field}")
 
 
 def _check_states(states: Iterable[int]) -> None:
     unknown = sorted({int(state) for state in states} - _STATES)
     if unknown:
-        raise InvalidRequest(f"filter.states names what is no state: {str(unknown[:_SHOWN])[1:-1]}")
+        text = f"filter.states names what is no state: {str(unknown[:_SHOWN])[1:-1]}"
+        raise InvalidRequest(text, field="filter.states")
 
 
 def check_order(order: int) -> bool:
@@ -89,7 +94,7 @@ def check_order(order: int) -> bool:
         InvalidRequest: It is no order.
     """
     if order not in pb.RunOrder.values():
-        raise InvalidRequest(f"order is {int(order)}, which is no order of runs")
+        raise InvalidRequest(f"order is {int(order)}, which is no order of runs", field="order")
     return order == pb.RUN_ORDER_OLDEST_FIRST
 
 
@@ -100,7 +105,7 @@ def check_view(view: int) -> bool:
         InvalidRequest: It is no view.
     """
     if view not in pb.RunView.values():
-        raise InvalidRequest(f"view is {int(view)}, which is no view of runs")
+        raise InvalidRequest(f"view is {int(view)}, which is no view of runs", field="view")
     return view == pb.RUN_VIEW_FULL
 
 

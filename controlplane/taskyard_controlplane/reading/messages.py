@@ -3,11 +3,11 @@
 Invariant: the final state comes from the database, an open state from the owner when it knows the run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2, template_pb2
+from taskyard_api.v1 import agent_service_pb2, common_pb2, run_service_pb2, session_service_pb2, template_pb2
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_contract.wire_failures import bounded_failure
@@ -44,6 +44,11 @@ def upstream_of(edges: bytes | None, most: int | None = None) -> list[run_servic
     ]
 
 
+def headers_of(run: StoredRun) -> Mapping[str, str]:
+    """Return the headers a run was submitted with."""
+    return agent_service_pb2.AttemptExtra.FromString(run.headers or b"").headers
+
+
 def name_of(run: StoredRun, template: template_pb2.RunTemplate, replaced: str = "") -> str:
     """Return the name a run ended with, else its own, else its task's or flow's with a number."""
     return replaced or run.name or f"{template.name}-{run.ordinal}"
@@ -67,7 +72,7 @@ def run_message(
         include_result: Whether to send the value; failures are always sent.
         brief: For a page of many: without the exceptions themselves, only what is said of them, and with the
             first upstream runs only.
-        full: With its arguments and the whole template.
+        full: With its arguments, its headers and the whole template.
     """
     run, template = listed.run, template_of(listed.definition)
     outcome = outcome_of(run)
@@ -89,6 +94,7 @@ def run_message(
     if full:
         message.template.CopyFrom(template)
         _write_args(message, run, template.encoding)
+        message.headers.update(headers_of(run))
     if run.state >= FIRST_FINAL:
         _write_end(message, run, outcome, template.result_encoding or template.encoding, include_result)
         if brief:

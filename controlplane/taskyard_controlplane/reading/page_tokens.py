@@ -30,6 +30,7 @@ class Listing(IntEnum):
     LOGS = 2
     AGENTS = 3
     STATES = 4
+    TASKS = 5
 
 
 def scope_of(conditions: Message | bytes, *, oldest_first: bool = False) -> bytes:
@@ -63,9 +64,14 @@ def decode(listing: Listing, token: str, scope: bytes = bytes(SCOPE_BYTES)) -> i
         except (binascii.Error, ValueError, struct.error):
             pass
     if version != _VERSION or kind != listing or position < 0:
-        raise InvalidRequest("page_token was not issued by this listing; start again without one")
+        raise InvalidRequest(
+            "page_token was not issued by this listing; start again without one", field="page_token"
+        )
     if bound != scope:
-        raise InvalidRequest("page_token was issued for another request; repeat that one, or start without")
+        raise InvalidRequest(
+            "page_token was issued for another request; repeat that one, or start without",
+            field="page_token",
+        )
     return int(position)
 
 

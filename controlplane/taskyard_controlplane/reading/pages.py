@@ -6,7 +6,8 @@ however large its items are; it may so be shorter than was asked for, and its to
 Invariant: a page has at least one item if there is any, or nobody would get beyond a large one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -37,3 +38,13 @@ def first_page(items: Sequence[T], limit: int) -> Sequence[T]:
         if not room.take(item.ByteSize()):
             return items[:count]
     return items[:limit]
+
+
+def first_page_of(items: Iterable[T], limit: int) -> list[T]:
+    """Return the same of items that are made when they are asked for: no more than there is room for."""
+    room, page = Room(), list[T]()
+    for item in islice(items, limit):
+        page.append(item)
+        if not room.take(item.ByteSize()):
+            break
+    return page

@@ -90,7 +90,7 @@ class RunReader:
         self._held = held
 
     async def run(self, run_id: bytes, *, include_result: bool, full: bool = False) -> pb.Run:
-        """Return one run.
+        """Return one run, with everything that only it itself is asked for when that is wanted.
 
         Raises:
             RunNotFound: There is no such run.

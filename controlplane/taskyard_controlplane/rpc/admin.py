@@ -11,10 +11,14 @@ from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.frame_limits import check_name
+from taskyard_controlplane.owner.rules.cancelling import Wish
+from taskyard_controlplane.owner.serving.announcements import limits_of, owned_here
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.page_tokens import Listing
-from taskyard_controlplane.reading.pages import first_page
+from taskyard_controlplane.reading.pages import first_page, first_page_of
 from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.task_listing import TaskListing
 from taskyard_controlplane.settings import RpcSettings
 
 USUAL_PAGE: Final = 100  # what somebody looks through
@@ -44,6 +48,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             agents=len(owner.agents),
             sessions=len(owner.sessions),
             generation=owner.generation,
+            limits=limits_of(owner.terms),
+            owners=owned_here(),
         )
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
@@ -57,10 +63,21 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         token = page_tokens.encode(Listing.AGENTS, end) if end < len(agents) else ""
         return pb.ListAgentsResponse(agents=page, next_page_token=token)
 
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
+        scope = page_tokens.scope_of(check_name("queue", request.queue).encode())
+        start = page_tokens.decode(Listing.TASKS, request.page_token, scope) or 0
+        limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
+        listing = TaskListing(self._directory.owner().agents, request.queue)
+        page = first_page_of(listing.tasks(start), limit)
+        end = start + len(page)
+        token = page_tokens.encode(Listing.TASKS, end, scope) if end < len(listing) else ""
+        return pb.ListTasksResponse(tasks=page, next_page_token=token)
+
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Any) -> pb.DrainAgentResponse:
         if not request.agent_id:
-            raise InvalidRequest("agent_id is empty; ListAgents shows the ids")
-        return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id))
+            raise InvalidRequest("agent_id is empty; ListAgents shows the ids", field="agent_id")
+        wish = Wish(check_name("requested_by", request.requested_by), request.reason)
+        return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id, wish))
 
 
 def _message(agent: AgentSession) -> pb.Agent:
@@ -76,6 +93,9 @@ def _message(agent: AgentSession) -> pb.Agent:
         version=bounded(agent.version, NAME_LIMIT),
         labels=_first_labels(agent.labels),
         condition=agent.condition,
+        memory_used_bytes=agent.memory[0],
+        memory_total_bytes=agent.memory[1],
+        capabilities=_first_texts(agent.capabilities),
     )
 
 

@@ -56,7 +56,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> agent_service_pb2.PollResponse:
         check_agent_hello(request.hello)
         polled = self._directory.owner().connections.polled
-        seconds = longest_wait(request.wait_ms / 1000, polled.lease, context.time_remaining())
+        asked = min(request.wait_ms / 1000, polled.most_wait)
+        seconds = longest_wait(asked, polled.lease, context.time_remaining())
         return await polled.poll(request, seconds, Caller(context.peer()))
 
     async def ReportBatch(

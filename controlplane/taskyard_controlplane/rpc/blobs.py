@@ -45,7 +45,7 @@ class Spool:
         """
         self.digest = check_digest(blob.digest, "blob.digest")
         self.size = blob.size
-        check_size(blob.size, settings.max_payload_bytes)
+        check_size(blob.size, settings.max_payload_bytes, "blob.size")
         self._hash = hashlib.sha256()
         self._received = 0
         self._in_use, self._closed = threading.Lock(), False
@@ -58,10 +58,14 @@ class Spool:
             InvalidRequest: The part is too large, or goes beyond the announced size.
         """
         if len(part) > PART_BYTES:
-            raise InvalidRequest(f"a part has {len(part)} bytes; send at most {PART_BYTES}", limit=PART_BYTES)
+            raise InvalidRequest(
+                f"a part has {len(part)} bytes; send at most {PART_BYTES}", limit=PART_BYTES, field="part"
+            )
         self._received += len(part)
         if self._received > self.size:
-            raise InvalidRequest(f"the parts have more than the {self.size} bytes that were announced")
+            raise InvalidRequest(
+                f"the parts have more than the {self.size} bytes that were announced", field="part"
+            )
         with self._at_work():
             self._hash.update(part)
             self._file.write(part)
@@ -131,6 +135,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             raise InvalidRequest(
                 f"the request has {len(request.digests)} digests; send at most {MAX_DIGESTS}",
                 limit=MAX_DIGESTS,
+                field="digests",
             )
         digests = [
             check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
@@ -150,7 +155,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     ) -> pb.UploadBlobResponse:
         first = await self._next(requests, context)
         if first is None or not first.HasField("blob"):
-            raise InvalidRequest("the first message of an upload must carry blob")
+            raise InvalidRequest("the first message of an upload must carry blob", field="blob")
         owner = self._directory.owner()  # asked before the parts come, not after all of them
         spool = Spool(first.blob, self._settings)
         with ExitStack() as stack:
@@ -158,7 +163,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             await self._background(spool.add, first.part)
             while (message := await self._next(requests, context)) is not None:
                 if not message.part:
-                    raise InvalidRequest("a part of the upload is empty")
+                    raise InvalidRequest("a part of the upload is empty", field="part")
                 await self._background(spool.add, message.part)
             async with self._storing:
                 await owner.put_blob(spool.digest, await self._background(spool.content))
@@ -181,15 +186,20 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self, request: pb.DownloadBlobRequest, context: Any
     ) -> AsyncIterator[pb.DownloadBlobResponse]:
         digest = check_digest(request.digest, "digest")
-        found = False
+        found, skipped = False, request.offset
         async for part in self._directory.body_of_chunk(digest):
             found = True
-            for start in range(0, len(part), PART_BYTES):
+            for start in range(min(skipped, len(part)), len(part), PART_BYTES):
                 yield pb.DownloadBlobResponse(part=part[start : start + PART_BYTES])
+            skipped -= min(skipped, len(part))
         if found:
             return
-        if await self._background(self._reader.blob_size, digest) is None:
+        size = await self._background(self._reader.blob_size, digest)
+        if size is None:
             raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")
-        parts = self._reader.blob_parts(digest)
+        if request.offset > size:
+            text = f"offset is {request.offset}, and the blob ends at {size}; was it another one?"
+            raise InvalidRequest(text, limit=size, field="offset")
+        parts = self._reader.blob_parts(digest, request.offset)
         while (stored := await self._background(next, parts, None)) is not None:
             yield pb.DownloadBlobResponse(part=stored)

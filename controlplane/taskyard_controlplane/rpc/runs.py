@@ -9,7 +9,9 @@ from typing import Any, Final
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import run_service_pb2_grpc
 from taskyard_contract.errors import ServerStopping
+from taskyard_controlplane.owner.peers.frame_limits import check_name
 from taskyard_controlplane.owner.queueing.checks import check_id
+from taskyard_controlplane.owner.rules.cancelling import Wish
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.filters import check_filter, check_order, check_view
@@ -118,7 +120,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                 yield message
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
-        state = await self._directory.owner().cancel(check_id(request.run_id))
+        run_id = check_id(request.run_id)
+        wish = Wish(check_name("requested_by", request.requested_by), request.reason)
+        state = await self._directory.owner().cancel(run_id, wish)
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
 
     async def _wait(self, run_id: bytes, seconds: float) -> None:

@@ -6,6 +6,7 @@ of a blob: a reader that lingers would keep SQLite's log from being reused.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Select, func, select, union_all
@@ -96,14 +97,17 @@ class DatabaseReader:
         with self._connection() as connection:
             return blobs.blob_size(connection, digest)
 
-    def blob_parts(self, digest: bytes) -> Iterator[bytes]:
-        """Iterate over a blob's parts, at most 1 MiB each; nothing when it is not stored."""
-        for part in blobs.part_numbers(self.blob_size(digest) or 0):
+    def blob_parts(self, digest: bytes, offset: int = 0) -> Iterator[bytes]:
+        """Iterate over a blob's parts from a byte on, at most 1 MiB each; nothing when it is not stored."""
+        first, skipped = divmod(offset, blobs.PART_SIZE)
+        for part in islice(blobs.part_numbers(self.blob_size(digest) or 0), first, None):
             with self._connection() as connection:
                 data = blobs.blob_part_data(connection, digest, part)
             if data is None:
                 return
-            yield data
+            if len(data) > skipped:
+                yield data[skipped:]
+            skipped = 0
 
     def close(self) -> None:
         self._engine.dispose()

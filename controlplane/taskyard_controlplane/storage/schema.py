@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunKind, RunState
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -79,6 +79,7 @@ run = Table(
     Column("args", LargeBinary),
     Column("result", LargeBinary),
     Column("outcome", LargeBinary),
+    Column("headers", LargeBinary),
     # A submission repeated after a lost acknowledgement; runs asked for by id.
     UniqueConstraint("run_id"),
     CheckConstraint(_is_a_state(), name="state"),

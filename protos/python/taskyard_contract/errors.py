@@ -28,7 +28,7 @@ A failure of user code is none of these: it is data in a run's state.
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Self
 
 
 class ErrorReason(IntEnum):
@@ -89,6 +89,14 @@ class TaskyardError(Exception):
         self.retry_after = retry_after
         self.address = address
         self.field = field
+
+    def inside(self, where: str) -> Self:
+        """Return the same error, whose field is one of what is found at `where` in the request."""
+        field = f"{where}.{self.field}" if self.field else where
+        return type(self)(
+            str(self), run_id=self.run_id, limit=self.limit, retry_after=self.retry_after,
+            address=self.address, field=field,
+        )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make the error picklable: it crosses process boundaries inside results."""

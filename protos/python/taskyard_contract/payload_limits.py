@@ -1,7 +1,7 @@
 """How large payloads, their parts and some of what describes them may be. Pure.
 
-The first two hold until a server's welcome says what it has been told; a server that was told nothing
-announces these.
+The first four are a server's choice: they hold until its welcome says what it has been told, and a server
+that was told nothing announces these.
 """
 
 from typing import Final
@@ -10,6 +10,10 @@ MAX_INLINE_BYTES: Final = 64 * 1024
 """Larger ones travel as blobs of their own, or they would delay the runs that share their frame."""
 MAX_PAYLOAD_BYTES: Final = 128 * 1024 * 1024
 """The largest of all; a blob is one value in the database and in memory."""
+MAX_PAGE_SIZE: Final = 1_000
+"""Most items in one page of a listing."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""How long one call waits for something to happen: shorter than what proxies allow an idle call."""
 PART_BYTES: Final = 1024 * 1024
 """Most of a blob in one message: small beside a message's limit, large beside its overhead."""
 MAX_LABEL_BYTES: Final = 1024

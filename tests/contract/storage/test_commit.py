@@ -18,6 +18,7 @@ def test_a_run_is_stored_as_it_was_submitted(store: Store, batch: Batches) -> No
         args_blob=b"",
         cache_key="key",
         upstream=b"u" * 34,
+        headers=b"h",
     )
     store.commit(batch(new_runs=[row]))
     [found] = stored(store, 7)

@@ -136,6 +136,15 @@ def test_a_blob_is_read_back_in_parts(reader: Reader, store: Store, size: int) -
     assert all(0 < len(part) <= MIB for part in parts)
 
 
+@pytest.mark.parametrize("offset", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB + 5, 2 * MIB + 7, 9 * MIB])
+def test_a_blob_is_read_from_a_byte_on(reader: Reader, store: Store, offset: int) -> None:
+    data = os.urandom(2 * MIB + 7)
+    store.put_blob(b"digest", data)
+    parts = list(reader.blob_parts(b"digest", offset))
+    assert b"".join(parts) == data[offset:]
+    assert all(0 < len(part) <= MIB for part in parts)
+
+
 def test_a_stored_blob_is_left_alone(reader: Reader, store: Store, batch: Batches) -> None:
     store.put_blob(b"digest", b"first")
     store.put_blob(b"digest", b"second!")

@@ -64,6 +64,19 @@ def test_a_blob_comes_back_as_it_was(served: Any, size: int) -> None:
     assert all(len(part) <= MIB for part in received)
 
 
+@pytest.mark.parametrize("offset", [1, MIB, MIB + 1, 2 * MIB + 7])
+def test_a_download_goes_on_where_another_one_ended(served: Any, offset: int) -> None:
+    data = bytes(range(256)) * (2 * MIB // 256) + b"the end"
+    digest = upload(served, parts(data)).blob.digest
+    request = pb.DownloadBlobRequest(digest=digest, offset=offset)
+    received = b"".join(answer.part for answer in served.blobs.DownloadBlob(request, timeout=20))
+    assert received == data[offset:]
+    request.offset = len(data) + 1
+    error = refusal(served.blobs.DownloadBlob, request)
+    assert isinstance(error, InvalidRequest)
+    assert (error.field, error.limit) == ("offset", len(data))
+
+
 def test_only_missing_blobs_are_named(served: Any) -> None:
     upload(served, parts(b"here"))
     digests = [reference(b"here").digest, reference(b"not here").digest]

@@ -43,6 +43,15 @@ def test_a_submitted_run_is_queued(served: Any) -> None:
     assert run.started_us == run.ended_us == 0
 
 
+def test_headers_are_shown_in_full_as_they_were_submitted(served: Any) -> None:
+    run = valid_run(headers={"traceparent": "00-abc-def-01"})
+    assert not served.runs.SubmitRuns(pb.SubmitRunsRequest(runs=[run]), timeout=10).refused
+    assert dict(served.get(run.run_id, view=pb.RUN_VIEW_FULL).headers) == {"traceparent": "00-abc-def-01"}
+    assert not served.get(run.run_id).headers
+    [other] = served.submit()
+    assert not served.get(other, view=pb.RUN_VIEW_FULL).headers
+
+
 def test_submitting_again_changes_nothing(served: Any) -> None:
     run = valid_run()
     request = pb.SubmitRunsRequest(runs=[run])

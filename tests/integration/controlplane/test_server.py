@@ -78,7 +78,7 @@ def test_a_stream_must_begin_with_hello(served: Any, service: str, frame: Any) -
 def test_an_unforeseen_error_is_internal_and_keeps_its_text_to_the_log(
     served: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(served.plane.owner, "drain_agent", lambda agent_id: 1 / 0)
+    monkeypatch.setattr(served.plane.owner, "drain_agent", lambda agent_id, wish: 1 / 0)
     with caplog.at_level(logging.ERROR):
         request = admin_service_pb2.DrainAgentRequest(agent_id="x")
         error: Any = ended_with(lambda: served.admin.DrainAgent(request, timeout=10))

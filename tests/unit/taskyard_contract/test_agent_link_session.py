@@ -274,3 +274,18 @@ def test_a_condition_is_told_when_it_changes_and_on_each_new_stream() -> None:
     assert told() == ["no room"]
     session.condition = ""
     assert told() == [""]
+
+
+def test_memory_is_told_beside_a_heartbeat_once_and_again_on_each_stream() -> None:
+    session = open_session(Recorder())
+    session.has_memory(3, 8)
+    assert not [frame for frame in drained(session) if frame.HasField("memory")]
+    session.beat(1.0)
+    [frame] = drained(session)
+    assert (frame.heartbeat, frame.memory) == (1, pb.AgentMemory(used_bytes=3, total_bytes=8))
+    session.beat(2.0)
+    assert not [frame for frame in drained(session) if frame.HasField("memory")]
+    session.hello(3.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    session.beat(3.0)
+    assert [frame.memory.used_bytes for frame in drained(session) if frame.HasField("memory")] == [3]

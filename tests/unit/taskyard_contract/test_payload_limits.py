@@ -39,9 +39,9 @@ def test_what_storage_reads_at_once_fits_into_a_message() -> None:
 
 def test_the_server_takes_a_blob_of_the_largest_size() -> None:
     limit = RpcSettings().max_payload_bytes
-    check_size(limit, limit)
+    check_size(limit, limit, "blob.size")
     with pytest.raises(PayloadTooLarge, match="keep the data elsewhere") as caught:
-        check_size(limit + 1, limit)
+        check_size(limit + 1, limit, "blob.size")
     assert caught.value.limit == limit
 
 

@@ -37,6 +37,7 @@ def restore_run(row: RunHead, templates: Templates, flow: Run | None) -> Run:
     run.owned = bool(row.session_id)
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream, run.epoch = row.cache_key, row.upstream, row.epoch
+    run.headers = row.headers
     # Its key is asked for when somebody lets it go on: many are only read to be ended.
     admit(run, waits_of_template(run.template) | (_UPSTREAM if row.upstream else 0))
     return run

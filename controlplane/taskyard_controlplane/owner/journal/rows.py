@@ -19,7 +19,7 @@ def new_row(run: Run) -> tuple[object, ...]:
         run.flow.seq if run.flow is not None else None, run.caller_id,
         run.session.session_id if run.session is not None else None,
         run.template.template_id, run.ordinal, run.name, run.args, run.args_blob,
-        run.cache_key, run.upstream, run.submitted_us,
+        run.cache_key, run.upstream, run.submitted_us, run.headers,
     )  # fmt: skip
 
 

@@ -45,9 +45,13 @@ def read_template(
     message = parsed or template_pb2.RunTemplate.FromString(definition)
     kind = int(message.kind)
     if kind not in (RunKind.TASK, RunKind.FLOW) or not message.name:
-        raise InvalidRequest("a template needs a kind and a name")
+        field = "template.name" if kind in (RunKind.TASK, RunKind.FLOW) else "template.kind"
+        raise InvalidRequest("a template needs a kind and a name", field=field)
     if "\x00" in message.queue:
-        raise InvalidRequest(f"the queue {message.queue!r} has a NUL in its name, which cannot be stored")
+        raise InvalidRequest(
+            f"the queue {message.queue!r} has a NUL in its name, which cannot be stored",
+            field="template.queue",
+        )
     template = Template(
         template_id,
         digest,
@@ -72,7 +76,7 @@ def read_template(
         refresh_cache=message.refresh_cache,
     )
     if template.executor == AGENT and not template.queue:
-        raise InvalidRequest(f"the template of task '{message.name}' names no queue")
+        raise InvalidRequest(f"the template of task '{message.name}' names no queue", field="template.queue")
     return template
 
 
@@ -100,6 +104,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
         raise InvalidRequest(
             f"a template has {len(definition):,} bytes; at most {MAX_TEMPLATE_BYTES:,} are taken",
             limit=MAX_TEMPLATE_BYTES,
+            field="template",
         )
     message = template_pb2.RunTemplate.FromString(definition)
     delays = len(message.retry.delays_ms)
@@ -107,25 +112,31 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
         raise InvalidRequest(
             f"'{message.name}' has {delays:,} delays of retries; at most {MAX_DELAYS:,} are taken",
             limit=MAX_DELAYS,
+            field="template.retry.delays_ms",
         )
     _check_supported(message)
     jitter = message.retry.jitter_factor
     if not 0 <= jitter < math.inf:
-        raise InvalidRequest(f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1")
-    for what, text in (
-        ("queue", message.queue),
-        ("encoding", message.encoding),
-        ("result encoding", message.result_encoding),
-        ("task", message.code.task_name),
-        ("Python version", message.python_version),
-        ("environment", message.environment),
+        raise InvalidRequest(
+            f"'{message.name}' has the jitter factor {jitter}; it lies between 0 and 1",
+            field="template.retry.jitter_factor",
+        )
+    for what, text, field in (
+        ("itself", message.name, "name"),
+        ("queue", message.queue, "queue"),
+        ("encoding", message.encoding, "encoding"),
+        ("result encoding", message.result_encoding, "result_encoding"),
+        ("task", message.code.task_name, "code.task_name"),
+        ("Python version", message.python_version, "python_version"),
+        ("environment", message.environment, "environment"),
     ):
         size = len(text.encode())
         if size > NAME_LIMIT or "\x00" in text:
             raise InvalidRequest(
-                f"'{message.name}' names {what} {text[:40]!r}; it has {size:,} bytes, at most "
+                f"'{message.name[:80]}' names {what} {text[:40]!r}; it has {size:,} bytes, at most "
                 f"{NAME_LIMIT:,} without a NUL are taken",
                 limit=NAME_LIMIT,
+                field=f"template.{field}",
             )
     return message
 
@@ -169,11 +180,14 @@ def _labels(message: template_pb2.RunTemplate) -> Labels:
     unprintable = next((text for text in texts if not text.isprintable()), None)
     if unprintable is not None:
         raise InvalidRequest(
-            f"'{message.name}' asks for agents with a label that is no text: {unprintable!r}"
+            f"'{message.name}' asks for agents with a label that is no text: {unprintable!r}",
+            field="template.agent_labels",
         )
     size = sum(len(text.encode()) for text in texts)
     if size > MAX_LABEL_BYTES:
         raise InvalidRequest(
-            f"'{message.name}' asks for labels of {size:,} bytes; at most {MAX_LABEL_BYTES:,} are taken"
+            f"'{message.name}' asks for labels of {size:,} bytes; at most {MAX_LABEL_BYTES:,} are taken",
+            limit=MAX_LABEL_BYTES,
+            field="template.agent_labels",
         )
     return frozenset(labels.items())

@@ -167,8 +167,12 @@ class Templates:
             raise KeyError(f"template {template_id} is not in memory")
         return template
 
-    async def intern(self, definitions: Iterable[bytes], journal: Journal, sender: bytes = b"") -> Interned:
+    async def intern(
+        self, definitions: Iterable[bytes], journal: Journal, where: str = "", sender: bytes = b""
+    ) -> Interned:
         """Return the templates with these contents, which `sender` needs; new ones are recorded.
+
+        `where` the list is in the request, for whoever has to find the one that is refused.
 
         Raises:
             InvalidRequest: One is malformed, or none that this release takes.
@@ -184,9 +188,13 @@ class Templates:
             began = time()
             fetched = await self.fetched(part, (), sender)
             at_hand |= fetched.at_hand - new
-            made = [self._intern(definition, journal, sender) for definition in part]
-            new.update(template.template_id for template in made)
-            interned += made
+            for definition in part:
+                try:
+                    template = self._intern(definition, journal, sender)
+                except InvalidRequest as error:
+                    raise error.inside(f"{where}[{len(interned)}]") from None
+                new.add(template.template_id)
+                interned.append(template)
             took = time() - began
         return Interned(interned, at_hand)
 

@@ -9,6 +9,7 @@ from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.matching import offer_of
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
+from taskyard_controlplane.owner.peers.task_offers import TaskOffers
 from taskyard_controlplane.owner.timers import Timer
 
 T = TypeVar("T")
@@ -45,6 +46,8 @@ class AgentSession(Peer):
             hello.queues, hello.capabilities, hello.labels, [task.name for task in hello.tasks]
         )
         self.queues = self.offer.queues
+        self.tasks = TaskOffers(hello.tasks, self.offer)
+        self.capabilities = tuple(hello.capabilities)
         self.slots = hello.slots
         self.labels = dict(hello.labels)
         self.version = hello.agent_version
@@ -52,6 +55,8 @@ class AgentSession(Peer):
         self.last_seen_us = now_us
         self.last_seen = now
         self.draining = False
+        self.memory = (0, 0)
+        """How many bytes its machine uses, and has, as it said last; zeros before."""
         self.condition = ""
         """Why it takes no work at the moment, for people."""
         self.asked_to_drain = False

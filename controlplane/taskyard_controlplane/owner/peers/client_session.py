@@ -10,11 +10,11 @@ from typing import Final
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import Overloaded, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
-from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimits, size_of
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
+from taskyard_controlplane.owner.peers.refused_runs import refused_run
 
 MAX_RESULTS_PER_FRAME: Final = 2048
 """A client should begin to work on results while the next ones are written."""
@@ -263,7 +263,7 @@ class ClientSession(Peer):
             self.refused_since.add(run_id)
         if isinstance(error, Overloaded) and len(self.postponed) < MAX_POSTPONED:
             self.postponed[run_id] = None
-        self._refused.append(pb.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error)))
+        self._refused.append(refused_run(run_id, error))
 
     def decide(self, decision: pb.FlowDecision) -> None:
         """Have the next frame tell what was decided about a flow report, after its commit."""

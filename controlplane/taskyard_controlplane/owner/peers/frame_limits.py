@@ -4,13 +4,13 @@ Everything in a message is dealt with in one go on the event loop, and names sta
 limits are far beyond what our own programs send; what is beyond them is a defect of the sender.
 """
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest
-from taskyard_contract.wire_text import NAME_LIMIT
+from taskyard_contract.wire_text import MESSAGE_LIMIT, NAME_LIMIT
 from taskyard_controlplane.domain.namespaces import check_namespace
 
 MAX_ITEMS: Final = 131_072
@@ -28,6 +28,14 @@ MAX_NAMES: Final = 1_024
 """Queues or capabilities of one agent."""
 MAX_LABELS: Final = 4_096
 """Labels of one agent: listings show a part of them."""
+MAX_OFFERS: Final = 1_024
+"""Tasks that one agent has registered by name."""
+MAX_OFFER_ENCODINGS: Final = 64
+"""Encodings of one of them."""
+MAX_SCHEMA_BYTES: Final = 16 * 1024
+"""A JSON Schema of the arguments, or of the result, of a task."""
+MAX_HELLO_BYTES: Final = 4 * 1024 * 1024
+"""Of all that an agent says of itself: it is kept as long as the agent is known."""
 
 
 def check_client_hello(hello: sp.SessionHello) -> None:
@@ -38,7 +46,7 @@ def check_client_hello(hello: sp.SessionHello) -> None:
         NamespaceNotFound: It is in none there is.
     """
     check_namespace(hello.namespace)
-    _short("client_name", hello.client_name)
+    _short("hello.client_name", hello.client_name)
 
 
 def check_agent_hello(hello: ap.AgentHello) -> None:
@@ -52,22 +60,47 @@ def check_agent_hello(hello: ap.AgentHello) -> None:
     for field, text in (
         ("agent_id", hello.agent_id), ("name", hello.name), ("agent_version", hello.agent_version),
     ):  # fmt: skip
-        _short(field, text)
+        _short(f"hello.{field}", text)
     if "\x00" in hello.agent_id:
-        raise InvalidRequest("an agent id has no NUL: databases take none in a text")
+        raise InvalidRequest("an agent_id has no NUL: databases take none in a text", field="hello.agent_id")
     if len(hello.session_id) > NAME_LIMIT:
-        raise InvalidRequest(f"a session id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
-    _few("held", hello.held, MAX_HELD)
-    _few("labels", hello.labels, MAX_LABELS)
-    _few("queues", hello.queues, MAX_NAMES)
-    _few("capabilities", hello.capabilities, MAX_NAMES)
-    for field, names in (
-        ("queues", hello.queues),
-        ("capabilities", hello.capabilities),
-        ("labels", [*hello.labels, *hello.labels.values()]),
-    ):
-        for name in names:
-            _short(field, name)
+        raise InvalidRequest(
+            f"a session_id has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT, field="hello.session_id"
+        )
+    _few("hello.held", hello.held, MAX_HELD)
+    _few("hello.labels", hello.labels, MAX_LABELS)
+    _few("hello.queues", hello.queues, MAX_NAMES)
+    _few("hello.capabilities", hello.capabilities, MAX_NAMES)
+    _few("hello.tasks", hello.tasks, MAX_OFFERS)
+    _all_short("hello.queues", hello.queues)
+    _all_short("hello.capabilities", hello.capabilities)
+    for text in (*hello.labels, *hello.labels.values()):
+        _short("hello.labels", text)
+    _check_offers(hello.tasks)
+    size = hello.ByteSize()
+    if size > MAX_HELLO_BYTES:
+        raise InvalidRequest(
+            f"hello: it has {size:,} bytes, at most {MAX_HELLO_BYTES:,} are taken; say less of tasks, labels",
+            limit=MAX_HELLO_BYTES,
+            field="hello",
+        )
+
+
+def _check_offers(offers: Iterable[ap.TaskOffer]) -> None:
+    names: set[str] = set()
+    for position, offer in enumerate(offers):
+        where = f"hello.tasks[{position}]"
+        if not offer.name or offer.name in names:
+            what = f"{offer.name[:80]!r} is there twice" if offer.name else "it is empty"
+            raise InvalidRequest(f"{where}.name: {what}", field=f"{where}.name")
+        names.add(offer.name)
+        _short(f"{where}.name", offer.name)
+        _short(f"{where}.version", offer.version)
+        _few(f"{where}.encodings", offer.encodings, MAX_OFFER_ENCODINGS)
+        _all_short(f"{where}.encodings", offer.encodings)
+        _short(f"{where}.description", offer.description, MESSAGE_LIMIT)
+        _short(f"{where}.parameter_schema", offer.parameter_schema, MAX_SCHEMA_BYTES)
+        _short(f"{where}.result_schema", offer.result_schema, MAX_SCHEMA_BYTES)
 
 
 def new_runs(batch: sp.SubmitBatch) -> int:
@@ -87,8 +120,9 @@ def check_client_frame(frame: sp.ClientFrame) -> None:
             ("runs", new_runs(batch)), ("groups", len(batch.groups)), ("templates", len(batch.templates)),
             ("blobs", len(batch.blobs)),
         ):  # fmt: skip
-            _at_most(f"submit: {field}", count, MAX_BATCH_RUNS)
-        _check_defined(batch)
+            _at_most(f"submit.{field}", count, MAX_BATCH_RUNS)
+        if batch.templates or batch.blobs:
+            _check_defined(batch)
     _few("subscribe", frame.subscribe)
     _few("cancel", frame.cancel)
     _few("withdraw", frame.withdraw)
@@ -109,6 +143,7 @@ def _check_defined(batch: sp.SubmitBatch) -> None:
             f"submit: templates and blobs of a message have {size:,} bytes together, at most "
             f"{MAX_DEFINED_BYTES:,} are taken; send several messages, or upload blobs with BlobService",
             limit=MAX_DEFINED_BYTES,
+            field="submit.blobs" if batch.blobs else "submit.templates",
         )
 
 
@@ -135,10 +170,28 @@ def _few(field: str, items: Sized, limit: int = MAX_ITEMS) -> None:
 def _at_most(field: str, count: int, limit: int) -> None:
     if count > limit:
         raise InvalidRequest(
-            f"{field}: a message has {count} of these, at most {limit} are taken; send several", limit=limit
+            f"{field}: a message has {count} of these, at most {limit} are taken; send several",
+            limit=limit,
+            field=field,
         )
 
 
-def _short(field: str, text: str) -> None:
-    if len(text) * 4 > NAME_LIMIT and len(text.encode()) > NAME_LIMIT:
-        raise InvalidRequest(f"{field}: a name has at most {NAME_LIMIT} bytes", limit=NAME_LIMIT)
+def _all_short(field: str, texts: Iterable[str]) -> None:
+    for position, text in enumerate(texts):
+        if len(text) * 4 > NAME_LIMIT:
+            _short(f"{field}[{position}]", text)
+
+
+def check_name(field: str, text: str) -> str:
+    """Return a name that somebody has made up.
+
+    Raises:
+        InvalidRequest: It is too long.
+    """
+    _short(field, text)
+    return text
+
+
+def _short(field: str, text: str, limit: int = NAME_LIMIT) -> None:
+    if len(text) * 4 > limit and len(text.encode()) > limit:
+        raise InvalidRequest(f"{field}: it has at most {limit:,} bytes", limit=limit, field=field)

@@ -35,6 +35,12 @@ MAX_RUNS: Final = 1_000
 """Most runs asked for at once: what waits to be executed here could be executed by others."""
 
 
+def said_with(request: pb.PollRequest) -> pb.AgentFrame:
+    """Return what an agent says of itself with a poll, as a frame of its stream would."""
+    memory = request.memory if request.HasField("memory") else None
+    return pb.AgentFrame(draining=request.draining, memory=memory)
+
+
 class PollPhase(Enum):
     """Where the newest poll of an agent is."""
 
@@ -129,7 +135,7 @@ class PolledExchange:
             raise InvalidRequest(
                 f"poll {request.number} is out of turn: {self.number} was asked for, and can be repeated"
             )
-        frame = pb.AgentFrame(draining=request.draining)
+        frame = said_with(request)
         if self.waits:  # a repeat may ask for more, for less, or to leave
             self.phase = PollPhase.LEAVING if request.draining else PollPhase.WAITING
             frame.credit.granted_total = self._delivered + min(request.max_runs, MAX_RUNS)

@@ -21,6 +21,7 @@ from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.journal.labels import check_label
+from taskyard_controlplane.owner.peers.frame_limits import check_name
 from taskyard_controlplane.owner.rules.flow_reports import check_report
 
 MAX_RUNS: Final = 1_000
@@ -30,6 +31,8 @@ DIGEST_BYTES: Final = 32
 LARGEST_ORDINAL: Final = 2**31 - 1
 """What an INTEGER of PostgreSQL holds."""
 _ID_SIZES: Final = frozenset({ID_BYTES})
+UNSUPPORTED: Final = ("start_at_us", "expires_at_us", "idempotency_key", "idempotency_window_ms")
+"""Fields of a new run, by whatever door, that nothing is done about yet: they have to be empty."""
 UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
 HASHED_HERE_BYTES: Final = 128 * 1024
 """Hashing this much takes about as long (0.1 to 0.3 ms) as going to a thread and back."""
@@ -42,7 +45,7 @@ def check_id(run_id: bytes, field: str = "run_id") -> bytes:
         InvalidRequest: It has another length.
     """
     if len(run_id) != ID_BYTES:
-        raise InvalidRequest(f"{field} has {len(run_id)} bytes; a run id has {ID_BYTES}")
+        raise InvalidRequest(f"{field} has {len(run_id)} bytes; a run id has {ID_BYTES}", field=field)
     return run_id
 
 
@@ -52,6 +55,8 @@ def check_frame(frame: pb.ClientFrame) -> None:
     Raises:
         InvalidRequest: An id has another length, or a report says what cannot be.
     """
+    if frame.requested_by:
+        check_name("requested_by", frame.requested_by)
     for run_id in frame.subscribe:
         check_id(run_id, "subscribe")
     for run_id in frame.cancel:
@@ -70,12 +75,12 @@ def check_digest(digest: bytes, field: str) -> bytes:
         InvalidRequest: It is not a SHA-256.
     """
     if len(digest) != DIGEST_BYTES:
-        raise InvalidRequest(f"{field} has {len(digest)} bytes; a SHA-256 has {DIGEST_BYTES}")
+        raise InvalidRequest(f"{field} has {len(digest)} bytes; a SHA-256 has {DIGEST_BYTES}", field=field)
     return digest
 
 
-def check_size(size: int, max_payload_bytes: int) -> None:
-    """Check the size of a blob.
+def check_size(size: int, max_payload_bytes: int, field: str) -> None:
+    """Check the size of a blob, which `field` of the request says or has.
 
     Raises:
         PayloadTooLarge: It is above the limit.
@@ -85,6 +90,7 @@ def check_size(size: int, max_payload_bytes: int) -> None:
             f"the blob has {size} bytes, at most {max_payload_bytes} are stored; "
             "keep the data elsewhere and pass a reference",
             limit=max_payload_bytes,
+            field=field,
         )
 
 
@@ -99,7 +105,7 @@ async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes:
     sizes = [len(blob.data) for blob in blobs]  # once: data is copied whenever it is asked for
     for position, (blob, size) in enumerate(zip(blobs, sizes, strict=True)):
         check_digest(blob.digest, f"blobs[{position}].digest")
-        check_size(size, max_payload_bytes)
+        check_size(size, max_payload_bytes, f"blobs[{position}].data")
     if sum(sizes) <= HASHED_HERE_BYTES:
         _check_content(blobs)
     else:
@@ -109,7 +115,10 @@ async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes:
 def _check_content(blobs: Sequence[common_pb2.InlineBlob]) -> None:
     for position, blob in enumerate(blobs):
         if sha256(blob.data).digest() != blob.digest:
-            raise DigestMismatch(f"blobs[{position}] does not have the digest it was sent under; repeat once")
+            raise DigestMismatch(
+                f"blobs[{position}] does not have the digest it was sent under; repeat once",
+                field=f"blobs[{position}].digest",
+            )
 
 
 def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int) -> None:
@@ -121,13 +130,13 @@ def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int
     """
     if len(runs) > MAX_RUNS:
         raise InvalidRequest(
-            f"the request has {len(runs)} runs; send at most {MAX_RUNS} at once", limit=MAX_RUNS
+            f"the request has {len(runs)} runs; send at most {MAX_RUNS} at once", limit=MAX_RUNS, field="runs"
         )
     seen: set[bytes] = set()
     for position, run in enumerate(runs):
         _check_run(run, f"runs[{position}]", max_inline_bytes)
         if run.run_id in seen:
-            raise InvalidRequest(f"runs[{position}].run_id is in the request twice", run_id=run.run_id)
+            raise _wrong(run, f"runs[{position}].run_id", "is in the request twice")
         seen.add(run.run_id)
 
 
@@ -135,29 +144,44 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
     check_id(run.run_id, f"{where}.run_id")
     template = run.template
     if int(template.kind) != RunKind.TASK:
-        raise InvalidRequest(
-            f"{where}.template.kind must be RUN_KIND_TASK; flow runs belong to a session", run_id=run.run_id
-        )
+        raise _wrong(run, f"{where}.template.kind", "must be RUN_KIND_TASK; flow runs belong to a session")
     if not template.name:
-        raise InvalidRequest(f"{where}.template.name is empty", run_id=run.run_id)
+        raise _wrong(run, f"{where}.template.name", "is empty")
     if not template.HasField("code") or template.code.WhichOneof("location") is None:
-        raise InvalidRequest(f"{where}.template.code says nowhere where the code is", run_id=run.run_id)
+        raise _wrong(run, f"{where}.template.code", "says nowhere where the code is")
     check_label(run.args, f"{where}.args")
-    if len(run.args.data) > max_inline_bytes:
-        raise too_large(run.run_id, f"{where}.args", len(run.args.data), max_inline_bytes)
-    for edge in run.upstream:
+    size = len(run.args.data)
+    if size > max_inline_bytes:
+        raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
+    for position, edge in enumerate(run.upstream):
+        check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
         if edge.run_id == run.run_id:
-            raise InvalidRequest(f"{where}.upstream names the run itself", run_id=run.run_id)
-        if len(edge.run_id) != ID_BYTES or int(edge.kind) not in UPSTREAM_KINDS:
-            raise InvalidRequest(f"{where}.upstream needs a run id and a kind", run_id=run.run_id)
+            raise _wrong(run, f"{where}.upstream[{position}].run_id", "names the run itself")
+        if int(edge.kind) not in UPSTREAM_KINDS:
+            raise _wrong(run, f"{where}.upstream[{position}].kind", "says nothing this server knows")
+    for field in UNSUPPORTED:
+        if getattr(run, field):
+            raise not_supported(f"{where}.{field}", run.run_id)
 
 
-def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int) -> PayloadTooLarge:
-    """Make the refusal of arguments that have to travel as a blob."""
+def _wrong(run: run_service_pb2.NewRun, field: str, what: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} {what}", run_id=run.run_id, field=field)
+
+
+def not_supported(field: str, run_id: bytes = b"") -> InvalidRequest:
+    """Make the refusal of what the contract has a place for and this release would not do: to leave it out in
+    silence would be another run.
+    """
+    return InvalidRequest(f"{field} is not supported yet; leave it out", run_id=run_id, field=field)
+
+
+def too_large(run_id: bytes, what: str, size: int, max_inline_bytes: int, field: str = "") -> PayloadTooLarge:
+    """Make the refusal of arguments that have to travel as a blob; in a stream no field is said."""
     return PayloadTooLarge(
         f"{what} has {size} bytes, inline are at most {max_inline_bytes}; upload more as a blob",
         run_id=run_id,
         limit=max_inline_bytes,
+        field=field,
     )
 
 
@@ -180,37 +204,53 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
     """
     if template is None:
         raise InvalidRequest(
-            f"a group of runs names template {group.template}, which was not sent on this stream"
+            f"a group of runs names template {group.template}, which was not sent on this stream",
+            field="submit.groups.template",
         )
     count = len(run_ids)
-    if len(group.args) not in (0, count) or (group.cache_keys and len(group.cache_keys) != count):
-        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has columns of another length")
+    if len(group.args) not in (0, count):
+        raise _in_group(template, "args", f"has {len(group.args)} entries for {count} runs")
+    if group.cache_keys and len(group.cache_keys) != count:
+        raise _in_group(template, "cache_keys", f"has {len(group.cache_keys)} entries for {count} runs")
     if not len(group.upstream_positions) == len(group.upstream_ids) == len(group.upstream_kinds):
-        raise InvalidRequest(f"the upstream columns of a group of '{template.name}' differ in length")
+        raise _in_group(template, "upstream_ids", "and the other upstream columns differ in length")
     if group.upstream_positions and max(group.upstream_positions) >= count:
-        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' names a run beyond its end")
+        raise _in_group(template, "upstream_positions", "has an edge that names a run beyond the group's end")
     if len(set(run_ids)) != count:
-        raise InvalidRequest(f"a group of {count} runs of '{template.name}' has an id twice")
+        raise _in_group(template, "run_ids", "has an id twice")
     if group.first_ordinal + count > LARGEST_ORDINAL:
-        raise InvalidRequest(f"a group of '{template.name}' has ordinals above {LARGEST_ORDINAL}")
+        raise _in_group(template, "first_ordinal", f"leads to ordinals above {LARGEST_ORDINAL}")
     if any(len(upstream_id) != ID_BYTES for upstream_id in group.upstream_ids):
-        raise InvalidRequest(f"an upstream id in a group of '{template.name}' is not {ID_BYTES} bytes long")
+        raise _in_group(template, "upstream_ids", f"has an id that is not {ID_BYTES} bytes long")
     if not UPSTREAM_KINDS.issuperset(group.upstream_kinds):
-        raise InvalidRequest(f"an upstream edge of a group of '{template.name}' is of an unknown kind")
+        raise _in_group(template, "upstream_kinds", "has an edge of an unknown kind")
     if not _ID_SIZES.issuperset(map(len, run_ids)):
-        raise InvalidRequest(f"a run id in a group of '{template.name}' is not {ID_BYTES} bytes long")
-    for extra in group.extras:
-        if extra.HasField("payload"):
-            _check_payload(group, extra, template)
+        raise _in_group(template, "run_ids", f"has an id that is not {ID_BYTES} bytes long")
     if group.flow_run_id:
-        check_id(group.flow_run_id, f"flow_run_id of a group of '{template.name}'")
+        check_id(group.flow_run_id, "submit.groups.flow_run_id")
     if group.caller_run_id:
-        check_id(group.caller_run_id, f"caller_run_id of a group of '{template.name}'")
+        check_id(group.caller_run_id, "submit.groups.caller_run_id")
+    for extra in group.extras:
+        _check_extra(group, extra, template, count)
     return template
 
 
+def _in_group(template: Template, field: str, what: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} of a group of '{template.name}' {what}", field=f"submit.groups.{field}")
+
+
+def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, count: int) -> None:
+    if extra.position >= count:
+        raise _in_group(template, "extras", "has an entry for a run beyond the group's end")
+    for field in UNSUPPORTED:
+        if getattr(extra, field):
+            raise not_supported(f"submit.groups.extras.{field}")
+    if extra.HasField("payload"):
+        _check_payload(group, extra, template)
+
+
 def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
-    check_label(extra.payload, f"payload of a run of '{template.name}'")
+    check_label(extra.payload, "submit.groups.extras.payload")
     beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
     if beside:
-        raise InvalidRequest(f"a run of '{template.name}' has arguments twice: as a payload, and beside it")
+        raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

@@ -62,7 +62,14 @@ def write_chunk(
     for position, run in enumerate(runs):
         if run.inputs is not None and with_inputs:
             inputs.write(position, run.inputs)
-        if run.attempt > 1 or run.cache_key is not None or run.name or run.caller_id or run.args_blob:
+        if (
+            run.attempt > 1
+            or run.cache_key is not None
+            or run.name
+            or run.caller_id
+            or run.args_blob
+            or run.headers
+        ):
             _write_extra(chunk, body, position, run)
     if progress:
         _write_progress(body, runs, progress)
@@ -150,6 +157,8 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
         name=run.name or "",
         caller_run_id=run.caller_id or b"",
     )
+    if run.headers is not None:
+        extra.MergeFromString(run.headers)
     if run.args_blob is not None:
         payload = common_pb2.Payload.FromString(run.args_blob)
         payload.encoding = payload.encoding or run.template.encoding

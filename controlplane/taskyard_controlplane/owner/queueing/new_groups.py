@@ -6,7 +6,7 @@ the commit that is under way and for the one his run is in.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -14,6 +14,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
+from taskyard_controlplane.owner.journal.headers import pack_headers
 from taskyard_controlplane.owner.journal.labels import label_of
 
 
@@ -26,6 +27,17 @@ class Portion(NamedTuple):
 
 
 WHOLE: Final = Portion(sys.maxsize, sys.maxsize)
+
+
+class Needed(NamedTuple):
+    """The templates of a batch, held for as long as somebody has this."""
+
+    sent: dict[int, Template]
+    """Those that come with it, by what its session calls them."""
+    templates: Mapping[int, Template]
+    """All of them, by number."""
+    at_hand: Set[int]
+    """The numbers of those that were in memory before."""
 
 
 class NewRuns(NamedTuple):
@@ -52,9 +64,14 @@ class NewGroup:
     """A group of new runs that was checked."""
 
     def __init__(self, message: pb.RunGroup, template: Template, run_ids: list[bytes]) -> None:
-        """Read a group; `run_ids` are its own."""
+        """Read a group; `run_ids` are its own.
+
+        Raises:
+            InvalidRequest: Its headers are too long, or not printable.
+        """
         self.message = message
         self.template = template
+        self.headers = pack_headers(message.headers, "submit.groups.headers") if message.headers else None
         self._run_ids = run_ids
 
     @cached_property

@@ -4,9 +4,9 @@ Groups without edges, keys or extras take a path with a fixed handful of steps p
 run by run.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -38,6 +38,7 @@ from taskyard_controlplane.owner.queueing.checks import check_group, submitted_b
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
+    Needed,
     NewGroup,
     NewRuns,
     Portion,
@@ -58,17 +59,6 @@ WITH_RUNS_BYTES: Final = 16 * 1024 * 1024
 """Of templates and code that are taken although their runs are refused, beyond what may be uncommitted."""
 MAX_TEMPLATES: Final = 50_000
 """Of one stream: some 5 MB. Whoever connects again sends only those that are still used."""
-
-
-class Needed(NamedTuple):
-    """The templates of a batch, held for as long as somebody has this."""
-
-    sent: dict[int, Template]
-    """Those that come with it, by what its session calls them."""
-    templates: Mapping[int, Template]
-    """All of them, by number."""
-    at_hand: Set[int]
-    """The numbers of those that were in memory before."""
 
 
 class Submission:
@@ -124,18 +114,15 @@ class Submission:
             StorageUnavailable: The database does not answer.
         """
         if len(session.templates) + len(batch.templates) > MAX_TEMPLATES:
-            raise Overloaded(
-                f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again",
-                limit=MAX_TEMPLATES,
-                retry_after=RETRY_SECONDS,
-            )
+            text = f"a client has sent more than {MAX_TEMPLATES:,} templates on one stream; connect again"
+            raise Overloaded(text, limit=MAX_TEMPLATES, retry_after=RETRY_SECONDS, field="submit.templates")
         known = [session.templates[it.template] for it in batch.groups if it.template in session.templates]
         live = self._templates.all_live(known)
         if live is not None and not batch.templates:  # mostly
             return Needed({}, live, live.keys())
         sender = session.session_id
         fetched = await self._templates.fetched((), known, sender)
-        interned = await self.intern((definition.template for definition in batch.templates), sender)
+        interned = await self.intern((it.template for it in batch.templates), "submit.templates", sender)
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
@@ -144,8 +131,12 @@ class Submission:
             fetched.at_hand | interned.at_hand,
         )
 
-    async def intern(self, templates: Iterable[template_pb2.RunTemplate], sender: bytes = b"") -> Interned:
+    async def intern(
+        self, templates: Iterable[template_pb2.RunTemplate], where: str, sender: bytes = b""
+    ) -> Interned:
         """Return some templates, which a session needs, or nobody in particular; new ones are recorded.
+
+        `where` they are in the request, for whoever has to find the one that is refused.
 
         Raises:
             InvalidRequest: One is malformed.
@@ -153,7 +144,7 @@ class Submission:
         """
         # One after the other, as they are taken: together they may be as large as the frame.
         definitions = (template.SerializeToString(deterministic=True) for template in templates)
-        return await self._templates.intern(definitions, self._journal, sender)
+        return await self._templates.intern(definitions, self._journal, where, sender)
 
     def submit(
         self,
@@ -301,12 +292,12 @@ class Submission:
         commit, now_us, first = self._journal.open, self._clock.now_us(), self.next_seq
         template, run_ids, args = runs.group.template, runs.run_ids, runs.args
         kind, template_id, session_id = template.kind, template.template_id, session.session_id
-        flow_seq = flow.seq if flow is not None else None
+        flow_seq, headers = flow.seq if flow is not None else None, runs.group.headers
         seqs, shift = range(first, first + len(run_ids)), runs.first_ordinal - first
         each_args = args or repeat(None)
         commit.rows.new_runs += [  # `rows.new_row`
             (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
-             None, arg, None, None, None, now_us)
+             None, arg, None, None, None, now_us, headers)
             for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
         ]  # fmt: skip
         if self._backlog.admits(template, len(run_ids)):
@@ -317,6 +308,9 @@ class Submission:
                 Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
+            if headers is not None:
+                for run in new:
+                    run.headers = headers
             self._book.add_alike(run_ids, new)
             commit.submitted += new
             if runs.longest > ALWAYS_KEPT:
@@ -349,6 +343,7 @@ class Submission:
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),
                 extra=extra,
+                headers=runs.group.headers,
                 now_us=now_us,
             )  # fmt: skip
 
@@ -370,6 +365,7 @@ class Submission:
         cache_key: str | None = None,
         edges: list[tuple[bytes, int]] | None = None,
         extra: pb.RunExtra | None = None,
+        headers: bytes | None = None,
         now_us: int = 0,
     ) -> None:
         """Add one run with all it may have; `now_us` is the time, 0 for asking the clock."""
@@ -378,6 +374,7 @@ class Submission:
         self.next_seq += 1
         self._metrics.submitted_runs += 1
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
+        run.headers = headers
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = args_label(extra, template.encoding)

@@ -25,7 +25,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
-from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.owner.rules.settling import Settling, what_was_asked
 
 _EVENTS: Final[dict[int, RunEvent]] = {
     FlowEvent.STARTED: RunEvent.STARTED,
@@ -90,12 +90,14 @@ class FlowReports:
         return True
 
     def _apply(self, run: Run, event: RunEvent, report: pb.FlowReport) -> None:
-        attempt, started_us = run.attempt, run.started_us
+        attempt, started_us, asked = run.attempt, run.started_us, what_was_asked(run)
         effects = transition(run, event)
         if not effects:
             return
         now_us = report.occurred_us or self._clock.now_us()
         run.reason, run.message = known_reason(report.reason), bounded(report.message)
+        if asked and run.reason != StateReason.STATE_BY_HAND:
+            run.message = asked
         if event == RunEvent.STARTED:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
             if self._changes.watched:

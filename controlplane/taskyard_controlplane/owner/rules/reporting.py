@@ -29,7 +29,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.rules.authority import may_log, may_report
 from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report
-from taskyard_controlplane.owner.rules.settling import Settling, release
+from taskyard_controlplane.owner.rules.settling import Settling, release, what_was_asked
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
 COMPLETED: Final = int(RunState.COMPLETED)
@@ -194,7 +194,7 @@ class Reporting:
         event = _EVENTS[report.kind]
         if event == RunEvent.FAILED and report.not_retriable:
             event = RunEvent.FAILED_FOR_GOOD
-        attempt = run.attempt
+        attempt, asked = run.attempt, what_was_asked(run)
         effects = transition(run, event)
         if not effects:
             return
@@ -206,6 +206,8 @@ class Reporting:
         if report.run_name:
             run.name = bounded(report.run_name, NAME_LIMIT)
         run.reason, run.message = known_reason(report.reason), bounded(report.message)
+        if asked and run.reason != StateReason.STATE_BY_HAND:
+            run.message = asked
         state_name = bounded(report.state_name, NAME_LIMIT)
         if run.ended:
             run.ended_us = ended_us

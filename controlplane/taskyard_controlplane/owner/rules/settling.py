@@ -71,13 +71,13 @@ class Settling:
         state_name: str = "",
     ) -> int:
         """Apply an event to a run and settle what follows; 0 when it changed nothing."""
-        before_attempt, started_us = run.attempt, run.started_us
+        before_attempt, started_us, asked = run.attempt, run.started_us, what_was_asked(run)
         effects = transition(run, event)
         if not effects:
             return 0
         run.reason = StateReason.NONE if reason is None else reason
         if message is not None:
-            run.message = message
+            run.message = asked or message
         self.settle(run, effects, before_attempt, started_us, state_name)
         return effects
 
@@ -175,6 +175,13 @@ class Settling:
 
     def _due(self, run: Run) -> None:
         self.apply(run, RunEvent.DUE)
+
+
+def what_was_asked(run: Run) -> str:
+    """Return who asked for the end of a run that is being cancelled, and why: it is why the run ends, however
+    its executor ended it. Empty for all others.
+    """
+    return run.message if run.state == RunState.CANCELLING else ""
 
 
 def release(run: Run) -> None:

@@ -21,7 +21,9 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
+from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving import twins
+from taskyard_controlplane.owner.serving.announcements import limits_of, owned_here
 from taskyard_controlplane.owner.serving.restating import Restating
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -51,6 +53,11 @@ class Agents:
     def lease(self) -> float:
         """For how long the silence of an agent is tolerated, in seconds."""
         return self._terms.times.agent_lease
+
+    @property
+    def most_wait(self) -> float:
+        """For how long a call may wait for something to do, in seconds."""
+        return self._terms.max_wait_seconds
 
     def open(
         self, hello: pb.AgentHello, caller: Caller, wake: Wake, close: Close
@@ -94,6 +101,8 @@ class Agents:
             max_inline_bytes=terms.max_inline_bytes,
             max_payload_bytes=terms.max_payload_bytes,
             server_version=VERSION,
+            limits=limits_of(terms),
+            owners=owned_here(),
         )
 
     def _known(self, hello: pb.AgentHello, now: float) -> AgentSession | None:
@@ -131,6 +140,8 @@ class Agents:
             agent.draining, agent.asked_to_drain = True, False
         if frame.HasField("condition"):
             agent.condition = cut(frame.condition, NAME_LIMIT)
+        if frame.HasField("memory"):
+            agent.memory = frame.memory.used_bytes, frame.memory.total_bytes
         if frame.heartbeat:
             agent.answer_heartbeat(frame.heartbeat)
             agent.wake()
@@ -179,7 +190,7 @@ class Agents:
         if self._agents.get(agent.agent_id) is agent:
             del self._agents[agent.agent_id]
 
-    def drain(self, agent_id: str) -> int:
+    def drain(self, agent_id: str, wish: Wish = NOBODY_SAYS) -> int:
         """Ask an agent to drain; returns how many runs it holds.
 
         Raises:
@@ -188,5 +199,12 @@ class Agents:
         agent = self._agents.get(agent_id)
         if agent is None or not agent.connected:
             raise AgentNotFound(f"no agent '{agent_id}' is connected")
+        log.info(
+            "agent '%s' is to drain, with %d runs: %s",
+            agent.name,
+            len(agent.held),
+            wish.told("asked to", "nobody said why"),
+            extra={"event": "agent_drains"},
+        )
         agent.drain()
         return len(agent.held)

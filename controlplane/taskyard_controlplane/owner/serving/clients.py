@@ -4,7 +4,6 @@ This is what the RPC layer talks to on behalf of clients.
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.clock import Clock
@@ -18,15 +17,12 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
 from taskyard_controlplane.owner.rules.authority import owns
+from taskyard_controlplane.owner.rules.cancelling import Wish
+from taskyard_controlplane.owner.serving.announcements import MAX_UNACKED_BATCHES, limits_of, owned_here
 from taskyard_controlplane.owner.serving.crowd import Crowd
 from taskyard_controlplane.owner.serving.subscriptions import Subscriptions
 from taskyard_controlplane.owner.serving.terms import Terms, agreed_protocol, milliseconds
 from taskyard_controlplane.owner.shard.shard import Shard
-
-CANCEL_REQUESTED: Final = "cancellation was requested"
-MAX_UNACKED_BATCHES: Final = 8
-"""How many batches a client may have under way: enough to keep the writer busy, few enough that all of them
-can be sent again after a lost stream."""
 
 
 class Clients:
@@ -96,6 +92,8 @@ class Clients:
             max_unacked_batches=MAX_UNACKED_BATCHES,
             acknowledges_logs=True,
             server_version=VERSION,
+            limits=limits_of(terms),
+            owners=owned_here(),
         )
 
     def disconnected(self, session: ClientSession, wake: Wake) -> None:
@@ -121,11 +119,13 @@ class Clients:
         if frame.subscribe:
             await self._subscriptions.subscribe(session, frame.subscribe)
         if frame.cancel:  # asked first, because most frames end nothing, and an iteration is dear
+            wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
             async for runs in self._subscriptions.to_be_ended(session, frame.cancel):
-                self._cancelling.request(runs, CANCEL_REQUESTED)
+                self._cancelling.request(runs, wish)
         if frame.withdraw:
+            wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
             async for runs in self._subscriptions.to_be_ended(session, frame.withdraw):
-                self._cancelling.withdraw(runs)
+                self._cancelling.withdraw(runs, wish)
         if frame.goodbye:
             self.lost(session)
 

@@ -5,7 +5,8 @@ from typing import Final
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.serving.agents import Agents
-from taskyard_controlplane.owner.serving.clients import MAX_UNACKED_BATCHES, Clients
+from taskyard_controlplane.owner.serving.announcements import MAX_UNACKED_BATCHES
+from taskyard_controlplane.owner.serving.clients import Clients
 from taskyard_controlplane.owner.serving.intake import Intake
 from taskyard_controlplane.owner.serving.leases import Leases
 from taskyard_controlplane.owner.serving.polled_agents import PolledAgents

@@ -14,6 +14,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
+from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
@@ -26,7 +27,7 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
-from taskyard_controlplane.owner.serving.clients import CANCEL_REQUESTED
+from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
@@ -54,6 +55,8 @@ class Owner:
         max_inline_bytes: int,
         max_payload_bytes: int,
         fatal: Callable[[BaseException], None],
+        max_page_size: int = MAX_PAGE_SIZE,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
@@ -69,6 +72,8 @@ class Owner:
             max_inline_bytes: Largest payload inside another message.
             max_payload_bytes: Largest payload at all.
             fatal: Called when this process must end: it lost ownership, or found a defect.
+            max_page_size: Most items in one page of a listing.
+            max_wait_seconds: How long one call waits for something to happen.
             window: Ready runs kept in memory per queue and priority.
             most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
                 database.
@@ -78,7 +83,10 @@ class Owner:
         """
         self._store = store
         self._clock = clock
-        self._terms = Terms(times, max_inline_bytes, max_payload_bytes, memory)
+        self.terms = Terms(
+            times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds
+        )
+        """What it demands of its peers."""
         self._limits = Limits(max_inline_bytes, window, most_open, memory)
         self._draw = draw
         self.metrics = Metrics()
@@ -104,9 +112,9 @@ class Owner:
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
             self._limits, self._draw,
         )  # fmt: skip
-        self._unowned = UnownedRuns(self.shard, self._terms)
-        self.connections = Connections(self.shard, self._terms, self._clock, self.metrics)
-        await rebuild(self.shard, self._store, found, self._terms.times.agent_lease, self._clock)
+        self._unowned = UnownedRuns(self.shard, self.terms)
+        self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
+        await rebuild(self.shard, self._store, found, self.terms.times.agent_lease, self._clock)
         self.connections.leases.start()
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
         self._timers.after(WATCH_SECONDS, self._watch, name="database watch")
@@ -231,7 +239,7 @@ class Owner:
 
     # What can be done.
 
-    async def cancel(self, run_id: bytes) -> int:
+    async def cancel(self, run_id: bytes, wish: Wish = NOBODY_SAYS) -> int:
         """Request the end of a run; returns its state once the request is durable.
 
         Raises:
@@ -246,7 +254,7 @@ class Owner:
             run = shard.stored.load(rows).get(run_id)
             if run is None:
                 return rows[0].state
-        shard.cancelling.request([run], CANCEL_REQUESTED)
+        shard.cancelling.request([run], wish)
         await self._committer.durable()
         return run.state
 
@@ -279,13 +287,13 @@ class Owner:
                 return  # nobody needs the rest
             yield await bodies.read(body, part)
 
-    def drain_agent(self, agent_id: str) -> int:
+    def drain_agent(self, agent_id: str, wish: Wish = NOBODY_SAYS) -> int:
         """Ask an agent to drain; returns how many runs it holds.
 
         Raises:
             AgentNotFound: No such agent is connected.
         """
-        return self.connections.agents.drain(agent_id)
+        return self.connections.agents.drain(agent_id, wish)
 
     async def submit_unowned(
         self, runs: Sequence[run_service_pb2.NewRun], blobs: Sequence[common_pb2.InlineBlob]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller
-from taskyard_controlplane.owner.peers.polled_exchange import PolledExchange, PollPhase
+from taskyard_controlplane.owner.peers.polled_exchange import PolledExchange, PollPhase, said_with
 from taskyard_controlplane.owner.serving.agents import Agents
 
 Outcome = pb.PollResponse | TaskyardError
@@ -44,7 +44,7 @@ class PolledAgent:
         self.close: Callable[[TaskyardError], None] = self._close
         agent, welcome = agents.open(request.hello, caller, self.wake, self.close)
         self.exchange = PolledExchange(agent, request.number)
-        agents.receive(agent, pb.AgentFrame(draining=request.draining))
+        agents.receive(agent, said_with(request))
         self.exchange.welcome(welcome)
         self._deliver()
 
@@ -146,6 +146,11 @@ class PolledAgents:
     def lease(self) -> float:
         """For how long the silence of an agent is tolerated, in seconds."""
         return self._agents.lease
+
+    @property
+    def most_wait(self) -> float:
+        """For how long a poll may wait, in seconds, whatever it asks for."""
+        return self._agents.most_wait
 
     async def poll(self, request: pb.PollRequest, seconds: float, caller: Caller = NOBODY) -> pb.PollResponse:
         """Answer a poll, after `seconds` at the latest.

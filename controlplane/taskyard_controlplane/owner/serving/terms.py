@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from taskyard_contract.errors import UnsupportedProtocol
+from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 
@@ -27,7 +28,11 @@ class Terms(NamedTuple):
     max_payload_bytes: int
     """Largest payload at all."""
     memory: MemoryLimits = DEFAULT_MEMORY
-    """How much is read before what was read is durable."""
+    """How much is read before what was read is durable, and how much a run may be given."""
+    max_page_size: int = MAX_PAGE_SIZE
+    """Most items in one page of a listing."""
+    max_wait_seconds: float = MAX_WAIT_SECONDS
+    """How long one call waits for something to happen."""
 
 
 def milliseconds(seconds: float) -> int:

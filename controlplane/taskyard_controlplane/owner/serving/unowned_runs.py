@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from taskyard_api.v1 import common_pb2, run_service_pb2, session_service_pb2
 from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
-from taskyard_contract.transport.rpc_errors import to_detail
 from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.owner.journal.headers import pack_headers
+from taskyard_controlplane.owner.peers.refused_runs import refused_run
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.serving.terms import Terms
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -36,6 +37,7 @@ class UnownedRuns:
             Overloaded: Too much waits to be committed; nothing was recorded.
         """
         check_new_runs(runs, self._terms.max_inline_bytes)
+        headers = [pack_headers(new.headers, f"runs[{place}].headers") for place, new in enumerate(runs)]
         overload = self._submission.overload()
         if overload is not None:
             raise overload
@@ -43,19 +45,19 @@ class UnownedRuns:
         known = await self._known([new.run_id for new in runs])
         stored_args = await self._stored_args(known, [new.run_id for new in runs])
         # All of them before the first run is added: a malformed one must leave nothing behind.
-        templates, at_hand = await self._submission.intern(new.template for new in runs)
+        templates, at_hand = await self._submission.intern((new.template for new in runs), "runs")
         for template in templates:
             overload = self._submission.refused_template(template, at_hand)
             if overload is not None:
                 raise overload
         commit = self._committer.open
         self._submission.keep_blobs(blobs, templates)
-        self._submission.counted([new.args.data for new in runs])
+        self._submission.counted([*(new.args.data for new in runs), *filter(None, headers)])
         errors = {
             new.run_id: self._add(
-                new, template, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
+                new, template, packed, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
             )
-            for new, template in zip(runs, templates, strict=True)
+            for new, template, packed in zip(runs, templates, headers, strict=True)
         }
         await self._committer.durable()
         if commit.refused is not None:
@@ -66,11 +68,7 @@ class UnownedRuns:
                 new.run_id: _conflict(new, known[new.run_id], {}) for new in runs if new.run_id in known
             }
         errors |= {run_id: error for run_id, error in commit.unstorable.items() if run_id in errors}
-        return [
-            session_service_pb2.RefusedRun(run_id=run_id, error=to_detail(error), message=str(error))
-            for run_id, error in errors.items()
-            if error is not None
-        ]
+        return [refused_run(run_id, error) for run_id, error in errors.items() if error is not None]
 
     async def _known(self, run_ids: list[bytes]) -> dict[bytes, StoredRun | Run]:
         """Return what there is of some runs that are not in memory."""
@@ -94,6 +92,7 @@ class UnownedRuns:
         self,
         new: run_service_pb2.NewRun,
         template: Template,
+        headers: bytes | None,
         existing: StoredRun | Run | None,
         stored_args: dict[int, bytes],
     ) -> TaskyardError | None:
@@ -109,6 +108,7 @@ class UnownedRuns:
             cache_key=new.cache_key or None,
             edges=[(edge.run_id, int(edge.kind)) for edge in new.upstream] or None,
             extra=extra,
+            headers=headers,
         )  # fmt: skip
         return None
 

@@ -94,8 +94,8 @@ class Reader(Protocol):
         """Return a blob's size, None when it is not stored."""
         ...
 
-    def blob_parts(self, digest: bytes) -> Iterator[bytes]:
-        """Iterate over a blob's parts, at most 1 MiB each."""
+    def blob_parts(self, digest: bytes, offset: int = 0) -> Iterator[bytes]:
+        """Iterate over a blob's parts from a byte on, at most 1 MiB each."""
         ...
 
     def close(self) -> None:

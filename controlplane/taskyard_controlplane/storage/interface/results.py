@@ -24,6 +24,7 @@ class StoredRun(NamedTuple):
     cache_key: str | None
     upstream: bytes | None
     submitted_us: int
+    headers: bytes | None
     attempt: int
     infra_retries: int
     epoch: int
@@ -53,6 +54,7 @@ class RunHead(NamedTuple):
     cache_key: str | None
     upstream: bytes | None
     submitted_us: int
+    headers: bytes | None
     attempt: int
     epoch: int
     args: Kept

@@ -26,6 +26,7 @@ class NewRunRow(NamedTuple):
     cache_key: str | None
     upstream: bytes | None  # per edge: 16 bytes id, 1 byte UpstreamKind
     submitted_us: int
+    headers: bytes | None  # a serialised AttemptExtra with nothing else in it
 
 
 class EndedRow(NamedTuple):

@@ -70,7 +70,7 @@ WRITES: Final = (
         NewRunRow,
         Rule.KEEP_FIRST,
         "run_id",
-        rarely_set=("caller_id", "name", "args_blob", "cache_key", "upstream"),
+        rarely_set=("caller_id", "name", "args_blob", "cache_key", "upstream", "headers"),
     ),
     Write("keys", "run", KeyRow, Rule.CHANGE_OPEN, "seq"),
     Write("ended", "run", EndedRow, Rule.CHANGE_OPEN, "seq"),

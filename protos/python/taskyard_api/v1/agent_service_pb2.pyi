@@ -461,16 +461,16 @@ class TaskOffer(google.protobuf.message.Message):
     name: builtins.str
     """What templates call it (`Code.task_name`). At most 1 KiB."""
     version: builtins.str
-    """For people."""
+    """For people. At most 1 KiB."""
     parameter_schema: builtins.str
     """JSON Schema of its arguments, and of its result. At most 16 KiB each; empty when not known."""
     result_schema: builtins.str
     """See above."""
     description: builtins.str
-    """For people, in one paragraph."""
+    """For people, in one paragraph. At most 8 KiB."""
     @property
     def encodings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Encodings of arguments and results it takes; empty for those of the agent."""
+        """Encodings of arguments and results it takes, at most 64; empty for those of the agent."""
 
     def __init__(
         self,
@@ -488,7 +488,7 @@ global___TaskOffer = TaskOffer
 
 @typing.final
 class AgentHello(google.protobuf.message.Message):
-    """Introduces an agent."""
+    """Introduces an agent. At most 4 MiB."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -570,7 +570,7 @@ class AgentHello(google.protobuf.message.Message):
 
     @property
     def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskOffer]:
-        """Tasks it has registered by name, at most 1,024. It is given runs by name only of these, if it names any."""
+        """Tasks it has registered by name, each once, at most 1,024. It is given runs by name only of these, if it names any."""
 
     def __init__(
         self,

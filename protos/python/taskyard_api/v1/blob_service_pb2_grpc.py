@@ -80,8 +80,10 @@ class BlobServiceServicer(object):
     def DownloadBlob(self, request, context):
         """Reads one blob, in parts of at most 1 MiB.
 
-        Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE start again.
-        Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it).
+        Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE call again, from the first byte that is
+        missing.
+        Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
+        offset beyond its end).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

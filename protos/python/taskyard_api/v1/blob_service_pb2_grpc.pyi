@@ -48,8 +48,10 @@ class BlobServiceStub:
     ]
     """Reads one blob, in parts of at most 1 MiB.
 
-    Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE start again.
-    Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it).
+    Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE call again, from the first byte that is
+    missing.
+    Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
+    offset beyond its end).
     """
 
 class BlobServiceAsyncStub:
@@ -82,8 +84,10 @@ class BlobServiceAsyncStub:
     ]
     """Reads one blob, in parts of at most 1 MiB.
 
-    Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE start again.
-    Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it).
+    Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE call again, from the first byte that is
+    missing.
+    Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
+    offset beyond its end).
     """
 
 class BlobServiceServicer(metaclass=abc.ABCMeta):
@@ -122,8 +126,10 @@ class BlobServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[taskyard_api.v1.blob_service_pb2.DownloadBlobResponse], collections.abc.AsyncIterator[taskyard_api.v1.blob_service_pb2.DownloadBlobResponse]]:
         """Reads one blob, in parts of at most 1 MiB.
 
-        Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE start again.
-        Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it).
+        Caller: SDKs and agents. Idempotency: reads only; on UNAVAILABLE call again, from the first byte that is
+        missing.
+        Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
+        offset beyond its end).
         """
 
 def add_BlobServiceServicer_to_server(servicer: BlobServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

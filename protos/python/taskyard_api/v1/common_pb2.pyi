@@ -131,7 +131,9 @@ class Limits(google.protobuf.message.Message):
     WAIT_MS_FIELD_NUMBER: builtins.int
     UNACKED_BATCHES_FIELD_NUMBER: builtins.int
     frame_bytes: builtins.int
-    """Of any message, either way; channels MUST be able to receive as much."""
+    """Of any message, either way; channels MUST be able to receive as much. What is larger is refused by gRPC itself
+    (RESOURCE_EXHAUSTED, without a detail).
+    """
     inline_bytes: builtins.int
     """Largest payload that travels inline."""
     payload_bytes: builtins.int
@@ -145,7 +147,7 @@ class Limits(google.protobuf.message.Message):
     frame_items: builtins.int
     """Ids, reports or log records of one kind in a frame."""
     definition_bytes: builtins.int
-    """Templates and blobs of a ClientFrame, together."""
+    """Templates and blobs of a ClientFrame, together, as messages."""
     template_bytes: builtins.int
     """A template."""
     stream_templates: builtins.int
@@ -161,7 +163,7 @@ class Limits(google.protobuf.message.Message):
     page_size: builtins.int
     """Items of one page."""
     wait_ms: builtins.int
-    """How long WaitRun and Poll wait."""
+    """How long WaitRun and Poll wait; Poll for less when the lease demands it."""
     unacked_batches: builtins.int
     """Batches of a session without acknowledgement."""
     def __init__(

@@ -123,7 +123,7 @@ class ClientFrame(google.protobuf.message.Message):
     cancel_reason: builtins.str
     """Why `cancel` and `withdraw` are asked for, for people. Cut at 8 KiB."""
     requested_by: builtins.str
-    """By whom, for people. At most 1 KiB."""
+    """By whom, for people. At most 1 KiB. Empty: by the session, under its `client_name`."""
     @property
     def hello(self) -> global___SessionHello:
         """First frame only."""

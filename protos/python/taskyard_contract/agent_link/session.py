@@ -48,6 +48,7 @@ class LinkSession(Pending):
         self.condition = ""
         """Why no work is taken at the moment, for people; whoever changes it wakes the link."""
         self.reconnect_after: float | None = None
+        self._memory: pb.AgentMemory | None = None
         self._handler = handler
         self._outbox = Outbox()
         self._resend: list[pb.AgentFrame] = []
@@ -59,11 +60,17 @@ class LinkSession(Pending):
         self._told_draining = False
         self._told_condition = ""
         self._told_nested_only = False
+        self._told_memory = True
 
     def drain(self) -> None:
         """Take no more work from here on."""
         self.draining = True
         self.wake()
+
+    def has_memory(self, used_bytes: int, total_bytes: int) -> None:
+        """Tell, beside the next heartbeat, how much memory is in use and how much there is."""
+        self._memory = pb.AgentMemory(used_bytes=used_bytes, total_bytes=total_bytes)
+        self._told_memory = False
 
     @property
     def settled(self) -> bool:
@@ -77,6 +84,7 @@ class LinkSession(Pending):
         self._heartbeat = 0
         self._told_draining = self._told_nested_only = False
         self._told_condition = ""
+        self._told_memory = self._memory is None
         self._resend, self._started = [], []
         self.reconnect_after = None
         self._hello_at = now
@@ -144,6 +152,9 @@ class LinkSession(Pending):
             self._progress = {}
         if self._heartbeat:
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
+            if self._memory is not None and not self._told_memory:
+                frame.memory.CopyFrom(self._memory)
+                self._told_memory = True
         if announce:
             frame.draining = self._told_draining = True
         if condition:

@@ -6,8 +6,9 @@ Invariant: every `ErrorReason` has exactly one status code, and a round trip giv
 from typing import Any, Final, Protocol
 
 import grpc
-from google.protobuf import any_pb2
-from google.rpc import status_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from taskyard_api.v1 import errors_pb2
@@ -64,6 +65,11 @@ def status_code(error: TaskyardError) -> grpc.StatusCode:
     return _CODES.get(error.reason, grpc.StatusCode.INTERNAL)
 
 
+def code_number(error: TaskyardError) -> int:
+    """Return the same code as a number (``google.rpc.Code``)."""
+    return int(status_code(error).value[0])
+
+
 def to_detail(error: TaskyardError) -> errors_pb2.ErrorDetail:
     """Write an error as its detail message."""
     return errors_pb2.ErrorDetail(
@@ -91,10 +97,20 @@ def from_detail(detail: errors_pb2.ErrorDetail, message: str) -> TaskyardError:
 
 def to_status(error: TaskyardError) -> Any:
     """Return the status to abort a call with (``context.abort_with_status``)."""
+    details = [_packed(to_detail(error))]
+    if error.retry_after:
+        # For clients that know what is common to all APIs; some libraries wait for so long by themselves.
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(code=code_number(error), message=str(error), details=details)
+    return rpc_status.to_status(status)
+
+
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
-    packed.Pack(to_detail(error))
-    code = status_code(error).value[0]
-    return rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
+    packed.Pack(message)
+    return packed
 
 
 def from_rpc_error(error: RpcErrorLike) -> TaskyardError:

@@ -158,9 +158,15 @@ class Client:
         )
         return self._call(lambda: self._runs().ListRunLogs(request, timeout=self._seconds))
 
-    def cancel_run(self, run_id: bytes) -> int:
-        """Request cancellation; returns the run's state after the request was recorded."""
-        request = run_service_pb2.CancelRunRequest(run_id=run_id)
+    def cancel_run(self, run_id: bytes, *, reason: str = "", requested_by: str = "") -> int:
+        """Request cancellation; returns the run's state after the request was recorded.
+
+        Args:
+            run_id: The run.
+            reason: Why, for people.
+            requested_by: Who asks, for people.
+        """
+        request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=reason, requested_by=requested_by)
         return int(self._call(lambda: self._runs().CancelRun(request, timeout=self._seconds)).state)
 
     def submit_runs(self, request: run_service_pb2.SubmitRunsRequest) -> run_service_pb2.SubmitRunsResponse:
@@ -187,9 +193,27 @@ class Client:
                 return
             token = page.next_page_token
 
-    def drain_agent(self, agent_id: str) -> int:
-        """Ask an agent to finish what it holds and end; returns how many runs it holds."""
-        request = admin_service_pb2.DrainAgentRequest(agent_id=agent_id)
+    def tasks(self, queue: str = "") -> Iterator[admin_service_pb2.Task]:
+        """Yield the tasks that agents have registered by name, those of one queue if it is given."""
+        request = admin_service_pb2.ListTasksRequest(queue=queue)
+        while True:
+            page = self._call(lambda: self._admin().ListTasks(request, timeout=self._seconds))
+            yield from page.tasks
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def drain_agent(self, agent_id: str, *, reason: str = "", requested_by: str = "") -> int:
+        """Ask an agent to finish what it holds and end; returns how many runs it holds.
+
+        Args:
+            agent_id: The agent.
+            reason: Why, for people.
+            requested_by: Who asks, for people.
+        """
+        request = admin_service_pb2.DrainAgentRequest(
+            agent_id=agent_id, reason=reason, requested_by=requested_by
+        )
         return int(self._call(lambda: self._admin().DrainAgent(request, timeout=self._seconds)).held_runs)
 
     def upload(self, data: bytes) -> common_pb2.BlobRef:

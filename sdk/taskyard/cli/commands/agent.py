@@ -1,17 +1,21 @@
 """``taskyard agent``: what executes runs."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG
+from taskyard.cli.exits import EPILOG, CliError
 from taskyard.cli.programs import become, flags
+from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
-from taskyard.cli.views.output import JsonOption, clock_time, print_json, print_table
+from taskyard.cli.views.output import JsonOption, clock_time, gibibytes, print_json, print_table
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.states import AgentState
 
-app = typer.Typer(help="Run an agent, look at agents.", epilog=EPILOG, no_args_is_help=True)
+if TYPE_CHECKING:
+    from taskyard_api.v1.admin_service_pb2 import Agent
+
+app = typer.Typer(help="Run an agent, look at agents, drain them.", epilog=EPILOG, no_args_is_help=True)
 
 
 @app.command("start", epilog=f"{EPILOG} Once the agent runs, its own codes hold: see docs/cli.md.")
@@ -91,6 +95,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             name_in(AgentState, agent.state).capitalize(),
             str(agent.slots),
             str(agent.held_runs),
+            gibibytes(agent.memory_used_bytes, agent.memory_total_bytes),
             clock_time(agent.last_seen_us)[:-4],
             agent.version,
             ", ".join(agent.queues),
@@ -100,5 +105,34 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
         for agent in agents
     ]
     print_table(
-        ("NAME", "STATE", "SLOTS", "HOLDS", "LAST SEEN", "VERSION", "QUEUES", "LABELS", "CONDITION"), rows
-    )
+        (
+            "NAME", "STATE", "SLOTS", "HOLDS", "MEMORY", "LAST SEEN", "VERSION", "QUEUES", "LABELS",
+            "CONDITION",
+        ),
+        rows,
+    )  # fmt: skip
+
+
+@app.command("drain", epilog=EPILOG)
+def drain(
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="Id of an agent, or its name.", show_default=False)
+    ],
+    server: ServerOption = "",
+    reason: ReasonOption = "",
+) -> None:
+    """Ask an agent to finish what it executes, take nothing more, and end."""
+    with calls_of(server) as api:
+        found = _only([each for each in api.agents() if agent in (each.agent_id, each.name)], agent)
+        held = api.drain_agent(found.agent_id, reason=reason, requested_by=who_asks())
+    print(f"{found.name} drains, {held} run{'s' if held != 1 else ''} to go")
+
+
+def _only(found: "list[Agent]", name: str) -> "Agent":
+    if not found:
+        raise CliError(f"no agent is called '{name}'; 'taskyard agent ls' shows those there are")
+    if len(found) > 1:
+        raise CliError(
+            f"{len(found)} agents are called '{name}'; give an id, as 'taskyard agent ls --json' shows it"
+        )
+    return found[0]

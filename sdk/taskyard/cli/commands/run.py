@@ -21,6 +21,7 @@ from taskyard.cli.commands.run_options import (
     states_of,
 )
 from taskyard.cli.exits import EPILOG, CliError, until_interrupted
+from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, shown_as
@@ -165,7 +166,7 @@ def logs(
 
 
 @app.command("cancel", epilog=EPILOG)
-def cancel(run: RunArgument, server: ServerOption = "") -> None:
+def cancel(run: RunArgument, server: ServerOption = "", reason: ReasonOption = "") -> None:
     """Ask for a run to be cancelled. A flow run takes its open runs with it."""
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import state_of
@@ -175,7 +176,7 @@ def cancel(run: RunArgument, server: ServerOption = "") -> None:
         if found.state >= FIRST_FINAL:
             print(f"{found.name} has ended already: {state_of(found)[1]}")
             return
-        after = RunState(api.cancel_run(found.run_id))
+        after = RunState(api.cancel_run(found.run_id, reason=reason, requested_by=who_asks()))
     if after in (RunState.CANCELLED, RunState.CANCELLING):
         print(f"{found.name} is {shown_as(after)[1]}")
     else:

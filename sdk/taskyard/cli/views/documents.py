@@ -1,9 +1,10 @@
-"""Runs, agents and log records as plain documents, for ``--json``. Pure.
+"""Runs, agents, tasks and log records as plain documents, for ``--json``. Pure.
 
 Invariant: a document has the same keys whatever the run went through; what is not known is null. Ids are UUID
 text, times are ISO 8601 in UTC.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -13,7 +14,7 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamKind, shown_as
 
 if TYPE_CHECKING:
-    from taskyard_api.v1.admin_service_pb2 import Agent
+    from taskyard_api.v1.admin_service_pb2 import Agent, Task
     from taskyard_api.v1.failure_pb2 import Failure
     from taskyard_api.v1.run_service_pb2 import (
         CountRunsResponse,
@@ -114,8 +115,11 @@ def agent_document(agent: "Agent") -> Document:
         "condition": agent.condition or None,
         "slots": agent.slots,
         "held_runs": agent.held_runs,
+        "memory_used_bytes": agent.memory_used_bytes or None,
+        "memory_total_bytes": agent.memory_total_bytes or None,
         "queues": list(agent.queues),
         "labels": dict(agent.labels),
+        "capabilities": list(agent.capabilities),
         "version": agent.version,
         "connected": moment(agent.connected_us),
         "last_seen": moment(agent.last_seen_us),
@@ -137,6 +141,27 @@ def shown_state(state: int) -> str:
         return shown_as(state)[1]
     except ValueError:
         return f"Unknown{state}"
+
+
+def task_document(task: "Task") -> Document:
+    """Return what agents say of a task; a schema is a document itself, or text when it is none."""
+    return {
+        "name": task.name,
+        "version": task.version or None,
+        "description": task.description or None,
+        "encodings": list(task.encodings),
+        "parameter_schema": _schema(task.parameter_schema),
+        "result_schema": _schema(task.result_schema),
+        "queues": list(task.queues),
+        "agents": list(task.agents),
+    }
+
+
+def _schema(text: str) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):  # it is whatever an agent has sent
+        return text
 
 
 def log_documents(page: "ListRunLogsResponse | TailRunLogsResponse") -> Iterator[Document]:

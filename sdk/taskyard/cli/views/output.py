@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Rows = Sequence[Sequence[str]]
 
+GIB: Final = 1024**3
+"""What memory of machines is thought of in, in bytes."""
+
 LAST_WIDTH: Final = 12
 """How much of the last column is worth a table."""
 
@@ -107,3 +110,8 @@ def duration(from_us: int, to_us: int) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def gibibytes(used: int, total: int) -> str:
+    """Return how much of something is used, empty when nobody knows: '1.5/16.0 GiB'."""
+    return f"{used / GIB:.1f}/{total / GIB:.1f} GiB" if total else ""

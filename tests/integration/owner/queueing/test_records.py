@@ -8,6 +8,7 @@ from taskyard_api.v1 import run_service_pb2, states_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import RunKind, RunState
+from taskyard_controlplane.owner.rules.cancelling import Wish
 
 CODE = template_pb2.Code(task_name="task")
 
@@ -66,7 +67,7 @@ def test_a_run_that_is_cancelled_while_its_page_is_read_stays_cancelled() -> Non
         await it.settle()
         last = ids[-1]
         page = await it.shard.stored.rows([last])
-        it.shard.cancelling.request(it.shard.stored.load(page).values(), "enough")
+        it.shard.cancelling.request(it.shard.stored.load(page).values(), Wish(reason="enough"))
         # What was read before says that it waits.
         it.shard.backlog.let_in(
             it.shard.stored.load(page).values()

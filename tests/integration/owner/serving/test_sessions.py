@@ -242,7 +242,7 @@ def test_malformed_frames_are_refused_with_a_reason() -> None:
         client, agent = it.client(), it.agent()
         with pytest.raises(InvalidRequest, match="16 bytes"):
             await client.submit(run_ids=[b"short"])
-        with pytest.raises(InvalidRequest, match="columns of another length"):
+        with pytest.raises(InvalidRequest, match=r"args .* has 1 entries for 3 runs"):
             await client.submit(3, args=[b"one"])
         with pytest.raises(InvalidRequest, match="not a ReportColumns"):
             agent.send(report_number=1, reports=[ap.ReportChunk(run_ids=b"x" * 16, columns=b"\xff\xff")])

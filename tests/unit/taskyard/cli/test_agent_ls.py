@@ -27,6 +27,7 @@ def test_agents_of_all_pages_are_listed(services, call):
         "STATE",
         "SLOTS",
         "HOLDS",
+        "MEMORY",
         "LAST",
         "SEEN",
         "VERSION",
@@ -45,6 +46,15 @@ def test_the_same_as_json(services, call):
     assert document["state"] == "DRAINING"
     assert document["labels"] == {"zone": "a", "disk": "fast"}
     assert document["connected"] is None
+    assert (document["memory_used_bytes"], document["memory_total_bytes"]) == (None, None)
+
+
+def test_memory_is_told_in_gibibytes(services, call):
+    services.agents = [agent(1, memory_used_bytes=3 << 29, memory_total_bytes=16 << 30, capabilities=["x/y"])]
+    assert "7      1.5/16.0 GiB  " in call("agent", "ls").lines[1]
+    (document,) = call("agent", "ls", "--json").document
+    assert (document["memory_used_bytes"], document["memory_total_bytes"]) == (3 << 29, 16 << 30)
+    assert document["capabilities"] == ["x/y"]
 
 
 def test_no_agents_say_how_to_start_one(call):

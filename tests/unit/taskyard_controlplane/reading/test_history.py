@@ -15,8 +15,8 @@ def stored(state: int, reason: int = 0, **changes: Any) -> StoredRun:
     run = StoredRun(
         seq=1, run_id=bytes(16), kind=RunKind.TASK, state=state, reason=reason, flow_seq=None, caller_id=None,
         session_id=None, template_id=1, ordinal=0, name=None, args=None, args_blob=None, cache_key=None,
-        upstream=None, submitted_us=100, attempt=1, infra_retries=0, epoch=0, started_us=None, ended_us=None,
-        result=None, outcome=None,
+        upstream=None, submitted_us=100, headers=None, attempt=1, infra_retries=0, epoch=0, started_us=None,
+        ended_us=None, result=None, outcome=None,
     )  # fmt: skip
     return run._replace(**changes)
 

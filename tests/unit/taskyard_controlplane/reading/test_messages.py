@@ -22,8 +22,8 @@ def listed(state: int, **changes: Any) -> ListedRun:
     run = StoredRun(
         seq=1, run_id=b"r" * 16, kind=RunKind.TASK, state=state, reason=0, flow_seq=7, caller_id=b"p" * 16,
         session_id=None, template_id=1, ordinal=3, name=None, args=None, args_blob=None, cache_key="k",
-        upstream=b"u" * 16 + bytes([UpstreamKind.ORDER]), submitted_us=100, attempt=1, infra_retries=0,
-        epoch=0, started_us=None, ended_us=None, result=None, outcome=None,
+        upstream=b"u" * 16 + bytes([UpstreamKind.ORDER]), submitted_us=100, headers=None, attempt=1,
+        infra_retries=0, epoch=0, started_us=None, ended_us=None, result=None, outcome=None,
     )  # fmt: skip
     return ListedRun(run._replace(**changes), TEMPLATE.SerializeToString(), b"f" * 16)
 

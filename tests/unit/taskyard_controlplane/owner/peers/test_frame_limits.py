@@ -11,8 +11,12 @@ from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.owner.peers import frame_limits
 from taskyard_controlplane.owner.peers.frame_limits import (
+    MAX_HELLO_BYTES,
     MAX_LABELS,
     MAX_NAMES,
+    MAX_OFFER_ENCODINGS,
+    MAX_OFFERS,
+    MAX_SCHEMA_BYTES,
     check_agent_frame,
     check_agent_hello,
     check_client_frame,
@@ -113,8 +117,56 @@ def test_a_frame_of_an_agent_has_a_limit_of_each_thing(kind: Any, field: str, va
 )
 def test_an_agent_introduces_itself_briefly(field: str, good: Any, bad: Any) -> None:
     check_agent_hello(ap.AgentHello(**{field: good}))
-    with pytest.raises(InvalidRequest, match=field.replace("_", ".")):
+    with pytest.raises(InvalidRequest, match=field) as caught:
         check_agent_hello(ap.AgentHello(**{field: bad}))
+    assert caught.value.field.startswith(f"hello.{field}")
+
+
+SCHEMA = "s" * MAX_SCHEMA_BYTES
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "field"),
+    [
+        ({}, {"name": ""}, "name"),
+        ({}, {"name": "first"}, "name"),
+        ({"name": "n" * 1_024}, {"name": "n" * 1_025}, "name"),
+        ({"version": "v" * 1_024}, {"version": "v" * 1_025}, "version"),
+        ({"description": "d" * 8_192}, {"description": "d" * 8_193}, "description"),
+        ({"parameter_schema": SCHEMA}, {"parameter_schema": SCHEMA + "s"}, "parameter_schema"),
+        ({"result_schema": SCHEMA}, {"result_schema": SCHEMA + "s"}, "result_schema"),
+        (
+            {"encodings": ["e"] * MAX_OFFER_ENCODINGS},
+            {"encodings": ["e"] * (MAX_OFFER_ENCODINGS + 1)},
+            "encodings",
+        ),
+        ({"encodings": ["e" * 1_024]}, {"encodings": ["e", "e" * 1_025]}, "encodings[1]"),
+    ],
+)
+def test_an_offer_of_a_task_is_checked_field_by_field(
+    good: dict[str, Any], bad: dict[str, Any], field: str
+) -> None:
+    first = ap.TaskOffer(name="first")
+    check_agent_hello(ap.AgentHello(tasks=[first, ap.TaskOffer(**{"name": "second", **good})]))
+    with pytest.raises(InvalidRequest) as caught:
+        check_agent_hello(ap.AgentHello(tasks=[first, ap.TaskOffer(**{"name": "second", **bad})]))
+    assert caught.value.field == f"hello.tasks[1].{field}"
+
+
+def test_an_agent_offers_a_thousand_tasks_and_says_of_them_what_it_may_say_in_all() -> None:
+    names = [f"task-{number}" for number in range(MAX_OFFERS + 1)]
+    check_agent_hello(ap.AgentHello(tasks=[ap.TaskOffer(name=name) for name in names[:-1]]))
+    with pytest.raises(InvalidRequest) as caught:
+        check_agent_hello(ap.AgentHello(tasks=[ap.TaskOffer(name=name) for name in names]))
+    assert (caught.value.field, caught.value.limit) == ("hello.tasks", MAX_OFFERS)
+    tasks = [ap.TaskOffer(name=name, parameter_schema=SCHEMA) for name in names[:256]]
+    hello = ap.AgentHello(tasks=tasks[:-1])
+    check_agent_hello(hello)
+    hello.tasks.append(tasks[-1])
+    assert hello.ByteSize() > MAX_HELLO_BYTES
+    with pytest.raises(InvalidRequest) as caught:
+        check_agent_hello(hello)
+    assert (caught.value.field, caught.value.limit) == ("hello", MAX_HELLO_BYTES)
 
 
 def test_a_client_introduces_itself_briefly() -> None:

@@ -1,0 +1,87 @@
+"""Who asked for the end of a run, or of an agent, and why, is told to people who look at it later."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from taskyard_api.v1 import admin_service_pb2 as admin
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import run_service_pb2 as pb
+from taskyard_contract.states import ReportKind, RunState
+
+SAID = "cancelled by ann@host: wrong input"
+
+
+def cancel(served: Any, run_id: bytes, **fields: Any) -> int:
+    request = pb.CancelRunRequest(run_id=run_id, **fields)
+    return int(served.runs.CancelRun(request, timeout=10).state)
+
+
+def messages(served: Any, run_id: bytes) -> list[tuple[int, str]]:
+    states = served.runs.ListRunStates(pb.ListRunStatesRequest(run_id=run_id), timeout=10).states
+    return [(entry.state, entry.message) for entry in states if entry.message]
+
+
+def ended(served: Any, run_id: bytes) -> pb.Run:
+    request = pb.WaitRunRequest(run_id=run_id, timeout_ms=20_000)
+    run: pb.Run = served.runs.WaitRun(request, timeout=25).run
+    assert run.state == RunState.CANCELLED
+    return run
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"requested_by": "ann@host", "reason": "wrong input"}, SAID),
+        ({"requested_by": "ann@host"}, "cancelled by ann@host"),
+        ({"reason": "wrong input"}, "cancelled: wrong input"),
+        ({}, "cancellation was requested"),
+    ],
+)
+def test_a_run_that_waits_says_who_ended_it(served: Any, fields: dict[str, str], said: str) -> None:
+    [run_id] = served.submit()
+    cancel(served, run_id, **fields)
+    assert served.get(run_id).message == said
+    assert messages(served, run_id) == [(RunState.CANCELLED, said)]
+
+
+def how_it_ends(agent: Any, how: str, epoch: int, run_id: bytes) -> None:
+    key = ap.RunKey(run_id=run_id, epoch=epoch)
+    if how == "confirmed":
+        agent.send(ap.AgentFrame(report_number=1, cancelled=[key]))
+    elif how == "lost":
+        agent.send(ap.AgentFrame(report_number=1, lost=[ap.LostRun(key=key, message="exit code 9")]))
+    elif how == "failed":
+        agent.report(epoch, run_id, b"", kind=ReportKind.FAILED, message="something else")
+    else:
+        agent.report(epoch, run_id, b"result")
+
+
+@pytest.mark.parametrize("how", ["confirmed", "lost", "failed", "completed"])
+def test_a_run_that_executes_says_so_too_however_its_agent_ends_it(served: Any, agent: Any, how: str) -> None:
+    [run_id] = served.submit()
+    [(epoch, _)] = agent.take(1)
+    assert cancel(served, run_id, requested_by="ann@host", reason="wrong input") == RunState.CANCELLING
+    assert cancel(served, run_id, requested_by="bob@host", reason="too") == RunState.CANCELLING
+    assert served.get(run_id).message == SAID
+    how_it_ends(agent, how, epoch, run_id)
+    assert ended(served, run_id).message == SAID
+    assert messages(served, run_id) == [(RunState.CANCELLING, SAID), (RunState.CANCELLED, SAID)]
+
+
+def test_a_long_reason_is_cut(served: Any) -> None:
+    [run_id] = served.submit()
+    cancel(served, run_id, requested_by="b" * 1_024, reason="r" * 20_000)
+    message = served.get(run_id).message
+    assert message.startswith("cancelled by " + "b" * 1_024 + ": rrr")
+    assert message.endswith("r...")
+    assert len(message) == 8 * 1_024 + 3
+
+
+def test_a_drain_says_so_in_the_log(served: Any, agent: Any, caplog: pytest.LogCaptureFixture) -> None:
+    request = admin.DrainAgentRequest(agent_id="id-small", requested_by="ann@host", reason="a new kernel")
+    with caplog.at_level(logging.INFO):
+        served.admin.DrainAgent(request, timeout=10)
+    assert "agent 'small' is to drain, with 0 runs: asked to by ann@host: a new kernel" in caplog.text
+    assert next(agent.frames).drain
