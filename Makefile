@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,17 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 	$(BIN)/python examples/quickstart.py
 
 # Most tests wait for processes, so two run at a time on two cores; those of one file stay together, in their order.
-QUICK := -m "not chaos and not upgrade" --numprocesses auto --maxprocesses 4 --dist loadfile
+QUICK := -m "not chaos and not upgrade and not clients" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 	$(BIN)/python -m pytest $(QUICK)
+
+# In other languages: what Go and Node need comes through their own clients, in the versions that their lock files
+# seal, and the contract's code is generated anew from protos/.
+test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and TypeScript, and run them against everything
+	$(MAKE) --no-print-directory -C examples/go BUF='$(abspath $(BIN))/buf'
+	$(MAKE) --no-print-directory -C examples/typescript BUF='$(abspath $(BIN))/buf'
+	$(BIN)/python -m pytest -m clients --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-newest: .venv-newest/.stamp ## Run them with the newest versions of everything that is allowed
 	.venv-newest/bin/python -m pytest $(QUICK)
@@ -107,6 +114,7 @@ docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
 clean: ## Remove everything that was installed, built or cached
 	rm -rf $(VENV) .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
+	rm -rf examples/go/api examples/go/bin examples/typescript/{build,node_modules,src/generated}
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

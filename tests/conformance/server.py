@@ -4,8 +4,8 @@
 
 With a program: starts it with ``{address}`` in its arguments replaced, judges it by what it sends, by its
 exit code and by what it prints, and ends it when the script is over. Without: prints the address, and judges
-the first program that calls by what it sends alone; a line on standard input, or its end, says that the program
-has ended.
+the first program that calls by what it sends alone; a line on standard input, or its end, says that the
+program has ended.
 
 The last line is ``PASS`` or ``FAIL: <why>``, and the exit code 0 or 1.
 """
