@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-clients test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,7 @@ lint: $(VENV)/.stamp-dev check-protos ## Check style, types, layers and the cont
 	$(BIN)/mypy examples/*.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against $(FROZEN)
 
 check-protos: ## Check that the generated code is what the contract says
 	@echo "comparing the generated code with the contract"
@@ -92,6 +93,12 @@ check-protos: ## Check that the generated code is what the contract says
 	cp -R protos/. "$$scratch"; PYTHON="$(PYTHON)" "$$scratch/generate.sh"; \
 	diff -r -x __pycache__ protos/python/taskyard_api "$$scratch/python/taskyard_api" \
 	  || { echo "error: the generated code is out of step with protos/; run 'make protos'" >&2; exit 1; }
+
+# The contract as it was released last. Comments are left out: they may change.
+FROZEN := protos/frozen.txtpb
+
+freeze: $(VENV)/.stamp-dev ## At a release: keep the contract as it is now as the one that later ones must not break
+	$(BIN)/buf build protos --exclude-source-info --output $(FROZEN)
 
 protos: ## Generate the contract's code again
 	PYTHON="$(PYTHON)" protos/generate.sh
