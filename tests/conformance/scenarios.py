@@ -42,6 +42,7 @@ SCENARIOS = {
     "worker-hello": Scenario(workers.hello, serves=True),
     "worker-chunk": Scenario(workers.chunk, serves=True),
     "worker-mixed": Scenario(workers.mixed, serves=True),
+    "worker-inputs": Scenario(workers.inputs, serves=True),
     "worker-failure": Scenario(workers.failure, serves=True),
     "worker-unknown": Scenario(workers.unknown, serves=True),
     "worker-cancel": Scenario(workers.cancel, serves=True),

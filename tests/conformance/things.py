@@ -35,6 +35,11 @@ def arguments(*args: Any, **kwargs: Any) -> bytes:
     return json.dumps({"args": args, "kwargs": kwargs}).encode()
 
 
+def referring(run_id: bytes) -> dict[str, str]:
+    """What stands in arguments for the result of an upstream run."""
+    return {"$taskyard.run": str(UUID(bytes=run_id))}
+
+
 def run(run_id: bytes, state: int, **fields: Any) -> run_service_pb2.Run:
     """A run as a server tells of it."""
     return run_service_pb2.Run(

@@ -7,11 +7,11 @@ import json
 
 from conformance.link import HEARTBEAT_MS, Link, Told, meet
 from conformance.plane import Plane
-from conformance.things import Chunk, arguments
+from conformance.things import JSON, Chunk, arguments, new_id, referring
 from conformance.verdict import demand, same
 
 from taskyard_api.v1 import agent_service_pb2 as ap
-from taskyard_api.v1 import states_pb2
+from taskyard_api.v1 import common_pb2, states_pb2
 
 EPOCH = 7 << 32
 """Of the first run: an epoch does not fit into 32 bits."""
@@ -62,6 +62,30 @@ async def mixed(plane: Plane) -> None:
     await reported(link, three)
     demand(told.outcomes[three.ids[1]].exception, "adding what is no number is reported as completed")
     same([result(told, three.ids[at]) for at in (0, 2)], [3, 7], "the results beside the failed run")
+
+
+async def inputs(plane: Plane) -> None:
+    """Put results of upstream runs into arguments, small ones and others; refuse what did not come along."""
+    told = Told()
+    link = await meet(plane, told)
+    small, large, absent = new_id(1), new_id(2), new_id(3)
+    calls = [arguments(1, referring(small)), arguments(referring(large), 2), arguments(referring(absent))]
+    three = Chunk(EPOCH, "kit.add", calls)
+    body = ap.ChunkBody.FromString(three.message.body)
+    body.input_positions.extend([0, 1])
+    body.input_ids.extend([small, large])
+    body.inputs.extend([b"41", b""])
+    value = common_pb2.Payload(encoding=JSON, data=b"40")
+    body.others.add(run_id=large, state=states_pb2.RUN_STATE_COMPLETED, result=value)
+    three.message.body = body.SerializeToString()
+    await link.assign(three)
+    await link.until(
+        lambda: three.ids[2] in told.lost and told.outcomes.keys() >= set(three.ids[:2]),
+        "report of two runs, and word that the third, whose upstream run is missing, was lost",
+    )
+    same([result(told, run_id) for run_id in three.ids[:2]], [42, 42], "the results with upstream runs")
+    reason = states_pb2.StateReason.Name(told.lost[three.ids[2]].reason)
+    same(reason, "STATE_REASON_CODE_UNAVAILABLE", "the reason why the third was lost")
 
 
 async def unknown(plane: Plane) -> None:

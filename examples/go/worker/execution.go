@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -26,7 +25,8 @@ type run struct {
 	key     *taskyardv1.RunKey
 	args    []byte
 	extra   *taskyardv1.AttemptExtra
-	broken  string // why it cannot be executed here
+	inputs  inputs
+	broken  error // why it cannot be executed here
 	began   time.Time
 	context context.Context
 	stop    context.CancelCauseFunc
@@ -52,8 +52,9 @@ func readChunk(assigned *taskyardv1.AssignChunk) ([]*run, error) {
 		if at < len(body.Args) {
 			runs[at].args = body.Args[at]
 		}
-		if assigned.BodyBlob != nil || len(body.InputIds)+len(body.Others) > 0 {
-			runs[at].broken = "this worker does not put results of upstream runs into arguments"
+		runs[at].inputs, runs[at].broken = readInputs(&body, at)
+		if assigned.BodyBlob != nil {
+			runs[at].broken = errors.New("this worker fetches no blobs: the results of upstream runs are too large")
 		}
 	}
 	for _, extra := range body.Extras {
@@ -104,7 +105,7 @@ func (w *Worker) executeRun(run *run, template *taskyardv1.RunTemplate) {
 	w.ended(run, value, err)
 }
 
-// readCall reads the arguments: {"args": [...], "kwargs": {...}}.
+// readCall reads what a task is called with.
 func readCall(run *run) (Call, error) {
 	call := Call{Run: yard.FormatID(run.key.RunId), Attempt: max(1, run.extra.Attempt)}
 	args := run.args
@@ -114,21 +115,13 @@ func readCall(run *run) (Call, error) {
 		}
 		args = payload.GetData()
 	}
-	if run.extra.Args != nil || run.broken != "" {
-		return call, errors.New("this worker does not fetch blobs or results: " + run.broken)
+	switch {
+	case run.broken != nil:
+		return call, run.broken
+	case run.extra.Args != nil:
+		return call, errors.New("this worker fetches no blobs: the arguments are too large")
 	}
-	if len(args) == 0 { // a call without arguments
-		return call, nil
-	}
-	var envelope struct {
-		Args   []json.RawMessage
-		Kwargs map[string]json.RawMessage
-	}
-	if err := json.Unmarshal(args, &envelope); err != nil {
-		return call, fmt.Errorf(`the arguments are not {"args": [...], "kwargs": {...}}: %w`, err)
-	}
-	call.Args, call.Kwargs = envelope.Args, envelope.Kwargs
-	return call, nil
+	return call, readArguments(args, run.inputs, &call)
 }
 
 // guarded calls a task; a panic is a failure of this run, and of no other.
