@@ -15,8 +15,8 @@ import (
 // reference is the only key of an object that stands for the result of an upstream run.
 const reference = "$taskyard.run"
 
-// escaped keys are the user's own, and have one dollar more than is meant.
-var escaped = regexp.MustCompile(`^\$+taskyard\.`)
+// reserved keys are the contract's, or the user's own with one dollar more than is meant.
+var reserved = regexp.MustCompile(`^\$+taskyard\.`)
 
 // inputs are results of upstream runs by id, each as JSON.
 type inputs map[string]json.RawMessage
@@ -81,7 +81,10 @@ func readArguments(text []byte, inputs inputs, call *Call) error {
 		if err != nil {
 			return err
 		}
-		call.Kwargs[unescaped(name)] = value
+		if name, err = unescaped(name); err != nil {
+			return err
+		}
+		call.Kwargs[name] = value
 	}
 	return nil
 }
@@ -110,7 +113,10 @@ func (i inputs) resolve(value any) (any, error) {
 		}
 		object := make(map[string]any, len(value))
 		for key, part := range value {
-			if object[unescaped(key)], err = i.resolve(part); err != nil {
+			if key, err = unescaped(key); err != nil {
+				return nil, err
+			}
+			if object[key], err = i.resolve(part); err != nil {
 				return nil, err
 			}
 		}
@@ -127,9 +133,12 @@ func (i inputs) upstream(id any, keys int) (any, error) {
 	return nil, fmt.Errorf("the result of upstream run %v did not come along", id)
 }
 
-func unescaped(key string) string {
-	if escaped.MatchString(key) {
-		return key[1:]
+func unescaped(key string) (string, error) {
+	switch {
+	case !reserved.MatchString(key):
+		return key, nil
+	case key[1] == '$':
+		return key[1:], nil
 	}
-	return key
+	return "", fmt.Errorf("the key %q is reserved, and means nothing here", key)
 }

@@ -19,6 +19,7 @@ func TestArguments(t *testing.T) {
 		"dollars of the user": {text: `{"args":[{"$ref":1}]}`, first: `{"$ref":1}`},
 		"unknown run":         {text: `{"args":[{"$taskyard.run":"0"}]}`, broken: "did not come along"},
 		"no reference":        {text: `{"args":[{"$taskyard.run":"` + upstreamRun + `","b":1}]}`, broken: "did not come along"},
+		"reserved key":        {text: `{"args":[{"$taskyard.other":1}]}`, broken: "is reserved"},
 		"no envelope":         {text: `[1]`, broken: "the arguments are not"},
 		"unknown part":        {text: `{"arguments":[1]}`, broken: "the arguments are not"},
 		"trailing text":       {text: `{"args":[1]} 2`, broken: "behind"},
