@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { userInfo } from "node:os";
 import { type ClientReadableStream, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
-import { detailOf, isServiceError, repeating } from "./errors.js";
+import { detailOf, isServiceError, mayRepeat, pause, repeating } from "./errors.js";
 import { ErrorReason } from "./generated/taskyard_api/v1/errors.js";
 import {
   type CancelRunResponse,
@@ -156,16 +156,20 @@ export class Taskyard {
     open: () => ClientReadableStream<Message>,
     startAgain?: () => void,
   ): AsyncGenerator<Message, void, undefined> {
-    for (;;) {
-      const stream = await repeating(() => opened(open));
+    for (let failures = 0; ; failures++) {
+      const stream = open();
       try {
-        for await (const message of stream) yield message as Message;
+        for await (const message of messagesOf(stream)) {
+          failures = 0;
+          yield message;
+        }
         throw new Error("the server ended the stream");
       } catch (error) {
         if (!isServiceError(error)) throw error;
         const expired = detailOf(error).reason === ErrorReason.ERROR_REASON_WATCH_EXPIRED;
         if (expired && startAgain !== undefined) startAgain();
-        else if (error.code !== status.UNAVAILABLE) throw error;
+        else if (mayRepeat(error)) await pause(error, failures);
+        else throw error;
       } finally {
         stream.cancel();
       }
@@ -173,16 +177,38 @@ export class Taskyard {
   }
 }
 
-/** A stream once its first message is there, or the error that came instead. */
-function opened<Message>(open: () => ClientReadableStream<Message>): Promise<ClientReadableStream<Message>> {
-  const stream = open();
-  return new Promise((resolve, reject) => {
-    stream.once("error", reject);
-    stream.once("readable", () => {
-      stream.off("error", reject);
-      resolve(stream);
-    });
+/** Yields the messages of a stream until it ends, and throws why when that is an error. */
+async function* messagesOf<Message>(stream: ClientReadableStream<Message>): AsyncGenerator<Message> {
+  const received: Message[] = [];
+  let ended: { error?: ServiceError } | undefined;
+  let wake = (): void => {};
+  stream.on("data", (message: Message) => {
+    received.push(message);
+    stream.pause(); // until somebody asks for the next one
+    wake();
   });
+  // Listened to for as long as the stream lives: it may break, or be cancelled, while nobody reads.
+  stream.on("error", (error: ServiceError) => {
+    ended = { error };
+    wake();
+  });
+  stream.on("status", ({ code }) => {
+    if (code === status.OK) ended ??= {};
+    wake();
+  });
+  for (;;) {
+    const message = received.shift();
+    if (message !== undefined) {
+      yield message;
+    } else if (ended !== undefined) {
+      if (ended.error !== undefined) throw ended.error;
+      return;
+    } else {
+      const told = new Promise<void>((resolve) => (wake = resolve));
+      stream.resume();
+      await told;
+    }
+  }
 }
 
 /** Whether a state is never left. There will be new ones of both kinds. */

@@ -58,12 +58,17 @@ export async function repeating<T>(attempt: () => Promise<T>): Promise<T> {
       return await attempt();
     } catch (error) {
       if (!isServiceError(error) || !mayRepeat(error)) throw error;
-      const asked = Number(detailOf(error).retryAfterMs);
-      const most = Math.max(asked, Math.min(LONGEST_PAUSE, 100 * 2 ** failures));
-      // All peers are told the same delay; the random part keeps them from coming back at once.
-      await new Promise((resolve) => setTimeout(resolve, asked + Math.random() * most));
+      await pause(error, failures);
     }
   }
+}
+
+/** Waits before the next attempt: as long as the server asks for, and a random part that grows with failures. */
+export async function pause(error: ServiceError, failures: number): Promise<void> {
+  const asked = Number(detailOf(error).retryAfterMs);
+  const most = Math.max(asked, Math.min(LONGEST_PAUSE, 100 * 2 ** failures));
+  // All peers are told the same delay; the random part keeps them from coming back at once.
+  await new Promise((resolve) => setTimeout(resolve, asked + Math.random() * most));
 }
 
 /** An error for people, in one line. */
