@@ -33,7 +33,7 @@ def _built() -> None:
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Installation]:
     database = f"sqlite:///{tmp_path / 'taskyard.db'}"
-    with installation(tmp_path, database, agent_lease=4, session_lease=20) as running:
+    with installation(tmp_path, database, agent_lease=15, session_lease=20) as running:
         running.start_server()
         yield running
 

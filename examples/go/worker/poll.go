@@ -33,7 +33,8 @@ type poller struct {
 	greeted   atomic.Bool
 }
 
-// Poll serves a control plane by calls, until the worker has drained.
+// Poll serves a control plane by calls, until the worker has drained. It calls one server only: with several, a
+// worker dials the address that NOT_OWNER names, as Stream does.
 func (w *Worker) Poll(address string) error {
 	connection, err := yard.Dial(address)
 	if err != nil {

@@ -128,6 +128,9 @@ func (l *link) serve(frames <-chan *taskyardv1.ServerFrame, ended <-chan error) 
 		case <-l.worker.wake:
 		case <-beat.C:
 			l.worker.checkLease()
+			if l.worker.lease.doubtful() {
+				return unavailable("the server does not answer heartbeats")
+			}
 			l.heartbeat++
 			l.beats[l.heartbeat] = time.Now()
 			if err := l.stream.Send(&taskyardv1.AgentFrame{Heartbeat: l.heartbeat}); err != nil {

@@ -50,7 +50,7 @@ func NewWorker(options Options, tasks map[string]Task) *Worker {
 		tasks:     tasks,
 		sessionID: yard.NewID(),
 		wake:      make(chan struct{}, 1),
-		work:      make(chan chunk, options.Window),
+		work:      make(chan chunk, 64*options.Window),
 		held:      map[string]*run{},
 		lease:     lease{length: 30 * time.Second, interval: 5 * time.Second},
 	}
@@ -133,10 +133,13 @@ func (w *Worker) assign(assigned *taskyardv1.AssignChunk, template *taskyardv1.R
 	}
 	w.mu.Lock()
 	for _, run := range runs {
+		if before := w.held[string(run.key.RunId)]; before != nil {
+			before.stop(errDropped) // the server has taken it back meanwhile, and gives it anew
+		}
 		w.held[string(run.key.RunId)] = run
 	}
 	w.mu.Unlock()
-	w.work <- chunk{template, runs} // has room for a chunk for each run of the window
+	w.work <- chunk{template, runs} // far more room than credit: whoever reads frames must not wait here
 	return nil
 }
 
@@ -207,4 +210,9 @@ func (l *lease) grant(welcome *taskyardv1.AgentWelcome, sent time.Time) {
 
 func (l *lease) lapsed() bool {
 	return !l.answered.IsZero() && time.Since(l.answered) > l.length
+}
+
+// doubtful says whether another connection is more likely to help than patience.
+func (l *lease) doubtful() bool {
+	return time.Since(l.answered) > l.length/2
 }
