@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,17 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 	$(BIN)/python examples/quickstart.py
 
 # Most tests wait for processes, so two run at a time on two cores; those of one file stay together, in their order.
-QUICK := -m "not chaos and not upgrade" --numprocesses auto --maxprocesses 4 --dist loadfile
+QUICK := -m "not chaos and not upgrade and not clients" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 	$(BIN)/python -m pytest $(QUICK)
+
+# In other languages: what Go and Node need comes through their own clients, in the versions that their lock files
+# seal, and the contract's code is generated anew from protos/.
+test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and TypeScript, and run them against everything
+	$(MAKE) --no-print-directory -C examples/go BUF='$(abspath $(BIN))/buf'
+	$(MAKE) --no-print-directory -C examples/typescript BUF='$(abspath $(BIN))/buf'
+	$(BIN)/python -m pytest -m clients --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-newest: .venv-newest/.stamp ## Run them with the newest versions of everything that is allowed
 	.venv-newest/bin/python -m pytest $(QUICK)
@@ -78,6 +85,7 @@ lint: $(VENV)/.stamp-dev check-protos ## Check style, types, layers and the cont
 	$(BIN)/mypy examples/*.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against $(FROZEN)
 
 check-protos: ## Check that the generated code is what the contract says
 	@echo "comparing the generated code with the contract"
@@ -85,6 +93,12 @@ check-protos: ## Check that the generated code is what the contract says
 	cp -R protos/. "$$scratch"; PYTHON="$(PYTHON)" "$$scratch/generate.sh"; \
 	diff -r -x __pycache__ protos/python/taskyard_api "$$scratch/python/taskyard_api" \
 	  || { echo "error: the generated code is out of step with protos/; run 'make protos'" >&2; exit 1; }
+
+# The contract as it was released last. Comments are left out: they may change.
+FROZEN := protos/frozen.txtpb
+
+freeze: $(VENV)/.stamp-dev ## At a release: keep the contract as it is now as the one that later ones must not break
+	$(BIN)/buf build protos --exclude-source-info --output $(FROZEN)
 
 protos: ## Generate the contract's code again
 	PYTHON="$(PYTHON)" protos/generate.sh
@@ -107,6 +121,7 @@ docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
 clean: ## Remove everything that was installed, built or cached
 	rm -rf $(VENV) .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
+	rm -rf examples/go/api examples/go/bin examples/typescript/{build,node_modules,src/generated}
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

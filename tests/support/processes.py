@@ -142,7 +142,11 @@ class Installation:
         """What to put before the command of a process of this name."""
 
     def start(self, name: str, *command: object, **environment: str) -> Child:
-        """Start a process without waiting for anything."""
+        """Start Python without waiting for anything."""
+        return self.start_program(name, sys.executable, *command, **environment)
+
+    def start_program(self, name: str, *command: object, **environment: str) -> Child:
+        """Start a program, in whatever language, without waiting for anything."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("TASKYARD_")}
         own = {
             "PYTHONUNBUFFERED": "1",
@@ -152,7 +156,7 @@ class Installation:
             "TASKYARD_LOG_LEVEL": "INFO",
             "HISTORY": str(self.history),
         }
-        arguments = [*self.wrapper.get(name, ()), sys.executable, *map(str, command)]
+        arguments = [*self.wrapper.get(name, ()), *map(str, command)]
         serial = f"{len(self._children):02d}-{name}"
         child = Child(serial, arguments, self.folder, {**inherited, **own, **environment})
         self._children.append(child)

@@ -1,0 +1,181 @@
+"""The kit passes programs that keep the contract, and says of others what they did wrong."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from conformance import clients, workers
+from conformance.clients import RETRY_AFTER_MS
+from conformance.plane import Plane
+from conformance.scenarios import SCENARIOS
+from conformance.things import JSON, QUEUE, arguments, new_id, template_of
+from conformance.verdict import Broken
+from grpc import aio
+
+from taskyard_api.v1 import agent_service_pb2 as ap
+from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import run_service_pb2 as rp
+from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
+from taskyard_api.v1.run_service_pb2_grpc import RunServiceStub
+
+Program = Callable[[aio.Channel], Awaitable[None]]
+
+
+async def verdict(script: Callable[[Plane], Awaitable[None]], program: Program) -> str:
+    """Play a script to a program; returns what was wrong with it."""
+    plane = Plane()
+    await plane.start()
+    async with aio.insecure_channel(plane.address) as channel:
+        playing = asyncio.ensure_future(script(plane))
+        acting = asyncio.ensure_future(program(channel))
+        try:
+            await playing
+            return plane.unanswered()
+        except Broken as broken:
+            return str(broken)
+        finally:
+            acting.cancel()
+            await asyncio.wait([acting])
+            await plane.stop()
+
+
+def new_run(run_id: bytes) -> rp.SubmitRunsRequest:
+    args = common_pb2.Payload(encoding=JSON, data=arguments(3, 4))
+    return rp.SubmitRunsRequest(runs=[rp.NewRun(run_id=run_id, template=template_of("kit.add"), args=args)])
+
+
+def client(*, pause: float = RETRY_AFTER_MS / 1000, same_id: bool = True) -> Program:
+    """A client that is refused once."""
+
+    async def program(channel: aio.Channel) -> None:
+        stub: Any = RunServiceStub(channel)
+        run_id = new_id()
+        with pytest.raises(aio.AioRpcError):
+            await stub.SubmitRuns(new_run(run_id))
+        await asyncio.sleep(pause)
+        again = run_id if same_id else new_id(1)
+        await stub.SubmitRuns(new_run(again))
+        await stub.WaitRun(rp.WaitRunRequest(run_id=again, timeout_ms=10_000))
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("program", "wrong"),
+    [
+        (client(), ""),
+        (client(pause=0), "told to wait"),
+        (client(same_id=False), "the repeated request is"),
+    ],
+)
+def test_a_client_that_is_refused_once(program: Program, wrong: str):
+    assert re.search(wrong or "^$", asyncio.run(verdict(clients.overloaded, program)))
+
+
+def test_a_client_that_does_not_give_up():
+    async def program(channel: aio.Channel) -> None:
+        stub: Any = RunServiceStub(channel)
+        for _ in range(2):
+            with pytest.raises(aio.AioRpcError) as caught:
+                await stub.SubmitRuns(new_run(new_id()), timeout=5)
+            assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
+
+    async def script(plane: Plane) -> None:
+        await clients.unauthenticated(plane)
+        await asyncio.wait_for(_called_again(plane), 10)
+
+    assert asyncio.run(verdict(script, program)) == "SubmitRuns"
+
+
+async def _called_again(plane: Plane) -> None:
+    while not plane.unanswered():  # noqa: ASYNC110 - nothing else tells that a call has arrived
+        await asyncio.sleep(0.01)
+
+
+class Worker:
+    """The smallest worker there is, with a defect for each rule of a report."""
+
+    def __init__(self, defect: str) -> None:
+        self._defect = defect
+        self._number = 0
+        self._received = 0
+
+    async def __call__(self, channel: aio.Channel) -> None:
+        async with self._stream(channel) as stream:
+            async for frame in stream:
+                if frame.HasField("welcome"):
+                    await stream.write(self._credit())
+                for chunk in frame.chunks:
+                    self._received += len(chunk.run_ids) // 16
+                    await stream.write(self._report(chunk))
+
+    @asynccontextmanager
+    async def _stream(self, channel: aio.Channel) -> AsyncIterator[Any]:
+        stream: Any = AgentServiceStub(channel).Connect()  # type: ignore[call-arg]
+        await stream.write(ap.AgentFrame(hello=self._hello()))
+        try:
+            yield stream
+        finally:
+            stream.cancel()
+
+    def _hello(self) -> ap.AgentHello:
+        names: Iterable[str] = ("kit.add", "kit.fail", "kit.sleep")
+        return ap.AgentHello(
+            protocol_min=2,
+            protocol_max=2,
+            agent_id="smallest",
+            session_id=b"1" if self._defect == "session" else new_id(),
+            name="smallest",
+            queues=[QUEUE],
+            slots=1,
+            capabilities=[JSON, "code/name"],
+            tasks=[ap.TaskOffer(name=name) for name in names],
+        )
+
+    def _credit(self) -> ap.AgentFrame:
+        return ap.AgentFrame(
+            credit=ap.Credit(granted_total=self._received + 5, chunk_size=0 if self._defect == "chunk" else 5)
+        )
+
+    def _report(self, chunk: ap.AssignChunk) -> ap.AgentFrame:
+        self._number += self._defect != "number"
+        calls = ap.ChunkBody.FromString(chunk.body).args
+        columns = ap.ReportColumns(base_us=1_700_000_000_000_000)
+        for call in calls:
+            columns.started_us.append(0)
+            columns.durations_us.append(10)
+            columns.results.append(str(sum(json.loads(call)["args"])).encode())
+        if self._defect == "columns":
+            del columns.results[-1]
+        if self._defect == "result":
+            columns.results[0] = b"0"
+        epoch = chunk.first_epoch + (self._defect == "epoch")
+        report = ap.ReportChunk(first_epoch=epoch, run_ids=chunk.run_ids, columns=columns.SerializeToString())
+        frame = ap.AgentFrame(report_number=self._number, reports=[report])
+        frame.MergeFrom(self._credit())
+        return frame
+
+
+@pytest.mark.parametrize(
+    ("defect", "wrong"),
+    [
+        ("", "^$"),
+        ("session", "the length of hello.session_id is 1"),
+        ("chunk", "credit.chunk_size is 0"),
+        ("number", "a frame with reports has no report_number"),
+        ("columns", "the lengths of results, started_us and durations_us"),
+        ("result", "the results of three runs"),
+        ("epoch", "the epoch told of run"),
+    ],
+)
+def test_a_worker(defect: str, wrong: str):
+    assert re.search(wrong, asyncio.run(verdict(workers.chunk, Worker(defect))))
+
+
+def test_every_script_says_what_a_program_has_to_do():
+    assert [name for name, scenario in SCENARIOS.items() if not scenario.about] == []
