@@ -61,7 +61,9 @@ def test_an_agent_says_so_and_ends(fresh: Installation, kept_out: KeepOut) -> No
 
 
 def test_the_command_line_says_so_in_one_line(fresh: Installation, kept_out: KeepOut) -> None:
-    command = fresh.start("cli", "-c", "from taskyard.cli import main; main()", "run", "ls", TASKYARD_SERVER=fresh.address)
+    command = fresh.start(
+        "cli", "-c", "from taskyard.cli import main; main()", "run", "ls", TASKYARD_SERVER=fresh.address
+    )
     assert fresh.exit_code(command, 30) == 1
     assert len(command.errors().splitlines()) == 1, command.errors()
     assert "check its credentials" in command.errors()
