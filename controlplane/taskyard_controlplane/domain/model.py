@@ -14,7 +14,7 @@ from taskyard_controlplane.domain.matching import Labels, Need
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
 
 BARE_ENCODING: Final = "python/pickle5"
-"""The encoding of results that travel as bare bytes; others are labelled (`owner.journal.labels`)."""
+"""The encoding of results that travel as bare bytes; others are labelled (`owner.rules.labels`)."""
 HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
 """The states in which an agent has the run in hand."""
 SESSION: Final = int(Executor.SESSION)

@@ -12,7 +12,7 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_controlplane.owner.journal.headers import MAX_HEADER_BYTES
+from taskyard_controlplane.owner.queueing.headers import MAX_HEADER_BYTES
 
 TRACE = {"traceparent": "00-abc-def-01", "baggage": "ü=1"}
 

@@ -20,9 +20,9 @@ from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooL
 from taskyard_contract.ids import ID_BYTES, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
-from taskyard_controlplane.owner.journal.labels import check_label
 from taskyard_controlplane.owner.peers.frame_limits import check_name
 from taskyard_controlplane.owner.rules.flow_reports import check_report
+from taskyard_controlplane.owner.rules.labels import check_label
 
 MAX_RUNS: Final = 1_000
 """Most runs of a unary call: each is a message of its own, and is read on the event loop."""

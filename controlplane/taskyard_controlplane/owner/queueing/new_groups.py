@@ -14,8 +14,8 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
-from taskyard_controlplane.owner.journal.headers import pack_headers
-from taskyard_controlplane.owner.journal.labels import label_of
+from taskyard_controlplane.owner.queueing.headers import pack_headers
+from taskyard_controlplane.owner.rules.labels import label_of
 
 
 class Portion(NamedTuple):

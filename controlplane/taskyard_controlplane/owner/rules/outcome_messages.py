@@ -8,7 +8,7 @@ from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_
 from taskyard_contract.ids import format_id
 from taskyard_contract.wire_failures import bounded_failure
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
-from taskyard_controlplane.owner.journal.labels import without_encoded
+from taskyard_controlplane.owner.rules.labels import without_encoded
 
 Hit = tuple[bytes | None, bytes | None, str]
 """A result from the cache: bare result, or outcome; and the encoding of a bare one."""

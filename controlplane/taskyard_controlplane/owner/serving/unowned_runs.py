@@ -7,9 +7,9 @@ from taskyard_contract.errors import RunExists, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.journal.headers import pack_headers
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
+from taskyard_controlplane.owner.queueing.headers import pack_headers
 from taskyard_controlplane.owner.serving.terms import Terms
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import StoredRun
