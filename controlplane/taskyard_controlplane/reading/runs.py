@@ -145,11 +145,13 @@ class RunReader:
     async def changed(
         self, recorded: RunFilter, run_ids: Sequence[bytes], *, include_result: bool
     ) -> list[pb.Run]:
-        """Return those of a few runs that fit what the database has recorded of a filter, in their order.
+        """Return those of some runs that fit what the database has recorded of a filter, in their order.
 
-        Whatever of the filter changes while a run is open is not looked at.
+        States are looked at only if all that are asked for are final: a run may have been told to be in
+        another one.
         """
-        among = recorded._replace(run_ids=tuple(run_ids), states=())
+        final = recorded.states if recorded.states and min(recorded.states) >= FIRST_FINAL else ()
+        among = recorded._replace(run_ids=tuple(run_ids), states=final)
         found = await self._background(
             self._reader.runs, among, None, len(run_ids), MOST_LOOKED_AT, whole=include_result
         )

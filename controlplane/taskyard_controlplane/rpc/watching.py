@@ -25,6 +25,8 @@ from taskyard_controlplane.storage.interface import RunFilter
 
 GATHER_SECONDS: Final = 0.05
 """How long changes gather after those of before were told: less than people notice."""
+CHANGES_AT_ONCE: Final = 500
+"""Read in one go, without results: most runs are small, and each read has a price of its own."""
 
 
 class RunWatching:
@@ -125,7 +127,7 @@ class _Stream:
         """Return what there is to tell of the next runs that changed, as many as a few messages hold."""
         self._check()
         before = self._watch.position
-        run_ids = self._watch.take(WHOLE_AT_ONCE if self._include_result else MOST_AT_ONCE)
+        run_ids = self._watch.take(WHOLE_AT_ONCE if self._include_result else CHANGES_AT_ONCE)
         if self._watch.pending:
             self._attention.wake()
         position = self._watch.position
