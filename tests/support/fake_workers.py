@@ -25,6 +25,13 @@ class FarEnd:
         self._board = progress_board.BoardWriter(lines.far_board)
         os.close(lines.far_board)
 
+    def heartbeat(self, ago: float) -> None:
+        """Note on the board that what is executing said something so many seconds ago."""
+        self._board.heartbeat(time.monotonic_ns() - round(ago * 1e9))
+
+    def say(self, progress: pb.RunProgress) -> None:
+        self.data.sendall(frames.pack(frames.PROGRESS, progress.SerializeToString()))
+
     def execute(self, number: int, position: int) -> None:
         """Note on the board what is executing."""
         progress_board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
@@ -108,6 +115,7 @@ class ToldSession:
         """Why each of these was lost."""
         self.condition = ""
         self.ended_runs: list[bytes] = []
+        self.progress_told: list[pb.RunProgress] = []
         self.draining = False
         self.wakes = 0
 
@@ -126,6 +134,9 @@ class ToldSession:
 
     def started(self, key: pb.RunKey, running: float) -> None:
         """Nothing depends on it."""
+
+    def progress(self, progress: pb.RunProgress) -> None:
+        self.progress_told.append(progress)
 
     def drain(self) -> None:
         self.draining = True

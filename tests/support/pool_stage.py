@@ -35,7 +35,12 @@ class Stage:
         self._epoch = 1
 
     def assign(
-        self, count: int, template: int = 1, nested: bool = False, blobs: bool = False
+        self,
+        count: int,
+        template: int = 1,
+        nested: bool = False,
+        blobs: bool = False,
+        heartbeat_timeout_ms: int = 0,
     ) -> list[pb.RunKey]:
         ids = new_ids(count)
         body = pb.ChunkBody(args=[b""] * count, ordinals=range(count)).SerializeToString()
@@ -46,7 +51,7 @@ class Stage:
             chunk.blobs.add(digest=DIGEST)
         keys = [pb.RunKey(run_id=run_id, epoch=self._epoch + at) for at, run_id in enumerate(ids)]
         self._epoch += count
-        one = template_pb2.RunTemplate(name=f"task {template}")
+        one = template_pb2.RunTemplate(name=f"task {template}", heartbeat_timeout_ms=heartbeat_timeout_ms)
         self.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=template, template=one))
         return keys
 

@@ -56,7 +56,7 @@ PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
 PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
-PRELOAD_TO_SERVE: Final = ("pydantic",)
+PRELOAD_TO_SERVE: Final = ("pydantic", "taskyard_contract.languages.json_values")
 """What workers need besides that are called with JSON, to convert it to the types that tasks declare."""
 
 _OWN: Final = frozenset(PRELOAD + PRELOAD_TO_CALL)

@@ -5,7 +5,6 @@ from typing import Any
 from taskyard_contract import pickling
 from taskyard_contract.encodings import JSON, PICKLE, decode
 from taskyard_contract.execution import Invocation
-from taskyard_contract.languages import json_values
 from taskyard_contract.references import resolve, resolving
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -27,6 +26,8 @@ def read_arguments(invocation: Invocation) -> Arguments:
     if encoding == PICKLE:
         return _unpickled(invocation)
     if encoding == JSON:
+        from taskyard_contract.languages import json_values  # not for runs whose arguments are pickles
+
         with resolving(invocation.inputs or {}):
             return json_values.loads_arguments(invocation.args, resolve)
     extra = invocation.extra

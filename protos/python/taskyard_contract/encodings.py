@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract import pickling
-from taskyard_contract.languages import json_values
 from taskyard_contract.languages.encoding_names import BINARY as BINARY
 from taskyard_contract.languages.encoding_names import JSON as JSON
 from taskyard_contract.languages.encoding_names import JSON_PROTOBUF as JSON_PROTOBUF
@@ -20,9 +19,17 @@ from taskyard_contract.languages.encoding_names import PROTOBUF as PROTOBUF
 encode = pickling.dumps
 """Write a value of a Python program: the function itself, because every result passes here."""
 
+
+def _read_json(data: bytes) -> Any:
+    # Programs whose values are pickles need not wait for its import, here and below.
+    from taskyard_contract.languages import json_values
+
+    return json_values.loads(data)
+
+
 _DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
     PICKLE: pickling.loads,
-    JSON: json_values.loads,
+    JSON: _read_json,
     BINARY: bytes,
 }
 _MESSAGES: Final = frozenset({PROTOBUF, JSON_PROTOBUF})
@@ -50,6 +57,8 @@ def encode_as(value: Any, encoding: str) -> bytes:
     if encoding == PICKLE:
         return encode(value)
     if encoding == JSON:
+        from taskyard_contract.languages import json_values
+
         return json_values.dumps(value)
     if encoding == BINARY:
         return bytes(memoryview(value))  # of bytes and their like only: bytes(3) would be three zeros
@@ -72,8 +81,10 @@ def payload_of(value: Any, encoding: str) -> common_pb2.Payload:
 
 def refusal_of(value: Any, encoding: str, error: BaseException) -> str:
     """Say why a value that a run returned could not be written, and what to do."""
+    from taskyard_contract.languages.json_values import NotJson
+
     kind = type(value).__qualname__
-    if isinstance(error, json_values.NotJson):
+    if isinstance(error, NotJson):
         where = f"result{error.path}" if error.path else "result"
         return f"the function returned a value that JSON cannot hold: {where}: {error.why}; return another"
     if encoding == BINARY:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from support.agent_process import eventually
 from support.pool_stage import DIGEST, Stage, ids, play
 
 from taskyard_agent.holding.blob_transfers import refuse
+from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.runner import frames
+from taskyard_agent.runner.progress_board import note_run
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.errors import BlobNotFound
@@ -386,5 +389,50 @@ def test_arguments_without_room_are_the_trouble_of_the_agent() -> None:
         assert (stage.told.lost_runs, stage.in_hand()) == (ids(keys), (0, 0))
         assert stage.told.reasons == [StateReason.AGENT_DISK_FULL] * 2
         assert stage.told.condition
+
+    play(scenario)
+
+
+def test_a_run_is_ended_when_it_has_been_silent_for_too_long_and_not_while_it_waits() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.assign(1, heartbeat_timeout_ms=60_000)
+        far = await stage.ready()
+        worker, look = stage.worker(), stage.pool._watchdog.look
+        await eventually(lambda: bool(worker.spans))
+        [number] = worker.spans
+        far.execute(number, 0)
+        far.heartbeat(ago=120)  # of the run before: the start of this one counts
+        for _ in range(2):
+            look()
+        assert worker.ending is None
+        note_run(far._board.map, 0, number, 0, time.monotonic_ns() - 120 * 10**9)
+        far.heartbeat(ago=1)
+        for _ in range(3):
+            look()
+        assert worker.ending is None, "it has said something since it started"
+        far.blocked()
+        await eventually(lambda: worker.blocked)
+        far.heartbeat(ago=70)
+        for _ in range(2):
+            look()
+        assert worker.ending is None, "it waits for others"
+        far.blocked(False)
+        await eventually(lambda: not worker.blocked)
+        for _ in range(2):
+            look()
+        assert worker.ending is not None
+        assert worker.ending.why is Why.SILENT
+
+    play(scenario)
+
+
+def test_what_a_run_says_of_its_progress_is_handed_on() -> None:
+    async def scenario(stage: Stage) -> None:
+        [key] = stage.assign(1)
+        far = await stage.ready()
+        await eventually(lambda: bool(stage.worker().spans))
+        far.say(pb.RunProgress(key=key, at_us=5))
+        await eventually(lambda: bool(stage.told.progress_told))
+        assert [(told.key, told.at_us) for told in stage.told.progress_told] == [(key, 5)]
 
     play(scenario)

@@ -289,3 +289,23 @@ def test_memory_is_told_beside_a_heartbeat_once_and_again_on_each_stream() -> No
     session.welcomed(pb.ServerFrame(welcome=WELCOME))
     session.beat(3.0)
     assert [frame.memory.used_bytes for frame in drained(session) if frame.HasField("memory")] == [3]
+
+
+def test_of_a_run_that_tells_of_its_progress_the_newest_word_is_sent_once() -> None:
+    session = open_session(Recorder())
+    drained(session)
+    for at in (1, 2):
+        session.progress(pb.RunProgress(key=key("a"), at_us=at))
+    session.progress(pb.RunProgress(key=key("b"), at_us=3))
+    session.report(1, b"a" * 16, b"columns")
+    first, *rest = drained(session)
+    assert [word.at_us for word in first.progress] == [2, 3], "not later than the end of its run"
+    assert len(first.reports) == 1
+    assert not any(frame.progress for frame in rest)
+
+
+def test_a_hello_says_which_tasks_are_served() -> None:
+    identity = Identity("host/a", b"s" * 16, "a", ("q",), 1, tasks=[pb.TaskOffer(name="image.resize")])
+    assert [offer.name for offer in LinkSession(identity, Recorder()).hello(0.0).hello.tasks] == [
+        "image.resize"
+    ]

@@ -8,7 +8,6 @@ from typing import Any
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import add_order, offload, pack
-from taskyard._engine.submission.json_arguments import pack_json
 from taskyard._engine.submission.scope import outside_scope
 from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
@@ -32,7 +31,7 @@ def submit_deferred(
     scope = outside_scope()
     session = scope.session
     upstream: Upstream = {}
-    data = (pack_json if task.is_remote else pack)(task.name, args, kwargs, upstream)
+    data = _written(task, args, kwargs, upstream)
     template = group_of(task, scope, session).template
     payload = common_pb2.Payload(encoding=template.message.encoding, data=data)
     ref = offload(task.name, data, session)
@@ -49,3 +48,13 @@ def submit_deferred(
     future = future_of(task, run.run_id, scope)
     session.watch(future)
     return future
+
+
+def _written(
+    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], upstream: Upstream
+) -> bytes:
+    if not task.is_remote:
+        return pack(task.name, args, kwargs, upstream)
+    from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
+
+    return pack_json(task.name, args, kwargs, upstream)

@@ -7,7 +7,6 @@ from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import offload, pack
-from taskyard._engine.submission.json_arguments import pack_json
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._network.session.run_groups import Upstream
 from taskyard.context import TaskRunContext
@@ -38,6 +37,8 @@ def packed(
     """
     upstream: Upstream = {}
     if task.is_remote:
+        from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
+
         data = pack_json(task.name, *call, upstream)
     elif scope.executor is not None:
         scope.executor.keep(task, scope, future, call, upstream, direct)
