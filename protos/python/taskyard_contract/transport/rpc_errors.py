@@ -112,7 +112,8 @@ def _delay(seconds: float) -> Message:
 
     delay = Duration()
     delay.FromMilliseconds(round(seconds * 1000))
-    return RetryInfo(retry_delay=delay)
+    info: Message = RetryInfo(retry_delay=delay)
+    return info
 
 
 def _packed(message: Message) -> any_pb2.Any:
