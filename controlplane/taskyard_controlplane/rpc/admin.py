@@ -76,7 +76,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Any) -> pb.DrainAgentResponse:
         if not request.agent_id:
             raise InvalidRequest("agent_id is empty; ListAgents shows the ids", field="agent_id")
-        wish = Wish(check_name("requested_by", request.requested_by), request.reason)
+        wish = Wish.of(check_name("requested_by", request.requested_by), request.reason)
         return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id, wish))
 
 

@@ -121,7 +121,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         run_id = check_id(request.run_id)
-        wish = Wish(check_name("requested_by", request.requested_by), request.reason)
+        wish = Wish.of(check_name("requested_by", request.requested_by), request.reason)
         state = await self._directory.owner().cancel(run_id, wish)
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
 

@@ -21,6 +21,7 @@ from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import ReportKind, RunState, UpstreamKind
 from taskyard_contract.transport.channels import CLIENT_OPTIONS
 from taskyard_contract.transport.rpc_errors import from_rpc_error, to_detail
+from taskyard_contract.wire_failures import TRACEBACK_LIMIT
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.serving.announcements import limits_of
 
@@ -331,6 +332,7 @@ def message_bytes(served: Any, limit: int) -> None:
 
 @case
 def log_bytes(served: Any, limit: int) -> None:
+    assert limit == TRACEBACK_LIMIT  # which stands under the same number
     agent = served.agent("one", {"zone": "a"})
     [run_id] = served.submit()
     agent.take(1)

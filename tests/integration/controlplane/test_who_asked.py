@@ -3,12 +3,17 @@
 import logging
 from typing import Any
 
+import grpc
 import pytest
 
 from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import run_service_pb2 as pb
+from taskyard_api.v1 import session_service_pb2 as sp
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunState
+from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 SAID = "cancelled by ann@host: wrong input"
 
@@ -68,6 +73,41 @@ def test_a_run_that_executes_says_so_too_however_its_agent_ends_it(served: Any, 
     how_it_ends(agent, how, epoch, run_id)
     assert ended(served, run_id).message == SAID
     assert messages(served, run_id) == [(RunState.CANCELLING, SAID), (RunState.CANCELLED, SAID)]
+
+
+def test_a_session_that_names_nobody_asks_itself(served: Any) -> None:
+    named, unnamed = served.submit(2)
+    hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id(), client_name="host:7 go-1.2")
+    frames = [
+        sp.ClientFrame(hello=hello),
+        sp.ClientFrame(cancel=[named], requested_by="ann@host", cancel_reason="wrong input"),
+        sp.ClientFrame(cancel=[unnamed], goodbye=True),
+    ]
+    list(served.sessions.Connect(iter(frames), timeout=20))
+    assert ended(served, named).message == SAID
+    assert ended(served, unnamed).message == "cancelled by host:7 go-1.2"
+
+
+def test_what_is_withdrawn_says_why_only_if_there_is_a_reason(served: Any) -> None:
+    with_reason, without = served.submit(2)
+    hello = sp.SessionHello(protocol_min=2, protocol_max=2, session_id=new_id(), client_name="c")
+    frames = [
+        sp.ClientFrame(hello=hello),
+        sp.ClientFrame(withdraw=[with_reason], requested_by="ann@host", cancel_reason="not needed"),
+        sp.ClientFrame(withdraw=[without], goodbye=True),
+    ]
+    list(served.sessions.Connect(iter(frames), timeout=20))
+    assert ended(served, with_reason).message == "withdrawn by ann@host: not needed"
+    assert ended(served, without).message == "its flow run ended before the run could start"
+
+
+def test_a_session_names_somebody_briefly(served: Any) -> None:
+    frames = served.session(sp.ClientFrame(cancel=[new_id()], requested_by="b" * 1_025))
+    with pytest.raises(grpc.RpcError) as caught:
+        list(frames)
+    error = from_rpc_error(caught.value)  # type: ignore[arg-type]  # a call that failed has all of it
+    assert isinstance(error, InvalidRequest)
+    assert (error.field, error.limit) == ("requested_by", 1_024)
 
 
 def test_a_long_reason_is_cut(served: Any) -> None:

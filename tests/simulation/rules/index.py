@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from simulation.history import Event, Spec
 
-COMPLETED, FAILED, CANCELLED, CRASHED = 10, 11, 12, 13
-FIRST_FINAL: Final = 10
+COMPLETED, FAILED, CANCELLED, CRASHED = 100, 101, 102, 103
+FIRST_FINAL: Final = 100
 
 
 class Violation(NamedTuple):

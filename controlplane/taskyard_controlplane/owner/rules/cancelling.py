@@ -22,6 +22,11 @@ class Wish(NamedTuple):
     requested_by: str = ""
     reason: str = ""
 
+    @classmethod
+    def of(cls, requested_by: str, reason: str) -> "Wish":
+        """Take both as a message has them: a reason may be as large as the message."""
+        return cls(cut(requested_by, NAME_LIMIT), cut(reason))
+
     def told(self, deed: str, otherwise: str) -> str:
         """Say that it was done, as people read it: 'cancelled by ann@host: wrong input'.
 
@@ -31,7 +36,7 @@ class Wish(NamedTuple):
         """
         if not (self.requested_by or self.reason):
             return otherwise
-        by = f" by {cut(self.requested_by, NAME_LIMIT)}" if self.requested_by else ""
+        by = f" by {self.requested_by}" if self.requested_by else ""
         return cut(f"{deed}{by}: {self.reason}" if self.reason else f"{deed}{by}")
 
 

@@ -119,11 +119,11 @@ class Clients:
         if frame.subscribe:
             await self._subscriptions.subscribe(session, frame.subscribe)
         if frame.cancel:  # asked first, because most frames end nothing, and an iteration is dear
-            wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
+            wish = Wish.of(frame.requested_by or session.name, frame.cancel_reason)
             async for runs in self._subscriptions.to_be_ended(session, frame.cancel):
                 self._cancelling.request(runs, wish)
         if frame.withdraw:
-            wish = Wish(frame.requested_by or session.name, frame.cancel_reason)
+            wish = Wish.of(frame.requested_by or session.name, frame.cancel_reason)
             async for runs in self._subscriptions.to_be_ended(session, frame.withdraw):
                 self._cancelling.withdraw(runs, wish)
         if frame.goodbye:

@@ -153,7 +153,7 @@ class Limits(google.protobuf.message.Message):
     stream_templates: builtins.int
     """Templates that one stream defines."""
     name_bytes: builtins.int
-    """A name: of a run, a queue, an agent, a task, an encoding, a logger. Longer ones of runs are cut."""
+    """A name: of a run, a queue, an agent, a task, an encoding, a logger. Longer ones of runs and loggers are cut."""
     message_bytes: builtins.int
     """A text for people: a message of a state or of a failure. Longer ones are cut."""
     log_bytes: builtins.int

@@ -6,9 +6,9 @@ Invariant: every `ErrorReason` has exactly one status code, and a round trip giv
 from typing import Any, Final, Protocol
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from taskyard_api.v1 import errors_pb2
@@ -99,12 +99,21 @@ def to_status(error: TaskyardError) -> Any:
     """Return the status to abort a call with (``context.abort_with_status``)."""
     details = [_packed(to_detail(error))]
     if error.retry_after:
-        # For clients that know what is common to all APIs; some libraries wait for so long by themselves.
-        delay = duration_pb2.Duration()
-        delay.FromMilliseconds(round(error.retry_after * 1000))
-        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+        details.append(_packed(_delay(error.retry_after)))
     status = status_pb2.Status(code=code_number(error), message=str(error), details=details)
     return rpc_status.to_status(status)
+
+
+def _delay(seconds: float) -> Message:
+    """Say when to repeat as all APIs do: some libraries wait for so long by themselves."""
+    # Imported here because only servers say it, and the start of a client's program counts.
+    from google.protobuf.duration_pb2 import Duration
+    from google.rpc.error_details_pb2 import RetryInfo
+
+    delay = Duration()
+    delay.FromMilliseconds(round(seconds * 1000))
+    info: Message = RetryInfo(retry_delay=delay)
+    return info
 
 
 def _packed(message: Message) -> any_pb2.Any:
