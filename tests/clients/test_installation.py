@@ -3,17 +3,19 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import grpc
 import pytest
 from clients.programs import CLIENTS, Language, check_built, worker
+from conformance.things import referring
 from support.processes import Child, Installation, installation
 
 from taskyard_api.v1 import common_pb2, states_pb2, template_pb2
 from taskyard_api.v1 import run_service_pb2 as rp
+from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceStub
 from taskyard_contract.id_factory import new_id
 
@@ -50,7 +52,14 @@ class Runs:
     def __init__(self, stub: RunServiceStub) -> None:
         self._stub = stub
 
-    def submit(self, task: str, *args: object, retries: int = 0, timeout_ms: int = 0) -> bytes:
+    def submit(
+        self,
+        task: str,
+        *args: object,
+        retries: int = 0,
+        timeout_ms: int = 0,
+        upstream: Iterable[bytes] = (),
+    ) -> bytes:
         """Submit a run to the queue of the worker in Go; returns its id."""
         template = template_pb2.RunTemplate(
             kind=states_pb2.RUN_KIND_TASK,
@@ -64,7 +73,10 @@ class Runs:
         )
         data = json.dumps({"args": args, "kwargs": {}}).encode()
         run = rp.NewRun(
-            run_id=new_id(), template=template, args=common_pb2.Payload(encoding="json/plain", data=data)
+            run_id=new_id(),
+            template=template,
+            args=common_pb2.Payload(encoding="json/plain", data=data),
+            upstream=[rp.Upstream(run_id=each, kind=sp.UPSTREAM_KIND_DATA) for each in upstream],
         )
         answer = self._stub.SubmitRuns(rp.SubmitRunsRequest(runs=[run]), timeout=20, wait_for_ready=True)
         assert not answer.refused
@@ -173,6 +185,15 @@ def test_go_executes_what_python_submits(yard: Installation, runs: Runs, poll: b
     assert late.reason == states_pb2.STATE_REASON_TIMED_OUT
     child.send(signal.SIGTERM)
     assert yard.exit_code(child, 30) == 0
+
+
+@BOTH_WAYS
+def test_go_gets_results_of_upstream_runs(yard: Installation, runs: Runs, poll: bool) -> None:
+    start_worker(yard, poll)
+    first = runs.submit("kit.add", 1, 2)
+    second = runs.submit("kit.add", 10, referring(first), upstream=[first])
+    third = runs.submit("kit.add", referring(first), referring(second), upstream=[first, second])
+    assert [runs.value(run_id) for run_id in (first, second, third)] == [3, 13, 16]
 
 
 @BOTH_WAYS

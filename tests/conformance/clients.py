@@ -1,5 +1,7 @@
 """What a client may meet. Each script is one conversation, from the first call to the last."""
 
+import asyncio
+
 from conformance.plane import Call, Plane
 from conformance.things import (
     JSON,
@@ -19,6 +21,8 @@ from taskyard_api.v1 import failure_pb2, session_service_pb2, states_pb2
 from taskyard_api.v1 import run_service_pb2 as rp
 
 RETRY_AFTER_MS = 400
+QUIET_SECONDS = 0.3
+"""Before a stream breaks: by then a program has read everything and waits for more."""
 
 
 async def submit(plane: Plane) -> None:
@@ -87,6 +91,7 @@ async def watch(plane: Plane) -> None:
     running = [run(run_id, states_pb2.RUN_STATE_RUNNING) for run_id in ids]
     await first.send(rp.WatchRunsResponse(runs=running, resume_token="one", caught_up=True))
     await first.send(rp.WatchRunsResponse(resume_token="two"))
+    await asyncio.sleep(QUIET_SECONDS)
     await first.hang_up()
     second = await plane.call("WatchRuns")
     same(second.request.resume_token, "two", "the resume_token after a lost stream")
@@ -105,7 +110,9 @@ async def tail(plane: Plane) -> None:
     first = await _tail(plane, "")
     await first.send(rp.TailRunLogsResponse(logs=_logs("first line"), next_page_token="one"))
     await first.send(rp.TailRunLogsResponse(next_page_token="two"))
+    await asyncio.sleep(QUIET_SECONDS)
     await first.hang_up()
+    await (await _tail(plane, "two")).hang_up()  # before its first message
     second = await _tail(plane, "two")
     await second.send(
         rp.TailRunLogsResponse(logs=_logs("second line", "third line"), next_page_token="three")
