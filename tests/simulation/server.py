@@ -11,6 +11,7 @@ from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.directory import Directory
@@ -20,7 +21,8 @@ from taskyard_controlplane.rpc.sessions import SessionService
 from taskyard_controlplane.rpc.streams import Places
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 
-LIMITS: Final = (PeerSettings(), Places("streams", most=1000, per_address=1000))
+PEERS: Final = PeerSettings()
+LIMITS: Final = (PEERS, Places("streams", most=1000, per_address=1000))
 RPC: Final = RpcSettings()
 GRACE_SECONDS: Final = 1.0
 """For streams to end when it stops."""
@@ -91,7 +93,9 @@ class ServerNode:
         )  # type: ignore[no-untyped-call]
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(directory, *LIMITS), self)  # type: ignore[no-untyped-call]
         background = Background(Writer())  # type: ignore[arg-type]
-        self._runs = RunService(directory, RunReader(self._reader, background, directory.live_state), RPC)
+        reading = RunReader(self._reader, background, directory.live_state)
+        counter = RunCounter(self._reader, background, reading, directory.live_state)
+        self._runs = RunService(directory, reading, counter, RPC, PEERS)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self)  # type: ignore[no-untyped-call]
         self.ready = True
         world.net.listener = self
