@@ -9,7 +9,7 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest
 
-MAX_HEADER_BYTES: Final = 4 * 1024
+MAX_HEADER_BYTES: Final = 1024
 """Of all headers of a run, names and values. They are in its row, and go along with it."""
 
 

@@ -133,7 +133,7 @@ class NewRun(google.protobuf.message.Message):
 
     @property
     def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Passed on to the worker: "traceparent", "baggage". At most 4 KiB."""
+        """Passed on to the worker: "traceparent", "baggage". At most 1 KiB."""
 
     def __init__(
         self,

@@ -335,7 +335,7 @@ class RunGroup(google.protobuf.message.Message):
 
     @property
     def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Passed on to the workers of all of them: "traceparent", "baggage". At most 4 KiB."""
+        """Passed on to the workers of all of them: "traceparent", "baggage". At most 1 KiB."""
 
     def __init__(
         self,

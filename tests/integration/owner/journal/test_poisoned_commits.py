@@ -115,7 +115,7 @@ def test_a_call_hears_which_of_its_runs_cannot_be_recorded(monkeypatch: pytest.M
 
         def spoiling(batch: Any) -> Any:
             if len(batch.new_runs) == 2:
-                batch.new_runs[0] = (*batch.new_runs[0][:14], 2**64, None)
+                batch.new_runs[0] = (*batch.new_runs[0][:14], 2**64, *batch.new_runs[0][15:])
             return commit(batch)
 
         monkeypatch.setattr(it.store, "commit", spoiling)
