@@ -17,3 +17,5 @@ class LiveState(NamedTuple):
     started_us: int | None
     agent_name: str
     agent_id: str = ""
+    progress: bytes = b""
+    """What it said last of its progress: a serialised `Payload`, nothing when it said nothing."""

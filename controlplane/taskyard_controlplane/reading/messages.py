@@ -72,7 +72,7 @@ def run_message(
         include_result: Whether to send the value; failures are always sent.
         brief: For a page of many: without the exceptions themselves, only what is said of them, and with the
             first upstream runs only.
-        full: With its arguments, its headers and the whole template.
+        full: With its arguments, its headers, the whole template, and what it said last.
     """
     run, template = listed.run, template_of(listed.definition)
     outcome = outcome_of(run)
@@ -95,6 +95,8 @@ def run_message(
         message.template.CopyFrom(template)
         _write_args(message, run, template.encoding)
         message.headers.update(headers_of(run))
+        if live is not None and live.progress:
+            message.progress.MergeFromString(live.progress)
     if run.state >= FIRST_FINAL:
         _write_end(message, run, outcome, template.result_encoding or template.encoding, include_result)
         if brief:

@@ -210,8 +210,10 @@ class Owner:
             return None
         agent = run.agent
         name, agent_id = (agent.name, agent.agent_id) if agent is not None else ("", "")
+        said = self.shard.book.progress.of(run_id)
+        progress = said.details.SerializeToString() if said is not None else b""
         return LiveState(
-            run.state, run.reason, run.attempt, run.infra_retries, run.started_us, name, agent_id
+            run.state, run.reason, run.attempt, run.infra_retries, run.started_us, name, agent_id, progress
         )
 
     def held_by(self, agent_name: str) -> list[bytes]:

@@ -70,6 +70,14 @@ def test_an_open_run_is_what_the_owner_says() -> None:
     assert (run.started_us, run.agent_name) == (400, "local")
 
 
+def test_what_an_open_run_said_last_is_told_in_full_only() -> None:
+    said = common_pb2.Payload(encoding="json/plain", data=b"[1]")
+    live = LiveState(RunState.RUNNING, 0, 2, 1, 400, "local", progress=said.SerializeToString())
+    full = messages.run_message(listed(RunState.READY), live, full=True)
+    assert full.progress == said
+    assert not messages.run_message(listed(RunState.READY), live).HasField("progress")
+
+
 def test_the_end_in_the_database_beats_the_owner() -> None:
     live = LiveState(RunState.RUNNING, 0, 1, 0, 400, "local")
     run = messages.run_message(listed(RunState.COMPLETED, ended_us=500), live)
