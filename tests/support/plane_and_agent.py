@@ -1,12 +1,16 @@
 """A real control plane and a real agent, as programs, for tests of the SDK."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from taskyard._network.session.sessions import close_sessions
+
+TESTS: Final = Path(__file__).parent.parent
 
 
 class Program:
@@ -15,7 +19,11 @@ class Program:
     def __init__(self, *arguments: str, log: Path) -> None:
         with open(log, "ab") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True
+                [sys.executable, "-m", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},  # what tests submit is in modules there
             )
 
     def ready(self) -> "Program":

@@ -156,7 +156,6 @@ class Run:
         "agent",
         "args",
         "args_blob",
-        "assigned_to",
         "attempt",
         "cache_decided",
         "cache_key",
@@ -172,6 +171,7 @@ class Run:
         "infra_retries",
         "input_bytes",
         "inputs",
+        "last_agent_id",
         "message",
         "name",
         "needed_by",
@@ -226,7 +226,8 @@ class Run:
         self.started_us: int | None = None
         self.ended_us = 0
         self.agent: Holder | None = None
-        self.assigned_to: str | None = None  # the id of an agent, by an earlier owner, as it has recorded
+        # Of the agent that had it last, or to which an earlier owner has recorded to have assigned it.
+        self.last_agent_id: str | None = None
         self.declined_by: Holder | None = None  # until it is queued again
         self.dispatch: list[int] | None = None
         self.queued = False

@@ -88,7 +88,12 @@ def decode(token: str, scope: bytes) -> ResumePoint | None:
         except (binascii.Error, ValueError, struct.error):
             pass
     if version != _VERSION or kind != _KIND or min(point) < 0:
-        raise InvalidRequest("resume_token was not issued by WatchRuns; watch without one")
+        raise InvalidRequest(
+            "resume_token was not issued by WatchRuns; watch without one", field="resume_token"
+        )
     if bound != scope:
-        raise InvalidRequest("resume_token was issued for another filter; repeat that one, or watch without")
+        raise InvalidRequest(
+            "resume_token was issued for another filter; repeat that one, or watch without",
+            field="resume_token",
+        )
     return point

@@ -151,7 +151,7 @@ def test_nothing_that_unary_calls_meet_refuses_without_a_field() -> None:
     root = Path(taskyard_controlplane.__file__).parent
     names = [
         "rpc/runs.py", "rpc/admin.py", "rpc/blobs.py", "owner/queueing/checks.py",
-        "owner/journal/template_reading.py", "owner/journal/labels.py", "owner/peers/frame_limits.py",
+        "owner/journal/template_reading.py", "owner/rules/labels.py", "owner/peers/frame_limits.py",
     ]  # fmt: skip
     paths = [root / name for name in names] + sorted((root / "reading").glob("*.py"))
     found = [each for path in paths for each in refusals_without_field(path)]

@@ -36,13 +36,17 @@ echo = remote_task("echo", queue="named")
 add = remote_task("add", queue="named", result=int)
 
 
+TESTS = Path(__file__).parents[2]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def agent(shared_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An agent that serves the tasks of `support.served`."""
     home = tmp_path_factory.mktemp("named")
     os.environ["TASKYARD_TEST_NOTE"] = str(home / "note")
     command = ["taskyard_agent", "--server", shared_plane.address, "--slots", "2", "--queue", "named"]
-    program = Program(*command, "--name", "named", "--serve", "support.served", log=home / "agent.log")
+    command += ["--name", "named", "--serve", "support.served"]
+    program = Program(*command, log=home / "agent.log")
     program.ready()
     yield home
     program.stop()
@@ -323,7 +327,7 @@ def test_a_module_that_cannot_be_served_ends_the_agent_at_once(
 ) -> None:
     (tmp_path / "served_wrongly.py").write_text(source)
     command = [sys.executable, "-m", "taskyard_agent", "--server", plane.address, "--serve", "served_wrongly"]
-    paths = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    paths = f"{tmp_path}{os.pathsep}{TESTS}"
     done = subprocess.run(
         [*command, "--name", "wrong"],
         capture_output=True,
@@ -372,7 +376,7 @@ def test_the_command_line_starts_an_agent_that_serves(plane: Plane, tmp_path: Pa
     command = [sys.executable, "-c", "from taskyard.cli import main; main()", "agent", "start"]
     command += ["--server", plane.address, "--queue", "here", "--slots", "1", "--name", "here"]
     command += ["--serve", "of_this_folder"]
-    paths = f"{os.environ['PYTHONPATH']}{os.pathsep}{tmp_path}"
+    paths = f"{TESTS}{os.pathsep}{tmp_path}"
     environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

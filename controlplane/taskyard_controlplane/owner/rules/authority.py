@@ -31,16 +31,16 @@ def may_report(agent: AgentSession, run: Run, epoch: int, generation: int) -> bo
     if run.agent is agent:
         return True
     if epoch == run.epoch:
-        return run.agent is None and run.assigned_to in (None, agent.agent_id)
+        return run.agent is None and run.last_agent_id in (None, agent.agent_id)
     return matches(run.template.need, agent.offer)
 
 
 def may_log(agent: AgentSession, run: Run, generation: int) -> bool:
-    """Whether log records of a run are taken from an agent: it has the run, or may have it still."""
+    """Whether log records of a run are taken from an agent: it has it, or had it last, or may have it."""
     if run.agent is not None:
         return run.agent is agent
-    if run.assigned_to is not None:
-        return run.assigned_to == agent.agent_id
+    if run.last_agent_id is not None:
+        return run.last_agent_id == agent.agent_id
     return run.epoch >> 32 < generation and matches(run.template.need, agent.offer)
 
 

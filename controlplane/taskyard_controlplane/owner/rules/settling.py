@@ -186,9 +186,10 @@ def what_was_asked(run: Run) -> str:
 
 def release(run: Run) -> None:
     """Note that no agent holds the run any more."""
-    if run.agent is not None:
-        run.agent.held.pop(run.run_id, None)
-        run.agent = None
+    agent = run.agent
+    if agent is not None:
+        agent.held.pop(run.run_id, None)
+        run.agent, run.last_agent_id = None, agent.agent_id
     if run.dispatch is not None:
         run.dispatch[1] -= 1
         run.dispatch = None

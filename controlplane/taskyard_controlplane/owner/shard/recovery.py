@@ -186,7 +186,7 @@ def _restored(
             run.started_us = run.submitted_us
     elif run.state in HELD:
         if run.epoch == epoch:
-            run.assigned_to = agent_id
+            run.last_agent_id = agent_id
             shard.book.orphans.setdefault(agent_id, []).append(run)
         shard.cache.leads(run)
     elif due_us is not None:

@@ -53,7 +53,7 @@ def test_whoever_has_a_run_in_hand_reports_about_it_and_nobody_else() -> None:
 
 def test_what_an_earlier_owner_had_assigned_is_reported_by_the_agent_it_has_recorded() -> None:
     lost = run(epoch=EARLIER)
-    lost.assigned_to = "a"
+    lost.last_agent_id = "a"
     assert may_report(agent("a"), lost, EARLIER, GENERATION)
     assert not may_report(agent("b"), lost, EARLIER, GENERATION)
 
@@ -71,9 +71,9 @@ def test_log_records_are_taken_from_whoever_has_the_run_or_may_have_it() -> None
     assert may_log(one, held_by(one), GENERATION)
     assert not may_log(other, held_by(one), GENERATION)
     lost = run(epoch=EARLIER)
-    lost.assigned_to = "a"
+    lost.last_agent_id = "a"
     assert (may_log(one, lost, GENERATION), may_log(other, lost, GENERATION)) == (True, False)
-    lost.assigned_to = None
+    lost.last_agent_id = None
     assert may_log(other, lost, GENERATION)
     assert not may_log(agent("c", queue="other"), lost, GENERATION)
     waiting = run(RunState.READY, epoch=NOW)
