@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from google.protobuf import any_pb2, json_format
+from google.protobuf import any_pb2, duration_pb2, json_format
 from google.protobuf.message import Message
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2, failure_pb2, states_pb2, template_pb2
@@ -201,10 +201,12 @@ def _errors() -> Iterator[tuple[str, str, Message]]:
     busy = ep.ErrorDetail(reason=ep.ERROR_REASON_OVERLOADED, retry_after_ms=250)
     yield "error-detail", "Repeat after a quarter of a second.", busy
     packed = any_pb2.Any(type_url=TYPE_URL, value=busy.SerializeToString())
-    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message="too much", details=[packed])
+    delay = any_pb2.Any()
+    delay.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=250_000_000)))
+    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message="too much", details=[packed, delay])
     yield (
         "error-status",
-        "The same as a call ends with it, in the trailer grpc-status-details-bin.",
+        "The same as a call ends with it, in the trailer grpc-status-details-bin. The delay is told twice.",
         status,
     )
     field = ep.ErrorDetail(reason=ep.ERROR_REASON_INVALID_REQUEST, field="runs[0].template.queue")

@@ -53,6 +53,6 @@ def test_rows_are_logged_in_the_order_of_their_commits(store: Store, url: str):
 def test_an_end_that_replaces_another_one_is_seen(store: Store, url: str):
     store.commit(batch(1, templates=[template()], new_runs=[new_run(1)], ended=[ended(1)]))
     store.close()
-    commit_log.execute(url, ["UPDATE run SET state = 11 WHERE seq = 1"])
+    commit_log.execute(url, ["UPDATE run SET state = 101 WHERE seq = 1"])
     ends = [row.state for row in commit_log.committed(url) if row.kind == "recorded"]
     assert ends == [RunState.COMPLETED, RunState.FAILED]
