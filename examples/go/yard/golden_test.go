@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // RetryInfo is among the details
 	_ "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
