@@ -20,8 +20,8 @@ from taskyard_contract.failures import text_of, type_name
 MOST_TASKS: Final = 1_024
 """What a hello may announce."""
 
-MOST_OFFER_BYTES: Final = 4 * 1024 * 1024
-"""Of all of them together: names, and as many schemas as fit."""
+MOST_OFFER_BYTES: Final = 2 * 1024 * 1024
+"""Of all of them together: names, and as many schemas as fit. A server takes hellos of 4 MiB."""
 
 
 class CannotServe(Exception):
