@@ -9,10 +9,12 @@ from taskyard_controlplane.owner.peers.frame_limits import (
     FEW_BYTES,
     check_client_frame,
     check_client_hello,
+    defined_bytes,
     new_runs,
 )
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.serving.crowd import SMALL_BYTES
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.streams import Outgoing, Places, Received, first_frame
 from taskyard_controlplane.settings import PeerSettings
@@ -63,9 +65,10 @@ async def _read(
             check_client_frame(frame)
         await clients.receive(session, frame)
         runs = new_runs(frame.submit) if frame.HasField("submit") else None
+        defined = defined_bytes(frame.submit) if size > SMALL_BYTES else 0
         logs = frame.HasField("logs")
         frame = received = None  # or it would be kept until there is another
-        await intake.took(session, size, runs=runs, logs=logs)
+        await intake.took(session, size, runs=runs, defined=defined, logs=logs)
         received = await outgoing.read()
         if received is not None and received.frame.HasField("hello"):
             raise InvalidRequest("a client said hello twice on one stream")

@@ -12,7 +12,7 @@ from taskyard_contract.errors import ErrorReason
 from taskyard_contract.states import FlowEvent
 from taskyard_controlplane.owner.journal import run_book
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
-from taskyard_controlplane.owner.queueing import submission
+from taskyard_controlplane.owner.queueing import ceilings
 
 
 async def complete(it: World, client: Client, agent: Agent, count: int) -> list[bytes]:
@@ -123,7 +123,7 @@ def test_lost_sessions_are_let_go() -> None:
 
 
 def test_more_than_can_be_committed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission, "MAX_UNCOMMITTED_RUNS", 3)
+    monkeypatch.setattr(ceilings, "MAX_UNCOMMITTED_RUNS", 3)
 
     async def scenario(it: World) -> None:
         client = it.client()

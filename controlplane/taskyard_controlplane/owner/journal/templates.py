@@ -10,6 +10,7 @@ memory, because nobody could read it back.
 """
 
 import asyncio
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -168,11 +169,17 @@ class Templates:
         return template
 
     async def intern(
-        self, definitions: Iterable[bytes], journal: Journal, where: str = "", sender: bytes = b""
+        self,
+        definitions: Iterable[bytes],
+        journal: Journal,
+        where: str = "",
+        sender: bytes = b"",
+        most_bytes: int = sys.maxsize,
     ) -> Interned:
         """Return the templates with these contents, which `sender` needs; new ones are recorded.
 
-        `where` the list is in the request, for whoever has to find the one that is refused.
+        `where` the list is in the request, for whoever has to find the one that is refused. At most so many
+        bytes of them are made at a time, and never more than `PART_BYTES`.
 
         Raises:
             InvalidRequest: One is malformed, or none that this release takes.
@@ -182,7 +189,7 @@ class Templates:
         at_hand: set[int] = set()
         new: set[int] = set()
         time, took = asyncio.get_running_loop().time, 0.0
-        for part in _parts(definitions):
+        for part in _parts(definitions, min(most_bytes, PART_BYTES)):
             if interned:
                 await asyncio.sleep(took)  # so that it is half of the time at most
             began = time()
@@ -347,11 +354,11 @@ class Templates:
         return template
 
 
-def _parts(definitions: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _parts(definitions: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
     """Cut contents into as many as are made at a time."""
     part, size = list[bytes](), 0
     for definition in definitions:
-        if part and (len(part) >= PART or size + len(definition) > PART_BYTES):
+        if part and (len(part) >= PART or size + len(definition) > most_bytes):
             yield part
             part, size = [], 0
         part.append(definition)

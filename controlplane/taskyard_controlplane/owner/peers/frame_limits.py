@@ -108,6 +108,11 @@ def new_runs(batch: sp.SubmitBatch) -> int:
     return sum(len(group.run_ids) for group in batch.groups)
 
 
+def defined_bytes(batch: sp.SubmitBatch) -> int:
+    """Return how many bytes of templates and code a batch brings."""
+    return sum(each.ByteSize() for each in batch.templates) + sum(each.ByteSize() for each in batch.blobs)
+
+
 def check_client_frame(frame: sp.ClientFrame) -> None:
     """Check how much there is in a frame of a client.
 
@@ -137,7 +142,7 @@ def _check_defined(batch: sp.SubmitBatch) -> None:
     Raises:
         InvalidRequest: Too many.
     """
-    size = sum(each.ByteSize() for each in batch.templates) + sum(each.ByteSize() for each in batch.blobs)
+    size = defined_bytes(batch)
     if size > MAX_DEFINED_BYTES:
         raise InvalidRequest(
             f"submit: templates and blobs of a message have {size:,} bytes together, at most "

@@ -34,6 +34,7 @@ from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
+from taskyard_controlplane.owner.queueing.ceilings import RETRY_SECONDS, Ceilings
 from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
@@ -50,13 +51,8 @@ from taskyard_controlplane.owner.rules.authority import refusal_into
 
 ADMITTED: Final = int(first_gate(Wait.NOTHING).state)
 
-MAX_UNCOMMITTED_RUNS: Final = 200_000
-"""Beyond, submissions are refused for now: while the database does not answer, what is accepted piles up
-here, some 400 bytes each. Their arguments are counted in bytes."""
-RETRY_SECONDS: Final = 1.0
-"""When an overloaded server is asked again: a commit of all that may be uncommitted takes less."""
-WITH_RUNS_BYTES: Final = 16 * 1024 * 1024
-"""Of templates and code that are taken although their runs are refused, beyond what may be uncommitted."""
+DEFINED_PART: Final = 8
+"""Of a portion, what is made of templates at a time: one part in so many."""
 MAX_TEMPLATES: Final = 50_000
 """Of one stream: some 5 MB. Whoever connects again sends only those that are still used."""
 
@@ -92,21 +88,14 @@ class Submission:
         self._metrics = metrics
         self.next_seq = next_seq
         self.max_inline_bytes = max_inline_bytes
-        self._max_uncommitted_bytes = max_uncommitted_bytes
+        self.ceilings = Ceilings(journal, templates, max_uncommitted_bytes)
 
-    def crowded(self, batch: pb.SubmitBatch) -> bool:
-        """Whether too much is accepted and not durable for the templates and the code of a batch.
-
-        They cannot be refused run by run, so their peer has to wait. What comes with runs may go beyond, as
-        they are about to be refused, and should hear that at once.
-        """
-        if not (batch.templates or batch.blobs):
-            return False
-        beyond = WITH_RUNS_BYTES if batch.groups else 0
-        return self._journal.uncommitted_bytes > self._max_uncommitted_bytes + beyond
-
-    async def needed_by(self, session: ClientSession, batch: pb.SubmitBatch) -> Needed:
+    async def needed_by(
+        self, session: ClientSession, batch: pb.SubmitBatch, portion: Portion = WHOLE
+    ) -> Needed:
         """Return the templates of a batch: new ones are recorded, others may have to be read back.
+
+        How many new ones are made at a time is a part of a `portion`.
 
         Raises:
             InvalidRequest: A template is malformed.
@@ -122,7 +111,8 @@ class Submission:
             return Needed({}, live, live.keys())
         sender = session.session_id
         fetched = await self._templates.fetched((), known, sender)
-        interned = await self.intern((it.template for it in batch.templates), "submit.templates", sender)
+        new = (definition.template for definition in batch.templates)
+        interned = await self._intern(new, "submit.templates", sender, portion)
         indices = [definition.index for definition in batch.templates]
         numbered = {template.template_id: template for template in interned.templates}
         return Needed(
@@ -131,10 +121,8 @@ class Submission:
             fetched.at_hand | interned.at_hand,
         )
 
-    async def intern(
-        self, templates: Iterable[template_pb2.RunTemplate], where: str, sender: bytes = b""
-    ) -> Interned:
-        """Return some templates, which a session needs, or nobody in particular; new ones are recorded.
+    async def intern(self, templates: Iterable[template_pb2.RunTemplate], where: str) -> Interned:
+        """Return some templates, which nobody in particular needs; new ones are recorded.
 
         `where` they are in the request, for whoever has to find the one that is refused.
 
@@ -142,9 +130,15 @@ class Submission:
             InvalidRequest: One is malformed.
             StorageUnavailable: The database does not answer.
         """
+        return await self._intern(templates, where, b"", WHOLE)
+
+    async def _intern(
+        self, templates: Iterable[template_pb2.RunTemplate], where: str, sender: bytes, portion: Portion
+    ) -> Interned:
         # One after the other, as they are taken: together they may be as large as the frame.
         definitions = (template.SerializeToString(deterministic=True) for template in templates)
-        return await self._templates.intern(definitions, self._journal, where, sender)
+        most_bytes = portion.size // DEFINED_PART
+        return await self._templates.intern(definitions, self._journal, where, sender, most_bytes)
 
     def submit(
         self,
@@ -204,7 +198,7 @@ class Submission:
         refusal = (
             template.refusal
             or self._refusal(session, group)
-            or self.refused_template(template, at_hand, session.session_id)
+            or self.ceilings.refused_template(template, at_hand, session.session_id)
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -233,40 +227,8 @@ class Submission:
         """Count the arguments of runs that are about to be added."""
         self._journal.counted(sum(map(len, args)))
 
-    def overload(self) -> Overloaded | None:
-        """Return the refusal of whatever is new while too much is accepted and not durable; None mostly.
-
-        To be asked before anything of a submission is kept: what is under way when the ceiling is reached is
-        let in whole, so the ceiling is exceeded by one group or call at most.
-        """
-        if self._journal.new_runs > MAX_UNCOMMITTED_RUNS:
-            return Overloaded(
-                "the control plane has too many runs to commit; repeat later", retry_after=RETRY_SECONDS
-            )
-        if self._journal.uncommitted_bytes > self._max_uncommitted_bytes:
-            return Overloaded(
-                "the control plane has too many bytes to commit; repeat later",
-                limit=self._max_uncommitted_bytes,
-                retry_after=RETRY_SECONDS,
-            )
-        return None
-
-    def refused_template(
-        self, template: Template, at_hand: Collection[int], sender: bytes = b""
-    ) -> Overloaded | None:
-        """Return the refusal of runs whose template no open run has, while those there are are too many.
-
-        `at_hand` are the numbers of those that were in memory before. They cost nothing, so whoever has work
-        under way goes on with it.
-        """
-        if template.template_id in at_hand or not self._templates.full(sender):
-            return None
-        return Overloaded(
-            "the open runs have too many different templates; repeat later", retry_after=RETRY_SECONDS
-        )
-
     def _refusal(self, session: ClientSession, group: pb.RunGroup) -> TaskyardError | None:
-        overload = self.overload()
+        overload = self.ceilings.overload()
         if overload is not None:
             return overload
         if session.postponed and not session.postponed.keys().isdisjoint(

@@ -132,15 +132,16 @@ class Clients:
     async def _submit(self, session: ClientSession, batch: pb.SubmitBatch) -> None:
         if batch.blobs:
             await check_blobs(batch.blobs, self._terms.max_payload_bytes)
-        if self._submission.crowded(batch):
+        if self._submission.ceilings.crowded(batch):
             await self._committer.durable()
         if batch.resend:
             known = await self._subscriptions.resent(session, batch)
         else:
             session.refused_since = None  # what is resent comes before what is new
             known = frozenset()
-        needed = await self._submission.needed_by(session, batch)
-        for _ in self._submission.submit(session, batch, needed, known, self._crowd.portion(session)):
+        portion = self._crowd.portion(session)
+        needed = await self._submission.needed_by(session, batch, portion)
+        for _ in self._submission.submit(session, batch, needed, known, portion):
             await self._committer.durable()
 
     def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:

@@ -22,6 +22,9 @@ FAIR_PART: Final = 128
 written in a millisecond."""
 FAIR_RATE: Final = 32 * 1024 * 1024
 """Bytes of one in a second, in frames that are not small."""
+DEFINED_WEIGHT: Final = 7
+"""How much more bytes of templates and code count: they are hashed, looked for, and written in commits of
+their own. Programs send them once."""
 SMALL_BYTES: Final = 64 * 1024
 """Frames up to this size stop nothing."""
 LARGE_BYTES: Final = 4 * 1024 * 1024
@@ -64,6 +67,13 @@ class Crowd:
         return self.waits_beside(peer)
 
 
-def pause_after(size: int) -> float:
-    """Return for how many seconds a peer whose frames have to leave room is not read after one of them."""
-    return size / FAIR_RATE * max(1.0, size / LARGE_BYTES) if size > SMALL_BYTES else 0.0
+def pause_after(size: int, defined: int = 0) -> float:
+    """Return for how many seconds a peer whose frames have to leave room is not read after one of them.
+
+    Args:
+        size: Bytes of the frame.
+        defined: Of these, bytes of templates and code.
+    """
+    if size <= SMALL_BYTES:
+        return 0.0
+    return (size + DEFINED_WEIGHT * defined) / FAIR_RATE * max(1.0, size / LARGE_BYTES)

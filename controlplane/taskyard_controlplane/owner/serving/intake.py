@@ -58,19 +58,22 @@ class Intake:
         """How many bytes were read and are not durable."""
         return self._total
 
-    async def took(self, peer: Peer, size: int, *, runs: int | None = None, logs: bool = False) -> None:
+    async def took(
+        self, peer: Peer, size: int, *, runs: int | None = None, defined: int = 0, logs: bool = False
+    ) -> None:
         """Count a frame that was applied; returns when the next one may be read.
 
         Args:
             peer: Whose frame it is.
             size: How many bytes the frame has.
             runs: How many new runs it submits; None when it submits nothing.
+            defined: How many of its bytes are templates and code.
             logs: Whether it carries log records.
         """
         if size > FEW_BYTES or runs is not None:
             self.crowd.note(peer, size, runs or 0)
             self._charge(peer, size, int(runs is not None), runs or 0)
-            pause = pause_after(size)
+            pause = pause_after(size, defined)
             if pause and (logs or (self._most_batches and self.crowd.waits_beside(peer))):
                 await asyncio.sleep(pause)
         if not self._has_room(peer):

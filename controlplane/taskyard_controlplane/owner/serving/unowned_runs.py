@@ -38,7 +38,7 @@ class UnownedRuns:
         """
         check_new_runs(runs, self._terms.max_inline_bytes)
         headers = [pack_headers(new.headers, f"runs[{place}].headers") for place, new in enumerate(runs)]
-        overload = self._submission.overload()
+        overload = self._submission.ceilings.overload()
         if overload is not None:
             raise overload
         await check_blobs(blobs, self._terms.max_payload_bytes)
@@ -47,7 +47,7 @@ class UnownedRuns:
         # All of them before the first run is added: a malformed one must leave nothing behind.
         templates, at_hand = await self._submission.intern((new.template for new in runs), "runs")
         for template in templates:
-            overload = self._submission.refused_template(template, at_hand)
+            overload = self._submission.ceilings.refused_template(template, at_hand)
             if overload is not None:
                 raise overload
         commit = self._committer.open

@@ -76,3 +76,4 @@ def test_larger_frames_have_longer_pauses_and_small_ones_none() -> None:
     assert pause_after(SMALL_BYTES) == 0.0
     assert pause_after(LARGE_BYTES) == LARGE_BYTES / FAIR_RATE
     assert pause_after(4 * LARGE_BYTES) == 16 * LARGE_BYTES / FAIR_RATE
+    assert pause_after(LARGE_BYTES, LARGE_BYTES) == 8 * LARGE_BYTES / FAIR_RATE, "templates and code"
