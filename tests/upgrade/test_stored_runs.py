@@ -42,7 +42,7 @@ VALUES = {
     "neighbour": "tuple (2, 4)",
     "awkward": "AwkwardError 7: odd",
     "by_hand": "dict {'a': 1}",
-    "failed_by_hand": "UpstreamFailed refused by hand",
+    "failed_by_hand": "FailedRun refused by hand",
     "cached": "int 9",
     "coroutine": "int 12",
     "large": "str str " + "x" * 192,
