@@ -27,7 +27,10 @@ CALL_SECONDS: Final = 20.0
 """For a call that waits for nothing; machines are busy."""
 PATIENCE_SECONDS: Final = 30.0
 """For whoever behaves, whatever all others do."""
-_MAY_WAIT: Final = frozenset({"WaitRun", "Poll"})
+FOLLOW_SECONDS: Final = 1.0
+"""For a call that goes on until somebody ends it."""
+_FOLLOW: Final = frozenset({"WatchRuns", "TailRunLogs"})
+_MAY_WAIT: Final = frozenset({"WaitRun", "Poll"}) | _FOLLOW
 """Calls that are asked to wait: their deadline is no failure."""
 _FAULTS: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 _LOST_STATUS: Final = "Internal error from Core"
@@ -109,7 +112,8 @@ class Fuzzer:
         pause: float,
     ) -> None:
         kind = channel.unary_stream if method.server_streaming else channel.unary_unary
-        call = kind(path, None, None)(request, timeout=CALL_SECONDS)
+        seconds = FOLLOW_SECONDS if method.name in _FOLLOW else CALL_SECONDS
+        call = kind(path, None, None)(request, timeout=seconds)
         if ending == "cancel":
             await asyncio.sleep(pause)
             call.cancel()
