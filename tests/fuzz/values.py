@@ -17,7 +17,7 @@ NUMBERS: Final = [0, 1, 2, 3, 10, 1_000, 65_536, 2**31 - 1, 2**32 - 1, 2**53, 2*
 FLOATS: Final = [0.0, 1.0, -1.0, 0.5, 1e308, 5e-324, float("inf"), float("-inf"), float("nan")]
 HUGE_TEXT: Final = "t" * 200_000
 RIGHT: Final[dict[str, list[Any]]] = {
-    "protocol_min": [2], "protocol_max": [2, 2, 2, 9],
+    "protocol_min": [2], "protocol_max": [2, 2, 2, 9], "namespace": ["", "", "", "default"],
     "queue": ["default"], "queues": ["default"], "encoding": ["json/plain", "python/pickle5"],
     "capabilities": ["json/plain", "code/name"], "task_name": ["fuzzed"],
     "number": [1, 2, 3, 4], "report_number": [0, 1, 2, 3], "index": [0, 1, 2, 3], "template": [0, 1, 2, 3],
