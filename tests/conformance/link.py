@@ -123,6 +123,7 @@ class Link:
         self.told = told
         self.acknowledges = True
         self.granted = 0
+        self.chunk_size = 0
         self.assigned = 0
         self.draining = False
         self.ended = False
@@ -136,16 +137,22 @@ class Link:
         self._reading = asyncio.create_task(self._read())
 
     async def assign(self, chunk: Chunk) -> None:
-        """Assign a chunk, with its template."""
-        await self.until(
-            lambda: self.granted - self.assigned >= len(chunk.ids), f"credit for {len(chunk.ids)} more runs"
-        )
-        self.told.assigned(chunk)
-        self.assigned += len(chunk.ids)
+        """Assign a chunk, with its template; in parts, if the worker has room for fewer runs, or wants them
+        in smaller chunks.
+        """
         self._templates += 1
         chunk.message.template = self._templates
-        definition = template_pb2.TemplateDefinition(index=self._templates, template=chunk.template)
-        await self.send(ap.ServerFrame(templates=[definition], chunks=[chunk.message]))
+        templates = [template_pb2.TemplateDefinition(index=self._templates, template=chunk.template)]
+        self.told.assigned(chunk)
+        first, total = 0, len(chunk.ids)
+        while first < total:
+            await self.until(
+                lambda: self.granted > self.assigned, f"credit for another run of '{chunk.task}'"
+            )
+            count = min(self.granted - self.assigned, self.chunk_size, total - first)
+            self.assigned += count
+            await self.send(ap.ServerFrame(templates=templates, chunks=[chunk.part(first, count)]))
+            first, templates = first + count, []
 
     async def send(self, frame: ap.ServerFrame) -> None:
         """Send a frame."""
@@ -202,7 +209,7 @@ class Link:
             demand(frame.credit.chunk_size or not frame.credit.granted_total, "credit.chunk_size is 0")
             demand(frame.credit.granted_total >= self.assigned, "credit takes back runs that were assigned")
             demand(not self.draining, "a worker that drains gives no credit")
-            self.granted = frame.credit.granted_total
+            self.granted, self.chunk_size = frame.credit.granted_total, frame.credit.chunk_size
         if frame.heartbeat:
             demand(frame.heartbeat > self.heartbeats, "heartbeats do not count up")
             self.heartbeats = frame.heartbeat

@@ -13,12 +13,27 @@ The last line is ``PASS`` or ``FAIL: <why>``, and the exit code 0 or 1.
 import argparse
 import asyncio
 import sys
+import textwrap
 
 from conformance.plane import Plane
 from conformance.program import Program
 from conformance.scenarios import SCENARIOS, Scenario
+from conformance.things import KNOWN_RUN, OTHER_RUN, QUEUE
 from conformance.verdict import Broken, demand
 
+PROGRAMS = f"""
+clients:
+  To submit means: the task kit.add by name, in the queue {QUEUE}, with the arguments 3 and 4 in JSON; wait
+  for it, and print its result (7) at the end of a line. A failure is an exit code that is not 0. Runs to
+  watch, to cancel and of which to print the log have these ids:
+  {KNOWN_RUN} and, to watch, {OTHER_RUN}
+
+workers:
+  Serve the queue {QUEUE}, with three tasks by name: kit.add returns the sum of its arguments; kit.fail
+  raises, with its first argument as the text; kit.sleep waits for so many seconds, can be cancelled
+  meanwhile, and returns them.
+"""
+"""What there has to be in a program, whatever the script."""
 ENDS_WITHIN = 20.0
 """Seconds that a program has to end once its script is over."""
 
@@ -69,13 +84,28 @@ async def _judge(scenario: Scenario, program: Program) -> None:
 def main() -> int:
     """Read the command line and play."""
     own, _, command = _split(sys.argv[1:])
-    parser = argparse.ArgumentParser(prog="python -m conformance.server", usage=__doc__, add_help=True)
-    parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("--listen", default="127.0.0.1:0")
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.server",
+        usage="%(prog)s SCENARIO [--listen ADDRESS] [-- PROGRAM ARGUMENT ...]",
+        description=__doc__,
+        epilog=PROGRAMS + "\nscenarios:\n" + "\n".join(map(_told, SCENARIOS)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO", help="one of those below")
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="ADDRESS", help="where to listen; a free port unless said"
+    )
     options = parser.parse_args(own)
     failed = asyncio.run(play(SCENARIOS[options.scenario], command, options.listen))
     print(f"FAIL: {failed}" if failed else "PASS", flush=True)
     return 1 if failed else 0
+
+
+def _told(name: str) -> str:
+    scenario = SCENARIOS[name]
+    prints = f" Prints, each at the end of a line: {', '.join(scenario.prints)}." if scenario.prints else ""
+    text = " ".join(scenario.about.split()).replace("``", "") + prints
+    return textwrap.fill(text, 100, initial_indent=f"  {name:<23}", subsequent_indent=" " * 25)
 
 
 def _split(words: list[str]) -> tuple[list[str], str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conformance import clients, workers
+from conformance import clients, polling, workers
 from conformance.clients import RETRY_AFTER_MS
 from conformance.plane import Plane
 from conformance.scenarios import SCENARIOS
@@ -100,8 +100,11 @@ async def _called_again(plane: Plane) -> None:
 class Worker:
     """The smallest worker there is, with a defect for each rule of a report."""
 
-    def __init__(self, defect: str) -> None:
+    def __init__(self, defect: str = "", *, room: int = 5, chunk_size: int = 5) -> None:
         self._defect = defect
+        self._room, self._chunk_size = room, chunk_size
+        self.lengths: list[int] = []
+        """Of the chunks it was given."""
         self._number = 0
         self._received = 0
 
@@ -111,7 +114,8 @@ class Worker:
                 if frame.HasField("welcome"):
                     await stream.write(self._credit())
                 for chunk in frame.chunks:
-                    self._received += len(chunk.run_ids) // 16
+                    self.lengths.append(len(chunk.run_ids) // 16)
+                    self._received += self.lengths[-1]
                     await stream.write(self._report(chunk))
 
     @asynccontextmanager
@@ -138,8 +142,9 @@ class Worker:
         )
 
     def _credit(self) -> ap.AgentFrame:
+        chunk_size = 0 if self._defect == "chunk" else self._chunk_size
         return ap.AgentFrame(
-            credit=ap.Credit(granted_total=self._received + 5, chunk_size=0 if self._defect == "chunk" else 5)
+            credit=ap.Credit(granted_total=self._received + self._room, chunk_size=chunk_size)
         )
 
     def _report(self, chunk: ap.AssignChunk) -> ap.AgentFrame:
@@ -175,6 +180,63 @@ class Worker:
 )
 def test_a_worker(defect: str, wrong: str):
     assert re.search(wrong, asyncio.run(verdict(workers.chunk, Worker(defect))))
+
+
+@pytest.mark.parametrize(
+    ("room", "chunk_size", "lengths"),
+    [(5, 5, [3, 1]), (5, 2, [2, 1, 1]), (1, 5, [1, 1, 1, 1]), (2, 1, [1, 1, 1, 1])],
+)
+def test_a_worker_gets_no_more_than_it_has_room_for(room: int, chunk_size: int, lengths: list[int]):
+    worker = Worker(room=room, chunk_size=chunk_size)
+    assert asyncio.run(verdict(workers.chunk, worker)) == ""
+    assert worker.lengths == lengths
+
+
+class Polling(Worker):
+    """The same without a stream; it repeats each poll that waits, and gives runs back when it drains."""
+
+    async def __call__(self, channel: aio.Channel) -> None:
+        stub: Any = AgentServiceStub(channel)
+        hello = self._hello()
+        ids = {"agent_id": hello.agent_id, "session_id": hello.session_id}
+        await stub.Poll(ap.PollRequest(number=1, hello=hello, **ids))
+        held: list[ap.AssignChunk] = []
+        number, draining, drained = 1, False, False
+        while not drained:
+            number += 1
+            room = 0 if draining else self._room
+            asked = ap.PollRequest(number=number, chunk_size=self._chunk_size, draining=draining, **ids)
+            asked.wait_ms = 5_000
+            more = ap.PollRequest(max_runs=room)
+            more.MergeFrom(asked)
+            both = await asyncio.gather(stub.Poll(asked), stub.Poll(more))
+            assert both[0] == both[1]
+            drained, draining = both[0].drained, draining or both[0].drain
+            self.lengths += [len(chunk.run_ids) // 16 for chunk in both[0].chunks]
+            held += both[0].chunks
+            if self._defect != "waits" or draining:
+                for chunk in held:
+                    await stub.ReportBatch(self._batch(chunk, draining, ids))
+                held = []
+
+    def _batch(self, chunk: ap.AssignChunk, draining: bool, ids: dict[str, Any]) -> ap.ReportBatchRequest:
+        if not draining:
+            frame = self._report(chunk)
+            return ap.ReportBatchRequest(report_number=frame.report_number, reports=frame.reports, **ids)
+        self._number += 1
+        key = ap.RunKey(run_id=chunk.run_ids, epoch=chunk.first_epoch)
+        return ap.ReportBatchRequest(report_number=self._number, given_back=[key], **ids)
+
+
+@pytest.mark.parametrize(("room", "chunk_size", "lengths"), [(3, 2, [2, 1]), (1, 5, [1, 1, 1])])
+def test_a_worker_that_repeats_a_poll_that_waits(room: int, chunk_size: int, lengths: list[int]):
+    worker = Polling(room=room, chunk_size=chunk_size)
+    assert asyncio.run(verdict(polling.poll, worker)) == ""
+    assert worker.lengths == lengths
+
+
+def test_a_worker_that_gives_back_when_it_drains():
+    assert asyncio.run(verdict(polling.drain, Polling("waits"))) == ""
 
 
 def test_every_script_says_what_a_program_has_to_do():

@@ -75,6 +75,30 @@ class Chunk:
         run_id = self.ids[position]
         return ap.RunKey(run_id=run_id, epoch=self.epochs[run_id])
 
+    def part(self, first: int, count: int) -> ap.AssignChunk:
+        """Some of the runs that follow on, as a chunk of their own."""
+        whole, body = ap.ChunkBody.FromString(self.message.body), ap.ChunkBody()
+        positions = range(first, first + count)
+        body.args.extend(whole.args[first : first + count])
+        body.ordinals.extend(whole.ordinals[first : first + count])
+        inputs = zip(whole.input_positions, whole.input_ids, whole.inputs, strict=True)
+        for position, run_id, data in inputs:
+            if position in positions:
+                body.input_positions.append(position - first)
+                body.input_ids.append(run_id)
+                body.inputs.append(data)
+        body.others.extend(other for other in whole.others if other.run_id in body.input_ids)
+        for extra in whole.extras:
+            if extra.position in positions:
+                body.extras.add().CopyFrom(extra)
+                body.extras[-1].position -= first
+        return ap.AssignChunk(
+            first_epoch=self.message.first_epoch + first,
+            template=self.message.template,
+            run_ids=b"".join(self.ids[first : first + count]),
+            body=body.SerializeToString(),
+        )
+
     def again(self, first_epoch: int, attempt: int) -> "Chunk":
         """The same runs, assigned once more."""
         extras = [ap.AttemptExtra(position=at, attempt=attempt) for at in range(len(self.ids))]

@@ -25,7 +25,7 @@ async def hello(plane: Plane) -> None:
 
 
 async def chunk(plane: Plane) -> None:
-    """Execute a chunk of three runs in order, and report each under its own epoch; then one more."""
+    """Execute three runs in order, and report each under its own epoch; then one more."""
     told = Told()
     link = await meet(plane, told)
     three = Chunk(EPOCH, "kit.add", [arguments(1, 2), arguments(3, 4), arguments(5, 6, 7)])

@@ -900,7 +900,7 @@ class AgentWelcome(google.protobuf.message.Message):
 
     @property
     def owners(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.ShardOwner]:
-        """Who owns which shards; empty when this server owns all."""
+        """Who owns which shards. A server that owns all sends one entry, 0 to 65535, with an empty address."""
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -302,7 +302,7 @@ class Run(google.protobuf.message.Message):
     message: builtins.str
     """For people."""
     attempt: builtins.int
-    """Attempts so far."""
+    """Number of the current or last attempt, from 1. It rises with failures of user code only."""
     infra_retries: builtins.int
     """Attempts lost with a worker or an agent."""
     submitted_us: builtins.int
