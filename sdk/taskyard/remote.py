@@ -1,48 +1,22 @@
 """Tasks that others serve under a name, in any language, called as tasks are."""
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from typing import Any, Final, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, Unpack, overload
 
 from taskyard import _durable_names
-from taskyard._engine.definitions.option_checks import RetryDelays
-from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.definitions.task_options import CallerOptions, TaskOptions, TaskSettings
 from taskyard._engine.futures.typed import Reading
-from taskyard.cache_policies import CachePolicy
 from taskyard.exceptions import ConfigurationError
 from taskyard.tasks import Task
-from taskyard.utilities.annotations import NotSet, NotSetType
+from taskyard.utilities.annotations import NotSet
 from taskyard_contract.languages.encoding_names import JSON
 
-__all__ = ["RemoteTask", "RemoteTaskOptions", "remote_task"]
+__all__ = ["RemoteTask", "remote_task"]
 
 T = TypeVar("T")
 
 
-class RemoteTaskOptions(TypedDict, total=False):
-    """All options of a remote task, for typed ``**kwargs``; what they mean, `taskyard.task` says."""
-
-    description: str | None
-    tags: Iterable[str] | None
-    version: str | None
-    queue: str
-    agent_labels: Mapping[str, str] | None
-    priority: int
-    cache_policy: CachePolicy | NotSetType | None
-    cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None
-    cache_expiration: timedelta | None
-    refresh_cache: bool | None
-    task_run_name: str | Callable[..., str] | None
-    retries: int | None
-    retry_delay_seconds: RetryDelays
-    retry_jitter_factor: float | None
-    timeout_seconds: float | None
-    heartbeat_timeout: float | None
-    persist_result: bool | None
-    result_storage_key: str | None
-
-
-_OWN: Final = frozenset(RemoteTaskOptions.__annotations__)
+_OWN: Final = frozenset(CallerOptions.__annotations__)
 _THEIRS: Final = frozenset(TaskOptions.__annotations__) - _OWN
 """Options of whoever executes the code, such as hooks; here they would do nothing."""
 
@@ -60,7 +34,7 @@ class RemoteTask(Task[..., T]):
 
     is_remote = True
 
-    def __init__(self, name: str, *, result: Any = NotSet, **options: Unpack[RemoteTaskOptions]) -> None:
+    def __init__(self, name: str, *, result: Any = NotSet, **options: Unpack[CallerOptions]) -> None:
         """Stand for a task; see `remote_task`."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"'name' must be the name that the task is served under, got {name!r}")
@@ -93,14 +67,14 @@ def _refuse_theirs(name: str, options: Mapping[str, object]) -> None:
 
 
 @overload
-def remote_task(name: str, *, result: type[T], **options: Unpack[RemoteTaskOptions]) -> RemoteTask[T]: ...
+def remote_task(name: str, *, result: type[T], **options: Unpack[CallerOptions]) -> RemoteTask[T]: ...
 
 
 @overload
-def remote_task(name: str, *, result: Any = ..., **options: Unpack[RemoteTaskOptions]) -> RemoteTask[Any]: ...
+def remote_task(name: str, *, result: Any = ..., **options: Unpack[CallerOptions]) -> RemoteTask[Any]: ...
 
 
-def remote_task(name: str, *, result: Any = NotSet, **options: Unpack[RemoteTaskOptions]) -> RemoteTask[Any]:
+def remote_task(name: str, *, result: Any = NotSet, **options: Unpack[CallerOptions]) -> RemoteTask[Any]:
     """Return a task that others serve under a name: an agent with ``--serve``, or a worker in another
     language.
 

@@ -26,10 +26,9 @@ from taskyard.utilities.annotations import NotSet, NotSetType
 logger: Final = logging.getLogger("taskyard.tasks")
 
 
-class TaskOptions(TypedDict, total=False):
-    """All options of a task, for typed ``**kwargs``."""
+class CallerOptions(TypedDict, total=False):
+    """Options of a task that whoever calls it decides, wherever its code is."""
 
-    name: str | None
     description: str | None
     tags: Iterable[str] | None
     version: str | None
@@ -44,13 +43,19 @@ class TaskOptions(TypedDict, total=False):
     retries: int | None
     retry_delay_seconds: RetryDelays
     retry_jitter_factor: float | None
-    retry_condition_fn: Callable[..., Any] | None
     timeout_seconds: float | None
     heartbeat_timeout: float | None
-    log_prints: bool | None
     persist_result: bool | None
-    result_encoding: Literal["pickle", "json", "bytes"] | None
     result_storage_key: str | None
+
+
+class TaskOptions(CallerOptions, total=False):
+    """All options of a task, for typed ``**kwargs``."""
+
+    name: str | None
+    retry_condition_fn: Callable[..., Any] | None
+    log_prints: bool | None
+    result_encoding: Literal["pickle", "json", "bytes"] | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
     on_running: Iterable[Callable[..., Any]] | None
