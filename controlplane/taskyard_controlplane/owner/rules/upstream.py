@@ -5,7 +5,7 @@ them. Invariant: a run is released exactly once, after the commit of its own sub
 every upstream run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
@@ -34,17 +34,29 @@ _NEVER: Final[Ended] = (0, None, None)
 """How a run ended that there is not."""
 
 
-def _waits_for(run: Run, other: Run) -> bool:
-    """Whether a run waits for another one, or is that one: through how many others does not matter."""
-    seen, todo = {other}, [other]
-    while todo:
-        each = todo.pop()
-        if each is run:
-            return True
-        new = [waiting for waiting, _ in _edges(each.downstream or []) if waiting not in seen]
-        seen.update(new)
-        todo += new
-    return False
+def _ahead_of(run: Run, some: Iterable[Run]) -> set[Run]:
+    """Return those of some runs that a run waits for, through however many others, or that are it.
+
+    Each of those in between is looked at once, however many of `some` lead to it.
+    """
+    ahead, seen = {run}, {run}
+    for start in some:
+        path = [(start, iter(_waiting_for(start)))] if start not in seen else []
+        seen.add(start)
+        while path:
+            further = next(path[-1][1], None)
+            if further is None:
+                path.pop()
+            elif further not in seen:
+                seen.add(further)
+                path.append((further, iter(_waiting_for(further))))
+            elif further in ahead:
+                ahead.update(each for each, _ in path)
+    return ahead
+
+
+def _waiting_for(run: Run) -> list[Run]:
+    return [waiting for waiting, _ in _edges(run.downstream or [])]
 
 
 def _edges(waiting: list[Any]) -> Iterator[tuple[Run, int]]:
@@ -162,12 +174,12 @@ class UpstreamEdges:
         """
         stored = {row.run_id: row for row in found}
         for upstream_id in asked:
-            row = stored.get(upstream_id)
-            if row is not None and row.state < _COMPLETED:
-                continue
             upstream = self._runs.get(upstream_id)
             if upstream is not None:  # it was loaded, or submitted after those that wait for it
                 self._connect_later(upstream)
+                continue
+            row = stored.get(upstream_id)
+            if row is not None and row.state < _COMPLETED:
                 continue
             ended = (row.state, row.result, row.outcome) if row is not None else _NEVER
             self.parked.ended(upstream_id, ended[0])
@@ -178,9 +190,13 @@ class UpstreamEdges:
 
     def _connect_later(self, upstream: Run) -> None:
         """Let those wait for a run that were there before it; except where it waits for them."""
-        waiting, upstream.downstream = self._unknown.pop(upstream.run_id, []), upstream.downstream or []
-        for run, kind in _edges(waiting):
-            if _waits_for(upstream, run):
+        edges = list(_edges(self._unknown.pop(upstream.run_id, [])))
+        waits = upstream.upstream_left % HOLD  # nearly none does: then nothing leads in a circle
+        ahead = _ahead_of(upstream, [run for run, _ in edges]) if waits else set()
+        if upstream.downstream is None:
+            upstream.downstream = []
+        for run, kind in edges:
+            if run in ahead:
                 run.upstream_left -= 1
                 self._deliver(run, upstream.run_id, kind, _NEVER)
                 self._check(run)
