@@ -37,7 +37,9 @@ class Told:
     def wants(self, run: pb.Run) -> bool:
         """Whether to tell of a run that has changed, and fits but for what may change."""
         if self._pick.fits(run):
-            if self._pick.can_be_left and run.state < FIRST_FINAL:
+            if run.state >= FIRST_FINAL:
+                self._runs.discard(run.run_id)
+            elif self._pick.can_be_left:
                 self._remember(run.run_id)
             return True
         if run.run_id in self._runs:

@@ -18,6 +18,7 @@ from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_contract.payload_limits import PART_BYTES
+from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
@@ -156,6 +157,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         first = await self._next(requests, context)
         if first is None or not first.HasField("blob"):
             raise InvalidRequest("the first message of an upload must carry blob", field="blob")
+        check_namespace(first.namespace)
         owner = self._directory.owner()  # asked before the parts come, not after all of them
         spool = Spool(first.blob, self._settings)
         with ExitStack() as stack:

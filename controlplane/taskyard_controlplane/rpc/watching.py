@@ -1,9 +1,11 @@
 """WatchRuns: the runs that fit as they are, then those that change.
 
 The owner says which runs changed; what is told of them is read from the database, completed by the owner, as
-for a listing, a message at a time and in the threads of readers. So a watch costs the owner an id for each
-change. A watcher that is told of everything as it happens would have it read each run several times; so after
-each message changes are let gather for a moment.
+for a listing, a message at a time and in the threads of readers. So a watch costs the owner's loop little
+but an id for each change; its process it costs what reading takes. A watcher that is told of everything as
+it happens would have it read each run several times; so once it is told of all there was, changes are let
+gather for a moment. For one that is behind there is no pause: a watch of everything, while all run as fast
+as they can, slows them down.
 """
 
 import asyncio

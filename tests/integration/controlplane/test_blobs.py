@@ -15,6 +15,7 @@ from taskyard_contract.errors import (
     BlobNotFound,
     DigestMismatch,
     InvalidRequest,
+    NamespaceNotFound,
     Overloaded,
     PayloadTooLarge,
     TaskyardError,
@@ -75,6 +76,18 @@ def test_a_download_goes_on_where_another_one_ended(served: Any, offset: int) ->
     error = refusal(served.blobs.DownloadBlob, request)
     assert isinstance(error, InvalidRequest)
     assert (error.field, error.limit) == ("offset", len(data))
+
+
+def test_nothing_is_stored_for_a_namespace_there_is_not(served: Any) -> None:
+    ref = reference(b"misplaced")
+    request = pb.UploadBlobRequest(blob=ref, part=b"misplaced", namespace="elsewhere")
+    error = refusal(served.blobs.UploadBlob, iter([request]))
+    assert isinstance(error, NamespaceNotFound)
+    assert error.field == "namespace"
+    asked = pb.FindMissingBlobsRequest(digests=[ref.digest])
+    assert served.blobs.FindMissingBlobs(asked, timeout=10).missing == [ref.digest]
+    request.namespace = "default"
+    assert upload(served, iter([request])).blob == ref
 
 
 def test_only_missing_blobs_are_named(served: Any) -> None:

@@ -60,6 +60,15 @@ def test_who_was_told_too_much_hears_of_all_that_may_be_meant(monkeypatch: pytes
     assert all(ready.wants(run(S.RUNNING, bytes([number]))) for number in range(3))
 
 
+def test_what_has_ended_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "MOST_TOLD", 2)
+    begun = told(states=[S.RUNNING, S.COMPLETED])
+    for number in range(5):
+        assert begun.wants(run(S.RUNNING, bytes([number])))
+        assert begun.wants(run(S.COMPLETED, bytes([number])))
+    assert not begun.wants(run(S.READY, b"another")), "it has not been told too much"
+
+
 def test_a_token_gives_back_its_point() -> None:
     for point in (ResumePoint(1, 2, 3), ResumePoint(7, 1), ResumePoint(1 << 40, 1 << 50, 1 << 47)):
         assert watched.decode(watched.encode(point, SCOPE), SCOPE) == point
