@@ -39,6 +39,7 @@ def followed(
     """
     heard = False
     delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), 0.0
+    begun_again = chain(FIRST_DELAYS, repeat(LONGEST_DELAY))
     while True:
         try:
             for message in _messages(call, token):
@@ -49,6 +50,7 @@ def followed(
             if not token:
                 raise  # not even the beginning arrived in time
             token = ""
+            time.sleep(next(begun_again))  # who cannot keep up makes it no better by listing all the time
             continue
         except (*PASSING, Overloaded) as error:
             if not heard:
