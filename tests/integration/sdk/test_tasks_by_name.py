@@ -127,10 +127,10 @@ def test_failures_arrive_in_words_or_as_what_was_registered(plane: Plane, agent:
     assert isinstance(error, RemoteError)
     assert (error.type, error.message) == ("support.served.ImageTooLarge", "600 x 2")
     assert (error.source, "in resize" in error.traceback) == ("python", True)
-    deadline = time.monotonic() + 20
-    while not (agent / "note").exists() and time.monotonic() < deadline:
+    note, deadline = agent / "note", time.monotonic() + 20
+    while not (note.exists() and note.read_text() == "image.resize Failed"):
+        assert time.monotonic() < deadline, "hooks of the task are called"
         time.sleep(0.01)
-    assert (agent / "note").read_text() == "image.resize Failed", "hooks of the task are called"
 
     class Larger(ValueError):
         """Of this program."""

@@ -96,8 +96,9 @@ class RunServiceServicer(object):
 
         Caller: clients in any language.
         Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-        Errors: INVALID_ARGUMENT (fix the request), ALREADY_EXISTS (RUN_EXISTS: use another id),
-        RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay; PAYLOAD_TOO_LARGE, STORAGE_FULL).
+        Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
+        PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
+        (RUN_EXISTS: use another id).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,8 +29,9 @@ class RunServiceStub:
 
     Caller: clients in any language.
     Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-    Errors: INVALID_ARGUMENT (fix the request), ALREADY_EXISTS (RUN_EXISTS: use another id),
-    RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay; PAYLOAD_TOO_LARGE, STORAGE_FULL).
+    Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
+    PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
+    (RUN_EXISTS: use another id).
     """
 
     GetRun: grpc.UnaryUnaryMultiCallable[
@@ -158,8 +159,9 @@ class RunServiceAsyncStub:
 
     Caller: clients in any language.
     Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-    Errors: INVALID_ARGUMENT (fix the request), ALREADY_EXISTS (RUN_EXISTS: use another id),
-    RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay; PAYLOAD_TOO_LARGE, STORAGE_FULL).
+    Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
+    PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
+    (RUN_EXISTS: use another id).
     """
 
     GetRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -289,8 +291,9 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
 
         Caller: clients in any language.
         Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-        Errors: INVALID_ARGUMENT (fix the request), ALREADY_EXISTS (RUN_EXISTS: use another id),
-        RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay; PAYLOAD_TOO_LARGE, STORAGE_FULL).
+        Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
+        PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
+        (RUN_EXISTS: use another id).
         """
 
     @abc.abstractmethod

@@ -146,7 +146,9 @@ class ClientFrame(google.protobuf.message.Message):
 
     @property
     def flow_reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FlowReport]:
-        """Progress of flow runs whose body this process executes. Of others they are ignored."""
+        """Progress of flow runs whose body this process executes. About those of another session nothing is taken; they are
+        in `refused` (PERMISSION_DENIED).
+        """
 
     @property
     def logs(self) -> global___LogBatch:
@@ -497,7 +499,7 @@ class SessionFrame(google.protobuf.message.Message):
 
     @property
     def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefusedRun]:
-        """Runs that were not accepted."""
+        """Runs that were not accepted, and flow runs about which this session may not report."""
 
     @property
     def results(self) -> global___ResultBatch:
