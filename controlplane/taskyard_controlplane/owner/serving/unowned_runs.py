@@ -10,6 +10,7 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
 from taskyard_controlplane.owner.queueing.headers import pack_headers
+from taskyard_controlplane.owner.rules.labels import label_of
 from taskyard_controlplane.owner.serving.terms import Terms
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import StoredRun
@@ -65,7 +66,9 @@ class UnownedRuns:
         if commit.duplicates:  # another call was faster
             known = await self._known([new.run_id for new in runs if new.run_id in commit.duplicates])
             errors |= {
-                new.run_id: _conflict(new, known[new.run_id], {}) for new in runs if new.run_id in known
+                new.run_id: _conflict(new, template, known[new.run_id], {})
+                for new, template in zip(runs, templates, strict=True)
+                if new.run_id in known
             }
         errors |= {run_id: error for run_id, error in commit.unstorable.items() if run_id in errors}
         return [refused_run(run_id, error) for run_id, error in errors.items() if error is not None]
@@ -97,7 +100,7 @@ class UnownedRuns:
         stored_args: dict[int, bytes],
     ) -> TaskyardError | None:
         if existing is not None:
-            return _conflict(new, existing, stored_args)
+            return _conflict(new, template, existing, stored_args)
         if template.refusal is not None:
             return template.refusal
         extra = session_service_pb2.RunExtra(name=new.name or template.name)
@@ -114,13 +117,31 @@ class UnownedRuns:
 
 
 def _conflict(
-    new: run_service_pb2.NewRun, existing: StoredRun | Run, stored_args: dict[int, bytes]
+    new: run_service_pb2.NewRun,
+    template: Template,
+    existing: StoredRun | Run,
+    stored_args: dict[int, bytes],
 ) -> TaskyardError | None:
     """Say why a run cannot be recorded beside one with the same id; None when it is the same run."""
     args: Kept = existing.args or b""
     if isinstance(args, int):
         args = stored_args[existing.seq]
-    if args == new.args.data:
+    known_template = existing.template.template_id if isinstance(existing, Run) else existing.template_id
+    if known_template != template.template_id:
+        what = "of another task, or with other options"
+    elif args != new.args.data or not _same_label(new.args, existing.args_blob, template.encoding):
+        what = "with other arguments"
+    elif (existing.name or template.name) != (new.name or template.name):
+        what = "under another name"
+    else:
         return None  # a repeated call
-    text = f"run {format_id(new.run_id)} was submitted before with other arguments"
-    return RunExists(text, run_id=new.run_id)
+    return RunExists(f"run {format_id(new.run_id)} was submitted before {what}", run_id=new.run_id)
+
+
+def _same_label(args: common_pb2.Payload, label: bytes | None, encoding: str) -> bool:
+    """Whether what was kept of arguments beside their bytes is what would be kept of these."""
+    known = common_pb2.Payload.FromString(label or b"")
+    known.encoding = known.encoding or encoding  # rows of release 0.1.0 have none
+    told = common_pb2.Payload.FromString(label_of(args, encoding) or b"")
+    told.encoding = told.encoding or encoding
+    return told == known

@@ -113,3 +113,46 @@ def test_a_queue_that_could_not_be_stored_is_refused() -> None:
             await it.client().submit(queue="a\x00b")
 
     play(scenario)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_another_run_under_the_same_id_is_refused_whatever_is_other(ended: bool) -> None:
+    """Its arguments, however they travel, its task or its name; what is the same is the same call again."""
+    template = template_pb2.RunTemplate(
+        kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", encoding="python/pickle5", code=CODE
+    )
+    other_template = template_pb2.RunTemplate()
+    other_template.CopyFrom(template)
+    other_template.retry.max_retries = 1
+
+    def blob(digest: bytes) -> common_pb2.Payload:
+        return common_pb2.Payload(blob=common_pb2.BlobRef(digest=digest * 32, size=9))
+
+    first = run_service_pb2.NewRun(run_id=new_id(), template=template, args=blob(b"a"))
+    others = {
+        "other blob": {"args": blob(b"b")},
+        "no arguments": {"args": common_pb2.Payload()},
+        "bytes": {"args": common_pb2.Payload(data=b"x")},
+        "other encoding": {"args": common_pb2.Payload(encoding="x/y", blob=blob(b"a").blob)},
+        "other options": {"template": other_template},
+        "other name": {"name": "mine"},
+    }
+
+    async def scenario(it: World) -> None:
+        assert await it.owner.submit_unowned([first], []) == []
+        if ended:
+            await it.owner.cancel(first.run_id)
+            await it.settle()
+        assert await it.owner.submit_unowned([first], []) == []
+        for what, fields in others.items():
+            again = run_service_pb2.NewRun()
+            again.CopyFrom(first)
+            for field, value in fields.items():
+                if isinstance(value, str):
+                    setattr(again, field, value)
+                else:
+                    getattr(again, field).CopyFrom(value)
+            [refused] = await it.owner.submit_unowned([again], [])
+            assert refused.error.reason == ErrorReason.RUN_EXISTS, what
+
+    play(scenario)
