@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS: Final = 5.0
 """For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
 CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, own_interpreter())
+"""What the worker processes can decode and load. The control plane gives this agent nothing else."""
 MEASURE_SECONDS: Final = 15.0
 """Between two looks at the memory of the machine: people look at it, nothing is decided by it."""
-"""What the worker processes can decode and load. The control plane gives this agent nothing else."""
 
 
 class Agent:

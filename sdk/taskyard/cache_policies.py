@@ -160,7 +160,10 @@ class Inputs(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSource(CachePolicy):
-    """The key is made of the task's source code, as it was where the task was defined."""
+    """The key is made of the task's source code, as it was where the task was defined.
+
+    That of a remote task is elsewhere: its name and version stand for it.
+    """
 
     needs_source = True
 
@@ -169,6 +172,8 @@ class TaskSource(CachePolicy):
     ) -> str | None:
         """Hash the source as captured; a definition without it is read now."""
         task = task_ctx.task
+        if task.is_remote:
+            return hash_objects(task.name, task.version)
         captured: str = task.settings.source_code
         return hash_objects(captured or source_code(task.fn))
 

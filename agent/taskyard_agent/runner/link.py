@@ -222,6 +222,7 @@ class Link:
             try:
                 yield
             finally:
+                self._board.heartbeat(time.monotonic_ns())  # as below: the board is shared with copies too
                 self._write(frames.pack(frames.UNBLOCKED))
             return
         with self._sending:

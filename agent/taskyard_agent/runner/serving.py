@@ -21,7 +21,7 @@ MOST_TASKS: Final = 1_024
 """What a hello may announce."""
 
 MOST_OFFER_BYTES: Final = 2 * 1024 * 1024
-"""Of all of them together: names, and as many schemas as fit. A server takes hellos of 4 MiB."""
+"""Of all of them together: names, and as many descriptions and schemas as fit. Servers take 4 MiB."""
 
 
 class CannotServe(Exception):
@@ -78,13 +78,13 @@ class Registry:
         return task.code_for_workers()
 
     def offers(self) -> list[pb.TaskOffer]:
-        """Return how the tasks are announced; beyond some size without schemas, so that they fit a frame."""
+        """Return how the tasks are announced; beyond some size by their names, so that they fit a frame."""
         offers = [task.offer() for task in self._tasks.values()]
         size = 0
         for offer in offers:
             size += offer.ByteSize()
             if size > MOST_OFFER_BYTES:
-                offer.parameter_schema = offer.result_schema = ""
+                offer.parameter_schema = offer.result_schema = offer.description = ""
         return offers
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import pytest
 from support.plane_and_agent import Plane
 
 from taskyard import flow, heartbeat, runtime, task
-from taskyard.exceptions import MissingContextError, NotPicklable, PayloadTooLarge, TaskRunTimeoutError
+from taskyard.exceptions import MissingContextError, NotSerializable, PayloadTooLarge, TaskRunTimeoutError
 from taskyard.task_runners import ThreadPoolTaskRunner
 from taskyard_api.v1 import run_service_pb2
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceStub
@@ -116,14 +117,15 @@ def test_waiting_for_other_runs_is_no_silence(plane: Plane) -> None:
 @task
 def too_much(what: str) -> str:
     try:
-        heartbeat("x" * 100_000 if what == "large" else (lambda: 1, open))
-    except (PayloadTooLarge, NotPicklable) as error:
+        heartbeat("x" * 100_000 if what == "large" else threading.Lock())
+    except (PayloadTooLarge, NotSerializable) as error:
         return type(error).__name__
     return "taken"
 
 
 def test_what_cannot_be_said_is_refused_where_it_is_said(plane: Plane) -> None:
     assert too_much("large") == "PayloadTooLarge"
+    assert too_much("lock") == "NotSerializable"
     with pytest.raises(MissingContextError, match="inside a function with @task"):
         heartbeat(1)
 

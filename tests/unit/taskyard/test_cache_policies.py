@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from taskyard import remote_task
 from taskyard._data.values.hashing import hash_objects
 from taskyard.cache_policies import (
     DEFAULT,
@@ -29,7 +30,7 @@ def f(x: int) -> int:
 
 
 def context(flow_run_id: bytes = FLOW_ID, source: str = "") -> TaskRunContext:
-    task = SimpleNamespace(fn=f, settings=SimpleNamespace(source_code=source))
+    task = SimpleNamespace(fn=f, is_remote=False, settings=SimpleNamespace(source_code=source))
     run = TaskRun(TASK_ID, "f-0", task_name="f", flow_run_id=flow_run_id, flow_run_name="brave-otter")
     return TaskRunContext(task, run, {})
 
@@ -144,3 +145,12 @@ def test_row_24_a_storage_key_is_a_template() -> None:
 @pytest.mark.parametrize("policy", [DEFAULT, NO_CACHE, FLOW_PARAMETERS, INPUTS - "x"])
 def test_policies_survive_pickling(policy: CachePolicy) -> None:
     assert pickle.loads(pickle.dumps(policy)) == policy
+
+
+def test_the_name_and_version_of_a_remote_task_stand_for_its_source() -> None:
+    def key_of(name: str, version: str | None = None) -> str | None:
+        called = TaskRunContext(remote_task(name, version=version), context().task_run, {})
+        return TASK_SOURCE.compute_key(called, {})
+
+    assert key_of("a") == key_of("a")
+    assert len({key_of("a"), key_of("b"), key_of("a", "2")}) == 3

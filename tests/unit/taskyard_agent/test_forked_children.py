@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from pathlib import Path
 
 from taskyard_agent.runner import frames, progress_board
@@ -25,12 +26,14 @@ def test_a_forked_child_of_a_run_reports_nothing_again(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     link.flush()
+    (said,) = struct.unpack_from("<Q", writer.map, progress_board._HEARTBEAT_AT)
     received = frames.FrameReader().feed(data.recv(frames.READ_BYTES))
     reports = [kind for kind, _ in received if kind == frames.REPORT]
     for end in (data, far_data, control, far_control):
         end.close()
     writer.map.close()
     assert len(reports) == 1
+    assert said > 0, "its waiting was no silence of the run"
 
 
 def test_a_forked_child_that_waits_for_runs_gives_its_slot_away(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_api.v1 import common_pb2, session_service_pb2, template_pb2
 from taskyard_contract.agent_link.handler import Demand, Identity
-from taskyard_contract.agent_link.pending import MAX_REPORT_BYTES
+from taskyard_contract.agent_link.pending import MAX_PROGRESS_BYTES, MAX_REPORT_BYTES
 from taskyard_contract.agent_link.session import LinkSession
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.states import StateReason
@@ -302,6 +302,16 @@ def test_of_a_run_that_tells_of_its_progress_the_newest_word_is_sent_once() -> N
     assert [word.at_us for word in first.progress] == [2, 3], "not later than the end of its run"
     assert len(first.reports) == 1
     assert not any(frame.progress for frame in rest)
+
+
+def test_many_words_of_progress_are_sent_in_several_frames() -> None:
+    session = open_session(Recorder())
+    drained(session)
+    details = common_pb2.Payload(data=bytes(MAX_PROGRESS_BYTES // 2))
+    for letter in "abcde":
+        session.progress(pb.RunProgress(key=key(letter), details=details))
+    words = [[word.key.run_id[:1] for word in frame.progress] for frame in drained(session)]
+    assert words == [[b"a", b"b"], [b"c", b"d"], [b"e"]]
 
 
 def test_a_hello_says_which_tasks_are_served() -> None:

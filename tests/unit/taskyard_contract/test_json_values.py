@@ -168,3 +168,27 @@ def test_a_reference_written_in_another_way_is_the_same() -> None:
 def test_arguments_in_another_form_are_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         loads_arguments(text.encode(), none_expected)
+
+
+def test_what_stands_for_a_part_keeps_its_kind() -> None:
+    made = {"yes": True, "no": False, "none": None, "text": "t", "number": 1}
+    marks = {name: object() for name in made}
+
+    def replace(part: Any) -> Any:
+        return next((made[name] for name, mark in marks.items() if mark is part), part)
+
+    data = dumps_arguments((), marks, replace)
+    assert data == b'{"kwargs":{"yes":true,"no":false,"none":null,"text":"t","number":1}}'
+
+
+def test_text_is_written_as_it_is_and_not_as_its_class_shows_it() -> None:
+    class Name(str, Enum):  # shows itself in another way than a StrEnum
+        FIRST = "first"
+
+    class Secret(str):
+        def __str__(self) -> str:
+            return "***"
+
+    assert dumps({Name.FIRST: Name.FIRST, Secret("key"): Secret("value")}) == (
+        b'{"first":"first","key":"value"}'
+    )

@@ -9,7 +9,7 @@ its own number.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -22,6 +22,8 @@ MOST_PENDING_LOG_BYTES: Final = 32 * 1024 * 1024
 """Log records that wait for a stream; beyond, the oldest are dropped."""
 MAX_REPORT_BYTES: Final = 1024 * 1024
 """Reports of one frame are cut here; frames must stay far below the transport's limit."""
+MAX_PROGRESS_BYTES: Final = 1024 * 1024
+"""And so are words of progress, of which many come together while there is no stream."""
 
 
 class Pending:
@@ -109,6 +111,14 @@ class Pending:
         frame.reports.extend(self._reports[:taken])
         self._reports = self._reports[taken:]
         return frame
+
+    def _take_progress(self) -> Iterator[pb.RunProgress]:
+        """Take as many words of progress as a frame should have, those that were said first at first."""
+        size = 0
+        while self._progress and size < MAX_PROGRESS_BYTES:
+            progress = self._progress.pop(next(iter(self._progress)))
+            size += progress.ByteSize()
+            yield progress
 
     def _move_logs(self, frame: pb.AgentFrame) -> None:
         """Add as many of the log records as a frame should have."""

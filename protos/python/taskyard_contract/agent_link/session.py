@@ -148,8 +148,7 @@ class LinkSession(Pending):
             frame.started.extend(self._started)
             self._started = []
         if self._progress:
-            frame.progress.extend(self._progress.values())
-            self._progress = {}
+            frame.progress.extend(self._take_progress())
         if self._heartbeat:
             frame.heartbeat, self._heartbeat = self._heartbeat, 0
             if self._memory is not None and not self._told_memory:

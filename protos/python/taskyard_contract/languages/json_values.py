@@ -211,7 +211,7 @@ class _Writer:
             if not isinstance(key, str):
                 raise NotJson(f"its key {key!r} is a {type(key).__qualname__}, and keys in JSON are text")
             try:
-                name = self.written(str(key))
+                name = self.written(_content(key))
                 written[_escaped(name) if self._escapes else name] = self.written(part)
             except NotJson as error:
                 raise error.inside(f"[{key!r}]") from None
@@ -219,10 +219,12 @@ class _Writer:
 
     def _other(self, value: Any) -> Any:
         """Write what is not made of JSON's own kinds, or of classes derived from them."""
+        if value is None or isinstance(value, bool):  # what `replace` made of something; a bool is an int
+            return value
         if isinstance(value, Enum):
             return self.written(value.value)
         if isinstance(value, str):
-            return self.written(str(value))
+            return self.written(_content(value))
         if isinstance(value, int | float):
             return _number(int(value) if isinstance(value, int) else float(value))
         if is_dataclass(value) and not isinstance(value, type):
@@ -238,8 +240,6 @@ class _Writer:
             return self.written(_told(lambda: to_jsonable_python(value), value))
         if isinstance(value, os.PathLike):
             return self.written(os.fspath(value))
-        if value is None or isinstance(value, bool):  # what `replace` made of something
-            return value
         raise NotJson(f"a {type(value).__qualname__} has no form in JSON")
 
     def _attributes(self, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,6 +266,11 @@ def _number(value: int | float) -> int | float:
     elif value.bit_length() > _LONGEST_INT:
         raise NotJson("an int of so many digits cannot be read back")
     return value
+
+
+def _content(text: str) -> str:
+    """Return what a text holds, whatever its class makes of it for people: enums show their names."""
+    return str.__str__(text)
 
 
 def _encodable(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from taskyard.exceptions import NotSerializable, PayloadTooLarge
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.encodings import JSON, PICKLE, decode_payload, is_expected, payload_of
+from taskyard_contract.failures import text_of
 from taskyard_contract.languages.json_values import NotJson
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES
 
@@ -21,7 +22,7 @@ def details_of(value: Any, arguments: str) -> common_pb2.Payload:
         arguments: The encoding of the run's arguments.
 
     Raises:
-        NotSerializable: They have no form in JSON, and the run reads nothing else.
+        NotSerializable: They have no form in JSON, and the run reads nothing else, or they cannot be pickled.
         PayloadTooLarge: They are larger than what travels inside a frame.
     """
     try:
@@ -29,7 +30,7 @@ def details_of(value: Any, arguments: str) -> common_pb2.Payload:
     except NotJson as error:
         if arguments != PICKLE:
             raise NotSerializable(f"details of progress are JSON: {error}") from None
-        payload = payload_of(value, PICKLE)
+        payload = _pickled(value)
     if len(payload.data) > MAX_INLINE_BYTES:
         raise PayloadTooLarge(
             f"details of progress have {len(payload.data):,} bytes, at most {MAX_INLINE_BYTES:,} are taken;"
@@ -37,6 +38,13 @@ def details_of(value: Any, arguments: str) -> common_pb2.Payload:
             limit=MAX_INLINE_BYTES,
         )
     return payload
+
+
+def _pickled(value: Any) -> common_pb2.Payload:
+    try:
+        return payload_of(value, PICKLE)
+    except Exception as error:  # pickling runs foreign code
+        raise NotSerializable(f"details of progress cannot be pickled: {text_of(error)}") from error
 
 
 def told_details(payload: common_pb2.Payload, arguments: str) -> Any:

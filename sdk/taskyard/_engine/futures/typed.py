@@ -59,7 +59,6 @@ class Reading:
         if not is_expected(encoding, self.arguments):
             raise ValueError(
                 f"a run of '{self.name}' has a result in '{encoding}', and was asked for '{self.encoding}'"
-                " asked for"
             )
         data = payload.data if body == "data" else origin.fetch(payload.blob)
         return self._read(data, encoding, payload.type)
