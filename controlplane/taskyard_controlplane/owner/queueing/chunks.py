@@ -182,4 +182,4 @@ def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: ProgressOfRun
         extra = extras.get(position)
         if extra is None:
             extra = body.extras.add(position=position, attempt=run.attempt)
-        extra.last_progress.CopyFrom(told.details)
+        extra.last_progress.MergeFromString(told)
