@@ -9,7 +9,7 @@ from typing import Final
 from taskyard_api.v1 import common_pb2
 
 MOST_BYTES: Final = 32 * 1024 * 1024
-"""Of details, as they are sent. Most runs say a number or two, and may be asked to say where more of it is."""
+"""Of details as they are kept. Most runs say a number or two, and may be asked to say where more of it is."""
 
 
 class ProgressOfRuns:
