@@ -45,6 +45,20 @@ def test_results_and_code_count_as_well() -> None:
     play(scenario, memory=SMALL)
 
 
+def test_arguments_in_other_encodings_count_as_well() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        labelled = common_pb2.Payload(encoding="json/plain", data=b"j" * 2_500)
+        await client.submit(args=[], extras=[labelled])
+        [refused] = await client.submit()
+        await it.settle()
+        client.receive()
+        assert client.refused.keys() == {refused}
+        assert it.shard.committer.uncommitted_bytes == 0
+
+    play(scenario, memory=SMALL)
+
+
 def test_what_depends_on_a_refused_run_is_refused_until_that_comes_again() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
