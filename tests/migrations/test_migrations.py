@@ -260,6 +260,46 @@ def test_an_upgrade_numbers_final_states_anew_wherever_they_are(urls: tuple[str,
     engine.dispose()
 
 
+def test_a_downgrade_finds_the_blob_beside_an_encoding(urls: tuple[str, str]) -> None:
+    """Arguments recorded since then name their encoding first."""
+    blob = BlobRef(digest=b"d" * 32, size=2**40)
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+        connection.execute(
+            text(
+                "INSERT INTO run (seq, run_id, kind, state, template_id, ordinal, submitted_us, args_blob)"
+                " VALUES (1, :run_id, 1, 1, 1, 0, 5, :args)"
+            ),
+            {
+                "run_id": b"r" * 16,
+                "args": Payload(encoding="python/pickle5", blob=blob).SerializeToString(),
+            },
+        )
+        command.downgrade(_config(connection), "0005")
+        stored = connection.execute(text("SELECT args_blob FROM run")).scalar_one()
+    engine.dispose()
+    assert BlobRef.FromString(bytes(stored)) == blob
+
+
+def test_an_upgrade_takes_very_many_templates(urls: tuple[str, str]) -> None:
+    """No statement has a parameter for each of them."""
+    definition = RunTemplate(name="t", encoding="json/plain").SerializeToString()
+    engine = _engine(urls[0])
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0005")
+        connection.execute(
+            text("INSERT INTO template VALUES (:number, :digest, :definition, 't')"),
+            [
+                {"number": number, "digest": number.to_bytes(4), "definition": definition}
+                for number in range(1, 70_001)
+            ],
+        )
+        command.upgrade(_config(connection), "head")
+        assert recorded_revision(connection) == "0007"
+    engine.dispose()
+
+
 def test_an_upgrade_labels_results_in_other_encodings(urls: tuple[str, str]) -> None:
     """Bare bytes are pickles since then, and what another language wrote must not be read as one."""
     definitions = {1: "python/pickle5", 2: "json/plain", 3: ""}

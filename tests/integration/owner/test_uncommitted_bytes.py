@@ -45,6 +45,35 @@ def test_results_and_code_count_as_well() -> None:
     play(scenario, memory=SMALL)
 
 
+def test_arguments_in_other_encodings_count_as_well() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        labelled = common_pb2.Payload(encoding="json/plain", data=b"j" * 2_500)
+        await client.submit(args=[], extras=[labelled])
+        [refused] = await client.submit()
+        await it.settle()
+        client.receive()
+        assert client.refused.keys() == {refused}
+        assert it.shard.committer.uncommitted_bytes == 0
+
+    play(scenario, memory=SMALL)
+
+
+def test_an_id_that_is_taken_is_refused_whatever_else_is_too_much() -> None:
+    async def scenario(it: World) -> None:
+        client, other = it.client(), it.client()
+        [taken, _] = await client.submit(2, args=LARGE_ARGS * 2)
+        await client.submit(args=LARGE_ARGS)
+        await other.submit(run_ids=[taken])
+        await it.settle()
+        other.receive()
+        assert {run_id: each.error.reason for run_id, each in other.refused.items()} == {
+            taken: ErrorReason.RUN_EXISTS
+        }
+
+    play(scenario, memory=SMALL)
+
+
 def test_what_depends_on_a_refused_run_is_refused_until_that_comes_again() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()

@@ -1,6 +1,6 @@
 """Assigned runs -> the messages that agents pass to their workers unopened."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -10,7 +10,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
-from taskyard_controlplane.owner.queueing.ready_queues import SHARED_BYTES
+from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
 NOTHING_LOADED: Final = StoredPayloads({}, {})
@@ -76,6 +76,18 @@ def write_chunk(
     chunk.blobs.extend(inputs.blobs)
     chunk.body = body.SerializeToString()
     return chunk
+
+
+def parts_of(runs: list[Run], progress: ProgressOfRuns) -> Iterator[list[Run]]:
+    """Cut the runs of a chunk so that what is told of progress makes none larger than arguments may."""
+    start, size = 0, 0
+    for position, run in enumerate(runs):
+        told = len(progress.of(run.run_id) or b"")
+        if size + told > MAX_CHUNK_BYTES and position > start:
+            yield runs[start:position]
+            start, size = position, 0
+        size += told
+    yield runs[start:]
 
 
 class InputWriter:
@@ -182,4 +194,4 @@ def _write_progress(body: pb.ChunkBody, runs: list[Run], progress: ProgressOfRun
         extra = extras.get(position)
         if extra is None:
             extra = body.extras.add(position=position, attempt=run.attempt)
-        extra.last_progress.CopyFrom(told.details)
+        extra.last_progress.MergeFromString(told)

@@ -27,7 +27,7 @@ from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Close
-from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, write_chunk
+from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, parts_of, write_chunk
 from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.timers import Timers
@@ -108,8 +108,13 @@ class Delivery:
 
     def send(self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run]) -> None:
         """Send the chunk of some runs to the agent that holds them; that it does is in the open commit."""
-        parcel = Parcel(agent, agent.close, template_index, first_epoch, runs)
-        if any(run.cache_key is not None for run in runs):
+        for part in parts_of(runs, self._progress) if self._progress else (runs,):  # nearly always one
+            self._send_after(Parcel(agent, agent.close, template_index, first_epoch, part))
+            first_epoch += len(part)
+
+    def _send_after(self, parcel: Parcel) -> None:
+        """Send a chunk, after the commit if what is asked then needs it to be recorded."""
+        if any(run.cache_key is not None for run in parcel.runs):
             self._journal.then(lambda: self._send_recorded(parcel))
         else:
             self._send(parcel)

@@ -88,22 +88,25 @@ class NewGroup:
 
         Arguments are taken out of the frame with their piece: to copy those of a large frame takes a while.
         """
+        labelled = {extra.position: len(extra.payload.data) for extra in self.message.extras}  # mostly none
         if portion is WHOLE:
             args = list(self.message.args)
             sizes = list(map(len, args))
-            yield NewRuns(self, 0, self._run_ids, args, sum(sizes), max(sizes, default=0))
+            size = sum(sizes) + sum(labelled.values())
+            yield NewRuns(self, 0, self._run_ids, args, size, max(sizes, default=0))
             return
         column, count = self.message.args, len(self._run_ids)
         start = size = longest = 0
         piece: list[bytes] = []
         for position in range(count):
             arg = column[position] if column else b""
-            if position > start and (position - start >= portion.runs or size + len(arg) > portion.size):
+            added = len(arg) + labelled.get(position, 0)
+            if position > start and (position - start >= portion.runs or size + added > portion.size):
                 yield NewRuns(self, start, self._run_ids[start:position], piece, size, longest)
                 start, size, longest, piece = position, 0, 0, []
             if column:
                 piece.append(arg)
-            size, longest = size + len(arg), max(longest, len(arg))
+            size, longest = size + added, max(longest, len(arg))
         yield NewRuns(self, start, self._run_ids[start:], piece, size, longest)
 
 

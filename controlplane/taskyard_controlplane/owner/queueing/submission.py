@@ -202,9 +202,9 @@ class Submission:
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
-            refused = [run_id for run_id in run_ids if run_id not in known and run_id not in self._runs]
+            refused = [run_id for run_id in run_ids if run_id not in known]
             for run_id in refused:
-                session.refuse(run_id, refusal)
+                session.refuse(run_id, submitted_before(run_id) if run_id in self._runs else refusal)
             self._metrics.refused_runs += len(refused)
             session.wake()
             return

@@ -235,7 +235,7 @@ class Reporting:
             return
         # Larger details, or such as an agent would have to fetch, are no defect that should end a stream.
         if not details.HasField("blob") and details.ByteSize() <= self._max_inline_bytes + NAME_LIMIT:
-            self._progress.note(run.run_id, progress)
+            self._progress.note(run.run_id, details)
 
     def _simple(
         self, agent: AgentSession, key: pb.RunKey, event: RunEvent, reason: int, message: str

@@ -210,8 +210,7 @@ class Owner:
             return None
         agent = run.agent
         name, agent_id = (agent.name, agent.agent_id) if agent is not None else ("", "")
-        said = self.shard.book.progress.of(run_id)
-        progress = said.details.SerializeToString() if said is not None else b""
+        progress = self.shard.book.progress.of(run_id) or b""
         return LiveState(
             run.state, run.reason, run.attempt, run.infra_retries, run.started_us, name, agent_id, progress
         )

@@ -193,6 +193,27 @@ def test_the_next_attempt_hears_of_the_progress_of_the_last_one() -> None:
     play(scenario)
 
 
+def test_progress_of_many_runs_makes_no_message_too_large() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        run_ids = await client.submit(20, retry={"max_retries": 1})
+        await assigned(it, agent)
+        agent.send(progress=[word(agent, run_id, str(n % 10) * 60_000) for n, run_id in enumerate(run_ids)])
+        agent.report(run_ids, kind=ReportKind.FAILED, message="boom")
+        agent.chunks.clear()
+        await it.advance(60)
+        await assigned(it, agent)
+        sizes = [chunk.ByteSize() for chunk in agent.chunks]
+        assert len(sizes) > 1
+        assert max(sizes) < 600_000
+        assert [heard(agent, run_id)[:1] for run_id in run_ids] == [str(n % 10) for n in range(20)]
+        agent.report(run_ids)
+        await it.settle()
+        assert {client.state_of(run_id) for run_id in run_ids} == {S.COMPLETED}
+
+    play(scenario)
+
+
 def test_progress_that_is_late_foreign_or_too_large_is_ignored() -> None:
     async def scenario(it: World) -> None:
         client, agent, stranger = it.client(), it.agent(), it.agent("b", credit=0)

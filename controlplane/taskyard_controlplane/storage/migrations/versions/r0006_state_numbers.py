@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 from google.protobuf.message import DecodeError
 
-from taskyard_api.v1.common_pb2 import Payload
+from taskyard_api.v1.common_pb2 import BlobRef, Payload
 from taskyard_api.v1.session_service_pb2 import RunOutcome
 from taskyard_api.v1.template_pb2 import RunTemplate
 
@@ -30,7 +30,6 @@ _FORMER = range(10, 15)
 _CHECKED = ("run", "run_event")
 # Of a serialised `RunOutcome`: its field 1, sixteen bytes, then its field 2, a number of one byte.
 _OUTCOME = "substr(outcome, 1, 2) = {} AND substr(outcome, 19, 1) = {}"
-_PAYLOAD_BLOB = b"\x22"  # field 4 of `Payload`, with a length
 _PAGE = 1_000
 _BARE = "python/pickle5"
 
@@ -38,13 +37,14 @@ _BARE = "python/pickle5"
 def upgrade() -> None:
     """Apply."""
     _renumber(_BEFORE, _SINCE, list(_FORMER), _SHIFT)
-    _rewrite_args(lambda blob: _PAYLOAD_BLOB + bytes([len(blob)]) + blob)
+    _rewrite_args(lambda blob: Payload(blob=BlobRef.FromString(blob)).SerializeToString())
     _label_results()
 
 
 def downgrade() -> None:
     """Undo."""
-    _rewrite_args(lambda payload: payload[2:])  # labelled results were understood before, too
+    _rewrite_args(lambda payload: Payload.FromString(payload).blob.SerializeToString())
+    # Labelled results were understood before, too.
     _renumber(_SINCE, _BEFORE, [state + _SHIFT for state in _FORMER], -_SHIFT)
 
 
@@ -109,12 +109,15 @@ def _label_results() -> None:
     others = [number for number, encoding in encodings.items() if encoding != _BARE]
     if not others:
         return
+    # One parameter, however many there are: no database takes one for each of very many.
+    sqlite = op.get_context().dialect.name == "sqlite"
+    among = "IN (SELECT value FROM json_each(:others))" if sqlite else "= ANY(CAST(:others AS bigint[]))"
     page = sa.text(
         "SELECT seq, run_id, template_id, ended_us, result FROM run WHERE result IS NOT NULL AND seq > :last"
-        " AND template_id IN :others ORDER BY seq LIMIT :page"
-    ).bindparams(sa.bindparam("others", expanding=True))
+        f" AND template_id {among} ORDER BY seq LIMIT :page"
+    ).bindparams(others=str(others) if sqlite else others)
     change = sa.text("UPDATE run SET result = NULL, outcome = :outcome WHERE seq = :seq")
-    while rows := bind.execute(page, {"last": last, "page": _PAGE, "others": others}).all():
+    while rows := bind.execute(page, {"last": last, "page": _PAGE}).all():
         last = rows[-1].seq
         bind.execute(
             change, [{"seq": row.seq, "outcome": _outcome(row, encodings[row.template_id])} for row in rows]

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.queueing.new_groups import WHOLE, Filling, NewGroup, Portion
@@ -39,6 +40,16 @@ def test_pieces_are_the_group_again_and_fit(sizes: list[int], runs: int, size: i
         assert len(piece.run_ids) <= runs
         assert piece.size <= size or len(piece.run_ids) == 1
         position += len(piece.run_ids)
+
+
+def test_labelled_arguments_count_as_others_do() -> None:
+    extras = [pb.RunExtra(position=at, payload=common_pb2.Payload(data=b"x" * 10)) for at in (0, 2)]
+    run_ids = [bytes([position]) * 16 for position in range(3)]
+    labelled = NewGroup(
+        pb.RunGroup(run_ids=run_ids, args=[b"", b"yy", b""], extras=extras), TEMPLATE, run_ids
+    )
+    assert [piece.size for piece in labelled.cut(WHOLE)] == [22]
+    assert [(piece.first, piece.size) for piece in labelled.cut(Portion(3, 12))] == [(0, 12), (2, 10)]
 
 
 def test_a_commit_is_full_before_it_is_too_full() -> None:
