@@ -118,17 +118,15 @@ def test_a_queue_that_could_not_be_stored_is_refused() -> None:
 @pytest.mark.parametrize("ended", [False, True])
 def test_another_run_under_the_same_id_is_refused_whatever_is_other(ended: bool) -> None:
     """Its arguments, however they travel, its task or its name; what is the same is the same call again."""
-    template = template_pb2.RunTemplate(
-        kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", encoding="python/pickle5", code=CODE
-    )
-    other_template = template_pb2.RunTemplate()
+    template = tp.RunTemplate(kind=1, name="task", queue="default", encoding="python/pickle5", code=CODE)  # type: ignore[arg-type]
+    other_template = tp.RunTemplate()
     other_template.CopyFrom(template)
     other_template.retry.max_retries = 1
 
     def blob(digest: bytes) -> common_pb2.Payload:
         return common_pb2.Payload(blob=common_pb2.BlobRef(digest=digest * 32, size=9))
 
-    first = run_service_pb2.NewRun(run_id=new_id(), template=template, args=blob(b"a"))
+    first = rp.NewRun(run_id=new_id(), template=template, args=blob(b"a"))
     others = {
         "other blob": {"args": blob(b"b")},
         "no arguments": {"args": common_pb2.Payload()},
@@ -145,7 +143,7 @@ def test_another_run_under_the_same_id_is_refused_whatever_is_other(ended: bool)
             await it.settle()
         assert await it.owner.submit_unowned([first], []) == []
         for what, fields in others.items():
-            again = run_service_pb2.NewRun()
+            again = rp.NewRun()
             again.CopyFrom(first)
             for field, value in fields.items():
                 if isinstance(value, str):
