@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from taskyard._network.server.following import followed
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard_api.v1 import (
     admin_service_pb2,
@@ -123,6 +122,8 @@ class Client:
             request = run_service_pb2.WatchRunsRequest(filter=wanted, resume_token=token)
             return self._runs().WatchRuns(request)
 
+        from taskyard._network.server.following import followed  # programs that submit follow nothing
+
         return followed(call, lambda message: message.resume_token)
 
     def tail_run_logs(self, run_id: bytes) -> Iterator[run_service_pb2.TailRunLogsResponse]:
@@ -135,6 +136,8 @@ class Client:
         def call(token: str) -> Any:
             request = run_service_pb2.TailRunLogsRequest(run_id=run_id, page_token=token)
             return self._runs().TailRunLogs(request)
+
+        from taskyard._network.server.following import followed  # programs that submit follow nothing
 
         return followed(call, lambda message: message.next_page_token)
 
