@@ -13,25 +13,28 @@ from contextlib import suppress
 from typing import Any, Final
 
 from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.worlds import Interpreter, Worlds
 from taskyard_agent.machine_memory import read_memory
 from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.workforce import Workforce
-from taskyard_agent.processes.zygote_client import ZygoteClient
+from taskyard_agent.processes.zygote_client import ZygoteClient, own_interpreter
 from taskyard_agent.settings import Settings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
-from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE, own_interpreter
+from taskyard_contract import capabilities
+from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.encodings import KNOWN
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.programs.event_loops import new_event_loop
+from taskyard_contract.world import facts
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
 """For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
-CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, own_interpreter())
+CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, capabilities.own_interpreter())
 """What the worker processes can decode and load. The control plane gives this agent nothing else."""
 MEASURE_SECONDS: Final = 15.0
 """Between two looks at the memory of the machine: people look at it, nothing is decided by it."""
@@ -45,6 +48,7 @@ class Agent:
         settings: Settings,
         start_zygote: Callable[[], ZygoteClient],
         offers: Sequence[pb.TaskOffer] = (),
+        start_other: Callable[[Interpreter], ZygoteClient] | None = None,
     ) -> None:
         """Build an agent that serves the tasks of `offers` by name; must be called on its event loop."""
         self._settings = settings
@@ -61,8 +65,11 @@ class Agent:
             tasks=offers,
         )
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
-        workforce = Workforce(settings.slots, start_zygote, most_waiting=settings.max_waiting)
-        self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set)
+        workforce = Workforce(
+            settings.slots, start_zygote, most_waiting=settings.max_waiting, start_other=start_other
+        )
+        worlds = Worlds(settings.state_dir / facts.WORLDS, own_interpreter())
+        self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set, worlds=worlds)
         self._session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, self._session, SystemClock(), on_ready=self._announce)
         self._pool.serve(self._session)
@@ -138,12 +145,15 @@ async def _within(seconds: float, awaitable: Awaitable[None]) -> bool:
 
 
 def run(
-    settings: Settings, start_zygote: Callable[[], ZygoteClient], offers: Sequence[pb.TaskOffer] = ()
+    settings: Settings,
+    start_zygote: Callable[[], ZygoteClient],
+    offers: Sequence[pb.TaskOffer] = (),
+    start_other: Callable[[Interpreter], ZygoteClient] | None = None,
 ) -> int:
     """Run an agent in this process; returns its exit code."""
 
     async def serve() -> int:
-        return await Agent(settings, start_zygote, offers).run()
+        return await Agent(settings, start_zygote, offers, start_other).run()
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(serve())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from taskyard_agent import waiting_limit
+from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
@@ -127,9 +128,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
 
+    environment = {"TASKYARD_SERVER": settings.server}
+
     def start() -> ZygoteClient:
-        environment = {"TASKYARD_SERVER": settings.server}
         return ZygoteClient(settings.blob_dir, settings.preload, environment, settings.serve)
+
+    def start_other(interpreter: Interpreter) -> ZygoteClient:
+        return ZygoteClient(settings.blob_dir, (), environment, interpreter=interpreter)
 
     # Before the zygote: it imports the same modules, and would only say once more why it cannot.
     offers = offers_of(settings.serve)
@@ -139,4 +144,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     from taskyard_agent.app import run
 
     zygotes = chain([early], (start() for _ in repeat(None)))
-    return run(settings, lambda: next(zygotes), offers)
+    return run(settings, lambda: next(zygotes), offers, start_other)

@@ -7,6 +7,7 @@ gives it a number that stays, which is what its workers keep code under.
 from itertools import count
 from typing import Final
 
+from taskyard_agent.holding.worlds import GivenWorld, Worlds
 from taskyard_api.v1 import template_pb2
 
 MAX_TEMPLATES: Final = 256
@@ -16,23 +17,31 @@ MAX_TEMPLATES: Final = 256
 class LocalTemplate:
     """A template, encoded once for all workers."""
 
-    __slots__ = ("definition", "digest", "encoded", "heartbeat_timeout", "index", "timeout")
+    __slots__ = ("definition", "digest", "encoded", "heartbeat_timeout", "index", "timeout", "world")
 
-    def __init__(self, index: int, definition: template_pb2.TemplateDefinition) -> None:
-        """Take over a definition; `index` is what workers call it."""
+    def __init__(
+        self, index: int, definition: template_pb2.TemplateDefinition, world: GivenWorld | None = None
+    ) -> None:
+        """Take over a definition; `index` is what workers call it, `world` that of its program."""
         self.index = index
         self.definition = definition
         self.encoded = definition.SerializeToString()
         self.timeout = definition.template.timeout_ms / 1000
         self.heartbeat_timeout = definition.template.heartbeat_timeout_ms / 1000
         self.digest = definition.template.code.blob_digest
+        self.world = world
 
 
 class LocalTemplates:
     """The agent's views of the templates it has met of late, each made once."""
 
-    def __init__(self) -> None:
-        """Number from 1; workers forget with `MAX_TEMPLATES` of their own, so numbers are never reused."""
+    def __init__(self, worlds: Worlds | None = None) -> None:
+        """Number from 1; workers forget with `MAX_TEMPLATES` of their own, so numbers are never reused.
+
+        Args:
+            worlds: Knows the worlds of programs; None where nothing is executed in one.
+        """
+        self._worlds = worlds
         self._known: dict[bytes, LocalTemplate] = {}  # the least recently used one first
         self._last: LocalTemplate | None = None
         self._indices = count(1)
@@ -50,7 +59,8 @@ class LocalTemplates:
         key = definition.template.SerializeToString(deterministic=True)
         known = self._known.pop(key, None)
         if known is None:
-            known = LocalTemplate(next(self._indices), definition)
+            world = self._worlds.of(definition.template) if self._worlds is not None else None
+            known = LocalTemplate(next(self._indices), definition, world)
             if len(self._known) >= MAX_TEMPLATES:
                 del self._known[next(iter(self._known))]
         self._known[key] = self._last = known

@@ -9,8 +9,8 @@ from itertools import count
 from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.intake import Intake
+from taskyard_agent.processes.staff import Staff
 from taskyard_agent.processes.watchdog import Watchdog
-from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 
 
@@ -22,7 +22,7 @@ class Dispatcher:
     ) -> None:
         """Give runs of `intake` to `workforce`."""
         self._intake = intake
-        self._workforce = workforce
+        self._staff = Staff(workforce)
         self._transfers = transfers
         self._watchdog = watchdog
         self._numbers = count(1)  # 0 means "everything" on the control socket
@@ -48,19 +48,23 @@ class Dispatcher:
         self._watchdog.arm()
 
     def _give_out(self) -> None:
-        queue = self._intake.queue
         for depth in (0, 1) if self._intake.pipelined else (0,):
-            for worker in self._workforce.workers.values():
-                if len(worker.spans) == depth and worker.available:
-                    self._give(worker)
-                    if not queue.runs:
-                        return
+            while self._intake.queue.runs and self._staff.has_any(depth):
+                if not self._give(depth):
+                    break
 
-    def _give(self, worker: WorkerHandle) -> None:
+    def _give(self, depth: int) -> bool:
+        """Give the next runs to a worker; returns whether others could be given."""
         span = self._intake.next()
         if span is None:
-            return
+            return False
         if span.chunk.blobs and not self._transfers.present(span):
             self._transfers.fetch(span)  # removed meanwhile, to make room
-            return
+            return True
+        worker = self._staff.worker_for(span.chunk.template.world, depth)
+        if worker is None:
+            self._intake.queue.put_back([span])
+            return False
         worker.give(next(self._numbers), span)
+        self._staff.given(worker)
+        return True

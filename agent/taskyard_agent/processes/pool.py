@@ -23,6 +23,7 @@ from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
 from taskyard_agent.holding.room import Room
 from taskyard_agent.holding.templates import LocalTemplates
+from taskyard_agent.holding.worlds import Worlds
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
 from taskyard_agent.processes.reception import Reception
@@ -49,6 +50,7 @@ class ProcessPool:
         blobs: BlobStore,
         leave: Callable[[], None],
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        worlds: Worlds | None = None,
     ) -> None:
         """Execute up to `slots` runs at a time in `workforce`.
 
@@ -58,9 +60,10 @@ class ProcessPool:
             blobs: Where payloads are that do not travel inside frames.
             leave: Called when draining.
             clock_ns: What workers note when a run starts: monotonic nanoseconds of this machine.
+            worlds: Knows the worlds of programs.
         """
         self.workforce = workforce
-        self.templates = LocalTemplates()
+        self.templates = LocalTemplates(worlds)
         self.holdings = Holdings()
         self.intake = Intake(
             slots,

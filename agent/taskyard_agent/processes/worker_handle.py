@@ -6,11 +6,13 @@ busy or ending exactly while it has any (an ending one may have none).
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.templates import MAX_TEMPLATES, LocalTemplate
+from taskyard_agent.holding.worlds import GivenWorld, Interpreter
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import Ending
 from taskyard_agent.processes.worker_phase import WorkerEvent, WorkerPhase, after
@@ -20,18 +22,45 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 
 SEND_BYTES: Final = 256 * 1024
 """A part at a time: slicing all of a large buffer for each call would be quadratic."""
+NOWHERE: Final = b""
+"""The place of workers whose runs name no world."""
 _TAKES_RUNS: Final = frozenset({WorkerPhase.IDLE, WorkerPhase.BUSY})
 # Once a chunk: a member looked up in its class costs more than the table that it is a key of.
 _GIVEN: Final = WorkerEvent.GIVEN
 _EMPTIED: Final = WorkerEvent.EMPTIED
 
 
+def place_of(world: GivenWorld | None) -> bytes:
+    """Return where a worker has to be that executes runs of a world."""
+    return NOWHERE if world is None else world.id
+
+
 class WorkerHandle:
     """A worker process, from the request to fork it until its exit is confirmed."""
 
-    def __init__(self, number: int, lines: WorkerLines, loop: asyncio.AbstractEventLoop) -> None:
-        """Use the agent's ends of `lines`."""
+    def __init__(
+        self,
+        number: int,
+        lines: WorkerLines,
+        loop: asyncio.AbstractEventLoop,
+        interpreter: Interpreter | None = None,
+        spare: bool = False,
+    ) -> None:
+        """Use the agent's ends of `lines`.
+
+        Args:
+            number: Its number.
+            lines: What it is spoken to over.
+            loop: The event loop.
+            interpreter: What its zygote was started by; None for that of the agent.
+            spare: Whether it was made for the next program, and not to be at work now.
+        """
         self.number = number
+        self.interpreter = interpreter
+        self.spare = spare
+        self.place: bytes | None = None
+        """The world it is in, `NOWHERE` for runs that name none; None as long as it has executed nothing."""
+        self.world: GivenWorld | None = None
         self.pid = 0
         self.phase = WorkerPhase.STARTING
         self.blocked = False
@@ -128,6 +157,8 @@ class WorkerHandle:
         """Send a span under a number of its own, with its template if the worker has it not yet."""
         self.phase = after(self.phase, _GIVEN)  # once a chunk, so without another call
         chunk, template = span.chunk, span.chunk.template
+        if template.world is not self.world or self.place is None:
+            self._enter(template.world)
         self.spans[number] = span
         if template.index not in self._templates:
             self._define(template)
@@ -140,6 +171,13 @@ class WorkerHandle:
             sent = self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
         if not sent:
             self.undelivered.add(number)
+
+    def _enter(self, world: GivenWorld | None) -> None:
+        self.place = place_of(world)
+        self.world = world
+        if world is not None:
+            size = frames.WORLD_HEAD.pack(len(world.message))
+            self.send(frames.pack(frames.WORLD, size, world.message, os.fsencode(world.file)))
 
     def _define(self, template: LocalTemplate) -> None:
         if len(self._templates) >= MAX_TEMPLATES:

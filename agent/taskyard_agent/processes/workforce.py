@@ -18,10 +18,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Final, Protocol
 
 from taskyard_agent.holding.admission import MOST_WAITING
+from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import describe_exit, signal_group
 from taskyard_agent.processes.worker_handle import WorkerHandle
@@ -37,6 +39,8 @@ REST_SECONDS: Final = 3.0
 """How long a worker too many is kept for the next run that waits: forking and connecting one takes longer."""
 SPAWN_DELAY: Final = 0.1
 """Before the first new attempt to start a worker; it doubles with each one that fails."""
+MOST_KEPT: Final = 4
+"""For each one at work, so many may rest for programs that have nothing to do at the moment."""
 MAX_SPAWN_DELAY: Final = 5.0
 """Rarely enough to cost nothing, often enough for a machine that has recovered."""
 _MAX_FAILURES: Final = 10
@@ -72,6 +76,7 @@ class Workforce:
         start_zygote: Callable[[], ZygoteClient],
         make_lines: Callable[[], WorkerLines] = WorkerLines,
         most_waiting: int = MOST_WAITING,
+        start_other: Callable[[Interpreter], ZygoteClient] | None = None,
     ) -> None:
         """Keep some workers.
 
@@ -80,13 +85,15 @@ class Workforce:
             start_zygote: Returns what forks them.
             make_lines: Opens what they are spoken to over.
             most_waiting: How many of those whose run waits for others get a substitute.
+            start_other: Returns what forks workers in the interpreter of a program, where that is another one.
         """
         self.most_waiting = most_waiting
         self.workers: dict[int, WorkerHandle] = {}
         self._size = size
         self._start_zygote = start_zygote
         self._make_lines = make_lines
-        self._zygote: ZygoteClient | None = None
+        self._start_other = start_other
+        self._zygotes: dict[Interpreter | None, ZygoteClient] = {}
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._events: WorkerEvents
@@ -119,7 +126,7 @@ class Workforce:
 
     def at_work(self) -> int:
         """Return how many workers count as such: those that rest or are on their way out do not."""
-        return sum(worker.phase in AT_WORK for worker in self.workers.values())
+        return sum(worker.phase in AT_WORK and not worker.spare for worker in self.workers.values())
 
     def idle(self) -> bool:
         """Whether a worker that could take runs has none."""
@@ -155,9 +162,10 @@ class Workforce:
         self._too_many = surplus > 0
         for _ in range(-surplus):
             if self._waiting is None:
-                self._spawn()
-        if blocked and self._zygote is not None:
-            self._zygote.prepare()  # after the first substitute, which need not wait for the imports
+                self.spawn()
+        if blocked:
+            for zygote in self._zygotes.values():
+                zygote.prepare()  # after the first substitute, which need not wait for the imports
         if self._retiring is None and self._resting():
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
@@ -168,31 +176,68 @@ class Workforce:
         """Let workers go that nobody has needed for a while."""
         self._retiring = None
         since = self._loop.time() - REST_SECONDS
-        resting = self._resting()
-        for worker in resting:
-            if worker.rests_since <= since:
-                worker.apply(WorkerEvent.RETIRE)
-                worker.close()
+        resting = sorted(self._resting(), key=lambda worker: worker.rests_since, reverse=True)
+        kept = MOST_KEPT * self._size
+        for number, worker in enumerate(resting):
+            if worker.rests_since <= since and not (number < kept and self._is_kept(worker, resting)):
+                self.retire(worker)
         if resting and not self._closed:
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
-    def _spawn(self) -> None:
+    def _is_kept(self, worker: WorkerHandle, resting: list[WorkerHandle]) -> bool:
+        """Say whether a worker that rests is kept for longer: for its program, or for the next program."""
+        if worker.place is None:
+            first = next(one for one in resting if one.place is None)
+            return worker is first and any(one.world is not None for one in self.workers.values())
+        return worker.world is not None
+
+    def retire(self, worker: WorkerHandle) -> None:
+        """Let a worker go that has no runs."""
+        if worker.phase is WorkerPhase.IDLE:
+            worker.rest()
+        worker.apply(WorkerEvent.RETIRE)
+        worker.close()
+        self._loop.call_later(EXIT_SECONDS, self._insist, worker)
+        self.fit()
+
+    def exchange(self, idle: WorkerHandle, resting: WorkerHandle) -> None:
+        """Have a worker that rests take the place of one that is idle."""
+        idle.rest()
+        resting.apply(WorkerEvent.WAKE)
+        if self._retiring is None:
+            self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
+
+    def spawn(self, interpreter: Interpreter | None = None, spare: bool = False) -> None:
+        """Have a worker forked.
+
+        Args:
+            interpreter: What its zygote is started by; None for that of the agent.
+            spare: Whether it is for later, and not at work.
+        """
         try:
-            if self._zygote is None:
-                self._zygote = self._start_zygote()
-                self._zygote.listen(self._loop, self._on_spawned, self._on_exited, self._on_zygote_gone)
+            zygote = self._zygotes.get(interpreter) or self._begin_zygote(interpreter)
             lines = self._make_lines()
         except OSError as error:  # no memory, too many processes, too many open files
             logger.error("no worker can be started: %s", error)
             self._failed()
             return
-        worker = WorkerHandle(next(self._numbers), lines, self._loop)
-        if not self._zygote.spawn(worker.number, lines):
+        worker = WorkerHandle(next(self._numbers), lines, self._loop, interpreter, spare)
+        if not zygote.spawn(worker.number, lines):
             worker.close()
             self._later()
             return
         self.workers[worker.number] = worker
         worker.listen(self._on_data, self._on_control)
+
+    def _begin_zygote(self, interpreter: Interpreter | None) -> ZygoteClient:
+        if interpreter is None or self._start_other is None:
+            zygote = self._start_zygote()
+        else:
+            zygote = self._start_other(interpreter)
+        self._zygotes[interpreter] = zygote
+        gone = partial(self._on_zygote_gone, interpreter)
+        zygote.listen(self._loop, self._on_spawned, self._on_exited, gone)
+        return zygote
 
     def _failed(self) -> None:
         """Try again after a delay that grows while workers die before they are ready."""
@@ -236,6 +281,10 @@ class Workforce:
         worker.apply(WorkerEvent.READY)
         if self._greeting:
             worker.send(self._greeting)
+        if worker.spare:
+            worker.spare = False
+            worker.rest()
+            self.fit()
 
     def _insist(self, worker: WorkerHandle) -> None:
         if worker.number in self.workers:
@@ -263,17 +312,18 @@ class Workforce:
             self._failed()
         self.fit()
 
-    def _on_zygote_gone(self) -> None:
-        if self._closed or self._zygote is None:
+    def _on_zygote_gone(self, interpreter: Interpreter | None) -> None:
+        zygote = self._zygotes.pop(interpreter, None)
+        if self._closed or zygote is None:
             return
         logger.error("the zygote died, and all workers with it; starting another one")
-        self._zygote.close(self._loop)
-        self._zygote = None
+        zygote.close(self._loop)
         self._failed()
-        for worker in self.workers.values():
+        its = [worker for worker in self.workers.values() if worker.interpreter == interpreter]
+        for worker in its:
             worker.deaf = True  # or what one of them had would be given to the next, and be struck with each
-        for number in list(self.workers):
-            self._on_exited(number, None)
+        for worker in its:
+            self._on_exited(worker.number, None)
 
     def close(self) -> None:
         """End all workers and their zygote for good; none is reported as gone."""
@@ -284,5 +334,5 @@ class Workforce:
         for worker in self.workers.values():
             worker.apply(WorkerEvent.EXITED)
             worker.close()
-        if self._zygote is not None:
-            self._zygote.close(self._loop)
+        for zygote in self._zygotes.values():
+            zygote.close(self._loop)

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from taskyard_agent.holding.worlds import START_VARIABLES, Interpreter, command_of
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.runner import zygote
 from taskyard_contract.programs.private_files import umask_of_users
+from taskyard_contract.world import facts
 
 logger = logging.getLogger(__name__)
 
@@ -23,19 +25,32 @@ class ZygoteClient:
     """A zygote process, from its start to the end of all its workers."""
 
     def __init__(
-        self, blobs: Path, preload: Sequence[str], environment: dict[str, str], serve: Sequence[str] = ()
+        self,
+        blobs: Path,
+        preload: Sequence[str],
+        environment: dict[str, str],
+        serve: Sequence[str] = (),
+        interpreter: Interpreter | None = None,
     ) -> None:
-        """Start it; it takes requests before it has finished its imports."""
+        """Start it; it takes requests before it has finished its imports.
+
+        Args:
+            blobs: Where workers find large payloads.
+            preload: Modules to import before workers are forked.
+            environment: What to add to the variables of this process.
+            serve: Modules whose tasks workers serve.
+            interpreter: The program's own, when it is not that of this process.
+        """
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with far:
             self._process = subprocess.Popen(
-                _command(far.fileno(), blobs, preload, serve),
+                _command(far.fileno(), blobs, preload, serve, interpreter),
                 pass_fds=[far.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
                 start_new_session=True,
                 umask=umask_of_users(),
-                env={**os.environ, **environment},
+                env=_variables(interpreter) | environment,
             )
         self._prepared = False
         self._control = near
@@ -109,11 +124,34 @@ class ZygoteClient:
             self._process.wait()
 
 
-def _command(control: int, blobs: Path, preload: Sequence[str], serve: Sequence[str]) -> list[str]:
-    command = [sys.executable, "-m", "taskyard_agent.runner.zygote"]
-    command += ["--agent", str(os.getpid()), "--control", str(control), "--blobs", str(blobs)]
+def own_interpreter() -> Interpreter:
+    """Return how the agent's own workers are started."""
+    variables = {name: value for name, value in os.environ.items() if name in START_VARIABLES}
+    return Interpreter(
+        sys.executable,
+        sys.prefix,
+        tuple(facts.interpreter_options()),
+        tuple(facts.library_path()),
+        tuple((name, variables[name]) for name in START_VARIABLES if name in variables),
+    )
+
+
+def _variables(interpreter: Interpreter | None) -> dict[str, str]:
+    """Return the variables of a zygote: those of its workers come with their program."""
+    if interpreter is None:
+        return dict(os.environ)
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {name: value for name, value in others.items() if name not in START_VARIABLES} | dict(interpreter.variables)
+
+
+def _command(
+    control: int, blobs: Path, preload: Sequence[str], serve: Sequence[str], interpreter: Interpreter | None
+) -> list[str]:
+    command = ["--agent", str(os.getpid()), "--control", str(control), "--blobs", str(blobs)]
     for module in preload:
         command += ["--preload", module]
     for module in serve:
         command += ["--serve", module]
-    return command
+    if interpreter is not None:
+        return command_of(interpreter, command)
+    return [sys.executable, "-m", "taskyard_agent.runner.zygote", *command]

@@ -52,9 +52,9 @@ class CodeShelf:
             template.encoding,
         )
         code = self._by_key.get(key)
-        if code is not None:
-            return code
         try:
+            if code is not None:
+                return _with_names(code)
             if location == "blob_digest":
                 code = self._unpickle(definition)
             elif location == "reference":
@@ -76,6 +76,14 @@ class CodeShelf:
         if not callable(getattr(code, "execute", None)):
             raise TypeError(f"what was sent as code is a {type(code).__qualname__}, which executes nothing")
         return code
+
+
+def _with_names(code: TaskCode) -> TaskCode:
+    """Return code after `__main__` has what it was sent with: other code may have come with other values."""
+    names = getattr(code, "main_names", None)
+    if names is not None:
+        names.bind()
+    return code
 
 
 def _reason_of(error: BaseException) -> str:

@@ -17,6 +17,9 @@ CHUNK: Final = 3
 FORGET: Final = 4
 CHUNK_IN_FILE: Final = 5
 """As a chunk, but with the digest of a blob instead of the body that it holds."""
+WORLD: Final = 6
+"""The world that the worker is in from the next chunk on: length of the serialised `World`, which follows, and
+the file with its facts."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17
@@ -35,6 +38,8 @@ SETTINGS_BODY: Final = struct.Struct("<QQ")
 """Largest inline payload, largest payload at all."""
 TEMPLATE_HEAD: Final = struct.Struct("<I")
 """The agent's index of the template; a serialised TemplateDefinition follows."""
+WORLD_HEAD: Final = struct.Struct("<H")
+"""Length of the serialised world."""
 CHUNK_HEAD: Final = struct.Struct("<QIQIII")
 """Number, template, first epoch, first and end position, length of the ids; ids and body follow."""
 REPORT_HEAD: Final = struct.Struct("<QIIQH")

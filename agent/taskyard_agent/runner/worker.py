@@ -20,10 +20,11 @@ from typing import Final, NoReturn
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
-from taskyard_agent.runner.code_shelf import CodeShelf
+from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
+from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import TaskCode, WorkerHost, result_encoding_of
@@ -69,6 +70,7 @@ class Worker:
         self._host: WorkerHost = self._link
         self._blobs = BlobFiles(blobs)
         self._shelf = CodeShelf(self._blobs)
+        self._surroundings = Surroundings()
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._leaving: type[Leaving] | None = None
 
@@ -99,6 +101,10 @@ class Worker:
             (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
             definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
             self._templates[index] = definition
+        elif kind == frames.WORLD:
+            (size,) = frames.WORLD_HEAD.unpack_from(body)
+            start = frames.WORLD_HEAD.size
+            self._surroundings.announce(body[start : start + size], os.fsdecode(body[start + size :]))
         elif kind == frames.FORGET:
             self._templates.clear()
             self._shelf.clear()
@@ -114,7 +120,7 @@ class Worker:
         rest = frame[ids_start + ids_size :]
         body = pb.ChunkBody.FromString(self._blobs.read(rest) if in_file else rest)
         definition = self._templates[index]
-        code = self._shelf.find(definition)
+        code = self._code_of(definition)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
         self._packer.encoding = result_encoding_of(definition.template)
         self._packer.arguments = definition.template.encoding
@@ -126,6 +132,14 @@ class Worker:
         if self._link.torn:
             raise RuntimeError("a report to the agent was cut off: what it told of has to be executed again")
         self._board.idle()
+
+    def _code_of(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
+        """Return what executes the runs of a template, in the world of their program."""
+        try:
+            self._surroundings.enter()
+        except NoWorld as error:
+            return UnavailableCode(f"task '{definition.template.name}' cannot be executed here: {error}", error)
+        return self._shelf.find(definition)
 
     def _execute(self, chunk: Chunk, number: int, positions: deque[int], code: TaskCode) -> None:
         # Local names for everything, and no call that is not needed: at tens of thousands of runs a

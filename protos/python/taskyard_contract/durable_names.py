@@ -5,10 +5,15 @@ ever removed from it, and a function gets further arguments only with defaults t
 meant before. They take plain values, never classes of ours.
 """
 
+import functools
+import pickle
+from collections.abc import Callable
+from importlib import import_module
 from types import CodeType
 from typing import Any
 
 from taskyard_contract import code_lines
+from taskyard_contract.world import main_module
 
 
 def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
@@ -28,3 +33,55 @@ def code(args: tuple[Any, ...], filename: str, lines: str = "") -> CodeType:
         lines: The text of its lines; "" for a code object inside of another one.
     """
     return code_lines.arrived(CodeType(*args).replace(co_filename=filename), lines)
+
+
+def main_code(reached: list[tuple[Any, ...]], waiting: list[tuple[Any, ...]], body: bytes) -> Any:
+    """Return code of a program, with what it uses of the program's ``__main__`` in place.
+
+    Args:
+        reached: Entries of ``__main__`` that the code names: name, id of the content, pickle.
+        waiting: Entries that its values may be made of.
+        body: The pickled code.
+    """
+    names = main_module.Names(reached, waiting)
+    names.bind()
+    code = pickle.loads(body)
+    code.main_names = names
+    return code
+
+
+def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Return a value of ``__main__`` whose state follows; it has its name before, as it may refer to itself."""
+    value = make(*args)
+    main_module.begun(name, value)
+    return value
+
+
+def globals_of(module: str) -> dict[str, Any]:
+    """Return the globals of a module, for a function of it that has no name there."""
+    if module == main_module.MAIN:
+        return vars(main_module.current())
+    return vars(import_module(module))
+
+
+def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
+    """Return what lies behind a name: the function, for example, that a decorator has wrapped."""
+    found: Any = main_module.current() if module == main_module.MAIN else import_module(module)
+    for name in (*qualname.split("."), *path):
+        found = getattr(found, name)
+    return found
+
+
+def cached_function(fn: Callable[..., Any], maxsize: int | None, typed: bool, attributes: dict[str, Any]) -> Any:
+    """Return what `functools.lru_cache` makes of a function, with nothing in it."""
+    made = functools.lru_cache(maxsize, typed)(fn)
+    vars(made).update(attributes)
+    return made
+
+
+def dispatching_function(fn: Callable[..., Any], others: list[tuple[type, Any]]) -> Any:
+    """Return what `functools.singledispatch` makes of a function, with those that were registered."""
+    made = functools.singledispatch(fn)
+    for kind, other in others:
+        made.register(kind, other)
+    return made

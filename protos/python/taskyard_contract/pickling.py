@@ -5,22 +5,29 @@ first because it is ten times faster; what it refuses (lambdas, closures, classe
 ``__main__``) goes through cloudpickle.
 """
 
+import hashlib
 import io
 import pickle
 import re
-import sys
-from types import CodeType
-from typing import Any, Final, TypeVar
+import threading
+from collections.abc import Iterable
+from types import CodeType, FunctionType
+from typing import Any, Final, NamedTuple, TypeVar
 
 import cloudpickle
 
 from taskyard_contract import code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
+from taskyard_contract.world import main_module, module_names
+from taskyard_contract.world.main_module import MAIN, Entry
 
 ENCODING: Final = PICKLE
 PROTOCOL: Final = 5
 """The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
 
+IN_MAIN: Final = b"__main__"
+"""Is in every pickle that refers to something of the main module."""
+_CONTENT_BYTES: Final = 16
 _DRAWN: Final = re.compile("[0-9a-f]{32}")
 _WRITTEN_IN_PYTHON: Final = 1 << 9
 """Py_TPFLAGS_HEAPTYPE."""
@@ -30,7 +37,10 @@ loads = pickle.loads
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle a value for another process.
+    """Pickle a value for another process of the same program.
+
+    What lies in the program's ``__main__`` is written as a reference by name; whoever reads it has a
+    ``__main__`` with that name in it, see `main_module`.
 
     Raises:
         pickle.PicklingError, TypeError, AttributeError: The value cannot be pickled.
@@ -39,45 +49,213 @@ def dumps(value: Any) -> bytes:
         data = pickle.dumps(value, PROTOCOL)
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
-    # Plain pickle writes classes and functions of the script as references to ``__main__``, which in
-    # another process is another module.
-    return dumps_by_value(value) if b"__main__" in data else data
+    if _noted.names is not None and IN_MAIN in data:
+        _Noting(_noted.names).dump(value)
+    return data
 
 
 def dumps_by_value(value: Any) -> bytes:
     """Pickle a value with the code it refers to, where that code cannot be imported elsewhere."""
-    return _dumped(value, _Travelling)
+    return _dumped(value, Travelling(_noted.names))
+
+
+class Pickled(NamedTuple):
+    """Something of ``__main__``, by value; all else of ``__main__`` in it is a reference by name."""
+
+    entry: Entry
+    functions: tuple[FunctionType, ...]
+    """The functions that are in it by value."""
+    classes: tuple[type, ...]
+    """The classes that are in it by value."""
+
+
+def pickled(value: Any, name: str = "") -> Pickled:
+    """Pickle what ``__main__`` has under a name, or something that uses ``__main__``, by value.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: It cannot be pickled.
+    """
+    pickler = Travelling()
+    pickler.root = name
+    data = _dumped(value, pickler)
+    content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
+    names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
+    return Pickled(Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes))
+
+
+def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
+    """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
+    return pickle.dumps(_MainCode([tuple(one) for one in reached], [tuple(one) for one in waiting], body), PROTOCOL)
+
+
+class _MainCode:
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return durable_names.main_code, self._parts
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names of ``__main__`` that a value, which can be pickled, refers to."""
+    before, _noted.names = _noted.names, set()
+    try:
+        dumps(value)
+        return _noted.names
+    finally:
+        _noted.names = before
 
 
 def dumps_for_key(value: Any) -> bytes:
     """Pickle a value so that equal values give equal bytes, wherever their code lies."""
-    return _dumped(value, _Comparing)
+    return _dumped(value, _Comparing(io.BytesIO(), protocol=PROTOCOL))
 
 
-def _dumped(value: Any, kind: type[Any]) -> bytes:
-    with io.BytesIO() as file:
-        kind(file, protocol=PROTOCOL).dump(value)
-        return file.getvalue()
+def _main_names() -> dict[str, Any]:
+    return vars(main_module.current())
 
 
-class _Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
-    """Writes code with its file and its lines, which cloudpickle leaves out, from 3.1.3 on both."""
+def _dumped(value: Any, pickler: Any) -> bytes:
+    pickler.dump(value)
+    data: bytes = pickler.file.getvalue()
+    return data
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._inside: set[CodeType] = set()
+
+class _Noted(threading.local):
+    names: set[str] | None = None
+
+
+_noted: Final = _Noted()
+
+
+class _Noting(pickle.Pickler):
+    """Notes the names of ``__main__`` in a value of which plain pickle has written references."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__(_Nowhere(), PROTOCOL)
+        self._names = names
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is not CodeType:
-            return super().reducer_override(obj)
-        lines = "" if obj in self._inside else code_lines.lines_of(obj)
+        if isinstance(obj, type | FunctionType) and obj.__module__ == MAIN:
+            self._names.add(obj.__qualname__.partition(".")[0])
+        return NotImplemented
+
+
+class _Nowhere:
+    """A file of which nobody reads anything."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
+    """Writes code so that it is in the worker what it is here.
+
+    What a module has under its own name is a reference, also when a decorator stands before it. Other code
+    of a module (lambdas, local functions, functions that were replaced) travels by value, on the globals of
+    the very module, which exist once there as here. ``__main__`` is such a module too.
+    Code has its file and its lines, which cloudpickle leaves out, from 3.1.3 on both.
+    """
+
+    root = ""
+    """The name of ``__main__`` whose value is being written, so that it cannot be a reference to itself."""
+
+    def __init__(self, names: set[str] | None = None) -> None:
+        self.file = io.BytesIO()
+        super().__init__(self.file, protocol=PROTOCOL)
+        self.names = set() if names is None else names
+        """Names of ``__main__`` that what is written refers to."""
+        self.wished: set[str] = set()
+        """Names that it may look for, and that need not be there."""
+        self.functions: list[FunctionType] = []
+        self.classes: list[type] = []
+        self._inside: set[CodeType] = set()
+        self._globals: dict[str, _Globals] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is CodeType:
+            return self._code(obj)
+        if kind is _Globals:
+            return durable_names.globals_of, (obj.module,)
+        name = module_names.qualname_of(obj)
+        if name is None:
+            if kind is TypeVar and self.root:
+                return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+            return NotImplemented
+        module = obj.__module__
+        top = name.partition(".")[0]
+        if module == MAIN and top == self.root and name == top:
+            return self._named_value(obj, top)
+        if module != MAIN or top != self.root:
+            place = module_names.place_of(obj, module, name)
+            if place is not None:
+                if module == MAIN:
+                    self.names.add(top)
+                return place if type(place) is str else (durable_names.part_of, (module, name, place))
+        return self._by_value(obj)
+
+    def _by_value(self, obj: Any) -> Any:
+        if isinstance(obj, type):
+            self.classes.append(obj)
+            if obj.__module__ == MAIN:
+                self.wished |= module_names.names_in_texts(vars(obj).get("__annotations__", {}), _main_names())
+            reduced = super().reducer_override(obj)
+            return _without_drawn(reduced) if self.root else reduced
+        if type(obj) is not FunctionType:
+            parts = module_names.cached_parts(obj)
+            return NotImplemented if parts is None else (durable_names.cached_function, parts)
+        parts = module_names.dispatching_parts(obj)
+        if parts is not None:
+            return durable_names.dispatching_function, parts
+        return super().reducer_override(obj)
+
+    def _named_value(self, obj: Any, name: str) -> Any:
+        """Write a value that may refer to itself by its name while it is read."""
+        reduced = self._by_value(obj)
+        if reduced is NotImplemented:
+            reduced = obj.__reduce_ex__(PROTOCOL)
+        make, args, *rest = reduced
+        return durable_names.main_value, (name, make, args), *rest
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        reduced = super()._dynamic_function_reduce(func)
+        self.functions.append(func)
+        module = module_names.module_with(func.__globals__)
+        if module is None:
+            return reduced
+        make, (code, _, *others), (state, slots), *rest = reduced
+        if module == MAIN:
+            self.names.update(slots["__globals__"])
+            namespace = func.__globals__
+            self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
+            self.wished |= module_names.names_through_module(func.__code__, namespace)
+        slots["__globals__"] = {}
+        where = self._globals.setdefault(module, _Globals(module))
+        return make, (code, where, *others), (state, slots), *rest
+
+    def _code(self, code: CodeType) -> Any:
+        lines = "" if code in self._inside else code_lines.lines_of(code)
         # What is inside of it comes next, and its lines are among those of the whole.
-        self._inside.update(code_lines.inner_codes(obj))
-        return durable_names.code, (_arguments_of(obj), obj.co_filename, lines)
+        self._inside.update(code_lines.inner_codes(code))
+        return durable_names.code, (_arguments_of(code), code.co_filename, lines)
+
+
+class _Globals:
+    """Stands for the globals of a module."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module: str) -> None:
+        self.module = module
 
 
 class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
     """Writes code as if it stood in the first line of no file, and all else as it is in every process."""
+
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol=protocol)
+        self.file = file
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -141,10 +319,3 @@ def _arguments_of(code: CodeType) -> tuple[Any, ...]:
     """Return what makes a code object again; which arguments that takes, cloudpickle knows."""
     _, arguments = cloudpickle.CloudPickler.dispatch_table[CodeType](code)
     return tuple(arguments)
-
-
-def register_by_value(module_name: str) -> None:
-    """Make code of a module that other processes cannot import travel by value."""
-    module = sys.modules.get(module_name)
-    if module is not None:
-        cloudpickle.register_pickle_by_value(module)

@@ -117,6 +117,7 @@ class RunTemplate(google.protobuf.message.Message):
     EXECUTOR_FIELD_NUMBER: builtins.int
     CONCURRENCY_KEYS_FIELD_NUMBER: builtins.int
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    WORLD_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are."""
     name: builtins.str
@@ -179,6 +180,10 @@ class RunTemplate(google.protobuf.message.Message):
     def concurrency_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Limits that its runs count against, each by its name. Not supported yet: MUST be empty."""
 
+    @property
+    def world(self) -> global___World:
+        """The world of the program that makes the runs, where its workers are written in Python. Absent: any worker will do."""
+
     def __init__(
         self,
         *,
@@ -203,11 +208,45 @@ class RunTemplate(google.protobuf.message.Message):
         executor: taskyard_api.v1.states_pb2.Executor.ValueType = ...,
         concurrency_keys: collections.abc.Iterable[builtins.str] | None = ...,
         heartbeat_timeout_ms: builtins.int = ...,
+        world: global___World | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry", "world", b"world"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
 
 global___RunTemplate = RunTemplate
+
+@typing.final
+class World(google.protobuf.message.Message):
+    """What a program has around it, as its workers need to know it. A worker executes runs of one world only. Where its
+    modules are imported from, its directory and its environment variables are not said here: an agent on the same
+    machine, of the same user, reads them from a file that the program has written there.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    BUNDLE_DIGEST_FIELD_NUMBER: builtins.int
+    BUNDLE_BYTES_FIELD_NUMBER: builtins.int
+    id: builtins.bytes
+    """Chosen by the program, anew when modules that it had imported are replaced. 16 bytes."""
+    revision: builtins.int
+    """Counts up when its directory, its import path or its variables have changed."""
+    bundle_digest: builtins.bytes
+    """SHA-256 of a zip archive with the source of its modules, for agents on other machines; empty when there is none."""
+    bundle_bytes: builtins.int
+    """Size of that archive."""
+    def __init__(
+        self,
+        *,
+        id: builtins.bytes = ...,
+        revision: builtins.int = ...,
+        bundle_digest: builtins.bytes = ...,
+        bundle_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "revision", b"revision"]) -> None: ...
+
+global___World = World
 
 @typing.final
 class TemplateDefinition(google.protobuf.message.Message):

@@ -22,8 +22,21 @@ from taskyard_contract.references import begin_collecting, note, resolve
 from taskyard_contract.states import UpstreamKind
 
 
-def pack(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], upstream: Upstream) -> bytes:
-    """Pickle the arguments of a call of task `name`; its upstream runs are added to `upstream`.
+def pack(
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    upstream: Upstream,
+    names: set[str] | None = None,
+) -> bytes:
+    """Pickle the arguments of a call.
+
+    Args:
+        name: The task.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        upstream: Gets the runs that the call depends on.
+        names: Gets the names of the main module that the arguments refer to.
 
     Returns:
         The encoded arguments; nothing for a call without arguments.
@@ -37,7 +50,10 @@ def pack(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], upstream: Ups
         args, kwargs = _states_changed((args, kwargs), _by_reference)
     outside = begin_collecting(upstream)
     try:
-        return pickling.dumps((args, kwargs))
+        data = pickling.dumps((args, kwargs))
+        if names is not None and pickling.IN_MAIN in data:
+            names |= pickling.names_in((args, kwargs))
+        return data
     except (NotPicklable, FlowRunTimeoutError):
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything

@@ -11,6 +11,7 @@ from taskyard._engine.submission.arguments import add_order, offload, pack
 from taskyard._engine.submission.scope import outside_scope
 from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
+from taskyard._engine.world.announcing import outlive
 from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
 from taskyard_api.v1 import common_pb2, run_service_pb2
@@ -31,8 +32,10 @@ def submit_deferred(
     scope = outside_scope()
     session = scope.session
     upstream: Upstream = {}
-    data = _written(task, args, kwargs, upstream)
-    template = group_of(task, scope, session).template
+    names: set[str] = set()
+    data = _written(task, args, kwargs, upstream, names)
+    template = group_of(task, scope, session, names).template
+    outlive()
     payload = common_pb2.Payload(encoding=template.message.encoding, data=data)
     ref = offload(task.name, data, session)
     if ref is not None:
@@ -51,10 +54,14 @@ def submit_deferred(
 
 
 def _written(
-    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], upstream: Upstream
+    task: TaskDefinition[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    upstream: Upstream,
+    names: set[str],
 ) -> bytes:
     if not task.is_remote:
-        return pack(task.name, args, kwargs, upstream)
+        return pack(task.name, args, kwargs, upstream, names)
     from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
 
     return pack_json(task.name, args, kwargs, upstream)

@@ -20,7 +20,12 @@ Packed = tuple[bytes, Upstream, str | None, pb.RunExtra | None]
 
 
 def packed(
-    task: TaskDefinition[..., Any], scope: Scope, future: Future[Any], call: Arguments, direct: bool
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    future: Future[Any],
+    call: Arguments,
+    direct: bool,
+    names: set[str],
 ) -> Packed:
     """Pack one call.
 
@@ -30,6 +35,7 @@ def packed(
         future: Of the run that the call becomes.
         call: The arguments.
         direct: Whether the caller waits for it, and could execute it in its own thread.
+        names: Gets the names of the main module that the arguments refer to.
 
     Raises:
         NotPicklable: An argument cannot travel to another process.
@@ -44,7 +50,7 @@ def packed(
         scope.executor.keep(task, scope, future, call, upstream, direct)
         data = b""
     else:
-        data = pack(task.name, *call, upstream)
+        data = pack(task.name, *call, upstream, names)
     if task.call_work or len(data) > SMALL_BYTES:
         return _with_more(task, scope, future, call, data, upstream)
     return data, upstream, None, None

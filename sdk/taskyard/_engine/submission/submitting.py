@@ -21,7 +21,7 @@ from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_contract.pickling import dumps
+from taskyard_contract.pickling import IN_MAIN, dumps, names_in
 from taskyard_contract.references import begin_collecting
 from taskyard_contract.states import UpstreamKind
 
@@ -51,11 +51,12 @@ def submit_one(
     """
     task.signature.check(args, kwargs)
     session = scope.session
-    group = group_of(task, scope, session)
+    names: set[str] = set()
     future: Future[Any] = (
         Future(new_id(), scope) if task.reading is None else future_of(task, new_id(), scope)
     )
-    data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct)
+    data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct, names)
+    group = group_of(task, scope, session, names)
     if wait_for is not None:
         add_order(upstream, wait_for)
     if upstream:
@@ -76,16 +77,16 @@ def submit_many(
         NotPicklable: An argument cannot travel to another process.
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
-    session = scope.session
-    key = group_of(task, scope, session)
+    groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     shared = _shared_upstream(expansion.resolved, wait_for)
-    groups = _Groups(key, scope.take_ordinals(task.task_key, expansion.count))
     if scope.executor is None and not (task.call_work or task.is_remote):
         _pack_plain(task, scope, groups, zip(futures, expansion.calls, strict=False), shared)
     else:
         for future, call in zip(futures, expansion.calls, strict=False):
-            data, upstream, cache_key, extra = packed(task, scope, future, call, False)
+            names: set[str] = set()
+            data, upstream, cache_key, extra = packed(task, scope, future, call, False, names)
+            groups.need(names)
             upstream = check_upstream(task.name, {**shared, **upstream})
             groups.open().add(future.run_id, data, upstream, cache_key, extra)
     # Nothing was sent so far: a child that cannot be submitted must not leave its siblings behind.
@@ -94,7 +95,7 @@ def submit_many(
     start = 0
     for group in groups.all:
         end = start + len(group.run_ids)
-        session.submit_group(group, futures[start:end])
+        scope.session.submit_group(group, futures[start:end])
         start = end
     return futures
 
@@ -120,16 +121,23 @@ def _shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
 class _Groups:
     """The groups that the children of one map fill, none of them larger than a frame."""
 
-    def __init__(self, key: GroupKey, first_ordinal: int) -> None:
-        self._key = key
+    def __init__(self, task: TaskDefinition[..., Any], scope: Scope, first_ordinal: int) -> None:
+        self._task = task
+        self._scope = scope
+        self._key = group_of(task, scope, scope.session)
         self._next_ordinal = first_ordinal
         self.all: list[RunGroup] = []
+
+    def need(self, names: set[str]) -> None:
+        """Have names of the main module come along with the code of the next child."""
+        if not names <= self._key.template.names:
+            self._key = group_of(self._task, self._scope, self._scope.session, names)
 
     def open(self) -> RunGroup:
         """Return the group that the next child belongs to."""
         if self.all:
             last = self.all[-1]
-            if len(last.run_ids) < RUNS_PER_FRAME and last.size <= BYTES_PER_FRAME:
+            if last.key is self._key and len(last.run_ids) < RUNS_PER_FRAME and last.size <= BYTES_PER_FRAME:
                 return last
             self._next_ordinal += len(last.run_ids)
         group = RunGroup(self._key, self._next_ordinal)
@@ -163,6 +171,9 @@ def _pack_plain(
             except Exception:
                 pack(task.name, args, kwargs, collected)  # said again, with the path of the culprit
                 raise  # it did not come from the arguments: the time of the flow is up
+            if IN_MAIN in data:
+                groups.need(names_in(call))
+                group = groups.open()
             if group is None or len(group.run_ids) >= RUNS_PER_FRAME or group.size > BYTES_PER_FRAME:
                 group = groups.open()
             if not (collected or shared or len(data) > SMALL_BYTES):

@@ -6,18 +6,20 @@ nearly every call), and all of them by what decides their contents.
 """
 
 import hashlib
+from collections.abc import Callable, Set
 from typing import Any, Final
 
 from taskyard._engine.definitions.flow_definition import FlowDefinition
-from taskyard._engine.definitions.importable import register_user_modules
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Scope
+from taskyard._engine.world.announcing import world_of
+from taskyard._engine.world.main_image import image
 from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
 from taskyard.context import current_tags
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
+from taskyard.exceptions import PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.capabilities import own_version
@@ -28,20 +30,35 @@ INLINE_CODE_BYTES: Final = 1024 * 1024
 """Larger code is uploaded once, so that frames with templates stay small."""
 
 
-def group_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> GroupKey:
-    """Return the template of a task's runs that are submitted from `scope`, together with that place."""
+def group_of(
+    task: TaskDefinition[..., Any], scope: Scope, session: Session, names: Set[str] = frozenset()
+) -> GroupKey:
+    """Return the template of a task's runs that are submitted from `scope`, together with that place.
+
+    Args:
+        task: The task.
+        scope: Where it is called.
+        session: Where its runs are submitted.
+        names: Names of the main module that arguments refer to.
+    """
     tags = current_tags()
     latest_scope, latest_tags, latest = task.latest_group
-    if latest_scope is scope and latest_tags is tags:
+    if latest_scope is scope and latest_tags is tags and _serves(latest.template, names):
         found: GroupKey = latest
         return found
     key = (tags, scope.log_prints, scope.queue, session.session_id)
     template = task.templates.get(key)
-    if template is None:
+    if template is None or not _serves(template, names):
+        image.want(names)
         template = task.templates[key] = _make_template(task, scope, tags, session)
     group = GroupKey(template, scope.flow_run_id, scope.caller_run_id)
     task.latest_group = (scope, tags, group)
     return group
+
+
+def _serves(template: Template, names: Set[str]) -> bool:
+    """Say whether the code of a template is what it would be now, and has what arguments refer to."""
+    return names <= template.names and (template.holds is None or template.holds())
 
 
 def _make_template(
@@ -63,20 +80,28 @@ def task_template(
 ) -> Template:
     """Make the template of a task's runs, with the code that workers load."""
     message = plain_template(task, tags)
-    code = _pickled_body(task, log_prints)
-    if len(code) > session.max_payload_bytes:
+    code = image.code_of(task.name, TaskBody(task, log_prints))
+    data = code.data
+    if len(data) > session.max_payload_bytes:
         raise PayloadTooLarge(
-            f"the code of '{task.name}' takes {len(code):,} bytes, the server takes at most "
+            f"the code of '{task.name}' takes {len(data):,} bytes, the server takes at most "
             f"{session.max_payload_bytes:,}; it probably refers to a large global variable: pass that as an "
             "argument, or load it inside the task",
             limit=session.max_payload_bytes,
         )
-    message.python_version = own_version()
-    message.code.blob_digest = hashlib.sha256(code).digest()
-    if len(code) > INLINE_CODE_BYTES:
-        session.client().upload(code)
-        return Template(message)
-    return Template(message, code)
+    message.code.blob_digest = hashlib.sha256(data).digest()
+    world = world_of(session)
+    message.python_version = "" if world.is_near else own_version()
+    message.world.CopyFrom(world.message)
+    holds = _both(world.holds, code.seen.holds if code.seen is not None else None)
+    if len(data) > INLINE_CODE_BYTES:
+        session.client().upload(data)
+        data = b""
+    return Template(message, data, code.names, holds)
+
+
+def _both(one: Callable[[], bool], other: Callable[[], bool] | None) -> Callable[[], bool]:
+    return one if other is None else lambda: one() and other()
 
 
 def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
@@ -111,20 +136,6 @@ def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
     message.encoding, message.result_encoding = JSON, ""
     message.code.task_name = task.name
     return message
-
-
-def _pickled_body(task: TaskDefinition[..., Any], log_prints: bool) -> bytes:
-    register_user_modules(task.fn)
-    try:
-        return pickling.dumps_by_value(TaskBody(task, log_prints))
-    except FlowRunTimeoutError:
-        raise
-    except Exception as error:  # pickling runs foreign code, which may raise anything
-        raise NotPicklable(
-            f"the code of '{task.name}' cannot be sent to a worker ({error}); it probably refers to a global "
-            "variable or a closure that cannot be pickled: make that inside the task, or use "
-            "ThreadPoolTaskRunner, which keeps code in this process"
-        ) from error
 
 
 def flow_template(flow: FlowDefinition[..., Any]) -> Template:

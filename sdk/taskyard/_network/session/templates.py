@@ -4,17 +4,34 @@ Invariant: a template never changes after it was made, so streams may refer to i
 compare templates by identity.
 """
 
+from collections.abc import Callable
+
 from taskyard_api.v1 import template_pb2
 
 
 class Template:
     """A `RunTemplate` together with the code it names."""
 
-    __slots__ = ("code", "digest", "message", "task_key")
+    __slots__ = ("code", "digest", "holds", "message", "names", "task_key")
 
-    def __init__(self, message: template_pb2.RunTemplate, code: bytes = b"") -> None:
-        """Wrap a message; `code` is its blob, when that is small enough to travel inline."""
+    def __init__(
+        self,
+        message: template_pb2.RunTemplate,
+        code: bytes = b"",
+        names: frozenset[str] = frozenset(),
+        holds: Callable[[], bool] | None = None,
+    ) -> None:
+        """Wrap a message.
+
+        Args:
+            message: The message.
+            code: Its blob, when that is small enough to travel inline.
+            names: What of the program's main module comes along with the code.
+            holds: Says whether it is still what a call would be written as; None when that cannot change.
+        """
         self.message = message
         self.code = code
+        self.names = names
+        self.holds = holds
         self.digest: bytes = message.code.blob_digest if code else b""
         self.task_key: str = message.task_key

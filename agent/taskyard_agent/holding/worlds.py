@@ -1,0 +1,129 @@
+"""The worlds of the programs whose runs an agent executes: what of each there is on this machine.
+
+A program of the same user on the same machine has written the facts of its world into a file (`facts`); a
+worker reads that itself, the agent only looks who the program is and which interpreter it has. Of other
+worlds the agent knows what the template says. Invariant: nothing of a program's variables is kept here.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.world import facts
+from taskyard_contract.world.facts import WorldFacts
+
+logger = logging.getLogger(__name__)
+
+MOST_KEPT: Final = 256
+"""Programs come and go; one that is met again is looked up again."""
+START_VARIABLES: Final = (
+    *("PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONCOERCECLOCALE", "PYTHONHOME"),
+    *("PYTHONNOUSERSITE", "LD_LIBRARY_PATH", "LD_PRELOAD", "LC_ALL", "LC_CTYPE", "LANG"),
+)
+"""Variables that count when an interpreter starts; all others can be set in a worker."""
+
+
+class Interpreter(NamedTuple):
+    """How workers of a program are started: those that start alike are forked from one zygote."""
+
+    executable: str
+    prefix: str
+    flags: tuple[str, ...]
+    library_path: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, known: WorldFacts) -> "Interpreter":
+        """Return that of a program."""
+        return cls(
+            known.executable,
+            known.prefix,
+            tuple(known.flags),
+            tuple(known.library_path),
+            tuple((name, known.variables[name]) for name in START_VARIABLES if name in known.variables),
+        )
+
+    def starts_like(self, other: "Interpreter") -> bool:
+        """Say whether it makes no difference which of the two starts workers."""
+        same_file = os.path.realpath(self.executable) == os.path.realpath(other.executable)
+        return same_file and self[1:] == other[1:]
+
+
+class GivenWorld:
+    """The world of a template, as far as this agent knows it."""
+
+    __slots__ = ("file", "id", "interpreter", "known", "message", "revision")
+
+    def __init__(
+        self, message: template_pb2.World, file: str, known: WorldFacts | None, interpreter: Interpreter | None
+    ) -> None:
+        """Describe a world.
+
+        Args:
+            message: What the template says.
+            file: Where its facts are; "" when they are not on this machine.
+            known: These facts, without variables.
+            interpreter: What starts its workers; None for that of the agent.
+        """
+        self.message = message.SerializeToString()
+        self.id = message.id
+        self.revision = message.revision
+        self.file = file
+        self.known = known
+        self.interpreter = interpreter
+
+    def has_ended(self) -> bool:
+        """Say whether its program is known not to run any more."""
+        return self.known is not None and not self.known.is_alive()
+
+
+class Worlds:
+    """What an agent knows of the worlds it has met of late."""
+
+    def __init__(self, directory: Path, own: Interpreter) -> None:
+        """Look for facts in `directory`; workers that start like `own` are the agent's."""
+        self._directory = directory
+        self._own = own
+        self._machine = facts.this_machine()
+        self._known: dict[tuple[bytes, int], GivenWorld] = {}
+
+    def of(self, template: template_pb2.RunTemplate) -> GivenWorld | None:
+        """Return the world of a template; None when it names none."""
+        if not template.HasField("world"):
+            return None
+        message = template.world
+        key = (message.id, message.revision)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST_KEPT:
+                del self._known[next(iter(self._known))]
+            known = self._known[key] = self._look(message)
+        return known
+
+    def _look(self, message: template_pb2.World) -> GivenWorld:
+        path = facts.file_of(self._directory, message.id, message.revision)
+        try:
+            found = facts.read(path)
+        except FileNotFoundError:
+            return GivenWorld(message, "", None, None)
+        except (OSError, ValueError) as error:
+            logger.warning("the world of a program cannot be read: %s", error)
+            return GivenWorld(message, "", None, None)
+        if found.machine != self._machine:  # a home that several machines share
+            return GivenWorld(message, "", None, None)
+        interpreter = Interpreter.of(found)
+        other = None if interpreter.starts_like(self._own) else interpreter
+        return GivenWorld(message, str(path), found._replace(variables={}), other)
+
+
+def command_of(interpreter: Interpreter, arguments: Sequence[str]) -> list[str]:
+    """Return the command that starts a zygote in a program's interpreter."""
+    boot = (
+        "import sys; "
+        f"sys.path[:0] = [one for one in {list(interpreter.library_path)!r} if one not in sys.path]; "
+        "from taskyard_agent.runner.zygote import main; main(sys.argv[1:])"
+    )
+    return [interpreter.executable, *interpreter.flags, "-c", boot, *arguments]

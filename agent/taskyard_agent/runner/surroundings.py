@@ -1,0 +1,130 @@
+"""A worker in the world of its program: directory, variables, import path, arguments and ``__main__``.
+
+A worker enters one world and stays in it. What a run has changed of it (its directory, a variable) is put
+back before the next chunk, not before each run: that a run of the same program changes these for those that
+follow it at once is as it would be at home, and that it changed them for good is not.
+Invariant: a worker that could not enter executes nothing, and its runs say why.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from taskyard_contract.world import facts, inherited, main_module
+from taskyard_contract.world.facts import WorldFacts
+
+KEPT: Final = ("TASKYARD_SERVER",)
+"""Variables that stay as the agent has set them: tasks that call tasks do so on its server."""
+
+
+class NoWorld(Exception):
+    """The program's world is not here."""
+
+
+class Surroundings:
+    """The world that this worker is in."""
+
+    def __init__(self) -> None:
+        """Be in none."""
+        self._file = ""
+        self._entered = False
+        self._next: tuple[bytes, str] | None = None
+        self._variables: Mapping[Any, Any] = {}
+        self._directory = ""
+        self._path: list[str] = []
+
+    def announce(self, message: bytes, file: str) -> None:
+        """Be told of a world, or of another revision of it; it is entered before the next chunk."""
+        self._next = (message, file)
+
+    def enter(self) -> None:
+        """Be in the world that was announced, as its program has left it.
+
+        Raises:
+            NoWorld: It cannot be entered; the message says what is missing.
+        """
+        if self._next is not None:
+            message, file = self._next
+            inherited.inherit(message)
+            if file:
+                self._enter(file)
+            self._next = None
+        elif self._entered:
+            self._restore()
+
+    def _enter(self, file: str) -> None:
+        try:
+            known = facts.read(Path(file))
+        except (OSError, ValueError) as error:
+            raise NoWorld(f"what is known of the program's environment cannot be read: {error}") from None
+        own = {name: os.environ[name] for name in KEPT if name in os.environ}
+        _set_variables({**known.variables, **own})
+        sys.argv[:] = known.arguments
+        sys.path[:] = known.path
+        if not self._entered:
+            random.seed()
+            _begin_main(known)
+        self._entered = True
+        self._variables = dict(_raw_variables())
+        self._path = list(known.path)
+        self._directory = known.directory
+        _change_directory(known.directory)
+
+    def _restore(self) -> None:
+        if _raw_variables() != self._variables:
+            os.environ.clear()
+            for name, value in self._variables.items():
+                os.environb[name] = value
+        if sys.path != self._path:
+            sys.path[:] = self._path
+        if _directory() != self._directory:
+            _change_directory(self._directory)
+
+
+def _set_variables(variables: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name not in variables]:
+        del os.environ[name]
+    for name, value in variables.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    time.tzset()
+
+
+def _begin_main(known: WorldFacts) -> None:
+    """Make a ``__main__`` that looks as the program's, to be filled with what its runs use."""
+    said = known.main
+    main = ModuleType(main_module.MAIN, said.doc)
+    if said.file is not None:
+        main.__file__ = said.file
+    main.__package__ = said.package
+    if said.spec is not None:  # or children of `multiprocessing` would execute the file without its package
+        main.__spec__ = ModuleSpec(said.spec, None, origin=said.file)
+    main_module.begin(main)
+
+
+def _change_directory(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise NoWorld(
+            f"the program's directory '{directory}' cannot be entered ({error.strerror})"
+        ) from None
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _raw_variables() -> Mapping[Any, Any]:
+    # As the operating system has them: decoding them takes fifty times as long as comparing.
+    raw: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
+    return raw

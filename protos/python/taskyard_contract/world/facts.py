@@ -1,0 +1,164 @@
+"""The facts of a program's world, and the file in which agents of the same user on the same machine find them.
+
+The file is the only way of these facts: environment variables hold secrets, which no database, no log and no
+other machine is to have. Who can read the file may know them, and whoever cannot is elsewhere.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from taskyard_contract.programs.private_files import make_directory, opener
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORLDS: Final = "worlds"
+"""The directory of these files, in the home."""
+_LIBRARIES: Final = ("taskyard", "taskyard_agent", "taskyard_contract", "taskyard_api", "cloudpickle", "google")
+"""What a worker imports before it knows anything of the program."""
+_FORMAT: Final = 1
+_STARTED_FIELD: Final = 19
+"""Of /proc/PID/stat, counted behind the name of the program: when it was started."""
+
+
+class MainFacts(NamedTuple):
+    """What a program's ``__main__`` says of itself."""
+
+    file: str | None = None
+    package: str | None = None
+    spec: str | None = None
+    """The module's name, of a program that was started with ``-m``."""
+    doc: str | None = None
+
+
+class WorldFacts(NamedTuple):
+    """What a program has around it."""
+
+    executable: str
+    version: str
+    """Implementation and minor version of Python, as "cpython-3.11"."""
+    prefix: str
+    flags: list[str]
+    """Options of the interpreter, as in ``python -X utf8``."""
+    path: list[str]
+    library_path: list[str]
+    """Where the program has found Taskyard and what it stands on."""
+    directory: str
+    variables: dict[str, str]
+    arguments: list[str]
+    main: MainFacts
+    modules: dict[str, str]
+    """Modules that are not found along the path, with their files."""
+    machine: str
+    """Changes with each start of the machine."""
+    pid: int
+    started: str
+    """When the process was started: ids of processes are used again."""
+
+    def is_alive(self) -> bool:
+        """Say whether the program still runs."""
+        return started_at(self.pid) == self.started
+
+
+def own_version() -> str:
+    """Return the version of Python that executes this."""
+    return f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def library_path() -> list[str]:
+    """Return the directories in which this process has found what workers stand on."""
+    found: dict[str, None] = {}
+    for name in _LIBRARIES:
+        try:
+            spec = find_spec(name)
+        except (ImportError, ValueError):
+            continue
+        places = spec.submodule_search_locations if spec is not None else None
+        if places:  # the first one is the package, others are what a package has added to itself
+            found[os.path.dirname(os.path.abspath(next(iter(places))))] = None
+    return list(found)
+
+
+def interpreter_options() -> list[str]:
+    """Return the options that this interpreter was started with."""
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
+    return options
+
+
+def this_machine() -> str:
+    """Return a name for this machine since its last start; "" where the system has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return os.uname().nodename
+
+
+def started_at(pid: int) -> str:
+    """Return when a process was started, in words of the system; "" when there is none of that id."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[_STARTED_FIELD].decode()
+    except OSError:
+        pass
+    if os.path.isdir("/proc/self"):
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        pass
+    return "unknown"
+
+
+def file_of(directory: "Path", world_id: bytes, revision: int) -> "Path":
+    """Return the file of a world."""
+    return directory / f"{world_id.hex()}-{revision}.json"
+
+
+def write(path: "Path", facts: WorldFacts) -> None:
+    """Write a file of facts, for its user alone, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    make_directory(path.parent)
+    draft = path.with_suffix(f".{os.getpid()}")
+    document = {"format": _FORMAT, **facts._asdict(), "main": facts.main._asdict()}
+    with open(draft, "w", encoding="ascii", opener=opener) as file:
+        json.dump(document, file)  # in ASCII, so bytes that are no text survive as surrogates
+    os.replace(draft, path)
+
+
+def read(path: "Path") -> WorldFacts:
+    """Read a file of facts.
+
+    Raises:
+        OSError: It cannot be read, or belongs to another user.
+        ValueError: It is none, or of another release.
+    """
+    with open(path, encoding="ascii") as file:
+        if os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to another user")
+        document = json.load(file)
+    if not isinstance(document, dict) or document.pop("format", None) != _FORMAT:
+        raise ValueError(f"{path} was written by another release of Taskyard")
+    try:
+        return WorldFacts(**{**document, "main": MainFacts(**document["main"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no description of a world: {error}") from None
+
+
+def remove(paths: "Iterable[Path]") -> None:
+    """Remove files of facts that nobody needs any more."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+

@@ -1,0 +1,142 @@
+"""The program's ``__main__`` in another process, filled by name with what its runs use of it.
+
+Code of a script or a notebook lives in ``__main__``, which no other process can import. What runs use of it
+travels as *entries*: a name, the id of its content and a pickle of the value alone, in which everything else
+of ``__main__`` is a reference by name. Here they are put into a module ``__main__``, so that functions see one
+another's globals, and `pickle`, `multiprocessing`, type hints and `isinstance` find what they find at home.
+
+An entry whose content is here already *is* the object that is here: state that runs keep in it stays, and a
+class is one class for all runs. Where two templates bring different contents under one name (a cell of a
+notebook was edited between them), the chunk that is executed decides (`Names.bind`), one comparison a chunk.
+What no code names but values may be made of, classes above all, waits in its pickle until somebody asks for it.
+Invariant: a name is bound to what its latest entry says, or to what runs have made of it since.
+"""
+
+import pickle
+import sys
+from collections.abc import Iterable, Sequence
+from types import FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
+
+MAIN: Final = "__main__"
+
+
+class Entry(NamedTuple):
+    """One name of a program's ``__main__``."""
+
+    name: str
+    content: bytes
+    """An id of what the value is made of; equal contents have equal ids."""
+    data: bytes
+    """The pickled value."""
+    names: tuple[str, ...] = ()
+    """Names of ``__main__`` that it refers to."""
+    wished: tuple[str, ...] = ()
+    """Names that it may look for, and that need not be there."""
+
+
+class Names:
+    """The entries that came with some code."""
+
+    __slots__ = ("reached", "waiting")
+
+    def __init__(self, reached: Iterable[Sequence[Any]], waiting: Iterable[Sequence[Any]] = ()) -> None:
+        """Take entries: those the code names, and those that are read when somebody asks for them."""
+        self.reached = tuple(Entry(*entry) for entry in reached)
+        self.waiting = tuple(Entry(*entry) for entry in waiting)
+
+    def bind(self) -> None:
+        """Let ``__main__`` have these names; cheap when it had them last."""
+        _main.bind(self)
+
+
+class _Main:
+    """What has come into this process's ``__main__``."""
+
+    def __init__(self) -> None:
+        self.module: ModuleType | None = None
+        self._last: Names | None = None
+        self._bound: dict[str, bytes] = {}
+        self._waiting: dict[str, Entry] = {}
+        self._values: dict[tuple[str, bytes], Any] = {}
+        self._entries: dict[int, Entry] = {}  # by the ids of values, all of which `_values` keeps
+
+    def current(self) -> ModuleType:
+        """Return the module: in a program its own."""
+        return sys.modules[MAIN] if self.module is None else self.module
+
+    def begin(self, module: ModuleType) -> None:
+        """Use a module from now on."""
+        self.__init__()  # type: ignore[misc]  # what came into another one is not here
+        module.__dict__.setdefault("__builtins__", __builtins__)
+        module.__getattr__ = self._ask  # type: ignore[method-assign]
+        self.module = sys.modules[MAIN] = module
+
+    def bind(self, names: Names) -> None:
+        if names is self._last:
+            return
+        if self.module is None:  # nobody has said how it should look
+            self.begin(ModuleType(MAIN))
+        namespace = self.current().__dict__
+        for entry in (*names.reached, *names.waiting):
+            if self._bound.get(entry.name) != entry.content:
+                self._waiting[entry.name] = entry
+                self._bound.pop(entry.name, None)
+                namespace.pop(entry.name, None)
+        for entry in names.reached:
+            if entry.name in self._waiting:
+                self._read(entry.name)
+        self._last = names
+
+    def _ask(self, name: str) -> Any:
+        """Be the module's ``__getattr__``."""
+        if name not in self._waiting:
+            raise AttributeError(f"module '{MAIN}' has no attribute '{name}'")
+        return self._read(name)
+
+    def _read(self, name: str) -> Any:
+        entry = self._waiting.pop(name)
+        namespace = self.current().__dict__
+        value = self._values.get(entry[:2], self)
+        if value is self:
+            try:
+                value = pickle.loads(entry.data)
+            except BaseException as error:
+                namespace.pop(name, None)
+                self._waiting[name] = entry
+                error.add_note(f"(while '{name}' of the program's main module was loaded)")
+                raise
+            self._values[entry[:2]] = value
+            if _has_identity(value):
+                self._entries[id(value)] = entry
+        namespace[name] = value
+        self._bound[name] = entry.content
+        return value
+
+    def begun(self, name: str, value: Any) -> None:
+        """Bind a value that is still being filled: it may refer to itself by its name."""
+        self.current().__dict__[name] = value
+
+    def entry_of(self, value: object) -> Entry | None:
+        """Return the entry that a value came in."""
+        return self._entries.get(id(value))
+
+
+def _has_identity(value: object) -> bool:
+    """Say whether a value is code, which travels on as it came; all else may have been changed since."""
+    return isinstance(value, FunctionType | type) or own_name(value) is not None
+
+
+def own_name(value: object) -> str | None:
+    """Return the qualified name that an object carries itself, as decorated functions do."""
+    attributes = getattr(value, "__dict__", None) if not isinstance(value, type) else None
+    name = attributes.get("__qualname__") if type(attributes) is dict else None
+    return name if type(name) is str else None
+
+
+_main: Final = _Main()
+begin = _main.begin
+"""Make a module the ``__main__`` of this process, to be filled."""
+begun = _main.begun
+entry_of = _main.entry_of
+current = _main.current

@@ -1,0 +1,132 @@
+"""This program's world: announced with its first run that workers execute, and again when it has changed.
+
+What it is made of is compared, not watched: the directory, the import path and the variables at each call that
+waits for its run and at each flow, and otherwise at most a thousand times a second, which is the time between
+two runs that are submitted in a loop.
+Invariant: workers of a world that is announced find its file until this process has ended, unless a run of it
+outlives the program; then as long as agents keep it.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from taskyard import settings
+from taskyard._engine.world.surroundings import Surroundings, facts_of
+from taskyard._network.session.session import Session
+from taskyard_api.v1 import template_pb2
+from taskyard_contract.programs.home_directory import HomeUnusable
+from taskyard_contract.world import facts, inherited
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAUSE_NS: Final = 1_000_000
+"""Between two looks while runs are submitted one after the other."""
+
+
+class World:
+    """One state of a program's world."""
+
+    __slots__ = ("holds", "is_near", "message")
+
+    def __init__(self, message: template_pb2.World, is_near: bool, holds: Callable[[], bool]) -> None:
+        """Wrap what templates say of it."""
+        self.message = message
+        self.is_near = is_near
+        """Whether only agents on this machine can be given its runs."""
+        self.holds = holds
+        """Says whether it is still the program's; looks at most once a millisecond."""
+
+
+class _Keeper:
+    """The world of this process."""
+
+    def __init__(self) -> None:
+        self._id = os.urandom(16)
+        self._revision = 0
+        self._surroundings: Surroundings | None = None
+        self._due_ns = 0
+        self._written: list[Path] = []
+        self.outlived = False
+        """Whether there are runs that outlive this program."""
+
+    def world(self, is_near: bool) -> World:
+        self._due_ns = 0
+        if not self.is_same():
+            self._surroundings = Surroundings.now()
+            self._revision += 1
+            self._write(self._surroundings)
+        revision = self._revision
+        message = template_pb2.World(id=self._id, revision=revision)
+        return World(message, is_near, lambda: revision == self._revision and self.is_same())
+
+    def is_same(self) -> bool:
+        now = time.monotonic_ns()
+        if now < self._due_ns:
+            return True
+        if self._surroundings is None or not self._surroundings.hold():
+            return False
+        self._due_ns = now + PAUSE_NS
+        return True
+
+    def look_now(self) -> None:
+        self._due_ns = 0
+
+    def _write(self, surroundings: Surroundings) -> None:
+        """Write the file; where there is no home, agents of this machine are as those of others."""
+        with suppress(OSError, HomeUnusable):
+            path = facts.file_of(settings.home() / facts.WORLDS, self._id, self._revision)
+            facts.write(path, facts_of(surroundings))
+            self._written.append(path)
+
+    def end(self) -> None:
+        if not self.outlived:
+            facts.remove(self._written)
+        self._written.clear()
+        self._surroundings = None  # should another session begin
+
+
+_keeper = _Keeper()
+
+
+def world_of(session: Session) -> World:
+    """Return the world of this program, announced to the agents of this machine.
+
+    Args:
+        session: Where its runs go.
+    """
+    is_near = session.locate().startswith("unix:")
+    own = inherited.world()
+    if own is not None:  # a worker: what its runs call has the world of its program
+        return World(template_pb2.World.FromString(own), is_near, lambda: True)
+    world = _keeper.world(is_near)
+    if end not in session.on_close:
+        session.on_close.insert(0, end)
+    return world
+
+
+def outlive() -> None:
+    """Keep what was announced: a run was submitted that outlives this program."""
+    _keeper.outlived = True
+
+
+def look_now() -> None:
+    """Have the next call look whether the world has changed: a flow begins, or somebody waits for a run."""
+    _keeper.look_now()
+
+
+def end() -> None:
+    """Take back what was announced, unless there are runs that outlive this program."""
+    _keeper.end()
+
+
+def _after_fork() -> None:
+    # The child is a program of its own: its files end with it, the parent's do not.
+    global _keeper
+    _keeper = _Keeper()
+
+
+os.register_at_fork(after_in_child=_after_fork)

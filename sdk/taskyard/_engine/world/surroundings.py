@@ -1,0 +1,80 @@
+"""What a program has around it now: to be compared with what there was, and written down for its workers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from taskyard_contract.world import facts
+from taskyard_contract.world.facts import MainFacts, WorldFacts
+
+
+class Surroundings(NamedTuple):
+    """Directory, variables, import path and arguments of this process at one moment."""
+
+    directory: str
+    raw_variables: Mapping[Any, Any]
+    path: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def now(cls) -> Self:
+        """Look at them."""
+        return cls(_directory(), dict(_raw_variables()), tuple(sys.path), tuple(sys.argv))
+
+    def hold(self) -> bool:
+        """Say whether they are the same now. A microsecond or two."""
+        return (
+            _raw_variables() == self.raw_variables
+            and _directory() == self.directory
+            and tuple(sys.path) == self.path
+            and tuple(sys.argv) == self.arguments
+        )
+
+
+def facts_of(surroundings: Surroundings) -> WorldFacts:
+    """Return all that workers need to know of this program, with the variables it has now."""
+    return WorldFacts(
+        executable=sys.executable,
+        version=facts.own_version(),
+        prefix=sys.prefix,
+        flags=facts.interpreter_options(),
+        path=list(surroundings.path),
+        library_path=facts.library_path(),
+        directory=surroundings.directory,
+        variables=dict(os.environ),
+        arguments=list(surroundings.arguments),
+        main=_main_facts(),
+        modules={},
+        machine=facts.this_machine(),
+        pid=os.getpid(),
+        started=facts.started_at(os.getpid()),
+    )
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed while the program was in it
+        return ""
+
+
+def _raw_variables() -> Mapping[Any, Any]:
+    # As the operating system has them: decoding them takes fifty times as long as comparing.
+    raw: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
+    return raw
+
+
+def _main_facts() -> MainFacts:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return MainFacts(
+        file=_text(getattr(main, "__file__", None)),
+        package=_text(getattr(main, "__package__", None)),
+        spec=_text(getattr(spec, "name", None)),
+        doc=_text(getattr(main, "__doc__", None)),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
