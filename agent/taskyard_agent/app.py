@@ -21,8 +21,8 @@ from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.processes.zygote_client import ZygoteClient, own_interpreter
 from taskyard_agent.settings import Settings
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
 from taskyard_contract import capabilities
+from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
 from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.encodings import KNOWN

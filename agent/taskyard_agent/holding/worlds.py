@@ -20,7 +20,14 @@ logger = logging.getLogger(__name__)
 MOST_KEPT: Final = 256
 """Programs come and go; one that is met again is looked up again."""
 START_VARIABLES: Final = (
-    *("PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONCOERCECLOCALE", "PYTHONHOME"),
+    *(
+        "PYTHONHASHSEED",
+        "PYTHONUTF8",
+        "PYTHONIOENCODING",
+        "PYTHONMALLOC",
+        "PYTHONCOERCECLOCALE",
+        "PYTHONHOME",
+    ),
     *("PYTHONNOUSERSITE", "LD_LIBRARY_PATH", "LD_PRELOAD", "LC_ALL", "LC_CTYPE", "LANG"),
 )
 """Variables that count when an interpreter starts; all others can be set in a worker."""
@@ -58,7 +65,11 @@ class GivenWorld:
     __slots__ = ("file", "id", "interpreter", "known", "message", "revision")
 
     def __init__(
-        self, message: template_pb2.World, file: str, known: WorldFacts | None, interpreter: Interpreter | None
+        self,
+        message: template_pb2.World,
+        file: str,
+        known: WorldFacts | None,
+        interpreter: Interpreter | None,
     ) -> None:
         """Describe a world.
 

@@ -33,7 +33,9 @@ class Staff:
 
     def has_any(self, depth: int) -> bool:
         """Say whether any worker with so many spans could take another one."""
-        return any(len(worker.spans) == depth and worker.available for worker in self._workforce.workers.values())
+        return any(
+            len(worker.spans) == depth and worker.available for worker in self._workforce.workers.values()
+        )
 
     def worker_for(self, world: GivenWorld | None, depth: int) -> WorkerHandle | None:
         """Return a worker for runs of a world.
@@ -67,7 +69,9 @@ class Staff:
         resting = [worker for worker in workers if worker.phase is WorkerPhase.RESTING]
         found = next((worker for worker in resting if worker.place == place), None)
         if found is None:
-            found = next((worker for worker in resting if worker.place is None and _starts(worker, world)), None)
+            found = next(
+                (worker for worker in resting if worker.place is None and _starts(worker, world)), None
+            )
         if found is not None:
             self._workforce.exchange(idle, found)
             return found

@@ -141,7 +141,9 @@ def _variables(interpreter: Interpreter | None) -> dict[str, str]:
     if interpreter is None:
         return dict(os.environ)
     others = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {name: value for name, value in others.items() if name not in START_VARIABLES} | dict(interpreter.variables)
+    return {name: value for name, value in others.items() if name not in START_VARIABLES} | dict(
+        interpreter.variables
+    )
 
 
 def _command(

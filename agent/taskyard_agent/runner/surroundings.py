@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited, main_module
 from taskyard_contract.world.facts import WorldFacts
 
@@ -51,6 +52,7 @@ class Surroundings:
         """
         if self._next is not None:
             message, file = self._next
+            _check_version(template_pb2.World.FromString(message).python)
             inherited.inherit(message)
             if file:
                 self._enter(file)
@@ -87,6 +89,20 @@ class Surroundings:
             _change_directory(self._directory)
 
 
+def _check_version(python: str) -> None:
+    """Refuse the code of another Python, which would not be executed as what it is.
+
+    Raises:
+        NoWorld: It is of another implementation or minor version.
+    """
+    own = facts.own_version()
+    if python and python != own:
+        raise NoWorld(
+            f"its program runs on {python} and this worker on {own}; start an agent with the program's Python, or "
+            "on its machine, with the same TASKYARD_HOME"
+        )
+
+
 def _set_variables(variables: Mapping[str, str]) -> None:
     for name in [name for name in os.environ if name not in variables]:
         del os.environ[name]
@@ -112,9 +128,7 @@ def _change_directory(directory: str) -> None:
     try:
         os.chdir(directory)
     except OSError as error:
-        raise NoWorld(
-            f"the program's directory '{directory}' cannot be entered ({error.strerror})"
-        ) from None
+        raise NoWorld(f"the program's directory '{directory}' cannot be entered ({error.strerror})") from None
 
 
 def _directory() -> str:

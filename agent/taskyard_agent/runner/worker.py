@@ -138,7 +138,9 @@ class Worker:
         try:
             self._surroundings.enter()
         except NoWorld as error:
-            return UnavailableCode(f"task '{definition.template.name}' cannot be executed here: {error}", error)
+            return UnavailableCode(
+                f"task '{definition.template.name}' cannot be executed here: {error}", error
+            )
         return self._shelf.find(definition)
 
     def _execute(self, chunk: Chunk, number: int, positions: deque[int], code: TaskCode) -> None:

@@ -72,7 +72,9 @@ def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
     return found
 
 
-def cached_function(fn: Callable[..., Any], maxsize: int | None, typed: bool, attributes: dict[str, Any]) -> Any:
+def cached_function(
+    fn: Callable[..., Any], maxsize: int | None, typed: bool, attributes: dict[str, Any]
+) -> Any:
     """Return what `functools.lru_cache` makes of a function, with nothing in it."""
     made = functools.lru_cache(maxsize, typed)(fn)
     vars(made).update(attributes)

@@ -80,12 +80,16 @@ def pickled(value: Any, name: str = "") -> Pickled:
     data = _dumped(value, pickler)
     content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
     names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
-    return Pickled(Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes))
+    return Pickled(
+        Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes)
+    )
 
 
 def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
     """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
-    return pickle.dumps(_MainCode([tuple(one) for one in reached], [tuple(one) for one in waiting], body), PROTOCOL)
+    return pickle.dumps(
+        _MainCode([tuple(one) for one in reached], [tuple(one) for one in waiting], body), PROTOCOL
+    )
 
 
 class _MainCode:
@@ -199,7 +203,9 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if isinstance(obj, type):
             self.classes.append(obj)
             if obj.__module__ == MAIN:
-                self.wished |= module_names.names_in_texts(vars(obj).get("__annotations__", {}), _main_names())
+                self.wished |= module_names.names_in_texts(
+                    vars(obj).get("__annotations__", {}), _main_names()
+                )
             reduced = super().reducer_override(obj)
             return _without_drawn(reduced) if self.root else reduced
         if type(obj) is not FunctionType:

@@ -305,7 +305,7 @@ def test_code_by_value_says_which_python_has_compiled_it(plane: Plane) -> None:
 
     scope = outside_scope()
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert group_of(measured, scope, scope.session).template.message.python_version == own
+    assert group_of(measured, scope, scope.session).template.message.world.python == f"cpython-{own}"
     assert group_of(add, scope, scope.session).template.message.python_version == ""
 
 

@@ -228,6 +228,7 @@ class World(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     BUNDLE_DIGEST_FIELD_NUMBER: builtins.int
     BUNDLE_BYTES_FIELD_NUMBER: builtins.int
+    PYTHON_FIELD_NUMBER: builtins.int
     id: builtins.bytes
     """Chosen by the program, anew when modules that it had imported are replaced. 16 bytes."""
     revision: builtins.int
@@ -236,6 +237,8 @@ class World(google.protobuf.message.Message):
     """SHA-256 of a zip archive with the source of its modules, for agents on other machines; empty when there is none."""
     bundle_bytes: builtins.int
     """Size of that archive."""
+    python: builtins.str
+    """Implementation and minor version of its Python: "cpython-3.12". Workers of another one refuse its runs."""
     def __init__(
         self,
         *,
@@ -243,8 +246,9 @@ class World(google.protobuf.message.Message):
         revision: builtins.int = ...,
         bundle_digest: builtins.bytes = ...,
         bundle_bytes: builtins.int = ...,
+        python: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "python", b"python", "revision", b"revision"]) -> None: ...
 
 global___World = World
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 WORLDS: Final = "worlds"
 """The directory of these files, in the home."""
-_LIBRARIES: Final = ("taskyard", "taskyard_agent", "taskyard_contract", "taskyard_api", "cloudpickle", "google")
+_LIBRARIES: Final = (
+    "taskyard",
+    "taskyard_agent",
+    "taskyard_contract",
+    "taskyard_api",
+    "cloudpickle",
+    "google",
+)
 """What a worker imports before it knows anything of the program."""
 _FORMAT: Final = 1
 _STARTED_FIELD: Final = 19
@@ -161,4 +168,3 @@ def remove(paths: "Iterable[Path]") -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
-

@@ -11,6 +11,7 @@ from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_one
+from taskyard._engine.world.seen import look_now
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
 
@@ -90,6 +91,7 @@ async def _generate_async(
 
 
 def _scope() -> Scope:
+    look_now()  # whoever waits for a run can pay for a look at what has changed since the last one
     return current_scope() or outside_scope()
 
 

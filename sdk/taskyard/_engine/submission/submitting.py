@@ -17,8 +17,9 @@ from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.submission.templates import group_of
+from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
-from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
+from taskyard._network.session.run_groups import RunGroup, Upstream
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import IN_MAIN, dumps, names_in
@@ -77,6 +78,7 @@ def submit_many(
         NotPicklable: An argument cannot travel to another process.
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
+    look_now()
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     shared = _shared_upstream(expansion.resolved, wait_for)

@@ -6,7 +6,7 @@ nearly every call), and all of them by what decides their contents.
 """
 
 import hashlib
-from collections.abc import Callable, Set
+from collections.abc import Set
 from typing import Any, Final
 
 from taskyard._engine.definitions.flow_definition import FlowDefinition
@@ -15,6 +15,7 @@ from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.world.announcing import world_of
 from taskyard._engine.world.main_image import image
+from taskyard._engine.world.seen import PAUSE_NS, Look, Seen
 from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
@@ -58,7 +59,7 @@ def group_of(
 
 def _serves(template: Template, names: Set[str]) -> bool:
     """Say whether the code of a template is what it would be now, and has what arguments refer to."""
-    return names <= template.names and (template.holds is None or template.holds())
+    return (not names or names <= template.names) and (template.holds is None or template.holds())
 
 
 def _make_template(
@@ -93,15 +94,11 @@ def task_template(
     world = world_of(session)
     message.python_version = "" if world.is_near else own_version()
     message.world.CopyFrom(world.message)
-    holds = _both(world.holds, code.seen.holds if code.seen is not None else None)
+    seen = Seen.all_of([code.seen, Seen(later=[Look(PAUSE_NS, world.holds)])])
     if len(data) > INLINE_CODE_BYTES:
         session.client().upload(data)
         data = b""
-    return Template(message, data, code.names, holds)
-
-
-def _both(one: Callable[[], bool], other: Callable[[], bool] | None) -> Callable[[], bool]:
-    return one if other is None else lambda: one() and other()
+    return Template(message, data, code.names, seen.holds)
 
 
 def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:

@@ -1,17 +1,14 @@
 """This program's world: announced with its first run that workers execute, and again when it has changed.
 
-What it is made of is compared, not watched: the directory, the import path and the variables at each call that
-waits for its run and at each flow, and otherwise at most a thousand times a second, which is the time between
-two runs that are submitted in a loop.
+What it is made of is compared, not watched; see `Seen` for when.
 Invariant: workers of a world that is announced find its file until this process has ended, unless a run of it
 outlives the program; then as long as agents keep it.
 """
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from taskyard import settings
 from taskyard._engine.world.surroundings import Surroundings, facts_of
@@ -22,9 +19,6 @@ from taskyard_contract.world import facts, inherited
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PAUSE_NS: Final = 1_000_000
-"""Between two looks while runs are submitted one after the other."""
 
 
 class World:
@@ -38,7 +32,7 @@ class World:
         self.is_near = is_near
         """Whether only agents on this machine can be given its runs."""
         self.holds = holds
-        """Says whether it is still the program's; looks at most once a millisecond."""
+        """Says whether it is still the program's."""
 
 
 class _Keeper:
@@ -48,32 +42,21 @@ class _Keeper:
         self._id = os.urandom(16)
         self._revision = 0
         self._surroundings: Surroundings | None = None
-        self._due_ns = 0
         self._written: list[Path] = []
         self.outlived = False
         """Whether there are runs that outlive this program."""
 
     def world(self, is_near: bool) -> World:
-        self._due_ns = 0
         if not self.is_same():
             self._surroundings = Surroundings.now()
             self._revision += 1
             self._write(self._surroundings)
         revision = self._revision
-        message = template_pb2.World(id=self._id, revision=revision)
+        message = template_pb2.World(id=self._id, revision=revision, python=facts.own_version())
         return World(message, is_near, lambda: revision == self._revision and self.is_same())
 
     def is_same(self) -> bool:
-        now = time.monotonic_ns()
-        if now < self._due_ns:
-            return True
-        if self._surroundings is None or not self._surroundings.hold():
-            return False
-        self._due_ns = now + PAUSE_NS
-        return True
-
-    def look_now(self) -> None:
-        self._due_ns = 0
+        return self._surroundings is not None and self._surroundings.hold()
 
     def _write(self, surroundings: Surroundings) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
@@ -111,11 +94,6 @@ def world_of(session: Session) -> World:
 def outlive() -> None:
     """Keep what was announced: a run was submitted that outlives this program."""
     _keeper.outlived = True
-
-
-def look_now() -> None:
-    """Have the next call look whether the world has changed: a flow begins, or somebody waits for a run."""
-    _keeper.look_now()
 
 
 def end() -> None:

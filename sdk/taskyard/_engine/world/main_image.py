@@ -1,6 +1,6 @@
 """What the code and the arguments of runs use of this program's ``__main__``, ready to travel.
 
-Each name is pickled by itself and once, whatever refers to it; the code of a task takes along what it reaches.
+Each name is pickled by itself and once, whatever refers to it; code takes along what it reaches of them.
 What a script changes afterwards (a cell of a notebook is run again, a list grows) is noticed by `Seen` at the
 next call, and only what changed is pickled again.
 Invariant: code whose `Seen` holds finds in a worker the ``__main__`` that it would find here.
@@ -24,8 +24,8 @@ class Code(NamedTuple):
     data: bytes
     names: frozenset[str]
     """The names of ``__main__`` that come along."""
-    seen: Seen | None
-    """What it was made of; None when nothing of that can change."""
+    seen: Seen
+    """What it was made of."""
 
 
 class _Kept(NamedTuple):
@@ -116,7 +116,9 @@ class MainImage:
         return kept
 
 
-_OWN: Final = frozenset({"__name__", "__file__", "__package__", "__spec__", "__doc__", "__builtins__", "__loader__"})
+_OWN: Final = frozenset(
+    {"__name__", "__file__", "__package__", "__spec__", "__doc__", "__builtins__", "__loader__"}
+)
 """What a worker's ``__main__`` has of its own."""
 
 
@@ -128,8 +130,8 @@ def _tried(title: str, value: Any, name: str) -> pickling.Pickled:
     except Exception as error:  # pickling runs foreign code, which may raise anything
         what = f"'{name}' of the main module, a {_kind_of(value)}, which it uses," if name else "it"
         raise NotPicklable(
-            f"the code of '{title}' cannot be sent to a worker: {what} cannot be pickled ({error}); make that "
-            "inside the task, keep it in a module of its own, which workers import, or use "
+            f"the code of '{title}' cannot be sent to a worker: {what} cannot be pickled ({error}); make "
+            "that inside the task, keep it in a module of its own, which workers import, or use "
             "ThreadPoolTaskRunner, which keeps code in this process"
         ) from error
 

@@ -1,8 +1,9 @@
 """What travelling code was made of, to be compared with what there is now.
 
-At every call of a task: so a name costs one look into a dict and one comparison by identity. Functions are
-compared by code, defaults and what their closures hold, classes by their attributes, and values that can
-change in place by their pickles, up to a size.
+At every call of a task: so a name costs one look into a dict and one comparison by identity, as does what a
+closure holds; values that can change in place are compared by their pickles, up to a size. What hardly ever
+changes (a function's code, the attributes of a class, the directory of the program) is compared when a flow
+begins and when somebody waits for a run, and otherwise at most once a millisecond.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any, Final
 
 from taskyard.logging import get_logger
@@ -23,12 +24,20 @@ PAUSE_NS: Final = 1_000_000
 """Between two looks at classes."""
 LONG_PAUSE_NS: Final = 1_000_000_000
 """Between two looks at large values."""
-_UNCHANGING: Final = (str, bytes, int, float, complex, bool, type(None), frozenset, ModuleType, type, FunctionType)
+_UNCHANGING: Final = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    frozenset,
+    ModuleType,
+    type,
+    FunctionType,
+)
 _EMPTY: Final = object()
-_CELLS: Final = 3
-"""Where the contents of a closure begin among the parts of a function."""
-
-Parts = tuple[Any, ...]
 
 
 class Look:
@@ -42,9 +51,9 @@ class Look:
         self.pause_ns = pause_ns
         self.due_ns = time.monotonic_ns() + pause_ns
 
-    def holds(self, now_ns: int) -> bool:
+    def holds(self, now_ns: int, at_once: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
-        if now_ns < self.due_ns:
+        if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
             return True
         self.due_ns = now_ns + self.pause_ns
         return self._same()
@@ -53,22 +62,23 @@ class Look:
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_due_ns", "_functions", "_later", "_names", "_namespace", "_values")
+    __slots__ = ("_cells", "_due_ns", "_later", "_look_number", "_names", "_namespace", "_values")
 
     def __init__(
         self,
         names: Iterable[tuple[str, Any]] = (),
-        functions: Iterable[tuple[FunctionType, Parts]] = (),
+        cells: Iterable[tuple[CellType, Any]] = (),
         values: Iterable[tuple[Any, bytes]] = (),
         later: Iterable[Look] = (),
     ) -> None:
         """Take what to compare at each look, and what to compare `later`."""
         self._namespace = vars(main_module.current())
         self._names = tuple(dict(names).items())
-        self._functions = tuple({id(function): (function, parts) for function, parts in functions}.values())
+        self._cells = tuple({id(cell): (cell, content) for cell, content in cells}.values())
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
         self._later = tuple(dict.fromkeys(later))
         self._due_ns = min((look.due_ns for look in self._later), default=0)
+        self._look_number = _looks.number
 
     @classmethod
     def of_name(cls, name: str, value: object) -> "Seen":
@@ -76,15 +86,14 @@ class Seen:
         return cls([(name, value)])
 
     @classmethod
-    def all_of(cls, parts: "Sequence[Seen]") -> "Seen | None":
-        """Return all that some others see, in one; None when that is nothing."""
-        whole = cls(
+    def all_of(cls, parts: "Sequence[Seen]") -> "Seen":
+        """Return all that some others see, in one."""
+        return cls(
             (one for part in parts for one in part._names),
-            (one for part in parts for one in part._functions),
+            (one for part in parts for one in part._cells),
             (one for part in parts for one in part._values),
             (one for part in parts for one in part._later),
         )
-        return whole if whole._names or whole._functions or whole._values or whole._later else None
 
     def holds(self) -> bool:
         """Say whether all is as it was."""
@@ -92,21 +101,37 @@ class Seen:
         for name, value in self._names:
             if namespace.get(name, _EMPTY) is not value:
                 return False
-        for function, parts in self._functions:
-            if not _same(parts, _parts_of(function)):
-                return False
-        for value, data in self._values:
-            if _plain(value) != data:
-                return False
-        return not self._later or self._hold_later()
-
-    def _hold_later(self) -> bool:
+        if self._cells:
+            for cell, content in self._cells:
+                if _content(cell) is not content:
+                    return False
+        if self._values:
+            for value, data in self._values:
+                if _plain(value) != data:
+                    return False
         now = time.monotonic_ns()
-        if now < self._due_ns:
+        if now < self._due_ns and self._look_number == _looks.number:
             return True
-        same = all([look.holds(now) for look in self._later])
-        self._due_ns = min(look.due_ns for look in self._later)
-        return same
+        return self._hold_later(now)
+
+    def _hold_later(self, now_ns: int) -> bool:
+        at_once = self._look_number != _looks.number
+        self._look_number = _looks.number
+        same = [look.holds(now_ns, at_once) for look in self._later]  # all of them, or they are due again
+        self._due_ns = min((look.due_ns for look in self._later), default=now_ns + LONG_PAUSE_NS)
+        return all(same)
+
+
+class _Looks:
+    number = 0
+
+
+_looks: Final = _Looks()
+
+
+def look_now() -> None:
+    """Have all be compared at the next look, however soon it comes: a flow begins, or somebody waits."""
+    _looks.number += 1
 
 
 def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
@@ -120,15 +145,16 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
     entry = packed.entry
     namespace = vars(main_module.current())
     names = [(other, namespace.get(other, _EMPTY)) for other in (*entry.names, *entry.wished)]
-    functions = [(function, _parts_of(function)) for function in packed.functions if _can_change(function)]
-    values, later = _looked_at((content for _, parts in functions for content in parts[_CELLS:]), "a closure")
+    cells = [(cell, _content(cell)) for function in packed.functions for cell in function.__closure__ or ()]
+    values, later = _looked_at((content for _, content in cells), "a closure")
+    later += [Look(PAUSE_NS, _function_look(one)) for one in packed.functions if "." not in one.__qualname__]
     later += [Look(PAUSE_NS, _class_look(one)) for one in packed.classes]
     if name:
         names.append((name, value))
         more, more_later = _looked_at([value], name)
         values += more
         later += more_later
-    return Seen(names, functions, values, later)
+    return Seen(names, cells, values, later)
 
 
 def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]], list[Look]]:
@@ -152,29 +178,19 @@ def _is_still(value: Any, digest: bytes) -> bool:
     return hashlib.sha256(_plain(value) or b"").digest() == digest
 
 
-def _can_change(function: FunctionType) -> bool:
-    """Say whether it is worth looking at: methods are looked at with their class."""
-    return bool(function.__closure__) or "." not in function.__qualname__
-
-
-def _parts_of(function: FunctionType) -> Parts:
-    parts = (function.__code__, function.__defaults__, function.__kwdefaults__)
-    cells = function.__closure__
-    return parts if not cells else parts + tuple([_content(cell) for cell in cells])
-
-
-def _content(cell: Any) -> Any:
+def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
         return _EMPTY
 
 
-def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
-    for one, other in zip(before, now, strict=False):
-        if one is not other:
-            return False
-    return len(before) == len(now)
+def _function_look(function: FunctionType) -> Callable[[], bool]:
+    def parts() -> tuple[Any, ...]:
+        return function.__code__, function.__defaults__, function.__kwdefaults__
+
+    before = parts()
+    return lambda: all(one is other for one, other in zip(before, parts(), strict=True))
 
 
 def _class_look(kind: type) -> Callable[[], bool]:
