@@ -10,8 +10,10 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -39,6 +41,7 @@ class Surroundings:
         self._variables: Mapping[Any, Any] = {}
         self._directory = ""
         self._path: list[str] = []
+        self._finder = _NamedFiles()
 
     def announce(self, message: bytes, file: str) -> None:
         """Be told of a world, or of another revision of it; it is entered before the next chunk."""
@@ -69,7 +72,9 @@ class Surroundings:
         _set_variables({**known.variables, **own})
         sys.argv[:] = known.arguments
         sys.path[:] = known.path
+        self._finder.modules = known.modules
         if not self._entered:
+            sys.meta_path.append(self._finder)
             random.seed()
             _begin_main(known)
         self._entered = True
@@ -110,6 +115,25 @@ def _set_variables(variables: Mapping[str, str]) -> None:
         if os.environ.get(name) != value:
             os.environ[name] = value
     time.tzset()
+
+
+class _NamedFiles(MetaPathFinder):
+    """Finds the modules that the program had from elsewhere than its import path."""
+
+    def __init__(self) -> None:
+        self.modules: Mapping[str, str] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        file = self.modules.get(fullname)
+        if file is None:
+            return None
+        if not file:  # nothing but a name for those below it
+            return ModuleSpec(fullname, None, is_package=True)
+        is_package = os.path.basename(file).startswith("__init__.")
+        places = [os.path.dirname(file)] if is_package else None
+        return spec_from_file_location(fullname, file, submodule_search_locations=places)
 
 
 def _begin_main(known: WorldFacts) -> None:

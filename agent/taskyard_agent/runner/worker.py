@@ -5,6 +5,7 @@ else is per chunk. Invariant: whatever user code does short of ending the proces
 reports the run.
 """
 
+import contextvars
 import os
 import signal
 import socket
@@ -72,6 +73,7 @@ class Worker:
         self._shelf = CodeShelf(self._blobs)
         self._surroundings = Surroundings()
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
+        self._context = contextvars.copy_context()
         self._leaving: type[Leaving] | None = None
 
     def serve(self) -> None:
@@ -150,6 +152,7 @@ class Worker:
         plain, encoding = chunk.plain, chunk.template.encoding
         board, monotonic, ended, next_one = self._board.map, time.monotonic_ns, link.ended, positions.popleft
         outcome: Outcome | None
+        fresh = self._context.copy
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
@@ -162,7 +165,8 @@ class Worker:
                 invocation = invoke(position)
                 outcome = None if plain else chunk.complete(invocation, position)
                 if outcome is None:
-                    outcome = execute(invocation, host)
+                    # A context of its own: what a run sets in one (variables, the precision of decimals) is its own.
+                    outcome = fresh().run(execute, invocation, host)
             except BaseException as error:
                 outcome = raised(error, encoding)
             if self._leaving is not None:

@@ -81,6 +81,13 @@ def cached_function(
     return made
 
 
+def cached_property(fn: Callable[..., Any], name: str | None) -> Any:
+    """Return a `functools.cached_property`, which knows the attribute that it is."""
+    made = functools.cached_property(fn)
+    made.attrname = name
+    return made
+
+
 def dispatching_function(fn: Callable[..., Any], others: list[tuple[type, Any]]) -> Any:
     """Return what `functools.singledispatch` makes of a function, with those that were registered."""
     made = functools.singledispatch(fn)

@@ -5,6 +5,7 @@ first because it is ten times faster; what it refuses (lambdas, closures, classe
 ``__main__``) goes through cloudpickle.
 """
 
+import functools
 import hashlib
 import io
 import pickle
@@ -182,6 +183,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return self._code(obj)
         if kind is _Globals:
             return durable_names.globals_of, (obj.module,)
+        if kind is functools.cached_property:  # in 3.11 it has a lock
+            return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
         if name is None:
             if kind is TypeVar and self.root:

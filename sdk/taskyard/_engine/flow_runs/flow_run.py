@@ -27,7 +27,7 @@ from taskyard._engine.flow_runs.flow_reports import (
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
-from taskyard._engine.world.seen import look_now
+from taskyard._engine.world.announcing import look_at_modules
 from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_tags
@@ -137,7 +137,7 @@ class FlowRunRecord:
 
     def begin(self) -> None:
         """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
-        look_now()
+        look_at_modules()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
         self.state = State(StateType.RUNNING)
         verb = "Beginning" if self.attempt_number == 1 else "Retrying"

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskyard import settings
+from taskyard._engine.world.local_modules import LocalModules
+from taskyard._engine.world.seen import look_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import template_pb2
@@ -42,18 +44,25 @@ class _Keeper:
         self._id = os.urandom(16)
         self._revision = 0
         self._surroundings: Surroundings | None = None
+        self._modules: LocalModules | None = None
         self._written: list[Path] = []
         self.outlived = False
         """Whether there are runs that outlive this program."""
 
     def world(self, is_near: bool) -> World:
         if not self.is_same():
-            self._surroundings = Surroundings.now()
+            self._surroundings = Surroundings()
+            self._modules = self._modules or LocalModules()
             self._revision += 1
             self._write(self._surroundings)
         revision = self._revision
         message = template_pb2.World(id=self._id, revision=revision, python=facts.own_version())
         return World(message, is_near, lambda: revision == self._revision and self.is_same())
+
+    def look_at_modules(self) -> None:
+        """Begin another world if modules were loaded anew: workers that have the former ones are of no use."""
+        if self._modules is not None and self._modules.are_reloaded():
+            self._id, self._surroundings = os.urandom(16), None
 
     def is_same(self) -> bool:
         return self._surroundings is not None and self._surroundings.hold()
@@ -89,6 +98,12 @@ def world_of(session: Session) -> World:
     if end not in session.on_close:
         session.on_close.insert(0, end)
     return world
+
+
+def look_at_modules() -> None:
+    """Notice modules that were loaded anew, or whose files were changed: a flow begins."""
+    _keeper.look_at_modules()
+    look_now()
 
 
 def outlive() -> None:
