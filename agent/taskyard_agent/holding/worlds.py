@@ -62,7 +62,7 @@ class Interpreter(NamedTuple):
 class GivenWorld:
     """The world of a template, as far as this agent knows it."""
 
-    __slots__ = ("file", "id", "interpreter", "known", "message", "revision")
+    __slots__ = ("file", "id", "interpreter", "known", "message", "revision", "trouble")
 
     def __init__(
         self,
@@ -85,6 +85,8 @@ class GivenWorld:
         self.file = file
         self.known = known
         self.interpreter = interpreter
+        self.trouble = ""
+        """Why workers cannot be started as the program was; the agent's own then say so of each run."""
 
     def has_ended(self) -> bool:
         """Say whether its program is known not to run any more."""

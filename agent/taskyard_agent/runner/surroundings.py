@@ -35,7 +35,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         """Be in none."""
-        self._file = ""
+        self._missing = ""
         self._entered = False
         self._next: tuple[bytes, str] | None = None
         self._variables: Mapping[Any, Any] = {}
@@ -47,12 +47,18 @@ class Surroundings:
         """Be told of a world, or of another revision of it; it is entered before the next chunk."""
         self._next = (message, file)
 
+    def miss(self, why: str) -> None:
+        """Be told that no worker of this agent can be in its program's world."""
+        self._missing = why
+
     def enter(self) -> None:
         """Be in the world that was announced, as its program has left it.
 
         Raises:
             NoWorld: It cannot be entered; the message says what is missing.
         """
+        if self._missing:
+            raise NoWorld(self._missing)
         if self._next is not None:
             message, file = self._next
             _check_version(template_pb2.World.FromString(message).python)
@@ -103,8 +109,8 @@ def _check_version(python: str) -> None:
     own = facts.own_version()
     if python and python != own:
         raise NoWorld(
-            f"its program runs on {python} and this worker on {own}; start an agent with the program's Python, or "
-            "on its machine, with the same TASKYARD_HOME"
+            f"its program runs on {python} and this worker on {own}; start an agent with the program's "
+            "Python, or on its machine, with the same TASKYARD_HOME"
         )
 
 

@@ -51,7 +51,7 @@ def main_code(reached: list[tuple[Any, ...]], waiting: list[tuple[Any, ...]], bo
 
 
 def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Return a value of ``__main__`` whose state follows; it has its name before, as it may refer to itself."""
+    """Return a value of ``__main__`` whose state follows, which may refer to it by its name."""
     value = make(*args)
     main_module.begun(name, value)
     return value

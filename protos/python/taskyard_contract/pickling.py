@@ -5,6 +5,7 @@ first because it is ten times faster; what it refuses (lambdas, closures, classe
 ``__main__``) goes through cloudpickle.
 """
 
+import builtins
 import functools
 import hashlib
 import io
@@ -235,8 +236,10 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return reduced
         make, (code, _, *others), (state, slots), *rest = reduced
         if module == MAIN:
-            self.names.update(slots["__globals__"])
             namespace = func.__globals__
+            used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
+            # Those that are missing may be there at the next call, and are looked for then.
+            self.names.update(name for name in used if name in namespace or not hasattr(builtins, name))
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
             self.wished |= module_names.names_through_module(func.__code__, namespace)
         slots["__globals__"] = {}

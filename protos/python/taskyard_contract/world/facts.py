@@ -1,4 +1,4 @@
-"""The facts of a program's world, and the file in which agents of the same user on the same machine find them.
+"""The facts of a program's world, and the file in which agents of its user on its machine find them.
 
 The file is the only way of these facts: environment variables hold secrets, which no database, no log and no
 other machine is to have. Who can read the file may know them, and whoever cannot is elsewhere.

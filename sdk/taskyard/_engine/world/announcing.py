@@ -60,7 +60,7 @@ class _Keeper:
         return World(message, is_near, lambda: revision == self._revision and self.is_same())
 
     def look_at_modules(self) -> None:
-        """Begin another world if modules were loaded anew: workers that have the former ones are of no use."""
+        """Begin another world if modules were loaded anew: workers have the former ones."""
         if self._modules is not None and self._modules.are_reloaded():
             self._id, self._surroundings = os.urandom(16), None
 

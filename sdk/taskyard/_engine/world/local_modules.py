@@ -1,4 +1,4 @@
-"""The modules of this program that are neither Python's nor installed: where they lie, and what became of them.
+"""The modules of this program that are neither Python's nor installed: where they are, and how they change.
 
 Workers find most of them as this program did, along the import path. The few that were loaded otherwise (from
 a path, by a test runner, by a finder of the program's own) are named with their files (`found_elsewhere`).
@@ -52,8 +52,8 @@ class LocalModules:
         if name not in self._said:
             self._said.add(name)
             logger.warning(
-                "%s was changed after this program imported '%s': workers that import it from now on have the new "
-                "text, this program has not; reload the module, or start the program again",
+                "%s was changed after this program imported '%s': workers that import it from now on have the "
+                "new text, this program has not; reload the module, or start the program again",
                 file,
                 name,
             )
@@ -127,7 +127,11 @@ def _is_findable(name: str, path: set[str]) -> bool:
         return _lies_on_path(name, module, path)
     # A namespace package: directories of its name, in what is above it.
     parent, _, own = name.rpartition(".")
-    above = path if not parent else {os.path.abspath(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
+    above = (
+        path
+        if not parent
+        else {os.path.abspath(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
+    )
     places = [os.path.abspath(entry) for entry in getattr(module, "__path__", ())]
     return bool(places) and all(
         os.path.basename(place) == own and os.path.dirname(place) in above for place in places
