@@ -116,6 +116,7 @@ _MODULES = frozenset(
         "cache_policies",
         "context",
         "exceptions",
+        "flow_runs",
         "flows",
         "futures",
         "logging",
@@ -124,6 +125,7 @@ _MODULES = frozenset(
         "settings",
         "states",
         "task_runners",
+        "task_runs",
         "tasks",
         "utilities",
     ]

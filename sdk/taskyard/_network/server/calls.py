@@ -6,7 +6,7 @@ underneath, and `_call` runs it on the loop thread.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import loop_thread
@@ -117,14 +117,21 @@ class Client:
 
         A run may be told more than once as it is: after a lost connection, for example.
         """
+        from taskyard._network.server.following import in_this_thread  # programs that submit follow nothing
+
+        return in_this_thread(self.watch_runs_async(wanted))
+
+    def watch_runs_async(
+        self, wanted: run_service_pb2.RunFilter
+    ) -> AsyncGenerator[run_service_pb2.WatchRunsResponse, None]:
+        """Yield what `watch_runs` yields, on the loop thread."""
+        from taskyard._network.server.following import followed  # as above
 
         def call(token: str) -> Any:
             request = run_service_pb2.WatchRunsRequest(filter=wanted, resume_token=token)
             return self._runs().WatchRuns(request)
 
-        from taskyard._network.server.following import followed  # programs that submit follow nothing
-
-        return followed(call, lambda message: message.resume_token)
+        return followed(call, lambda message: message.resume_token, patient=self._patient)
 
     def tail_run_logs(self, run_id: bytes) -> Iterator[run_service_pb2.TailRunLogsResponse]:
         """Yield the log of a run, then what is added to it, until it is complete.
@@ -132,14 +139,19 @@ class Client:
         Raises:
             RunNotFound: There is no such run.
         """
+        from taskyard._network.server.following import in_this_thread  # as above
+
+        return in_this_thread(self.tail_run_logs_async(run_id))
+
+    def tail_run_logs_async(self, run_id: bytes) -> AsyncGenerator[run_service_pb2.TailRunLogsResponse, None]:
+        """Yield what `tail_run_logs` yields, on the loop thread."""
+        from taskyard._network.server.following import followed  # as above
 
         def call(token: str) -> Any:
             request = run_service_pb2.TailRunLogsRequest(run_id=run_id, page_token=token)
             return self._runs().TailRunLogs(request)
 
-        from taskyard._network.server.following import followed  # programs that submit follow nothing
-
-        return followed(call, lambda message: message.next_page_token)
+        return followed(call, lambda message: message.next_page_token, patient=self._patient)
 
     def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
         """Read every state a run has been in, oldest first."""
