@@ -63,7 +63,7 @@ class LoopThread:
             raise
 
     def let_go(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have something ended on the loop, if there still is one, without waiting for it. From any thread."""
+        """Have something ended on the loop, if there still is one. From any thread; nobody waits."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(lambda: loop.create_task(end()))
