@@ -13,6 +13,7 @@ from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
+from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
@@ -29,7 +30,7 @@ from taskyard._engine.submission.scope import Scope, current_scope, outside_scop
 from taskyard._engine.submission.templates import flow_template
 from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
-from taskyard.context import FlowRunContext, current_tags
+from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled
 from taskyard.logging import capture_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -75,6 +76,7 @@ class FlowRunRecord:
             host=caller.host,
             keep_futures=flow.settings.final_state == "all",
             task_runner=runner,
+            headers=merged(caller.headers, current_headers()),
         )
         self.context = self._make_context()
         self._submit(caller)
@@ -105,12 +107,14 @@ class FlowRunRecord:
             host=self.scope.host,
             scope=self.scope,
             task_runner=self.scope.task_runner,
+            headers=self.scope.headers,
         )
 
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)
         ordinal = caller.take_ordinals(template.task_key)
-        group = RunGroup(GroupKey(template, caller.flow_run_id, caller.caller_run_id), ordinal)
+        key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
+        group = RunGroup(key, ordinal)
         group.add(
             self.run_id,
             parameters_for_record(self.parameters, self.session),

@@ -162,6 +162,7 @@ class ThreadAttempt:
             executor=self._agent,
             host=self,
             task_runner=self._kept.scope.task_runner,
+            headers=run.headers,
         )
 
     # What its thread calls, and whoever ends it.
