@@ -5,17 +5,11 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `_call` runs it on the loop thread.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard_api.v1 import (
-    admin_service_pb2,
-    blob_service_pb2,
-    common_pb2,
-    run_service_pb2,
-)
+from taskyard_api.v1 import blob_service_pb2, common_pb2, run_service_pb2
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
@@ -24,6 +18,7 @@ from taskyard_contract.transport.repeating import repeated
 if TYPE_CHECKING:
     import grpc.aio
 
+    from taskyard_api.v1 import admin_service_pb2
     from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
     from taskyard_api.v1.run_service_pb2_grpc import RunServiceAsyncStub
@@ -188,17 +183,21 @@ class Client:
         """Submit runs that belong to no session."""
         return self._call(lambda: self._runs().SubmitRuns(request, timeout=self._seconds))
 
-    def server_info(self) -> admin_service_pb2.GetServerInfoResponse:
+    def server_info(self) -> "admin_service_pb2.GetServerInfoResponse":
         """Read which release the server is, since when it runs, and how much it has to do."""
+        from taskyard_api.v1 import admin_service_pb2  # only the command line asks
+
         request = admin_service_pb2.GetServerInfoRequest()
         return self._call(lambda: self._admin().GetServerInfo(request, timeout=self._seconds))
 
-    def list_agents(self, page_token: str = "", page_size: int = 0) -> admin_service_pb2.ListAgentsResponse:
+    def list_agents(self, page_token: str = "", page_size: int = 0) -> "admin_service_pb2.ListAgentsResponse":
         """Read one page of agents."""
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.ListAgentsRequest(page_token=page_token, page_size=page_size)
         return self._call(lambda: self._admin().ListAgents(request, timeout=self._seconds))
 
-    def agents(self) -> Iterator[admin_service_pb2.Agent]:
+    def agents(self) -> "Iterator[admin_service_pb2.Agent]":
         """Yield all agents, connected ones first."""
         token = ""
         while True:
@@ -208,8 +207,10 @@ class Client:
                 return
             token = page.next_page_token
 
-    def tasks(self, queue: str = "") -> Iterator[admin_service_pb2.Task]:
+    def tasks(self, queue: str = "") -> "Iterator[admin_service_pb2.Task]":
         """Yield the tasks that agents have registered by name, those of one queue if it is given."""
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.ListTasksRequest(queue=queue)
         while True:
             page = self._call(lambda: self._admin().ListTasks(request, timeout=self._seconds))
@@ -226,6 +227,8 @@ class Client:
             reason: Why, for people.
             requested_by: Who asks, for people.
         """
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.DrainAgentRequest(
             agent_id=agent_id, reason=reason, requested_by=requested_by
         )
@@ -295,6 +298,8 @@ class Client:
 
 async def _translated(work: Coroutine[Any, Any, T]) -> T:
     """Run a call and turn what gRPC raises into a `TaskyardError`."""
+    import asyncio
+
     import grpc.aio
 
     from taskyard_contract.transport.rpc_errors import from_rpc_error
