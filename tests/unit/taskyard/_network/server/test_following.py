@@ -1,6 +1,7 @@
 """A stream that is followed goes on after its last token, and begins again where it cannot."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
@@ -79,3 +80,19 @@ def test_a_program_waits_for_a_server_that_is_away_in_the_beginning(monkeypatch:
     follower = Follower(monkeypatch, [("", [], ConnectionFailed("nobody")), ("", ["a"], None)])
     assert follower.all(patient=True) == ["a"]
     assert follower.slept == [0.1]
+
+
+def test_who_stops_listening_ends_what_is_followed() -> None:
+    ended = threading.Event()
+
+    async def messages() -> AsyncGenerator[int, None]:
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            ended.set()
+
+    listening = following.in_this_thread(messages())
+    assert next(listening) == 0
+    listening.close()  # type: ignore[attr-defined]  # an iterator that is a generator
+    assert ended.wait(10)
