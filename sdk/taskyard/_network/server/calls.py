@@ -80,8 +80,17 @@ class Client:
 
     def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
         """Wait until a run has ended, at most `timeout` seconds, and read it."""
+        return self._call(self._waiting(run_id, timeout)).run
+
+    async def wait_run_async(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
+        """Wait like `wait_run`, on the loop thread."""
+        return (await _translated(self._work(self._waiting(run_id, timeout)))).run
+
+    def _waiting(
+        self, run_id: bytes, timeout: float
+    ) -> Callable[[], Awaitable[run_service_pb2.WaitRunResponse]]:
         request = run_service_pb2.WaitRunRequest(run_id=run_id, timeout_ms=round(timeout * 1000))
-        return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)).run
+        return lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)
 
     def list_runs(self, request: run_service_pb2.ListRunsRequest) -> run_service_pb2.ListRunsResponse:
         """Read one page of runs."""
@@ -283,15 +292,18 @@ class Client:
 
         return cast("BlobServiceAsyncStub", BlobServiceStub(self._open()))
 
-    def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Make a call on the loop thread and wait for its answer, at most so long if that is said."""
+    def _work(self, start: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """Return what makes a call, as often as it takes if the client is patient."""
 
         async def call() -> T:
             return await start()
 
-        work = repeated(start) if self._patient else call()
+        return repeated(start) if self._patient else call()
+
+    def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """Make a call on the loop thread and wait for its answer, at most so long if that is said."""
         try:
-            return loop_thread.run(_translated(work), seconds)
+            return loop_thread.run(_translated(self._work(start)), seconds)
         except TimeoutError:
             raise ConnectionFailed(f"the control plane did not answer within {seconds} seconds") from None
 

@@ -45,15 +45,16 @@ async def followed(
 
     Raises:
         TaskyardError: The server refuses it, cannot be reached in the beginning, or stays unreachable.
+        Overloaded: Too many follow something already.
     """
-    token, heard = "", patient
+    token, heard, begun = "", patient, False
     delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), 0.0
     begun_again = chain(FIRST_DELAYS, repeat(LONGEST_DELAY))
     while True:
         try:
             async with aclosing(_messages(call, token)) as messages:
                 async for message in messages:
-                    heard, until = True, 0.0
+                    heard, begun, until = True, True, 0.0
                     token = token_of(message)
                     yield message
         except WatchExpired:
@@ -63,7 +64,7 @@ async def followed(
             await pause(next(begun_again))  # who cannot keep up makes it no better by listing all the time
             continue
         except (*PASSING, Overloaded) as error:
-            if not heard:
+            if not heard or (not begun and isinstance(error, Overloaded)):
                 raise
             if not until:
                 delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), clock() + PATIENCE_SECONDS

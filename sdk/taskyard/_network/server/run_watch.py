@@ -1,7 +1,8 @@
 """A run that is watched from outside, until it has ended: by its id, whoever submitted it.
 
 What this process submitted is settled by its session. Here nothing belongs to anybody: a watch has no
-consequence for the run, and needs nothing of the program that owns it.
+consequence for the run, and needs nothing of the program that owns it. Where more follow runs than a server
+takes, it is asked again and again instead: that is dearer, and later by nothing.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from contextlib import aclosing
+from typing import Final
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
@@ -16,10 +18,12 @@ from taskyard._network.server.loop_thread import loop_thread
 from taskyard.logging import show_batch
 from taskyard_api.v1 import run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import RunNotFound, TaskyardError
+from taskyard_contract.errors import Overloaded, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 
+ASK_SECONDS: Final = 20.0
+"""How long one question waits for the end of a run."""
 Told = Callable[[run_service_pb2.Run], object]
 """Is called with a run as it is now, on the loop thread."""
 
@@ -65,7 +69,10 @@ class RunWatch:
     async def _followed(self) -> pb.RunOutcome:
         log = asyncio.ensure_future(self._show_log()) if self._with_log else None
         try:
-            outcome = await self._follow_states()
+            try:
+                outcome = await self._follow_states()
+            except Overloaded:
+                outcome = await self._ask_for_states()
             if log is not None:
                 await log
             return outcome
@@ -88,6 +95,14 @@ class RunWatch:
                     break
         raise RunNotFound(f"there is no run {format_id(run_id)} any more", run_id=run_id)
 
+    async def _ask_for_states(self) -> pb.RunOutcome:
+        run_id = self._awaited.run_id
+        while True:
+            run = await self._client.wait_run_async(run_id, ASK_SECONDS)
+            self._tell(run)
+            if run.state >= FIRST_FINAL:
+                return pb.RunOutcome(run_id=run_id, state=run.state)
+
     def _tell(self, run: run_service_pb2.Run) -> None:
         if self._told is None:
             return
@@ -97,6 +112,15 @@ class RunWatch:
             traceback.print_exc()
 
     async def _show_log(self) -> None:
-        async with aclosing(self._client.tail_run_logs_async(self._awaited.run_id)) as messages:
-            async for message in messages:
-                show_batch(message.logs)
+        shown = False
+        while True:
+            try:
+                async with aclosing(self._client.tail_run_logs_async(self._awaited.run_id)) as messages:
+                    async for message in messages:
+                        shown = True
+                        show_batch(message.logs)
+                return
+            except Overloaded as error:
+                if shown:
+                    raise  # from the beginning it would be shown twice
+                await asyncio.sleep(error.retry_after or 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskyard._network.server import following
-from taskyard_contract.errors import ConnectionFailed, RunNotFound, TaskyardError, WatchExpired
+from taskyard_contract.errors import ConnectionFailed, Overloaded, RunNotFound, TaskyardError, WatchExpired
 
 Script = list[tuple[str, list[str], TaskyardError | None]]
 
@@ -80,6 +80,19 @@ def test_a_program_waits_for_a_server_that_is_away_in_the_beginning(monkeypatch:
     follower = Follower(monkeypatch, [("", [], ConnectionFailed("nobody")), ("", ["a"], None)])
     assert follower.all(patient=True) == ["a"]
     assert follower.slept == [0.1]
+
+
+def test_a_server_that_takes_no_more_is_left_alone_unless_it_took_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = Overloaded("too many follow", retry_after=2.0)
+    with pytest.raises(Overloaded):
+        Follower(monkeypatch, [("", [], busy)]).all(patient=True)
+    follower = Follower(
+        monkeypatch, [("", ["a"], ConnectionFailed("gone")), ("a", [], busy), ("a", ["b"], None)]
+    )
+    assert follower.all(patient=True) == ["a", "b"]
+    assert follower.slept == [0.1, 2.0]
 
 
 def test_who_stops_listening_ends_what_is_followed() -> None:

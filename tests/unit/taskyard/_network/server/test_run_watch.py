@@ -14,7 +14,7 @@ from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.server.run_watch import RunWatch
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2 as sp
-from taskyard_contract.errors import RunNotFound, StorageUnavailable, TaskyardError
+from taskyard_contract.errors import Overloaded, RunNotFound, StorageUnavailable, TaskyardError
 from taskyard_contract.log_entry import add_to
 from taskyard_contract.states import RunState
 
@@ -45,6 +45,10 @@ class Server:
             await asyncio.Event().wait()
         finally:
             self.left.set()
+
+    async def wait_run_async(self, run_id: bytes, timeout: float) -> pb.Run:
+        self.asked.append(run_id)
+        return told(RunState.RUNNING if len(self.asked) < 4 else RunState.COMPLETED).runs[0]
 
     async def tail_run_logs_async(self, run_id: bytes) -> AsyncIterator[pb.TailRunLogsResponse]:
         await asyncio.sleep(0.01)  # later than the end of the run
@@ -98,6 +102,13 @@ def test_a_listener_that_raises_keeps_nobody_waiting(capsys: pytest.CaptureFixtu
 
     assert watched(Server(told(RunState.COMPLETED)), told=full).done()
     assert "OSError: the disk is full" in capsys.readouterr().err
+
+
+def test_a_server_that_takes_no_more_watches_is_asked_instead() -> None:
+    states: list[int] = []
+    server = Server(Overloaded("too many follow"))
+    assert isinstance(watched(server, told=lambda run: states.append(run.state)).outcome, sp.RunOutcome)
+    assert states == [RunState.RUNNING, RunState.RUNNING, RunState.COMPLETED]
 
 
 def test_who_leaves_ends_the_watch() -> None:
