@@ -52,8 +52,8 @@ class LocalModules:
         if name not in self._said:
             self._said.add(name)
             logger.warning(
-                "%s was changed after this program imported '%s': workers that import it from now on have the "
-                "new text, this program has not; reload the module, or start the program again",
+                "%s was changed after this program imported '%s': workers that import it from now on have "
+                "the new text, this program has not; reload the module, or start the program again",
                 file,
                 name,
             )
