@@ -6,7 +6,6 @@ other machine is to have. Who can read the file may know them, and whoever canno
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -94,6 +93,8 @@ def library_path() -> list[str]:
 
 def interpreter_options() -> list[str]:
     """Return the options that this interpreter was started with."""
+    import subprocess  # programs that only import the SDK need not wait for it
+
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
     return options
 
