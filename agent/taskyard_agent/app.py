@@ -68,7 +68,7 @@ class Agent:
         workforce = Workforce(
             settings.slots, start_zygote, most_waiting=settings.max_waiting, start_other=start_other
         )
-        worlds = Worlds(settings.state_dir / facts.WORLDS, own_interpreter())
+        worlds = Worlds(settings.state_dir / facts.WORLDS, own_interpreter(), apart=bool(settings.serve))
         self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set, worlds=worlds)
         self._session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, self._session, SystemClock(), on_ready=self._announce)

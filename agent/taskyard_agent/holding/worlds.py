@@ -96,10 +96,18 @@ class GivenWorld:
 class Worlds:
     """What an agent knows of the worlds it has met of late."""
 
-    def __init__(self, directory: Path, own: Interpreter) -> None:
-        """Look for facts in `directory`; workers that start like `own` are the agent's."""
+    def __init__(self, directory: Path, own: Interpreter, apart: bool = False) -> None:
+        """Look for facts in a directory.
+
+        Args:
+            directory: Where programs of this machine write them.
+            own: How the agent's own workers are started.
+            apart: Whether programs need workers of another zygote all the same, because what the agent's own
+                have imported before they are forked is not what a program would find.
+        """
         self._directory = directory
         self._own = own
+        self._default = own if apart else None
         self._machine = facts.this_machine()
         self._known: dict[tuple[bytes, int], GivenWorld] = {}
 
@@ -121,14 +129,14 @@ class Worlds:
         try:
             found = facts.read(path)
         except FileNotFoundError:
-            return GivenWorld(message, "", None, None)
+            return GivenWorld(message, "", None, self._default)
         except (OSError, ValueError) as error:
             logger.warning("the world of a program cannot be read: %s", error)
-            return GivenWorld(message, "", None, None)
+            return GivenWorld(message, "", None, self._default)
         if found.machine != self._machine:  # a home that several machines share
-            return GivenWorld(message, "", None, None)
+            return GivenWorld(message, "", None, self._default)
         interpreter = Interpreter.of(found)
-        other = None if interpreter.starts_like(self._own) else interpreter
+        other = self._default if interpreter.starts_like(self._own) else interpreter
         return GivenWorld(message, str(path), found._replace(variables={}), other)
 
 

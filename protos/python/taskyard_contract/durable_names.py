@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 from taskyard_contract import code_lines
+from taskyard_contract.world import apart as reading_apart
 from taskyard_contract.world import main_module
 
 
@@ -48,6 +49,11 @@ def main_code(reached: list[tuple[Any, ...]], waiting: list[tuple[Any, ...]], bo
     code = pickle.loads(body)
     code.main_names = names
     return code
+
+
+def apart(entries: list[tuple[Any, ...]], data: bytes) -> Any:
+    """Return a value of a program's ``__main__``, also in a program that has other things in its own."""
+    return reading_apart.read(entries, data)
 
 
 def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:

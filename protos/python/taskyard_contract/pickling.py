@@ -12,7 +12,7 @@ import io
 import pickle
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -61,6 +61,37 @@ def dumps_by_value(value: Any) -> bytes:
     return _dumped(value, Travelling(_noted.names))
 
 
+def dumps_for_later(value: Any) -> bytes:
+    """Pickle a value that other programs may read: with what it is made of of ``__main__``, see `apart`.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: The value cannot be pickled.
+    """
+    data = dumps(value)
+    if IN_MAIN not in data:
+        return data
+    try:
+        entries = _entries_of(names_in(value))
+    except Exception:  # foreign code; programs that have the names can read it all the same
+        return data
+    return pickle.dumps(_Parts(durable_names.apart, [tuple(entry) for entry in entries], data), PROTOCOL)
+
+
+def _entries_of(names: set[str]) -> list[Entry]:
+    """Return the entries of names of ``__main__``, and of all names that these refer to."""
+    namespace = vars(main_module.current())
+    entries: dict[str, Entry] = {}
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name in entries or name not in namespace:
+            continue
+        value = namespace[name]
+        entries[name] = main_module.entry_of(value) or pickled(value, name).entry
+        left += entries[name].names
+    return [entries[name] for name in sorted(entries)]
+
+
 class Pickled(NamedTuple):
     """Something of ``__main__``, by value; all else of ``__main__`` in it is a reference by name."""
 
@@ -89,17 +120,18 @@ def pickled(value: Any, name: str = "") -> Pickled:
 
 def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
     """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
-    return pickle.dumps(
-        _MainCode([tuple(one) for one in reached], [tuple(one) for one in waiting], body), PROTOCOL
-    )
+    parts = [tuple(one) for one in reached], [tuple(one) for one in waiting], body
+    return pickle.dumps(_Parts(durable_names.main_code, *parts), PROTOCOL)
 
 
-class _MainCode:
-    def __init__(self, *parts: Any) -> None:
-        self._parts = parts
+class _Parts:
+    """Becomes what a function makes of some parts."""
+
+    def __init__(self, make: Callable[..., Any], *parts: Any) -> None:
+        self._reduced = make, parts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return durable_names.main_code, self._parts
+        return self._reduced
 
 
 def names_in(value: Any) -> set[str]:

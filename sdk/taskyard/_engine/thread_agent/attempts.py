@@ -259,7 +259,7 @@ class ThreadAttempt:
                 value.message = self._passed()
             return value
         wire = wire_of(self._invocation.template)
-        data = encoded(value, wire)
+        data = encoded(value, wire, self._kept.task.has_cache_key)
         if wire is not PICKLES and isinstance(data, pb.ReportException):
             return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)
