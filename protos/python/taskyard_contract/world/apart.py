@@ -1,8 +1,8 @@
 """Values of another program's ``__main__``, read where that is not there.
 
-Results that are kept for later programs (cached ones) take along what of their program's ``__main__`` they are
-made of. A program that has these names uses its own, as it would with a pickle in a file: a class is the class
-of today. One that lacks any of them gets them all apart from its own ``__main__``, each content once.
+Results that are kept for later programs (cached ones) take along what of their program's ``__main__`` they
+are made of. A program that has these names uses its own, as it would with a pickle in a file: a class is the
+class of today. One that lacks any of them gets them all apart from its own ``__main__``, each content once.
 """
 
 import io
@@ -88,11 +88,7 @@ class _Reader(pickle.Unpickler):
         found = super().find_class(module_name, global_name)
         if module_name != _DURABLE or global_name not in ("main_value", "globals_of", "part_of"):
             return found
-        stands: Callable[..., Any] = {
-            "main_value": self._apart.begun,
-            "globals_of": self._apart.globals_of,
-            "part_of": self._apart.part_of,
-        }[global_name]
         if global_name == "main_value":
-            return stands
-        return lambda module, *rest: stands(module, *rest) if module == MAIN else found(module, *rest)
+            return self._apart.begun
+        stands = getattr(self._apart, global_name)
+        return lambda module, *rest: (stands if module == MAIN else found)(module, *rest)
