@@ -7,6 +7,7 @@ other machine is to have. Who can read the file may know them, and whoever canno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -28,6 +29,8 @@ _LIBRARIES: Final = (
     "google",
 )
 """What a worker imports before it knows anything of the program."""
+OUTLIVED_SECONDS: Final = 7 * 24 * 3600.0
+"""For so long a program's facts are kept for runs that outlive it."""
 _FORMAT: Final = 1
 _STARTED_FIELD: Final = 19
 """Of /proc/PID/stat, counted behind the name of the program: when it was started."""
@@ -66,6 +69,8 @@ class WorldFacts(NamedTuple):
     pid: int
     started: str
     """When the process was started: ids of processes are used again."""
+    outlived: bool = False
+    """Whether there are runs that outlive the program."""
 
     def is_alive(self) -> bool:
         """Say whether the program still runs."""
@@ -162,6 +167,18 @@ def read(path: "Path") -> WorldFacts:
         return WorldFacts(**{**document, "main": MainFacts(**document["main"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no description of a world: {error}") from None
+
+
+def sweep(directory: "Path") -> None:
+    """Remove the files of programs that have ended without doing so, but those whose runs outlive them."""
+    machine = this_machine()
+    for path in directory.glob("*.json"):
+        with suppress(OSError, ValueError):
+            found = read(path)
+            is_old = time.time() - path.stat().st_mtime > OUTLIVED_SECONDS
+            if found.machine != machine or found.is_alive() or (found.outlived and not is_old):
+                continue
+            path.unlink()
 
 
 def remove(paths: "Iterable[Path]") -> None:

@@ -67,11 +67,16 @@ class _Keeper:
     def is_same(self) -> bool:
         return self._surroundings is not None and self._surroundings.hold()
 
+    def outlive(self) -> None:
+        if not self.outlived and self._surroundings is not None:
+            self.outlived = True
+            self._write(self._surroundings)
+
     def _write(self, surroundings: Surroundings) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
         with suppress(OSError, HomeUnusable):
             path = facts.file_of(settings.home() / facts.WORLDS, self._id, self._revision)
-            facts.write(path, facts_of(surroundings))
+            facts.write(path, facts_of(surroundings, self.outlived))
             self._written.append(path)
 
     def end(self) -> None:
@@ -108,7 +113,7 @@ def look_at_modules() -> None:
 
 def outlive() -> None:
     """Keep what was announced: a run was submitted that outlives this program."""
-    _keeper.outlived = True
+    _keeper.outlive()
 
 
 def end() -> None:

@@ -41,8 +41,13 @@ class Surroundings:
         return found_elsewhere() == self.modules
 
 
-def facts_of(surroundings: Surroundings) -> WorldFacts:
-    """Return all that workers need to know of this program, with the variables it has now."""
+def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
+    """Return all that workers need to know of this program, with the variables it has now.
+
+    Args:
+        surroundings: What it has around it.
+        outlived: Whether it has runs that outlive it.
+    """
     return WorldFacts(
         executable=sys.executable,
         version=facts.own_version(),
@@ -58,6 +63,7 @@ def facts_of(surroundings: Surroundings) -> WorldFacts:
         machine=facts.this_machine(),
         pid=os.getpid(),
         started=facts.started_at(os.getpid()),
+        outlived=outlived,
     )
 
 
