@@ -159,7 +159,9 @@ class Workforce:
             if surplus > 0 and worker.phase is WorkerPhase.IDLE:
                 worker.rest()
                 surplus -= 1
-            elif surplus < 0 and worker.phase is WorkerPhase.RESTING:
+        # Those that know a program first: an unused one is for the next.
+        for worker in sorted(self._resting() if surplus < 0 else (), key=lambda worker: worker.place is None):
+            if surplus < 0:
                 worker.apply(WorkerEvent.WAKE)
                 surplus += 1
         self._too_many = surplus > 0
