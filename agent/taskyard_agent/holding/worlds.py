@@ -7,6 +7,7 @@ worlds the agent knows what the template says. Invariant: nothing of a program's
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -49,7 +50,7 @@ class Interpreter(NamedTuple):
             known.executable,
             known.prefix,
             tuple(known.flags),
-            tuple(known.library_path),
+            (*_shadowing(known), *known.library_path),
             tuple((name, known.variables[name]) for name in START_VARIABLES if name in known.variables),
         )
 
@@ -57,6 +58,32 @@ class Interpreter(NamedTuple):
         """Say whether it makes no difference which of the two starts workers."""
         same_file = os.path.realpath(self.executable) == os.path.realpath(other.executable)
         return same_file and self[1:] == other[1:]
+
+
+def _shadowing(known: WorldFacts) -> list[str]:
+    """Return the directories of a program whose modules hide some of Python's that a zygote has loaded.
+
+    Workers that were forked from a zygote without them would have Python's.
+    """
+    loaded = {name.partition(".")[0] for name in sys.modules} & sys.stdlib_module_names
+    return [
+        entry
+        for entry in _before_library(known)
+        if not loaded.isdisjoint(_names_in(entry or known.directory))
+    ]
+
+
+def _before_library(known: WorldFacts) -> list[str]:
+    """Return the part of a program's import path that comes before Python's own modules."""
+    first = next((at for at, entry in enumerate(known.path) if entry.endswith(".zip")), 0)
+    return [entry for entry in known.path[:first] if entry not in known.library_path]
+
+
+def _names_in(directory: str) -> set[str]:
+    try:
+        return {name.partition(".")[0] for name in os.listdir(directory)}
+    except OSError:
+        return set()
 
 
 class GivenWorld:

@@ -7,7 +7,6 @@ Invariant: a worker that could not enter executes nothing, and its runs say why.
 """
 
 import os
-import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -76,12 +75,13 @@ class Surroundings:
             raise NoWorld(f"what is known of the program's environment cannot be read: {error}") from None
         own = {name: os.environ[name] for name in KEPT if name in os.environ}
         _set_variables({**known.variables, **own})
+        if known.umask is not None:
+            os.umask(known.umask)
         sys.argv[:] = known.arguments
         sys.path[:] = known.path
         self._finder.modules = known.modules
         if not self._entered:
             sys.meta_path.append(self._finder)
-            random.seed()
             _begin_main(known)
         self._entered = True
         self._variables = dict(_raw_variables())

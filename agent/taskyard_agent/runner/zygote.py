@@ -24,6 +24,7 @@ import argparse
 import gc
 import logging
 import os
+import random
 import select
 import signal
 import socket
@@ -204,10 +205,19 @@ def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoRet
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()
+    _seed_apart()
     worker = import_module("taskyard_agent.runner.worker")
     data, control = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
     worker.main(data, control, descriptors[2], blobs)
     os._exit(70)
+
+
+def _seed_apart() -> None:
+    """Let each worker draw other random numbers; what is imported later begins with a seed of its own."""
+    random.seed()
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

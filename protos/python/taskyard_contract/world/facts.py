@@ -69,6 +69,8 @@ class WorldFacts(NamedTuple):
     pid: int
     started: str
     """When the process was started: ids of processes are used again."""
+    umask: int | None = None
+    """What is taken from the rights of the files it makes; None where the system does not say."""
     outlived: bool = False
     """Whether there are runs that outlive the program."""
 
@@ -129,6 +131,15 @@ def started_at(pid: int) -> str:
     except OSError:
         pass
     return "unknown"
+
+
+def own_umask() -> int | None:
+    """Return the umask of this process; to ask by setting it would show to other threads."""
+    try:
+        with open("/proc/self/status") as file:
+            return next((int(line.split()[1], 8) for line in file if line.startswith("Umask:")), None)
+    except OSError:
+        return None
 
 
 def file_of(directory: "Path", world_id: bytes, revision: int) -> "Path":

@@ -63,6 +63,7 @@ def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
         machine=facts.this_machine(),
         pid=os.getpid(),
         started=facts.started_at(os.getpid()),
+        umask=facts.own_umask(),
         outlived=outlived,
     )
 
