@@ -2,12 +2,16 @@
 
 A follower is woken from outside, works, and waits again. When nothing comes for a while it says so to its
 caller, who learns that it is still there, and finds a connection dead that is; and so does the server.
+
+Those that have much to read take turns at it, and all together have a share of the process and no more: what
+they read for, runs, are executed by it.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, NamedTuple
 
 from taskyard_contract.errors import ServerStopping
 from taskyard_controlplane.rpc.streams import Places
@@ -17,6 +21,8 @@ QUIET_SECONDS: Final = 15.0
 """How long a caller hears nothing: shorter than what proxies allow an idle call."""
 RETRY_SECONDS: Final = 0.5
 """By then the next server on this machine listens."""
+REST: Final = 10
+"""How many times as long as a turn lasted nobody has the next one, when one processor is busy meanwhile."""
 
 
 class Attention:
@@ -60,6 +66,55 @@ class Attention:
             return False
         self.check()
         return True
+
+
+class Allowance:
+    """What all that are behind may take together: a tenth or so of a busy process, half of an idle one."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], float] = time.process_time,
+    ) -> None:
+        """Let the first one begin at once.
+
+        Args:
+            clock: Returns seconds that never jump.
+            spent: Returns the seconds of a processor that this process has used.
+        """
+        self._clock = clock
+        self._spent = spent
+        self._turn = asyncio.Lock()
+        self._last = _Turn(clock(), 0.0, spent())
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it; the longer it lasts, the longer others wait for the next one."""
+        async with self._turn:
+            await self._rest()
+            begin = self._clock()
+            try:
+                yield
+            finally:
+                end = self._clock()
+                self._last = _Turn(end, end - begin, self._spent())
+
+    async def _rest(self) -> None:
+        """Wait as long as the last turn lasted, and many times as long if the process was busy meanwhile."""
+        ended, lasted, spent = self._last
+        await asyncio.sleep(ended + lasted - self._clock())
+        rested = self._clock() - ended
+        busy = min(1.0, (self._spent() - spent) / rested) if rested > 0 else 0.0
+        await asyncio.sleep(ended + lasted * (1 + REST * busy) - self._clock())
+
+
+class _Turn(NamedTuple):
+    """One that is over."""
+
+    ended: float
+    lasted: float
+    spent: float
+    """By the whole process, until it ended."""
 
 
 class Followers:
