@@ -67,8 +67,13 @@ class Reader(Protocol):
         """Count the ended runs that fit, by state, among the newest `most`."""
         ...
 
-    def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
-        """Return runs that have not ended and fit otherwise, oldest first, wherever they are."""
+    def open_runs(
+        self, wanted: RunFilter, beyond_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+    ) -> OpenRuns:
+        """Return runs beyond `beyond_seq` that have not ended and fit otherwise, newest first.
+
+        They are looked for among `most` runs, as by `runs`.
+        """
         ...
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:

@@ -671,7 +671,9 @@ class CountRunsResponse(google.protobuf.message.Message):
     COUNTS_FIELD_NUMBER: builtins.int
     SEARCHED_TO_US_FIELD_NUMBER: builtins.int
     searched_to_us: builtins.int
-    """When not all ended runs were looked at: when the oldest of those that were was submitted. 0 otherwise."""
+    """When not all runs were looked at: all that were submitted since then are counted, and of older ones some that
+    are open. 0 otherwise.
+    """
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StateCount]:
         """How many are in each state that any is in."""
