@@ -249,6 +249,9 @@ class RunReader:
 
     async def recorded(self, wanted: pb.RunFilter) -> RunFilter | None:
         """Translate a filter into what the database has recorded; None when nothing can fit."""
+        if wanted.task_name or wanted.task_key or wanted.queue or wanted.tags:
+            while not await self._background(self._reader.learn_templates):
+                pass  # others may read in between
         flow_seq = None
         if wanted.flow_run_id:
             flow = await self._background(self._reader.run, wanted.flow_run_id)

@@ -48,6 +48,10 @@ class DatabaseReader:
             row = connection.execute(listings.LISTED.where(run.c.run_id == run_id)).one_or_none()
         return None if row is None else listings.listed(row)
 
+    def learn_templates(self) -> bool:
+        with self._connection() as connection:
+            return self._catalogue.learn(connection)
+
     def runs(
         self,
         wanted: RunFilter,

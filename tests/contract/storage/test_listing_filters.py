@@ -10,6 +10,7 @@ from support.storage_rows import BAD_ENDS, NOW_US, Batches, ended, new_run, run_
 
 from taskyard_api.v1.template_pb2 import RunTemplate
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
+from taskyard_controlplane.storage import template_catalogue
 from taskyard_controlplane.storage.interface import MOST_LOOKED_AT, Reader, RunFilter, Store
 from taskyard_controlplane.storage.searching import CLOCK_SLACK_US
 
@@ -156,6 +157,21 @@ def _open(reader: Reader, wanted: RunFilter, limit: int, most: int = MOST_LOOKED
         beyond = page.next_seq
         if beyond is None:
             return ids
+
+
+def test_templates_are_read_in_parts(
+    store: Store, batch: Batches, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_catalogue, "PART", 600)
+    definition = RunTemplate(name="many", queue="many").SerializeToString()
+    many = [(number, b"%032d" % number, definition, "many") for number in range(1, 2_001)]
+    store.commit(batch(templates=many, new_runs=[new_run(1), new_run(2, template_id=1_999)]))
+    reader = database.reader()
+    assert [reader.learn_templates() for _ in range(3)] == [False, True, True]
+    more = [(2_001, b"more", definition, "many")]
+    store.commit(batch(templates=more, new_runs=[new_run(3, template_id=2_001)]))
+    found = reader.runs(RunFilter(queue="many"), None, 10)
+    assert [one.run.seq for one in found.runs] == [3, 2, 1], "what came since is known without being learned"
 
 
 def test_open_runs_are_looked_for_among_so_many_and_it_says_how_far(reader: Reader) -> None:

@@ -45,6 +45,13 @@ class Reader(Protocol):
         """Return one run as it was committed last; None if there is none."""
         ...
 
+    def learn_templates(self) -> bool:
+        """Read some of what filters by task, tag and queue go by; whether all of it is known now.
+
+        Whatever is not known yet, the next call with such a filter reads in one go.
+        """
+        ...
+
     def runs(
         self,
         wanted: RunFilter,
