@@ -22,9 +22,9 @@ from taskyard_contract.errors import WatchExpired
 from taskyard_controlplane.owner.journal.changes import Changes, Interest, Watch
 from taskyard_controlplane.reading import watched
 from taskyard_controlplane.reading.filters import Pick, check_filter
-from taskyard_controlplane.reading.page_tokens import scope_of
 from taskyard_controlplane.reading.pages import Room
 from taskyard_controlplane.reading.runs import MOST_AT_ONCE, WHOLE_AT_ONCE, RunReader
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.reading.watched import ResumePoint, Told
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.following import QUIET_SECONDS, Allowance, Attention, Followers

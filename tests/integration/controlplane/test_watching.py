@@ -275,7 +275,7 @@ def test_a_token_of_another_filter_is_refused(served: Any, watch: Watch) -> None
     token = watch(served, task_name="add").caught_up().token
     error = refused(watch(served, token, task_name="mul"))
     assert isinstance(error, InvalidRequest)
-    assert "another filter" in str(error)
+    assert "another request" in str(error)
     page = served.runs.ListRuns(pb.ListRunsRequest(page_size=1), timeout=10)
     for other in ("nonsense", page.next_page_token or "AA"):
         assert isinstance(refused(watch(served, other)), InvalidRequest)
