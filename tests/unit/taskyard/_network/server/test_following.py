@@ -19,19 +19,22 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-def follow(monkeypatch: pytest.MonkeyPatch, script: Script) -> Iterator[str]:
-    """Follow streams that are asked for with these tokens, say this and end so."""
-    left = iter(script)
+def follow(monkeypatch: pytest.MonkeyPatch, script: Script, lasts: float = 0.0) -> Iterator[str]:
+    """Follow streams that are asked for with these tokens, say this and end so; each text `lasts` seconds."""
+    left, seconds = iter(script), 0.0
 
     def messages(call: Any, token: str) -> Iterator[str]:
         expected, texts, end = next(left)
+        nonlocal seconds
         assert token == expected
-        yield from texts
+        for text in texts:
+            seconds += lasts
+            yield text
         if end is not None:
             raise end
 
     monkeypatch.setattr(following, "_messages", messages)
-    return following.followed(lambda token: None, lambda message: message, clock=lambda: 0.0)
+    return following.followed(lambda token: None, lambda message: message, clock=lambda: seconds)
 
 
 def test_after_a_lost_connection_it_goes_on_with_the_last_token(
@@ -39,8 +42,17 @@ def test_after_a_lost_connection_it_goes_on_with_the_last_token(
 ) -> None:
     lost = ConnectionFailed("gone")
     script: Script = [("", ["a", "b"], lost), ("b", [], lost), ("b", ["c"], lost), ("c", ["d"], None)]
-    assert list(follow(monkeypatch, script)) == ["a", "b", "c", "d"]
-    assert slept == [0.1, 0.3, 0.1], "longer and longer, until something was heard"
+    assert list(follow(monkeypatch, script, lasts=1.0)) == ["a", "b", "c", "d"]
+    assert slept == [0.1, 0.3, 0.1], "longer and longer, until a stream has lasted"
+
+
+def test_streams_that_end_as_soon_as_they_say_something_are_begun_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    lost = ConnectionFailed("gone")
+    script: Script = [("", ["a"], lost), ("a", ["a"], lost), ("a", ["a"], lost), ("a", ["b"], None)]
+    assert list(follow(monkeypatch, script, lasts=0.1)) == ["a", "a", "a", "b"]
+    assert slept == [0.1, 0.3, 1.0]
 
 
 def test_it_begins_again_ever_more_seldom(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
