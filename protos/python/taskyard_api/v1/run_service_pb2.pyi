@@ -118,7 +118,7 @@ class NewRun(google.protobuf.message.Message):
     idempotency_key: builtins.str
     """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
     idempotency_window_ms: builtins.int
-    """See above; 0: for ever."""
+    """See above; 0: for ever. Not supported yet: MUST be 0."""
     @property
     def template(self) -> taskyard_api.v1.template_pb2.RunTemplate:
         """What it shares with other runs of its task."""
