@@ -1,6 +1,7 @@
-"""One client that watches runs of a server and reads nothing of what it is told, until it is terminated.
+"""One client that watches runs of a server until it is terminated, and leaves unread what it is told.
 
-`python -m benchmarks.watcher ADDRESS [STATE ...]`: all runs, or those in some states.
+`python -m benchmarks.watcher ADDRESS [STATE ...]`: all runs, or those in some states. It says so when it has been
+told of those that there are.
 """
 
 import sys
@@ -21,11 +22,13 @@ def main(address: str, states: list[int]) -> None:
     watch: Any = channel.unary_stream("/taskyard_api.v1.RunService/WatchRuns")  # bytes are not taken apart
     wanted = pb.RunFilter(states=states)  # type: ignore[arg-type]
     request = pb.WatchRunsRequest(filter=wanted).SerializeToString()
-    print("watching", flush=True)
+    said = False
     while True:
         try:
-            for _ in watch(request):
-                pass
+            for message in watch(request):
+                if not said and pb.WatchRunsResponse.FromString(message).caught_up:
+                    said = True
+                    print("watching", flush=True)
         except grpc.RpcError as error:
             print(error, file=sys.stderr, flush=True)
             time.sleep(AGAIN_SECONDS)

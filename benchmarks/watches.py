@@ -1,7 +1,7 @@
 """Measures what it costs others that somebody watches: W1 by map, alone and beside watchers, in turns.
 
 `python -m benchmarks.watches`; N (20000) runs in each of ROUNDS (5) rounds. A watcher is a process of its
-own, which begins before its round and ends after it.
+own, which has been told of all that there is before its round begins.
 """
 
 import os
@@ -17,8 +17,6 @@ from taskyard_contract.states import RunState
 
 N: Final = int(os.environ.get("N") or 20_000)
 ROUNDS: Final = int(os.environ.get("ROUNDS") or 5)
-BEGUN_SECONDS: Final = 1.0
-"""By then a watcher was told what there is of the rounds before, or is at it."""
 WATCHES: Final[dict[str, list[list[str]]]] = {
     "alone": [],
     "everything": [[]],
@@ -33,7 +31,6 @@ def round_of(system: TaskyardSystem, watches: list[list[str]]) -> tuple[float, f
     watchers = [system.processes.start("watcher", [*command, *states]) for states in watches]
     for watcher in watchers:
         watcher.wait_ready("watching", on_stdout=True)
-    time.sleep(BEGUN_SECONDS)
     server = system.roles()["control_plane"]
     before, begin = sum(map(cpu.cpu_seconds, server)), time.perf_counter()
     system.bulk("map", N)

@@ -3,15 +3,15 @@
 A follower is woken from outside, works, and waits again. When nothing comes for a while it says so to its
 caller, who learns that it is still there, and finds a connection dead that is; and so does the server.
 
-Those that have much to read take turns at it, and all together have a share of the process and no more: what
-they read for, runs, are executed by it.
+Those that have much to read take turns at it, and all together have a share of the process and no more while
+it is busy with what they read for: runs.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard_contract.errors import ServerStopping
 from taskyard_controlplane.rpc.streams import Places
@@ -22,7 +22,11 @@ QUIET_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 0.5
 """By then the next server on this machine listens."""
 REST: Final = 10
-"""How many times as long as a turn lasted nobody has the next one, when one processor is busy meanwhile."""
+"""How many times as long as a turn lasted nobody has the next one, while the owner is busy."""
+BUSY_RATE: Final = 50_000
+"""Changes of runs in a second that make an owner busy: some 15,000 runs."""
+RATE_SECONDS: Final = 0.1
+"""Over how long they are counted."""
 
 
 class Attention:
@@ -69,52 +73,42 @@ class Attention:
 
 
 class Allowance:
-    """What all that are behind may take together: a tenth or so of a busy process, half of an idle one."""
+    """What all that are behind may take together: a tenth or so of a busy owner, all of an idle one."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        spent: Callable[[], float] = time.process_time,
-    ) -> None:
-        """Let the first one begin at once.
-
-        Args:
-            clock: Returns seconds that never jump.
-            spent: Returns the seconds of a processor that this process has used.
-        """
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Let the first one begin at once; `clock` returns seconds that never jump."""
         self._clock = clock
-        self._spent = spent
         self._turn = asyncio.Lock()
-        self._last = _Turn(clock(), 0.0, spent())
+        self._ended, self._lasted = clock(), 0.0
+        self._rate = 0.0
+        self._seen_at, self._seen = clock(), 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it; the longer it lasts, the longer others wait for the next one."""
+    async def turn(self, noted: Callable[[], int]) -> AsyncIterator[None]:
+        """Wait for a turn, and have it; the longer it lasts, the longer others wait for the next one.
+
+        Args:
+            noted: How many changes of runs there have been.
+        """
         async with self._turn:
-            await self._rest()
+            self._look(noted())
+            rest = self._lasted * REST * min(1.0, self._rate / BUSY_RATE)
+            await asyncio.sleep(self._ended + rest - self._clock())
             begin = self._clock()
             try:
                 yield
             finally:
-                end = self._clock()
-                self._last = _Turn(end, end - begin, self._spent())
+                self._ended = self._clock()
+                self._lasted = self._ended - begin
 
-    async def _rest(self) -> None:
-        """Wait as long as the last turn lasted, and many times as long if the process was busy meanwhile."""
-        ended, lasted, spent = self._last
-        await asyncio.sleep(ended + lasted - self._clock())
-        rested = self._clock() - ended
-        busy = min(1.0, (self._spent() - spent) / rested) if rested > 0 else 0.0
-        await asyncio.sleep(ended + lasted * (1 + REST * busy) - self._clock())
-
-
-class _Turn(NamedTuple):
-    """One that is over."""
-
-    ended: float
-    lasted: float
-    spent: float
-    """By the whole process, until it ended."""
+    def _look(self, noted: int) -> None:
+        """Find out how busy the owner is: changes come in commits, so over a while."""
+        now = self._clock()
+        passed = now - self._seen_at
+        if passed > 0:
+            rate = (noted - self._seen) / passed
+            self._rate += (rate - self._rate) * min(1.0, passed / RATE_SECONDS)
+            self._seen_at, self._seen = now, noted
 
 
 class Followers:

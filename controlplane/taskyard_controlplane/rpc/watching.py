@@ -5,7 +5,7 @@ for a listing, a message at a time and in the threads of readers. So a watch cos
 but an id for each change; its process it costs what reading takes. A watcher that is told of everything as
 it happens would have it read each run several times; so once it is told of all there was, changes are let
 gather for a moment. Those that are behind take turns, with rests in between that are the longer the busier
-the process is; changes gather meanwhile, so that they hear of each run less often. Whoever cannot keep up in
+the owner is; changes gather meanwhile, so that they hear of each run less often. Whoever cannot keep up in
 that way is lost in the end: runs go first.
 
 Tokens follow closely. What a watcher was told of last says where it would go on; and when it is told of
@@ -13,8 +13,9 @@ nothing while much happens, it is given a new one before that of before is too o
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Final
 
 from taskyard_api.v1 import run_service_pb2 as pb
@@ -69,7 +70,8 @@ class RunWatching:
         with self._followers.join(peer) as attention:
             watch = _begin(owner.changes, wanted, point, attention)
             try:
-                stream = _Stream(self._reading, watch, attention, self._allowance, owner.generation, request)
+                turn = partial(self._allowance.turn, lambda: owner.changes.noted)
+                stream = _Stream(self._reading, watch, attention, turn, owner.generation, request)
                 async for message in stream.messages(point):
                     yield message
             finally:
@@ -90,14 +92,14 @@ class _Stream:
         reading: RunReader,
         watch: Watch,
         attention: Attention,
-        allowance: Allowance,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
         generation: int,
         request: pb.WatchRunsRequest,
     ) -> None:
         self._reading = reading
         self._watch = watch
         self._attention = attention
-        self._allowance = allowance
+        self._turn = turn
         self._generation = generation
         self._wanted = request.filter
         self._scope = scope_of(request.filter)
@@ -117,7 +119,7 @@ class _Stream:
         while True:
             await self._attention.wait(self._seconds_left())
             self._attention.begin()
-            async with self._allowance.turn() if len(self._watch.pending) > FEW_CHANGES else nullcontext():
+            async with self._turn() if len(self._watch.pending) > FEW_CHANGES else nullcontext():
                 messages = await self._changed()
             for message in messages:
                 yield message
@@ -131,7 +133,7 @@ class _Stream:
         while True:
             self._attention.check()
             self._check()
-            async with self._allowance.turn() if beyond is not None else nullcontext():
+            async with self._turn() if beyond is not None else nullcontext():
                 page = await self._reading.page(
                     self._wanted, beyond, MOST_AT_ONCE, include_result=self._include_result
                 )

@@ -155,6 +155,8 @@ class Changes:
         """Whether anything is to be noted. To be looked at before the verbs below are called."""
         self.position = 1
         """Of the last change, or of what was as good as one."""
+        self.noted = 0
+        """How many runs changed so far, each as often as it did."""
         self._book = book
         self._timers = timers
         self._ring: deque[Entry] = deque()
@@ -251,6 +253,7 @@ class Changes:
         changes = entry.changes
         self._ring.append(entry)
         self._kept += changes
+        self.noted += changes
         while self._kept > MOST_KEPT and len(self._ring) > 1:
             gone = self._ring.popleft()
             self._kept -= gone.changes
