@@ -1,7 +1,7 @@
 """One client that watches runs of a server until it is terminated, and leaves unread what it is told.
 
-`python -m benchmarks.watcher ADDRESS [STATE ...]`: all runs, or those in some states. It says so when it has been
-told of those that there are.
+`python -m benchmarks.watcher ADDRESS [STATE ...]`: all runs, or those in some states. It says so when it has
+been told of those that there are.
 """
 
 import sys
