@@ -8,7 +8,6 @@ it is busy with what they read for: runs.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -75,13 +74,12 @@ class Attention:
 class Allowance:
     """What all that are behind may take together: a tenth or so of a busy owner, all of an idle one."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Let the first one begin at once; `clock` returns seconds that never jump."""
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """Let the first one begin at once; `clock` returns seconds that never jump, else the loop says them."""
+        self._clock = clock or _loop_time
         self._turn = asyncio.Lock()
-        self._ended, self._lasted = clock(), 0.0
-        self._rate = 0.0
-        self._seen_at, self._seen = clock(), 0
+        self._ended = self._lasted = self._rate = self._seen_at = 0.0
+        self._seen = 0
 
     @asynccontextmanager
     async def turn(self, noted: Callable[[], int]) -> AsyncIterator[None]:
@@ -109,6 +107,10 @@ class Allowance:
             rate = (noted - self._seen) / passed
             self._rate += (rate - self._rate) * min(1.0, passed / RATE_SECONDS)
             self._seen_at, self._seen = now, noted
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class Followers:
