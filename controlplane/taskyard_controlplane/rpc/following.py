@@ -20,8 +20,9 @@ QUIET_SECONDS: Final = 15.0
 """How long a caller hears nothing: shorter than what proxies allow an idle call."""
 RETRY_SECONDS: Final = 0.5
 """By then the next server on this machine listens."""
-REST: Final = 10
-"""How many times as long as a turn lasted nobody has the next one, while the owner is busy."""
+REST: Final = 20
+"""How many times as long as a turn lasted nobody has the next one, while the owner is busy; a quarter of that
+while it is half as busy, because what is read then is in nobody's way."""
 BUSY_RATE: Final = 50_000
 """Changes of runs in a second that make an owner busy: some 15,000 runs."""
 RATE_SECONDS: Final = 0.1
@@ -72,10 +73,10 @@ class Attention:
 
 
 class Allowance:
-    """What all that are behind may take together: a tenth or so of a busy owner, all of an idle one."""
+    """What all that are behind may take together: a twentieth of a busy owner, all of an idle one."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        """Let the first one begin at once; `clock` returns seconds that never jump, else the loop says them."""
+        """Let the first one begin at once; `clock` returns seconds that never jump, by default the loop's."""
         self._clock = clock or _loop_time
         self._turn = asyncio.Lock()
         self._ended = self._lasted = self._rate = self._seen_at = 0.0
@@ -90,7 +91,7 @@ class Allowance:
         """
         async with self._turn:
             self._look(noted())
-            rest = self._lasted * REST * min(1.0, self._rate / BUSY_RATE)
+            rest = self._lasted * REST * min(1.0, self._rate / BUSY_RATE) ** 2
             await asyncio.sleep(self._ended + rest - self._clock())
             begin = self._clock()
             try:

@@ -108,8 +108,7 @@ class Watch:
         pending, position = self.pending, entry.position
         before = len(pending)
         for run_id in self.interest.among(entry):
-            if run_id in pending:
-                del pending[run_id]  # to the end: what changed last is told last
+            pending.pop(run_id, 0)  # to the end: what changed last is told last
             pending[run_id] = position
         self.skip(entry)
         if pending and not before:
@@ -221,10 +220,14 @@ class Changes:
     def committed(self, commit: Commit) -> None:
         """Note the runs that a commit, which is durable now, was about."""
         groups: Groups = {}
+        flow_seq: Any = None
+        state: Any = None
+        ids: list[Any] = []
         for row in commit.rows.new_runs:
-            flow_seq: Any = row[_FLOW_SEQ]
-            run_id: Any = row[_RUN_ID]
-            _ids_of(groups, flow_seq or NO_FLOW, row[_STATE]).append(run_id)
+            if row[_STATE] != state or row[_FLOW_SEQ] != flow_seq:
+                flow_seq, state = row[_FLOW_SEQ], row[_STATE]
+                ids = _ids_of(groups, flow_seq or NO_FLOW, state)
+            ids.append(row[_RUN_ID])
         self._group((run for run, _ in commit.effects), groups)
         self._note(groups)
 

@@ -30,7 +30,7 @@ class Stand:
 
 
 @pytest.mark.parametrize(
-    ("rate", "rest"), [(0, 0), (BUSY_RATE / 10, REST / 10), (BUSY_RATE, REST), (3 * BUSY_RATE, REST)]
+    ("rate", "rest"), [(0, 0), (BUSY_RATE / 2, REST / 4), (BUSY_RATE, REST), (3 * BUSY_RATE, REST)]
 )
 def test_a_rest_is_the_longer_the_more_runs_change(
     monkeypatch: pytest.MonkeyPatch, rate: float, rest: float
@@ -51,7 +51,7 @@ def test_a_single_commit_makes_no_long_rest(monkeypatch: pytest.MonkeyPatch) -> 
     async def two() -> None:
         await stand.read(RATE_SECONDS / 10)
         stand.rate = BUSY_RATE
-        assert await stand.read(0.001) == pytest.approx(RATE_SECONDS / 10 * REST / 10, rel=0.01)
+        assert await stand.read(0.001) == pytest.approx(RATE_SECONDS / 10 * REST / 100, rel=0.01)
 
     asyncio.run(two())
 
