@@ -35,6 +35,9 @@ from taskyard_controlplane.storage.interface import ParkedRow, Store
 
 MOST_OPEN: Final = 50_000
 """Open runs in memory, some 50 MB, from which on new ones that wait for others are parked."""
+READ_AT_ONCE: Final = 2_048
+"""So many are read back at a time, however few are ready: those that find that they cannot go on end at once,
+and memory would hold their records, rows and outcomes until two commits are over."""
 WAITING_LANE: Final = ""
 """Where they stand in the table of the backlog: no queue has an empty name."""
 
@@ -123,7 +126,7 @@ class Parking:
             need, priority = self._by_number[lane]
             if lane not in self._reading and len(self._dispatcher.runs(need, priority)) < self._page:
                 self._reading.add(lane)
-                seqs = self._parked.take(lane, self._page)
+                seqs = self._parked.take(lane, min(self._page, READ_AT_ONCE))
                 if self._journal.has_backlogged:
                     # Behind the commit that is open: some may be in there and nowhere else.
                     self._journal.then(lambda lane=lane, seqs=seqs: self._read(lane, seqs))  # type: ignore[misc]
