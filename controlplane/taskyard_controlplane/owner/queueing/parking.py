@@ -27,6 +27,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parked_circles import ParkedCircles
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.parked import MOST_LANES, Parked
 from taskyard_controlplane.owner.rules.settling import Settling
@@ -61,6 +62,7 @@ class Parking:
         dispatcher: Dispatcher,
         settling: Settling,
         endings: QueuedEndings,
+        circles: ParkedCircles,
         page: int,
         most_open: int,
     ) -> None:
@@ -73,10 +75,12 @@ class Parking:
         self._templates = templates
         self._upstream = upstream
         self._parked: Parked = upstream.parked
+        self._parked_for = upstream.parked.awaited
         self._admission = admission
         self._dispatcher = dispatcher
         self._settling = settling
         self._endings = endings
+        self._circles = circles
         self._page = page
         self._most_open = most_open
         self.due = self._parked.due
@@ -95,11 +99,15 @@ class Parking:
 
     def parks(self, run: Run, waits: int, edges: Sequence[Edge]) -> bool:
         """Park a new run, if it is one that should be; then there is nothing more to do for it."""
+        if self._parked_for and run.run_id in self._parked_for:
+            self._circles.may_be_closed()
         if not waits & _CONNECT or waits & _NOT_ALONE or run.caller_id or len(self._runs) < self._most_open:
             return False
         lane = self._lane(run.template)
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False
+        if self._upstream.waits_for(run.run_id):
+            self._circles.may_be_closed()
         admit(run, waits)
         run.upstream = pack_edges(edges)
         self._journal.queued(run)
