@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 from support.poller import Poller
 
 from taskyard_api.v1 import admin_service_pb2 as admin
@@ -161,6 +162,13 @@ def frame_bytes(served: Any, limit: int) -> None:
                 call(data, timeout=30)
             assert caught.value.code() == code  # type: ignore[attr-defined]
             request.namespace += "n"
+        for name in ("SessionService/Connect", "AgentService/Connect", "BlobService/UploadBlob"):
+            stream = channel.stream_stream(f"/taskyard_api.v1.{name}")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stream(iter([data]), timeout=30))
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+            assert "larger than max" in caught.value.details()  # type: ignore[attr-defined]
+            assert rpc_status.from_call(caught.value) is None, "protos/README.md says what that means"
 
 
 @case

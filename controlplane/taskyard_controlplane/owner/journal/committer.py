@@ -133,6 +133,14 @@ class Committer:
             self._phase = Phase.SCHEDULED
             self._loop.call_soon(self._start)
 
+    def renew(self) -> None:
+        """Make the open commit anew, if nothing is in it: its lists keep the memory around where they lie."""
+        known = self.open
+        if self.idle and not known.rows.rows() and known.refused is None:
+            self.open = Commit(self._number)
+            self.open.rows.low_seq = known.rows.low_seq
+            self.open.rows.dispatched_below = known.rows.dispatched_below
+
     def take_along(self) -> None:
         """Note that the open commit has rows that ride on the next commit, or go alone after a while."""
         if not self._riding:

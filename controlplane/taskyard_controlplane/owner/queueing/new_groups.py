@@ -88,11 +88,12 @@ class NewGroup:
 
         Arguments are taken out of the frame with their piece: to copy those of a large frame takes a while.
         """
-        labelled = {extra.position: len(extra.payload.data) for extra in self.message.extras}  # mostly none
+        beside = {one.position: len(one.payload.data) + len(one.name) for one in self.message.extras}
+        each = len(self.headers or b"")  # in the row of every run; mostly there are neither
         if portion is WHOLE:
             args = list(self.message.args)
             sizes = list(map(len, args))
-            size = sum(sizes) + sum(labelled.values())
+            size = sum(sizes) + sum(beside.values()) + each * len(self._run_ids)
             yield NewRuns(self, 0, self._run_ids, args, size, max(sizes, default=0))
             return
         column, count = self.message.args, len(self._run_ids)
@@ -100,7 +101,7 @@ class NewGroup:
         piece: list[bytes] = []
         for position in range(count):
             arg = column[position] if column else b""
-            added = len(arg) + labelled.get(position, 0)
+            added = len(arg) + beside.get(position, 0) + each
             if position > start and (position - start >= portion.runs or size + added > portion.size):
                 yield NewRuns(self, start, self._run_ids[start:position], piece, size, longest)
                 start, size, longest, piece = position, 0, 0, []

@@ -270,10 +270,12 @@ class Submission:
                 Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
+            self._book.add_alike(run_ids, new)
             if headers is not None:
+                share = -(-len(headers) // len(new))  # they are in memory once
                 for run in new:
                     run.headers = headers
-            self._book.add_alike(run_ids, new)
+                    self._book.ledger.count(run, share)
             commit.submitted += new
             if runs.longest > ALWAYS_KEPT:
                 for run in new:

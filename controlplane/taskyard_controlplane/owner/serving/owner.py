@@ -145,6 +145,10 @@ class Owner:
         self._timers.stop()
         self._committer.abandon()
 
+    def renew(self) -> None:
+        """Make anew what is made all the time; at rest, after much has happened (`heap`)."""
+        self._committer.renew()
+
     def _maintain(self) -> None:
         """Do the store's upkeep and note how far recovery will have to look back."""
         if self._stopping:

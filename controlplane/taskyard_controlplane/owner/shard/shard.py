@@ -30,6 +30,7 @@ from taskyard_controlplane.owner.queueing.backlog import WINDOW, Backlog, page_o
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parked_circles import ParkedCircles
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN, Parking
 from taskyard_controlplane.owner.queueing.submission import Submission
 from taskyard_controlplane.owner.rules.admission import Admission
@@ -123,9 +124,12 @@ class Shard:
         self.dispatcher = Dispatcher(
             self.delivery, log, self.templates, self.changes, metrics, self.timers, owned.generation
         )
+        circles = ParkedCircles(
+            store, self.committer, self.journal, self.stored, self.templates, self.settling
+        )
         self.parking = Parking(
             store, self.committer, self.journal, self.book, self.stored, self.templates, self.upstream,
-            self.admission, self.dispatcher, self.settling, self.endings, page_of(limits.window),
+            self.admission, self.dispatcher, self.settling, self.endings, circles, page_of(limits.window),
             limits.most_open,
         )  # fmt: skip
         self.backlog = Backlog(

@@ -141,8 +141,8 @@ class RunServiceServicer(object):
     def CountRuns(self, request, context):
         """Counts runs by state.
 
-        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-        are counted whole.
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+        ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -74,8 +74,8 @@ class RunServiceStub:
     ]
     """Counts runs by state.
 
-    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-    are counted whole.
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+    ListRuns does, and at 1,000,000 for open ones where these are few.
     Errors: INVALID_ARGUMENT (as ListRuns).
     """
 
@@ -204,8 +204,8 @@ class RunServiceAsyncStub:
     ]
     """Counts runs by state.
 
-    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-    are counted whole.
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+    ListRuns does, and at 1,000,000 for open ones where these are few.
     Errors: INVALID_ARGUMENT (as ListRuns).
     """
 
@@ -344,8 +344,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.CountRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.CountRunsResponse]]:
         """Counts runs by state.
 
-        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-        are counted whole.
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+        ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
         """
 

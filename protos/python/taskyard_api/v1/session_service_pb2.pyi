@@ -384,7 +384,7 @@ class RunExtra(google.protobuf.message.Message):
     idempotency_key: builtins.str
     """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
     idempotency_window_ms: builtins.int
-    """See above; 0: for ever."""
+    """See above; 0: for ever. Not supported yet: MUST be 0."""
     @property
     def args(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """Its arguments, when they are too large to be inline."""
@@ -637,7 +637,8 @@ global___RefusedRun = RefusedRun
 @typing.final
 class ResultBatch(google.protobuf.message.Message):
     """Outcomes, sent as fast as the client reads; what it does not read is kept in the database until it does, or
-    its session ends. Ordinary ones are columns; everything else is in `others`.
+    its session ends. Ordinary ones are columns; everything else is in `others`. Only results in "python/pickle5" are
+    bare, as columns; those in any other encoding are in `others`, each a `Payload` that says in which it is.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -647,7 +648,7 @@ class ResultBatch(google.protobuf.message.Message):
     OTHERS_FIELD_NUMBER: builtins.int
     @property
     def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs that ended in COMPLETED with an inline result in their template's `result_encoding`."""
+        """Runs that ended in COMPLETED with an inline result in "python/pickle5", the `result_encoding` of their templates."""
 
     @property
     def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
