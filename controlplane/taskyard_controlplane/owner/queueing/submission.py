@@ -27,6 +27,7 @@ from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Interned, Templates
@@ -71,11 +72,11 @@ class Submission:
         parking: Parking,
         clock: Clock,
         metrics: Metrics,
-        next_seq: int,
+        succession: Succession,
         max_inline_bytes: int,
         max_uncommitted_bytes: int,
     ) -> None:
-        """Add runs to `book`, counting on from `next_seq`."""
+        """Add runs to `book`, which begin as the `succession` says."""
         self._book = book
         self._runs = book.runs
         self._watchers = watchers
@@ -86,7 +87,8 @@ class Submission:
         self._parking = parking
         self._clock = clock
         self._metrics = metrics
-        self.next_seq = next_seq
+        self.next_seq = succession.first_seq
+        self._first_epoch = succession.first_epoch
         self.max_inline_bytes = max_inline_bytes
         self.ceilings = Ceilings(journal, templates, max_uncommitted_bytes)
 
@@ -256,6 +258,7 @@ class Submission:
         kind, template_id, session_id = template.kind, template.template_id, session.session_id
         flow_seq, headers = flow.seq if flow is not None else None, runs.group.headers
         seqs, shift = range(first, first + len(run_ids)), runs.first_ordinal - first
+        epoch = self._first_epoch
         each_args = args or repeat(None)
         commit.rows.new_runs += [  # `rows.new_row`
             (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
@@ -267,7 +270,7 @@ class Submission:
             session.may_be_in_backlog = True
         else:
             new = [
-                Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
+                Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us, epoch)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
             if headers is not None:
@@ -332,7 +335,9 @@ class Submission:
     ) -> None:
         """Add one run with all it may have; `now_us` is the time, 0 for asking the clock."""
         now_us = now_us or self._clock.now_us()
-        run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
+        run = Run(
+            self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us, self._first_epoch
+        )
         self.next_seq += 1
         self._metrics.submitted_runs += 1
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None
