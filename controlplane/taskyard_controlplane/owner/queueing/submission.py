@@ -171,7 +171,7 @@ class Submission:
             for runs in group.cut(portion):
                 if filling.is_full(len(runs.run_ids), runs.size):
                     yield
-                self._add(session, runs, needed.at_hand, known)
+                self._add(session, runs, needed, known)
         self._journal.accepted(session, batch.number)
 
     def _checked(self, session: ClientSession, batch: pb.SubmitBatch, needed: Needed) -> list[NewGroup]:
@@ -194,13 +194,13 @@ class Submission:
             self._templates.codes.keep(digest, data)
 
     def _add(
-        self, session: ClientSession, runs: NewRuns, at_hand: Collection[int], known: frozenset[bytes]
+        self, session: ClientSession, runs: NewRuns, needed: Needed, known: frozenset[bytes]
     ) -> None:
         group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
             template.refusal
-            or self._refusal(session, group)
-            or self.ceilings.refused_template(template, at_hand, session.session_id)
+            or self._refusal(session, group, needed)
+            or self.ceilings.refused_template(template, needed.at_hand, session.session_id)
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -229,7 +229,9 @@ class Submission:
         """Count the arguments of runs that are about to be added."""
         self._journal.counted(sum(map(len, args)))
 
-    def _refusal(self, session: ClientSession, group: pb.RunGroup) -> TaskyardError | None:
+    def _refusal(
+        self, session: ClientSession, group: pb.RunGroup, needed: Needed
+    ) -> TaskyardError | None:
         overload = self.ceilings.overload()
         if overload is not None:
             return overload
@@ -246,7 +248,7 @@ class Submission:
             return None
         # A worker goes on with its session in the next run it executes, and names that as the caller.
         flow = self._runs.get(group.flow_run_id)
-        caller = self._runs.get(group.caller_run_id or session.caller_run_id)
+        caller = needed.callers.get(group.caller_run_id or session.caller_run_id)
         return refusal_into(session, group.flow_run_id, flow, caller)
 
     def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:

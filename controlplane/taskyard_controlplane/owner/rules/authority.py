@@ -19,6 +19,8 @@ That its epoch is right proves nothing more. Even a recorded assignment may be o
 because what is given back is assigned anew without a record; so of two that are restated the later counts.
 """
 
+from typing import Final, NamedTuple
+
 from taskyard_contract.errors import PermissionDenied, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.machine import accepts_epoch, may_be_assigned
@@ -26,6 +28,10 @@ from taskyard_controlplane.domain.matching import matches
 from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+
+MOMENT_US: Final = 60 * 1_000_000
+"""For how long a task run that has ended may add to its flow run: a stream that broke is back by then, and
+sends once more what was under way."""
 
 
 def may_report(agent: AgentSession, run: Run, epoch: int, succession: Succession) -> bool:
@@ -65,18 +71,28 @@ def may_end(session: Submitter, run: Run) -> bool:
     return not run.owned or owns(session, run) or (run.flow is not None and owns(session, run.flow))
 
 
+class Place(NamedTuple):
+    """Where a run stands that makes calls."""
+
+    flow_seq: int
+    """The number of the flow run it is in, 0 for none."""
+    long_ended: bool = False
+    """Whether it has ended, and that long ago."""
+
+
 def refusal_into(
-    session: Submitter, flow_run_id: bytes, flow: Run | None, caller: Run | None
+    session: Submitter, flow_run_id: bytes, flow: Run | None, caller: Place | None
 ) -> TaskyardError | None:
     """Say why a session may not add runs to a flow run; None when it may.
 
-    A flow run takes runs of the session it belongs to, and those that its task runs submit.
+    A flow run takes runs of the session it belongs to, and those that its task runs submit: until these end,
+    and for a moment longer, because what they have begun, or sent, may not have arrived.
 
     Args:
         session: Who submits.
         flow_run_id: The flow run.
         flow: Its record, if it is open.
-        caller: The run that makes the call, or that the session was opened in, if it is open.
+        caller: The place of the run that makes the call, or that the session was opened in, if it is known.
     """
     if flow is None:
         return RunNotFound(
@@ -84,7 +100,16 @@ def refusal_into(
             "no further runs can be added to it",
             run_id=flow_run_id,
         )
-    if owns(session, flow) or (caller is not None and caller.flow is flow):
+    if owns(session, flow):
+        return None
+    inside = caller is not None and caller.flow_seq == flow.seq
+    if caller is not None and inside and caller.long_ended:
+        return PermissionDenied(
+            f"the task run that submits to flow run '{flow.shown_name}' ended more than "
+            f"{MOMENT_US // 1_000_000} seconds ago; submit while it runs, and wait in it for what goes on",
+            run_id=flow_run_id,
+        )
+    if inside:
         return None
     return PermissionDenied(
         f"flow run '{flow.shown_name}' belongs to another session; only that one, and the tasks inside it, "

@@ -11,7 +11,14 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.rules.authority import may_end, may_log, may_report, owns, refusal_into
+from taskyard_controlplane.owner.rules.authority import (
+    Place,
+    may_end,
+    may_log,
+    may_report,
+    owns,
+    refusal_into,
+)
 
 OWNER: Final = Succession(generation=3, first_seq=1)
 OWNER.take_over()
@@ -138,7 +145,8 @@ def test_a_flow_run_takes_runs_of_its_session_and_of_sessions_inside_its_task_ru
     flow = run(of=one, kind=RunKind.FLOW)
     assert refusal_into(one, flow.run_id, flow, None) is None
     assert isinstance(refusal_into(other, flow.run_id, flow, None), PermissionDenied)
-    assert refusal_into(other, flow.run_id, flow, run(of=one, flow=flow)) is None
-    elsewhere = run(of=one, flow=run(of=one, kind=RunKind.FLOW))
-    assert isinstance(refusal_into(other, flow.run_id, flow, elsewhere), PermissionDenied)
+    assert refusal_into(other, flow.run_id, flow, Place(flow.seq)) is None
+    for elsewhere in (Place(flow.seq + 1), Place(0), Place(flow.seq, long_ended=True)):
+        assert isinstance(refusal_into(other, flow.run_id, flow, elsewhere), PermissionDenied)
+    assert refusal_into(one, flow.run_id, flow, Place(flow.seq, long_ended=True)) is None
     assert isinstance(refusal_into(one, b"g" * 16, None, None), RunNotFound)
