@@ -66,6 +66,7 @@ class Reporting:
         """Apply reports to the runs of `book`; of which assignments nothing may be known, `succession` says."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
+        self._flow_seq_of = book.flow_seq_of
         self._progress = book.progress
         self._journal = journal
         self._settling = settling
@@ -262,7 +263,7 @@ class Reporting:
             run = agent.held.get(run_id) or self._runs.get(run_id)
             if run is None or not may_log(agent, run, self._succession):
                 continue
-            self._journal.logged(run, at_us, level, logger, message)
+            self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
             if run.session is not None:
                 run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken[run.session] = None

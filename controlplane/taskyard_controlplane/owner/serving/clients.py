@@ -157,7 +157,8 @@ class Clients:
         for run_id, at_us, level, logger, message, _ in log_records(logs):
             run = self._book.runs.get(run_id)
             if run is not None and owns(session, run):
-                self._journal.logged(run, at_us, level, logger, message)
+                flow_seq = self._book.flow_seq_of(run)
+                self._journal.logged(run, flow_seq, at_us, level, logger, message)
 
     def lost(self, session: ClientSession) -> None:
         """End a session: what it executes crashes, its runs that have not started are cancelled.
