@@ -71,6 +71,17 @@ def may_end(session: Submitter, run: Run) -> bool:
     return not run.owned or owns(session, run) or (run.flow is not None and owns(session, run.flow))
 
 
+def may_end_queued(session: Submitter, owner_id: bytes | None, flow: Run | None) -> bool:
+    """Whether a session may end a run of which there is only a row: what `may_end` says of its record.
+
+    Args:
+        session: Who asks for it.
+        owner_id: The session that submitted the run, if one did.
+        flow: The flow run it is in, if that is open.
+    """
+    return owner_id in (None, b"", session.session_id) or (flow is not None and owns(session, flow))
+
+
 class Place(NamedTuple):
     """Where a run stands that makes calls."""
 

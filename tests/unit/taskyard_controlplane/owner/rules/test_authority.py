@@ -14,6 +14,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.rules.authority import (
     Place,
     may_end,
+    may_end_queued,
     may_log,
     may_report,
     owns,
@@ -138,6 +139,17 @@ def test_a_run_is_ended_by_its_session_or_that_of_its_flow_run_or_by_anybody_if_
     assert not may_end(other, run(of=one))
     assert may_end(one, run(of=other, flow=flow))
     assert not may_end(session(b"3"), run(of=other, flow=flow))
+
+
+@pytest.mark.parametrize("of", [None, b"1", b"2"])
+@pytest.mark.parametrize("flow_of", [None, b"1", b"2"])
+def test_a_run_of_which_there_is_only_a_row_is_ended_by_the_same(
+    of: bytes | None, flow_of: bytes | None
+) -> None:
+    flow = run(of=session(flow_of), kind=RunKind.FLOW) if flow_of else None
+    record = run(of=session(of) if of else None, flow=flow)
+    for one in (session(b"1"), session(b"2"), session(b"3")):
+        assert may_end_queued(one, of * 16 if of else None, flow) is may_end(one, record)
 
 
 def test_a_flow_run_takes_runs_of_its_session_and_of_sessions_inside_its_task_runs() -> None:
