@@ -74,7 +74,7 @@ class OwnerModel(RuleBasedStateMachine):
         self.epochs: dict[bytes, int] = {}
         self.first_epochs: dict[bytes, int] = {}
         self.underway: set[bytes] = set()
-        """Runs that an agent had been assigned when its stream broke: they may never have arrived, and go back."""
+        """Runs of agents whose streams broke: they may never have arrived there, and go back unrecorded."""
         self.failed_at: dict[bytes, list[float]] = {}
         self.kinds: dict[tuple[bytes, bytes], int] = {}
         self.keyed: set[bytes] = set()

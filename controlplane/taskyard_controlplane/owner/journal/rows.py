@@ -63,9 +63,7 @@ def event_row(
     )  # fmt: skip
 
 
-def log_row(
-    run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str
-) -> tuple[object, ...]:
+def log_row(run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> tuple[object, ...]:
     """Return the `LogRow` of a record that was written in a run: the logs of a flow run are its own and those
     of the runs inside it. `flow_seq` is the number of the flow run that the run is in, 0 for none.
     """

@@ -193,9 +193,7 @@ class Submission:
         if digest in codes:
             self._templates.codes.keep(digest, data)
 
-    def _add(
-        self, session: ClientSession, runs: NewRuns, needed: Needed, known: frozenset[bytes]
-    ) -> None:
+    def _add(self, session: ClientSession, runs: NewRuns, needed: Needed, known: frozenset[bytes]) -> None:
         group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
             template.refusal
@@ -229,9 +227,7 @@ class Submission:
         """Count the arguments of runs that are about to be added."""
         self._journal.counted(sum(map(len, args)))
 
-    def _refusal(
-        self, session: ClientSession, group: pb.RunGroup, needed: Needed
-    ) -> TaskyardError | None:
+    def _refusal(self, session: ClientSession, group: pb.RunGroup, needed: Needed) -> TaskyardError | None:
         overload = self.ceilings.overload()
         if overload is not None:
             return overload

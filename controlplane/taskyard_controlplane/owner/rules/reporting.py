@@ -63,7 +63,7 @@ class Reporting:
         succession: Succession,
         max_inline_bytes: int,
     ) -> None:
-        """Apply reports to the runs of `book`; of which assignments nothing may be known, `succession` says."""
+        """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
         self._flow_seq_of = book.flow_seq_of

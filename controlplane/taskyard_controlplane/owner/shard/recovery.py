@@ -17,11 +17,10 @@ What can go wrong: an assignment may not have been recorded, because it rides on
 run is found ready while an agent executes it. If that agent comes back first, its word is taken (ADOPTED); if
 the run was assigned anew before, the earlier execution's report is stale. A run may so execute twice; it
 never ends twice. (Runs with cache keys are sent only when their assignment is recorded: of those with one key
-no second one may begin.) An agent's word is taken for as long as its lease (`Succession`), and only about runs
-that may have been assigned (`_seal`): what a run waits for is over, durably, before anybody is sent it. The
-order of the steps matters: inputs that are known are in `recent` before runs
-are connected, and every run is in the book before the first one is connected, or upstream runs would be
-looked up that are there.
+no second one may begin.) An agent's word is taken for as long as its lease (`Succession`), and only about
+runs that may have been assigned (`_seal`): what a run waits for is over, durably, before anybody is sent it.
+The order of the steps matters: inputs that are known are in `recent` before runs are connected, and every run
+is in the book before the first one is connected, or upstream runs would be looked up that are there.
 """
 
 from collections.abc import Iterable, Iterator

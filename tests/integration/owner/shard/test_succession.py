@@ -1,4 +1,4 @@
-"""What agents say of assignments that are not on record: believed for a lease, of runs that may have had them."""
+"""What agents say of assignments that are not on record: believed for a lease, of runs that may have them."""
 
 from collections.abc import Iterable
 from contextlib import closing
