@@ -54,10 +54,8 @@ S = RunState
 HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
-WINDOW, MOST_OPEN = 4, 5
-MEMORY = MemoryLimits(payload=130)  # the arguments of two runs
-PICK = st.integers(0, 50)
-_databases = count()
+WINDOW, MOST_OPEN, MEMORY = 4, 5, MemoryLimits(payload=130)  # the arguments of two runs
+PICK, _databases = st.integers(0, 50), count()
 
 
 class OwnerModel(RuleBasedStateMachine):
@@ -593,13 +591,10 @@ def _retry_commits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SEARCHING = "OWNER_MODEL_EXAMPLES" in os.environ
+# The same examples every time, unless somebody looks for new ones; making one smaller takes minutes.
 OwnerModel.TestCase.settings = settings(
-    max_examples=EXAMPLES,
-    # The same examples every time, unless somebody looks for new ones; making one smaller takes minutes.
-    derandomize=not SEARCHING,
+    max_examples=EXAMPLES, derandomize=not SEARCHING, deadline=None, stateful_step_count=STEPS,
     phases=list(Phase) if SEARCHING else [Phase.explicit, Phase.generate],
-    stateful_step_count=STEPS,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
-)
+)  # fmt: skip
 TestOwnerModel = OwnerModel.TestCase
