@@ -98,7 +98,8 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
     """Check what new templates have to keep to beyond those of earlier releases; returns the message.
 
     Raises:
-        InvalidRequest: It is too large, a number is none, or a name is longer than databases index.
+        InvalidRequest: It is too large, a number is none, or a name is longer than databases index, and than
+            whoever looks for it may say.
     """
     if len(definition) > MAX_TEMPLATE_BYTES:
         raise InvalidRequest(
@@ -123,6 +124,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
         )
     for what, text, field in (
         ("itself", message.name, "name"),
+        ("task key", message.task_key, "task_key"),
         ("queue", message.queue, "queue"),
         ("encoding", message.encoding, "encoding"),
         ("result encoding", message.result_encoding, "result_encoding"),

@@ -17,7 +17,7 @@ from typing import Final
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
-from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.ids import ID_BYTES, are_run_ids, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.peers.frame_limits import check_name
@@ -31,6 +31,7 @@ DIGEST_BYTES: Final = 32
 LARGEST_ORDINAL: Final = 2**31 - 1
 """What an INTEGER of PostgreSQL holds."""
 _ID_SIZES: Final = frozenset({ID_BYTES})
+NEW_ID: Final = "the id of a new run is a UUID of version 7 whose last two bytes, its shard, are 0"
 UNSUPPORTED: Final = ("start_at_us", "expires_at_us", "idempotency_key", "idempotency_window_ms")
 """Fields of a new run, by whatever door, that nothing is done about yet: they have to be empty."""
 UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
@@ -142,6 +143,8 @@ def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int
 
 def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -> None:
     check_id(run.run_id, f"{where}.run_id")
+    if not are_run_ids(run.run_id):
+        raise _wrong(run, f"{where}.run_id", f"is {format_id(run.run_id)}; {NEW_ID}")
     template = run.template
     if int(template.kind) != RunKind.TASK:
         raise _wrong(run, f"{where}.template.kind", "must be RUN_KIND_TASK; flow runs belong to a session")
@@ -226,6 +229,9 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
         raise _in_group(template, "upstream_kinds", "has an edge of an unknown kind")
     if not _ID_SIZES.issuperset(map(len, run_ids)):
         raise _in_group(template, "run_ids", f"has an id that is not {ID_BYTES} bytes long")
+    if not are_run_ids(b"".join(run_ids)):
+        strange = next(run_id for run_id in run_ids if not are_run_ids(run_id))
+        raise _in_group(template, "run_ids", f"has the id {format_id(strange)}; {NEW_ID}")
     if group.flow_run_id:
         check_id(group.flow_run_id, "submit.groups.flow_run_id")
     if group.caller_run_id:
