@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.failing_properties import EXAMPLE_SECONDS, not_blocked
 from support.owner_harness import World
 from support.owner_model import (
     FAILED,
@@ -88,7 +89,8 @@ class OwnerModel(RuleBasedStateMachine):
     # The world.
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
+        with not_blocked():
+            return self.loop.run_until_complete(asyncio.wait_for(work, EXAMPLE_SECONDS))
 
     @initialize(fast=st.booleans())
     def start(self, fast: bool) -> None:
