@@ -74,6 +74,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
      pb.SubmitRunsRequest(runs=[run(run_id=SAME.run_id, upstream=[pb.Upstream(run_id=SAME.run_id, kind=1)])]),
      "runs[0].upstream[0].run_id"),
     ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(type="t" * 1_025)), "runs[1].args.type"),
+    ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(blob=common_pb2.BlobRef(digest=b"short"))),
+     "runs[1].args.blob.digest"),
     ("runs", "SubmitRuns", submitting(start_at_us=1), "runs[1].start_at_us"),
     ("runs", "SubmitRuns", submitting(expires_at_us=1), "runs[1].expires_at_us"),
     ("runs", "SubmitRuns", submitting(idempotency_key="k"), "runs[1].idempotency_key"),

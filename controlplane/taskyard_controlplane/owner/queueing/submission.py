@@ -35,7 +35,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.ceilings import RETRY_SECONDS, Ceilings
-from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
+from taskyard_controlplane.owner.queueing.checks import check_group, large_blob, submitted_before, too_large
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
@@ -73,6 +73,7 @@ class Submission:
         metrics: Metrics,
         next_seq: int,
         max_inline_bytes: int,
+        max_payload_bytes: int,
         max_uncommitted_bytes: int,
     ) -> None:
         """Add runs to `book`, counting on from `next_seq`."""
@@ -88,6 +89,7 @@ class Submission:
         self._metrics = metrics
         self.next_seq = next_seq
         self.max_inline_bytes = max_inline_bytes
+        self.max_payload_bytes = max_payload_bytes
         self.ceilings = Ceilings(journal, templates, max_uncommitted_bytes)
 
     async def needed_by(
@@ -298,6 +300,11 @@ class Submission:
                 arg = extra.payload.data
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
+                continue
+            refusal = large_blob(extra, self.max_payload_bytes, run_id) if extra is not None else None
+            if refusal is not None:
+                session.refuse(run_id, refusal)
+                session.wake()
                 continue
             self.add(
                 session, template, flow, run_id, arg, group.first_ordinal + position,
