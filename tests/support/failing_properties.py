@@ -40,6 +40,12 @@ def play_example(example: Coroutine[Any, Any, None]) -> None:
         asyncio.run(asyncio.wait_for(example, EXAMPLE_SECONDS))
 
 
+def run_on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, Any]) -> Any:
+    """Play one step of an example on the loop of that; one that hangs fails."""
+    with not_blocked():
+        return loop.run_until_complete(asyncio.wait_for(step, EXAMPLE_SECONDS))
+
+
 @contextmanager
 def not_blocked(seconds: float = _BLOCKED_SECONDS) -> Iterator[None]:
     """Interrupt what takes so long that no time limit of the event loop can end it.

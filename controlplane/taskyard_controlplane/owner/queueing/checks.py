@@ -96,10 +96,11 @@ def large_blob(extra: pb.RunExtra, max_payload_bytes: int, run_id: bytes) -> Pay
 
 
 def _beyond_all(size: int, limit: int, run_id: bytes, field: str = "") -> PayloadTooLarge:
-    text = (
-        f"the blob has {size} bytes, at most {limit} are stored; keep the data elsewhere and pass a reference"
+    what = field.removesuffix(".size") if run_id and field else "the blob"
+    text = f"{what} has {size} bytes, at most {limit} are stored"
+    return PayloadTooLarge(
+        f"{text}; keep the data elsewhere and pass a reference", run_id=run_id, limit=limit, field=field
     )
-    return PayloadTooLarge(text, run_id=run_id, limit=limit, field=field)
 
 
 async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes: int) -> None:
