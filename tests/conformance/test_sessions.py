@@ -28,12 +28,13 @@ class Client:
         self._streams = self._batch = 0
         self._durable = False
         self._writing = asyncio.Lock()
+        self._left = False
         self.values: list[bytes] = []
-        """Results it has heard of, each once."""
+        """Results it was told while it listened."""
 
     async def __call__(self, channel: aio.Channel) -> None:
         stub: Any = SessionServiceStub(channel)
-        while not self.values:
+        while not self._left:
             pause = 0.0
             try:
                 pause = await self._stream(stub.Connect())
@@ -102,9 +103,10 @@ class Client:
         await self._write(call, submit=batch)
 
     async def _leave(self, call: Any, value: bytes) -> float:
+        self.values.append(value)
         if self._defect != "silent":
             await self._write(call, goodbye=True)
-        self.values.append(value)  # nothing is written any more
+        self._left = True  # nothing is written any more
         await call.done_writing()
         with suppress(aio.AioRpcError):
             while await call.read() is not aio.EOF:
@@ -113,13 +115,13 @@ class Client:
 
     async def _beat(self, call: Any, interval: float) -> None:
         with suppress(aio.AioRpcError, asyncio.InvalidStateError):
-            while not self.values:
+            while not self._left:
                 await self._write(call, heartbeat=True)
                 await asyncio.sleep(interval)
 
     async def _write(self, call: Any, **parts: Any) -> None:
         async with self._writing:  # gRPC takes one at a time
-            if not self.values:
+            if not self._left:
                 await call.write(sp.ClientFrame(**parts))
 
     def _hello(self) -> sp.SessionHello:
