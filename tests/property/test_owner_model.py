@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.failing_properties import run_on
 from support.owner_harness import World
 from support.owner_model import (
     FAILED,
@@ -88,7 +89,7 @@ class OwnerModel(RuleBasedStateMachine):
     # The world.
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
+        return run_on(self.loop, work)
 
     @initialize(fast=st.booleans())
     def start(self, fast: bool) -> None:
@@ -210,11 +211,8 @@ class OwnerModel(RuleBasedStateMachine):
         self.specs[flow] = Spec([], "", b"", retries)
         self.flow_retries[flow] = retries
         client.flows.add(flow)
-        template = tp.RunTemplate(
-            kind=states_pb2.RUN_KIND_FLOW,
-            name="flow",
-            retry=tp.RetryPolicy(max_retries=retries, delays_ms=[1000]),
-        )
+        retry = tp.RetryPolicy(max_retries=retries, delays_ms=[1000])
+        template = tp.RunTemplate(kind=states_pb2.RUN_KIND_FLOW, name="flow", retry=retry)
         self.do(client.submit(sp.RunGroup(run_ids=[flow], args=[b""]), template))
         self.do(self.release())  # the owner may have to look the flow run up
         self.do(client.report_flow(flow, FlowEvent.STARTED))

@@ -188,6 +188,10 @@ def payload_bytes(served: Any, limit: int) -> None:
     assert upload(bytes(limit)).blob.size == limit
     error = error_of(lambda: upload(bytes(limit + 1)))
     assert is_refusal(error, PayloadTooLarge, limit, "blob.size")
+    submit(served, new_run(args=common_pb2.Payload(blob=ref_of(bytes(limit)))))
+    too_large = common_pb2.BlobRef(digest=bytes(32), size=limit + 1)
+    error = submit_refused(served, new_run(), new_run(args=common_pb2.Payload(blob=too_large)))
+    assert is_refusal(error, PayloadTooLarge, limit, "runs[1].args.blob.size")
 
 
 @case

@@ -80,19 +80,28 @@ def check_digest(digest: bytes, field: str) -> bytes:
     return digest
 
 
-def check_size(size: int, max_payload_bytes: int, field: str) -> None:
-    """Check the size of a blob, which `field` of the request says or has.
+def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"") -> None:
+    """Check the size of a blob, which `field` of the request says or has, for a run if there is one.
 
     Raises:
         PayloadTooLarge: It is above the limit.
     """
     if size > max_payload_bytes:
-        raise PayloadTooLarge(
-            f"the blob has {size} bytes, at most {max_payload_bytes} are stored; "
-            "keep the data elsewhere and pass a reference",
-            limit=max_payload_bytes,
-            field=field,
-        )
+        raise _beyond_all(size, max_payload_bytes, run_id, field)
+
+
+def large_blob(extra: pb.RunExtra, max_payload_bytes: int, run_id: bytes) -> PayloadTooLarge | None:
+    """Make the refusal of arguments in a blob that is larger than any may be; None when they are not."""
+    size = max(extra.args.size, extra.payload.blob.size)
+    return _beyond_all(size, max_payload_bytes, run_id) if size > max_payload_bytes else None
+
+
+def _beyond_all(size: int, limit: int, run_id: bytes, field: str = "") -> PayloadTooLarge:
+    what = field.removesuffix(".size") if run_id and field else "the blob"
+    text = f"{what} has {size} bytes, at most {limit} are stored"
+    return PayloadTooLarge(
+        f"{text}; keep the data elsewhere and pass a reference", run_id=run_id, limit=limit, field=field
+    )
 
 
 async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes: int) -> None:
@@ -122,12 +131,14 @@ def _check_content(blobs: Sequence[common_pb2.InlineBlob]) -> None:
             )
 
 
-def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int) -> None:
+def check_new_runs(
+    runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int, max_payload_bytes: int
+) -> None:
     """Check the runs of a unary call.
 
     Raises:
         InvalidRequest: A field is missing or malformed; the message says of which run.
-        PayloadTooLarge: Arguments are too large to be inline.
+        PayloadTooLarge: Arguments are too large to be inline, or at all.
     """
     if len(runs) > MAX_RUNS:
         raise InvalidRequest(
@@ -135,13 +146,15 @@ def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int
         )
     seen: set[bytes] = set()
     for position, run in enumerate(runs):
-        _check_run(run, f"runs[{position}]", max_inline_bytes)
+        _check_run(run, f"runs[{position}]", max_inline_bytes, max_payload_bytes)
         if run.run_id in seen:
             raise _wrong(run, f"runs[{position}].run_id", "is in the request twice")
         seen.add(run.run_id)
 
 
-def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -> None:
+def _check_run(
+    run: run_service_pb2.NewRun, where: str, max_inline_bytes: int, max_payload_bytes: int
+) -> None:
     check_id(run.run_id, f"{where}.run_id")
     if not are_run_ids(run.run_id):
         raise _wrong(run, f"{where}.run_id", f"is {format_id(run.run_id)}; {NEW_ID}")
@@ -156,6 +169,9 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
     size = len(run.args.data)
     if size > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
+    if run.args.HasField("blob"):
+        check_digest(run.args.blob.digest, f"{where}.args.blob.digest")
+        check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
     for position, edge in enumerate(run.upstream):
         check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
         if edge.run_id == run.run_id:
@@ -251,12 +267,16 @@ def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, cou
     for field in UNSUPPORTED:
         if getattr(extra, field):
             raise not_supported(f"submit.groups.extras.{field}")
+    if extra.HasField("args"):
+        check_digest(extra.args.digest, "submit.groups.extras.args.digest")
     if extra.HasField("payload"):
         _check_payload(group, extra, template)
 
 
 def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
     check_label(extra.payload, "submit.groups.extras.payload")
+    if extra.payload.HasField("blob"):
+        check_digest(extra.payload.blob.digest, "submit.groups.extras.payload.blob.digest")
     beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
     if beside:
         raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

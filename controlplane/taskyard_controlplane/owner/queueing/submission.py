@@ -36,7 +36,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.ceilings import RETRY_SECONDS, Ceilings
-from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
+from taskyard_controlplane.owner.queueing.checks import check_group, large_blob, submitted_before, too_large
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
@@ -74,6 +74,7 @@ class Submission:
         metrics: Metrics,
         succession: Succession,
         max_inline_bytes: int,
+        max_payload_bytes: int,
         max_uncommitted_bytes: int,
     ) -> None:
         """Add runs to `book`, which begin as the `succession` says."""
@@ -90,6 +91,7 @@ class Submission:
         self.next_seq = succession.first_seq
         self._first_epoch = succession.first_epoch
         self.max_inline_bytes = max_inline_bytes
+        self.max_payload_bytes = max_payload_bytes
         self.ceilings = Ceilings(journal, templates, max_uncommitted_bytes)
 
     async def needed_by(
@@ -301,6 +303,11 @@ class Submission:
                 arg = extra.payload.data
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
+                continue
+            refusal = large_blob(extra, self.max_payload_bytes, run_id) if extra is not None else None
+            if refusal is not None:
+                session.refuse(run_id, refusal)
+                session.wake()
                 continue
             self.add(
                 session, template, flow, run_id, arg, group.first_ordinal + position,

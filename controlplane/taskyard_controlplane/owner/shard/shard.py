@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from taskyard_contract.clock import Clock
+from taskyard_contract.payload_limits import MAX_PAYLOAD_BYTES
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
@@ -56,6 +57,8 @@ class Limits(NamedTuple):
     """Open runs in memory, from which on new ones that wait for others are kept only in the database."""
     memory: MemoryLimits = DEFAULT_MEMORY
     """How much payload is kept."""
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    """Largest payload at all."""
 
 
 class Shard:
@@ -151,7 +154,8 @@ class Shard:
         )
         self.submission = Submission(
             self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog,
-            self.parking, clock, metrics, self.succession, limits.max_inline_bytes, limits.memory.uncommitted,
+            self.parking, clock, metrics, self.succession, limits.max_inline_bytes, limits.max_payload_bytes,
+            limits.memory.uncommitted,
         )  # fmt: skip
 
     def _follow_commits(self, clock: Clock, metrics: Metrics) -> None:
