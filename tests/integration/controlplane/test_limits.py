@@ -188,6 +188,10 @@ def payload_bytes(served: Any, limit: int) -> None:
     assert upload(bytes(limit)).blob.size == limit
     error = error_of(lambda: upload(bytes(limit + 1)))
     assert is_refusal(error, PayloadTooLarge, limit, "blob.size")
+    submit(served, new_run(args=common_pb2.Payload(blob=ref_of(bytes(limit)))))
+    too_large = common_pb2.BlobRef(digest=bytes(32), size=limit + 1)
+    error = submit_refused(served, new_run(), new_run(args=common_pb2.Payload(blob=too_large)))
+    assert is_refusal(error, PayloadTooLarge, limit, "runs[1].args.blob.size")
 
 
 @case
@@ -274,10 +278,10 @@ def definition_bytes(served: Any, limit: int) -> None:
 @case
 def template_bytes(served: Any, limit: int) -> None:
     template = task()
-    template.task_key = "k" * (limit - template.ByteSize() - 4)
+    template.tags.append("t" * (limit - template.ByteSize() - 4))
     assert template.ByteSize() == limit
     submit(served, new_run(template))
-    template.task_key += "k"
+    template.tags[0] += "t"
     error = submit_refused(served, new_run(), new_run(template))
     assert is_refusal(error, InvalidRequest, limit, "runs[1].template")
     stream = Stream(served)
@@ -304,6 +308,7 @@ def name_bytes(served: Any, limit: int) -> None:
     for path, changes in {
         "name": lambda name: {"name": name},
         "queue": lambda name: {"queue": name},
+        "task_key": lambda name: {"task_key": name},
         "encoding": lambda name: {"encoding": name},
         "code.task_name": lambda name: {"code": tp.Code(task_name=name)},
     }.items():

@@ -8,6 +8,7 @@ the commit that is under way and for the one his run is in.
 import sys
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from taskyard_api.v1 import common_pb2
@@ -15,6 +16,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.queueing.headers import pack_headers
+from taskyard_controlplane.owner.rules.authority import Place
 from taskyard_controlplane.owner.rules.labels import label_of
 
 
@@ -30,7 +32,9 @@ WHOLE: Final = Portion(sys.maxsize, sys.maxsize)
 
 
 class Needed(NamedTuple):
-    """The templates of a batch, held for as long as somebody has this."""
+    """What of a batch is known from elsewhere: its templates, held for as long as somebody has this, and who
+    makes the calls.
+    """
 
     sent: dict[int, Template]
     """Those that come with it, by what its session calls them."""
@@ -38,6 +42,8 @@ class Needed(NamedTuple):
     """All of them, by number."""
     at_hand: Set[int]
     """The numbers of those that were in memory before."""
+    callers: Mapping[bytes, Place] = MappingProxyType({})
+    """Where those runs stand that add to a flow run of another session."""
 
 
 class NewRuns(NamedTuple):

@@ -87,7 +87,7 @@ class Owner:
             times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds
         )
         """What it demands of its peers."""
-        self._limits = Limits(max_inline_bytes, window, most_open, memory)
+        self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw
         self.metrics = Metrics()
         """The owner's counters."""

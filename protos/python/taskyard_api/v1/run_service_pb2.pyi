@@ -106,7 +106,7 @@ class NewRun(google.protobuf.message.Message):
     IDEMPOTENCY_WINDOW_MS_FIELD_NUMBER: builtins.int
     HEADERS_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
-    """Its id, UUID version 7."""
+    """Its id, UUID version 7. Required."""
     name: builtins.str
     """Its name; empty for the task's name."""
     cache_key: builtins.str
@@ -125,7 +125,9 @@ class NewRun(google.protobuf.message.Message):
 
     @property
     def args(self) -> taskyard_api.v1.common_pb2.Payload:
-        """Its arguments, in any encoding; an empty one stands for the template's."""
+        """Its arguments, in any encoding; an empty one stands for the template's. A blob has to be uploaded before: a run
+        whose arguments are not found ends FAILED (CODE_UNAVAILABLE).
+        """
 
     @property
     def upstream(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Upstream]:
