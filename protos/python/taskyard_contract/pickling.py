@@ -51,14 +51,14 @@ def dumps(value: Any) -> bytes:
         data = pickle.dumps(value, PROTOCOL)
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
-    if _noted.names is not None and IN_MAIN in data:
-        _Noting(_noted.names).dump(value)
+    if _noted.threads and IN_MAIN in data and _noted.here.names is not None:
+        _Noting(_noted.here.names).dump(value)
     return data
 
 
 def dumps_by_value(value: Any) -> bytes:
     """Pickle a value with the code it refers to, where that code cannot be imported elsewhere."""
-    return _dumped(value, Travelling(_noted.names))
+    return _dumped(value, Travelling(_noted.here.names))
 
 
 def dumps_for_later(value: Any) -> bytes:
@@ -136,12 +136,16 @@ class _Parts:
 
 def names_in(value: Any) -> set[str]:
     """Return the names of ``__main__`` that a value, which can be pickled, refers to."""
-    before, _noted.names = _noted.names, set()
+    here = _noted.here
+    before, here.names = here.names, set()
+    _noted.threads.add(thread := threading.get_ident())
     try:
         dumps(value)
-        return _noted.names
+        return here.names
     finally:
-        _noted.names = before
+        here.names = before
+        if before is None:
+            _noted.threads.discard(thread)
 
 
 def dumps_for_key(value: Any) -> bytes:
@@ -159,8 +163,16 @@ def _dumped(value: Any, pickler: Any) -> bytes:
     return data
 
 
-class _Noted(threading.local):
+class _Here(threading.local):
     names: set[str] | None = None
+
+
+class _Noted:
+    """Who notes names: asked for each value that is pickled, so an empty set answers for nearly all of them."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.here = _Here()
 
 
 _noted: Final = _Noted()

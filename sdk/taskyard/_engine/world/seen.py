@@ -8,9 +8,9 @@ begins and when somebody waits for a run, and otherwise at most once a milliseco
 
 import hashlib
 import pickle
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from time import monotonic_ns
 from types import CellType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -53,14 +53,14 @@ class Look:
         """Ask `same` at most once in `pause_ns`."""
         self._same = same
         self.pause_ns = pause_ns
-        self.due_ns = time.monotonic_ns() + pause_ns
+        self.due_ns = monotonic_ns() + pause_ns
 
     def holds(self, now_ns: int, at_once: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
         if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
             return True
         same = self._same()
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME)
         return same
 
@@ -68,7 +68,7 @@ class Look:
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_cells", "_due_ns", "_later", "_look_number", "_names", "_namespace", "_values")
+    __slots__ = ("_cells", "_due_ns", "_find", "_later", "_look_number", "_names", "_values")
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Seen:
         later: Iterable[Look] = (),
     ) -> None:
         """Take what to compare at each look, and what to compare `later`."""
-        self._namespace = vars(main_module.current())
+        self._find = vars(main_module.current()).get
         self._names = tuple(dict(names).items())
         self._cells = tuple({id(cell): (cell, content) for cell, content in cells}.values())
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
@@ -103,9 +103,9 @@ class Seen:
 
     def holds(self) -> bool:
         """Say whether all is as it was."""
-        namespace = self._namespace
+        found = self._find
         for name, value in self._names:
-            if namespace.get(name, _EMPTY) is not value:
+            if found(name, _EMPTY) is not value:
                 return False
         if self._cells:
             for cell, content in self._cells:
@@ -115,7 +115,7 @@ class Seen:
             for value, data in self._values:
                 if _plain(value) != data:
                     return False
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         if now < self._due_ns and self._look_number == _looks.number:
             return True
         return self._hold_later(now)
