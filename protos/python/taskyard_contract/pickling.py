@@ -1,8 +1,9 @@
 """Pickling of user code and data: the only module that imports cloudpickle.
 
 The control plane may not reach it, directly or through others: it never unpickles. Plain pickle comes
-first because it is ten times faster; what it refuses (lambdas, closures, classes and functions of
-``__main__``) goes through cloudpickle.
+first because it is ten times faster; what it refuses (lambdas, closures, local classes) goes through
+cloudpickle. What modules have under a name is a reference, ``__main__`` included: whoever reads it is in the
+same world, and what of ``__main__`` travels does so by `pickled`, name by name.
 """
 
 import builtins
@@ -116,6 +117,12 @@ def pickled(value: Any, name: str = "") -> Pickled:
     return Pickled(
         Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes)
     )
+
+
+def alias(name: str, of: str) -> Entry:
+    """Return the entry of a name that is bound to what another name is bound to."""
+    data = pickle.PROTO + bytes([PROTOCOL]) + pickle.GLOBAL + f"{MAIN}\n{of}\n".encode() + pickle.STOP
+    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data, (of,))
 
 
 def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:

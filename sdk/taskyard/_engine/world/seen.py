@@ -167,7 +167,7 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
     """Return those of some values that can change in place, and how each is looked at."""
     small, larger = [], []
     for value in values:
-        if isinstance(value, _UNCHANGING) or value is _EMPTY or module_names.qualname_of(value) is not None:
+        if not is_changing(value):
             continue
         data = _plain(value)
         if data is None:
@@ -180,6 +180,13 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
             _say_large(name, len(data))
         larger.append(Look(PAUSE_NS if len(data) <= MOST_BYTES else LONG_PAUSE_NS, look))
     return small, larger
+
+
+def is_changing(value: Any) -> bool:
+    """Say whether a value is data that can change in place."""
+    if isinstance(value, _UNCHANGING) or value is _EMPTY:
+        return False
+    return module_names.qualname_of(value) is None
 
 
 def _is_still(value: Any, digest: bytes) -> bool:
