@@ -194,8 +194,8 @@ class Worker:
         """Say which globals of the script runs have changed: neither others nor the script see that."""
         what = ", ".join(f"'{name}'" for name in names)
         text = (
-            f"a run has changed {what} of the main module: only later runs in the same worker see that, neither "
-            "the program nor runs elsewhere do; return what others are to have"
+            f"a run has changed {what} of the main module: only later runs in the same worker see that, "
+            "neither the program nor runs elsewhere do; return what others are to have"
         )
         at_us = time.time_ns() // 1000
         self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))

@@ -175,7 +175,7 @@ class _Here(threading.local):
 
 
 class _Noted:
-    """Who notes names: asked for each value that is pickled, so an empty set answers for nearly all of them."""
+    """Who notes names. Asked for each value that is pickled: an empty set answers for nearly all of them."""
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
