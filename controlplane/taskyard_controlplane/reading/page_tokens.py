@@ -18,6 +18,7 @@ from taskyard_contract.errors import InvalidRequest
 _VERSION: Final = 2
 """Grows when a position comes to mean something else: old tokens are refused then, not misread."""
 _FORMAT: Final = struct.Struct(">BB8sq")
+_HEAD: Final = struct.Struct(">BB")
 SCOPE_BYTES: Final = 8
 """Of the digest of what a token is bound to."""
 _LENGTH: Final = len(base64.urlsafe_b64encode(bytes(_FORMAT.size)).rstrip(b"="))
@@ -31,6 +32,7 @@ class Listing(IntEnum):
     AGENTS = 3
     STATES = 4
     TASKS = 5
+    CACHE = 6
 
 
 def scope_of(conditions: Message | bytes, *, oldest_first: bool = False) -> bytes:
@@ -64,15 +66,42 @@ def decode(listing: Listing, token: str, scope: bytes = bytes(SCOPE_BYTES)) -> i
         except (binascii.Error, ValueError, struct.error):
             pass
     if version != _VERSION or kind != listing or position < 0:
-        raise InvalidRequest(
-            "page_token was not issued by this listing; start again without one", field="page_token"
-        )
+        raise _not_issued()
     if bound != scope:
         raise InvalidRequest(
             "page_token was issued for another request; repeat that one, or start without",
             field="page_token",
         )
     return int(position)
+
+
+def encode_text(listing: Listing, position: str) -> str:
+    """Return the token for the page behind a text, in a listing that nobody sets conditions for."""
+    packed = _HEAD.pack(_VERSION, listing) + position.encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def decode_text(listing: Listing, token: str) -> str:
+    """Return the text that a token stands for, the empty one for the empty token.
+
+    Raises:
+        InvalidRequest: The token was not issued by this listing.
+    """
+    if not token:
+        return ""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        if _HEAD.unpack_from(packed) == (_VERSION, listing):
+            return packed[_HEAD.size :].decode()
+    except (binascii.Error, ValueError, struct.error):
+        pass
+    raise _not_issued()
+
+
+def _not_issued() -> InvalidRequest:
+    return InvalidRequest(
+        "page_token was not issued by this listing; start again without one", field="page_token"
+    )
 
 
 def page_size(wanted: int, usual: int, most: int) -> int:

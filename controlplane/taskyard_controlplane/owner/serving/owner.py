@@ -18,6 +18,7 @@ from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.owner.journal.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
@@ -94,6 +95,7 @@ class Owner:
         self._timers = Timers(asyncio.get_running_loop(), clock)
         self._committer = Committer(store, clock, self.metrics, fatal=fatal, writer=writer)
         self.documents = Documents(store, self._committer, clock)
+        self.cache = CacheClearing(store, self._committer)
         # All of these from `start` on: which generation this is decides what can be made.
         self.shard: Shard
         self.connections: Connections
