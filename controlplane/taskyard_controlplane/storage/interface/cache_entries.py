@@ -42,7 +42,7 @@ class CacheReader(Protocol):
         ...
 
     def page(self, after: str, limit: int) -> EntryPage:
-        """Return those of the next `limit` entries whose keys come behind `after`, in the database's order."""
+        """Return the next `limit` entries whose keys come behind `after`."""
         ...
 
 
@@ -54,10 +54,10 @@ class CacheEntries(Protocol):
         ...
 
     def remove_part(self, after: str, ended_before_us: int | None, limit: int) -> ClearedPart:
-        """Remove those of the next `limit` entries behind `after` whose run ended before some time, or is gone.
+        """Remove those of the next entries whose run ended before some time, or is gone.
 
         Args:
-            after: The last key of the part before.
+            after: The last key of the part before; "" for the first part.
             ended_before_us: The time; None for any.
             limit: How many are looked at.
         """
