@@ -18,7 +18,6 @@ from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
-from taskyard_controlplane.owner.journal.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
@@ -29,6 +28,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
+from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
