@@ -5,21 +5,23 @@ constants, defaults, what its closures hold, and, as far as it is of the program
 functions and classes behind its globals, those that these use, and globals that are plain values.
 
 Functions and classes use each other in circles. So each gets a number when it is met, in an order that the
-code decides, and is referred to by it. An identity depends on nothing but the code, so it can be used again
-(`known_code`): values in closures are compared apart from the value that the code was found in.
+code decides, and is referred to by it; so do those in tables, and the classes of constants. An identity
+depends on nothing but the code it is of, so it can be used again (`known_code`).
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
-from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
 from taskyard._data.identity import known_code
 from taskyard._data.identity.code_names import described, names_in
+from taskyard._data.identity.contents import Contents
 from taskyard._data.identity.installed import is_installed
-from taskyard._data.identity.known_code import ABSENT, Content, Looked, Open
+from taskyard._data.identity.known_code import ABSENT, Looked
 from taskyard._data.identity.plain import parts_of_plain
+from taskyard._data.identity.program_code import is_counted, named, qualified_name, wrapped_in
 from taskyard._data.identity.sealing import sealed
 from taskyard.exceptions import FlowRunTimeoutError, HashError
 
@@ -28,57 +30,46 @@ _LOOKED_AT_AGAIN: Final = 10_000
 """Parts of a constant that is compared for each key; whether a larger one has changed inside, nobody asks."""
 
 
-def qualified_name(fn: Callable[..., Any]) -> str:
-    """Return ``module.qualname`` of a function, or of the class of a callable object."""
-    named = fn if hasattr(fn, "__qualname__") else type(fn)
-    return f"{named.__module__}.{named.__qualname__}"
+def identity_of(code: Any, *, alone: bool = False) -> bytes:
+    """Return the identity of a function, of what a decorator made of one, or of a class.
 
+    Args:
+        code: What is to be told apart.
+        alone: Whether its globals do not count.
 
-class CodeIdentities:
-    """Tells code apart."""
-
-    def __init__(self, contents: Callable[[Open], Content], inside: Open) -> None:
-        """Compare what code holds by the contents that `contents` makes, `inside` of other code."""
-        self._contents = contents
-        self._inside = inside
-
-    def of(self, code: Any, *, alone: bool = False) -> bytes:
-        """Return the identity of a function, of what a decorator made of one, or of a class.
-
-        Args:
-            code: What is to be told apart.
-            alone: Whether its globals do not count.
-
-        Raises:
-            HashError: It uses too much, or holds something that has no content, in a closure for example.
-        """
-        if not self._inside:
-            known = known_code.find(code, alone, self._contents)
-            if known is not None:
-                return known
-        if not is_counted(code):
-            return sealed(b"named", qualified_name(code).encode())
-        if id(code) in self._inside:
-            return sealed(b"inside", qualified_name(code).encode())
-        walk = _Walk(self._contents(self._inside | {id(code)}), alone)
-        found = walk.over(code)
-        if not self._inside:  # otherwise it may be told apart from less than it is alone
-            known_code.keep(code, alone, found, walk.looked)
+    Raises:
+        HashError: It uses too much.
+        Exception: It holds something that has no content, in a closure for example.
+    """
+    found = known_code.find(code, alone, _in_this_process)
+    if found is not None:
         return found
+    if not is_counted(code):
+        return named(code)
+    walk = _Walk(alone)
+    found = walk.over(code)
+    known_code.keep(code, alone, found, walk.looked)
+    return found
+
+
+def _in_this_process(value: Any) -> bytes:
+    """Return the content of a constant, for a comparison with what it was before."""
+    return Contents(lambda code: b"@%d" % id(code)).of(value)
 
 
 class _Walk:
     """One way over a function or class and all it uses."""
 
-    def __init__(self, content: Content, alone: bool) -> None:
-        self._content = content
+    def __init__(self, alone: bool) -> None:
         self._alone = alone
+        self._content = Contents(self._met_inside, ranks=Contents(named)).of
         self._numbers: dict[int, int] = {}
         self._met: list[Any] = []
         self.looked = Looked([], [], [])
 
     def over(self, root: Any) -> bytes:
         """Return what stands for the root and for all that was met on the way."""
+        self._root = root
         self._number(root)
         digests: list[bytes] = []
         while len(digests) < len(self._met):  # it grows on the way
@@ -97,6 +88,10 @@ class _Walk:
             self._met.append(met)
         return b"@%d" % number
 
+    def _met_inside(self, code: Any) -> bytes:
+        """Return what stands for code that is part of a value."""
+        return self._number(code) if is_counted(code) else named(code)
+
     def _held(self, part: Any) -> bytes:
         """Return what stands for something that must be told apart, or else the code has no identity."""
         if is_counted(part):
@@ -104,14 +99,14 @@ class _Walk:
         size = parts_of_plain(part)
         found = self._content(part)
         if size is None or 1 < size <= _LOOKED_AT_AGAIN:
-            self.looked.constants.append((part, found))
+            self.looked.constants.append((part, _in_this_process(part)))
         return found
 
     def _used(self, part: Any) -> bytes:
         """Return what stands for something that is told apart if it is plain: all else changes in use."""
         if is_counted(part) or parts_of_plain(part) is not None:
-            return self._held(part)
-        return sealed(b"kind", qualified_name(type(part)).encode())
+            return self._held_if_possible(part)
+        return _kind(part)
 
     def _held_if_possible(self, part: Any) -> bytes:
         try:
@@ -119,7 +114,7 @@ class _Walk:
         except FlowRunTimeoutError:
             raise
         except Exception:  # foreign code says how it is pickled
-            return self._used(part)
+            return _kind(part)
 
     def _callable(self, met: Any) -> Iterator[bytes]:
         wrapped = wrapped_in(met)
@@ -130,9 +125,9 @@ class _Walk:
     def _function(self, function: FunctionType) -> Iterator[bytes]:
         yield function.__qualname__.encode()
         yield self._content(described(function.__code__))
-        # What decorators of other packages keep for their own use is not the program's.
+        # What a decorator keeps for its own use, a lock for example, is not what the task is made of.
         foreign = is_installed(function.__globals__.get("__name__") or "")
-        held = self._held_if_possible if foreign else self._held
+        held = self._held if function is self._root and not foreign else self._held_if_possible
         yield sealed(b"defaults", *map(held, function.__defaults__ or ()))
         for name, default in sorted((function.__kwdefaults__ or {}).items()):
             yield sealed(b"default", name.encode(), held(default))
@@ -188,20 +183,5 @@ class _Walk:
             yield self._used(found)
 
 
-def wrapped_in(value: Any) -> Any:
-    """Return the function inside of what a decorator made of it, if that is no function itself."""
-    if isinstance(value, type | FunctionType):
-        return None
-    attributes = getattr(value, "__dict__", None)
-    wrapped = attributes.get("__wrapped__") if type(attributes) is dict else None
-    return wrapped if isinstance(wrapped, FunctionType) else None
-
-
-def is_counted(value: Any) -> bool:
-    """Say whether something is code that is told apart by what it is, and not by its name."""
-    if not isinstance(value, type | FunctionType):
-        return not isinstance(value, CodeType) and wrapped_in(value) is not None
-    if "<" in value.__qualname__:
-        return True
-    module = value.__module__ or getattr(value, "__globals__", {}).get("__name__")
-    return isinstance(module, str) and not is_installed(module)
+def _kind(part: Any) -> bytes:
+    return sealed(b"kind", qualified_name(type(part)).encode())

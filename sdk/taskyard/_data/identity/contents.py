@@ -13,15 +13,14 @@ import copyreg
 import marshal
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import CodeType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
 from taskyard._data.identity import arrays
-from taskyard._data.identity.code_identity import CodeIdentities, wrapped_in
 from taskyard._data.identity.code_names import described
-from taskyard._data.identity.known_code import Open
+from taskyard._data.identity.program_code import is_code
 from taskyard._data.identity.sealing import sealed, sealed_memory
 from taskyard.exceptions import HashError
 
@@ -37,21 +36,22 @@ _MOST_REPEATED: Final = 10_000
 class Contents:
     """Computes contents; for one key, because values change."""
 
-    __slots__ = ("_circular", "_entangled", "_inside", "_known", "_open", "_repeated")
+    __slots__ = ("_circular", "_code", "_entangled", "_known", "_open", "_ranks", "_repeated")
 
-    def __init__(self, inside: Open = frozenset()) -> None:
-        """Know nothing yet; `inside` of code that is being told apart, when that holds the values."""
-        self._inside = inside
+    def __init__(self, code: Callable[[Any], bytes], ranks: "Contents | None" = None) -> None:
+        """Know nothing yet.
+
+        Args:
+            code: Says what stands for a class or a function.
+            ranks: Decide the order of what has none, if `code` depends on the order in which it is asked.
+        """
+        self._code = code
+        self._ranks = ranks
         self._known: dict[int, tuple[object, bytes]] = {}
         self._open: dict[int, int] = {}  # what is being written, and how deep it stands
         self._circular = False  # whether one of these was met again inside of it
         self._entangled: dict[int, tuple[object, bytes]] = {}
         self._repeated = 0
-
-    @property
-    def code(self) -> CodeIdentities:
-        """What tells code apart that is among the values."""
-        return CodeIdentities(lambda inside: Contents(inside).of, self._inside)
 
     def of(self, value: Any) -> bytes:
         """Return the content of a value.
@@ -104,8 +104,8 @@ class Contents:
             return self._set(value)
         if isinstance(value, Enum):
             return sealed(b"enum", self.of(kind), self.of(value.name), self.of(value.value))
-        if isinstance(value, type | FunctionType) or wrapped_in(value) is not None:
-            return self.code.of(value)
+        if is_code(value):
+            return self._code(value)
         if kind is CodeType:
             return sealed(b"code", self.of(described(value)))
         if kind is MethodType:
@@ -128,12 +128,18 @@ class Contents:
         return sealed(tag, *self._pairs(value.items()))
 
     def _pairs(self, items: Iterable[tuple[Any, Any]]) -> list[bytes]:
-        return sorted(sealed(b"pair", self.of(key), self.of(held)) for key, held in items)
+        ranks = self._ranks
+        if ranks is None:
+            return sorted(sealed(b"pair", self.of(key), self.of(held)) for key, held in items)
+        ranked = sorted(items, key=lambda item: ranks.of(item[0]))
+        return [sealed(b"pair", self.of(key), self.of(held)) for key, held in ranked]
 
     def _set(self, value: set[Any] | frozenset[Any]) -> bytes:
         kind = type(value)
         own = sealed(b"own", self.of(kind), self.of(getattr(value, "__dict__", None)))
-        return sealed(b"set", own, *sorted(map(self.of, value)))
+        if self._ranks is None:
+            return sealed(b"set", own, *sorted(map(self.of, value)))
+        return sealed(b"set", own, *map(self.of, sorted(value, key=self._ranks.of)))
 
     def _object(self, value: Any) -> bytes:
         """Write an object by what pickles would make it of."""

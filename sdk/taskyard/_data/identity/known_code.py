@@ -9,9 +9,6 @@ from types import CellType, FunctionType
 from typing import Any, Final, NamedTuple
 
 Content = Callable[[Any], bytes]
-Open = frozenset[int]
-"""The code that is being looked at: what it holds may hold it again."""
-
 ABSENT: Final = object()
 _MOST: Final = 2048
 
@@ -22,7 +19,7 @@ class Looked(NamedTuple):
     names: list[tuple[Mapping[str, Any], str, object]]
     cells: list[tuple[CellType, object]]
     constants: list[tuple[object, bytes]]
-    """What can change without becoming another object, with its content."""
+    """What can change without becoming another object, with its content in this process."""
 
     def under(self, names: Mapping[str, Any], name: str) -> Any:
         """Return what has a name; `ABSENT` if nothing has."""
@@ -36,15 +33,15 @@ class Looked(NamedTuple):
         self.cells.append((cell, held))
         return held
 
-    def same(self, content: Content | None) -> bool:
-        """Say whether all of it is as it was; `content` is asked if there are constants."""
+    def same(self, content: Content) -> bool:
+        """Say whether all of it is as it was."""
         for names, name, found in self.names:
             if names.get(name, ABSENT) is not found:
                 return False
         for cell, held in self.cells:
             if _held(cell) is not held:
                 return False
-        return content is None or all(content(constant) == before for constant, before in self.constants)
+        return all(content(constant) == before for constant, before in self.constants)
 
 
 class _Known(NamedTuple):
@@ -57,14 +54,12 @@ class _Known(NamedTuple):
 _known: Final[dict[tuple[int, bool], _Known]] = {}
 
 
-def find(code: Any, alone: bool, contents: Callable[[Open], Content]) -> bytes | None:
+def find(code: Any, alone: bool, content: Content) -> bytes | None:
     """Return the identity of code that was looked at before, if it is the same still."""
     known = _known.get((id(code), alone))
     if known is None or known.code() is not code or known.body is not _body(code):
         return None
-    looked = known.looked
-    content = contents(frozenset({id(code)})) if looked.constants else None
-    return known.identity if looked.same(content) else None
+    return known.identity if known.looked.same(content) else None
 
 
 def keep(code: Any, alone: bool, identity: bytes, looked: Looked) -> None:

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from taskyard._data.identity.code_identity import is_counted, qualified_name
+from taskyard._data.identity.code_identity import identity_of
 from taskyard._data.identity.contents import Contents
+from taskyard._data.identity.program_code import is_counted, qualified_name
 from taskyard._data.identity.sealing import sealed
 from taskyard._data.identity.seen_before import SeenBefore
 from taskyard._durable_names import public
@@ -45,7 +46,7 @@ def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> s
     Raises:
         HashError: The same, when `raise_on_failure`.
     """
-    contents = Contents()
+    contents = Contents(identity_of)
     try:
         named = (contents.of(kwargs),) if kwargs else ()
         return _shortened(sealed(_KEYS, *map(contents.of, args), b"", *named))
@@ -75,9 +76,9 @@ def code_fingerprint(fn: Callable[..., Any], *, alone: bool = False) -> str:
     Raises:
         HashError: It holds something, in a closure for example, that has no content.
     """
-    contents = Contents()
     try:
-        return _shortened(contents.code.of(fn, alone=alone) if is_counted(fn) else contents.of(fn))
+        counted = is_counted(fn)
+        return _shortened(identity_of(fn, alone=alone) if counted else Contents(identity_of).of(fn))
     except FlowRunTimeoutError:
         raise
     except Exception as error:  # as above

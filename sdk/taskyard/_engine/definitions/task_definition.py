@@ -9,7 +9,7 @@ import logging
 from typing import Any, ClassVar, Final, Generic
 
 from taskyard import _durable_names
-from taskyard._data.identity.code_identity import qualified_name
+from taskyard._data.identity.program_code import qualified_name
 from taskyard._data.values.hashing import task_key
 from taskyard._engine.definitions import key_problems
 from taskyard._engine.definitions.decorated import Decorated, P, R

@@ -304,3 +304,48 @@ def test_instances_inside_of_their_class_are_the_same_whoever_is_first() -> None
     kind, instance = made()
     hash_objects(kind)
     assert hash_objects(instance) == first
+
+
+REGISTRY = """
+class C{number}:
+    def all(self):
+        return [REGISTRY, NAMES, {number}]
+"""
+
+
+def with_registry(count: int, last: str = "0") -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for number in range(count):
+        exec(REGISTRY.format(number=number if number < count - 1 else last), names)
+    kinds = [kind for name, kind in names.items() if name.startswith("C")]
+    names["REGISTRY"] = {kind.__name__: kind for kind in kinds}
+    names["NAMES"] = {kind: kind.__name__ for kind in kinds}
+    names["KINDS"] = set(kinds)
+    exec("def f(x): return REGISTRY[x], KINDS", names)
+    return names
+
+
+def test_classes_that_know_each_other_by_a_table_are_looked_at_once() -> None:
+    assert code_fingerprint(with_registry(40)["f"]) == code_fingerprint(with_registry(40)["f"])
+    assert code_fingerprint(with_registry(40)["f"]) != code_fingerprint(with_registry(40, "77")["f"])
+    names = with_registry(40)
+    assert hash_objects([names["C1"](), names["C2"]()]) == hash_objects([names["C1"](), names["C2"]()])
+
+
+def test_a_table_whose_functions_are_replaced_is_noticed() -> None:
+    names = with_registry(3)
+    before = code_fingerprint(names["f"])
+    exec("class C1:\n    pass", names)
+    assert code_fingerprint(names["f"]) == before
+    names["REGISTRY"]["C1"] = names["C1"]
+    assert code_fingerprint(names["f"]) != before
+
+
+def test_a_helper_may_hold_what_cannot_be_compared() -> None:
+    def program_with(helper: Any) -> str:
+        names = {"__name__": "__main__", "helper": helper}
+        exec("def f(x): return helper(x)", names)
+        return code_fingerprint(names["f"])
+
+    one, two, other = (maker(held) for held in (threading.Lock(), threading.Lock(), [1]))
+    assert program_with(one) == program_with(two) != program_with(other)

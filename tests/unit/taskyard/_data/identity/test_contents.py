@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from taskyard._data.identity.code_identity import identity_of
 from taskyard._data.identity.contents import Contents
 from taskyard.exceptions import HashError
 
@@ -40,7 +41,7 @@ class Node:
 
 
 def content(value: Any) -> bytes:
-    return Contents().of(value)
+    return Contents(identity_of).of(value)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskyard._data.identity.code_identity import qualified_name
+from taskyard._data.identity.program_code import qualified_name
 from taskyard._data.values.hashing import (
     code_fingerprint,
     hash_objects,
