@@ -8,6 +8,8 @@ import os
 import sys
 import sysconfig
 from functools import lru_cache
+from glob import escape as glob_escape
+from glob import glob
 from typing import Final
 
 _OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
@@ -27,28 +29,40 @@ def is_installed(module_name: str) -> bool:
         return False
     path = getattr(module, "__file__", None)
     if isinstance(path, str):
-        return _lies_in_package(os.path.dirname(os.path.abspath(path)))
+        return _lies_in_package(os.path.abspath(path))
     spec = getattr(module, "__spec__", None)
     return module_name in sys.builtin_module_names or getattr(spec, "origin", None) in ("built-in", "frozen")
 
 
 @lru_cache(maxsize=4096)
-def _lies_in_package(directory: str) -> bool:
-    return (directory + os.sep).startswith(_roots(tuple(sys.path)))
+def _lies_in_package(path: str) -> bool:
+    if path.startswith(_roots()):
+        return True
+    for entry in dict.fromkeys(map(os.path.abspath, sys.path)):
+        inside = path.removeprefix(entry + os.sep)
+        if inside != path and inside.split(os.sep, 1)[0] in _recorded(entry):
+            return True
+    return False
 
 
-@lru_cache(maxsize=16)
-def _roots(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where packages are installed: where Python says so, and where installers have left records."""
+@lru_cache(maxsize=1)
+def _roots() -> tuple[str, ...]:
+    """Return where Python says that packages are installed."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
-    known = {found for name in names if (found := sysconfig.get_path(name))}
-    known.update(entry for entry in path if _holds_records(entry))
-    return tuple(os.path.abspath(one).rstrip(os.sep) + os.sep for one in sorted(known))
+    return tuple({os.path.abspath(path) + os.sep for name in names if (path := sysconfig.get_path(name))})
 
 
 @lru_cache(maxsize=256)
-def _holds_records(directory: str) -> bool:
-    try:
-        return any(name.endswith(".dist-info") for name in os.listdir(directory or os.curdir))
-    except OSError:
-        return False
+def _recorded(directory: str) -> frozenset[str]:
+    """Return what installers have put into a directory elsewhere, by their own records.
+
+    A project may lie beside it: ``pip install --target .`` leaves packages among the modules of the program.
+    """
+    found = set[str]()
+    for record in glob(os.path.join(glob_escape(directory), "*.dist-info", "RECORD")):
+        try:
+            with open(record, encoding="utf-8") as lines:
+                found.update(line.split(",", 1)[0].split("/", 1)[0] for line in lines)
+        except (OSError, ValueError):
+            continue
+    return frozenset(found)

@@ -28,10 +28,16 @@ def test_scripts_and_what_nobody_can_import_are_the_programs() -> None:
 
 
 def test_where_installers_left_records_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "libraries" / "one-1.0.dist-info").mkdir(parents=True)
-    monkeypatch.syspath_prepend(tmp_path / "libraries")
-    monkeypatch.syspath_prepend(tmp_path / "project")
-    monkeypatch.setitem(sys.modules, "one", module("one", tmp_path / "libraries" / "one" / "__init__.py"))
-    monkeypatch.setitem(sys.modules, "models", module("models", tmp_path / "project" / "models.py"))
+    record = tmp_path / "one-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text(
+        "one/__init__.py,sha256=x,1\n../../bin/one,,\nsix.py,sha256=y,2\n__pycache__/six.pyc,,\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, path in (("one", "one/__init__.py"), ("one.deep", "one/deep/a.py"), ("six", "six.py")):
+        monkeypatch.setitem(sys.modules, name, module(name, tmp_path / path))
+    for name, path in (("models", "models.py"), ("app.one", "app/one.py"), ("ones", "ones/__init__.py")):
+        monkeypatch.setitem(sys.modules, name, module(name, tmp_path / path))
     monkeypatch.setitem(sys.modules, "spaces", module("spaces", None))
-    assert [is_installed(name) for name in ("one", "models", "spaces")] == [True, False, False]
+    assert [is_installed(name) for name in ("one", "one.deep", "six")] == [True] * 3
+    assert [is_installed(name) for name in ("models", "app.one", "ones", "spaces")] == [False] * 4
