@@ -155,9 +155,10 @@ class Inputs(CachePolicy):
         try:
             return hash_objects(kept, raise_on_failure=True)
         except HashError as error:
+            name = next((name for name, value in kept.items() if hash_objects(value) is None), "name")
             raise ValueError(
-                f"{error}. To cache this task anyway, leave the parameter out with INPUTS - 'name', or pass "
-                "a cache_key_fn; to stop trying, pass cache_policy=NO_CACHE"
+                f"{error}. To cache this task anyway, leave the parameter out with INPUTS - '{name}', or "
+                "pass a cache_key_fn; to stop trying, pass cache_policy=NO_CACHE"
             ) from error
 
     def __sub__(self, parameter: str) -> "Inputs":

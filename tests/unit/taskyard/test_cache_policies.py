@@ -58,8 +58,8 @@ def test_b5_5_inputs_without_a_form_name_the_remedies() -> None:
         def __reduce__(self) -> Any:
             raise RuntimeError("not me")
 
-    with pytest.raises(ValueError, match=r"INPUTS - 'name'.*cache_policy=NO_CACHE"):
-        key(INPUTS, {"x": Stubborn()})
+    with pytest.raises(ValueError, match=r"INPUTS - 'x'.*cache_policy=NO_CACHE"):
+        key(INPUTS, {"w": 1, "x": [Stubborn()], "y": 2})
 
 
 def test_b5_5_task_source_is_the_source_at_definition_and_the_code() -> None:

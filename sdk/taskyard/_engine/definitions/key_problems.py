@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from taskyard._data.identity.seen_before import SeenBefore
+from taskyard.exceptions import HashError
 
 logger: Final = logging.getLogger("taskyard.tasks")
 
@@ -19,7 +20,8 @@ def no_key(name: str, task_key: str, error: Exception) -> None:
         return
     text = "no cache key could be computed for '%s', so it runs uncached (said once): %s"
     # A value without a content is no bug of anybody; all else comes from the user's own function.
-    logger.warning(text, name, error, exc_info=None if isinstance(error.__cause__, ValueError) else error)
+    expected = isinstance(error, HashError) or isinstance(error.__cause__, HashError)
+    logger.warning(text, name, error, exc_info=None if expected else error)
 
 
 def shared(key: str, name: str, function: str) -> None:
