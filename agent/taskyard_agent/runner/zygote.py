@@ -52,8 +52,9 @@ EXITED: Final = 2
 """Kind of an answer: the worker's process ended with this wait status."""
 SPAWN_FDS: Final = 3
 """How many descriptors come with a request."""
-PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
-"""What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
+PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names", "asyncio")
+"""What every worker needs. The second is what code of tasks names: it knows what belongs to it. The third is
+what coroutine functions need, and large."""
 PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
 PRELOAD_TO_SERVE: Final = ("pydantic", "taskyard_contract.languages.json_values")

@@ -10,7 +10,6 @@ from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.messages import entry_message
-from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.settings import RpcSettings
@@ -34,14 +33,14 @@ class CacheService(cache_service_pb2_grpc.CacheServiceServicer):
     async def ListCacheEntries(
         self, request: pb.ListCacheEntriesRequest, context: Any
     ) -> pb.ListCacheEntriesResponse:
-        after = page_tokens.decode_text(Listing.CACHE, request.page_token)
+        after = page_tokens.decode_key(request.page_token)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
         found = await self._background(self._cache.page, after, limit)
         entries = first_page([entry_message(entry) for entry in found.entries], limit)
         last = found.last_key
         if len(entries) < len(found.entries):
             last = found.entries[len(entries) - 1].cache_key
-        token = page_tokens.encode_text(Listing.CACHE, last) if last is not None else ""
+        token = page_tokens.encode_key(last) if last is not None else ""
         return pb.ListCacheEntriesResponse(entries=entries, next_page_token=token)
 
     async def GetCacheEntry(self, request: pb.GetCacheEntryRequest, context: Any) -> pb.GetCacheEntryResponse:

@@ -8,6 +8,7 @@ nearly every call), and all of them by what decides their contents.
 import hashlib
 from typing import Any, Final
 
+from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.importable import register_user_modules
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -16,7 +17,7 @@ from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
-from taskyard.context import current_tags
+from taskyard.context import current_headers, current_tags
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
@@ -30,17 +31,18 @@ INLINE_CODE_BYTES: Final = 1024 * 1024
 
 def group_of(task: TaskDefinition[..., Any], scope: Scope, session: Session) -> GroupKey:
     """Return the template of a task's runs that are submitted from `scope`, together with that place."""
-    tags = current_tags()
-    latest_scope, latest_tags, latest = task.latest_group
-    if latest_scope is scope and latest_tags is tags:
+    tags, headers = current_tags(), current_headers()
+    latest_scope, latest_tags, latest_headers, latest = task.latest_group
+    if latest_scope is scope and latest_tags is tags and latest_headers is headers:
         found: GroupKey = latest
         return found
     key = (tags, scope.log_prints, scope.queue, session.session_id)
     template = task.templates.get(key)
     if template is None:
         template = task.templates[key] = _make_template(task, scope, tags, session)
-    group = GroupKey(template, scope.flow_run_id, scope.caller_run_id)
-    task.latest_group = (scope, tags, group)
+    all_headers = merged(scope.headers, headers)
+    group = GroupKey(template, scope.flow_run_id, scope.caller_run_id, all_headers)
+    task.latest_group = (scope, tags, headers, group)
     return group
 
 
