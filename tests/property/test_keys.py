@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskyard._data.identity.code_identity import identity_of
+from taskyard._data.identity.contents import Contents
 from taskyard._data.values.hashing import hash_objects
 
 NAMES = """
@@ -153,3 +155,20 @@ def test_an_equal_value_has_the_same_key(text: str) -> None:
     value = eval(text, NAMESPACE)
     assert hash_objects(value) == hash_objects(eval(text, NAMESPACE))
     assert hash_objects([value, value]) == hash_objects([value, eval(text, NAMESPACE)])
+
+
+graphs = st.integers(1, 6).flatmap(
+    lambda size: st.lists(st.lists(st.integers(0, size - 1), max_size=3), min_size=size, max_size=size)
+)
+
+
+@given(edges=graphs, order=st.lists(st.integers(0, 5), max_size=6))
+def test_what_stands_beside_a_circle_makes_no_difference_to_it(
+    edges: list[list[int]], order: list[int]
+) -> None:
+    nodes: list[list[Any]] = [[number % 2] for number in range(len(edges))]
+    for node, others in zip(nodes, edges, strict=True):
+        node += [nodes[other] for other in others]
+    chosen = [nodes[number % len(nodes)] for number in order]
+    together = Contents(identity_of)
+    assert [together.of(node) for node in chosen] == [Contents(identity_of).of(node) for node in chosen]

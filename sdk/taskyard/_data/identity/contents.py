@@ -30,13 +30,16 @@ _PROTOCOL: Final = 5
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _TEXTS: Final = frozenset({str})
 _TAGS: Final[dict[type, bytes]] = {list: b"list", tuple: b"tuple"}
+_NOTHING: Final = 1 << 60
 _MOST_REPEATED: Final = 10_000
 
 
 class Contents:
     """Computes contents; for one key, because values change."""
 
-    __slots__ = ("_circular", "_code", "_entangled", "_known", "_open", "_ranks", "_repeated")
+    __slots__ = (
+        "_again", "_circular", "_code", "_entangled", "_known", "_open", "_ranks", "_reached", "_repeated"
+    )  # fmt: skip
 
     def __init__(self, code: Callable[[Any], bytes], ranks: "Contents | None" = None) -> None:
         """Know nothing yet.
@@ -49,8 +52,11 @@ class Contents:
         self._ranks = ranks
         self._known: dict[int, tuple[object, bytes]] = {}
         self._open: dict[int, int] = {}  # what is being written, and how deep it stands
-        self._circular = False  # whether one of these was met again inside of it
-        self._entangled: dict[int, tuple[object, bytes]] = {}
+        self._circular = False  # whether there is a circle in what is being written
+        self._reached = _NOTHING  # the least deep of what is open that was met inside
+        self._entangled: dict[int, tuple[object, bytes | None]] = {}
+        """What has a circle in it, with its content unless that depends on what it stood in."""
+        self._again = 0  # how many of these are open: then contents of circles may depend on them
         self._repeated = 0
 
     def of(self, value: Any) -> bytes:
@@ -74,24 +80,43 @@ class Contents:
             return known[1]
         depth = self._open.get(key)
         if depth is not None:
-            self._circular = True
+            self._circular, self._reached = True, min(self._reached, depth)
             return b"^%d" % (len(self._open) - depth)
-        return self._entered(value, key)
+        entangled = self._entangled.get(key)
+        if entangled is None:
+            return self._entered(value, key)
+        if entangled[1] is not None and not self._again:
+            self._circular = True
+            return entangled[1]
+        return self._entered_again(value, key)
+
+    def _entered_again(self, value: Any, key: int) -> bytes:
+        self._repeated += 1
+        if self._repeated > _MOST_REPEATED:
+            raise HashError("its parts refer to each other in too many ways")
+        self._again += 1
+        try:
+            return self._entered(value, key)
+        finally:
+            self._again -= 1
 
     def _entered(self, value: Any, key: int) -> bytes:
-        if key in self._entangled:
-            self._repeated += 1
-            if self._repeated > _MOST_REPEATED:
-                raise HashError("its parts refer to each other in too many ways")
-        self._open[key] = len(self._open)
-        outside, self._circular = self._circular, False
+        depth = self._open[key] = len(self._open)
+        circular, self._circular = self._circular, False
+        reached, self._reached = self._reached, _NOTHING
         try:
             found = self._form(value)
         finally:
             del self._open[key]
-        # What stands for a part of a circle depends on where the circle was entered.
-        (self._entangled if self._circular else self._known)[key] = value, found
-        self._circular |= outside
+        if not self._circular:
+            self._known[key] = value, found
+        elif self._reached >= depth:
+            self._entangled[key] = value, found
+            self._reached = _NOTHING
+        else:
+            self._entangled.setdefault(key, (value, None))
+        self._circular |= circular
+        self._reached = min(self._reached, reached)
         return found
 
     def _form(self, value: Any) -> bytes:

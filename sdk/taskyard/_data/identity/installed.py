@@ -8,8 +8,6 @@ import os
 import sys
 import sysconfig
 from functools import lru_cache
-from glob import escape as glob_escape
-from glob import glob
 from typing import Final
 
 _OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
@@ -59,10 +57,19 @@ def _recorded(directory: str) -> frozenset[str]:
     A project may lie beside it: ``pip install --target .`` leaves packages among the modules of the program.
     """
     found = set[str]()
-    for record in glob(os.path.join(glob_escape(directory), "*.dist-info", "RECORD")):
+    for name in _entries(directory):
+        if not name.endswith(".dist-info"):
+            continue
         try:
-            with open(record, encoding="utf-8") as lines:
+            with open(os.path.join(directory, name, "RECORD"), encoding="utf-8") as lines:
                 found.update(line.split(",", 1)[0].split("/", 1)[0] for line in lines)
         except (OSError, ValueError):
             continue
     return frozenset(found)
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:  # an entry of the path need not be there, or be a directory
+        return []

@@ -120,6 +120,27 @@ def test_parts_of_a_circle_have_the_content_that_they_have_alone() -> None:
     assert content([first, second]) == content([ring("a", "b"), ring("b", "a")])
 
 
+def test_a_circle_that_many_refer_to_is_looked_at_once() -> None:
+    shared = ring(*(str(number) for number in range(50)))
+    many = [Node(str(number), [shared, shared]) for number in range(2000)]
+    assert content(many) == content(
+        [*many[:1000], *(Node(node.name, [shared, shared]) for node in many[1000:])]
+    )
+    assert content(many[:2]) == content(copy.deepcopy(many[:2]))
+    assert content([many[0], shared.others]) != content([many[0], shared])
+
+
+def test_trees_that_know_their_parents_have_a_content() -> None:
+    def tree(depth: int, parent: Node | None = None) -> Node:
+        node = Node(str(depth), [parent])
+        node.others += [tree(depth - 1, node) for _ in range(2)] if depth else []
+        return node
+
+    assert content(tree(7)) == content(tree(7)) != content(tree(6))
+    nodes = tree(4)
+    assert content([nodes, nodes.others[1]]) == content([tree(4), tree(4).others[1]])
+
+
 def test_values_that_are_too_entangled_have_no_content() -> None:
     nodes = [Node(str(number)) for number in range(30)]
     for node in nodes:
