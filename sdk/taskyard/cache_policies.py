@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from taskyard._data.values.hashing import hash_objects, source_code
+from taskyard._data.values.hashing import code_fingerprint, hash_objects
 from taskyard.exceptions import HashError
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class CachePolicy(ABC):
 
     needs_source: ClassVar[bool] = False
     """Whether the task's source must be captured where it is defined."""
+    of_inputs_alone: ClassVar[bool] = False
+    """Whether keys are made of parameters, and of nothing that tells one task from another."""
 
     @abstractmethod
     def compute_key(
@@ -134,9 +136,14 @@ class NoCache(CachePolicy):
 
 @dataclass(frozen=True)
 class Inputs(CachePolicy):
-    """The key is made of the task's parameters."""
+    """The key is made of the task's parameters.
+
+    Alone, it says nothing of the task: different tasks with equal parameters share results. With TASK_SOURCE
+    each has its own.
+    """
 
     exclude: frozenset[str] = frozenset()
+    of_inputs_alone = True
 
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
@@ -148,9 +155,10 @@ class Inputs(CachePolicy):
         try:
             return hash_objects(kept, raise_on_failure=True)
         except HashError as error:
+            name = next((name for name, value in kept.items() if hash_objects(value) is None), "name")
             raise ValueError(
-                f"{error}. To cache this task anyway, leave the parameter out with INPUTS - 'name', or pass "
-                "a cache_key_fn; to stop trying, pass cache_policy=NO_CACHE"
+                f"{error}. To cache this task anyway, leave the parameter out with INPUTS - '{name}', or "
+                "pass a cache_key_fn; to stop trying, pass cache_policy=NO_CACHE"
             ) from error
 
     def __sub__(self, parameter: str) -> "Inputs":
@@ -160,9 +168,11 @@ class Inputs(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSource(CachePolicy):
-    """The key is made of the task's source code, as it was where the task was defined.
+    """The key is made of the task's code: of its source text, where it was defined, and of what it does.
 
-    That of a remote task is elsewhere: its name and version stand for it.
+    That includes what closures and defaults hold, and all of the same program that it uses by its globals:
+    functions and classes, what these use, and globals that are plain values. The code of a remote task is
+    elsewhere: its name and version stand for it.
     """
 
     needs_source = True
@@ -170,12 +180,17 @@ class TaskSource(CachePolicy):
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS
     ) -> str | None:
-        """Hash the source as captured; a definition without it is read now."""
+        """Hash the source as captured, and the code as it is."""
         task = task_ctx.task
         if task.is_remote:
             return hash_objects(task.name, task.version)
-        captured: str = task.settings.source_code
-        return hash_objects(captured or source_code(task.fn))
+        try:
+            return hash_objects(task.settings.source_code, code_fingerprint(task.fn))
+        except HashError as error:
+            raise ValueError(
+                f"{error}. It is in a closure, a default, or in what the task was made of: pass it as an "
+                "argument, or leave TASK_SOURCE out of the cache policy"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -223,6 +238,11 @@ class CompoundCachePolicy(CachePolicy):
     def needs_source(self) -> bool:  # type: ignore[override]  # decided by the parts
         """Whether any of the policies does."""
         return any(policy.needs_source for policy in self.policies)
+
+    @property
+    def of_inputs_alone(self) -> bool:  # type: ignore[override]  # decided by the parts
+        """Whether one of the policies is, and none of the others knows the source."""
+        return not self.needs_source and any(policy.of_inputs_alone for policy in self.policies)
 
     def compute_key(
         self, task_ctx: "TaskRunContext", inputs: Values, flow_parameters: Values | None = NO_PARAMETERS

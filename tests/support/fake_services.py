@@ -1,4 +1,4 @@
-"""RunService and AdminService over lists in memory, on a real port, for tests of the command line."""
+"""RunService, AdminService and CacheService over lists in memory, on a real port, for tests of commands."""
 
 import threading
 from collections.abc import Iterator
@@ -10,8 +10,10 @@ from typing import Any
 import grpc
 
 from taskyard_api.v1 import admin_service_pb2 as admin
+from taskyard_api.v1 import cache_service_pb2 as cache
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
+from taskyard_api.v1.cache_service_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
 from taskyard_contract.errors import RunNotFound, ServerStopping, TaskyardError, WatchExpired
 from taskyard_contract.states import RunState
@@ -45,7 +47,7 @@ def make_run(number: int, prefix: str = "019b7600", **fields: Any) -> pb.Run:
 
 
 @dataclass
-class FakeServices(RunServiceServicer, AdminServiceServicer):
+class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceServicer):
     """What the server holds, newest first, and what it was asked for."""
 
     runs: list[pb.Run] = field(default_factory=list)
@@ -53,6 +55,7 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     log: list[pb.ListRunLogsResponse] = field(default_factory=list)
     agents: list[admin.Agent] = field(default_factory=list)
     tasks: list[admin.Task] = field(default_factory=list)
+    cached: list[cache.CacheEntry] = field(default_factory=list)
     held_runs: int = 0
     asked: list[Any] = field(default_factory=list)
     refuse: TaskyardError | None = None
@@ -194,6 +197,25 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
         self.asked.append(request)
         return admin.DrainAgentResponse(held_runs=self.held_runs)
 
+    def ListCacheEntries(  # noqa: N802
+        self, request: cache.ListCacheEntriesRequest, context: Any
+    ) -> cache.ListCacheEntriesResponse:
+        start = int(request.page_token or 0)
+        end = start + PAGE
+        return cache.ListCacheEntriesResponse(
+            entries=self.cached[start:end], next_page_token=str(end) if end < len(self.cached) else ""
+        )
+
+    def GetCacheEntry(  # noqa: N802
+        self, request: cache.GetCacheEntryRequest, context: Any
+    ) -> cache.GetCacheEntryResponse:
+        found = [entry for entry in self.cached if entry.key == request.key]
+        return cache.GetCacheEntryResponse(entry=found[0] if found else None)
+
+    def ClearCache(self, request: cache.ClearCacheRequest, context: Any) -> cache.ClearCacheResponse:  # noqa: N802
+        self.asked.append(request)
+        return cache.ClearCacheResponse(removed=len(self.cached))
+
 
 @contextmanager
 def serving(services: FakeServices) -> Iterator[str]:
@@ -201,6 +223,7 @@ def serving(services: FakeServices) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(4), options=SERVER_OPTIONS)
     add_RunServiceServicer_to_server(services, server)
     add_AdminServiceServicer_to_server(services, server)
+    add_CacheServiceServicer_to_server(services, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

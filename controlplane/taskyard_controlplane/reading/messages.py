@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from taskyard_api.v1 import agent_service_pb2, common_pb2, run_service_pb2, session_service_pb2, template_pb2
+from taskyard_api.v1 import (
+    agent_service_pb2,
+    cache_service_pb2,
+    common_pb2,
+    run_service_pb2,
+    session_service_pb2,
+    template_pb2,
+)
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_contract.wire_failures import bounded_failure
 from taskyard_contract.wire_text import bounded
 from taskyard_controlplane.domain.live_state import LiveState
 from taskyard_controlplane.reading.history import HistoryEntry
-from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredLog, StoredRun
+from taskyard_controlplane.storage.interface import EventRow, ListedRun, StoredEntry, StoredLog, StoredRun
 
 _EDGE_BYTES = ID_BYTES + 1  # of an upstream edge as rows have it: the run's id, then what it is to the other
 
@@ -121,6 +128,7 @@ def _write_end(
     message.infra_retries = run.infra_retries
     message.started_us = run.started_us or 0
     message.ended_us = run.ended_us or 0
+    message.cached_run_id = outcome.cached_run_id
     if outcome.HasField("failure"):
         message.failure.CopyFrom(bounded_failure(outcome.failure))
     if not include_result:
@@ -172,6 +180,20 @@ def _write_open_state(
     message.state = cast(Any, state)
     message.attempt = max(1, attempt)
     message.infra_retries = infra_retries
+
+
+def entry_message(entry: StoredEntry) -> cache_service_pb2.CacheEntry:
+    """Write an entry of the cache, with the run whose result it is."""
+    run, template = entry.listed.run, template_of(entry.listed.definition)
+    return cache_service_pb2.CacheEntry(
+        key=entry.cache_key,
+        run_id=run.run_id,
+        run_name=name_of(run, template, outcome_of(run).run_name),
+        task_name=template.name,
+        task_key=template.task_key,
+        ended_us=run.ended_us or 0,
+        expires_us=entry.expires_us or 0,
+    )
 
 
 def state_entry(entry: HistoryEntry) -> run_service_pb2.RunStateEntry:

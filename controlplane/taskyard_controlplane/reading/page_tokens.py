@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from taskyard_controlplane.reading.tokens import ANYTHING, TokenKind
+from taskyard_controlplane.reading.tokens import ANYTHING, TextTokenKind, TokenKind
 
 _VERSION: Final = 2
 
@@ -26,6 +26,11 @@ _KINDS: Final = {
 }
 
 
+_KEYS: Final = TextTokenKind(
+    _VERSION, 6, field="page_token", issuer="this listing", again="start again without one"
+)
+
+
 def encode(listing: Listing, position: int, scope: bytes = ANYTHING) -> str:
     """Return the token for the page that begins at `position`."""
     return _KINDS[listing].write([position], scope)
@@ -39,6 +44,20 @@ def decode(listing: Listing, token: str, scope: bytes = ANYTHING) -> int | None:
     """
     numbers = _KINDS[listing].read(token, scope)
     return None if numbers is None else numbers[0]
+
+
+def encode_key(position: str) -> str:
+    """Return the token for the page of the cache's listing that is behind a key."""
+    return _KEYS.write(position)
+
+
+def decode_key(token: str) -> str:
+    """Return the key that a token stands for, the empty text for the empty token.
+
+    Raises:
+        InvalidRequest: The token was not issued by the listing of the cache.
+    """
+    return _KEYS.read(token)
 
 
 def page_size(wanted: int, usual: int, most: int) -> int:

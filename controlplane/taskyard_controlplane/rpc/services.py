@@ -7,6 +7,7 @@ from taskyard_api.v1 import (
     admin_service_pb2_grpc,
     agent_service_pb2_grpc,
     blob_service_pb2_grpc,
+    cache_service_pb2_grpc,
     run_service_pb2_grpc,
     session_service_pb2_grpc,
 )
@@ -16,6 +17,7 @@ from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.blobs import BlobService
+from taskyard_controlplane.rpc.cache import CacheService
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.runs import RunService
 from taskyard_controlplane.rpc.server import RpcServer
@@ -64,6 +66,8 @@ class Services:
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
              BlobService(directory, reader, background, settings, peers)),
+            ("CacheService", cache_service_pb2_grpc.add_CacheServiceServicer_to_server,
+             CacheService(directory, reader, background, settings)),
             ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
              AdminService(directory, settings, dialect, started_us)),
         )  # fmt: skip

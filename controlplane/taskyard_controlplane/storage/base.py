@@ -24,11 +24,13 @@ from sqlalchemy import Connection
 from taskyard_contract.errors import StorageFull
 from taskyard_controlplane.storage import records
 from taskyard_controlplane.storage.blobs import store_blob
+from taskyard_controlplane.storage.cache_entries import OwnedCacheEntries
 from taskyard_controlplane.storage.documents import OwnedDocuments
 from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
     BacklogPage,
+    CacheEntries,
     CommitResult,
     DispatchRow,
     Documents,
@@ -68,6 +70,7 @@ class BaseStore(ABC):
         self._number = 0  # of the newest batch committed
         self._low_seq = 1
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
+        self.cache: CacheEntries = OwnedCacheEntries(self._owning)
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
         return find_refused(batch, self._attempt)

@@ -93,6 +93,11 @@ def find_runs(
     return RunPage(runs, hits.position, hits.looked_at, reached_us)
 
 
+def listed_by_number(connection: Connection, seqs: Sequence[int]) -> dict[int, ListedRun]:
+    """Return what listings say of those of some runs that exist, by number; without arguments and results."""
+    return {run.run.seq: run for run in map(listed, _BY_NUMBER[False].rows(connection, seqs))}
+
+
 def _all(
     connection: Connection, beyond: int | None, limit: int, *, oldest_first: bool, whole: bool
 ) -> RunPage:

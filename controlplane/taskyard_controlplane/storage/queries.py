@@ -13,11 +13,13 @@ from sqlalchemy import Connection, Engine, Select, func, select, union_all
 
 from taskyard_contract.wire_text import LOG_LIMIT, NAME_LIMIT, bounded
 from taskyard_controlplane.storage import blobs, listings, records
+from taskyard_controlplane.storage.cache_listing import StoredCacheEntries
 from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
     MOST_LOOKED_AT,
+    CacheReader,
     DocumentReader,
     EndedCounts,
     EventRow,
@@ -42,6 +44,7 @@ class DatabaseReader:
         self._engine: Engine = reader_engine(target)
         self._catalogue = TemplateCatalogue()
         self.documents: DocumentReader = StoredDocuments(self._connection)
+        self.cache: CacheReader = StoredCacheEntries(self._connection)
 
     def run(self, run_id: bytes) -> ListedRun | None:
         with self._connection() as connection:

@@ -79,6 +79,7 @@ _CACHED: Final = Lookup(
         cache_entry.c.expires_us,
         cache_entry.c.cache_key,
         run.c.seq,
+        run.c.run_id,
         run.c.template_id,
         run.c.result,
         run.c.outcome,

@@ -32,9 +32,6 @@ IN_MAIN: Final = b"__main__"
 """Is in every pickle that refers to something of the main module."""
 _CONTENT_BYTES: Final = 16
 _DRAWN: Final = re.compile("[0-9a-f]{32}")
-_WRITTEN_IN_PYTHON: Final = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE."""
-_SCALARS: Final = (str, bytes, int, float, bool, type(None))
 
 loads = pickle.loads
 
@@ -153,11 +150,6 @@ def names_in(value: Any) -> set[str]:
         here.names = before
         if before is None:
             _noted.threads.discard(thread)
-
-
-def dumps_for_key(value: Any) -> bytes:
-    """Pickle a value so that equal values give equal bytes, wherever their code lies."""
-    return _dumped(value, _Comparing(io.BytesIO(), protocol=PROTOCOL))
 
 
 def _main_names() -> dict[str, Any]:
@@ -313,28 +305,6 @@ class _Globals:
         self.module = module
 
 
-class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
-    """Writes code as if it stood in the first line of no file, and all else as it is in every process."""
-
-    def __init__(self, file: io.BytesIO, protocol: int) -> None:
-        super().__init__(file, protocol=protocol)
-        self.file = file
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
-        if kind is CodeType:
-            return CodeType, _comparable(_arguments_of(obj.replace(co_filename="", co_firstlineno=1)))
-        if kind is TypeVar:
-            return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
-        reduced = super().reducer_override(obj)
-        if isinstance(obj, type):
-            return _without_drawn(reduced)
-        if reduced is NotImplemented and _is_plain_object(kind) and kind not in self.dispatch_table:
-            make, arguments, *state = obj.__reduce_ex__(PROTOCOL)
-            return make, arguments, *map(_in_order, state)
-        return reduced
-
-
 def _without_drawn(reduced: Any) -> Any:
     """Return how a class is made without the number that cloudpickle draws for it in each process."""
     if not isinstance(reduced, tuple):
@@ -345,36 +315,6 @@ def _without_drawn(reduced: Any) -> Any:
         make,
         tuple(None if is_drawn else one for one, is_drawn in zip(arguments, drawn, strict=True)),
         *rest,
-    )
-
-
-def _is_plain_object(kind: Any) -> bool:
-    """Say whether a class was written in Python, and leaves it to Python how its objects are pickled."""
-    return bool(
-        kind.__flags__ & _WRITTEN_IN_PYTHON
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
-    )
-
-
-def _in_order(state: Any) -> Any:
-    """Return the attributes of an object with sets among them in an order that no seed decides."""
-    if type(state) is tuple:
-        return tuple(map(_in_order, state))
-    if type(state) is dict:
-        return {name: _in_order(value) for name, value in state.items()}
-    if type(state) in (set, frozenset) and all(type(one) in _SCALARS for one in state):
-        return type(state), sorted(map(repr, state))
-    return state
-
-
-def _comparable(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of code with constant sets in an order that no seed decides."""
-    return tuple(
-        tuple(sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in argument)
-        if isinstance(argument, tuple)
-        else argument
-        for argument in arguments
     )
 
 

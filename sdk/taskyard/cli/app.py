@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from taskyard.cli.commands import agent, dev, server, task, version
+from taskyard.cli.commands import agent, cache, dev, server, task, version
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
@@ -30,6 +30,7 @@ app.add_typer(server.app, name="server")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run_commands.app, name="run")
 app.add_typer(task.app, name="task")
+app.add_typer(cache.app, name="cache")
 app.command("version", epilog=EPILOG)(version.version)
 
 

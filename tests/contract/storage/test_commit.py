@@ -120,7 +120,7 @@ def test_lookups_see_what_the_batch_wrote(store: Store, batch: Batches) -> None:
         )
     )
     assert [(row.run_id, row.state) for row in result.runs] == [(run_id(1), RunState.COMPLETED)]
-    assert [entry[:5] for entry in result.cached] == [("key", 1, 1, b"result", None)]
+    assert [entry[:6] for entry in result.cached] == [("key", 1, run_id(1), 1, b"result", None)]
 
 
 def test_the_newest_result_under_a_cache_key_counts(store: Store, batch: Batches) -> None:

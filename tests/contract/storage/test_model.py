@@ -130,6 +130,20 @@ class StoresAgainstModel(RuleBasedStateMachine):
         self.model.cache.update({key: (seq, expires) for key, seq, expires in entries})
         self._commit(cache=entries)
 
+    @rule(key=st.sampled_from("abcd"))
+    def remove_from_cache(self, key: str) -> None:
+        there = self.model.cache.pop(key, None)
+        assert [store.cache.remove(key) for store in self.stores] == [there is not None] * len(self.stores)
+
+    @rule(after=st.sampled_from(["", *"abc"]), limit=st.integers(1, 4))
+    def clear_part_of_cache(self, after: str, limit: int) -> None:
+        looked_at = sorted(key for key in self.model.cache if key > after)[:limit]
+        for key in looked_at:
+            del self.model.cache[key]
+        for store in self.stores:
+            part = store.cache.remove_part(after, None, limit)
+            assert part == (len(looked_at), looked_at[-1] if len(looked_at) == limit else None)
+
     @rule(keys=st.sets(st.sampled_from("abcd")), numbers=st.sets(_NUMBERS, max_size=3))
     def look_up(self, keys: set[str], numbers: set[int]) -> None:
         ids = [run_id(number) for number in numbers]

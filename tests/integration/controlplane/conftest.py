@@ -17,6 +17,7 @@ from taskyard_api.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
     blob_service_pb2_grpc,
+    cache_service_pb2_grpc,
     common_pb2,
     run_service_pb2,
     run_service_pb2_grpc,
@@ -49,6 +50,7 @@ class Served:
         self.channel = grpc.insecure_channel(plane.address, options=CLIENT_OPTIONS)
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
         self.blobs = blob_service_pb2_grpc.BlobServiceStub(self.channel)
+        self.cache = cache_service_pb2_grpc.CacheServiceStub(self.channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
         self.agents = agent_service_pb2_grpc.AgentServiceStub(self.channel)
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)

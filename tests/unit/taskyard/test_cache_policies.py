@@ -1,4 +1,5 @@
 import pickle
+import threading
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -6,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from taskyard import remote_task
-from taskyard._data.values.hashing import hash_objects
+from taskyard._data.values.hashing import code_fingerprint, hash_objects
 from taskyard.cache_policies import (
     DEFAULT,
     FLOW_PARAMETERS,
@@ -57,15 +58,28 @@ def test_b5_5_inputs_without_a_form_name_the_remedies() -> None:
         def __reduce__(self) -> Any:
             raise RuntimeError("not me")
 
-    with pytest.raises(ValueError, match=r"INPUTS - 'name'.*cache_policy=NO_CACHE"):
-        key(INPUTS, {"x": Stubborn()})
+    with pytest.raises(ValueError, match=r"INPUTS - 'x'.*cache_policy=NO_CACHE"):
+        key(INPUTS, {"w": 1, "x": [Stubborn()], "y": 2})
 
 
-def test_b5_5_task_source_is_the_source_at_definition() -> None:
+def test_b5_5_task_source_is_the_source_at_definition_and_the_code() -> None:
     first, second = context(source="def f(): 1"), context(source="def f(): 2")
-    assert TASK_SOURCE.compute_key(first, {}) == hash_objects("def f(): 1")
+    assert TASK_SOURCE.compute_key(first, {}) == hash_objects("def f(): 1", code_fingerprint(f))
     assert TASK_SOURCE.compute_key(first, {}) != TASK_SOURCE.compute_key(second, {})
-    assert TASK_SOURCE.compute_key(context(), {}) == hash_objects("def f(x: int) -> int:\n    return x\n")
+    assert TASK_SOURCE.compute_key(context(), {}) == hash_objects("", code_fingerprint(f))
+
+
+def test_source_with_a_closure_that_cannot_be_compared_says_where_it_is() -> None:
+    lock = threading.Lock()
+    called = context()
+    called.task.fn = lambda: lock
+    with pytest.raises(ValueError, match=r"cannot pickle '_thread.lock' object.*in a closure"):
+        TASK_SOURCE.compute_key(called, {})
+
+
+def test_policies_that_do_not_know_the_task_are_of_inputs_alone() -> None:
+    assert [policy.of_inputs_alone for policy in (INPUTS, INPUTS - "x", INPUTS + RUN_ID)] == [True] * 3
+    assert not any(policy.of_inputs_alone for policy in (DEFAULT, TASK_SOURCE, RUN_ID, NO_CACHE))
 
 
 def test_b5_5_flow_parameters() -> None:

@@ -151,14 +151,6 @@ def test_code_without_a_file_travels_too() -> None:
     assert 'File "<string>", line 2, in f' in raised(pickling.loads(pickling.dumps_by_value(namespace["f"])))
 
 
-def test_keys_do_not_depend_on_where_code_lies(program: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere.py"
-    elsewhere.write_text("# moved down\n\n" + PROGRAM)
-    here, there = functions(program)["two"], functions(elsewhere)["two"]
-    assert pickling.dumps_for_key(here) == pickling.dumps_for_key(there)
-    assert pickling.dumps_for_key(here) != pickling.dumps_for_key(functions(program)["one"])
-
-
 @pytest.mark.parametrize("mark", ["\f", "    # \x85 \u2028 \x1c"])
 def test_lines_end_where_those_of_files_do(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "paged.py"

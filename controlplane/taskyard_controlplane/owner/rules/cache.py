@@ -56,7 +56,7 @@ class CacheFlights:
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
-                hit = (row.result, row.outcome, self._templates.encoding_of(row))
+                hit = (row.run_id, row.result, row.outcome, self._templates.encoding_of(row))
                 self._land(self._flights.pop(key, []), hit)
 
     def ended(self, run: Run) -> None:
@@ -119,7 +119,8 @@ class CacheFlights:
             flight = [run for run in flight if run.submitted_us < expired_us]
         self._flights[key] = late
         self._follow(key, leader)
-        self._land(flight, (leader.result, leader.outcome, leader.template.result_encoding))
+        hit = (leader.run_id, leader.result, leader.outcome, leader.template.result_encoding)
+        self._land(flight, hit)
 
     def _land(self, flight: list[Run], hit: Hit) -> None:
         for run in flight:

@@ -10,8 +10,8 @@ from taskyard_contract.wire_failures import bounded_failure
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.rules.labels import without_encoded
 
-Hit = tuple[bytes | None, bytes | None, str]
-"""A result from the cache: bare result, or outcome; and the encoding of a bare one."""
+Hit = tuple[bytes, bytes | None, bytes | None, str]
+"""A result from the cache: of which run; bare result, or outcome; and the encoding of a bare one."""
 
 
 def write_outcome(
@@ -20,6 +20,7 @@ def write_outcome(
     state_name: str = "",
     result: common_pb2.Payload | None = None,
     failure: failure_pb2.Failure | None = None,
+    cached_run_id: bytes = b"",
 ) -> bytes:
     """Serialise the outcome of a run that has just ended."""
     outcome = session_service_pb2.RunOutcome(
@@ -32,6 +33,7 @@ def write_outcome(
         failure=bounded_failure(failure) if failure is not None else None,
         ended_us=run.ended_us,
         run_name=run.name or "",
+        cached_run_id=cached_run_id,
     )
     return outcome.SerializeToString()
 
@@ -59,12 +61,15 @@ def labelled(run: Run, result: bytes) -> bytes:
     return write_outcome(run, result=common_pb2.Payload(encoding=run.template.result_encoding, data=result))
 
 
-def copy_outcome(run: Run, result: bytes | None, outcome: bytes | None, encoding: str) -> bytes:
+def copy_outcome(run: Run, hit: Hit) -> bytes:
     """Serialise the outcome of a run that took its result from the cache."""
-    if outcome is not None:
-        source = session_service_pb2.RunOutcome.FromString(outcome)
-        return write_outcome(run, result=source.result if source.HasField("result") else None)
-    return write_outcome(run, result=common_pb2.Payload(encoding=encoding, data=result or b""))
+    source_id, bare, outcome, encoding = hit
+    if outcome is None:
+        result = common_pb2.Payload(encoding=encoding, data=bare or b"")
+        return write_outcome(run, result=result, cached_run_id=source_id)
+    source = session_service_pb2.RunOutcome.FromString(outcome)
+    copied = source.result if source.HasField("result") else None
+    return write_outcome(run, result=copied, cached_run_id=source_id)
 
 
 def upstream_message(upstream_id: bytes) -> str:

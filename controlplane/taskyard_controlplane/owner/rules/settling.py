@@ -88,7 +88,7 @@ class Settling:
         if effects:
             run.reason, run.ended_us = StateReason.CACHED, self._clock.now_us()
             run.started_us = None
-            run.outcome = copy_outcome(run, *hit)
+            run.outcome = copy_outcome(run, hit)
             self.settle(run, effects, attempt, None)
 
     def settle(

@@ -30,6 +30,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
+from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
@@ -96,6 +97,7 @@ class Owner:
         self._timers = Timers(asyncio.get_running_loop(), clock)
         self._committer = Committer(store, clock, self.metrics, fatal=fatal, writer=writer)
         self.documents = Documents(store, self._committer, clock)
+        self.cache = CacheClearing(store, self._committer)
         # All of these from `start` on: which generation this is decides what can be made.
         self.shard: Shard
         self.connections: Connections

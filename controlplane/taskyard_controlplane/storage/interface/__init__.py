@@ -1,12 +1,19 @@
 """The interface of the storage room: all that the rest of the control plane may know of a database.
 
 `rows` are written, `results` come back, `tables` declares which rows go into which table and how, `batch`
-is one transaction's worth of them; `store`, `reader` and `documents` are what one can do. Nothing here
-knows SQL.
+is one transaction's worth of them; `store`, `reader`, `documents` and `cache_entries` are what one can do.
+Nothing here knows SQL.
 """
 
 from taskyard_controlplane.storage.errors import DatabaseLost, RowsRefused
 from taskyard_controlplane.storage.interface.batch import WriteBatch
+from taskyard_controlplane.storage.interface.cache_entries import (
+    CacheEntries,
+    CacheReader,
+    ClearedPart,
+    EntryPage,
+    StoredEntry,
+)
 from taskyard_controlplane.storage.interface.documents import (
     Document,
     DocumentReader,
@@ -53,6 +60,7 @@ __all__ = [
     "OpenRuns", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "StoredLog",
     "StoredPayloads", "StoredRun",
+    "CacheEntries", "CacheReader", "ClearedPart", "EntryPage", "StoredEntry",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

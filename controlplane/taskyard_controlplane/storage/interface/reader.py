@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from taskyard_controlplane.storage.interface.cache_entries import CacheReader
 from taskyard_controlplane.storage.interface.documents import DocumentReader
 from taskyard_controlplane.storage.interface.results import (
     EndedCounts,
@@ -40,6 +41,8 @@ class Reader(Protocol):
 
     documents: DocumentReader
     """The cold documents, as they were committed last."""
+    cache: CacheReader
+    """The entries of the cache, as they were committed last."""
 
     def run(self, run_id: bytes) -> ListedRun | None:
         """Return one run as it was committed last; None if there is none."""

@@ -97,6 +97,7 @@ class CachedResult(NamedTuple):
 
     cache_key: str
     run_seq: int
+    run_id: bytes
     template_id: int
     result: bytes | None
     outcome: bytes | None

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from taskyard_controlplane.storage.interface.batch import WriteBatch
+from taskyard_controlplane.storage.interface.cache_entries import CacheEntries
 from taskyard_controlplane.storage.interface.documents import Documents
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
@@ -57,6 +58,8 @@ class Store(Protocol):
 
     documents: Documents
     """The cold documents, written by the same owner but never part of a batch."""
+    cache: CacheEntries
+    """The entries of the cache, to be removed; commits write them."""
 
     def open(self) -> Ownership:
         """Create or upgrade the schema, become the owner, and say where counting goes on.

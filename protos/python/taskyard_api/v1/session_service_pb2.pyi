@@ -689,6 +689,7 @@ class RunOutcome(google.protobuf.message.Message):
     FAILURE_FIELD_NUMBER: builtins.int
     ENDED_US_FIELD_NUMBER: builtins.int
     RUN_NAME_FIELD_NUMBER: builtins.int
+    CACHED_RUN_ID_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     state: taskyard_api.v1.states_pb2.RunState.ValueType
@@ -703,6 +704,8 @@ class RunOutcome(google.protobuf.message.Message):
     """When it ended."""
     run_name: builtins.str
     """Its name, when the usual one was replaced."""
+    cached_run_id: builtins.bytes
+    """CACHED: the run that computed the result."""
     @property
     def result(self) -> taskyard_api.v1.common_pb2.Payload:
         """Its value."""
@@ -723,9 +726,10 @@ class RunOutcome(google.protobuf.message.Message):
         failure: taskyard_api.v1.failure_pb2.Failure | None = ...,
         ended_us: builtins.int = ...,
         run_name: builtins.str = ...,
+        cached_run_id: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["failure", b"failure", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ended_us", b"ended_us", "failure", b"failure", "message", b"message", "reason", b"reason", "result", b"result", "run_id", b"run_id", "run_name", b"run_name", "state", b"state", "state_name", b"state_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cached_run_id", b"cached_run_id", "ended_us", b"ended_us", "failure", b"failure", "message", b"message", "reason", b"reason", "result", b"result", "run_id", b"run_id", "run_name", b"run_name", "state", b"state", "state_name", b"state_name"]) -> None: ...
 
 global___RunOutcome = RunOutcome
 

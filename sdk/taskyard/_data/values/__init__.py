@@ -1,1 +1,1 @@
-"""Values on their way: containers, hashes, failures, and results that are still awaited."""
+"""Values on their way: containers, keys, failures, and results that are still awaited."""

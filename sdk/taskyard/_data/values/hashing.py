@@ -1,18 +1,29 @@
 """Identity of tasks and of calls: keys that are equal wherever and whenever they are computed.
 
-Invariant: a key depends on values and on source code, never on where a file lies, on memory addresses
-or on the seed of Python's string hashes.
+Invariant: a key depends on the content of values and of code, never on where a file lies, on memory
+addresses, on what is shared in memory, or on the seed of Python's string hashes.
 """
 
 import hashlib
 import inspect
-import json
+import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
+from taskyard._data.identity.code_identity import identity_of
+from taskyard._data.identity.contents import Contents
+from taskyard._data.identity.program_code import is_counted, qualified_name
+from taskyard._data.identity.sealing import sealed
+from taskyard._data.identity.seen_before import SeenBefore
 from taskyard._durable_names import public
 from taskyard.exceptions import FlowRunTimeoutError, HashError
-from taskyard_contract import pickling
+
+logger: Final = logging.getLogger("taskyard.tasks")
+
+_KEYS: Final = b"taskyard keys 2"
+"""Which rules keys are made by: other rules make other keys."""
+_DIGITS: Final = 32
+_said: Final = SeenBefore()
 
 
 def task_key(name: str, fn: Callable[..., Any], tags: Iterable[str] = ()) -> str:
@@ -21,14 +32,8 @@ def task_key(name: str, fn: Callable[..., Any], tags: Iterable[str] = ()) -> str
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def qualified_name(fn: Callable[..., Any]) -> str:
-    """Return ``module.qualname`` of a function, or of the class of a callable object."""
-    named = fn if hasattr(fn, "__qualname__") else type(fn)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
 def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> str | None:
-    """Return a key for values: of their JSON with sorted keys, else of their pickle.
+    """Return a key for values: of their types and of what they hold.
 
     Args:
         *args: Values.
@@ -36,63 +41,79 @@ def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> s
         **kwargs: More values.
 
     Returns:
-        32 hexadecimal digits, or None when a value can be written neither way.
+        32 hexadecimal digits, or None when a value has nothing that could be compared.
 
     Raises:
         HashError: The same, when `raise_on_failure`.
     """
+    contents = Contents(identity_of)
     try:
-        data = json.dumps((args, kwargs), sort_keys=True, default=_json_form).encode()
-    except (TypeError, ValueError, RecursionError):
-        try:
-            data = pickling.dumps_for_key((args, kwargs))
-        except FlowRunTimeoutError:
-            raise
-        except Exception as error:  # pickling runs foreign code, which may raise anything
-            if raise_on_failure:
-                raise HashError(
-                    f"cannot compute a key: a value can be written neither as JSON nor as a pickle ({error})"
-                ) from error
-            return None
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+        named = (contents.of(kwargs),) if kwargs else ()
+        return _shortened(sealed(_KEYS, *map(contents.of, args), b"", *named))
+    except FlowRunTimeoutError:
+        raise
+    except Exception as error:  # foreign code says how its objects are pickled, and may raise anything
+        if raise_on_failure:
+            raise _no_content(error) from error
+        return None
 
 
-def _json_form(value: object) -> object:
-    """Write what JSON lacks and pickle writes differently in each process, marked with its type."""
-    if isinstance(value, (set, frozenset)):
-        return {"__set__": sorted(json.dumps(item, sort_keys=True, default=_json_form) for item in value)}
-    if isinstance(value, (bytes, bytearray)):
-        return {"__bytes__": value.hex()}
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+def _shortened(digest: bytes) -> str:
+    return digest[1:].hex()[:_DIGITS]
 
 
-def code_fingerprint(fn: Callable[..., Any]) -> str:
-    """Return the bytecode of a function as text; of a callable object that of its class's call."""
-    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
-    return code.co_code.hex() if code is not None else qualified_name(fn)
+def _no_content(error: Exception) -> HashError:
+    return HashError(f"cannot compute a key: a value has no content that could be compared ({error})")
+
+
+def code_fingerprint(fn: Callable[..., Any], *, alone: bool = False) -> str:
+    """Return what stands for the code of a function, or of a callable object and what it holds.
+
+    Args:
+        fn: The function.
+        alone: Whether what it uses by its globals does not count.
+
+    Raises:
+        HashError: It holds something, in a closure for example, that has no content.
+    """
+    try:
+        counted = is_counted(fn)
+        return _shortened(identity_of(fn, alone=alone) if counted else Contents(identity_of).of(fn))
+    except FlowRunTimeoutError:
+        raise
+    except Exception as error:  # as above
+        raise _no_content(error) from error
 
 
 def source_code(fn: Callable[..., Any]) -> str:
-    """Return the source text of a function; without one (a prompt, a builtin) its bytecode.
+    """Return the source text of a function; "" where there is none (a prompt, a builtin).
 
     To be read where the task is defined: other machines may lack the file.
     """
     try:
         return inspect.getsource(fn if hasattr(fn, "__code__") else type(fn))
     except (OSError, TypeError):
-        return code_fingerprint(fn)
+        return ""
 
 
 @public("taskyard.tasks")
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
-    """Return a cache key for a call of a task: of the task, its bytecode and all arguments.
+    """Return a cache key for a call of a task: of the task, its own code and all arguments.
+
+    Its code is that of its function alone: bytecode, names and constants, defaults and what closures hold.
 
     Args:
         context: The task run's context.
         arguments: The arguments by name, defaults included.
 
     Returns:
-        The key, or None (no caching) when an argument can be written neither as JSON nor as a pickle.
+        The key, or None (no caching) when an argument, or a closure, has no content that could be compared.
     """
     task = context.task
-    return hash_objects(task.task_key, code_fingerprint(task.fn), arguments)
+    try:
+        code = code_fingerprint(task.fn, alone=True)
+        return hash_objects(task.task_key, code, arguments, raise_on_failure=True)
+    except HashError as error:
+        if not _said.before(task.task_key):
+            logger.warning("a run of '%s' is not cached: %s", getattr(task, "name", task.task_key), error)
+        return None

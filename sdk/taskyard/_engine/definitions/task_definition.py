@@ -9,7 +9,9 @@ import logging
 from typing import Any, ClassVar, Final, Generic
 
 from taskyard import _durable_names
+from taskyard._data.identity.program_code import qualified_name
 from taskyard._data.values.hashing import task_key
+from taskyard._engine.definitions import key_problems
 from taskyard._engine.definitions.decorated import Decorated, P, R
 from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
@@ -45,6 +47,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
         self.cache_policy = settings.caching
         self.has_cache_key = self.cache_policy is not None
+        self.shares_keys = self.cache_policy is not None and self.cache_policy.of_inputs_alone
         # Whether a call, or a worker, has anything to do beyond handing the arguments on.
         self.call_work = self.has_cache_key or settings.task_run_name is not None
         self.reading = self._own_reading(settings)
@@ -77,7 +80,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     def cache_key_of(self, context: TaskRunContext) -> str | None:
         """Return the cache key of a run, or None for no caching.
 
-        A key that cannot be computed never fails a run: that is logged, and the run is executed uncached.
+        A key that cannot be computed never fails a run: that is said once, and the run is executed uncached.
         """
         policy = self.cache_policy
         if policy is None:
@@ -88,11 +91,13 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
             key = policy.compute_key(context, context.parameters, flow_parameters)
             if key is not None:
                 key.encode()  # it travels as UTF-8
+                if self.shares_keys:
+                    key_problems.shared(key, self.name, qualified_name(self.fn))
             return key
         except FlowRunTimeoutError:
             raise
-        except Exception:  # user code
-            logger.exception("no cache key could be computed for '%s', so it runs uncached", self.name)
+        except Exception as error:  # user code
+            key_problems.no_key(self.name, self.task_key, error)
             return None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Unary calls to a control plane: runs, blobs, agents.
+"""Unary calls to a control plane: runs, blobs, agents, the cache.
 
 Invariant: everything that fails raises a `TaskyardError`; nothing of gRPC reaches callers. One object
 serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each call is a coroutine
@@ -18,9 +18,10 @@ from taskyard_contract.transport.repeating import repeated
 if TYPE_CHECKING:
     import grpc.aio
 
-    from taskyard_api.v1 import admin_service_pb2
+    from taskyard_api.v1 import admin_service_pb2, cache_service_pb2
     from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
+    from taskyard_api.v1.cache_service_pb2_grpc import CacheServiceAsyncStub
     from taskyard_api.v1.run_service_pb2_grpc import RunServiceAsyncStub
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ CALL_SECONDS: Final = 30.0
 """Longer than a control plane takes to be replaced by another one."""
 BLOB_SECONDS: Final = 300.0
 """The largest payload over a slow line, 4 megabits a second."""
+CLEARING_SECONDS: Final = 300.0
+"""A server removes tens of thousands of entries a second, and may be busy."""
 RUN_PAGE: Final = 1_000
 """The most runs that a server puts into one page."""
 
@@ -243,6 +246,30 @@ class Client:
         )
         return int(self._call(lambda: self._admin().DrainAgent(request, timeout=self._seconds)).held_runs)
 
+    def cache_entries(self) -> "Iterator[cache_service_pb2.CacheEntry]":
+        """Yield the entries of the cache, in the order of their keys."""
+        from taskyard_api.v1 import cache_service_pb2  # as above
+
+        request = cache_service_pb2.ListCacheEntriesRequest(page_size=RUN_PAGE)
+        while True:
+            page = self._call(lambda: self._cache().ListCacheEntries(request, timeout=self._seconds))
+            yield from page.entries
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def cache_entry(self, key: str) -> "cache_service_pb2.CacheEntry | None":
+        """Read the entry of a cache key; None when there is none."""
+        from taskyard_api.v1 import cache_service_pb2  # as above
+
+        request = cache_service_pb2.GetCacheEntryRequest(key=key)
+        answer = self._call(lambda: self._cache().GetCacheEntry(request, timeout=self._seconds))
+        return answer.entry if answer.HasField("entry") else None
+
+    def clear_cache(self, request: "cache_service_pb2.ClearCacheRequest") -> int:
+        """Remove entries of the cache; returns how many there were. A large one takes its time."""
+        return int(self._call(lambda: self._cache().ClearCache(request, timeout=CLEARING_SECONDS)).removed)
+
     def upload(self, data: bytes) -> common_pb2.BlobRef:
         """Store bytes in the control plane, unless it has them."""
         return self._call(lambda: self.upload_async(data), BLOB_SECONDS)
@@ -286,6 +313,11 @@ class Client:
         from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceStub
 
         return cast("AdminServiceAsyncStub", AdminServiceStub(self._open()))
+
+    def _cache(self) -> "CacheServiceAsyncStub":
+        from taskyard_api.v1.cache_service_pb2_grpc import CacheServiceStub
+
+        return cast("CacheServiceAsyncStub", CacheServiceStub(self._open()))
 
     def _blobs(self) -> "BlobServiceAsyncStub":
         from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub

@@ -1,4 +1,4 @@
-"""Runs, agents, tasks and log records as plain documents, for ``--json``. Pure.
+"""Runs, agents, tasks, log records and cached results as plain documents, for ``--json``. Pure.
 
 Invariant: a document has the same keys whatever the run went through; what is not known is null. Ids are UUID
 text, times are ISO 8601 in UTC.
@@ -15,6 +15,7 @@ from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamK
 
 if TYPE_CHECKING:
     from taskyard_api.v1.admin_service_pb2 import Agent, Task
+    from taskyard_api.v1.cache_service_pb2 import CacheEntry
     from taskyard_api.v1.failure_pb2 import Failure
     from taskyard_api.v1.run_service_pb2 import (
         CountRunsResponse,
@@ -75,6 +76,7 @@ def run_document(run: "Run") -> Document:
         "tags": list(run.tags),
         "agent": run.agent_name or None,
         "cache_key": run.cache_key or None,
+        "cached_run_id": format_id(run.cached_run_id) or None,
         "upstream": [
             {"id": format_id(edge.run_id), "kind": name_in(UpstreamKind, edge.kind).lower()}
             for edge in run.upstream
@@ -154,6 +156,19 @@ def task_document(task: "Task") -> Document:
         "result_schema": _schema(task.result_schema),
         "queues": list(task.queues),
         "agents": list(task.agents),
+    }
+
+
+def cache_document(entry: "CacheEntry") -> Document:
+    """Return an entry of the cache."""
+    return {
+        "key": entry.key,
+        "run_id": format_id(entry.run_id),
+        "run_name": entry.run_name,
+        "task_name": entry.task_name,
+        "task_key": entry.task_key or None,
+        "ended": moment(entry.ended_us),
+        "expires": moment(entry.expires_us),
     }
 
 

@@ -77,7 +77,7 @@ def wait_for(api: "Client", run: "Run") -> None:
 
 def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> None:
     """Print everything about a run."""
-    print_pairs(_properties(run))
+    print_pairs([*_properties(run), ("result of", _source_of(api, run))])
     if states:
         print_heading("States")
         rows = [
@@ -116,6 +116,14 @@ def _properties(run: "Run") -> list[tuple[str, str]]:
         ("agent", run.agent_name),
         ("cache key", run.cache_key),
     ]
+
+
+def _source_of(api: "Client", run: "Run") -> str:
+    """Return which run computed a result that was taken from the cache."""
+    if not run.cached_run_id:
+        return ""
+    name = _name_and_state(api, run.cached_run_id)[1]
+    return f"{format_id(run.cached_run_id)} ({name})" if name else format_id(run.cached_run_id)
 
 
 def _print_upstream(api: "Client", upstream: "Sequence[Upstream]") -> None:

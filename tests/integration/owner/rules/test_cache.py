@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from support.owner_harness import World, assigned, play
 
 from taskyard_contract.states import ReportKind, RunState, StateReason
@@ -37,6 +38,99 @@ def test_a_failed_leader_promotes_the_next_one() -> None:
         await it.settle()
         assert client.state_of(third) == S.COMPLETED
         assert client.outcomes[third].reason == StateReason.CACHED
+
+    play(scenario)
+
+
+def test_who_took_a_result_from_the_cache_names_the_run_that_computed_it() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        leader, follower = await client.submit(2, cache_keys=["k"] * 2)
+        await assigned(it, agent)
+        agent.report([leader])
+        await it.settle()
+        [later] = await client.submit(cache_keys=["k"])
+        await it.settle()
+        assert client.state_of(leader) == S.COMPLETED
+        assert [client.state_of(run_id) for run_id in (follower, later)] == [S.COMPLETED] * 2
+        assert [client.outcomes[run_id].cached_run_id for run_id in (follower, later)] == [leader] * 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_cleared_key_is_computed_again(everything: bool) -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        ids = await client.submit(2, cache_keys=["k", "long" * 1000])
+        assert await assigned(it, agent) == ids
+        agent.report(ids)
+        await it.settle()
+        cache = it.owner.cache
+        if everything:
+            assert await cache.ended_before(None) == 2
+        else:
+            assert [await cache.key(key) for key in ("k", "long" * 1000, "k")] == [1, 1, 0]
+        again = await client.submit(2, cache_keys=["k", "long" * 1000])
+        assert await assigned(it, agent) == again
+
+    play(scenario)
+
+
+def test_a_cache_that_is_cleared_while_a_key_is_computed_gets_the_result() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        leader, follower = await client.submit(2, cache_keys=["k"] * 2)
+        assert await assigned(it, agent) == [leader]
+        assert await it.owner.cache.ended_before(None) == 0
+        assert await it.owner.cache.key("k") == 0
+        agent.report([leader])
+        await it.settle()
+        assert client.state_of(follower) == S.COMPLETED
+        [later] = await client.submit(cache_keys=["k"])
+        assert await assigned(it, agent) == []
+        assert client.state_of(later) == S.COMPLETED
+        assert client.outcomes[later].cached_run_id == leader
+
+    play(scenario)
+
+
+def test_a_cleared_entry_whose_key_is_refreshed_is_replaced() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [first] = await client.submit(cache_keys=["k"])
+        await assigned(it, agent)
+        agent.report([first])
+        [second] = await client.submit(cache_keys=["k"], refresh_cache=True)
+        assert await assigned(it, agent) == [second]
+        assert await it.owner.cache.ended_before(None) == 1
+        agent.report([second])
+        await it.settle()
+        [third] = await client.submit(cache_keys=["k"])
+        assert await assigned(it, agent) == []
+        assert client.state_of(third) == S.COMPLETED
+        assert client.outcomes[third].cached_run_id == second
+
+    play(scenario)
+
+
+def test_only_results_of_runs_that_ended_before_are_cleared() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [old] = await client.submit(cache_keys=["old"])
+        await assigned(it, agent)
+        agent.report([old], began_us=it.clock.now_us())
+        await it.settle()
+        it.clock.seconds += 60
+        between_us = it.clock.now_us()
+        it.clock.seconds += 60
+        [new] = await client.submit(cache_keys=["new"])
+        await assigned(it, agent)
+        agent.report([new], began_us=it.clock.now_us())
+        await it.settle()
+        assert await it.owner.cache.ended_before(between_us) == 1
+        again, _ = await client.submit(2, cache_keys=["old", "new"])
+        assert await assigned(it, agent) == [again]
 
     play(scenario)
 
