@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine
 from support.failing_properties import SHRINKING_SECONDS, Blocked, bound_shrinking, not_blocked
@@ -19,7 +19,15 @@ def test_making_an_example_smaller_ends(monkeypatch: pytest.MonkeyPatch) -> None
     bound_shrinking(0.2)
     played = 0
 
-    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    # Of one failure only: to look for another one has no bound.
+    @settings(
+        database=None,
+        deadline=None,
+        max_examples=20,
+        phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.lists(st.integers(), min_size=30))
     def fails(values: list[int]) -> None:
         nonlocal played
@@ -39,7 +47,7 @@ def test_an_example_that_blocks_ends_the_property() -> None:
 
     played = 0
 
-    @settings(database=None, deadline=None)
+    @settings(database=None, deadline=None, max_examples=20, phases=(Phase.generate,))
     @given(st.integers())
     def hangs(_: int) -> None:
         nonlocal played
