@@ -61,6 +61,8 @@ class WorkerHandle:
         self.place: bytes | None = None
         """The world it is in, `NOWHERE` for runs that name none; None as long as it has executed nothing."""
         self.world: GivenWorld | None = None
+        self.bundles: set[bytes] = set()
+        """The bundles that it may still import from."""
         self.pid = 0
         self.phase = WorkerPhase.STARTING
         self.blocked = False
@@ -176,6 +178,8 @@ class WorkerHandle:
         self.place = place_of(world)
         self.world = world
         if world is not None:
+            if world.bundle:
+                self.bundles.add(world.bundle)
             size = frames.WORLD_HEAD.pack(len(world.message))
             self.send(frames.pack(frames.WORLD, size, world.message, os.fsencode(world.file)))
 

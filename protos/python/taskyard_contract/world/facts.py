@@ -67,6 +67,9 @@ class WorldFacts(NamedTuple):
     pid: int
     started: str
     """When the process was started: ids of processes are used again."""
+    is_near: bool = True
+    """Whether the program is on this machine. If not, workers have all that is said here besides what is
+    theirs: `directory` is their own, `path` comes before theirs and `variables` are added to theirs."""
 
     def is_alive(self) -> bool:
         """Say whether the program still runs."""

@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from taskyard_contract.code_references import function_at
 
-_OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
+OWN_PACKAGES: Final = (
+    "taskyard",
+    "taskyard_api",
+    "taskyard_contract",
+    "taskyard_agent",
+    "taskyard_controlplane",
+)
 
 
 def reference_of(fn: Callable[..., Any]) -> str | None:
@@ -30,7 +36,7 @@ def _is_installed(module: ModuleType) -> bool:
     """Say whether workers with the same environment can import a module."""
     if module.__name__ == "__main__":
         return False
-    if module.__name__.partition(".")[0] in _OWN:
+    if module.__name__.partition(".")[0] in OWN_PACKAGES:
         return True
     path = getattr(module, "__file__", None)
     if not isinstance(path, str):

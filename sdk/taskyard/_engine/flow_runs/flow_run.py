@@ -27,6 +27,7 @@ from taskyard._engine.flow_runs.flow_reports import (
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
+from taskyard._engine.world.announcing import flow_begins
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
@@ -76,6 +77,7 @@ class FlowRunRecord:
             host=caller.host,
             keep_futures=flow.settings.final_state == "all",
             task_runner=runner,
+            code=caller.code if flow.settings.code is None else flow.settings.code,
         )
         self.context = self._make_context()
         self._submit(caller)
@@ -138,6 +140,7 @@ class FlowRunRecord:
     def begin(self) -> None:
         """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
         look_now()
+        flow_begins()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
         self.state = State(StateType.RUNNING)
         verb = "Beginning" if self.attempt_number == 1 else "Retrying"

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
+from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session
@@ -52,6 +53,7 @@ class Scope:
         "_session",
         "address",
         "caller_run_id",
+        "code",
         "executor",
         "flow_run_id",
         "host",
@@ -73,6 +75,7 @@ class Scope:
         host: Host | None = None,
         keep_futures: bool = False,
         task_runner: object = None,
+        code: Code = (),
     ) -> None:
         """Describe a place.
 
@@ -86,6 +89,7 @@ class Scope:
             host: The worker, when this is one.
             keep_futures: Whether to remember every future, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
+            code: What the flow says of the code of its tasks.
         """
         self._session = session
         self.flow_run_id = flow_run_id
@@ -95,6 +99,7 @@ class Scope:
         self.executor = executor
         self.host = host
         self.task_runner = task_runner
+        self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
         self._ordinals: dict[str, int] = {}
