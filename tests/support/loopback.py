@@ -24,6 +24,9 @@ class StoredBlobs:
         self.blobs[ref.digest] = data
         return ref
 
+    def is_stored(self, digest: bytes) -> bool:
+        return digest in self.blobs
+
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         return self.blobs[ref.digest]
 
@@ -35,7 +38,7 @@ class LoopbackSession(Session):
     """A session whose control plane is a scripted one in the same thread."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: "nowhere")
+        super().__init__(lambda: "unix:nowhere")
         self.script = ScriptedSessions()
         self.stored = StoredBlobs()
         self.script.blobs = self.stored.blobs

@@ -98,7 +98,11 @@ class UnpackedBundles:
     def _unpack(self, digest: bytes) -> int:
         path = self._path(digest)
         size = unpacking.unpack(self._blobs.path(digest), path)
-        self._describe(path)
+        try:
+            self._describe(path)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return size
 
     def _describe(self, path: Path) -> None:

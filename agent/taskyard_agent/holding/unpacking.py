@@ -113,7 +113,7 @@ def facts_of(directory: Path) -> WorldFacts:
     """
     try:
         manifest = bundles.decode((directory / MANIFEST).read_bytes())
-        _check_names([*manifest.path, *manifest.modules.values()])
+        _check_names([*manifest.path, *filter(None, manifest.modules.values())])
     except FileNotFoundError:
         raise BadBundle("the code of its program has no manifest") from None
     except ValueError as error:
@@ -129,7 +129,7 @@ def facts_of(directory: Path) -> WorldFacts:
         variables=manifest.variables,
         arguments=manifest.arguments,
         main=_main_of(directory, manifest),
-        modules={name: str(directory / place) for name, place in manifest.modules.items()},
+        modules={name: str(directory / place) if place else "" for name, place in manifest.modules.items()},
         machine="",
         pid=0,
         started="",

@@ -24,7 +24,7 @@ class Manifest(NamedTuple):
     path: list[str]
     """Places where modules are, in the order in which they are searched."""
     modules: dict[str, str]
-    """Modules that are not found along the path, with their places."""
+    """Modules that are not found along the path, with their places; "" for those without a file."""
     main: MainFacts
     main_place: str
     """Where the file of ``__main__`` is; "" when it is not in the archive."""

@@ -10,13 +10,8 @@ from typing import Any, Final
 
 from taskyard_contract.code_references import function_at
 
-OWN_PACKAGES: Final = (
-    "taskyard",
-    "taskyard_api",
-    "taskyard_contract",
-    "taskyard_agent",
-    "taskyard_controlplane",
-)
+OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
+"""The packages of Taskyard itself, wherever they lie."""
 
 
 def reference_of(fn: Callable[..., Any]) -> str | None:
@@ -36,15 +31,16 @@ def _is_installed(module: ModuleType) -> bool:
     """Say whether workers with the same environment can import a module."""
     if module.__name__ == "__main__":
         return False
-    if module.__name__.partition(".")[0] in OWN_PACKAGES:
+    if module.__name__.partition(".")[0] in OWN:
         return True
     path = getattr(module, "__file__", None)
     if not isinstance(path, str):
         return module.__name__ in sys.builtin_module_names
-    return os.path.abspath(path).startswith(_installed_roots())
+    return os.path.abspath(path).startswith(installed_roots())
 
 
 @lru_cache(maxsize=1)
-def _installed_roots() -> tuple[str, ...]:
+def installed_roots() -> tuple[str, ...]:
+    """Return the directories of Python and of what is installed for it, each with a separator at its end."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     return tuple({os.path.abspath(path) + os.sep for name in names if (path := sysconfig.get_path(name))})

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Final, NamedTuple
 
-from taskyard._engine.world import bundle_files, local_modules, packed_before
+from taskyard._engine.world import bundle_files, packed_before, sent_parts
 from taskyard._engine.world.bundle_files import Collection
 from taskyard._engine.world.packed_before import Bundle
 from taskyard._engine.world.project import Project, main_file, project_of
@@ -80,7 +80,7 @@ class Bundler:
         if collection is None:
             return True
         if len(sys.modules) != self._modules:
-            if not collection.parts.issuperset(local_modules.loaded()):
+            if not collection.parts.issuperset(sent_parts.loaded()):
                 return False
             self._modules = len(sys.modules)
         if self._is_doubted and time.monotonic() - self._looked_at >= LOOK_SECONDS:
@@ -116,7 +116,7 @@ class Bundler:
         known = self._known
         if known is None or self._project is None:
             raise RuntimeError("nothing is known of the program yet")
-        return bundle_files.collect(self._project, known.main, known.modules, self._more)
+        return bundle_files.collect(self._project, sent_parts.loaded(), known.main, known.modules, self._more)
 
     def stored(self, session: Session) -> Bundle:
         """Return the bundle, which the control plane of a session has.
@@ -126,7 +126,7 @@ class Bundler:
             PayloadTooLarge: It is larger than the control plane takes.
         """
         bundle, data = self._pack()
-        if (session.session_id, bundle.digest) in self._stored:
+        if session.failed or (session.session_id, bundle.digest) in self._stored:
             return bundle
         client = session.client()
         if data is None and not client.is_stored(bundle.digest):

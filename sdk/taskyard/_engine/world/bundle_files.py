@@ -1,6 +1,6 @@
 """Which files go into a bundle, and under which names.
 
-Files of what the program has loaded or names in import statements (`local_modules`), files that its project
+Files of what the program has loaded or names in import statements (`sent_parts`), files that its project
 includes (`project`), and the file of ``__main__``, which workers need for nothing but `inspect` and children
 of `multiprocessing`. Not sent: what begins with a dot, byte code, virtual environments, ``node_modules``,
 what the project excludes, and links that lead out of the program's own directories. What git ignores is sent:
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from taskyard._engine.world import local_modules
-from taskyard._engine.world.local_modules import ImportedNames, Part
+from taskyard._engine.world import sent_parts
 from taskyard._engine.world.project import Patterns, Project, deepest, under
+from taskyard._engine.world.sent_parts import ImportedNames, Part
 from taskyard.exceptions import ConfigurationError, PayloadTooLarge
 from taskyard.logging import get_logger
 from taskyard_contract.world.bundles import MOST_BYTES, MOST_FILES
@@ -53,12 +53,17 @@ class Collection(NamedTuple):
 
 
 def collect(
-    project: Project, main: MainFacts, modules: dict[str, str], more: Iterable[str] = ()
+    project: Project,
+    parts: Iterable[Part],
+    main: MainFacts,
+    modules: dict[str, str],
+    more: Iterable[str] = (),
 ) -> Collection:
     """Find the files of this program.
 
     Args:
         project: What is said of its code.
+        parts: What it has loaded.
         main: What its ``__main__`` says of itself.
         modules: Modules that are not found along the path, with their files.
         more: Patterns of files to send besides those that the project includes.
@@ -67,7 +72,7 @@ def collect(
         ConfigurationError: A pattern means no file, or one cannot be read.
         PayloadTooLarge: They are too large, or too many.
     """
-    return _Collector(project).collect(main, modules, (*project.include, *more))
+    return _Collector(project).collect(dict.fromkeys(parts), main, modules, (*project.include, *more))
 
 
 class _Collector:
@@ -78,8 +83,9 @@ class _Collector:
         self._own = [os.path.realpath(project.directory)]
         self._left_out: list[str] = []
 
-    def collect(self, main: MainFacts, modules: dict[str, str], included: Sequence[str]) -> Collection:
-        parts = local_modules.loaded()
+    def collect(
+        self, parts: dict[Part, None], main: MainFacts, modules: dict[str, str], included: Sequence[str]
+    ) -> Collection:
         search = [os.path.abspath(entry) for entry in sys.path]
         self._own += [os.path.realpath(part.root) for part in parts]
         for part in list(parts):
@@ -87,16 +93,21 @@ class _Collector:
         for pattern in included:
             self._include(pattern, search)
         main_file = self._add_main(main, search)
-        for file in modules.values():
-            self._add_file(os.path.dirname(file), file)
+        for file in filter(None, modules.values()):
+            directory = os.path.dirname(file)
+            self._own.append(os.path.realpath(directory))
+            if os.path.basename(file) == "__init__.py":
+                self._walk(directory, directory, ())
+            else:
+                self._add_file(directory, file)
         self._follow_imports(parts)
         self._check()
         return self._collection(frozenset(parts), search, modules, main_file)
 
     def _follow_imports(self, parts: dict[Part, None]) -> None:
         names = ImportedNames()
-        for cell in local_modules.cells():
-            self._add_named(names.parts(local_modules.names_in(cell)), parts)
+        for cell in sent_parts.cells():
+            self._add_named(names.parts(sent_parts.names_in(cell)), parts)
         followed: set[Source] = set()
         while left := [one for one in self._found.values() if one not in followed]:
             followed.update(left)
@@ -121,7 +132,7 @@ class _Collector:
         if main.file is None:
             return None
         file = os.path.abspath(main.file)
-        if not os.path.isfile(file) or local_modules.lies_installed(os.path.realpath(file)):
+        if not os.path.isfile(file) or sent_parts.lies_installed(os.path.realpath(file)):
             return None
         roots = [root for root, _ in self._found]
         root = deepest([*search, *roots], file) or os.path.dirname(file)
@@ -227,7 +238,7 @@ class _Collector:
         return Collection(
             searched,
             dict(sorted((place, self._found[key]) for key, place in places.items())),
-            {name: by_path[file] for name, file in modules.items() if file in by_path},
+            {name: by_path.get(file, "") for name, file in modules.items() if not file or file in by_path},
             places[main_file] if main_file is not None else "",
             parts,
         )
@@ -242,7 +253,7 @@ def _names_in(source: Source) -> tuple[str, ...]:
     """Return the names in import statements of a file, read again when it has changed."""
     try:
         with open(source.path, encoding="utf-8", errors="replace") as file:
-            return tuple(dict.fromkeys(local_modules.names_in(file.read())))
+            return tuple(dict.fromkeys(sent_parts.names_in(file.read())))
     except OSError as error:
         raise unreadable(source.path, error) from None
 

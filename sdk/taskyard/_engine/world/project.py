@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE
+from taskyard._engine.world.sent_parts import lies_installed
 from taskyard.exceptions import ConfigurationError
 
 _FILE: Final = "pyproject.toml"
@@ -45,7 +46,7 @@ def project_of(main_file: str | None) -> Project:
     """Return the project that a program belongs to: the nearest above its file that has a `pyproject.toml`.
 
     Args:
-        main_file: Of the program; None for one that has none, which belongs where it runs.
+        main_file: That of the program; None for one that belongs where it runs.
 
     Raises:
         ConfigurationError: What is said there makes no sense.
@@ -119,9 +120,11 @@ def _part(part: str) -> str:
 
 
 def main_file() -> str | None:
-    """Return the file of this program's ``__main__``, if it has one."""
+    """Return the file of this program's ``__main__``; None when it has none, or one that is installed."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
-    return os.path.abspath(path) if isinstance(path, str) else None
+    if not isinstance(path, str) or lies_installed(os.path.realpath(path)):
+        return None
+    return os.path.abspath(path)
 
 
 def under(directory: str, path: str) -> str | None:

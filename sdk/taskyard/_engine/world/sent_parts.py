@@ -15,17 +15,16 @@ import os
 import re
 import site
 import sys
-import sysconfig
 import zipimport
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.definitions.importable import OWN_PACKAGES
+from taskyard._engine.definitions.importable import OWN, installed_roots
 from taskyard_contract.world.main_module import MAIN
 
-_NEVER: Final = frozenset({*OWN_PACKAGES, MAIN, "__mp_main__"})
+_NEVER: Final = frozenset({*OWN, MAIN, "__mp_main__"})
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
 _IMPORT: Final = re.compile(
     r"(?:^|[;:])[ \t]*(?:from[ \t]+(?P<module>[\w.]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n;#]*)"
@@ -205,8 +204,7 @@ def lies_installed(path: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _installed_directories() -> frozenset[str]:
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    paths = {path for name in names if (path := sysconfig.get_path(name))}
+    paths = {root.rstrip(os.sep) for root in installed_roots()}
     paths.add(site.getusersitepackages())
     paths.update(path for path in sys.path if path.endswith(".zip") and path.startswith(sys.base_prefix))
     return frozenset(each for path in paths for each in (os.path.abspath(path), os.path.realpath(path)))
