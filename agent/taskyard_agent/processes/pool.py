@@ -124,10 +124,11 @@ class ProcessPool:
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
-        span = self.holdings.accept(Chunk.assigned(chunk, self.templates.of(template)))
+        local = self.templates.of(template)
+        span = self.holdings.accept(Chunk.assigned(chunk, local))
         if not self.intake.wants(span):
             self.holdings.give_back([span])
-        elif span.chunk.blobs or not self.transfers.present(span):
+        elif span.chunk.blobs or (local.bundle and not self.transfers.present(span)):
             self.transfers.fetch(span)
         else:
             self.intake.queue.add(span)

@@ -86,8 +86,9 @@ class _Collector:
     def collect(
         self, parts: dict[Part, None], main: MainFacts, modules: dict[str, str], included: Sequence[str]
     ) -> Collection:
-        search = [os.path.abspath(entry) for entry in sys.path]
+        search = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
         self._own += [os.path.realpath(part.root) for part in parts]
+        self._own += sent_parts.linked_directories()
         for part in list(parts):
             self._add_part(part)
         for pattern in included:
@@ -132,7 +133,12 @@ class _Collector:
         if main.file is None:
             return None
         file = os.path.abspath(main.file)
-        if not os.path.isfile(file) or sent_parts.lies_installed(os.path.realpath(file)):
+        if sent_parts.lies_installed(os.path.realpath(file)):
+            return None
+        if not os.path.isfile(file):
+            archive = os.path.dirname(file)  # where a program is one
+            if os.path.isfile(archive):
+                self._add_file(archive, archive)
             return None
         roots = [root for root, _ in self._found]
         root = deepest([*search, *roots], file) or os.path.dirname(file)
@@ -202,6 +208,11 @@ class _Collector:
             raise unreadable(path, error) from None
         if not stat.S_ISREG(found.st_mode) or self._is_excluded(root, path):
             return
+        if not _is_text(path):
+            raise ConfigurationError(
+                f"{path!r} has a name that other machines may not take, so it is not sent; give it another one, "
+                "or name it under 'exclude' in [tool.taskyard] of pyproject.toml"
+            )
         executable = bool(found.st_mode & stat.S_IXUSR)
         self._found[root, path] = Source(path, found.st_size, found.st_mtime_ns, found.st_ino, executable)
         if len(self._found) > MOST_FILES:
@@ -242,6 +253,14 @@ class _Collector:
             places[main_file] if main_file is not None else "",
             parts,
         )
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\\" not in path
 
 
 def _place(index: int, root: str, path: str) -> str:

@@ -65,6 +65,16 @@ def loaded() -> dict[Part, None]:
     return found
 
 
+def linked_directories() -> set[str]:
+    """Return where the files of loaded modules are that are links: in some editable installations all are."""
+    found = set()
+    for module in list(sys.modules.values()):
+        file = _attribute(module, "__file__")
+        if isinstance(file, str) and not lies_installed(file) and os.path.islink(file):
+            found.add(os.path.dirname(os.path.realpath(file)))
+    return found
+
+
 class ImportedNames:
     """Finds the parts that import statements name."""
 

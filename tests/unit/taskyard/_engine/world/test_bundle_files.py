@@ -1,6 +1,8 @@
 """Which files are sent to workers on other machines."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,30 @@ def test_modules_from_elsewhere_are_sent_with_their_places(tmp_path: Path) -> No
         "parent": "",
     }
     assert {os.path.basename(place) for place in sent.sources} == {"plugin-1.py", "__init__.py", "x.txt"}
+
+
+def test_modules_that_are_links_themselves_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    links, source = tmp_path / "links", tmp_path / "elsewhere/source"
+    write(source, "linked_part/__init__.py", "linked_part/more.py")
+    (links / "linked_part").mkdir(parents=True)
+    for name in ("__init__.py", "more.py"):
+        (links / "linked_part" / name).symlink_to(source / "linked_part" / name)
+    monkeypatch.syspath_prepend(str(links))
+    importlib.import_module("linked_part")
+    sent = collect(Project(str(links)), [Part(str(links), str(links / "linked_part"))], MainFacts(), {})
+    monkeypatch.delitem(sys.modules, "linked_part")
+    assert list(sent.sources) == ["0/linked_part/__init__.py", "0/linked_part/more.py"]
+
+
+def test_a_program_that_is_an_archive_is_sent_as_one(tmp_path: Path) -> None:
+    write(tmp_path, "app.pyz")
+    sent = collect(Project(str(tmp_path)), [], MainFacts(str(tmp_path / "app.pyz/__main__.py")), {})
+    assert (sent.path, list(sent.sources), sent.main_place) == (["0/app.pyz"], ["0/app.pyz"], "")
+
+
+@pytest.mark.parametrize("name", ["odd\\name.txt", "odd\udcff.txt"])
+def test_a_name_that_others_may_not_take_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "pkg/__init__.py", f"pkg/{name}")
+    with pytest.raises(ConfigurationError, match="has a name that other machines may not take"):
+        package(tmp_path)
+    assert list(package(tmp_path, exclude=("odd*",)).sources) == ["0/pkg/__init__.py"]
