@@ -37,8 +37,8 @@ class StoredBlobs:
 class LoopbackSession(Session):
     """A session whose control plane is a scripted one in the same thread."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda: "unix:nowhere")
+    def __init__(self, address: str = "unix:nowhere") -> None:
+        super().__init__(lambda: address)
         self.script = ScriptedSessions()
         self.stored = StoredBlobs()
         self.script.blobs = self.stored.blobs

@@ -66,6 +66,14 @@ class UnpackedBundles:
             task.add_done_callback(partial(self._prepared, digest))
         await asyncio.shield(task)
 
+    def evict(self) -> None:
+        """Remove everything that nobody uses, because the disk is full."""
+        used = set(self.in_use())
+        for digest in [one for one in self._sizes if one not in used]:
+            del self._sizes[digest]
+            self._path(digest).with_suffix(_SUFFIX).unlink(missing_ok=True)
+            shutil.rmtree(self._path(digest), ignore_errors=True)
+
     def _prepared(self, digest: bytes, task: "asyncio.Task[None]") -> None:
         self._coming.pop(digest, None)
         # Whoever waited has been told; nobody may have.

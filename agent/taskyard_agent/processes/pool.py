@@ -79,7 +79,8 @@ class ProcessPool:
             workforce.most_waiting,
         )
         self.endings = Endings(self.holdings, workforce)
-        self.room = Room(blobs.directory, blobs.evict)
+        self.room = Room(blobs.directory, self._evict)
+        self._stores = blobs, bundles
         self.room.changed = self._on_room
         self.transfers = BlobTransfers(
             blobs, bundles, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
@@ -229,6 +230,10 @@ class ProcessPool:
     async def emptied(self) -> None:
         """Wait until no run is in hand."""
         await self.holdings.emptied()
+
+    def _evict(self) -> None:
+        for store in self._stores:
+            store.evict()
 
     def _bundles_in_use(self) -> Iterator[bytes]:
         yield from self.holdings.bundles()

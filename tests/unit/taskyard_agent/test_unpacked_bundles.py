@@ -139,3 +139,17 @@ def test_a_bad_bundle_is_told_to_everybody_and_not_kept(shop: Shop) -> None:
         assert not kept.has(digest)
 
     run(play())
+
+
+def test_on_a_full_disk_all_goes_that_is_in_no_use(shop: Shop) -> None:
+    async def play() -> None:
+        kept = shop.bundles()
+        digests = [shop.offer(letter) for letter in "ab"]
+        for digest in digests:
+            await kept.prepare(digest)
+        kept.in_use = lambda: digests[:1]
+        kept.evict()
+        assert [kept.has(digest) for digest in digests] == [True, False]
+        assert shop.unpacked() == {digests[0].hex()}
+
+    run(play())

@@ -23,12 +23,14 @@ from taskyard_contract.world import bundles
 from taskyard_contract.world.bundles import MANIFEST, Manifest
 from taskyard_contract.world.facts import WorldFacts
 
-LOOK_SECONDS: Final = 1.0
-"""Between two looks at all files."""
+PAUSE: Final = 20.0
+"""Between two looks at all files, measured by how long one takes: flows may begin hundreds of times a second."""
 _MODES: Final = {False: 0o100644, True: 0o100755}
 _FIRST_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip archive can say; that of all files, so that equal files are equal archives."""
 _LEVEL: Final = 1
+_SAMPLE_BYTES: Final = 16 * 1024
+_WORTH: Final = 0.95
 _UNIX: Final = 3
 
 
@@ -49,8 +51,9 @@ class Bundler:
         self._packed: _Packed | None = None
         self._more: tuple[str, ...] = ()
         self._modules = 0
-        self._looked_at = 0.0
+        self._look_after = 0.0
         self._is_doubted = False
+        self._is_outdated = False
         self._stored: set[tuple[bytes, bytes]] = set()
 
     def in_image(self) -> bool:
@@ -72,24 +75,25 @@ class Bundler:
         new = tuple(pattern for pattern in patterns if pattern not in self._more)
         if new:
             self._more += new
-            self._looked_at, self._is_doubted = 0.0, True
+            self._look_after, self._is_doubted = 0.0, True
 
     def is_same(self) -> bool:
         """Say whether the files are what they were; mostly by counting modules."""
         collection = self._collection
         if collection is None:
             return True
+        if self._is_outdated:
+            return False
         if len(sys.modules) != self._modules:
             if not collection.parts.issuperset(sent_parts.loaded()):
                 return False
             self._modules = len(sys.modules)
-        if self._is_doubted and time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._is_doubted, self._looked_at = False, time.monotonic()
+        if self._is_doubted and time.monotonic() >= self._look_after:
             try:
-                return self._collect() == collection
+                self._is_outdated = self._collect() != collection
             except (ConfigurationError, PayloadTooLarge):
-                return False  # said when it is packed
-        return True
+                self._is_outdated = True  # why, is said when it is packed
+        return not self._is_outdated
 
     def look(self, known: WorldFacts) -> bool:
         """Find the files.
@@ -105,8 +109,9 @@ class Bundler:
         """
         before = self._collection
         self._known = known
-        self._modules, self._looked_at, self._is_doubted = len(sys.modules), time.monotonic(), False
+        self._modules, self._is_outdated = len(sys.modules), True
         self._collection = self._collect()
+        self._is_outdated = False
         if before is None:
             return False
         now = {source.path: source for source in self._collection.sources.values()}
@@ -116,7 +121,13 @@ class Bundler:
         known = self._known
         if known is None or self._project is None:
             raise RuntimeError("nothing is known of the program yet")
-        return bundle_files.collect(self._project, sent_parts.loaded(), known.main, known.modules, self._more)
+        self._is_doubted, began = False, time.monotonic()
+        found = bundle_files.collect(
+            self._project, sent_parts.loaded(), known.main, known.modules, self._more
+        )
+        ended = time.monotonic()
+        self._look_after = ended + PAUSE * (ended - began)
+        return found
 
     def stored(self, session: Session) -> Bundle:
         """Return the bundle, which the control plane of a session has.
@@ -173,19 +184,23 @@ class Bundler:
 
 def archive_of(collection: Collection, manifest: bytes, contents: dict[str, bytes]) -> bytes:
     """Pack files, by their places, and a manifest."""
-    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo  # 20 ms, and most programs were packed before
+    import zlib
+    from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo  # 20 ms; most were packed before
 
-    def entry(place: str, is_executable: bool) -> ZipInfo:
+    def entry(place: str, content: bytes, is_executable: bool) -> ZipInfo:
+        sample = content[:_SAMPLE_BYTES]  # images and the like do not get smaller, which takes long to find
+        pays = len(zlib.compress(sample, _LEVEL)) < len(sample) * _WORTH
         made = ZipInfo(place, _FIRST_DATE)
-        made.create_system, made.compress_type = _UNIX, ZIP_DEFLATED
+        made.create_system, made.compress_type = _UNIX, ZIP_DEFLATED if pays else ZIP_STORED
         made.external_attr = _MODES[is_executable] << 16
         return made
 
     out = io.BytesIO()
     with ZipFile(out, "w", compresslevel=_LEVEL) as archive:
-        archive.writestr(entry(MANIFEST, False), manifest)
+        archive.writestr(entry(MANIFEST, manifest, False), manifest)
         for place in sorted(contents):
-            archive.writestr(entry(place, collection.sources[place].is_executable), contents[place])
+            content = contents[place]
+            archive.writestr(entry(place, content, collection.sources[place].is_executable), content)
     return out.getvalue()
 
 

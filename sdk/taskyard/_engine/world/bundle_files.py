@@ -210,8 +210,8 @@ class _Collector:
             return
         if not _is_text(path):
             raise ConfigurationError(
-                f"{path!r} has a name that other machines may not take, so it is not sent; give it another one, "
-                "or name it under 'exclude' in [tool.taskyard] of pyproject.toml"
+                f"{path!r} has a name that other machines may not take, so it is not sent; give it another "
+                "one, or name it under 'exclude' in [tool.taskyard] of pyproject.toml"
             )
         executable = bool(found.st_mode & stat.S_IXUSR)
         self._found[root, path] = Source(path, found.st_size, found.st_mtime_ns, found.st_ino, executable)

@@ -5,41 +5,16 @@ import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._engine.world import sent_parts
 from taskyard._engine.world.bundle import Bundler
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard.exceptions import ConfigurationError, PayloadTooLarge
 from taskyard_contract.world import bundles
 from taskyard_contract.world.facts import WorldFacts
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project in the present directory, of which one module is loaded, and nothing else is."""
-    root = tmp_path / "project"
-    root.mkdir()
-    (root / "pyproject.toml").write_text("")
-    (root / "bundled_one.py").write_text("VALUE = 1\n")
-    monkeypatch.chdir(root)
-    monkeypatch.setenv("TASKYARD_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "argv", ["main.py", "argument"])
-    installed = [entry for entry in sys.path if sent_parts.lies_installed(entry)]
-    monkeypatch.setattr(sys, "path", [str(root), *installed])
-    own = {
-        name for name in sys.modules if "test" in name or name.partition(".")[0] in ("support", "hypothesis")
-    }
-    monkeypatch.setattr(
-        sys, "modules", {name: module for name, module in sys.modules.items() if name not in own}
-    )
-    importlib.invalidate_caches()
-    importlib.import_module("bundled_one")
-    return root
 
 
 def known() -> WorldFacts:
@@ -98,14 +73,17 @@ def test_a_server_that_does_not_have_it_is_sent_it_once(project: Path, session: 
     other.script.close()
 
 
-def test_a_changed_file_is_noticed_when_a_flow_begins(project: Path, session: LoopbackSession) -> None:
+def test_a_changed_file_is_noticed_when_a_flow_begins(
+    project: Path, session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard._engine.world.bundle.PAUSE", 0.0)
     bundler = looked()
     first = bundler.stored(session)
     (project / "bundled_one.py").write_text("VALUE = 22\n")
     assert bundler.is_same(), "files are looked at when a flow begins only"
-    bundler._looked_at = 0.0
     bundler.doubt()
     assert not bundler.is_same()
+    assert not bundler.is_same(), "it was told, and nobody has looked since"
     assert bundler.look(known()), "workers may have imported what was changed"
     assert bundler.stored(session) != first
 
