@@ -24,7 +24,7 @@ from taskyard_contract.world.bundles import MANIFEST, Manifest
 from taskyard_contract.world.facts import WorldFacts
 
 PAUSE: Final = 20.0
-"""Between two looks at all files, measured by how long one takes: flows may begin hundreds of times a second."""
+"""Between two looks at all files, in times that one takes: flows may begin hundreds of times a second."""
 _MODES: Final = {False: 0o100644, True: 0o100755}
 _FIRST_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip archive can say; that of all files, so that equal files are equal archives."""
