@@ -39,6 +39,8 @@ CAPABILITIES: Final = (*KNOWN, CODE_BY_VALUE, CODE_BY_REFERENCE, capabilities.ow
 """What the worker processes can decode and load. The control plane gives this agent nothing else."""
 MEASURE_SECONDS: Final = 15.0
 """Between two looks at the memory of the machine: people look at it, nothing is decided by it."""
+SWEEP_SECONDS: Final = 30.0
+"""Between two looks for what killed programs have left."""
 
 
 class Agent:
@@ -70,7 +72,9 @@ class Agent:
             settings.slots, start_zygote, most_waiting=settings.max_waiting, start_other=start_other
         )
         bundles = UnpackedBundles(settings.bundle_dir, blobs)
-        worlds = Worlds(settings.state_dir / facts.WORLDS, own_interpreter(), bundles.file)
+        worlds = Worlds(
+            settings.state_dir / facts.WORLDS, own_interpreter(), bundles.file, apart=bool(settings.serve)
+        )
         self._pool = ProcessPool(
             settings.slots, workforce, blobs, self._stopping.set, worlds=worlds, bundles=bundles
         )
@@ -85,6 +89,7 @@ class Agent:
             loop.add_signal_handler(signum, self._on_signal)
         serving = asyncio.create_task(self._stream.run())
         measuring = asyncio.create_task(self._measure())
+        sweeping = asyncio.create_task(self._sweep())
         try:
             await _first(serving, self._stopping.wait())
             if not serving.done():
@@ -97,6 +102,7 @@ class Agent:
         finally:
             serving.cancel()
             measuring.cancel()
+            sweeping.cancel()
             self._pool.close()
         return 1 if self._hurry.is_set() else 0
 
@@ -105,6 +111,12 @@ class Agent:
         while (memory := read_memory()) is not None:
             self._session.has_memory(*memory)
             await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Remove what programs have announced that were killed: their variables are in it."""
+        while True:
+            await asyncio.to_thread(facts.sweep, self._settings.state_dir / facts.WORLDS)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard._missing_features import AbsentModules
 
 if TYPE_CHECKING:
-    from taskyard.context import tags
+    from taskyard.context import headers, tags
     from taskyard.exceptions import TaskyardError, register_error
     from taskyard.flows import Flow, flow
     from taskyard.futures import Future, FutureList, as_completed, wait
@@ -48,6 +48,7 @@ __all__ = [
     "exponential_backoff",
     "flow",
     "get_run_logger",
+    "headers",
     "heartbeat",
     "opaque",
     "quote",
@@ -104,6 +105,7 @@ _HOMES = {
     "register_error": "exceptions",
     "get_run_logger": "logging",
     "heartbeat": "runtime",
+    "headers": "context",
     "tags": "context",
     "allow_failure": "utilities.annotations",
     "opaque": "utilities.annotations",
@@ -116,6 +118,7 @@ _MODULES = frozenset(
         "cache_policies",
         "context",
         "exceptions",
+        "flow_runs",
         "flows",
         "futures",
         "logging",
@@ -124,6 +127,7 @@ _MODULES = frozenset(
         "settings",
         "states",
         "task_runners",
+        "task_runs",
         "tasks",
         "utilities",
     ]

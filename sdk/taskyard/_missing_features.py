@@ -12,7 +12,10 @@ _DEPLOY: Final = "deployments and schedules are; start the program itself, from 
 _PAUSE: Final = "pausing, suspending and resuming runs is; a run can be cancelled"
 _TRANSACTIONS: Final = "transactions are; use retries, and cache policies for what must not be done twice"
 _RESULTS: Final = "result storage of your own is; results are kept by the control plane"
-_CLIENT: Final = "the orchestration client is; see 'taskyard run --help', or the gRPC services in protos/"
+_CLIENT: Final = (
+    "the orchestration client is; see taskyard.flow_runs and taskyard.task_runs, 'taskyard run --help', or"
+    " the gRPC services in protos/"
+)
 _BLOCKS: Final = "blocks and variables are; use environment variables or files of your own"
 _EVENTS: Final = "events and automations are; use hooks such as on_completion and on_failure"
 _LIMITS: Final = "concurrency limits are; the slots of an agent, and a queue of its own, limit how much runs"

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard._data.values.awaited import Host, Origin
+from taskyard._data.values.headers import NO_HEADERS, merged
 from taskyard.exceptions import MissingContextError
 from taskyard_contract.log_entry import LogSink
 
@@ -24,8 +25,10 @@ __all__ = [
     "TaskRun",
     "TaskRunContext",
     "current_context",
+    "current_headers",
     "current_tags",
     "get_run_context",
+    "headers",
     "tags",
 ]
 
@@ -34,9 +37,14 @@ C = TypeVar("C", bound="RunContext")
 
 _current: Final[ContextVar["RunContext | None"]] = ContextVar("taskyard_run", default=None)
 _tags: Final[ContextVar[frozenset[str]]] = ContextVar("taskyard_tags", default=frozenset())
+_headers: Final[ContextVar[Mapping[str, str]]] = ContextVar("taskyard_headers", default=NO_HEADERS)
 
 current_context = _current.get
 """Returns the innermost run's context, or None. A bare method of the variable: hot code calls it."""
+current_tags = _tags.get
+"""Returns the tags of all enclosing `tags` blocks. Hot, too."""
+current_headers = _headers.get
+"""Returns the headers of all enclosing `headers` blocks, without those that runs have inherited. Hot, too."""
 
 
 class RunContext:
@@ -118,6 +126,11 @@ class RunContext:
         raise NotImplementedError  # each kind of context has its own
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """What the run was submitted with for whoever observes it; its own runs have it too."""
+        raise NotImplementedError  # each kind of context has its own
+
+    @property
     def flow_run_id(self) -> UUID | None:
         """The flow run all this happens in; None outside flows."""
         raise NotImplementedError  # each kind of context has its own
@@ -150,6 +163,11 @@ class TaskRunContext(RunContext):
         return self.task_run
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """What the run was submitted with for whoever observes it; its own runs have it too."""
+        return self.task_run.headers
+
+    @property
     def task_run_id(self) -> UUID:
         """The id that its future, and its record, have."""
         return self.task_run.id
@@ -168,7 +186,7 @@ class TaskRunContext(RunContext):
 class FlowRunContext(RunContext):
     """A flow run, as its function sees it."""
 
-    __slots__ = ("flow", "flow_run", "task_runner")
+    __slots__ = ("_headers", "flow", "flow_run", "task_runner")
 
     def __init__(
         self,
@@ -181,17 +199,24 @@ class FlowRunContext(RunContext):
         log_sink: LogSink | None = None,
         host: Host | None = None,
         scope: Origin | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         """Describe a flow run; see `RunContext` for the rest."""
         super().__init__(parameters, log_prints, log_sink, host, scope)
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
+        self._headers = headers
 
     @property
     def run(self) -> FlowRun:
         """The flow run, under the name that both kinds of context have."""
         return self.flow_run
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the run was submitted with for whoever observes it; its own runs have it too."""
+        return self._headers
 
     @property
     def flow_run_id(self) -> UUID:
@@ -219,11 +244,6 @@ def get_run_context() -> TaskRunContext | FlowRunContext:
     )
 
 
-def current_tags() -> frozenset[str]:
-    """Return the tags of all enclosing `tags` blocks."""
-    return _tags.get()
-
-
 @contextmanager
 def tags(*new_tags: str) -> Iterator[frozenset[str]]:
     """Add tags to every run that is made inside the block.
@@ -240,3 +260,28 @@ def tags(*new_tags: str) -> Iterator[frozenset[str]]:
         yield active
     finally:
         _tags.reset(token)
+
+
+@contextmanager
+def headers(new_headers: Mapping[str, str] = NO_HEADERS, /, **named: str) -> Iterator[Mapping[str, str]]:
+    """Add headers to every run that is made inside the block, and to the runs that these make.
+
+    Headers are for what observes runs and is none of their arguments: ``with headers(traceparent=...)``.
+
+    Args:
+        new_headers: By name, as a tracer's carrier has them.
+        **named: The same, for names that are identifiers.
+
+    Yields:
+        All headers active inside, those of outer blocks included.
+
+    Raises:
+        TypeError: One is no text.
+        ValueError: One has no printable name, or all together are longer than 1 KiB.
+    """
+    active = merged(_headers.get(), {**new_headers, **named})
+    token = _headers.set(active)
+    try:
+        yield active
+    finally:
+        _headers.reset(token)

@@ -72,7 +72,9 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
         """
         call = (self._prefix + args, kwargs)
         if self.isasync:
-            return engine.run_async(self, call, wait_for, return_state)
+            from taskyard._engine.flow_runs import async_engine  # as it says itself
+
+            return async_engine.run_async(self, call, wait_for, return_state)
         return engine.run_sync(self, call, wait_for, return_state)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":

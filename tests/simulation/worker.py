@@ -57,7 +57,7 @@ class SimulatedWorker:
 
     def _ready(self) -> None:
         self._agent.node.run(self._agent.zygote.spawned, self.number, self.pid)
-        self.send(frames.READY, frames.READY_BODY.pack(self.pid))
+        self.send(frames.READY, frames.READY_BODY.pack(self.pid, frames.LINK_VERSION))
 
     def send(self, kind: int, *parts: bytes) -> None:
         self._lines.data.answer(frames.pack(kind, *parts))

@@ -37,7 +37,7 @@ class FarEnd:
         progress_board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
 
     def ready(self, pid: int = 0) -> None:
-        self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid)))
+        self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid, frames.LINK_VERSION)))
 
     def blocked(self, blocked: bool = True) -> None:
         self.data.sendall(frames.pack(frames.BLOCKED if blocked else frames.UNBLOCKED))

@@ -8,6 +8,7 @@ one. Invariant: nothing of a program's variables is kept here.
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -50,7 +51,7 @@ class Interpreter(NamedTuple):
             known.executable,
             known.prefix,
             tuple(known.flags),
-            tuple(known.library_path),
+            (*_shadowing(known), *known.library_path),
             tuple((name, known.variables[name]) for name in START_VARIABLES if name in known.variables),
         )
 
@@ -60,10 +61,36 @@ class Interpreter(NamedTuple):
         return same_file and self[1:] == other[1:]
 
 
+def _shadowing(known: WorldFacts) -> list[str]:
+    """Return the directories of a program whose modules hide some of Python's that a zygote has loaded.
+
+    Workers that were forked from a zygote without them would have Python's.
+    """
+    loaded = {name.partition(".")[0] for name in sys.modules} & sys.stdlib_module_names
+    return [
+        entry
+        for entry in _before_library(known)
+        if not loaded.isdisjoint(_names_in(entry or known.directory))
+    ]
+
+
+def _before_library(known: WorldFacts) -> list[str]:
+    """Return the part of a program's import path that comes before Python's own modules."""
+    first = next((at for at, entry in enumerate(known.path) if entry.endswith(".zip")), 0)
+    return [entry for entry in known.path[:first] if entry not in known.library_path]
+
+
+def _names_in(directory: str) -> set[str]:
+    try:
+        return {name.partition(".")[0] for name in os.listdir(directory)}
+    except OSError:
+        return set()
+
+
 class GivenWorld:
     """The world of a template, as far as this agent knows it."""
 
-    __slots__ = ("bundle", "file", "id", "interpreter", "known", "message", "revision")
+    __slots__ = ("bundle", "file", "id", "interpreter", "known", "message", "revision", "trouble")
 
     def __init__(
         self,
@@ -89,6 +116,8 @@ class GivenWorld:
         self.known = known
         self.interpreter = interpreter
         self.bundle = bundle
+        self.trouble = ""
+        """Why workers cannot be started as the program was; the agent's own then say so of each run."""
 
     def has_ended(self) -> bool:
         """Say whether its program is known not to run any more."""
@@ -98,17 +127,26 @@ class GivenWorld:
 class Worlds:
     """What an agent knows of the worlds it has met of late."""
 
-    def __init__(self, directory: Path, own: Interpreter, file_of_bundle: Callable[[bytes], str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        own: Interpreter,
+        file_of_bundle: Callable[[bytes], str] = lambda digest: "",
+        apart: bool = False,
+    ) -> None:
         """Know no world yet.
 
         Args:
             directory: Where programs of this machine write their facts.
             own: How the agent's own workers are started.
             file_of_bundle: Says where the facts are that come with a bundle.
+            apart: Whether programs need workers of another zygote all the same, because what the agent's own
+                have imported before they are forked is not what a program would find.
         """
         self._file_of_bundle = file_of_bundle
         self._directory = directory
         self._own = own
+        self._default = own if apart else None
         self._machine = facts.this_machine()
         self._known: dict[tuple[bytes, int, bytes], GivenWorld] = {}
 
@@ -137,13 +175,14 @@ class Worlds:
         if found.machine != self._machine:  # a home that several machines share
             return self._elsewhere(message)
         interpreter = Interpreter.of(found)
-        other = None if interpreter.starts_like(self._own) else interpreter
+        other = self._default if interpreter.starts_like(self._own) else interpreter
         return GivenWorld(message, str(path), found._replace(variables={}), other)
 
     def _elsewhere(self, message: template_pb2.World) -> GivenWorld:
         """Return the world of a program that is not on this machine."""
         bundle = message.bundle_digest
-        return GivenWorld(message, self._file_of_bundle(bundle) if bundle else "", None, None, bundle)
+        file = self._file_of_bundle(bundle) if bundle else ""
+        return GivenWorld(message, file, None, self._default, bundle)
 
 
 def command_of(interpreter: Interpreter, arguments: Sequence[str]) -> list[str]:

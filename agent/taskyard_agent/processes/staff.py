@@ -48,6 +48,8 @@ class Staff:
             None when there is none, or none yet: one is on its way then, or will be when others are idle.
         """
         place = place_of(world)
+        if world is not None and world.interpreter in self._workforce.troubles:
+            world.trouble = self._workforce.troubles[world.interpreter]
         unused = other = None
         for worker in self._workforce.workers.values():
             if len(worker.spans) != depth or not worker.available:
@@ -63,7 +65,7 @@ class Staff:
         return unused or (None if other is None else self._exchange(other, world))
 
     def _exchange(self, idle: WorkerHandle, world: GivenWorld | None) -> WorkerHandle | None:
-        """Let an idle worker of another world rest, and return one for this world, if there is one already."""
+        """Let an idle worker of another world rest; returns one for this world, if there is one already."""
         workers = self._workforce.workers.values()
         place = place_of(world)
         resting = [worker for worker in workers if worker.phase is WorkerPhase.RESTING]
@@ -104,12 +106,13 @@ class Staff:
                 self._workforce.retire(worker)
             else:
                 left = True
+        self._workforce.close_unused()
         if left:
             self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
 
 
 def _interpreter(world: GivenWorld | None) -> Interpreter | None:
-    return None if world is None else world.interpreter
+    return None if world is None or world.trouble else world.interpreter
 
 
 def _starts(worker: WorkerHandle, world: GivenWorld | None) -> bool:

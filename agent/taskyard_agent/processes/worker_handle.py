@@ -177,7 +177,9 @@ class WorkerHandle:
     def _enter(self, world: GivenWorld | None) -> None:
         self.place = place_of(world)
         self.world = world
-        if world is not None:
+        if world is not None and world.trouble:
+            self.send(frames.pack(frames.NO_WORLD, world.trouble.encode()))
+        elif world is not None:
             if world.bundle:
                 self.bundles.add(world.bundle)
             size = frames.WORLD_HEAD.pack(len(world.message))

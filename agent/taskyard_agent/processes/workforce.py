@@ -85,7 +85,7 @@ class Workforce:
             start_zygote: Returns what forks them.
             make_lines: Opens what they are spoken to over.
             most_waiting: How many of those whose run waits for others get a substitute.
-            start_other: Returns what forks workers in the interpreter of a program, where that is another one.
+            start_other: Returns what forks workers in the interpreter of a program, when that is another.
         """
         self.most_waiting = most_waiting
         self.workers: dict[int, WorkerHandle] = {}
@@ -93,6 +93,9 @@ class Workforce:
         self._start_zygote = start_zygote
         self._make_lines = make_lines
         self._start_other = start_other
+        self.troubles: dict[Interpreter, str] = {}
+        """Why no worker can be started in the interpreters of some programs."""
+        self._proven: set[Interpreter | None] = {None}
         self._zygotes: dict[Interpreter | None, ZygoteClient] = {}
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
@@ -156,7 +159,9 @@ class Workforce:
             if surplus > 0 and worker.phase is WorkerPhase.IDLE:
                 worker.rest()
                 surplus -= 1
-            elif surplus < 0 and worker.phase is WorkerPhase.RESTING:
+        # Those that know a program first: an unused one is for the next.
+        for worker in sorted(self._resting() if surplus < 0 else (), key=lambda worker: worker.place is None):
+            if surplus < 0:
                 worker.apply(WorkerEvent.WAKE)
                 surplus += 1
         self._too_many = surplus > 0
@@ -217,8 +222,10 @@ class Workforce:
         try:
             zygote = self._zygotes.get(interpreter) or self._begin_zygote(interpreter)
             lines = self._make_lines()
-        except OSError as error:  # no memory, too many processes, too many open files
+        except OSError as error:  # no memory, too many processes, too many open files, no such interpreter
             logger.error("no worker can be started: %s", error)
+            if interpreter is not None and interpreter not in self._zygotes:
+                self._give_up(interpreter, f"{error.strerror or error}")
             self._failed()
             return
         worker = WorkerHandle(next(self._numbers), lines, self._loop, interpreter, spare)
@@ -229,6 +236,12 @@ class Workforce:
         self.workers[worker.number] = worker
         worker.listen(self._on_data, self._on_control)
 
+    def close_unused(self) -> None:
+        """End the zygotes of programs' interpreters that have no workers any more."""
+        used = {worker.interpreter for worker in self.workers.values()}
+        for interpreter in [one for one in self._zygotes if one is not None and one not in used]:
+            self._zygotes.pop(interpreter).close(self._loop)
+
     def _begin_zygote(self, interpreter: Interpreter | None) -> ZygoteClient:
         if interpreter is None or self._start_other is None:
             zygote = self._start_zygote()
@@ -238,6 +251,14 @@ class Workforce:
         gone = partial(self._on_zygote_gone, interpreter)
         zygote.listen(self._loop, self._on_spawned, self._on_exited, gone)
         return zygote
+
+    def _give_up(self, interpreter: Interpreter, why: str) -> None:
+        """Have the runs of programs with an interpreter told why they cannot be executed."""
+        self.troubles[interpreter] = (
+            f"no worker can be started in its program's Python, {interpreter.executable} ({why}); is it "
+            "there for the agent, too, with this release of Taskyard installed? The agent's log may say more"
+        )
+        self._loop.call_soon(self._events.dispatch)
 
     def _failed(self) -> None:
         """Try again after a delay that grows while workers die before they are ready."""
@@ -277,7 +298,11 @@ class Workforce:
         if kind != frames.READY:
             self._events.on_frame(worker, kind, body)
             return
-        (worker.pid,) = frames.READY_BODY.unpack(body)
+        if len(body) != frames.READY_BODY.size or frames.READY_BODY.unpack(body)[1] != frames.LINK_VERSION:
+            self._is_of_another_release(worker)
+            return
+        worker.pid, _ = frames.READY_BODY.unpack(body)
+        self._proven.add(worker.interpreter)
         worker.apply(WorkerEvent.READY)
         if self._greeting:
             worker.send(self._greeting)
@@ -285,6 +310,11 @@ class Workforce:
             worker.spare = False
             worker.rest()
             self.fit()
+
+    def _is_of_another_release(self, worker: WorkerHandle) -> None:
+        if worker.interpreter is not None:
+            self._give_up(worker.interpreter, "its Taskyard is of another release than the agent's")
+        worker.close()
 
     def _insist(self, worker: WorkerHandle) -> None:
         if worker.number in self.workers:
@@ -318,6 +348,8 @@ class Workforce:
             return
         logger.error("the zygote died, and all workers with it; starting another one")
         zygote.close(self._loop)
+        if interpreter is not None and interpreter not in self._proven:
+            self._give_up(interpreter, "it ended while it started")
         self._failed()
         its = [worker for worker in self.workers.values() if worker.interpreter == interpreter]
         for worker in its:

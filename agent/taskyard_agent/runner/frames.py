@@ -18,8 +18,10 @@ FORGET: Final = 4
 CHUNK_IN_FILE: Final = 5
 """As a chunk, but with the digest of a blob instead of the body that it holds."""
 WORLD: Final = 6
-"""The world that the worker is in from the next chunk on: length of the serialised `World`, which follows, and
-the file with its facts."""
+"""The world that the worker is in from the next chunk on: length of the serialised `World`, which follows,
+and the file with its facts."""
+NO_WORLD: Final = 7
+"""The same where workers cannot be as their program: why, in words."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17
@@ -32,8 +34,10 @@ PROGRESS: Final = 22
 
 _PREFIX: Final = struct.Struct("<IB")
 
-READY_BODY: Final = struct.Struct("<I")
-"""The worker's process id."""
+LINK_VERSION: Final = 1
+"""Of these frames. A program may bring a worker of another release: the two have to find out at once."""
+READY_BODY: Final = struct.Struct("<IH")
+"""The worker's process id, and its version of the link; what has another size is of an older release."""
 SETTINGS_BODY: Final = struct.Struct("<QQ")
 """Largest inline payload, largest payload at all."""
 TEMPLATE_HEAD: Final = struct.Struct("<I")

@@ -7,10 +7,11 @@ words, on standard error, and by its exit code.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Final, NoReturn
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -24,8 +25,16 @@ MOST_OFFER_BYTES: Final = 2 * 1024 * 1024
 """Of all of them together: names, and as many descriptions and schemas as fit. Servers take 4 MiB."""
 
 
+IMPORT_SECONDS: Final = 120.0
+"""A module that takes longer does something else than being imported."""
+
+
 class CannotServe(Exception):
     """A module cannot be imported, has no tasks, or has one of a name that is taken."""
+
+
+class TooSlow(BaseException):
+    """Modules are not imported in time. Not an `Exception`: a module must not take it for one of its own."""
 
 
 class Registry:
@@ -95,15 +104,20 @@ registered: Final = Registry()
 def _imported(name: str) -> ModuleType:
     try:
         return import_module(name)
+    except TooSlow as error:
+        raise CannotServe(
+            f"the module '{name}' is not imported after {error} seconds; what it does besides defining tasks"
+            " belongs into functions, or below \"if __name__ == '__main__'\""
+        ) from None
     except BaseException as error:  # foreign code: it may call exit, for example
         raise CannotServe(
             f"the module '{name}' cannot be imported here: {type_name(error)}: {text_of(error)}"
         ) from error
 
 
-def probe_command(modules: Sequence[str]) -> list[str]:
-    """Return the command that tells what modules offer."""
-    return [sys.executable, "-m", "taskyard_agent.runner.serving", *modules]
+def probe_command(modules: Sequence[str], seconds: float) -> list[str]:
+    """Return the command that tells what modules offer, if they can be imported within so many seconds."""
+    return [sys.executable, "-m", "taskyard_agent.runner.serving", f"{seconds:g}", *modules]
 
 
 def read_offers(told: bytes) -> list[pb.TaskOffer]:
@@ -111,13 +125,22 @@ def read_offers(told: bytes) -> list[pb.TaskOffer]:
     return list(pb.AgentHello.FromString(told).tasks)
 
 
-def main(modules: Sequence[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+def main(seconds: float, modules: Sequence[str]) -> NoReturn:
     """Tell what modules offer, and leave."""
-    answer = os.dup(sys.stdout.fileno())
+    answer, own_pid = os.dup(sys.stdout.fileno()), os.getpid()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what modules print is for people
     registry = Registry()
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise TooSlow(f"{seconds:g}")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         registry.serve(modules)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if os.getpid() != own_pid:
+            os._exit(os.EX_OK)  # a module has forked, and this is the copy: what there is is told once
         told = pb.AgentHello(tasks=registry.offers()).SerializeToString()
     except CannotServe as error:
         sys.stderr.write(f"error: {error}\n")
@@ -134,4 +157,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(float(sys.argv[1]), sys.argv[2:])

@@ -7,11 +7,12 @@ Invariant: a worker that could not enter executes nothing, and its runs say why.
 """
 
 import os
-import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -33,12 +34,13 @@ class Surroundings:
 
     def __init__(self) -> None:
         """Be in none."""
-        self._file = ""
+        self._missing = ""
         self._entered = False
         self._next: tuple[bytes, str] | None = None
         self._variables: Mapping[Any, Any] = {}
         self._directory = ""
         self._path: list[str] = []
+        self._finder = _NamedFiles()
         self._own: tuple[list[str], dict[str, str], str] | None = None
         """Import path, variables and directory of this worker, when the program is on another machine."""
 
@@ -46,23 +48,29 @@ class Surroundings:
         """Be told of a world, or of another revision of it; it is entered before the next chunk."""
         self._next = (message, file)
 
+    def miss(self, why: str) -> None:
+        """Be told that no worker of this agent can be in its program's world."""
+        self._missing = why
+
     def enter(self) -> None:
         """Be in the world that was announced, as its program has left it.
 
         Raises:
             NoWorld: It cannot be entered; the message says what is missing.
         """
+        if self._missing:
+            raise NoWorld(self._missing)
         if self._next is not None:
             message, file = self._next
             _check_version(template_pb2.World.FromString(message).python)
             inherited.inherit(message, "" if file else inherited.NOT_SENT)
             if file:
-                self._enter(file, message)
+                self._try_to_enter(file, message)
             self._next = None
         elif self._entered:
             self._restore()
 
-    def _enter(self, file: str, message: bytes) -> None:
+    def _try_to_enter(self, file: str, message: bytes) -> None:
         try:
             known = facts.read(Path(file))
         except (OSError, ValueError) as error:
@@ -70,12 +78,21 @@ class Surroundings:
         if not known.is_near:
             inherited.inherit(message, inherited.SENT)
             known = self._added(known)
+        try:
+            self._enter(known)
+        except (OSError, ValueError) as error:  # a variable that this system does not take, for example
+            raise NoWorld(f"the program's environment cannot be entered: {error}") from None
+
+    def _enter(self, known: WorldFacts) -> None:
         own = {name: os.environ[name] for name in KEPT if name in os.environ}
         _set_variables({**known.variables, **own})
+        if known.umask is not None:
+            os.umask(known.umask)
         sys.argv[:] = known.arguments
         sys.path[:] = known.path
+        self._finder.modules = known.modules
         if not self._entered:
-            random.seed()
+            sys.meta_path.append(self._finder)
             _begin_main(known)
         self._entered = True
         self._variables = dict(_raw_variables())
@@ -112,8 +129,8 @@ def _check_version(python: str) -> None:
     own = facts.own_version()
     if python and python != own:
         raise NoWorld(
-            f"its program runs on {python} and this worker on {own}; start an agent with the program's Python, or "
-            "on its machine, with the same TASKYARD_HOME"
+            f"its program runs on {python} and this worker on {own}; start an agent with the program's "
+            "Python, or on its machine, with the same TASKYARD_HOME"
         )
 
 
@@ -124,6 +141,25 @@ def _set_variables(variables: Mapping[str, str]) -> None:
         if os.environ.get(name) != value:
             os.environ[name] = value
     time.tzset()
+
+
+class _NamedFiles(MetaPathFinder):
+    """Finds the modules that the program had from elsewhere than its import path."""
+
+    def __init__(self) -> None:
+        self.modules: Mapping[str, str] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        file = self.modules.get(fullname)
+        if file is None:
+            return None
+        if not file:  # nothing but a name for those below it
+            return ModuleSpec(fullname, None, is_package=True)
+        is_package = os.path.basename(file).startswith("__init__.")
+        places = [os.path.dirname(file)] if is_package else None
+        return spec_from_file_location(fullname, file, submodule_search_locations=places)
 
 
 def _begin_main(known: WorldFacts) -> None:

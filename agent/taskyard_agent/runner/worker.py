@@ -5,6 +5,8 @@ else is per chunk. Invariant: whatever user code does short of ending the proces
 reports the run.
 """
 
+import contextvars
+import logging
 import os
 import signal
 import socket
@@ -13,6 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -27,7 +30,8 @@ from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
-from taskyard_contract.execution import TaskCode, WorkerHost, result_encoding_of
+from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, result_encoding_of
+from taskyard_contract.world import main_module
 
 FLUSH_NS: Final = 5_000_000
 """Results wait so long for others, because the price of a report is shared by all that is in it. What ended
@@ -72,6 +76,7 @@ class Worker:
         self._shelf = CodeShelf(self._blobs)
         self._surroundings = Surroundings()
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
+        self._context = contextvars.copy_context()
         self._leaving: type[Leaving] | None = None
 
     def serve(self) -> None:
@@ -79,7 +84,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self._on_terminate)
         os.register_at_fork(after_in_child=self._on_copied)
         threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
-        self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid()))
+        self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION))
         reader = frames.FrameReader()
         while data := self._data.recv(frames.READ_BYTES):
             for kind, body in reader.feed(data):
@@ -105,6 +110,8 @@ class Worker:
             (size,) = frames.WORLD_HEAD.unpack_from(body)
             start = frames.WORLD_HEAD.size
             self._surroundings.announce(body[start : start + size], os.fsdecode(body[start + size :]))
+        elif kind == frames.NO_WORLD:
+            self._surroundings.miss(body.decode())
         elif kind == frames.FORGET:
             self._templates.clear()
             self._shelf.clear()
@@ -126,6 +133,9 @@ class Worker:
         self._packer.arguments = definition.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
+        names = main_module.altered()
+        if names:
+            self._say_altered(names, chunk.invocation(stop - 1))
         self._link.flush()
         if self._leaving is not None:
             raise self._leaving
@@ -150,6 +160,7 @@ class Worker:
         plain, encoding = chunk.plain, chunk.template.encoding
         board, monotonic, ended, next_one = self._board.map, time.monotonic_ns, link.ended, positions.popleft
         outcome: Outcome | None
+        fresh = self._context.copy
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
@@ -162,7 +173,8 @@ class Worker:
                 invocation = invoke(position)
                 outcome = None if plain else chunk.complete(invocation, position)
                 if outcome is None:
-                    outcome = execute(invocation, host)
+                    # What a run sets in a context (a variable, the precision of decimals) is its own.
+                    outcome = fresh().run(execute, invocation, host)
             except BaseException as error:
                 outcome = raised(error, encoding)
             if self._leaving is not None:
@@ -177,6 +189,16 @@ class Worker:
                 if link.torn:
                     return
                 size, flush_at = 0, now + FLUSH_NS
+
+    def _say_altered(self, names: Sequence[str], run: Invocation) -> None:
+        """Say which globals of the script runs have changed: neither others nor the script see that."""
+        what = ", ".join(f"'{name}'" for name in names)
+        text = (
+            f"a run has changed {what} of the main module: only later runs in the same worker see that, "
+            "neither the program nor runs elsewhere do; return what others are to have"
+        )
+        at_us = time.time_ns() // 1000
+        self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
 
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""

@@ -24,6 +24,7 @@ import argparse
 import gc
 import logging
 import os
+import random
 import select
 import signal
 import socket
@@ -52,8 +53,9 @@ EXITED: Final = 2
 """Kind of an answer: the worker's process ended with this wait status."""
 SPAWN_FDS: Final = 3
 """How many descriptors come with a request."""
-PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names")
-"""What every worker needs. The second is what code of tasks names: it knows what belongs to it."""
+PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names", "asyncio")
+"""What every worker needs. The second is what code of tasks names: it knows what belongs to it. The third is
+what coroutine functions need, and large."""
 PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
 PRELOAD_TO_SERVE: Final = ("pydantic", "taskyard_contract.languages.json_values")
@@ -203,10 +205,19 @@ def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoRet
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()
+    _seed_apart()
     worker = import_module("taskyard_agent.runner.worker")
     data, control = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
     worker.main(data, control, descriptors[2], blobs)
     os._exit(70)
+
+
+def _seed_apart() -> None:
+    """Let each worker draw other random numbers; what is imported later begins with a seed of its own."""
+    random.seed()
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

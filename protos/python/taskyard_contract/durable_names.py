@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 from taskyard_contract import code_lines
+from taskyard_contract.world import apart as reading_apart
 from taskyard_contract.world import main_module
 
 
@@ -50,8 +51,13 @@ def main_code(reached: list[tuple[Any, ...]], waiting: list[tuple[Any, ...]], bo
     return code
 
 
+def apart(entries: list[tuple[Any, ...]], data: bytes) -> Any:
+    """Return a value of a program's ``__main__``, also in a program that has other things in its own."""
+    return reading_apart.read(entries, data)
+
+
 def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Return a value of ``__main__`` whose state follows; it has its name before, as it may refer to itself."""
+    """Return a value of ``__main__`` whose state follows, which may refer to it by its name."""
     value = make(*args)
     main_module.begun(name, value)
     return value
@@ -78,6 +84,13 @@ def cached_function(
     """Return what `functools.lru_cache` makes of a function, with nothing in it."""
     made = functools.lru_cache(maxsize, typed)(fn)
     vars(made).update(attributes)
+    return made
+
+
+def cached_property(fn: Callable[..., Any], name: str | None) -> Any:
+    """Return a `functools.cached_property`, which knows the attribute that it is."""
+    made = functools.cached_property(fn)
+    made.attrname = name
     return made
 
 

@@ -16,5 +16,7 @@ MAX_WAIT_SECONDS: Final = 60.0
 """How long one call waits for something to happen: shorter than what proxies allow an idle call."""
 PART_BYTES: Final = 1024 * 1024
 """Most of a blob in one message: small beside a message's limit, large beside its overhead."""
+MAX_HEADER_BYTES: Final = 1024
+"""Of all headers of a run, names and values. They are in its row, and go along with it."""
 MAX_LABEL_BYTES: Final = 1024
 """Of all labels that a template asks for, names and values: they are part of a name that databases index."""

@@ -1,16 +1,19 @@
 """Pickling of user code and data: the only module that imports cloudpickle.
 
 The control plane may not reach it, directly or through others: it never unpickles. Plain pickle comes
-first because it is ten times faster; what it refuses (lambdas, closures, classes and functions of
-``__main__``) goes through cloudpickle.
+first because it is ten times faster; what it refuses (lambdas, closures, local classes) goes through
+cloudpickle. What modules have under a name is a reference, ``__main__`` included: whoever reads it is in the
+same world, and what of ``__main__`` travels does so by `pickled`, name by name.
 """
 
+import builtins
+import functools
 import hashlib
 import io
 import pickle
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -49,14 +52,45 @@ def dumps(value: Any) -> bytes:
         data = pickle.dumps(value, PROTOCOL)
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
-    if _noted.names is not None and IN_MAIN in data:
-        _Noting(_noted.names).dump(value)
+    if _noted.threads and IN_MAIN in data and _noted.here.names is not None:
+        _Noting(_noted.here.names).dump(value)
     return data
 
 
 def dumps_by_value(value: Any) -> bytes:
     """Pickle a value with the code it refers to, where that code cannot be imported elsewhere."""
-    return _dumped(value, Travelling(_noted.names))
+    return _dumped(value, Travelling(_noted.here.names))
+
+
+def dumps_for_later(value: Any) -> bytes:
+    """Pickle a value that other programs may read: with what it is made of of ``__main__``, see `apart`.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: The value cannot be pickled.
+    """
+    data = dumps(value)
+    if IN_MAIN not in data:
+        return data
+    try:
+        entries = _entries_of(names_in(value))
+    except Exception:  # foreign code; programs that have the names can read it all the same
+        return data
+    return pickle.dumps(_Parts(durable_names.apart, [tuple(entry) for entry in entries], data), PROTOCOL)
+
+
+def _entries_of(names: set[str]) -> list[Entry]:
+    """Return the entries of names of ``__main__``, and of all names that these refer to."""
+    namespace = vars(main_module.current())
+    entries: dict[str, Entry] = {}
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name in entries or name not in namespace:
+            continue
+        value = namespace[name]
+        entries[name] = main_module.entry_of(value) or pickled(value, name).entry
+        left += entries[name].names
+    return [entries[name] for name in sorted(entries)]
 
 
 class Pickled(NamedTuple):
@@ -85,29 +119,40 @@ def pickled(value: Any, name: str = "") -> Pickled:
     )
 
 
+def alias(name: str, of: str) -> Entry:
+    """Return the entry of a name that is bound to what another name is bound to."""
+    data = pickle.PROTO + bytes([PROTOCOL]) + pickle.GLOBAL + f"{MAIN}\n{of}\n".encode() + pickle.STOP
+    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data, (of,))
+
+
 def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
     """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
-    return pickle.dumps(
-        _MainCode([tuple(one) for one in reached], [tuple(one) for one in waiting], body), PROTOCOL
-    )
+    parts = [tuple(one) for one in reached], [tuple(one) for one in waiting], body
+    return pickle.dumps(_Parts(durable_names.main_code, *parts), PROTOCOL)
 
 
-class _MainCode:
-    def __init__(self, *parts: Any) -> None:
-        self._parts = parts
+class _Parts:
+    """Becomes what a function makes of some parts."""
+
+    def __init__(self, make: Callable[..., Any], *parts: Any) -> None:
+        self._reduced = make, parts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return durable_names.main_code, self._parts
+        return self._reduced
 
 
 def names_in(value: Any) -> set[str]:
     """Return the names of ``__main__`` that a value, which can be pickled, refers to."""
-    before, _noted.names = _noted.names, set()
+    here = _noted.here
+    before, here.names = here.names, set()
+    _noted.threads.add(thread := threading.get_ident())
     try:
         dumps(value)
-        return _noted.names
+        return here.names
     finally:
-        _noted.names = before
+        here.names = before
+        if before is None:
+            _noted.threads.discard(thread)
 
 
 def dumps_for_key(value: Any) -> bytes:
@@ -125,8 +170,16 @@ def _dumped(value: Any, pickler: Any) -> bytes:
     return data
 
 
-class _Noted(threading.local):
+class _Here(threading.local):
     names: set[str] | None = None
+
+
+class _Noted:
+    """Who notes names. Asked for each value that is pickled: an empty set answers for nearly all of them."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.here = _Here()
 
 
 _noted: Final = _Noted()
@@ -182,6 +235,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return self._code(obj)
         if kind is _Globals:
             return durable_names.globals_of, (obj.module,)
+        if kind is functools.cached_property:  # in 3.11 it has a lock
+            return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
         if name is None:
             if kind is TypeVar and self.root:
@@ -232,8 +287,10 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return reduced
         make, (code, _, *others), (state, slots), *rest = reduced
         if module == MAIN:
-            self.names.update(slots["__globals__"])
             namespace = func.__globals__
+            used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
+            # Those that are missing may be there at the next call, and are looked for then.
+            self.names.update(name for name in used if name in namespace or not hasattr(builtins, name))
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
             self.wished |= module_names.names_through_module(func.__code__, namespace)
         slots["__globals__"] = {}

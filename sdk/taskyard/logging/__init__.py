@@ -4,7 +4,7 @@ Importing this changes nothing: handlers are put on Taskyard's own loggers (neve
 the first run starts, and only if the program has not put any there itself.
 """
 
-from taskyard.logging.loggers import configure, get_logger, get_run_logger, show
+from taskyard.logging.loggers import configure, get_logger, get_run_logger, show, show_batch
 from taskyard.logging.prints import capture_prints
 
-__all__ = ["capture_prints", "configure", "get_logger", "get_run_logger", "show"]
+__all__ = ["capture_prints", "configure", "get_logger", "get_run_logger", "show", "show_batch"]

@@ -6,13 +6,17 @@ threads of its own may use it too.
 """
 
 import logging
+import traceback
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard import settings
 from taskyard._data.runs.records import TaskRun
 from taskyard.context import RunContext, get_run_context
 from taskyard.logging.formatters import ConsoleHandler
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.session_service_pb2 import LogBatch
 
 ROOT: Final = "taskyard"
 FLOW_RUNS: Final = "taskyard.flow_runs"
@@ -140,3 +144,15 @@ def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = Fa
     record.msecs = at_us % 1_000_000 // 1000
     setattr(record, "flow_run_name" if flow else "task_run_name", run_name)
     logger.handle(record)
+
+
+def show_batch(batch: "LogBatch") -> None:
+    """Show log records of runs that other processes wrote."""
+    columns = zip(batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers, strict=True)
+    for name, at_us, level, message, logger in columns:
+        try:
+            show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
+        except Exception:
+            # A handler of the program raised. This is the thread that brings results, so nobody else must
+            # be kept from what they wait for; and to log it would only ask the same handler once more.
+            traceback.print_exc()

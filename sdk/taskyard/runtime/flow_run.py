@@ -1,4 +1,5 @@
-"""Attributes of the current flow run: id, name, flow_name, flow_version, tags, parameters, run_count.
+"""Attributes of the current flow run: id, name, flow_name, flow_version, tags, headers, parameters,
+run_count, parent_run_id.
 
 They are read when they are asked for. Inside a task only the id and the name of its flow run are known,
 because the task may execute on another machine; everything else is empty there, as it is outside of
@@ -18,12 +19,14 @@ _READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], An
     "tags": (lambda context: list(context.flow_run.tags), list),
     "parameters": (lambda context: dict(context.parameters), dict),
     "run_count": (lambda context: context.flow_run.run_count, int),
+    "headers": (lambda context: dict(context.headers), dict),
     "parent_run_id": (lambda context: _text(context.flow_run.parent_run_id), lambda: None),
 }
 
 __all__ = [  # noqa: F822
     "flow_name",
     "flow_version",
+    "headers",
     "id",
     "name",
     "parameters",

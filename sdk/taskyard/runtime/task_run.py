@@ -1,5 +1,5 @@
 """Attributes of the current task run: id, name, task_name, tags, parameters, run_count, dynamic_key,
-last_heartbeat_details.
+last_heartbeat_details, headers.
 
 They are read when they are asked for; outside of task runs they are empty.
 """
@@ -18,10 +18,12 @@ _READERS: Final[dict[str, tuple[Callable[[TaskRunContext], Any], Callable[[], An
     "run_count": (lambda context: context.task_run.run_count, int),
     "dynamic_key": (lambda context: context.task_run.dynamic_key, lambda: None),
     "last_heartbeat_details": (lambda context: context.task_run.last_heartbeat_details, lambda: None),
+    "headers": (lambda context: dict(context.headers), dict),
 }
 
 __all__ = [  # noqa: F822
     "dynamic_key",
+    "headers",
     "id",
     "last_heartbeat_details",
     "name",

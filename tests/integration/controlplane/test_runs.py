@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.following import Watching
 
 from taskyard_api.v1 import (
     agent_service_pb2,
@@ -80,12 +81,12 @@ def test_the_owner_knows_who_executes_a_run(served: Any, agent: Any) -> None:
     [(epoch, _)] = agent.take(1)
     run = served.get(run_id)
     assert (run.state, run.agent_name) == (RunState.ASSIGNED, "small")
+    watching = Watching(served.runs).caught_up()  # nobody acknowledges that a run has started
     agent.started(epoch, run_id)
+    watching.until_state(run_id, RunState.RUNNING)
+    watching.close()
     wanted = pb.ListRunsRequest(filter=pb.RunFilter(states=[RunState.RUNNING]))
-    for _ in range(500):
-        listed = served.runs.ListRuns(wanted, timeout=10).runs
-        if listed:
-            break
+    listed = served.runs.ListRuns(wanted, timeout=10).runs
     assert [run.run_id for run in listed] == [run_id]
 
 
@@ -233,3 +234,18 @@ def test_a_request_holds_at_most_a_thousand_runs(served: Any) -> None:
     runs = [valid_run(template=TASK)] * 1_001
     error = error_of(served.runs.SubmitRuns, pb.SubmitRunsRequest(runs=runs))
     assert (type(error), error.limit) == (InvalidRequest, 1_000)
+
+
+def test_a_run_that_no_agent_can_execute_says_what_it_waits_for(served: Any) -> None:
+    (run_id,) = served.submit(agent_labels={"gpu": "a100"})
+    assert served.get(run_id).message == "no agent is connected"
+    other = served.agent("other", {})
+    assert served.get(run_id).message == "no agent is labelled gpu=a100"
+    fitting = served.agent("fitting", {"gpu": "a100"})
+    assert served.get(run_id).message == "", "it waits for its turn only"
+    (taken,) = fitting.take(1)
+    assert served.get(run_id).message == ""
+    fitting.report(*taken, b"1")
+    fitting.wait_reported()
+    for agent in (other, fitting):
+        agent.close()

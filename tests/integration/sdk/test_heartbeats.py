@@ -110,8 +110,39 @@ def waits() -> int:
     return child() + child()
 
 
+@task(heartbeat_timeout=SILENCE)
+def waits_for_submitted() -> int:
+    return child.submit().result() + child.submit().result()
+
+
 def test_waiting_for_other_runs_is_no_silence(plane: Plane) -> None:
     assert waits() == 2
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def threads() -> list[int]:
+        return [future.result() for future in (waits.submit(), waits_for_submitted.submit())]
+
+    assert threads() == [2, 2]
+
+
+@task(heartbeat_timeout=SILENCE)
+def silent_in_python() -> None:
+    heartbeat("before")
+    while True:
+        time.sleep(0.02)
+
+
+def test_silence_ends_a_run_in_threads_too(plane: Plane) -> None:
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def threads() -> str:
+        silence, talk = silent_in_python.submit(), talks.submit(2 * SILENCE)
+        with pytest.raises(TaskRunTimeoutError, match=r"said nothing of its progress for 1\.5 seconds"):
+            silence.result()
+        assert silence.state.name == "TimedOut"
+        assert talk.result() == "done"
+        return silence.state.message
+
+    assert threads() == "the attempt said nothing of its progress for 1.5 seconds and was ended"
 
 
 @task

@@ -27,6 +27,7 @@ from taskyard.tasks import task
 from taskyard.utilities.annotations import allow_failure
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import pickling
+from taskyard_contract.encodings import encode_as
 from taskyard_contract.states import FlowEvent, RunState, StateReason
 
 STARTED, SUCCEEDED, FAILED = FlowEvent.STARTED, FlowEvent.SUCCEEDED, FlowEvent.FAILED
@@ -432,6 +433,25 @@ def test_an_exception_that_a_flow_returns_is_its_value_and_no_failure(session: L
     error = ValueError("a value")
     assert flow(lambda: error)() is error
     assert not last_report(session).HasField("failure")
+
+
+def test_a_value_is_written_once_in_the_encoding_of_its_flow(
+    session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+
+    def write(value: Any, encoding: str) -> bytes:
+        written.append(value)
+        return encode_as(value, encoding)
+
+    monkeypatch.setattr("taskyard._engine.flow_runs.flow_reports.encode_as", write)
+
+    @flow(result_encoding="json")
+    def plain() -> list[int]:
+        return [1, 2]
+
+    assert plain() == [1, 2]
+    assert written == [[1, 2]]
 
 
 @pytest.mark.parametrize("code", ["docker", "", [""], [1], 7])

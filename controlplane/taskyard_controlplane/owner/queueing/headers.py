@@ -4,13 +4,10 @@ Kept in the form in which workers get them, so that nothing is read on the way.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest
-
-MAX_HEADER_BYTES: Final = 1024
-"""Of all headers of a run, names and values. They are in its row, and go along with it."""
+from taskyard_contract.payload_limits import MAX_HEADER_BYTES
 
 
 def pack_headers(headers: Mapping[str, str], field: str) -> bytes | None:

@@ -7,7 +7,6 @@ repeated from the start at any time: content has no other name than its digest, 
 nothing. Invariant: whoever has read all parts without an exception has what the digest stands for.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
@@ -44,6 +43,8 @@ async def send(
     Raises:
         OSError: The file cannot be read.
     """
+    import asyncio  # programs that only import the SDK need no loop
+
     parts = _cut(content) if isinstance(content, bytes) else iter(lambda: content.read(PART_BYTES), b"")
     unread: list[Exception] = []
     try:

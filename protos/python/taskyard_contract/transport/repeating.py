@@ -7,7 +7,6 @@ Only for what may be repeated at any time: reading, storing content under its di
 Nothing is repeated that the server refuses.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
@@ -46,7 +45,9 @@ async def repeated(call: Callable[[], Awaitable[T]], clock: Callable[[], float] 
     Raises:
         TaskyardError: The server refuses it, or stayed unreachable after the first failure.
     """
-    # Here, because programs that only import the SDK need no gRPC.
+    # Here, because programs that only import the SDK need neither gRPC nor a loop.
+    import asyncio
+
     from grpc import StatusCode, aio
 
     from taskyard_contract.transport.rpc_errors import from_rpc_error

@@ -1,1 +1,1 @@
-"""A program's world: what it has around it, and what other processes need to have of it to execute its runs."""
+"""A program's world: what it has around it, and what its workers need to have of that."""

@@ -1,4 +1,4 @@
-"""The facts of a program's world, and the file in which agents of the same user on the same machine find them.
+"""The facts of a program's world, and the file in which agents of its user on its machine find them.
 
 The file is the only way of these facts: environment variables hold secrets, which no database, no log and no
 other machine is to have. Who can read the file may know them, and whoever cannot is elsewhere.
@@ -6,8 +6,8 @@ other machine is to have. Who can read the file may know them, and whoever canno
 
 import json
 import os
-import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -29,6 +29,8 @@ _LIBRARIES: Final = (
     "google",
 )
 """What a worker imports before it knows anything of the program."""
+OUTLIVED_SECONDS: Final = 7 * 24 * 3600.0
+"""For so long a program's facts are kept for runs that outlive it."""
 _FORMAT: Final = 1
 _STARTED_FIELD: Final = 19
 """Of /proc/PID/stat, counted behind the name of the program: when it was started."""
@@ -67,6 +69,10 @@ class WorldFacts(NamedTuple):
     pid: int
     started: str
     """When the process was started: ids of processes are used again."""
+    umask: int | None = None
+    """What is taken from the rights of the files it makes; None where the system does not say."""
+    outlived: bool = False
+    """Whether there are runs that outlive the program."""
     is_near: bool = True
     """Whether the program is on this machine. If not, workers have all that is said here besides what is
     theirs: `directory` is their own, `path` comes before theirs and `variables` are added to theirs."""
@@ -97,6 +103,8 @@ def library_path() -> list[str]:
 
 def interpreter_options() -> list[str]:
     """Return the options that this interpreter was started with."""
+    import subprocess  # programs that only import the SDK need not wait for it
+
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
     return options
 
@@ -126,6 +134,15 @@ def started_at(pid: int) -> str:
     except OSError:
         pass
     return "unknown"
+
+
+def own_umask() -> int | None:
+    """Return the umask of this process; to ask by setting it would show to other threads."""
+    try:
+        with open("/proc/self/status") as file:
+            return next((int(line.split()[1], 8) for line in file if line.startswith("Umask:")), None)
+    except OSError:
+        return None
 
 
 def file_of(directory: "Path", world_id: bytes, revision: int) -> "Path":
@@ -164,6 +181,18 @@ def read(path: "Path") -> WorldFacts:
         return WorldFacts(**{**document, "main": MainFacts(**document["main"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no description of a world: {error}") from None
+
+
+def sweep(directory: "Path") -> None:
+    """Remove the files of programs that have ended without doing so, but those whose runs outlive them."""
+    machine = this_machine()
+    for path in directory.glob("*.json"):
+        with suppress(OSError, ValueError):
+            found = read(path)
+            is_old = time.time() - path.stat().st_mtime > OUTLIVED_SECONDS
+            if found.machine != machine or found.is_alive() or (found.outlived and not is_old):
+                continue
+            path.unlink()
 
 
 def remove(paths: "Iterable[Path]") -> None:

@@ -2,13 +2,13 @@
 
 Code of a script or a notebook lives in ``__main__``, which no other process can import. What runs use of it
 travels as *entries*: a name, the id of its content and a pickle of the value alone, in which everything else
-of ``__main__`` is a reference by name. Here they are put into a module ``__main__``, so that functions see one
+of ``__main__`` is a reference by name. Here they are put into a module ``__main__``, so functions see one
 another's globals, and `pickle`, `multiprocessing`, type hints and `isinstance` find what they find at home.
 
 An entry whose content is here already *is* the object that is here: state that runs keep in it stays, and a
 class is one class for all runs. Where two templates bring different contents under one name (a cell of a
 notebook was edited between them), the chunk that is executed decides (`Names.bind`), one comparison a chunk.
-What no code names but values may be made of, classes above all, waits in its pickle until somebody asks for it.
+What no code names but values may be made of, classes above all, waits in its pickle until somebody asks.
 Invariant: a name is bound to what its latest entry says, or to what runs have made of it since.
 """
 
@@ -19,6 +19,9 @@ from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 MAIN: Final = "__main__"
+MOST_BYTES: Final = 64 * 1024
+"""Values with a larger pickle are not compared each time: that takes longer than a call of a task may."""
+_UNCHANGING: Final = (str, bytes, int, float, complex, type(None), frozenset, ModuleType, type, FunctionType)
 
 
 class Entry(NamedTuple):
@@ -60,6 +63,8 @@ class _Main:
         self._waiting: dict[str, Entry] = {}
         self._values: dict[tuple[str, bytes], Any] = {}
         self._entries: dict[int, Entry] = {}  # by the ids of values, all of which `_values` keeps
+        self._watched: dict[str, tuple[Any, bytes | None]] = {}
+        self._said: set[str] = set()
 
     def current(self) -> ModuleType:
         """Return the module: in a program its own."""
@@ -111,7 +116,22 @@ class _Main:
                 self._entries[id(value)] = entry
         namespace[name] = value
         self._bound[name] = entry.content
+        self._watched[name] = (value, plain_pickle(value))
         return value
+
+    def altered(self) -> list[str]:
+        """Return the names that runs have bound anew, or whose values they have changed; each once."""
+        if not self._watched:
+            return []
+        namespace = self.current().__dict__
+        names = [
+            name
+            for name, (value, data) in self._watched.items()
+            if name not in self._said
+            and (namespace.get(name) is not value or (data is not None and plain_pickle(value) != data))
+        ]
+        self._said.update(names)
+        return names
 
     def begun(self, name: str, value: Any) -> None:
         """Bind a value that is still being filled: it may refer to itself by its name."""
@@ -127,6 +147,17 @@ def _has_identity(value: object) -> bool:
     return isinstance(value, FunctionType | type) or own_name(value) is not None
 
 
+def plain_pickle(value: object) -> bytes | None:
+    """Return the pickle of a value that can change in place, if it is not large; None for all others."""
+    if isinstance(value, _UNCHANGING) or own_name(value) is not None:
+        return None
+    try:
+        data = pickle.dumps(value)
+    except Exception:  # foreign code; it travels by another way, and is compared by identity only
+        return None
+    return data if len(data) <= MOST_BYTES else None
+
+
 def own_name(value: object) -> str | None:
     """Return the qualified name that an object carries itself, as decorated functions do."""
     attributes = getattr(value, "__dict__", None) if not isinstance(value, type) else None
@@ -139,4 +170,5 @@ begin = _main.begin
 """Make a module the ``__main__`` of this process, to be filled."""
 begun = _main.begun
 entry_of = _main.entry_of
+altered = _main.altered
 current = _main.current

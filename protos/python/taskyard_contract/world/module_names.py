@@ -68,7 +68,7 @@ def _held(holder: object) -> Iterator[tuple[str, Any]]:
 
 
 def is_importable(module: Any) -> bool:
-    """Say whether other processes with the same world have a module: one that was made by hand is here only."""
+    """Say whether other processes of the world have a module: one made by hand is here only."""
     if getattr(module, "__name__", None) == MAIN:
         return True
     return getattr(module, "__spec__", None) is not None

@@ -1,10 +1,11 @@
-"""States of recorded runs, from the control plane's messages. Data is decoded when it is asked for."""
+"""Recorded runs, their states and logs, from the control plane's messages. Data is decoded when asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.failures import Decode, exception_of
 from taskyard._durable_names import public
@@ -66,6 +67,66 @@ def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
             cache_key=run.cache_key or None,
         ),
     )
+
+
+def flow_run_of(run: run_service_pb2.Run, decode: Decode) -> FlowRun:
+    """Make what users see of a flow run that was read; its parameters stay where its body runs."""
+    found = FlowRun(
+        run.run_id,
+        run.name,
+        flow_name=run.task_name,
+        parent_run_id=run.caller_run_id,
+        tags=run.tags,
+        run_count=run.attempt,
+    )
+    found.state, found._started_ns = from_run(run, decode), _began_ns(run)
+    return found
+
+
+def task_run_of(run: run_service_pb2.Run, decode: Decode) -> TaskRun:
+    """Make what users see of a task run that was read."""
+    found = TaskRun(
+        run.run_id,
+        run.name,
+        task_name=run.task_name,
+        task_key=run.task_key,
+        flow_run_id=run.flow_run_id,
+        parent_run_id=run.caller_run_id,
+        tags=run.tags,
+        run_count=run.attempt,
+    )
+    found.state, found._started_ns = from_run(run, decode), _began_ns(run)
+    return found
+
+
+@public("taskyard.flow_runs")
+class RunLog(NamedTuple):
+    """A record of the log of a run."""
+
+    run_id: UUID
+    """The run that wrote it: in the log of a flow run, itself or one inside it."""
+    run_name: str
+    """The name of that run."""
+    timestamp: datetime
+    """When it was written, by the clock of its machine."""
+    level: int
+    """Its level, as `logging` has them."""
+    name: str
+    """Its logger."""
+    message: str
+    """Its text."""
+
+
+def logs_of(batch: session_service_pb2.LogBatch) -> Iterator[RunLog]:
+    """Iterate over the records of a part of a log."""
+    columns = (batch.run_ids, batch.run_names, batch.at_us, batch.levels, batch.loggers, batch.messages)
+    for run_id, run_name, at_us, level, name, message in zip(*columns, strict=True):
+        at = datetime.fromtimestamp(at_us / 1_000_000, UTC)
+        yield RunLog(UUID(bytes=run_id), run_name, at, level, name, message)
+
+
+def _began_ns(run: run_service_pb2.Run) -> int:
+    return 1000 * int(run.started_us or run.submitted_us)
 
 
 def _lazy_data(

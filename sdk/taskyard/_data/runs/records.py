@@ -11,6 +11,7 @@ from uuid import UUID
 
 from taskyard import _durable_names
 from taskyard._data.runs.state import State
+from taskyard._data.values.headers import NO_HEADERS
 from taskyard._durable_names import public
 
 if TYPE_CHECKING:
@@ -135,6 +136,13 @@ class TaskRun:
         from taskyard._data.values.progress import told_details
 
         return told_details(extra.last_progress, attempt.template.encoding)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What it was submitted with for whoever observes it; empty where the record was made elsewhere."""
+        attempt = self.attempt
+        extra = attempt.extra if attempt is not None else None
+        return dict(extra.headers) if extra is not None else NO_HEADERS
 
     @property
     def start_time(self) -> datetime:

@@ -50,7 +50,7 @@ class Decorated(Generic[P, R, S]):
     def forget_templates(self) -> None:
         """Let runs get new templates. What is kept here belongs to whoever submits runs."""
         self.templates: dict[Any, Any] = {}
-        self.latest_group: tuple[object, object, Any] = (None, None, None)
+        self.latest_group: tuple[object, object, object, Any] = (None, None, None, None)
 
     @property
     def prefix(self) -> tuple[Any, ...]:

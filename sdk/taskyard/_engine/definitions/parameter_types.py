@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard.exceptions import ParameterTypeError
+from taskyard.exceptions import FlowRunTimeoutError, ParameterTypeError, TaskRunTimeoutError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -38,19 +38,27 @@ class ParameterValidator:
             parameters: Arguments by name, defaults included.
 
         Raises:
-            ParameterTypeError: Parameters do not have their declared types; names each of them.
+            ParameterTypeError: Parameters do not have their declared types; names each of them. Or nobody can
+                say, because a type has no schema, or its own validator broke down.
         """
         checked = {name: value for name, value in parameters.items() if not self._is_default(name, value)}
         if not checked:
             return dict(parameters)
         from pydantic import ValidationError
 
-        model = self._model or self._build()
-        given = {name: value for name, value in checked.items() if name in self._aliases}
         try:
+            model = self._model or self._build()
+            given = {name: value for name, value in checked.items() if name in self._aliases}
             converted = model.model_validate(given)
         except ValidationError as error:
             raise ParameterTypeError(_explain(error, self._kind)) from error
+        except (FlowRunTimeoutError, TaskRunTimeoutError):
+            raise  # it did not come from the parameters: the time of the run is up
+        except Exception as error:  # annotations, and what types do to check a value, are foreign code
+            why = f"{type(error).__name__}: {error}"
+            raise ParameterTypeError(
+                f"{self._kind} run received parameters that cannot be checked: {why}"
+            ) from error
         return {**parameters, **{name: getattr(converted, self._aliases[name]) for name in given}}
 
     def _is_default(self, name: str, value: object) -> bool:

@@ -4,14 +4,12 @@ A loop is kept for each thread, because making one costs 100 us, more than most 
 process that made it: a forked child shares its descriptors with the parent, so it neither uses nor closes it.
 """
 
-import asyncio
 import atexit
 import contextvars
 import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeVar
 
@@ -24,6 +22,8 @@ class _OwnRunner:
     """An event loop that is closed with the thread it belongs to."""
 
     def __init__(self) -> None:
+        import asyncio  # programs without asynchronous code need not wait for it, here and below
+
         self.runner = asyncio.Runner()
         self.pid = os.getpid()
 
@@ -52,10 +52,14 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
 
 def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end; where a loop runs already, which could not, in another thread."""
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return run_coroutine(work)
+    from concurrent.futures import ThreadPoolExecutor
+
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1, thread_name_prefix="taskyard-hook") as thread:
         return thread.submit(lambda: context.run(asyncio.run, work)).result()

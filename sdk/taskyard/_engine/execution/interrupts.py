@@ -5,8 +5,6 @@ and never hits the engine, or the program, afterwards. In the main thread signal
 end blocking calls; other threads get an exception at their next bytecode.
 """
 
-import asyncio
-import ctypes
 import signal
 import threading
 import time
@@ -28,6 +26,9 @@ class ThreadInterrupter:
 
     def __init__(self, kind: type[BaseException]) -> None:
         """Prepare to raise `kind` in the current thread."""
+        from taskyard._engine.execution import raising  # before anything can be raised in here
+
+        self._raise_in = raising.raise_in
         self._kind = kind
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -37,19 +38,14 @@ class ThreadInterrupter:
         """Raise it, or an exception of another kind, unless the body has ended. From any thread."""
         with self._lock:
             if self._active:
-                _raise_in(self._thread, kind or self._kind)
+                self._raise_in(self._thread, kind or self._kind)
 
     def close(self) -> None:
         """Make sure that nothing is raised any more."""
         with self._lock:
             self._active = False
             # Takes back what was set and not raised yet.
-            _raise_in(self._thread, None)
-
-
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    exception = ctypes.py_object(kind) if kind is not None else ctypes.py_object()
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
+            self._raise_in(self._thread, None)
 
 
 class _Around(threading.local):
@@ -249,6 +245,8 @@ class LoopInterrupter:
 
     def __init__(self) -> None:
         """Prepare to cancel the current task."""
+        import asyncio
+
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None

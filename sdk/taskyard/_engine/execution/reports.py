@@ -12,6 +12,7 @@ from taskyard_api.v1 import agent_service_pb2, failure_pb2, template_pb2
 from taskyard_contract.encodings import PICKLE, encode, encode_as, has_type, payload_of, refusal_of
 from taskyard_contract.execution import result_encoding_of
 from taskyard_contract.failures import FOREIGN, failure_of, text_of
+from taskyard_contract.pickling import dumps_for_later
 from taskyard_contract.states import ReportKind, StateReason
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
@@ -36,11 +37,17 @@ def wire_of(template: template_pb2.RunTemplate) -> Wire:
     return PICKLES if wire == PICKLES else wire
 
 
-def encoded(value: Any, wire: Wire = PICKLES) -> bytes | Report:
-    """Encode an ordinary value; one that cannot travel makes the run fail."""
+def encoded(value: Any, wire: Wire = PICKLES, for_later: bool = False) -> bytes | Report:
+    """Encode an ordinary value; one that cannot travel makes the run fail.
+
+    Args:
+        value: The value.
+        wire: How the run reports.
+        for_later: Whether programs read it that have nothing of this one.
+    """
     try:
         if wire is PICKLES:
-            return encode(value)
+            return dumps_for_later(value) if for_later else encode(value)
         if has_type(wire.results):
             return _report(ReportKind.SUCCEEDED, "", result=payload_of(value, wire.results))
         return encode_as(value, wire.results)

@@ -4,10 +4,9 @@ Everything that only some tasks ask for is skipped by one test each, because mos
 nothing else.
 """
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State, is_state
@@ -24,8 +23,6 @@ from taskyard_contract.execution import Invocation, WorkerHost
 from taskyard_contract.states import StateType
 
 Report = bytes | agent_service_pb2.ReportException
-
-_OWN_EXITS: Final = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 
 
 class TaskAttempt:
@@ -135,8 +132,12 @@ class TaskAttempt:
 
     def interrupted(self, error: BaseException) -> Report:
         """Handle a signal or an exit: the run crashed, and is not repeated."""
+        from asyncio import CancelledError
+
         report = reports.interrupted(error, self._name, self._wire())
-        if isinstance(error, _OWN_EXITS):  # others come from the agent, which decides what they mean
+        if isinstance(
+            error, (KeyboardInterrupt, SystemExit, CancelledError)
+        ):  # others come from the agent, which decides what they mean
             self._log_end(State(StateType.CRASHED, message=report.message))
         return report
 

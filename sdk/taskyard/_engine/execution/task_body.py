@@ -61,7 +61,7 @@ class TaskBody:
         value = self.run(invocation, host, args, kwargs)
         if isinstance(value, agent_service_pb2.ReportException):
             return value
-        return reports.encoded(value, self.wire_of(invocation))
+        return reports.encoded(value, self.wire_of(invocation), self.task.has_cache_key)
 
     def wire_of(self, invocation: Invocation) -> reports.Wire:
         """Return how a run reports: asked of a template once for all of its runs."""

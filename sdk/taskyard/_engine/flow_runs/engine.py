@@ -1,12 +1,10 @@
-"""Runs the bodies of flows: a synchronous and an asynchronous way around the same steps.
+"""Runs the bodies of flows that are ordinary functions; `async_engine` takes the same steps in an event loop.
 
 Invariant: whatever ends a body, the end is reported, and the caller learns it only after the control plane
 has made it durable; only an interrupted process waits no longer than it may.
 """
 
-import asyncio
 import time
-from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as DecisionTimeout
 from contextlib import ExitStack, closing
 from inspect import isgenerator
@@ -14,17 +12,15 @@ from typing import Any
 
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
-    LoopInterrupter,
     TimeLimit,
     catch_termination,
     exit_code_of,
     interrupter,
     is_for_a_flow_around,
 )
-from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
+from taskyard._engine.flow_runs.flow_arguments import resolved
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
-from taskyard._engine.futures.in_values import futures_in
-from taskyard._engine.futures.waiting import wait_for_all_inside, wait_for_all_inside_async
+from taskyard._engine.futures.waiting import wait_for_all_inside
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -104,100 +100,4 @@ def _report_interruption(record: FlowRunRecord) -> None:
     try:
         record.decide(record.session.report_end(record.end_report()).result(INTERRUPTED_SECONDS))
     except (DecisionTimeout, TaskyardError):
-        pass  # The session's lease will tell it.
-
-
-def run_async(
-    flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool
-) -> Coroutine[Any, Any, Any]:
-    """Run a flow in the running event loop, once the coroutine is awaited.
-
-    Raises:
-        ParameterBindError: The arguments do not fit the function's signature.
-    """
-    flow.signature.check(*call)
-
-    async def run() -> Any:
-        for future in upstream_of(call, wait_for):
-            await future.await_state()
-        parameters = flow.signature.bind(*resolved(call, wait_for))
-        with ExitStack() as stack:
-            record = FlowRunRecord(flow, parameters, stack)
-            delay = await _attempt_async(record)
-            while delay is not None:
-                await asyncio.sleep(delay)
-                delay = await _attempt_async(record)
-            return record.result(return_state)
-
-    return run()
-
-
-async def _attempt_async(record: FlowRunRecord) -> float | None:
-    """Make one attempt; returns the delay before the next one, or None."""
-    signals: list[int] = []
-    with closing(LoopInterrupter()) as stopper, record.attempt(stopper.interrupt):
-
-        def terminate(number: int) -> None:
-            signals.append(number)
-            stopper.interrupt()
-
-        try:
-            with catch_termination(terminate):
-                try:
-                    record.begin()
-                    await _execute_async(record)
-                except asyncio.CancelledError:
-                    if signals or not stopper.was_meant():
-                        raise
-                    record.yielded()
-                    await wait_for_all_inside_async(record.scope)
-                    record.failed(FlowCancelled())
-        except BaseException as error:
-            record.interrupted(TerminationSignal(signals[0]) if signals else error)
-            await _report_interruption_async(record)
-            if signals:
-                raise SystemExit(exit_code_of(signals[0])) from None
-            raise
-        finally:
-            stopper.close()
-        decision = record.session.report_end(record.end_report())
-        return record.decide(await asyncio.wrap_future(decision))
-
-
-async def _execute_async(record: FlowRunRecord) -> None:
-    """Execute the body and wait for what it submitted, and for what it returned; notes how that ended.
-
-    Raises:
-        asyncio.CancelledError: Somebody stops it; it may be raised anywhere in here.
-    """
-    seconds = record.flow.timeout_seconds
-    limit = TimeLimit(seconds, record.flow.name)
-    value: Any = None
-    failure: Exception | None = None
-    try:
-        args, kwargs = record.arguments()
-        async with asyncio.timeout(seconds) as timeout:
-            value = record.flow.body(*args, **kwargs)
-            value = [item async for item in value] if hasattr(value, "__aiter__") else await value
-    except TimeoutError as error:
-        limit.expired = timeout.expired()
-        failure = limit.error() if limit.expired else error
-    except Exception as error:
-        failure = error
-    if failure is not None:
-        record.withdraw_inside()
-    await wait_for_all_inside_async(record.scope)
-    if failure is not None:
-        record.failed(failure, limit.expired, limit.message)
-        return
-    for future in futures_in(value):  # runs of others: `ended` would hold up the loop for them
-        await future.await_state()
-    record.ended(value)
-
-
-async def _report_interruption_async(record: FlowRunRecord) -> None:
-    decision = record.session.report_end(record.end_report())
-    try:
-        record.decide(await asyncio.wait_for(asyncio.wrap_future(decision), INTERRUPTED_SECONDS))
-    except (TimeoutError, TaskyardError):
         pass  # The session's lease will tell it.

@@ -68,26 +68,33 @@ def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes
     return data if len(data) <= session.max_inline_bytes else b""
 
 
-def refusal_of_value(value: Any, encoding: str) -> NotSerializable | None:
-    """Return why a flow's value cannot be written in the encoding it is to have; None when it can be."""
-    if is_state(value) or is_state_iterable(value):
-        return None
-    try:
-        encode_as(value, encoding)
-    except (ValueError, TypeError) as error:
-        return NotSerializable(refusal_of(value, encoding, error))
-    return None
+def written_value(value: Any, encoding: str) -> bytes | None:
+    """Return a flow's value in the encoding that it is to have; None if there is nothing to record.
 
-
-def flow_payload(value: Any, session: Session, encoding: str = PICKLE) -> common_pb2.Payload | None:
-    """Return a flow's value as a payload, or None if there is nothing to record."""
+    Raises:
+        NotSerializable: It has no form there.
+    """
     if is_state(value) or is_state_iterable(value):
         return None  # its runs are recorded themselves
     try:
-        data = encode_as(value, encoding)
+        return encode_as(value, encoding)
+    except (ValueError, TypeError) as error:
+        raise NotSerializable(refusal_of(value, encoding, error)) from None
+
+
+def pickled_value(value: Any) -> bytes | None:
+    """Return a flow's value as a pickle; None if there is nothing that could be recorded."""
+    if is_state(value) or is_state_iterable(value):
+        return None  # as above
+    try:
+        return encode(value)
     except (Exception, SystemExit) as error:  # pickling runs foreign code, but a Ctrl-C is the user's
         logger.debug("the value of a flow run is not recorded, it cannot be pickled: %s", text_of(error))
         return None
+
+
+def flow_payload(data: bytes, session: Session, encoding: str = PICKLE) -> common_pb2.Payload | None:
+    """Return a flow's value, as it was written, as a payload; None if it cannot be recorded."""
     if len(data) <= session.max_inline_bytes:
         return common_pb2.Payload(encoding=encoding, data=data)
     if len(data) > session.max_payload_bytes:

@@ -13,6 +13,7 @@ from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
+from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
@@ -21,18 +22,18 @@ from taskyard._engine.flow_runs.flow_reports import (
     end_report,
     flow_payload,
     parameters_for_record,
-    refusal_of_value,
+    pickled_value,
     report_of,
+    written_value,
 )
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
-from taskyard._engine.world.announcing import flow_begins
-from taskyard._engine.world.seen import look_now
+from taskyard._engine.world.announcing import look_at_modules
 from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
-from taskyard.context import FlowRunContext, current_tags
-from taskyard.exceptions import CancelledRun, FlowCancelled
+from taskyard.context import FlowRunContext, current_headers, current_tags
+from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable
 from taskyard.logging import capture_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
@@ -60,6 +61,8 @@ class FlowRunRecord:
         self.state: State[Any] = State(StateType.PENDING)
         self._error: BaseException | None = None
         self._refused = False
+        self._written: bytes | None = None
+        """The value of the latest attempt, where an encoding was asked for."""
         self._settings = flow.settings
         self._outer = current_scope()
         caller = self._outer or outside_scope()
@@ -78,6 +81,7 @@ class FlowRunRecord:
             keep_futures=flow.settings.final_state == "all",
             task_runner=runner,
             code=caller.code if flow.settings.code is None else flow.settings.code,
+            headers=merged(caller.headers, current_headers()),
         )
         self.context = self._make_context()
         self._submit(caller)
@@ -108,12 +112,14 @@ class FlowRunRecord:
             host=self.scope.host,
             scope=self.scope,
             task_runner=self.scope.task_runner,
+            headers=self.scope.headers,
         )
 
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)
         ordinal = caller.take_ordinals(template.task_key)
-        group = RunGroup(GroupKey(template, caller.flow_run_id, caller.caller_run_id), ordinal)
+        key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
+        group = RunGroup(key, ordinal)
         group.add(
             self.run_id,
             parameters_for_record(self.parameters, self.session),
@@ -139,8 +145,7 @@ class FlowRunRecord:
 
     def begin(self) -> None:
         """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
-        look_now()
-        flow_begins()
+        look_at_modules()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
         self.state = State(StateType.RUNNING)
         verb = "Beginning" if self.attempt_number == 1 else "Retrying"
@@ -167,8 +172,9 @@ class FlowRunRecord:
         self._error = None
         self.state = final_state_of(value, [future.get_state() for future in kept])
         if self._settings.wire_result_encoding and self.state.is_completed():
-            refusal = refusal_of_value(self.state.data, self._settings.wire_result_encoding)
-            if refusal is not None:
+            try:
+                self._written = written_value(self.state.data, self._settings.wire_result_encoding)
+            except NotSerializable as refusal:
                 self.failed(refusal)
                 self._refused = True
 
@@ -206,11 +212,16 @@ class FlowRunRecord:
         if self._refused:
             report.reason = StateReason.RESULT_REFUSED  # type: ignore[assignment]  # equal enums
         if self.state.is_completed() and self._settings.persist_result is not False:
-            encoding = self._settings.wire_result_encoding or PICKLE
-            payload = flow_payload(self.state.data, self.session, encoding)
+            self._add_result(report)
+        return report
+
+    def _add_result(self, report: pb.FlowReport) -> None:
+        encoding = self._settings.wire_result_encoding
+        data = self._written if encoding else pickled_value(self.state.data)
+        if data is not None:
+            payload = flow_payload(data, self.session, encoding or PICKLE)
             if payload is not None:
                 report.result.CopyFrom(payload)
-        return report
 
     def decide(self, decision: pb.FlowDecision) -> float | None:
         """Take the control plane's decision; returns the delay before the next attempt, or None."""

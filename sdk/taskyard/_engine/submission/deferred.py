@@ -5,15 +5,17 @@ Invariant: when `submit_deferred` returns, the run is durable.
 
 from typing import Any
 
+from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import add_order, offload, pack
-from taskyard._engine.submission.scope import outside_scope
+from taskyard._engine.submission.scope import current_scope, outside_scope
 from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.announcing import outlive
 from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
+from taskyard.context import current_headers
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.id_factory import new_id
 
@@ -40,7 +42,8 @@ def submit_deferred(
     ref = offload(task.name, data, session)
     if ref is not None:
         payload = common_pb2.Payload(encoding=template.message.encoding, blob=ref)
-    run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload)
+    headers = merged((current_scope() or scope).headers, current_headers())
+    run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload, headers=headers)
     for run_id, kind in add_order(upstream, wait_for).items():
         run.upstream.add(run_id=run_id, kind=kind)
     request = run_service_pb2.SubmitRunsRequest(runs=[run])

@@ -5,12 +5,13 @@ its ids, so the control plane knows every run's place.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
+from taskyard._data.values.headers import NO_HEADERS
 from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
@@ -56,6 +57,7 @@ class Scope:
         "code",
         "executor",
         "flow_run_id",
+        "headers",
         "host",
         "kept_futures",
         "log_prints",
@@ -75,6 +77,7 @@ class Scope:
         host: Host | None = None,
         keep_futures: bool = False,
         task_runner: object = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         code: Code = (),
     ) -> None:
         """Describe a place.
@@ -89,6 +92,7 @@ class Scope:
             host: The worker, when this is one.
             keep_futures: Whether to remember every future, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
+            headers: Those of the run that makes the calls, which its own runs have too.
             code: What the flow says of the code of its tasks.
         """
         self._session = session
@@ -99,6 +103,7 @@ class Scope:
         self.executor = executor
         self.host = host
         self.task_runner = task_runner
+        self.headers = headers
         self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
@@ -168,7 +173,14 @@ def _scope_of(context: RunContext) -> Scope:
         return make_scope(context)  # this process executes what is called here as well
     run = context.run
     own_flow = b"" if isinstance(run, FlowRun) else run.raw_flow_run_id
-    return Scope(None, own_flow, run.raw_id, log_prints=context.log_prints, host=context.host)
+    return Scope(
+        None,
+        own_flow,
+        run.raw_id,
+        log_prints=context.log_prints,
+        host=context.host,
+        headers=context.headers,
+    )
 
 
 def outside_scope() -> Scope:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Set
 from typing import Any, Final
 
+from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -20,7 +21,7 @@ from taskyard._engine.world.seen import PAUSE_NS, Look, Seen
 from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
-from taskyard.context import current_tags
+from taskyard.context import current_headers, current_tags
 from taskyard.exceptions import PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
@@ -43,9 +44,11 @@ def group_of(
         session: Where its runs are submitted.
         names: Names of the main module that arguments refer to.
     """
-    tags = current_tags()
-    latest_scope, latest_tags, latest = task.latest_group
-    if latest_scope is scope and latest_tags is tags and _serves(latest.template, names):
+    tags, headers = current_tags(), current_headers()
+    latest_scope, latest_tags, latest_headers, latest = task.latest_group
+    is_there = latest_scope is scope and latest_tags is tags and latest_headers is headers
+    # Written out, as `_serves` is: for each run that is submitted.
+    if is_there and latest.template.holds() and (not names or names <= latest.template.names):
         found: GroupKey = latest
         return found
     key = (tags, scope.log_prints, scope.queue, session.session_id, scope.code)
@@ -53,14 +56,15 @@ def group_of(
     if template is None or not _serves(template, names):
         image.want(names)
         template = task.templates[key] = _make_template(task, scope, tags, session)
-    group = GroupKey(template, scope.flow_run_id, scope.caller_run_id)
-    task.latest_group = (scope, tags, group)
+    all_headers = merged(scope.headers, headers)
+    group = GroupKey(template, scope.flow_run_id, scope.caller_run_id, all_headers)
+    task.latest_group = (scope, tags, headers, group)
     return group
 
 
 def _serves(template: Template, names: Set[str]) -> bool:
     """Say whether the code of a template is what it would be now, and has what arguments refer to."""
-    return (not names or names <= template.names) and (template.holds is None or template.holds())
+    return template.holds() and names <= template.names
 
 
 def _make_template(

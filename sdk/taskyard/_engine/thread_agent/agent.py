@@ -25,7 +25,7 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from queue import Empty
 from typing import Any, Final
 
@@ -150,11 +150,12 @@ class ThreadAgent:
         self._change_callers(1)
         attempt: ThreadAttempt | None = None
         try:
-            while (attempt := kept.assigned.get()) is not None:
-                attempt.execute()
-                if attempt.for_the_caller is not None:
-                    raise attempt.for_the_caller
-                raise_missed()
+            with _calling(kept):
+                while (attempt := kept.assigned.get()) is not None:
+                    attempt.execute()
+                    if attempt.for_the_caller is not None:
+                        raise attempt.for_the_caller
+                    raise_missed()
         except BaseException as error:
             kept.left = error
             if attempt is not None and not attempt.reported:
@@ -259,6 +260,12 @@ class ThreadAgent:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
         in_hand = len(self._attempts) - self.threads.blocked_now
         return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
+
+
+def _calling(kept: Kept) -> AbstractContextManager[None]:
+    """Let the run that called another one directly, in this thread, say nothing meanwhile."""
+    caller = kept.scope.host
+    return caller.calling() if isinstance(caller, ThreadAttempt) else nullcontext()
 
 
 def _give_up_assigned(kept: Kept, why: BaseException) -> None:

@@ -8,7 +8,8 @@ import logging
 import queue
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -20,6 +21,7 @@ from taskyard._engine.futures.in_values import replaced, value_of
 from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.threads import AttemptThreads
+from taskyard._engine.thread_agent.time_limits import TimeLimits, limits_of
 from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
@@ -34,6 +36,9 @@ logger = logging.getLogger("taskyard.task_runners")
 
 PROGRESS_SECONDS: Final = 0.25
 """Between two words of progress of a run."""
+
+
+_UNTOLD: Final = TaskRunTimeoutError().args
 
 
 class AttemptOwner(LocalExecutor, Protocol):
@@ -92,7 +97,7 @@ class ThreadAttempt:
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = False
-        self._timed_out = False
+        self._limits: TimeLimits | None = None
         self._stopper: ThreadInterrupter | None = None
         self._lock = threading.Lock()
         self._progress: pb.RunProgress | None = None
@@ -122,6 +127,8 @@ class ThreadAttempt:
 
     def heartbeat(self, progress: pb.RunProgress) -> None:
         """Say how far the run is: a few words a second, the last one before it ends in any case."""
+        if self._limits is not None:
+            self._limits.heard()
         with self._lock:
             self._progress = progress
             if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
@@ -133,9 +140,15 @@ class ThreadAttempt:
             self._progress_at = time.monotonic()
             self._agent.progress(progress)
 
-    def blocked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
         """Say that the code waits for other runs meanwhile."""
-        return self._agent.threads.blocked()
+        with self.calling(), self._agent.threads.blocked():
+            yield
+
+    def calling(self) -> AbstractContextManager[None]:
+        """Say that the code waits for a run that its own thread executes: it is not silent."""
+        return self._limits.waiting() if self._limits is not None else nullcontext()
 
     def make_scope(self, context: TaskRunContext) -> Scope:
         """Return where calls made by this run go: to this process again."""
@@ -149,6 +162,7 @@ class ThreadAttempt:
             executor=self._agent,
             host=self,
             task_runner=self._kept.scope.task_runner,
+            headers=run.headers,
         )
 
     # What its thread calls, and whoever ends it.
@@ -196,7 +210,9 @@ class ThreadAttempt:
             if self._cancelled:
                 return pb.ReportException(kind=pb.REPORT_KIND_CANCELLED)
             self._stopper = stopper
-        timer = self._start_timer(stopper)
+        limits = self._limits = limits_of(self._invocation.template, stopper.interrupt)
+        if limits is not None:
+            limits.start()
         try:
             value = self._call()
             stopper.close()  # in here, because an exception that was on its way may still be raised
@@ -205,8 +221,8 @@ class ThreadAttempt:
             value = pb.ReportException(kind=pb.REPORT_KIND_CANCELLED, message=str(error))
         finally:
             stopper.close()
-            if timer is not None:
-                timer.cancel()
+            if limits is not None:
+                limits.stop()
         return self._report_of(value)
 
     def _call(self) -> Any:
@@ -224,36 +240,26 @@ class ThreadAttempt:
 
     def _ended_by(self, error: BaseException) -> None:
         self._note_for_the_caller(error)
+        if self._passed() and isinstance(error, TaskRunTimeoutError) and error.args == _UNTOLD:
+            error.args = (self._passed(),)  # what is raised in another thread is only a class
         if isinstance(error, Exception):
             self._kept.future.keep_local(error)
 
-    def _start_timer(self, stopper: ThreadInterrupter) -> threading.Timer | None:
-        seconds = self._invocation.template.timeout_ms / 1000
-        if not seconds:
-            return None
-
-        def expire() -> None:
-            self._timed_out = True
-            stopper.interrupt(TaskRunTimeoutError)
-
-        timer = threading.Timer(seconds, expire)
-        timer.daemon = True
-        timer.start()
-        return timer
+    def _passed(self) -> str:
+        """Return which limit of its time the attempt has exceeded, for people; "" for none."""
+        return self._limits.passed if self._limits is not None else ""
 
     def _report_of(self, value: Any) -> bytes | pb.ReportException:
         """Turn what the body gave into a report; keeps ordinary values."""
         if isinstance(value, pb.ReportException):
             if self.for_the_caller is not None:
                 value.not_retriable = True  # its caller is being ended
-            if self._timed_out and int(value.kind) == ReportKind.FAILED:
+            if self._passed() and int(value.kind) == ReportKind.FAILED:
                 value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
-                value.message = (
-                    f"the attempt exceeded {self._invocation.template.timeout_ms / 1000:g} seconds"
-                )
+                value.message = self._passed()
             return value
         wire = wire_of(self._invocation.template)
-        data = encoded(value, wire)
+        data = encoded(value, wire, self._kept.task.has_cache_key)
         if wire is not PICKLES and isinstance(data, pb.ReportException):
             return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE, Code
+from taskyard._engine.world.local_modules import LocalModules
+from taskyard._engine.world.seen import look_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import template_pb2
@@ -48,6 +50,7 @@ class _Keeper:
         self._id = os.urandom(16)
         self._revision = 0
         self._surroundings: Surroundings | None = None
+        self._modules: LocalModules | None = None
         self._written: list[Path] = []
         self._lock = threading.Lock()
         self._bundler: Bundler | None = None
@@ -78,22 +81,31 @@ class _Keeper:
         return self._bundler
 
     def _renew(self, bundler: "Bundler | None") -> None:
-        self._surroundings = Surroundings.now()
-        known = facts_of(self._surroundings)
+        self._surroundings = Surroundings()
+        self._modules = self._modules or LocalModules()
+        known = facts_of(self._surroundings, self.outlived)
         if bundler is not None and bundler.look(known):
             # Workers that have imported the files as they were must not have any more of its runs.
             self._id, self._revision = os.urandom(16), 0
         self._revision += 1
         self._write(known)
 
+    def look_at_modules(self) -> None:
+        """Begin another world if modules were loaded anew: workers have the former ones."""
+        if self._modules is not None and self._modules.are_reloaded():
+            self._id, self._surroundings = os.urandom(16), None
+        if self._bundler is not None:
+            self._bundler.doubt()
+
     def is_same(self) -> bool:
         if self._surroundings is None or not self._surroundings.hold():
             return False
         return self._bundler is None or self._bundler.is_same()
 
-    def doubt_files(self) -> None:
-        if self._bundler is not None:
-            self._bundler.doubt()
+    def outlive(self) -> None:
+        if not self.outlived and self._surroundings is not None:
+            self.outlived = True
+            self._write(facts_of(self._surroundings, self.outlived))
 
     def _write(self, known: WorldFacts) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
@@ -136,15 +148,17 @@ def world_of(session: Session, code: Code = ()) -> World:
     return world
 
 
-def flow_begins() -> None:
-    """Have what was sent compared with the files at the next run: people edit between two flow runs."""
-    _keeper.doubt_files()
+def look_at_modules() -> None:
+    """Notice modules that were loaded anew, or whose files were changed: a flow begins."""
+    for keeper in (_keeper, _keeper_in_image):
+        keeper.look_at_modules()
+    look_now()
 
 
 def outlive() -> None:
     """Keep what was announced: a run was submitted that outlives this program."""
     for keeper in (_keeper, _keeper_in_image):
-        keeper.outlived = True
+        keeper.outlive()
 
 
 def end() -> None:

@@ -6,12 +6,13 @@ next call, and only what changed is pickled again.
 Invariant: code whose `Seen` holds finds in a worker the ``__main__`` that it would find here.
 """
 
+import os
 import threading
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.world.seen import Seen, seen_of
+from taskyard._engine.world.seen import Seen, is_changing, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.world import main_module
@@ -46,6 +47,10 @@ class MainImage:
         """Have names come along with all code from now on: arguments refer to them."""
         self._wanted.update(names)
 
+    def unlock(self) -> None:
+        """Be usable in a fork: the lock may be held by a thread that is not there."""
+        self._lock = threading.RLock()
+
     def code_of(self, title: str, body: object) -> Code:
         """Pickle code by value, with what it uses of ``__main__``.
 
@@ -65,7 +70,7 @@ class MainImage:
         seen = Seen.all_of([own, *parts])
         if not (reached or waiting):
             return Code(packed.entry.data, frozenset(), seen)
-        entries = [reached[name].entry for name in sorted(reached)]
+        entries = _with_aliases(reached)
         data = pickling.main_code(entries, waiting, packed.entry.data)
         return Code(data, frozenset(reached) | {entry.name for entry in waiting}, seen)
 
@@ -122,6 +127,22 @@ _OWN: Final = frozenset(
 """What a worker's ``__main__`` has of its own."""
 
 
+def _with_aliases(reached: dict[str, _Kept]) -> list[Entry]:
+    """Return entries in their order; of names for one and the same value only the first has it."""
+    namespace = vars(main_module.current())
+    first: dict[int, str] = {}
+    entries = []
+    for name in sorted(reached):
+        value = namespace.get(name)
+        if is_changing(value):
+            of = first.setdefault(id(value), name)
+            if of != name:
+                entries.append(pickling.alias(name, of))
+                continue
+        entries.append(reached[name].entry)
+    return entries
+
+
 def _tried(title: str, value: Any, name: str) -> pickling.Pickled:
     try:
         return pickling.pickled(value, name)
@@ -144,3 +165,4 @@ def _kind_of(value: object) -> str:
 
 image: Final = MainImage()
 """That of this process."""
+os.register_at_fork(after_in_child=image.unlock)

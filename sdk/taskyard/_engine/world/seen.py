@@ -8,9 +8,9 @@ begins and when somebody waits for a run, and otherwise at most once a milliseco
 
 import hashlib
 import pickle
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from time import monotonic_ns
 from types import CellType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from taskyard.logging import get_logger
 from taskyard_contract.pickling import PROTOCOL, Pickled
 from taskyard_contract.world import main_module, module_names
 
+SMALL_BYTES: Final = 1024
+"""Values with a larger pickle are not compared at each call of a loop."""
 MOST_BYTES: Final = 64 * 1024
 """Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
 PAUSE_NS: Final = 1_000_000
@@ -37,6 +39,8 @@ _UNCHANGING: Final = (
     type,
     FunctionType,
 )
+_MOST_OF_TIME: Final = 20
+"""A look that takes long is had so rarely that it takes a twentieth of the time."""
 _EMPTY: Final = object()
 
 
@@ -49,20 +53,22 @@ class Look:
         """Ask `same` at most once in `pause_ns`."""
         self._same = same
         self.pause_ns = pause_ns
-        self.due_ns = time.monotonic_ns() + pause_ns
+        self.due_ns = monotonic_ns() + pause_ns
 
     def holds(self, now_ns: int, at_once: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
         if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
             return True
-        self.due_ns = now_ns + self.pause_ns
-        return self._same()
+        same = self._same()
+        now = monotonic_ns()
+        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME)
+        return same
 
 
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_cells", "_due_ns", "_later", "_look_number", "_names", "_namespace", "_values")
+    __slots__ = ("_cells", "_due_ns", "_find", "_later", "_look_number", "_names", "_values")
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class Seen:
         later: Iterable[Look] = (),
     ) -> None:
         """Take what to compare at each look, and what to compare `later`."""
-        self._namespace = vars(main_module.current())
+        self._find = vars(main_module.current()).get
         self._names = tuple(dict(names).items())
         self._cells = tuple({id(cell): (cell, content) for cell, content in cells}.values())
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
@@ -97,9 +103,9 @@ class Seen:
 
     def holds(self) -> bool:
         """Say whether all is as it was."""
-        namespace = self._namespace
+        found = self._find
         for name, value in self._names:
-            if namespace.get(name, _EMPTY) is not value:
+            if found(name, _EMPTY) is not value:
                 return False
         if self._cells:
             for cell, content in self._cells:
@@ -109,7 +115,7 @@ class Seen:
             for value, data in self._values:
                 if _plain(value) != data:
                     return False
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         if now < self._due_ns and self._look_number == _looks.number:
             return True
         return self._hold_later(now)
@@ -159,19 +165,28 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
 
 def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]], list[Look]]:
     """Return those of some values that can change in place, and how each is looked at."""
-    small, large = [], []
+    small, larger = [], []
     for value in values:
-        if isinstance(value, _UNCHANGING) or value is _EMPTY or module_names.qualname_of(value) is not None:
+        if not is_changing(value):
             continue
         data = _plain(value)
         if data is None:
             continue
-        if len(data) <= MOST_BYTES:
+        if len(data) <= SMALL_BYTES:
             small.append((value, data))
             continue
-        _say_large(name, len(data))
-        large.append(Look(LONG_PAUSE_NS, partial(_is_still, value, hashlib.sha256(data).digest())))
-    return small, large
+        look = partial(_is_still, value, hashlib.sha256(data).digest())
+        if len(data) > MOST_BYTES:
+            _say_large(name, len(data))
+        larger.append(Look(PAUSE_NS if len(data) <= MOST_BYTES else LONG_PAUSE_NS, look))
+    return small, larger
+
+
+def is_changing(value: Any) -> bool:
+    """Say whether a value is data that can change in place."""
+    if isinstance(value, _UNCHANGING) or value is _EMPTY:
+        return False
+    return module_names.qualname_of(value) is None
 
 
 def _is_still(value: Any, digest: bytes) -> bool:

@@ -3,37 +3,53 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any
 
+from taskyard._engine.world.local_modules import found_elsewhere
 from taskyard_contract.world import facts
 from taskyard_contract.world.facts import MainFacts, WorldFacts
 
 
-class Surroundings(NamedTuple):
+class Surroundings:
     """Directory, variables, import path and arguments of this process at one moment."""
 
-    directory: str
-    raw_variables: Mapping[Any, Any]
-    path: tuple[str, ...]
-    arguments: tuple[str, ...]
-
-    @classmethod
-    def now(cls) -> Self:
+    def __init__(self) -> None:
         """Look at them."""
-        return cls(_directory(), dict(_raw_variables()), tuple(sys.path), tuple(sys.argv))
+        self.directory = _directory()
+        self.path = tuple(sys.path)
+        self.arguments = tuple(sys.argv)
+        self._variables = dict(_raw_variables())
+        self._modules = len(sys.modules)
+        self.modules = found_elsewhere()
+        """Modules that the import path does not lead to, with their files."""
 
     def hold(self) -> bool:
-        """Say whether they are the same now. A microsecond or two."""
+        """Say whether they are the same now. A microsecond or two, unless modules were imported."""
         return (
-            _raw_variables() == self.raw_variables
+            _raw_variables() == self._variables
             and _directory() == self.directory
             and tuple(sys.path) == self.path
             and tuple(sys.argv) == self.arguments
+            and self._has_modules()
         )
 
+    def _has_modules(self) -> bool:
+        modules = len(sys.modules)
+        if modules == self._modules:
+            return True
+        if found_elsewhere() != self.modules:
+            return False
+        self._modules = modules
+        return True
 
-def facts_of(surroundings: Surroundings) -> WorldFacts:
-    """Return all that workers need to know of this program, with the variables it has now."""
+
+def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
+    """Return all that workers need to know of this program, with the variables it has now.
+
+    Args:
+        surroundings: What it has around it.
+        outlived: Whether it has runs that outlive it.
+    """
     return WorldFacts(
         executable=sys.executable,
         version=facts.own_version(),
@@ -45,10 +61,12 @@ def facts_of(surroundings: Surroundings) -> WorldFacts:
         variables=dict(os.environ),
         arguments=list(surroundings.arguments),
         main=_main_facts(),
-        modules={},
+        modules=surroundings.modules,
         machine=facts.this_machine(),
         pid=os.getpid(),
         started=facts.started_at(os.getpid()),
+        umask=facts.own_umask(),
+        outlived=outlived,
     )
 
 

@@ -5,17 +5,11 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `_call` runs it on the loop thread.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard_api.v1 import (
-    admin_service_pb2,
-    blob_service_pb2,
-    common_pb2,
-    run_service_pb2,
-)
+from taskyard_api.v1 import blob_service_pb2, common_pb2, run_service_pb2
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
@@ -24,6 +18,7 @@ from taskyard_contract.transport.repeating import repeated
 if TYPE_CHECKING:
     import grpc.aio
 
+    from taskyard_api.v1 import admin_service_pb2
     from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
     from taskyard_api.v1.run_service_pb2_grpc import RunServiceAsyncStub
@@ -85,8 +80,17 @@ class Client:
 
     def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
         """Wait until a run has ended, at most `timeout` seconds, and read it."""
+        return self._call(self._waiting(run_id, timeout)).run
+
+    async def wait_run_async(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
+        """Wait like `wait_run`, on the loop thread."""
+        return (await _translated(self._work(self._waiting(run_id, timeout)))).run
+
+    def _waiting(
+        self, run_id: bytes, timeout: float
+    ) -> Callable[[], Awaitable[run_service_pb2.WaitRunResponse]]:
         request = run_service_pb2.WaitRunRequest(run_id=run_id, timeout_ms=round(timeout * 1000))
-        return self._call(lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)).run
+        return lambda: self._runs().WaitRun(request, timeout=timeout + self._seconds)
 
     def list_runs(self, request: run_service_pb2.ListRunsRequest) -> run_service_pb2.ListRunsResponse:
         """Read one page of runs."""
@@ -117,14 +121,21 @@ class Client:
 
         A run may be told more than once as it is: after a lost connection, for example.
         """
+        from taskyard._network.server.following import in_this_thread  # programs that submit follow nothing
+
+        return in_this_thread(self.watch_runs_async(wanted))
+
+    def watch_runs_async(
+        self, wanted: run_service_pb2.RunFilter
+    ) -> AsyncGenerator[run_service_pb2.WatchRunsResponse, None]:
+        """Yield what `watch_runs` yields, on the loop thread."""
+        from taskyard._network.server.following import followed  # as above
 
         def call(token: str) -> Any:
             request = run_service_pb2.WatchRunsRequest(filter=wanted, resume_token=token)
             return self._runs().WatchRuns(request)
 
-        from taskyard._network.server.following import followed  # programs that submit follow nothing
-
-        return followed(call, lambda message: message.resume_token)
+        return followed(call, lambda message: message.resume_token, patient=self._patient)
 
     def tail_run_logs(self, run_id: bytes) -> Iterator[run_service_pb2.TailRunLogsResponse]:
         """Yield the log of a run, then what is added to it, until it is complete.
@@ -132,14 +143,19 @@ class Client:
         Raises:
             RunNotFound: There is no such run.
         """
+        from taskyard._network.server.following import in_this_thread  # as above
+
+        return in_this_thread(self.tail_run_logs_async(run_id))
+
+    def tail_run_logs_async(self, run_id: bytes) -> AsyncGenerator[run_service_pb2.TailRunLogsResponse, None]:
+        """Yield what `tail_run_logs` yields, on the loop thread."""
+        from taskyard._network.server.following import followed  # as above
 
         def call(token: str) -> Any:
             request = run_service_pb2.TailRunLogsRequest(run_id=run_id, page_token=token)
             return self._runs().TailRunLogs(request)
 
-        from taskyard._network.server.following import followed  # programs that submit follow nothing
-
-        return followed(call, lambda message: message.next_page_token)
+        return followed(call, lambda message: message.next_page_token, patient=self._patient)
 
     def list_run_states(self, run_id: bytes) -> list[run_service_pb2.RunStateEntry]:
         """Read every state a run has been in, oldest first."""
@@ -176,17 +192,21 @@ class Client:
         """Submit runs that belong to no session."""
         return self._call(lambda: self._runs().SubmitRuns(request, timeout=self._seconds))
 
-    def server_info(self) -> admin_service_pb2.GetServerInfoResponse:
+    def server_info(self) -> "admin_service_pb2.GetServerInfoResponse":
         """Read which release the server is, since when it runs, and how much it has to do."""
+        from taskyard_api.v1 import admin_service_pb2  # only the command line asks
+
         request = admin_service_pb2.GetServerInfoRequest()
         return self._call(lambda: self._admin().GetServerInfo(request, timeout=self._seconds))
 
-    def list_agents(self, page_token: str = "", page_size: int = 0) -> admin_service_pb2.ListAgentsResponse:
+    def list_agents(self, page_token: str = "", page_size: int = 0) -> "admin_service_pb2.ListAgentsResponse":
         """Read one page of agents."""
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.ListAgentsRequest(page_token=page_token, page_size=page_size)
         return self._call(lambda: self._admin().ListAgents(request, timeout=self._seconds))
 
-    def agents(self) -> Iterator[admin_service_pb2.Agent]:
+    def agents(self) -> "Iterator[admin_service_pb2.Agent]":
         """Yield all agents, connected ones first."""
         token = ""
         while True:
@@ -196,8 +216,10 @@ class Client:
                 return
             token = page.next_page_token
 
-    def tasks(self, queue: str = "") -> Iterator[admin_service_pb2.Task]:
+    def tasks(self, queue: str = "") -> "Iterator[admin_service_pb2.Task]":
         """Yield the tasks that agents have registered by name, those of one queue if it is given."""
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.ListTasksRequest(queue=queue)
         while True:
             page = self._call(lambda: self._admin().ListTasks(request, timeout=self._seconds))
@@ -214,6 +236,8 @@ class Client:
             reason: Why, for people.
             requested_by: Who asks, for people.
         """
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
         request = admin_service_pb2.DrainAgentRequest(
             agent_id=agent_id, reason=reason, requested_by=requested_by
         )
@@ -274,21 +298,26 @@ class Client:
 
         return cast("BlobServiceAsyncStub", BlobServiceStub(self._open()))
 
-    def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Make a call on the loop thread and wait for its answer, at most so long if that is said."""
+    def _work(self, start: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """Return what makes a call, as often as it takes if the client is patient."""
 
         async def call() -> T:
             return await start()
 
-        work = repeated(start) if self._patient else call()
+        return repeated(start) if self._patient else call()
+
+    def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """Make a call on the loop thread and wait for its answer, at most so long if that is said."""
         try:
-            return loop_thread.run(_translated(work), seconds)
+            return loop_thread.run(_translated(self._work(start)), seconds)
         except TimeoutError:
             raise ConnectionFailed(f"the control plane did not answer within {seconds} seconds") from None
 
 
 async def _translated(work: Coroutine[Any, Any, T]) -> T:
     """Run a call and turn what gRPC raises into a `TaskyardError`."""
+    import asyncio
+
     import grpc.aio
 
     from taskyard_contract.transport.rpc_errors import from_rpc_error

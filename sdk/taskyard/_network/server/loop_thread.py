@@ -62,6 +62,12 @@ class LoopThread:
             future.cancel()
             raise
 
+    def let_go(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have something ended on the loop, if there still is one. From any thread; nobody waits."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(lambda: loop.create_task(end()))
+
     def stop(self) -> None:
         """End the loop and its thread. A later use starts a new one."""
         with self._lock:

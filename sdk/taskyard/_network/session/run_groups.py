@@ -4,8 +4,10 @@ A group is the unit in which runs travel: it becomes one message without touchin
 is why submitting a run costs an append to a list or two. Numbers of its runs (ordinals) are consecutive.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
+from taskyard._data.values.headers import NO_HEADERS
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 
@@ -23,13 +25,22 @@ MOST_UPSTREAM: Final = 400_000
 class GroupKey:
     """What the runs of a group have in common. Compared by identity, once for each run that is submitted."""
 
-    __slots__ = ("caller_run_id", "flow_run_id", "template")
+    __slots__ = ("caller_run_id", "flow_run_id", "headers", "size", "template")
 
-    def __init__(self, template: Template, flow_run_id: bytes, caller_run_id: bytes) -> None:
+    def __init__(
+        self,
+        template: Template,
+        flow_run_id: bytes,
+        caller_run_id: bytes,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         """Describe runs of a template that are made inside a flow run, by the run of a task in it or not."""
         self.template = template
         self.flow_run_id = flow_run_id
         self.caller_run_id = caller_run_id
+        self.headers = headers
+        self.size = sum(map(len, (*headers, *headers.values()))) if headers else 0
+        """About how many bytes it adds to a frame with each group."""
 
 
 class RunGroup:
@@ -46,7 +57,7 @@ class RunGroup:
         self.cache_keys: list[str] | None = None
         self.upstream: list[tuple[int, bytes, int]] = []
         self.extras: list[pb.RunExtra] = []
-        self.size = 0
+        self.size = key.size
 
     def add(
         self,
@@ -92,6 +103,8 @@ class RunGroup:
             run_ids=self.run_ids,
             first_ordinal=self.first_ordinal,
         )
+        if self.key.headers:
+            group.headers.update(self.key.headers)
         if any(self.args):
             group.args.extend(self.args)
         if self.cache_keys is not None:

@@ -8,7 +8,6 @@ that a missing server is an error at the first use and not a future that never s
 import logging
 import os
 import threading
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -56,7 +55,7 @@ class Session:
         self.patience = CONNECT_FROM_RUN_SECONDS if caller_run_id else CONNECT_SECONDS
         """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
-        self.in_flight.on_logs = _show_logs
+        self.in_flight.on_logs = _show
         self.in_flight.on_dropped_logs = _say_dropped
         self.in_flight.on_lost_logs = _say_lost
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
@@ -209,18 +208,10 @@ class Session:
         self._thread.loop().call_later(delay, call)
 
 
-def _show_logs(batch: pb.LogBatch) -> None:
-    """Show log records of this session's runs that other processes wrote."""
-    from taskyard.logging import show
+def _show(batch: pb.LogBatch) -> None:
+    from taskyard.logging import show_batch  # programs whose tasks log nothing need not import it
 
-    columns = zip(batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers, strict=True)
-    for name, at_us, level, message, logger in columns:
-        try:
-            show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
-        except Exception:
-            # A handler of the program raised. This is the thread that brings results, so nobody else must
-            # be kept from what they wait for; and to log it would only ask the same handler once more.
-            traceback.print_exc()
+    show_batch(batch)
 
 
 def _say_dropped(count: int) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PydanticUserError, field_validator
 
 from taskyard._engine.definitions.parameter_types import ParameterValidator
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard.exceptions import ParameterTypeError
+from taskyard.exceptions import FlowRunTimeoutError, ParameterTypeError
 
 if TYPE_CHECKING:
     from somewhere import Unknown  # type: ignore[import-not-found]  # known to type checkers only, if at all
@@ -49,6 +49,52 @@ def test_row_61_models_and_other_objects_are_kept() -> None:
     assert checked["thing"] is thing
     with pytest.raises(ParameterTypeError, match="thing: Input should be an instance of Plain"):
         validate(plain, order, 3)
+
+
+class Undecided(BaseModel):
+    """A model whose own check breaks down."""
+
+    item: str
+
+    @field_validator("item")
+    @classmethod
+    def _look_up(cls, item: str) -> str:
+        return {}[item]  # type: ignore[no-any-return]
+
+
+class Shapeless:
+    """A type that asks for a schema which cannot be."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        raise PydanticUserError("no schema for it", code=None)
+
+
+def test_types_that_cannot_check_anything_are_said() -> None:
+    def undecided(order: Undecided) -> None: ...
+
+    def shapeless(thing: Shapeless) -> None: ...
+
+    with pytest.raises(ParameterTypeError, match="parameters that cannot be checked: KeyError: 'tea'"):
+        validate(undecided, {"item": "tea"})
+    with pytest.raises(ParameterTypeError, match="cannot be checked: PydanticUserError: no schema for it"):
+        validate(shapeless, 1)
+
+
+def test_the_end_of_the_time_is_no_fault_of_a_parameter() -> None:
+    class Slow(BaseModel):
+        item: str
+
+        @field_validator("item")
+        @classmethod
+        def _look_up(cls, item: str) -> str:
+            raise FlowRunTimeoutError("time is up")
+
+    def slow(order: Slow) -> None: ...
+
+    slow.__annotations__["order"] = Slow
+    with pytest.raises(FlowRunTimeoutError, match="time is up"):
+        validate(slow, {"item": "tea"})
 
 
 def test_row_61_every_wrong_parameter_is_named() -> None:

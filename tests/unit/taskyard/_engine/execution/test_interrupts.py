@@ -195,7 +195,7 @@ def test_a_cancellation_by_somebody_else_is_theirs() -> None:
 def test_closing_takes_back_what_was_not_raised_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[object] = []
     monkeypatch.setattr(
-        "taskyard._engine.execution.interrupts._raise_in", lambda thread, kind: raised.append(kind)
+        "taskyard._engine.execution.raising.raise_in", lambda thread, kind: raised.append(kind)
     )
     stopper = ThreadInterrupter(FlowCancelled)
     stopper.interrupt()

@@ -10,7 +10,7 @@ from support.loopback import LoopbackSession
 
 from taskyard._engine.definitions.flow_options import IMAGE
 from taskyard._engine.world import announcing
-from taskyard._engine.world.announcing import World, flow_begins, world_of
+from taskyard._engine.world.announcing import World, look_at_modules, world_of
 from taskyard.exceptions import ConfigurationError
 
 
@@ -49,7 +49,7 @@ def test_what_a_world_names_is_stored(far: LoopbackSession) -> None:
 
 def test_as_long_as_nothing_changes_it_is_the_same(far: LoopbackSession) -> None:
     world = world_of(far)
-    flow_begins()
+    look_at_modules()
     assert world.holds()
     assert world_of(far).message == world.message
 
@@ -58,7 +58,7 @@ def test_after_an_edit_workers_are_others(far: LoopbackSession, monkeypatch: pyt
     look_at_once(monkeypatch)
     before = world_of(far)
     Path("bundled_one.py").write_text("VALUE = 22")
-    flow_begins()
+    look_at_modules()
     assert not before.holds()
     after = world_of(far)
     assert after.message.id != before.message.id

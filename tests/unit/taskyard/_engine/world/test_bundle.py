@@ -18,7 +18,7 @@ from taskyard_contract.world.facts import WorldFacts
 
 
 def known() -> WorldFacts:
-    return facts_of(Surroundings.now())
+    return facts_of(Surroundings(), False)
 
 
 def looked() -> Bundler:

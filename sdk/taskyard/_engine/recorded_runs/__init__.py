@@ -1,0 +1,1 @@
+"""Runs by their ids, whoever submitted them."""

@@ -1,0 +1,144 @@
+"""The modules of this program that are neither Python's nor installed: where they are, and how they change.
+
+Workers find most of them as this program did, along the import path. The few that were loaded otherwise (from
+a path, by a test runner, by a finder of the program's own) are named with their files (`found_elsewhere`).
+A module that was loaded anew is another module, so workers that have loaded the former one are of no use any
+more; one whose file was changed without that is something that only people can put right.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from taskyard._engine.definitions.importable import OWN, installed_roots
+
+logger = logging.getLogger("taskyard.world")
+
+
+class _Loaded(NamedTuple):
+    spec: Any  # another one after each `reload`
+    file: str
+    changed_ns: int
+    size: int
+
+
+class LocalModules:
+    """What local modules were like when they were looked at last."""
+
+    def __init__(self) -> None:
+        """Look at them."""
+        self._seen: dict[str, _Loaded] = {}
+        self._said: set[str] = set()
+        self.are_reloaded()
+
+    def are_reloaded(self) -> bool:
+        """Look again; returns whether any was loaded anew. Those whose files only were changed are named."""
+        before, self._seen = self._seen, dict(_loaded())
+        reloaded = False
+        for name, was in before.items():
+            now = self._seen.get(name)
+            if now is None or now == was:
+                continue
+            if now.spec is not was.spec:
+                reloaded = True
+            elif now.file == was.file:
+                self._say_changed(name, now.file)
+        return reloaded
+
+    def _say_changed(self, name: str, file: str) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            logger.warning(
+                "%s was changed after this program imported '%s': workers that import it from now on have "
+                "the new text, this program has not; reload the module, or start the program again",
+                file,
+                name,
+            )
+
+
+def _loaded() -> Iterator[tuple[str, _Loaded]]:
+    for name, module in local_modules():
+        file: str = module.__file__  # type: ignore[assignment]  # local modules have one
+        try:
+            found = os.stat(file)
+        except OSError:
+            continue
+        yield name, _Loaded(module.__spec__, file, found.st_mtime_ns, found.st_size)
+
+
+def local_modules() -> Iterator[tuple[str, ModuleType]]:
+    """Yield the modules with files that are the program's own, apart from its main module."""
+    installed = installed_roots()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if (
+            type(file) is str
+            and not file.startswith(installed)
+            and name != "__main__"
+            and name.partition(".")[0] not in OWN
+        ):
+            yield name, module
+
+
+def found_elsewhere() -> dict[str, str]:
+    """Return the modules that are not where the import path leads to.
+
+    Returns:
+        The file of each; "" for a package that is only there for those below it.
+    """
+    path = {os.path.abspath(entry or ".") for entry in sys.path if isinstance(entry, str)}
+    found: dict[str, str] = {}
+    for name, module in local_modules():
+        if _lies_on_path(name, module, path):
+            continue
+        found[name] = os.path.abspath(module.__file__ or "")
+        for parent in _parents(name):
+            if parent not in found and not _is_findable(parent, path):
+                found[parent] = ""
+    return found
+
+
+def _lies_on_path(name: str, module: ModuleType, path: set[str]) -> bool:
+    """Say whether a module lies where its name is looked for."""
+    file = os.path.abspath(module.__file__ or "")
+    if not file.endswith((".py", ".pyc", ".so")):
+        return True  # of a zip archive, for example, which is on the path itself
+    place = os.path.dirname(os.path.dirname(file)) if hasattr(module, "__path__") else os.path.dirname(file)
+    parent, _, own = name.rpartition(".")
+    stem = os.path.basename(os.path.dirname(file)) if hasattr(module, "__path__") else os.path.basename(file)
+    if stem.partition(".")[0] != own:
+        return False
+    if not parent:
+        return place in path
+    holder = sys.modules.get(parent)
+    places = {os.path.abspath(entry) for entry in getattr(holder, "__path__", ())}
+    return place in places and _is_findable(parent, path)
+
+
+def _is_findable(name: str, path: set[str]) -> bool:
+    """Say whether a package is found by its name."""
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    if isinstance(getattr(module, "__file__", None), str):
+        return _lies_on_path(name, module, path)
+    # A namespace package: directories of its name, in what is above it.
+    parent, _, own = name.rpartition(".")
+    above = (
+        path
+        if not parent
+        else {os.path.abspath(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
+    )
+    places = [os.path.abspath(entry) for entry in getattr(module, "__path__", ())]
+    return bool(places) and all(
+        os.path.basename(place) == own and os.path.dirname(place) in above for place in places
+    )
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
