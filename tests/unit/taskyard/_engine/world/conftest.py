@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taskyard._engine.definitions.importable import OWN
 from taskyard._engine.world import sent_parts
 
 
@@ -21,12 +22,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "argv", ["main.py", "argument"])
     installed = [entry for entry in sys.path if sent_parts.lies_installed(entry)]
     monkeypatch.setattr(sys, "path", [str(root), *installed])
-    own = {
-        name for name in sys.modules if "test" in name or name.partition(".")[0] in ("support", "hypothesis")
-    }
-    monkeypatch.setattr(
-        sys, "modules", {name: module for name, module in sys.modules.items() if name not in own}
-    )
+    kept = {name: module for name, module in sys.modules.items() if not _is_of_tests(module)}
+    monkeypatch.setattr(sys, "modules", kept)
     importlib.invalidate_caches()
     importlib.import_module("bundled_one")
     return root
+
+
+def _is_of_tests(module: object) -> bool:
+    file = getattr(module, "__file__", None)
+    name = getattr(module, "__name__", "")
+    own = name.partition(".")[0] in OWN
+    return isinstance(file, str) and not own and not sent_parts.lies_installed(file)
