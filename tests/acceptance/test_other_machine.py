@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipapp
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -90,6 +91,16 @@ class Elsewhere:
         done = self._stage.run_file(self._project / "main.py", "argument")
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
+
+    def printed(self, *arguments: str) -> str:
+        done = self._stage.run_python(self._project, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def pack(self, name: str) -> None:
+        """Make an archive of a directory of the project, and remove that."""
+        zipapp.create_archive(self._project / name)
+        shutil.rmtree(self._project / name)
 
     def fail(self) -> str:
         done = self._stage.run_file(self._project / "main.py", "argument")
@@ -179,3 +190,51 @@ def test_what_a_flow_says_of_its_code_counts_for_its_tasks(elsewhere: Elsewhere)
     assert elsewhere.run() == [EXPECTED, "True"]
     elsewhere.write("main.py", MAIN.replace("@flow\n", '@flow(code="image")\n'))
     assert "its code was not sent" in elsewhere.fail()
+
+
+PROGRAM = """
+from taskyard import flow, task
+{imports}
+
+@task
+def use():
+    return {value}
+
+@flow
+def main():
+    return use.submit().result()
+
+if __name__ == "__main__":
+    print(main())
+"""
+BY_PATH = """
+import importlib.util
+import sys
+
+spec = importlib.util.spec_from_file_location("odd", "odd-file.py")
+odd = sys.modules["odd"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(odd)
+"""
+
+
+def program(imports: str, value: str = "tool.VALUE") -> str:
+    return PROGRAM.format(imports=imports, value=value)
+
+
+@pytest.mark.parametrize("elsewhere", ["the same user"], indirect=True)
+def test_all_kinds_of_programs_are_sent(elsewhere: Elsewhere) -> None:
+    elsewhere.write("cli/__init__.py", "")
+    elsewhere.write("cli/tool.py", "VALUE = 'relative'")
+    elsewhere.write("cli/run.py", program("from . import tool", "tool.VALUE, __spec__.name"))
+    assert elsewhere.printed("-m", "cli.run") == "('relative', 'cli.run')"
+
+    elsewhere.write("app/__main__.py", program("import tool"))
+    elsewhere.write("app/tool.py", "VALUE = 'archived'")
+    elsewhere.pack("app")
+    assert elsewhere.printed("app.pyz") == "archived"
+
+    elsewhere.write("odd-file.py", "VALUE = 'by its path'\n\ndef value():\n    return VALUE\n")
+    elsewhere.write("odd_program.py", program(BY_PATH, "odd.value()"))
+    assert elsewhere.printed("odd_program.py") == "by its path"
+
+    assert elsewhere.printed("-c", program("from cli import tool")) == "relative"

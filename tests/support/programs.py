@@ -166,6 +166,12 @@ class Stage:
         """Run a file to its end."""
         return self._run([self._python, str(path), *arguments], seconds)
 
+    def run_python(
+        self, directory: Path, *arguments: str, seconds: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python in a directory to its end."""
+        return self._run([self._python, *arguments], seconds, directory)
+
     def start_file(self, path: Path, *arguments: str) -> Program:
         """Start a file in the background."""
         return self._start([self._python, str(path), *arguments])
@@ -175,9 +181,12 @@ class Stage:
         script.write_text(source)
         return script
 
-    def _run(self, command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: list[str], seconds: float, directory: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
+            cwd=directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
