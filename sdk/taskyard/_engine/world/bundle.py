@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from taskyard._engine.world import bundle_files, packed_before, sent_parts
 from taskyard._engine.world.bundle_files import Collection
 from taskyard._engine.world.packed_before import Bundle
-from taskyard._engine.world.project import Project, main_file, project_of
+from taskyard._engine.world.project import Project, main_file, project_of, under
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError, PayloadTooLarge
 from taskyard_contract.world import bundles
@@ -102,7 +102,7 @@ class Bundler:
             known: What there is of the program besides.
 
         Returns:
-            Whether files have changed that workers may have imported.
+            Whether packages or modules have changed that workers may have imported.
 
         Raises:
             ConfigurationError, PayloadTooLarge: See `bundle_files.collect`.
@@ -112,10 +112,7 @@ class Bundler:
         self._modules, self._is_outdated = len(sys.modules), True
         self._collection = self._collect()
         self._is_outdated = False
-        if before is None:
-            return False
-        now = {source.path: source for source in self._collection.sources.values()}
-        return any(now.get(source.path) != source for source in before.sources.values())
+        return before is not None and _is_replaced(before, self._collection)
 
     def _collect(self) -> Collection:
         known = self._known
@@ -180,6 +177,16 @@ class Bundler:
                 variables=project.variables(),
             )
         )
+
+
+def _is_replaced(before: Collection, now: Collection) -> bool:
+    """Say whether anything of what was sent has changed: modules besides it are no reason for other workers."""
+    sources = {source.path: source for source in now.sources.values()}
+    if any(sources.get(source.path) != source for source in before.sources.values()):
+        return True
+    # A worker that has imported a package looks for what is new in it where the package was.
+    new = sources.keys() - {source.path for source in before.sources.values()}
+    return any(under(part.path, path) for path in new for part in before.parts)
 
 
 def archive_of(collection: Collection, manifest: bytes, contents: dict[str, bytes]) -> bytes:

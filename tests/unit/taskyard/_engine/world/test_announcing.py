@@ -76,6 +76,20 @@ def test_after_another_import_workers_are_the_same(far: LoopbackSession) -> None
     assert after.message.bundle_digest != before.message.bundle_digest
 
 
+def test_after_an_addition_to_a_package_workers_are_others(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_at_once(monkeypatch)
+    Path("bundled_package").mkdir()
+    Path("bundled_package/__init__.py").write_text("")
+    importlib.invalidate_caches()
+    importlib.import_module("bundled_package")
+    before = world_of(far)
+    Path("bundled_package/added.py").write_text("")
+    flow_begins()
+    assert world_of(far).message.id != before.message.id
+
+
 def test_flows_whose_code_workers_have_get_workers_of_their_own(far: LoopbackSession) -> None:
     sent, image = world_of(far), world_of(far, IMAGE)
     assert image.message.id != sent.message.id
