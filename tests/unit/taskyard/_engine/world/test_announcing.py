@@ -86,7 +86,7 @@ def test_after_an_addition_to_a_package_workers_are_others(
     importlib.import_module("bundled_package")
     before = world_of(far)
     Path("bundled_package/added.py").write_text("")
-    flow_begins()
+    look_at_modules()
     assert world_of(far).message.id != before.message.id
 
 
