@@ -180,7 +180,7 @@ class Bundler:
 
 
 def _is_replaced(before: Collection, now: Collection) -> bool:
-    """Say whether anything of what was sent has changed: modules besides it are no reason for other workers."""
+    """Say whether anything of what was sent has changed: modules besides it need no other workers."""
     sources = {source.path: source for source in now.sources.values()}
     if any(sources.get(source.path) != source for source in before.sources.values()):
         return True

@@ -57,7 +57,7 @@ def test_as_long_as_nothing_changes_it_is_the_same(far: LoopbackSession) -> None
 def test_after_an_edit_workers_are_others(far: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> None:
     look_at_once(monkeypatch)
     before = world_of(far)
-    Path("bundled_one.py").write_text("VALUE = 22")
+    Path("bundled_one.py").write_text("VALUE = 2222")
     look_at_modules()
     assert not before.holds()
     after = world_of(far)
