@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.unpacked_bundles import UnpackedBundles
 from taskyard_agent.holding.worlds import Interpreter, Worlds
 from taskyard_agent.machine_memory import read_memory
 from taskyard_agent.processes.pool import ProcessPool
@@ -70,8 +71,13 @@ class Agent:
         workforce = Workforce(
             settings.slots, start_zygote, most_waiting=settings.max_waiting, start_other=start_other
         )
-        worlds = Worlds(settings.state_dir / facts.WORLDS, own_interpreter(), apart=bool(settings.serve))
-        self._pool = ProcessPool(settings.slots, workforce, blobs, self._stopping.set, worlds=worlds)
+        bundles = UnpackedBundles(settings.bundle_dir, blobs)
+        worlds = Worlds(
+            settings.state_dir / facts.WORLDS, own_interpreter(), bundles.file, apart=bool(settings.serve)
+        )
+        self._pool = ProcessPool(
+            settings.slots, workforce, blobs, self._stopping.set, worlds=worlds, bundles=bundles
+        )
         self._session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, self._session, SystemClock(), on_ready=self._announce)
         self._pool.serve(self._session)

@@ -47,8 +47,17 @@ class Settings:
     @property
     def blob_dir(self) -> Path:
         """Where large payloads are kept."""
+        return self._own_dir / "blobs"
+
+    @property
+    def bundle_dir(self) -> Path:
+        """Where the code of programs on other machines is unpacked."""
+        return self._own_dir / "bundles"
+
+    @property
+    def _own_dir(self) -> Path:
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.name)
-        return self.state_dir / "agents" / (safe.lstrip(".") or "agent") / "blobs"
+        return self.state_dir / "agents" / (safe.lstrip(".") or "agent")
 
 
 def default_name() -> str:

@@ -100,8 +100,9 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
             run (`AgentTaskRunner` or `ThreadPoolTaskRunner`); validate_parameters: whether arguments are
             converted to their declared types; log_prints; persist_result; result_encoding ("pickle", "json"
             or "bytes"): how the result is recorded; final_state: "returned", or "all" to let all runs decide
-            when nothing is returned; hooks on_completion, on_failure, on_cancellation, on_crashed,
-            on_running.
+            when nothing is returned; code: for workers on other machines, "image" when they have it, or a
+            list of patterns of files to send besides those that are found; hooks on_completion, on_failure,
+            on_cancellation, on_crashed, on_running.
 
     Raises:
         TypeError: An option has the wrong type, or a parameter a reserved name.

@@ -8,6 +8,7 @@ them, after that.
 | `TASKYARD_SERVER` | the control plane, ``HOST:PORT`` or ``unix:PATH``; without it the local yard |
 | `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
 | `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
+| `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
     from pathlib import Path
 
-__all__ = ["home", "log_level", "server", "task_runner"]
+__all__ = ["forwarded_variables", "home", "log_level", "server", "task_runner"]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
+FORWARD: Final = "TASKYARD_FORWARD_ENV"
 
 
 def server() -> str:
@@ -41,6 +43,11 @@ def home() -> "Path":
 def task_runner() -> str:
     """Return the name of the task runner of flows that do not have one."""
     return os.environ.get(TASK_RUNNER, "agents")
+
+
+def forwarded_variables() -> list[str]:
+    """Return the names of the variables whose values are sent to workers on other machines."""
+    return [name for part in os.environ.get(FORWARD, "").split(",") if (name := part.strip())]
 
 
 def log_level() -> int:

@@ -24,6 +24,9 @@ class StoredBlobs:
         self.blobs[ref.digest] = data
         return ref
 
+    def is_stored(self, digest: bytes) -> bool:
+        return digest in self.blobs
+
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         return self.blobs[ref.digest]
 
@@ -34,8 +37,8 @@ class StoredBlobs:
 class LoopbackSession(Session):
     """A session whose control plane is a scripted one in the same thread."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda: "nowhere")
+    def __init__(self, address: str = "unix:nowhere") -> None:
+        super().__init__(lambda: address)
         self.script = ScriptedSessions()
         self.stored = StoredBlobs()
         self.script.blobs = self.stored.blobs

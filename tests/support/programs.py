@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ END_SECONDS = 30.0
 class Program:
     """A process that runs in the background and says when it is ready."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], log: Path, directory: Path | None = None
+    ) -> None:
         self.command = command
         self._log = log
         with open(log, "ab") as stream:
@@ -38,6 +40,7 @@ class Program:
                 stderr=stream,
                 text=True,
                 start_new_session=True,
+                cwd=directory,
             )
 
     def line(self, seconds: float = READY_SECONDS) -> str:
@@ -123,6 +126,26 @@ class Stage:
         assert line.startswith("taskyard agent ready: "), f"{line}\n{agent.log}"
         return agent
 
+    def work_elsewhere(self, home: Path, *arguments: str, python: Sequence[str] = ()) -> Program:
+        """Start an agent that shares nothing with this stage but the address of the server.
+
+        Args:
+            home: Its home, and its directory.
+            *arguments: Its options.
+            python: The command of an interpreter that starts it; finds modules where this process does.
+        """
+        environment = {**self.environment, "TASKYARD_HOME": str(home), "HOME": str(home)}
+        command = [self._taskyard, "agent", "start", *arguments]
+        if python:
+            server = self.environment["TASKYARD_SERVER"]
+            command = [*python, "-m", "taskyard_agent", "--server", server, *arguments]
+            environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        agent = Program(command, environment, self.home / f"{len(self._programs)}.log", home)
+        self._programs.append(agent)
+        line = agent.line()
+        assert line.startswith("taskyard agent ready: "), f"{line}\n{agent.log}"
+        return agent
+
     def call(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run ``taskyard ...`` to its end."""
         return self._run([self._taskyard, *arguments], seconds)
@@ -143,6 +166,12 @@ class Stage:
         """Run a file to its end."""
         return self._run([self._python, str(path), *arguments], seconds)
 
+    def run_python(
+        self, directory: Path, *arguments: str, seconds: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python in a directory to its end."""
+        return self._run([self._python, *arguments], seconds, directory)
+
     def start_file(self, path: Path, *arguments: str) -> Program:
         """Start a file in the background."""
         return self._start([self._python, str(path), *arguments])
@@ -152,9 +181,12 @@ class Stage:
         script.write_text(source)
         return script
 
-    def _run(self, command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: list[str], seconds: float, directory: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
+            cwd=directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -2,10 +2,10 @@
 
 Two journeys. *Before* execution: a chunk that names blobs (large arguments, results of upstream runs, code
 that does not fit a template, or its own body) waits here until they are files in the agent's directory, and
-then comes back as runs that may start; between that and its start the files may have been removed to make
-room, so whoever starts it looks again (`present`) and sends it here once more. *After* execution: a report
-that names blobs waits until the server has them all, because what it has acknowledged must be readable by
-everybody.
+until the bundle of its program is unpacked, if that is on another machine, and then comes back as runs that
+may start; between that and its start the files may have been removed to make room, so whoever starts it looks
+again (`present`) and sends it here once more. *After* execution: a report that names blobs waits until the
+server has them all, because what it has acknowledged must be readable by everybody.
 
 One task per span, never per run; several spans that need the same blob share one download (`BlobStore`). Runs
 can be cancelled, dropped or given back while their blobs come: they are cut out of the span, the transfer
@@ -21,6 +21,8 @@ from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.holding.chunks import Chunk, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.room import Room
+from taskyard_agent.holding.unpacked_bundles import UnpackedBundles
+from taskyard_agent.holding.unpacking import BadBundle
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -46,9 +48,15 @@ class BlobTransfers:
     """Fetches before, uploads after execution."""
 
     def __init__(
-        self, blobs: BlobStore, room: Room, holdings: Holdings, arrived: Callable[[list[Span]], None]
+        self,
+        blobs: BlobStore,
+        bundles: UnpackedBundles,
+        room: Room,
+        holdings: Holdings,
+        arrived: Callable[[list[Span]], None],
     ) -> None:
         """Hand what has been fetched to `arrived`; tell `room` what there was no room for."""
+        self._bundles = bundles
         self._room = room
         self._blobs = blobs
         self._holdings = holdings
@@ -58,7 +66,8 @@ class BlobTransfers:
 
     def present(self, span: Span) -> bool:
         """Whether everything a span needs is here."""
-        return self._blobs.has(span.chunk.blobs)
+        bundle = span.chunk.template.bundle
+        return (not bundle or self._bundles.has(bundle)) and self._blobs.has(span.chunk.blobs)
 
     def forget_writer(self, pid: int) -> None:
         """Remove what a worker was writing that has ended."""
@@ -108,6 +117,8 @@ class BlobTransfers:
         chunk = fetch.chunk
         try:
             await self._blobs.fetch(chunk.blobs)
+            if chunk.template.bundle:
+                await self._bundles.prepare(chunk.template.bundle)
         except Exception as error:  # whatever it is: these runs have to leave
             self._fetching.discard(fetch)
             self._failed(fetch, error)
@@ -117,6 +128,8 @@ class BlobTransfers:
 
     def _failed(self, fetch: _Fetch, error: Exception) -> None:
         reason, message = StateReason.CODE_UNAVAILABLE, f"a blob it needs could not be fetched: {error}"
+        if isinstance(error, BadBundle):
+            message = str(error)
         if isinstance(error, OSError) and is_disk_trouble(error):
             reason = StateReason.AGENT_DISK_FULL
             message = (

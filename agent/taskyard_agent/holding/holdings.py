@@ -57,6 +57,14 @@ class Holdings:
         """Name the blobs that runs in hand may need."""
         for chunk in self._open:
             yield from chunk.blobs
+            if chunk.template.bundle:
+                yield chunk.template.bundle
+
+    def bundles(self) -> Iterator[bytes]:
+        """Name the bundles that runs in hand need."""
+        for chunk in self._open:
+            if chunk.template.bundle:
+                yield chunk.template.bundle
 
     async def emptied(self) -> None:
         """Wait until no run is in hand."""

@@ -17,7 +17,16 @@ MAX_TEMPLATES: Final = 256
 class LocalTemplate:
     """A template, encoded once for all workers."""
 
-    __slots__ = ("definition", "digest", "encoded", "heartbeat_timeout", "index", "timeout", "world")
+    __slots__ = (
+        "bundle",
+        "definition",
+        "digest",
+        "encoded",
+        "heartbeat_timeout",
+        "index",
+        "timeout",
+        "world",
+    )
 
     def __init__(
         self, index: int, definition: template_pb2.TemplateDefinition, world: GivenWorld | None = None
@@ -30,6 +39,8 @@ class LocalTemplate:
         self.heartbeat_timeout = definition.template.heartbeat_timeout_ms / 1000
         self.digest = definition.template.code.blob_digest
         self.world = world
+        self.bundle = world.bundle if world is not None else b""
+        """What has to be unpacked before its runs can start."""
 
 
 class LocalTemplates:

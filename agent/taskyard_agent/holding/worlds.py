@@ -1,14 +1,15 @@
 """The worlds of the programs whose runs an agent executes: what of each there is on this machine.
 
 A program of the same user on the same machine has written the facts of its world into a file (`facts`); a
-worker reads that itself, the agent only looks who the program is and which interpreter it has. Of other
-worlds the agent knows what the template says. Invariant: nothing of a program's variables is kept here.
+worker reads that itself, the agent only looks who the program is and which interpreter it has. Of programs on
+other machines it knows what the template says: their workers read what comes with the bundle, if there is
+one. Invariant: nothing of a program's variables is kept here.
 """
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -89,7 +90,7 @@ def _names_in(directory: str) -> set[str]:
 class GivenWorld:
     """The world of a template, as far as this agent knows it."""
 
-    __slots__ = ("file", "id", "interpreter", "known", "message", "revision", "trouble")
+    __slots__ = ("bundle", "file", "id", "interpreter", "known", "message", "revision", "trouble")
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class GivenWorld:
         file: str,
         known: WorldFacts | None,
         interpreter: Interpreter | None,
+        bundle: bytes = b"",
     ) -> None:
         """Describe a world.
 
@@ -105,6 +107,7 @@ class GivenWorld:
             file: Where its facts are; "" when they are not on this machine.
             known: These facts, without variables.
             interpreter: What starts its workers; None for that of the agent.
+            bundle: The bundle that has to be unpacked before, when its program is elsewhere.
         """
         self.message = message.SerializeToString()
         self.id = message.id
@@ -112,6 +115,7 @@ class GivenWorld:
         self.file = file
         self.known = known
         self.interpreter = interpreter
+        self.bundle = bundle
         self.trouble = ""
         """Why workers cannot be started as the program was; the agent's own then say so of each run."""
 
@@ -123,27 +127,35 @@ class GivenWorld:
 class Worlds:
     """What an agent knows of the worlds it has met of late."""
 
-    def __init__(self, directory: Path, own: Interpreter, apart: bool = False) -> None:
-        """Look for facts in a directory.
+    def __init__(
+        self,
+        directory: Path,
+        own: Interpreter,
+        file_of_bundle: Callable[[bytes], str] = lambda digest: "",
+        apart: bool = False,
+    ) -> None:
+        """Know no world yet.
 
         Args:
-            directory: Where programs of this machine write them.
+            directory: Where programs of this machine write their facts.
             own: How the agent's own workers are started.
+            file_of_bundle: Says where the facts are that come with a bundle.
             apart: Whether programs need workers of another zygote all the same, because what the agent's own
                 have imported before they are forked is not what a program would find.
         """
+        self._file_of_bundle = file_of_bundle
         self._directory = directory
         self._own = own
         self._default = own if apart else None
         self._machine = facts.this_machine()
-        self._known: dict[tuple[bytes, int], GivenWorld] = {}
+        self._known: dict[tuple[bytes, int, bytes], GivenWorld] = {}
 
     def of(self, template: template_pb2.RunTemplate) -> GivenWorld | None:
         """Return the world of a template; None when it names none."""
         if not template.HasField("world"):
             return None
         message = template.world
-        key = (message.id, message.revision)
+        key = (message.id, message.revision, message.bundle_digest)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MOST_KEPT:
@@ -156,15 +168,21 @@ class Worlds:
         try:
             found = facts.read(path)
         except FileNotFoundError:
-            return GivenWorld(message, "", None, self._default)
+            return self._elsewhere(message)
         except (OSError, ValueError) as error:
             logger.warning("the world of a program cannot be read: %s", error)
-            return GivenWorld(message, "", None, self._default)
+            return self._elsewhere(message)
         if found.machine != self._machine:  # a home that several machines share
-            return GivenWorld(message, "", None, self._default)
+            return self._elsewhere(message)
         interpreter = Interpreter.of(found)
         other = self._default if interpreter.starts_like(self._own) else interpreter
         return GivenWorld(message, str(path), found._replace(variables={}), other)
+
+    def _elsewhere(self, message: template_pb2.World) -> GivenWorld:
+        """Return the world of a program that is not on this machine."""
+        bundle = message.bundle_digest
+        file = self._file_of_bundle(bundle) if bundle else ""
+        return GivenWorld(message, file, None, self._default, bundle)
 
 
 def command_of(interpreter: Interpreter, arguments: Sequence[str]) -> list[str]:

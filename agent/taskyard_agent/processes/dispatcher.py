@@ -58,10 +58,11 @@ class Dispatcher:
         span = self._intake.next()
         if span is None:
             return False
-        if span.chunk.blobs and not self._transfers.present(span):
+        chunk = span.chunk
+        if (chunk.blobs or chunk.template.bundle) and not self._transfers.present(span):
             self._transfers.fetch(span)  # removed meanwhile, to make room
             return True
-        worker = self._staff.worker_for(span.chunk.template.world, depth)
+        worker = self._staff.worker_for(chunk.template.world, depth)
         if worker is None:
             self._intake.queue.put_back([span])
             return False

@@ -23,6 +23,7 @@ from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
 from taskyard_agent.holding.room import Room
 from taskyard_agent.holding.templates import LocalTemplates
+from taskyard_agent.holding.unpacked_bundles import UnpackedBundles
 from taskyard_agent.holding.worlds import Worlds
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
@@ -51,6 +52,7 @@ class ProcessPool:
         leave: Callable[[], None],
         clock_ns: Callable[[], int] = time.monotonic_ns,
         worlds: Worlds | None = None,
+        bundles: UnpackedBundles | None = None,
     ) -> None:
         """Execute up to `slots` runs at a time in `workforce`.
 
@@ -61,7 +63,10 @@ class ProcessPool:
             leave: Called when draining.
             clock_ns: What workers note when a run starts: monotonic nanoseconds of this machine.
             worlds: Knows the worlds of programs.
+            bundles: Where the code of programs on other machines is unpacked.
         """
+        if bundles is None:
+            bundles = UnpackedBundles(blobs.directory.with_name("bundles"), blobs)
         self.workforce = workforce
         self.templates = LocalTemplates(worlds)
         self.holdings = Holdings()
@@ -74,16 +79,18 @@ class ProcessPool:
             workforce.most_waiting,
         )
         self.endings = Endings(self.holdings, workforce)
-        self.room = Room(blobs.directory, blobs.evict)
+        self.room = Room(blobs.directory, self._evict)
+        self._stores = blobs, bundles
         self.room.changed = self._on_room
         self.transfers = BlobTransfers(
-            blobs, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
+            blobs, bundles, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
         )
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._leave = leave
         blobs.in_use = self._blobs_in_use
         blobs.writers = workforce.pids
+        bundles.in_use = self._bundles_in_use
         workforce.attach(
             Reception(
                 workforce,
@@ -118,10 +125,11 @@ class ProcessPool:
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
-        span = self.holdings.accept(Chunk.assigned(chunk, self.templates.of(template)))
+        local = self.templates.of(template)
+        span = self.holdings.accept(Chunk.assigned(chunk, local))
         if not self.intake.wants(span):
             self.holdings.give_back([span])
-        elif span.chunk.blobs:
+        elif span.chunk.blobs or (local.bundle and not self.transfers.present(span)):
             self.transfers.fetch(span)
         else:
             self.intake.queue.add(span)
@@ -222,6 +230,15 @@ class ProcessPool:
     async def emptied(self) -> None:
         """Wait until no run is in hand."""
         await self.holdings.emptied()
+
+    def _evict(self) -> None:
+        for store in self._stores:
+            store.evict()
+
+    def _bundles_in_use(self) -> Iterator[bytes]:
+        yield from self.holdings.bundles()
+        for worker in self.workforce.workers.values():
+            yield from worker.bundles
 
     def _blobs_in_use(self) -> Iterator[bytes]:
         yield from self.holdings.blobs()

@@ -61,6 +61,8 @@ class WorkerHandle:
         self.place: bytes | None = None
         """The world it is in, `NOWHERE` for runs that name none; None as long as it has executed nothing."""
         self.world: GivenWorld | None = None
+        self.bundles: set[bytes] = set()
+        """The bundles that it may still import from."""
         self.pid = 0
         self.phase = WorkerPhase.STARTING
         self.blocked = False
@@ -178,6 +180,8 @@ class WorkerHandle:
         if world is not None and world.trouble:
             self.send(frames.pack(frames.NO_WORLD, world.trouble.encode()))
         elif world is not None:
+            if world.bundle:
+                self.bundles.add(world.bundle)
             size = frames.WORLD_HEAD.pack(len(world.message))
             self.send(frames.pack(frames.WORLD, size, world.message, os.fsencode(world.file)))
 

@@ -13,6 +13,7 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
 from taskyard_contract.failures import failure_of, text_of, type_name
+from taskyard_contract.world import inherited
 
 
 class UnavailableCode:
@@ -88,4 +89,6 @@ def _with_names(code: TaskCode) -> TaskCode:
 
 def _reason_of(error: BaseException) -> str:
     # The text of an exit call is a number.
-    return text_of(error) if isinstance(error, Exception) else f"{type_name(error)}: {text_of(error)}"
+    text = text_of(error) if isinstance(error, Exception) else f"{type_name(error)}: {text_of(error)}"
+    why = inherited.why_missing(error)
+    return f"{text} ({why})" if why else text

@@ -41,6 +41,8 @@ class Surroundings:
         self._directory = ""
         self._path: list[str] = []
         self._finder = _NamedFiles()
+        self._own: tuple[list[str], dict[str, str], str] | None = None
+        """Import path, variables and directory of this worker, when the program is on another machine."""
 
     def announce(self, message: bytes, file: str) -> None:
         """Be told of a world, or of another revision of it; it is entered before the next chunk."""
@@ -61,18 +63,21 @@ class Surroundings:
         if self._next is not None:
             message, file = self._next
             _check_version(template_pb2.World.FromString(message).python)
-            inherited.inherit(message)
+            inherited.inherit(message, "" if file else inherited.NOT_SENT)
             if file:
-                self._try_to_enter(file)
+                self._try_to_enter(file, message)
             self._next = None
         elif self._entered:
             self._restore()
 
-    def _try_to_enter(self, file: str) -> None:
+    def _try_to_enter(self, file: str, message: bytes) -> None:
         try:
             known = facts.read(Path(file))
         except (OSError, ValueError) as error:
             raise NoWorld(f"what is known of the program's environment cannot be read: {error}") from None
+        if not known.is_near:
+            inherited.inherit(message, inherited.SENT)
+            known = self._added(known)
         try:
             self._enter(known)
         except (OSError, ValueError) as error:  # a variable that this system does not take, for example
@@ -94,6 +99,15 @@ class Surroundings:
         self._path = list(known.path)
         self._directory = known.directory
         _change_directory(known.directory)
+
+    def _added(self, known: WorldFacts) -> WorldFacts:
+        """Return what comes from another machine, together with what this worker has of its own."""
+        if self._own is None:
+            self._own = list(sys.path), dict(os.environ), os.getcwd()
+        path, variables, directory = self._own
+        return known._replace(
+            path=[*known.path, *path], variables={**variables, **known.variables}, directory=directory
+        )
 
     def _restore(self) -> None:
         if _raw_variables() != self._variables:

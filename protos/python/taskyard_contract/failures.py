@@ -14,6 +14,7 @@ from taskyard_contract import code_lines, durable_names, pickling
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
 from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
+from taskyard_contract.world import inherited
 
 FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """All that Python itself defines, exit calls included. Others are let through: with exceptions of their own,
@@ -33,6 +34,7 @@ def failure_of(
         encoding: How its readers write values: only those who read pickles get the object itself.
         causes: How many exceptions behind this one are told too.
     """
+    inherited.explain(error)
     failure = failure_pb2.Failure(
         type=type_name(error),
         message=text_of(error),

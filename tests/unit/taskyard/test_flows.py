@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
+from taskyard._engine.submission.scope import current_scope
 from taskyard.context import FlowRunContext, get_run_context
 from taskyard.exceptions import (
     CancelledRun,
+    ConfigurationError,
     ConnectionFailed,
     CrashedRun,
     ParameterBindError,
@@ -450,3 +452,32 @@ def test_a_value_is_written_once_in_the_encoding_of_its_flow(
 
     assert plain() == [1, 2]
     assert written == [[1, 2]]
+
+
+@pytest.mark.parametrize("code", ["docker", "", [""], [1], 7])
+def test_what_a_flow_says_of_its_code_is_checked(code: Any) -> None:
+    with pytest.raises(ConfigurationError, match="flow 'f' has code="):
+
+        @flow(name="f", code=code)
+        def f() -> None: ...
+
+
+def test_flows_inherit_what_is_said_of_their_code(session: LoopbackSession) -> None:
+    said: list[object] = []
+
+    def note() -> None:
+        scope = current_scope()
+        assert scope is not None
+        said.append(scope.code)
+
+    silent, own = flow(name="silent")(note), flow(name="own", code=["b"])(note)
+
+    @flow(code="image")
+    def outer() -> None:
+        note()
+        silent()
+        own()
+
+    outer()
+    silent()
+    assert said == ["image", "image", ("b",), ()]

@@ -73,6 +73,9 @@ class WorldFacts(NamedTuple):
     """What is taken from the rights of the files it makes; None where the system does not say."""
     outlived: bool = False
     """Whether there are runs that outlive the program."""
+    is_near: bool = True
+    """Whether the program is on this machine. If not, workers have all that is said here besides what is
+    theirs: `directory` is their own, `path` comes before theirs and `variables` are added to theirs."""
 
     def is_alive(self) -> bool:
         """Say whether the program still runs."""

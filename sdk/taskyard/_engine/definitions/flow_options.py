@@ -8,6 +8,10 @@ from taskyard._engine.definitions.option_checks import RetryDelays, checked_run_
 from taskyard._engine.definitions.options import HOOKS, Hooks, Settings
 from taskyard.exceptions import ConfigurationError
 
+IMAGE: Final = "image"
+"""As `code`: workers have it, nothing is sent."""
+Code = str | tuple[str, ...]
+"""What is said of the code of tasks: `IMAGE`, or patterns of files to send besides those that are found."""
 FLOW_HOOKS: Final = (*HOOKS, "on_cancellation", "on_crashed")
 
 
@@ -27,6 +31,7 @@ class FlowOptions(TypedDict, total=False):
     persist_result: bool | None
     result_encoding: Literal["pickle", "json", "bytes"] | None
     final_state: Literal["returned", "all"]
+    code: Literal["image"] | Iterable[str] | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
     on_cancellation: Iterable[Callable[..., Any]] | None
@@ -45,6 +50,7 @@ class FlowSettings(Settings):
     task_runner: Any = None
     validate_parameters: bool = True
     final_state: Literal["returned", "all"] = "returned"
+    code: Code | None = None
     on_cancellation: Hooks = ()
     on_crashed: Hooks = ()
 
@@ -57,3 +63,15 @@ class FlowSettings(Settings):
                 f"flow '{self.name}' has final_state={self.final_state!r}; expected 'returned' (what the "
                 "flow returns decides) or 'all' (with nothing returned, all its runs decide)"
             )
+        self._set(code=_checked_code(self.name, self.code))
+
+
+def _checked_code(name: str, code: object) -> Code | None:
+    if code is None or code == IMAGE:
+        return code
+    if isinstance(code, list | tuple) and all(isinstance(one, str) and one for one in code):
+        return tuple(code)
+    raise ConfigurationError(
+        f"flow '{name}' has code={code!r}; expected \"{IMAGE}\" (workers on other machines have its code) "
+        "or a list of patterns of files to send to them"
+    )

@@ -80,6 +80,7 @@ class FlowRunRecord:
             host=caller.host,
             keep_futures=flow.settings.final_state == "all",
             task_runner=runner,
+            code=caller.code if flow.settings.code is None else flow.settings.code,
             headers=merged(caller.headers, current_headers()),
         )
         self.context = self._make_context()

@@ -12,6 +12,7 @@ from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._data.values.headers import NO_HEADERS
+from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session
@@ -53,6 +54,7 @@ class Scope:
         "_session",
         "address",
         "caller_run_id",
+        "code",
         "executor",
         "flow_run_id",
         "headers",
@@ -76,6 +78,7 @@ class Scope:
         keep_futures: bool = False,
         task_runner: object = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        code: Code = (),
     ) -> None:
         """Describe a place.
 
@@ -90,6 +93,7 @@ class Scope:
             keep_futures: Whether to remember every future, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
             headers: Those of the run that makes the calls, which its own runs have too.
+            code: What the flow says of the code of its tasks.
         """
         self._session = session
         self.flow_run_id = flow_run_id
@@ -100,6 +104,7 @@ class Scope:
         self.host = host
         self.task_runner = task_runner
         self.headers = headers
+        self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
         self._ordinals: dict[str, int] = {}

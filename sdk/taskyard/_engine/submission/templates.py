@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Scope
@@ -50,7 +51,7 @@ def group_of(
     if is_there and latest.template.holds() and (not names or names <= latest.template.names):
         found: GroupKey = latest
         return found
-    key = (tags, scope.log_prints, scope.queue, session.session_id)
+    key = (tags, scope.log_prints, scope.queue, session.session_id, scope.code)
     template = task.templates.get(key)
     if template is None or not _serves(template, names):
         image.want(names)
@@ -72,7 +73,7 @@ def _make_template(
     if task.is_remote:
         return Template(named_template(task, tags))
     if scope.executor is None:
-        return task_template(task, tags, scope.log_prints, session)
+        return task_template(task, tags, scope.log_prints, session, scope.code)
     message = plain_template(task, tags)
     message.queue = scope.queue
     message.ClearField("agent_labels")  # they choose among agents, and it is executed here
@@ -81,7 +82,11 @@ def _make_template(
 
 
 def task_template(
-    task: TaskDefinition[..., Any], tags: frozenset[str], log_prints: bool, session: Session
+    task: TaskDefinition[..., Any],
+    tags: frozenset[str],
+    log_prints: bool,
+    session: Session,
+    flow_code: Code = (),
 ) -> Template:
     """Make the template of a task's runs, with the code that workers load."""
     message = plain_template(task, tags)
@@ -95,7 +100,7 @@ def task_template(
             limit=session.max_payload_bytes,
         )
     message.code.blob_digest = hashlib.sha256(data).digest()
-    world = world_of(session)
+    world = world_of(session, flow_code)
     message.python_version = "" if world.is_near else own_version()
     message.world.CopyFrom(world.message)
     seen = Seen.all_of([code.seen, Seen(later=[Look(PAUSE_NS, world.holds)])])

@@ -6,11 +6,13 @@ outlives the program; then as long as agents keep it.
 """
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskyard import settings
+from taskyard._engine.definitions.flow_options import IMAGE, Code
 from taskyard._engine.world.local_modules import LocalModules
 from taskyard._engine.world.seen import look_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
@@ -18,9 +20,13 @@ from taskyard._network.session.session import Session
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.programs.home_directory import HomeUnusable
 from taskyard_contract.world import facts, inherited
+from taskyard_contract.world.facts import WorldFacts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    # Imports what only programs need whose server is elsewhere.
+    from taskyard._engine.world.bundle import Bundler
 
 
 class World:
@@ -46,37 +52,66 @@ class _Keeper:
         self._surroundings: Surroundings | None = None
         self._modules: LocalModules | None = None
         self._written: list[Path] = []
+        self._lock = threading.Lock()
+        self._bundler: Bundler | None = None
         self.outlived = False
         """Whether there are runs that outlive this program."""
 
-    def world(self, is_near: bool) -> World:
-        if not self.is_same():
-            self._surroundings = Surroundings()
-            self._modules = self._modules or LocalModules()
-            self._revision += 1
-            self._write(self._surroundings)
-        revision = self._revision
-        message = template_pb2.World(id=self._id, revision=revision, python=facts.own_version())
-        return World(message, is_near, lambda: revision == self._revision and self.is_same())
+    def world(self, session: Session, is_near: bool, code: Code) -> World:
+        """Return the world as it is; `code` is what the flow says of it."""
+        with self._lock:
+            bundler = None if is_near or code == IMAGE else self._bundler_for(code)
+            if not self.is_same() or (bundler is not None and not bundler.is_known()):
+                self._renew(bundler)
+            message = template_pb2.World(id=self._id, revision=self._revision, python=facts.own_version())
+            if bundler is not None:
+                message.bundle_digest, message.bundle_bytes = bundler.stored(session)
+        state = self._id, self._revision
+        return World(message, is_near, lambda: state == (self._id, self._revision) and self.is_same())
+
+    def _bundler_for(self, code: Code) -> "Bundler | None":
+        """Return what packs the program's code; None when workers have it."""
+        if self._bundler is None:
+            from taskyard._engine.world.bundle import Bundler
+
+            self._bundler = Bundler()
+        if self._bundler.in_image():
+            return None
+        self._bundler.include(tuple(code))
+        return self._bundler
+
+    def _renew(self, bundler: "Bundler | None") -> None:
+        self._surroundings = Surroundings()
+        self._modules = self._modules or LocalModules()
+        known = facts_of(self._surroundings, self.outlived)
+        if bundler is not None and bundler.look(known):
+            # Workers that have imported the files as they were must not have any more of its runs.
+            self._id, self._revision = os.urandom(16), 0
+        self._revision += 1
+        self._write(known)
 
     def look_at_modules(self) -> None:
         """Begin another world if modules were loaded anew: workers have the former ones."""
         if self._modules is not None and self._modules.are_reloaded():
             self._id, self._surroundings = os.urandom(16), None
+        if self._bundler is not None:
+            self._bundler.doubt()
 
     def is_same(self) -> bool:
-        return self._surroundings is not None and self._surroundings.hold()
+        if self._surroundings is None or not self._surroundings.hold():
+            return False
+        return self._bundler is None or self._bundler.is_same()
 
     def outlive(self) -> None:
         if not self.outlived and self._surroundings is not None:
             self.outlived = True
-            self._write(self._surroundings)
+            self._write(facts_of(self._surroundings, self.outlived))
 
-    def _write(self, surroundings: Surroundings) -> None:
+    def _write(self, known: WorldFacts) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
         with suppress(OSError, HomeUnusable):
             path = facts.file_of(settings.home() / facts.WORLDS, self._id, self._revision)
-            facts.write(path, facts_of(surroundings, self.outlived))
+            facts.write(path, known)
             self._written.append(path)
 
     def end(self) -> None:
@@ -87,19 +122,27 @@ class _Keeper:
 
 
 _keeper = _Keeper()
+_keeper_in_image = _Keeper()
+"""Of flows whose code the workers have: their workers must not import what was sent for others."""
 
 
-def world_of(session: Session) -> World:
-    """Return the world of this program, announced to the agents of this machine.
+def world_of(session: Session, code: Code = ()) -> World:
+    """Return the world of this program, announced to the agents of this machine and of others.
 
     Args:
         session: Where its runs go.
+        code: What the flow says of its code.
+
+    Raises:
+        ConfigurationError: A file that is to be sent to other machines is not there, or cannot be read.
+        PayloadTooLarge: The files are too large.
     """
     is_near = session.locate().startswith("unix:")
     own = inherited.world()
     if own is not None:  # a worker: what its runs call has the world of its program
         return World(template_pb2.World.FromString(own), is_near, lambda: True)
-    world = _keeper.world(is_near)
+    keeper = _keeper_in_image if code == IMAGE and not is_near else _keeper
+    world = keeper.world(session, is_near, code)
     if end not in session.on_close:
         session.on_close.insert(0, end)
     return world
@@ -107,24 +150,27 @@ def world_of(session: Session) -> World:
 
 def look_at_modules() -> None:
     """Notice modules that were loaded anew, or whose files were changed: a flow begins."""
-    _keeper.look_at_modules()
+    for keeper in (_keeper, _keeper_in_image):
+        keeper.look_at_modules()
     look_now()
 
 
 def outlive() -> None:
     """Keep what was announced: a run was submitted that outlives this program."""
-    _keeper.outlive()
+    for keeper in (_keeper, _keeper_in_image):
+        keeper.outlive()
 
 
 def end() -> None:
     """Take back what was announced, unless there are runs that outlive this program."""
-    _keeper.end()
+    for keeper in (_keeper, _keeper_in_image):
+        keeper.end()
 
 
 def _after_fork() -> None:
     # The child is a program of its own: its files end with it, the parent's do not.
-    global _keeper
-    _keeper = _Keeper()
+    global _keeper, _keeper_in_image
+    _keeper, _keeper_in_image = _Keeper(), _Keeper()
 
 
 os.register_at_fork(after_in_child=_after_fork)

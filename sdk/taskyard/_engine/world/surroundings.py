@@ -37,8 +37,10 @@ class Surroundings:
         modules = len(sys.modules)
         if modules == self._modules:
             return True
+        if found_elsewhere() != self.modules:
+            return False
         self._modules = modules
-        return found_elsewhere() == self.modules
+        return True
 
 
 def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:

@@ -274,6 +274,12 @@ class Client:
         """Store bytes in the control plane, unless it has them."""
         return self._call(lambda: self.upload_async(data), BLOB_SECONDS)
 
+    def is_stored(self, digest: bytes) -> bool:
+        """Say whether the control plane has a blob."""
+        asked = blob_service_pb2.FindMissingBlobsRequest(digests=[digest])
+        found = self._call(lambda: self._blobs().FindMissingBlobs(asked, timeout=self._seconds))
+        return not found.missing
+
     def download(self, ref: common_pb2.BlobRef) -> bytes:
         """Read bytes that were uploaded, by whomever; their digest is checked.
 

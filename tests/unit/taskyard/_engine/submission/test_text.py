@@ -26,7 +26,7 @@ def test_a_cache_key_that_is_no_utf8_harms_only_itself(session: LoopbackSession)
     def load() -> int:
         return 1
 
-    real = Session(lambda: "nowhere")
+    real = Session(lambda: "unix:nowhere")
     real.signal = lambda: None  # type: ignore[method-assign]
     submit_one(load, Scope(real), (), {})
     assert real.in_flight.next_frame() is not None

@@ -1,0 +1,117 @@
+"""What templates say of the world of their program, for agents here and elsewhere."""
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.loopback import LoopbackSession
+
+from taskyard._engine.definitions.flow_options import IMAGE
+from taskyard._engine.world import announcing
+from taskyard._engine.world.announcing import World, look_at_modules, world_of
+from taskyard.exceptions import ConfigurationError
+
+
+@pytest.fixture
+def far(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackSession]:
+    """A session of a program, whose server is on another machine."""
+    monkeypatch.setattr(announcing, "_keeper", announcing._Keeper())
+    monkeypatch.setattr(announcing, "_keeper_in_image", announcing._Keeper())
+    session = LoopbackSession("192.0.2.1:4700")
+    yield session
+    announcing.end()
+    session.script.close()
+
+
+def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard._engine.world.bundle.PAUSE", 0.0)
+
+
+def named(world: World) -> tuple[bytes, int]:
+    return world.message.id, world.message.revision
+
+
+def test_on_this_machine_nothing_is_sent(far: LoopbackSession) -> None:
+    near = LoopbackSession("unix:/run/yard.sock")
+    world = world_of(near)
+    assert world.is_near
+    assert not world.message.bundle_digest
+    assert not near.stored.blobs
+    near.script.close()
+
+
+def test_what_a_world_names_is_stored(far: LoopbackSession) -> None:
+    message = world_of(far).message
+    assert len(far.stored.blobs[message.bundle_digest]) == message.bundle_bytes
+
+
+def test_as_long_as_nothing_changes_it_is_the_same(far: LoopbackSession) -> None:
+    world = world_of(far)
+    look_at_modules()
+    assert world.holds()
+    assert world_of(far).message == world.message
+
+
+def test_after_an_edit_workers_are_others(far: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_at_once(monkeypatch)
+    before = world_of(far)
+    Path("bundled_one.py").write_text("VALUE = 2222")
+    look_at_modules()
+    assert not before.holds()
+    after = world_of(far)
+    assert after.message.id != before.message.id
+    assert after.message.bundle_digest != before.message.bundle_digest
+
+
+def test_after_another_import_workers_are_the_same(far: LoopbackSession) -> None:
+    before = world_of(far)
+    Path("bundled_two.py").write_text("")
+    importlib.invalidate_caches()
+    importlib.import_module("bundled_two")
+    assert not before.holds()
+    after = world_of(far)
+    assert named(after) == (before.message.id, before.message.revision + 1)
+    assert after.message.bundle_digest != before.message.bundle_digest
+
+
+def test_after_an_addition_to_a_package_workers_are_others(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_at_once(monkeypatch)
+    Path("bundled_package").mkdir()
+    Path("bundled_package/__init__.py").write_text("")
+    importlib.invalidate_caches()
+    importlib.import_module("bundled_package")
+    before = world_of(far)
+    Path("bundled_package/added.py").write_text("")
+    look_at_modules()
+    assert world_of(far).message.id != before.message.id
+
+
+def test_flows_whose_code_workers_have_get_workers_of_their_own(far: LoopbackSession) -> None:
+    sent, image = world_of(far), world_of(far, IMAGE)
+    assert image.message.id != sent.message.id
+    assert not image.message.bundle_digest
+    assert sent.holds()
+
+
+def test_a_project_that_workers_have_is_not_sent(far: LoopbackSession) -> None:
+    Path("pyproject.toml").write_text('[tool.taskyard]\ncode = "image"\n')
+    assert not world_of(far).message.bundle_digest
+    assert not far.stored.blobs
+
+
+def test_what_cannot_be_sent_is_told_at_each_call(far: LoopbackSession) -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="no such file"):
+            world_of(far, ("missing.txt",))
+
+
+def test_variables_of_the_program_stay_here(far: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    message = world_of(far).message
+    assert b"s3cret" not in message.SerializeToString()
+    assert b"s3cret" not in far.stored.blobs[message.bundle_digest]
+    assert os.environ["TOKEN"] == "s3cret"
