@@ -20,7 +20,7 @@ import cloudpickle
 
 from taskyard_contract import code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
-from taskyard_contract.world import main_module, module_names
+from taskyard_contract.world import class_parts, main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
 ENCODING: Final = PICKLE
@@ -100,6 +100,8 @@ class Pickled(NamedTuple):
     """The functions that are in it by value."""
     classes: tuple[type, ...]
     """The classes that are in it by value."""
+    builtins: frozenset[str]
+    """What its functions use of Python itself, for as long as ``__main__`` has nothing of that name."""
 
 
 def pickled(value: Any, name: str = "") -> Pickled:
@@ -109,12 +111,15 @@ def pickled(value: Any, name: str = "") -> Pickled:
         pickle.PicklingError, TypeError, AttributeError: It cannot be pickled.
     """
     pickler = Travelling()
-    pickler.root = name
+    pickler.root, pickler.is_code = name, True
     data = _dumped(value, pickler)
     content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
     names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
     return Pickled(
-        Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes)
+        Entry(name, content, data, names, wished),
+        tuple(pickler.functions),
+        tuple(pickler.classes),
+        frozenset(pickler.builtins),
     )
 
 
@@ -174,8 +179,13 @@ class _Noting(pickle.Pickler):
         self._names = names
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type | FunctionType) and obj.__module__ == MAIN:
-            self._names.add(obj.__qualname__.partition(".")[0])
+        name = module_names.qualname_of(obj)
+        if name is None:
+            name = class_parts.global_name_of(obj)
+        elif obj.__module__ != MAIN:
+            return NotImplemented
+        if name is not None:
+            self._names.add(name.partition(".")[0])
         return NotImplemented
 
 
@@ -197,6 +207,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     root = ""
     """The name of ``__main__`` whose value is being written, so that it cannot be a reference to itself."""
+    is_code = False
+    """Whether objects that ``__main__`` has as well are the same for whoever reads this, as functions are."""
 
     def __init__(self, names: set[str] | None = None) -> None:
         self.file = io.BytesIO()
@@ -207,8 +219,10 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         """Names that it may look for, and that need not be there."""
         self.functions: list[FunctionType] = []
         self.classes: list[type] = []
+        self.builtins: set[str] = set()
         self._inside: set[CodeType] = set()
         self._globals: dict[str, _Globals] = {}
+        self._named: dict[int, str] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -220,9 +234,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
         if name is None:
-            if kind is TypeVar and self.root:
-                return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
-            return NotImplemented
+            return self._global(obj)
         module = obj.__module__
         top = name.partition(".")[0]
         if module == MAIN and top == self.root and name == top:
@@ -233,7 +245,47 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
                 if module == MAIN:
                     self.names.add(top)
                 return place if type(place) is str else (durable_names.part_of, (module, name, place))
+            other = self._name_of(obj)
+            if other == self.root and other:
+                return self._named_value(obj, other)
+            if other:
+                self.names.add(other)
+                return durable_names.part_of, (MAIN, other, ())
         return self._by_value(obj)
+
+    def _name_of(self, obj: Any) -> str:
+        """Return the name that ``__main__`` has for what calls itself otherwise: a lambda, for example."""
+        if self._named is None:
+            self._named = {id(one): name for name, one in _main_names().items() if not name.startswith("__")}
+        return self._named.get(id(obj), "")
+
+    def _global(self, obj: Any) -> Any:
+        """Write what says its own name as a reference, but not to itself."""
+        name = class_parts.global_name_of(obj)
+        if name is not None:
+            if _main_names().get(name) is not obj:
+                return NotImplemented
+            if name == self.root:
+                make, args, *state = class_parts.parts_of_global(obj)
+                return durable_names.main_value, (name, make, args), *state
+            self.names.add(name)
+            return name
+        if self.is_code and _is_plain_object(type(obj)) and type(obj) not in self.dispatch_table:
+            return self._shared(obj)
+        if type(obj) is TypeVar and self.root:
+            return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+        return NotImplemented
+
+    def _shared(self, obj: Any) -> Any:
+        """Write an object that ``__main__`` has as a reference: it is one object for all that have it."""
+        name = self._name_of(obj)
+        if not name:
+            return NotImplemented
+        if name != self.root:
+            self.names.add(name)
+            return durable_names.part_of, (MAIN, name, ())
+        make, args, *state = obj.__reduce_ex__(PROTOCOL)
+        return durable_names.main_value, (name, make, args), *state
 
     def _by_value(self, obj: Any) -> Any:
         if isinstance(obj, type):
@@ -243,7 +295,9 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
                     vars(obj).get("__annotations__", {}), _main_names()
                 )
             reduced = super().reducer_override(obj)
-            return _without_drawn(reduced) if self.root else reduced
+            if not isinstance(reduced, tuple) or len(reduced) == 2:  # it has a name after all
+                return reduced
+            return class_parts.completed(obj, _without_drawn(reduced) if self.root else reduced)
         if type(obj) is not FunctionType:
             parts = module_names.cached_parts(obj)
             return NotImplemented if parts is None else (durable_names.cached_function, parts)
@@ -257,6 +311,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         reduced = self._by_value(obj)
         if reduced is NotImplemented:
             reduced = obj.__reduce_ex__(PROTOCOL)
+        if isinstance(reduced, str):
+            reduced = class_parts.parts_of_global(obj)
         make, args, *rest = reduced
         return durable_names.main_value, (name, make, args), *rest
 
@@ -271,9 +327,11 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             namespace = func.__globals__
             used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
             # Those that are missing may be there at the next call, and are looked for then.
-            self.names.update(name for name in used if name in namespace or not hasattr(builtins, name))
+            python = {name for name in used if name not in namespace and hasattr(builtins, name)}
+            self.builtins |= python
+            self.names.update(set(used) - python)
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
-            self.wished |= module_names.names_through_module(func.__code__, namespace)
+            self.wished |= module_names.names_in_disguise(func.__code__, namespace)
         slots["__globals__"] = {}
         where = self._globals.setdefault(module, _Globals(module))
         return make, (code, where, *others), (state, slots), *rest

@@ -59,7 +59,7 @@ class MainImage:
         with self._lock:
             packed = _tried(title, body, "")
             reached = self._reached(title, packed.entry)
-            waiting = self._classes(reached.keys())
+            waiting = [*self._classes(reached.keys()), *self._gone()]
         own = seen_of(packed, "", body)
         parts = [kept.seen for kept in reached.values()]
         seen = Seen.all_of([own, *parts])
@@ -67,7 +67,7 @@ class MainImage:
             return Code(packed.entry.data, frozenset(), seen)
         entries = [reached[name].entry for name in sorted(reached)]
         data = pickling.main_code(entries, waiting, packed.entry.data)
-        return Code(data, frozenset(reached) | {entry.name for entry in waiting}, seen)
+        return Code(data, frozenset(reached) | {entry.name for entry in waiting if entry.data}, seen)
 
     def _reached(self, title: str, body: Entry) -> dict[str, _Kept]:
         """Return the entries that code needs, those of what they need themselves among them."""
@@ -101,6 +101,10 @@ class MainImage:
                 except NotPicklable:
                     continue  # it could not be among values either
         return entries
+
+    def _gone(self) -> list[Entry]:
+        """Return the names that have been sent and are not there any more."""
+        return [Entry(name, b"", b"") for name in sorted(self._kept.keys() - vars(main_module.current()).keys())]
 
     def _kept_of(self, title: str, name: str, value: Any) -> _Kept:
         kept = self._kept.get(name)

@@ -9,9 +9,10 @@ begins and when somebody waits for a run, and otherwise at most once a milliseco
 import hashlib
 import pickle
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from types import CellType, FunctionType, ModuleType
+from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
 from taskyard.logging import get_logger
@@ -37,6 +38,9 @@ _UNCHANGING: Final = (
     type,
     FunctionType,
 )
+_CONTAINERS: Final = frozenset({dict, MappingProxyType, list, tuple, set, frozenset, deque})
+MOST_PARTS: Final = 1000
+"""So many containers are looked into where a value cannot be compared by its pickle."""
 _EMPTY: Final = object()
 
 
@@ -148,7 +152,9 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
     cells = [(cell, _content(cell)) for function in packed.functions for cell in function.__closure__ or ()]
     values, later = _looked_at((content for _, content in cells), "a closure")
     later += [Look(PAUSE_NS, _function_look(one)) for one in packed.functions if "." not in one.__qualname__]
-    later += [Look(PAUSE_NS, _class_look(one)) for one in packed.classes]
+    later += [Look(PAUSE_NS, _look_at_parts(lambda one=one: tuple(vars(one).items()))) for one in packed.classes]
+    if packed.builtins:
+        later.append(Look(PAUSE_NS, lambda: namespace.keys().isdisjoint(packed.builtins)))
     if name:
         names.append((name, value))
         more, more_later = _looked_at([value], name)
@@ -165,6 +171,7 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
             continue
         data = _plain(value)
         if data is None:
+            large.append(Look(PAUSE_NS, _look_at_parts(partial(_with_attributes, value))))
             continue
         if len(data) <= MOST_BYTES:
             small.append((value, data))
@@ -186,24 +193,38 @@ def _content(cell: CellType) -> Any:
 
 
 def _function_look(function: FunctionType) -> Callable[[], bool]:
-    def parts() -> tuple[Any, ...]:
-        return function.__code__, function.__defaults__, function.__kwdefaults__
-
-    before = parts()
-    return lambda: all(one is other for one, other in zip(before, parts(), strict=True))
+    return _look_at_parts(
+        lambda: (function.__code__, function.__defaults__, function.__kwdefaults__, vars(function))
+    )
 
 
-def _class_look(kind: type) -> Callable[[], bool]:
-    before = tuple(vars(kind).items())
+def _with_attributes(value: Any) -> Any:
+    return value, getattr(value, "__dict__", None)
+
+
+def _look_at_parts(whole: Callable[[], Any]) -> Callable[[], bool]:
+    """Return what says whether something, and the containers in it, consist of the same objects as now."""
+    before = list(_parts(whole()))
 
     def look() -> bool:
-        now = vars(kind).items()
-        return len(now) == len(before) and all(
-            name == other and value is another
-            for (name, value), (other, another) in zip(before, now, strict=True)
-        )
+        now = list(_parts(whole()))
+        return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
 
     return look
+
+
+def _parts(whole: Any) -> Iterator[Any]:
+    """Yield what some containers hold; of larger ones only the beginning."""
+    seen: set[int] = set()
+    left = [whole]
+    while left and len(seen) < MOST_PARTS:
+        one = left.pop()
+        kind = type(one)
+        if kind not in _CONTAINERS:
+            yield one
+        elif id(one) not in seen:
+            seen.add(id(one))
+            left += (*one, *one.values()) if kind is dict or kind is MappingProxyType else one
 
 
 def _plain(value: Any) -> bytes | None:
