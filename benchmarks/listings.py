@@ -84,6 +84,7 @@ def _new(seq: int, chance: random.Random) -> NewRunRow:
         cache_key=None,
         upstream=None,
         submitted_us=at_us,
+        headers=None,
     )
 
 

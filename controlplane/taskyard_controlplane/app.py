@@ -174,7 +174,7 @@ class ControlPlane:
         threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
         # Not waited for: calls have had their time, and a listing may wait for a database that hangs.
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        trimming = asyncio.create_task(keep_trimmed(threads))
+        trimming = asyncio.create_task(keep_trimmed(threads, self.owner.renew))
         stack.callback(trimming.cancel)
         directory = Directory()
         directory.note(self.owner)

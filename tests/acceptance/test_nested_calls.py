@@ -28,6 +28,38 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
+LEAVES = """
+import contextvars, sys, threading, time
+from pathlib import Path
+from taskyard import flow, task
+
+told = Path(sys.argv[1])
+
+@task
+def note():
+    told.write_text("executed")
+
+@task
+def leaves():
+    threading.Thread(target=contextvars.copy_context().run, args=[goes_on], daemon=True).start()
+
+def goes_on():
+    time.sleep(1)  # its run has ended by then
+    try:
+        note.submit().wait()
+    except Exception as error:
+        told.write_text(f"{type(error).__name__}: {error}")
+
+@flow
+def outer():
+    leaves.submit().wait()
+    for _ in range(400):
+        if told.exists() and told.read_text():
+            return told.read_text()
+        time.sleep(0.05)
+
+print(outer())
+"""
 MOST_MB = 13.0
 """9 were measured, and 19 before workers shared what calling tasks needs."""
 
@@ -58,6 +90,16 @@ def test_a_waiting_process_shares_most_of_what_it_has(stage: Stage) -> None:
     own = sorted(private_megabytes(pid) for pid in waiting)
     assert own[len(own) // 2] < MOST_MB, own
     assert program.line() == "9"
+
+
+def test_what_a_task_has_started_may_call_others_when_the_task_has_just_ended(stage: Stage) -> None:
+    """As with threads at home, where nothing comes between."""
+    stage.serve()
+    stage.work("--slots", "1")
+    program = stage.home / "leaves.py"
+    program.write_text(LEAVES)
+    done = stage.run_file(program, str(stage.home / "told"), seconds=60)
+    assert done.stdout == "executed\n", done.stdout + done.stderr
 
 
 @pytest.mark.chaos

@@ -47,6 +47,6 @@ def test_client(scenario: str, client: Language) -> None:
     play(scenario, command)
 
 
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if not name.startswith("client-")])
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name.startswith(("worker-", "poll-"))])
 def test_worker(scenario: str) -> None:
     play(scenario, worker(ADDRESS, name="go", queue="kit", poll=scenario.startswith("poll-")))

@@ -4,12 +4,12 @@ What every frame must keep, whatever the script is about, is checked here: numbe
 columns, epochs, credit.
 """
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from conformance.plane import LIMITS, PATIENCE, Call, Plane
+from conformance.far_end import FarEnd
+from conformance.plane import LIMITS, Call, Plane
 from conformance.things import Chunk
-from conformance.verdict import Broken, demand, fail, same
+from conformance.verdict import demand, same
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import template_pb2
@@ -115,8 +115,10 @@ def rows_of(report: ap.ReportChunk) -> Iterator[tuple[bytes, int, Outcome]]:
         yield report.run_ids[at * 16 : at * 16 + 16], report.first_epoch + at, outcome
 
 
-class Link:
+class Link(FarEnd):
     """One stream of a worker."""
+
+    who = "the worker"
 
     def __init__(self, call: Call, hello: ap.AgentHello, told: Told) -> None:
         self.hello = hello
@@ -126,15 +128,11 @@ class Link:
         self.chunk_size = 0
         self.assigned = 0
         self.draining = False
-        self.ended = False
         self.numbers: list[int] = []
         """Of the frames with reports, as they came."""
         self.heartbeats = 0
-        self._call = call
-        self._changed = asyncio.Event()
-        self._broken: Broken | None = None
         self._templates = 0
-        self._reading = asyncio.create_task(self._read())
+        super().__init__(call)
 
     async def assign(self, chunk: Chunk) -> None:
         """Assign a chunk, with its template; in parts, if the worker has room for fewer runs, or wants them
@@ -154,50 +152,8 @@ class Link:
             await self.send(ap.ServerFrame(templates=templates, chunks=[chunk.part(first, count)]))
             first, templates = first + count, []
 
-    async def send(self, frame: ap.ServerFrame) -> None:
-        """Send a frame."""
-        await self._call.send(frame)
-
-    async def hang_up(self) -> None:
-        """Lose the stream."""
-        await self._call.hang_up()
-        self._reading.cancel()
-
-    async def end(self) -> None:
-        """End the stream well, as an answer to its end."""
-        await self._call.end()
-
-    async def until(self, holds: Callable[[], object], what: str, within: float = PATIENCE) -> None:
-        """Wait until what was told makes something true.
-
-        Raises:
-            Broken: It did not come true in time, or a frame was wrong.
-        """
-        try:
-            async with asyncio.timeout(within):
-                while not holds():
-                    if self._broken is not None:
-                        raise self._broken
-                    demand(not self.ended, f"the worker ended its stream before there was {what}")
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            fail(f"there was no {what} within {within:g} s")
-        if self._broken is not None:
-            raise self._broken
-
-    async def _read(self) -> None:
-        try:
-            while (frame := await self._call.receive()) is not None:
-                self._take(frame)
-                await self._answer(frame)
-                self._changed.set()
-        except Broken as error:
-            self._broken = error
-        self.ended = True
-        self._changed.set()
-
-    def _take(self, frame: ap.AgentFrame) -> None:
+    def take(self, frame: ap.AgentFrame) -> None:
+        """Take in what a worker tells."""
         demand(not frame.HasField("hello"), "the worker said hello twice on one stream")
         told = frame.reports or frame.given_back or frame.lost or frame.cancelled
         demand(frame.report_number or not told, "a frame with reports has no report_number")
@@ -216,7 +172,8 @@ class Link:
         self.draining = self.draining or frame.draining
         self.told.take(frame)
 
-    async def _answer(self, frame: ap.AgentFrame) -> None:
+    async def answer(self, frame: ap.AgentFrame) -> None:
+        """Acknowledge a report, and answer a heartbeat."""
         number = frame.report_number if self.acknowledges else 0
         if number or frame.heartbeat:
             await self.send(ap.ServerFrame(reported_up_to=number, heartbeat=frame.heartbeat))

@@ -139,6 +139,7 @@ class Plane:
     def __init__(self) -> None:
         self.address = ""
         self._calls: dict[str, asyncio.Queue[Call]] = defaultdict(asyncio.Queue)
+        self._arrived = asyncio.Event()
         self._server: aio.Server | None = None
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
@@ -171,6 +172,15 @@ class Plane:
         """Name a call that came and that no script expected; empty when there is none."""
         return next((name for name, calls in self._calls.items() if not calls.empty()), "")
 
+    async def unexpected(self, within: float = PATIENCE) -> str:
+        """Wait for a call that no script takes; returns its name, empty when none came in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not self.unanswered():
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        return self.unanswered()
+
     def _handlers(self) -> Iterator[grpc.GenericRpcHandler]:
         for service in _SERVICES:
             methods = {method.name: self._handler(method) for method in service.methods}
@@ -179,11 +189,15 @@ class Plane:
     def _handler(self, method: MethodDescriptor) -> Any:
         name = method.name if method.name != "Connect" else method.full_name.split(".", 2)[2]
 
+        def arrived(call: Call) -> None:
+            self._calls[name].put_nowait(call)
+            self._arrived.set()
+
         async def behaviour(_: object, context: Any) -> None:
             if name == "GetServerInfo":  # whenever a program likes to ask
                 await context.write(server_info())
                 return
-            await Call(name, context).serve(method.client_streaming, self._calls[name].put_nowait)
+            await Call(name, context).serve(method.client_streaming, arrived)
 
         request = message_factory.GetMessageClass(method.input_type)
         return grpc.stream_stream_rpc_method_handler(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from conformance import clients, polling, workers
+from conformance import clients, polling, sessions, workers
 from conformance.plane import Plane
 
 
@@ -39,6 +39,14 @@ SCENARIOS = {
     "client-tail": Scenario(clients.tail, prints=("first line", "second line", "third line")),
     "client-cancel": Scenario(clients.cancel),
     "client-unauthenticated": Scenario(clients.unauthenticated, fails=True, one_line=True),
+    "session-submit": Scenario(sessions.submit, prints=("7",)),
+    "session-failed": Scenario(sessions.failed, fails=True),
+    "session-refused": Scenario(sessions.refused, fails=True),
+    "session-overloaded": Scenario(sessions.overloaded, prints=("7",)),
+    "session-crowded": Scenario(sessions.crowded, prints=("7",)),
+    "session-resume": Scenario(sessions.resume, prints=("7",)),
+    "session-restart": Scenario(sessions.restart, prints=("7",)),
+    "session-unauthenticated": Scenario(sessions.unauthenticated, fails=True, one_line=True),
     "worker-hello": Scenario(workers.hello, serves=True),
     "worker-chunk": Scenario(workers.chunk, serves=True),
     "worker-mixed": Scenario(workers.mixed, serves=True),

@@ -28,6 +28,9 @@ clients:
   watch, to cancel and of which to print the log have these ids:
   {KNOWN_RUN} and, to watch, {OTHER_RUN}
 
+clients with a session:
+  Submit the same over a session's stream, and say goodbye at the end.
+
 workers:
   Serve the queue {QUEUE}, with three tasks by name: kit.add returns the sum of its arguments; kit.fail
   raises, with its first argument as the text; kit.sleep waits for so many seconds, can be cancelled

@@ -126,6 +126,15 @@ def check_new_id(run_id: bytes) -> None:
     demand(abs(made - time.time()) < 3600, "the time in run_id is not the present one, in milliseconds")
 
 
+def check_template(template: template_pb2.RunTemplate, where: str) -> None:
+    """Demand that a template is that of ``kit.add``."""
+    same(template.kind, states_pb2.RUN_KIND_TASK, f"kind in {where}")
+    same(template.queue, QUEUE, f"queue in {where}")
+    same(template.code.task_name, "kit.add", f"code.task_name in {where}")
+    same(template.encoding, JSON, f"encoding in {where}")
+    demand(template.name, f"name in {where} is empty")
+
+
 def check_arguments(payload: common_pb2.Payload, *args: Any) -> None:
     """Demand that arguments are an envelope of JSON."""
     demand(payload.encoding in ("", JSON), f"args.encoding is {payload.encoding!r}, not {JSON!r} or empty")

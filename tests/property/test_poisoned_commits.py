@@ -1,9 +1,12 @@
 """Whatever rows of whatever commits no database can hold: their runs end, and nothing else does."""
 
-import asyncio
+import logging
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.failing_properties import play_example
 from support.owner_harness import world
 from support.poisoned_commits import PoisonedYard
 
@@ -14,6 +17,14 @@ STEPS = st.lists(
     min_size=3,
     max_size=12,
 )
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave out what is logged of each row: among that of hundreds of examples nobody finds anything."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,4 +55,4 @@ def test_a_row_takes_along_its_run_and_nothing_else(
                     await it.settle()
             await yard.check()
 
-    asyncio.run(scenario())
+    play_example(scenario())

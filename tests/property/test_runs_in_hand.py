@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.failing_properties import play_example
 from support.fake_workers import FarEnd, ToldSession
 from support.pool_stage import Stage
 
@@ -235,4 +236,4 @@ def test_whatever_happens_every_run_ends_once(sequence: list[tuple[str, int]]) -
             stage.pool.close()
         assert defects == []
 
-    asyncio.run(main())
+    play_example(main())

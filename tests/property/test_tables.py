@@ -10,6 +10,7 @@ from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import TABLES, accepts_epoch, transition
 from taskyard_controlplane.domain.model import HELD, Run, Template
+from taskyard_controlplane.domain.succession import Succession
 
 KINDS = [RunKind.TASK, RunKind.FLOW]
 FINAL = [state for state in RunState if state >= FIRST_FINAL]
@@ -148,7 +149,10 @@ def test_epochs_fence(
     run = make_run(state=RunState.ASSIGNED)
     run.epoch = recorded_generation << 32 | recorded
     epoch = reported_generation << 32 | reported
-    if accepts_epoch(run, epoch, generation):
+    owner = Succession(generation, first_seq=run.seq + 1)
+    assert accepts_epoch(run, epoch, owner.believed_below) is (epoch == run.epoch)
+    owner.take_over()
+    if accepts_epoch(run, epoch, owner.believed_below):
         assert epoch >= run.epoch
         # Whoever was superseded by an assignment of this generation never speaks for the run again.
         assert epoch == run.epoch or recorded_generation < generation
@@ -156,9 +160,24 @@ def test_epochs_fence(
         raise AssertionError("the current epoch must be accepted")
 
 
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 1000), st.sampled_from(RunState))
+def test_epochs_of_earlier_owners_are_none_of_a_run_that_this_one_has_made(
+    generation: int, reported_generation: int, reported: int, state: RunState
+) -> None:
+    owner = Succession(generation, first_seq=1)
+    owner.take_over()
+    run = make_run(state=state)
+    run.epoch = owner.epoch_of(run.seq)
+    epoch = reported_generation << 32 | reported
+    assert not accepts_epoch(run, epoch, owner.believed_below) or epoch == run.epoch
+    run.epoch = owner.epoch_of(0)
+    may = 0 < epoch < owner.first_epoch and state < FIRST_FINAL
+    assert accepts_epoch(run, epoch, owner.believed_below) is (may or (epoch == 0 and state in HELD))
+
+
 def test_an_ended_run_accepts_no_epoch() -> None:
     run = make_run(state=RunState.COMPLETED)
-    assert not accepts_epoch(run, run.epoch, 1)
+    assert not accepts_epoch(run, run.epoch, 1 << 32)
 
 
 @given(st.sampled_from(RunState), st.integers(1, 9))
@@ -166,4 +185,4 @@ def test_an_attempt_that_was_decided_speaks_no_more(state: RunState, generation:
     """What was reported, lost or given back left the states in which an agent has the run."""
     run = make_run(state=state)
     run.epoch = 5 << 32 | 7
-    assert accepts_epoch(run, run.epoch, generation) is (state in HELD)
+    assert accepts_epoch(run, run.epoch, generation << 32) is (state in HELD)

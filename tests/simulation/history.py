@@ -33,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "logged": "a process logged something in a run; value: the text, of which there is no other one",
     "inserted": "a run was recorded; value: (its caller, its session), empty for none",
     "dispatched": "an assignment was recorded; who: the agent's session",
+    "disowned": "an agent said in time that it holds a run, and is to drop it; nobody else had it since",
     "event": "an exception was recorded; value: (state, reason, attempt, infra_retries)",
     "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
     "log_recorded": "a log record is in the database; value: the text",

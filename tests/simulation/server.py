@@ -6,6 +6,7 @@ from typing import Any, Final
 from simulation.loop import Node
 from taskyard_api.v1 import agent_service_pb2_grpc, run_service_pb2_grpc, session_service_pb2_grpc
 from taskyard_contract.errors import NotOwner
+from taskyard_contract.states import RunState
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.serving.owner import Owner
@@ -86,6 +87,7 @@ class ServerNode:
             world.trace("server", f"cannot start: {error}")
             self.node.kill()
             return
+        self._note_disowned(world.loop.time() + plan.lease)
         directory = Directory()
         directory.note(self.owner)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
@@ -99,6 +101,21 @@ class ServerNode:
         run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self)  # type: ignore[no-untyped-call]
         self.ready = True
         world.net.listener = self
+
+    def _note_disowned(self, until: float) -> None:
+        """Note what agents are to drop while they are believed, though it was not assigned anew."""
+        world, runs, own = self._world, self.owner.shard.book.runs, self.owner.generation << 32
+        restating = self.owner.connections.agents._restating
+        reconcile = restating.reconcile
+
+        def noting(agent: Any, hello: Any, welcome: Any) -> None:
+            reconcile(agent, hello, welcome)
+            for key in welcome.drop if world.loop.time() < until else ():
+                run = runs.get(key.run_id)
+                if run is not None and run.state == RunState.READY and run.epoch <= own:
+                    world.note("disowned", key.run_id.hex(), key.epoch, hello.session_id.hex())
+
+        restating.reconcile = noting
 
     def give_way(self) -> None:
         """Be superseded; nothing tells it."""

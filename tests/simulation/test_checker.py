@@ -81,6 +81,7 @@ BROKEN: dict[str, list[Event]] = {
     "epochs-increase": history(("dispatched", "r", E2, "a"), DISPATCHED),
     "nothing-from-superseded-epochs": history(DISPATCHED, ("dispatched", "r", E2, "b"), RECORDED),
     "nothing-from-superseded-owners": history(("late_commit", "", 0, "server", (1, 2))),
+    "what-is-restated-goes-on": history(GIVEN, ("disowned", "r", E1, "agent")),
     "infra-retries-were-given": history(SUBMITTED, given(run="other"), DISPATCHED, lost()),
     "failures-count-once": history(
         submitted(max_retries=1, failures=1), GIVEN, ended(how="failed"), recorded(FAILED)

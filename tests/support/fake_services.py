@@ -56,12 +56,16 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
     held_runs: int = 0
     asked: list[Any] = field(default_factory=list)
     refuse: TaskyardError | None = None
+    fails_with: TaskyardError | None = None
+    """What becomes of streams of who follows, after the first message."""
     cancelled_state: int = RunState.CANCELLED
     waits_left: int = 0
     most_looked_at: int = 100_000
     """Runs that one search looks at."""
     stops_left: int = 0
     """How often a server stops while somebody follows, before one stays."""
+    resets: list[grpc.StatusCode] = field(default_factory=list)
+    """With what somebody on the way ends streams of who follows, one after the other, before one stays."""
     expires_left: int = 0
     """How often nobody knows a token any more."""
     show_as_open: int = 0
@@ -143,6 +147,10 @@ class FakeServices(RunServiceServicer, AdminServiceServicer):
 
     def _go_on_following(self, context: Any) -> None:
         self.followed.set()
+        if self.resets:
+            context.abort(self.resets.pop(0), "RST_STREAM with error code 2")
+        if self.fails_with is not None:
+            context.abort_with_status(to_status(self.fails_with))
         if self.stops_left:
             self.stops_left -= 1
             context.abort_with_status(to_status(ServerStopping("the server stops; call again")))

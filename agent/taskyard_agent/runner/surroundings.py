@@ -63,16 +63,22 @@ class Surroundings:
             _check_version(template_pb2.World.FromString(message).python)
             inherited.inherit(message)
             if file:
-                self._enter(file)
+                self._try_to_enter(file)
             self._next = None
         elif self._entered:
             self._restore()
 
-    def _enter(self, file: str) -> None:
+    def _try_to_enter(self, file: str) -> None:
         try:
             known = facts.read(Path(file))
         except (OSError, ValueError) as error:
             raise NoWorld(f"what is known of the program's environment cannot be read: {error}") from None
+        try:
+            self._enter(known)
+        except (OSError, ValueError) as error:  # a variable that this system does not take, for example
+            raise NoWorld(f"the program's environment cannot be entered: {error}") from None
+
+    def _enter(self, known: WorldFacts) -> None:
         own = {name: os.environ[name] for name in KEPT if name in os.environ}
         _set_variables({**known.variables, **own})
         if known.umask is not None:

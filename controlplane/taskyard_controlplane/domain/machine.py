@@ -107,17 +107,25 @@ def give_up(run: Run) -> int:
     return effects
 
 
-def accepts_epoch(run: Run, epoch: int, generation: int) -> bool:
-    """Whether a report under `epoch` speaks for the run.
+def accepts_epoch(run: Run, epoch: int, believed_below: int) -> bool:
+    """Whether a report under `epoch` speaks for the run; `believed_below` is that of the `Succession`.
 
     It does when it names the epoch the run was last assigned under, and nothing has been decided about that
     attempt: what was reported, counted as lost or given back closes its epoch, so that a report which is
-    repeated, because its acknowledgement was lost, does not speak for the attempt after it. After an owner
-    change the last assignment may not have been recorded: then any later one of an earlier generation does,
-    as long as this generation has not assigned the run anew.
+    repeated, because its acknowledgement was lost, does not speak for the attempt after it.
+
+    After an owner change the last assignment may not have been recorded: then any later one of an earlier
+    owner does.
     """
     if run.epoch == epoch:
         return run.state in HELD
-    if run.state >= FIRST_FINAL:
-        return False
-    return run.epoch >> 32 < generation and epoch >> 32 < generation and epoch > run.epoch
+    return run.epoch < epoch < believed_below and may_be_assigned(run, believed_below)
+
+
+def may_be_assigned(run: Run, believed_below: int) -> bool:
+    """Whether an earlier owner may have assigned a run without a record of it.
+
+    Not after this owner has assigned it anew, or knew otherwise that it was not: then its epoch says so. And
+    not with a cache key: such runs are sent when it is recorded.
+    """
+    return run.epoch < believed_below and run.cache_key is None and run.state < FIRST_FINAL

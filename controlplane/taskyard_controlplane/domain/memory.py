@@ -45,9 +45,9 @@ class MemoryLimits:
     most 32 MiB under way."""
 
     payload: int = 128 * MIB
-    """Arguments, and results of upstream runs, of open runs that no agent has. Default 128 MiB; what is
-    beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could start
-    are part of their records, and not counted."""
+    """Arguments, headers, and results of upstream runs, of open runs that no agent has. Default 128 MiB; what
+    is beyond is read from the database when its runs are sent. Payloads up to 256 bytes of runs that could
+    start are part of their records, and not counted."""
 
     session_payload: int = 16 * MIB
     """Of these, for the runs of one session. Default 16 MiB: one client must not take all of it."""

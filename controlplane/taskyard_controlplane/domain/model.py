@@ -204,8 +204,9 @@ class Run:
         args: bytes | None,
         ordinal: int,
         submitted_us: int,
+        epoch: int = 0,
     ) -> None:
-        """Make the record of a run that was just submitted."""
+        """Make the record of a run that was just submitted, which begins with an epoch of its owner."""
         self.seq = seq
         self.run_id = run_id
         self.template = template
@@ -218,7 +219,7 @@ class Run:
         self.ordinal = ordinal
         self.submitted_us = submitted_us
         self.reason = 0
-        self.epoch = 0
+        self.epoch = epoch
         self.attempt = 1
         self.infra_retries = 0
         self.strikes = 0

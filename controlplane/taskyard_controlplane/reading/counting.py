@@ -1,8 +1,10 @@
 """Counts runs by state.
 
 Ended runs are counted in the database, as many as a listing would look at. Open runs have to be gone through:
-which of them fit, the database knows, and their states only the owner. So that happens in parts, and others
-have their turn on the event loop in between. It is as much work as there are open runs that fit.
+which of them fit, the database knows, and their states only the owner. So that happens in parts, newest
+first, and others have their turn on the event loop in between. It is as much work as there are open runs that
+fit. Where these are few they are looked for ten times as far as ended ones, and no further: one that has run
+for a week is what somebody looks for.
 """
 
 from collections import Counter
@@ -12,10 +14,12 @@ from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.runs import Live, RunReader
-from taskyard_controlplane.storage.interface import Reader, RunFilter
+from taskyard_controlplane.storage.interface import MOST_LOOKED_AT, Reader, RunFilter
 
 PART: Final = 2_000
 """Open runs gone through at once: a millisecond or two of the event loop."""
+MOST_FOR_OPEN: Final = 10 * MOST_LOOKED_AT
+"""How many runs are looked at for those that are open, where these are few."""
 
 
 class Counts(NamedTuple):
@@ -23,7 +27,7 @@ class Counts(NamedTuple):
 
     by_state: dict[int, int]
     searched_to_us: int
-    """When the oldest run that was looked at was submitted; 0 when all were."""
+    """Since when the runs that were looked at were submitted; 0 when all were."""
 
 
 class RunCounter:
@@ -51,14 +55,19 @@ class RunCounter:
             counts.update(found.counts)
             searched_to_us = found.reached_us
         if not recorded.states or min(recorded.states) < FIRST_FINAL:
-            counts += await self._open(recorded, states, wanted.agent_name)
+            still_open = await self._open(recorded, states, wanted.agent_name)
+            counts.update(still_open.by_state)
+            searched_to_us = max(searched_to_us, still_open.searched_to_us)
         return Counts(dict(counts), searched_to_us)
 
-    async def _open(self, recorded: RunFilter, states: frozenset[int], agent_name: str) -> Counter[int]:
+    async def _open(self, recorded: RunFilter, states: frozenset[int], agent_name: str) -> Counts:
         counts: Counter[int] = Counter()
-        after: int | None = None
+        beyond: int | None = None
+        left = MOST_FOR_OPEN
         while True:
-            found = await self._background(self._reader.open_runs, recorded, after, PART)
+            found = await self._background(
+                self._reader.open_runs, recorded, beyond, PART, min(left, MOST_LOOKED_AT)
+            )
             for run_id, recorded_state in found.runs:
                 live = self._live(run_id)
                 if agent_name and (live is None or live.agent_name != agent_name):
@@ -66,6 +75,8 @@ class RunCounter:
                 state = recorded_state if live is None else live.state
                 if not states or state in states:
                     counts[state] += 1
-            after = found.next_seq
-            if after is None:
-                return counts
+            beyond = found.next_seq
+            if len(found.runs) < PART:
+                left -= found.looked_at  # what is full of open runs is no search
+            if beyond is None or left <= 0:
+                return Counts(counts, found.reached_us)

@@ -159,6 +159,12 @@ class Pick(NamedTuple):
         )
 
     @property
+    def ends(self) -> frozenset[int] | None:
+        """The states in one of which a run has ended if it fits; None when it may be open."""
+        may_be_open = self.agent_name or not self.states or min(self.states) < FIRST_FINAL
+        return None if may_be_open else self.states
+
+    @property
     def can_be_left(self) -> bool:
         """Whether a run that fits may later fit no more: nothing leaves a final state."""
         return bool(self.agent_name) or any(state < FIRST_FINAL for state in self.states)

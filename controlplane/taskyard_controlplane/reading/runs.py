@@ -223,8 +223,12 @@ class RunReader:
         run = (await self._find(run_id)).run
         if run.state < FIRST_FINAL or run.kind != RunKind.FLOW:
             return run.state >= FIRST_FINAL
-        inside = RunFilter(flow_seq=run.seq)
-        return not (await self._background(self._reader.open_runs, inside, None, 1)).runs
+        inside, beyond = RunFilter(flow_seq=run.seq), None
+        while True:
+            found = await self._background(self._reader.open_runs, inside, beyond, 1)
+            beyond = found.next_seq
+            if found.runs or beyond is None:
+                return not found.runs
 
     async def _find(self, run_id: bytes) -> ListedRun:
         listed = await self._background(self._reader.run, run_id)
@@ -245,6 +249,9 @@ class RunReader:
 
     async def recorded(self, wanted: pb.RunFilter) -> RunFilter | None:
         """Translate a filter into what the database has recorded; None when nothing can fit."""
+        if wanted.task_name or wanted.task_key or wanted.queue or wanted.tags:
+            while not await self._background(self._reader.learn_templates):
+                pass  # others may read in between
         flow_seq = None
         if wanted.flow_run_id:
             flow = await self._background(self._reader.run, wanted.flow_run_id)

@@ -5,24 +5,24 @@ when it does not fit any more, once, or it would show it for ever. So what it wa
 watcher that came back with a token, or was told too much to remember, hears of every run that may be meant.
 """
 
-import base64
-import binascii
-import struct
 from typing import Final, NamedTuple
 
 from taskyard_api.v1 import run_service_pb2 as pb
-from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.reading.filters import Pick
-from taskyard_controlplane.reading.page_tokens import SCOPE_BYTES
+from taskyard_controlplane.reading.tokens import TokenKind
 
 MOST_TOLD: Final = 20_000
 """Open runs that are remembered of one watcher: some 2 MB."""
 
-_VERSION: Final = 1
-_KIND: Final = 87  # no listing has this number, so no page token is taken for one
-_FORMAT: Final = struct.Struct(f">BB{SCOPE_BYTES}sqqq")
-_LENGTH: Final = len(base64.urlsafe_b64encode(bytes(_FORMAT.size)).rstrip(b"="))
+_TOKENS: Final = TokenKind(
+    1,
+    87,  # no listing has this number, so no page token is taken for one
+    3,
+    field="resume_token",
+    issuer="WatchRuns",
+    again="watch without one",
+)
 
 
 class Told:
@@ -69,7 +69,7 @@ class ResumePoint(NamedTuple):
 
 def encode(point: ResumePoint, scope: bytes) -> str:
     """Return the token that stands for a point, for a watch of what `scope` is of."""
-    return base64.urlsafe_b64encode(_FORMAT.pack(_VERSION, _KIND, scope, *point)).decode().rstrip("=")
+    return _TOKENS.write(point, scope)
 
 
 def decode(token: str, scope: bytes) -> ResumePoint | None:
@@ -78,24 +78,5 @@ def decode(token: str, scope: bytes) -> ResumePoint | None:
     Raises:
         InvalidRequest: It is no resume token, or one of another filter.
     """
-    if not token:
-        return None
-    version = kind = 0
-    bound, point = b"", ResumePoint(0, 0)
-    if len(token) == _LENGTH:
-        try:
-            packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            version, kind, bound, *numbers = _FORMAT.unpack(packed)
-            point = ResumePoint._make(numbers)
-        except (binascii.Error, ValueError, struct.error):
-            pass
-    if version != _VERSION or kind != _KIND or min(point) < 0:
-        raise InvalidRequest(
-            "resume_token was not issued by WatchRuns; watch without one", field="resume_token"
-        )
-    if bound != scope:
-        raise InvalidRequest(
-            "resume_token was issued for another filter; repeat that one, or watch without",
-            field="resume_token",
-        )
-    return point
+    numbers = _TOKENS.read(token, scope)
+    return None if numbers is None else ResumePoint._make(numbers)

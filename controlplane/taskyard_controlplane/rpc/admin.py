@@ -17,6 +17,7 @@ from taskyard_controlplane.owner.serving.announcements import limits_of, owned_h
 from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page, first_page_of
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.task_listing import TaskListing
 from taskyard_controlplane.settings import RpcSettings
@@ -64,7 +65,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         return pb.ListAgentsResponse(agents=page, next_page_token=token)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
-        scope = page_tokens.scope_of(check_name("queue", request.queue).encode())
+        scope = scope_of(check_name("queue", request.queue).encode())
         start = page_tokens.decode(Listing.TASKS, request.page_token, scope) or 0
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
         listing = TaskListing(self._directory.owner().agents, request.queue)

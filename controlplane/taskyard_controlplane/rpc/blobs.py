@@ -188,20 +188,25 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self, request: pb.DownloadBlobRequest, context: Any
     ) -> AsyncIterator[pb.DownloadBlobResponse]:
         digest = check_digest(request.digest, "digest")
-        found, skipped = False, request.offset
+        size, skipped = 0, request.offset
         async for part in self._directory.body_of_chunk(digest):
-            found = True
+            size += len(part)
             for start in range(min(skipped, len(part)), len(part), PART_BYTES):
                 yield pb.DownloadBlobResponse(part=part[start : start + PART_BYTES])
             skipped -= min(skipped, len(part))
-        if found:
+        if size:
+            _check_offset(request.offset, size)
             return
-        size = await self._background(self._reader.blob_size, digest)
-        if size is None:
+        stored_size = await self._background(self._reader.blob_size, digest)
+        if stored_size is None:
             raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")
-        if request.offset > size:
-            text = f"offset is {request.offset}, and the blob ends at {size}; was it another one?"
-            raise InvalidRequest(text, limit=size, field="offset")
+        _check_offset(request.offset, stored_size)
         parts = self._reader.blob_parts(digest, request.offset)
         while (stored := await self._background(next, parts, None)) is not None:
             yield pb.DownloadBlobResponse(part=stored)
+
+
+def _check_offset(offset: int, size: int) -> None:
+    if offset > size:
+        text = f"offset is {offset}, and the blob ends at {size}; was it another one?"
+        raise InvalidRequest(text, limit=size, field="offset")

@@ -19,6 +19,7 @@ from taskyard_controlplane.reading.messages import log_batch, state_entry
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.following import RETRY_SECONDS, Followers
 from taskyard_controlplane.rpc.tailing import LogTailing
@@ -70,7 +71,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
         wanted, oldest_first = check_filter(request.filter), check_order(request.order)
         full = check_view(request.view)
-        scope = page_tokens.scope_of(wanted, oldest_first=oldest_first)
+        scope = scope_of(wanted, oldest_first=oldest_first)
         beyond = page_tokens.decode(Listing.RUNS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_PAGE, self._settings.max_page_size)
         runs, position, searched_to_us = await self._reading.page(
@@ -92,7 +93,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                 yield message
 
     async def ListRunStates(self, request: pb.ListRunStatesRequest, context: Any) -> pb.ListRunStatesResponse:
-        scope = page_tokens.scope_of(check_id(request.run_id))
+        scope = scope_of(check_id(request.run_id))
         start = page_tokens.decode(Listing.STATES, request.page_token, scope) or 0
         limit = page_tokens.page_size(request.page_size, USUAL_STATES_PAGE, self._settings.max_page_size)
         entries = await self._reading.history(request.run_id)
@@ -102,7 +103,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.ListRunStatesResponse(states=states, next_page_token=token)
 
     async def ListRunLogs(self, request: pb.ListRunLogsRequest, context: Any) -> pb.ListRunLogsResponse:
-        scope = page_tokens.scope_of(check_id(request.run_id))
+        scope = scope_of(check_id(request.run_id))
         after = page_tokens.decode(Listing.LOGS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_LOG_PAGE, self._settings.max_page_size)
         records = await self._reading.logs(request.run_id, after or 0, limit)

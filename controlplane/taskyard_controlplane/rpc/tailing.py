@@ -17,6 +17,7 @@ from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.messages import log_batch
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.following import QUIET_SECONDS, Followers
 
@@ -45,7 +46,7 @@ class LogTailing:
             Overloaded: There are too many who follow.
             ServerStopping: The server stops.
         """
-        scope = page_tokens.scope_of(request.run_id)
+        scope = scope_of(request.run_id)
         after = page_tokens.decode(Listing.LOGS, request.page_token, scope) or 0
         owner = self._directory.owner()
         with self._followers.join(peer) as attention:

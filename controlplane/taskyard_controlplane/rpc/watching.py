@@ -4,12 +4,18 @@ The owner says which runs changed; what is told of them is read from the databas
 for a listing, a message at a time and in the threads of readers. So a watch costs the owner's loop little
 but an id for each change; its process it costs what reading takes. A watcher that is told of everything as
 it happens would have it read each run several times; so once it is told of all there was, changes are let
-gather for a moment. For one that is behind there is no pause: a watch of everything, while all run as fast
-as they can, slows them down.
+gather for a moment. Those that are behind take turns, with rests in between that are the longer the busier
+the owner is; changes gather meanwhile, so that they hear of each run less often. Whoever cannot keep up in
+that way is lost in the end: runs go first.
+
+Tokens follow closely. What a watcher was told of last says where it would go on; and when it is told of
+nothing while much happens, it is given a new one before that of before is too old.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Final
 
 from taskyard_api.v1 import run_service_pb2 as pb
@@ -17,18 +23,22 @@ from taskyard_contract.errors import WatchExpired
 from taskyard_controlplane.owner.journal.changes import Changes, Interest, Watch
 from taskyard_controlplane.reading import watched
 from taskyard_controlplane.reading.filters import Pick, check_filter
-from taskyard_controlplane.reading.page_tokens import scope_of
 from taskyard_controlplane.reading.pages import Room
 from taskyard_controlplane.reading.runs import MOST_AT_ONCE, WHOLE_AT_ONCE, RunReader
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.reading.watched import ResumePoint, Told
 from taskyard_controlplane.rpc.directory import Directory
-from taskyard_controlplane.rpc.following import QUIET_SECONDS, Attention, Followers
+from taskyard_controlplane.rpc.following import QUIET_SECONDS, Allowance, Attention, Followers
 from taskyard_controlplane.storage.interface import RunFilter
 
 GATHER_SECONDS: Final = 0.05
 """How long changes gather after those of before were told: less than people notice."""
 CHANGES_AT_ONCE: Final = 500
 """Read in one go, without results: most runs are small, and each read has a price of its own."""
+FEW_CHANGES: Final = 50
+"""So few are read without waiting for a turn: who watches some runs does not wait for those who watch all."""
+BOOKMARK_SECONDS: Final = 1.0
+"""How long a watcher keeps a token that will soon be too old."""
 
 
 class RunWatching:
@@ -39,6 +49,7 @@ class RunWatching:
         self._directory = directory
         self._reading = reading
         self._followers = followers
+        self._allowance = Allowance()
 
     async def messages(
         self, request: pb.WatchRunsRequest, peer: str
@@ -59,7 +70,8 @@ class RunWatching:
         with self._followers.join(peer) as attention:
             watch = _begin(owner.changes, wanted, point, attention)
             try:
-                stream = _Stream(self._reading, watch, attention, owner.generation, request)
+                turn = partial(self._allowance.turn, lambda: owner.changes.noted)
+                stream = _Stream(self._reading, watch, attention, turn, owner.generation, request)
                 async for message in stream.messages(point):
                     yield message
             finally:
@@ -67,7 +79,8 @@ class RunWatching:
 
 
 def _begin(changes: Changes, wanted: pb.RunFilter, point: ResumePoint | None, attention: Attention) -> Watch:
-    interest = Interest(run_ids=frozenset(wanted.run_ids) or None)
+    ends = Pick.of(wanted).ends
+    interest = Interest(run_ids=frozenset(wanted.run_ids) or None, ends=ends)
     return changes.watch(interest, None if point is None else point.position, attention.wake)
 
 
@@ -79,12 +92,14 @@ class _Stream:
         reading: RunReader,
         watch: Watch,
         attention: Attention,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
         generation: int,
         request: pb.WatchRunsRequest,
     ) -> None:
         self._reading = reading
         self._watch = watch
         self._attention = attention
+        self._turn = turn
         self._generation = generation
         self._wanted = request.filter
         self._scope = scope_of(request.filter)
@@ -104,7 +119,9 @@ class _Stream:
         while True:
             await self._attention.wait(self._seconds_left())
             self._attention.begin()
-            for message in await self._changed():
+            async with self._turn() if len(self._watch.pending) > FEW_CHANGES else nullcontext():
+                messages = await self._changed()
+            for message in messages:
                 yield message
             if self._seconds_left() <= 0:
                 yield self._message([])
@@ -116,9 +133,10 @@ class _Stream:
         while True:
             self._attention.check()
             self._check()
-            page = await self._reading.page(
-                self._wanted, beyond, MOST_AT_ONCE, include_result=self._include_result
-            )
+            async with self._turn() if beyond is not None else nullcontext():
+                page = await self._reading.page(
+                    self._wanted, beyond, MOST_AT_ONCE, include_result=self._include_result
+                )
             beyond = page.next_position
             runs = [run for run in page.runs if self._told.wants(run)]
             yield self._message(runs, beyond=beyond or 0, caught_up=beyond is None)
@@ -146,8 +164,8 @@ class _Stream:
         """Find out once what of the filter is recorded; False when its flow run was not submitted yet."""
         if self._recorded is None:
             self._recorded = await self._reading.recorded(self._wanted)
-            if self._recorded is not None and self._watch.interest.run_ids is None:
-                self._watch.interest = Interest(flow_seq=self._recorded.flow_seq)
+            if self._recorded is not None:
+                self._watch.interest = self._watch.interest._replace(flow_seq=self._recorded.flow_seq)
         return self._recorded is not None
 
     def _check(self) -> None:
@@ -164,12 +182,14 @@ class _Stream:
     ) -> pb.WatchRunsResponse:
         self._quiet_since = asyncio.get_running_loop().time()
         at = self._watch.position if position is None else position
+        self._watch.marked(at)
         token = watched.encode(ResumePoint(self._generation, at, beyond), self._scope)
         return pb.WatchRunsResponse(runs=runs, resume_token=token, caught_up=caught_up)
 
     def _seconds_left(self) -> float:
         """Return how long the watcher may still hear nothing."""
-        return self._quiet_since + QUIET_SECONDS - asyncio.get_running_loop().time()
+        most = BOOKMARK_SECONDS if self._watch.is_due else QUIET_SECONDS
+        return self._quiet_since + most - asyncio.get_running_loop().time()
 
 
 def _messages_of(runs: Sequence[pb.Run]) -> list[list[pb.Run]]:

@@ -57,8 +57,6 @@ NAME: Final = func.coalesce(run.c.name, template.c.name + "-" + ORDINAL)
 """What a run is called when nobody named it."""
 _ENDED: Final = run.c.state >= FIRST_FINAL
 _OPEN_STATES: Final = tuple(int(state) for state in RunState if state < FIRST_FINAL)
-_ALL: Final = 1 << 62
-"""To look at: no limit."""
 
 Templates = list[int] | None
 """The numbers of those that runs have which fit; None for any. Without one, nothing is looked for."""
@@ -155,13 +153,20 @@ def _count(connection: Connection, conditions: Conditions, counts: Counter[int])
 
 
 def open_runs(
-    connection: Connection, wanted: RunFilter, templates: Templates, after: int | None, limit: int
+    connection: Connection,
+    wanted: RunFilter,
+    templates: Templates,
+    beyond: int | None,
+    limit: int,
+    most: int,
 ) -> OpenRuns:
-    """Return open runs that fit a filter, oldest first; `Reader.open_runs` says the rest."""
+    """Return open runs that fit a filter, newest first; `Reader.open_runs` says the rest."""
     if templates == []:
-        return OpenRuns([], None)
+        return OpenRuns([], None, 0, 0)
     wanted = wanted._replace(states=_OPEN_STATES)
-    search = search_for(connection, wanted, templates, oldest_first=True)
-    hits = look(connection, search, after, limit, _ALL)
-    rows = sorted(_OPEN_BY_NUMBER.rows(connection, hits.seqs))
-    return OpenRuns([OpenRun(run_id, state) for _, run_id, state in rows], hits.position)
+    search = search_for(connection, wanted, templates, oldest_first=False)
+    hits = look(connection, search, beyond, limit, most)
+    rows = sorted(_OPEN_BY_NUMBER.rows(connection, hits.seqs), reverse=True)
+    runs = [OpenRun(run_id, state) for _, run_id, state in rows]
+    reached_us = 0 if hits.position is None else _submitted_us(connection, hits.position, oldest_first=False)
+    return OpenRuns(runs, hits.position, hits.looked_at, reached_us)

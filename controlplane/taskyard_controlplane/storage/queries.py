@@ -48,6 +48,10 @@ class DatabaseReader:
             row = connection.execute(listings.LISTED.where(run.c.run_id == run_id)).one_or_none()
         return None if row is None else listings.listed(row)
 
+    def learn_templates(self) -> bool:
+        with self._connection() as connection:
+            return self._catalogue.learn(connection)
+
     def runs(
         self,
         wanted: RunFilter,
@@ -69,10 +73,12 @@ class DatabaseReader:
             templates = self._catalogue.fitting(connection, wanted)
             return listings.count_ended(connection, wanted, templates, most)
 
-    def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
+    def open_runs(
+        self, wanted: RunFilter, beyond_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+    ) -> OpenRuns:
         with self._connection() as connection:
             templates = self._catalogue.fitting(connection, wanted)
-            return listings.open_runs(connection, wanted, templates, after_seq, limit)
+            return listings.open_runs(connection, wanted, templates, beyond_seq, limit, most)
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
         with self._connection() as connection:

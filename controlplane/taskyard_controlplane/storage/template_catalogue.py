@@ -3,6 +3,9 @@
 A template is written once and never changed, and a later one has a higher number. So the catalogue reads each
 of them once, those that are new when somebody asks, and keeps of it only under which words it stands. Nobody
 who does not ask for these pays for it; a hundred thousand templates take some 10 MB.
+
+To read so many takes a second. So whoever asks first has them read in parts (`learn`), and others have the
+thread, and the catalogue, in between.
 """
 
 import threading
@@ -17,6 +20,8 @@ from taskyard_controlplane.storage.interface import RunFilter
 from taskyard_controlplane.storage.schema import template
 
 _AT_ONCE: Final = 512
+PART: Final = 5_000
+"""Templates read without a break: some 50 ms."""
 
 _Index = dict[str, "array[int]"]
 
@@ -39,6 +44,11 @@ class TemplateCatalogue:
         self._last = 0
         self._words = _Words({}, {}, {}, {})
 
+    def learn(self, connection: Connection) -> bool:
+        """Read some of the templates that are not known yet; whether all of them are."""
+        with self._lock:
+            return self._read_new(connection, PART)
+
     def fitting(self, connection: Connection, wanted: RunFilter) -> list[int] | None:
         """Return the numbers of the templates that runs which fit a filter have; None when any will do."""
         words = self._words
@@ -59,16 +69,20 @@ class TemplateCatalogue:
             found = [set(index.get(word, ())) for index, word in asked]
         return sorted(set.intersection(*found))
 
-    def _read_new(self, connection: Connection) -> None:
+    def _read_new(self, connection: Connection, most: int | None = None) -> bool:
+        """Read `most` templates or a few more, None for all; whether there are no others."""
         query = select(template.c.template_id, template.c.name, template.c.definition)
         query = query.order_by(template.c.template_id).limit(_AT_ONCE)
-        while True:
+        count = 0
+        while most is None or count < most:
             rows = connection.execute(query.where(template.c.template_id > self._last)).all()
             for template_id, name, definition in rows:
                 self._add(template_id, name, definition)
                 self._last = template_id
+            count += len(rows)
             if len(rows) < _AT_ONCE:
-                return
+                return True
+        return False
 
     def _add(self, template_id: int, name: str, definition: bytes) -> None:
         try:

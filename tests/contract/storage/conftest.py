@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 from support.databases import Database
+from support.failing_properties import bound_shrinking
 from support.postgres import PostgresServer
 from support.storage_rows import Batches
 
 from taskyard_controlplane.storage.interface import Store
 
+bound_shrinking()
 _names = itertools.count(1)
 
 

@@ -10,7 +10,8 @@ from support.storage_rows import BAD_ENDS, NOW_US, Batches, ended, new_run, run_
 
 from taskyard_api.v1.template_pb2 import RunTemplate
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState
-from taskyard_controlplane.storage.interface import Reader, RunFilter, Store
+from taskyard_controlplane.storage import template_catalogue
+from taskyard_controlplane.storage.interface import MOST_LOOKED_AT, Reader, RunFilter, Store
 from taskyard_controlplane.storage.searching import CLOCK_SLACK_US
 
 S = RunState
@@ -142,18 +143,41 @@ def test_runs_are_counted_as_they_are_listed(reader: Reader) -> None:
         assert (counted.counts, counted.reached_us) == (ends, 0), fields
         still_open = [run_id(run.seq) for run in ALL if fits(run) and run.state == S.PENDING]
         if not wanted.states or S.PENDING in wanted.states:
-            assert _open(reader, wanted, 100) == _open(reader, wanted, 2) == still_open, fields
+            assert _open(reader, wanted, 100) == _open(reader, wanted, 2) == still_open[::-1], fields
+            assert _open(reader, wanted, 100, most=7) == still_open[::-1], fields
 
 
-def _open(reader: Reader, wanted: RunFilter, limit: int) -> list[bytes]:
+def _open(reader: Reader, wanted: RunFilter, limit: int, most: int = MOST_LOOKED_AT) -> list[bytes]:
     ids: list[bytes] = []
-    after: int | None = None
+    beyond: int | None = None
     while True:
-        page = reader.open_runs(wanted, after, limit)
+        page = reader.open_runs(wanted, beyond, limit, most)
+        assert page.looked_at <= most + 5, "one that is read by its number counts as five"
         ids += [one.run_id for one in page.runs]
-        after = page.next_seq
-        if after is None:
+        beyond = page.next_seq
+        if beyond is None:
             return ids
+
+
+def test_templates_are_read_in_parts(
+    store: Store, batch: Batches, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_catalogue, "PART", 600)
+    definition = RunTemplate(name="many", queue="many").SerializeToString()
+    many = [(number, b"%032d" % number, definition, "many") for number in range(1, 2_001)]
+    store.commit(batch(templates=many, new_runs=[new_run(1), new_run(2, template_id=1_999)]))
+    reader = database.reader()
+    assert [reader.learn_templates() for _ in range(3)] == [False, True, True]
+    more = [(2_001, b"more", definition, "many")]
+    store.commit(batch(templates=more, new_runs=[new_run(3, template_id=2_001)]))
+    found = reader.runs(RunFilter(queue="many"), None, 10)
+    assert [one.run.seq for one in found.runs] == [3, 2, 1], "what came since is known without being learned"
+
+
+def test_open_runs_are_looked_for_among_so_many_and_it_says_how_far(reader: Reader) -> None:
+    found = reader.open_runs(RunFilter(name_contains="nothing like it"), None, 10, 20)
+    assert (found.runs, found.next_seq, found.looked_at) == ([], RUNS - 19, 20)
+    assert found.reached_us == AT[RUNS - 19]
 
 
 def test_a_count_ends_after_so_many_runs_and_says_how_far_it_came(reader: Reader) -> None:

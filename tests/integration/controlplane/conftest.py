@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,8 +53,16 @@ class Served:
         self.agents = agent_service_pb2_grpc.AgentServiceStub(self.channel)
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)
 
-    def submit(self, count: int = 1, *, name: str = "add", data: bytes = b"x", **fields: Any) -> list[bytes]:
-        """Submit runs of one task and return their ids."""
+    def submit(
+        self,
+        count: int = 1,
+        *,
+        name: str = "add",
+        data: bytes = b"x",
+        upstream: Sequence[bytes] = (),
+        **fields: Any,
+    ) -> list[bytes]:
+        """Submit runs of one task, which get the results of others, and return their ids."""
         fields.setdefault("code", template_pb2.Code(task_name=name))
         template = template_pb2.RunTemplate(
             kind=states_pb2.RUN_KIND_TASK,
@@ -65,8 +73,13 @@ class Served:
             **fields,
         )
         payload = common_pb2.Payload(encoding="json/plain", data=data)
+        edges = [
+            run_service_pb2.Upstream(run_id=each, kind=session_service_pb2.UPSTREAM_KIND_DATA)
+            for each in upstream
+        ]
         runs = [
-            run_service_pb2.NewRun(run_id=new_id(), template=template, args=payload) for _ in range(count)
+            run_service_pb2.NewRun(run_id=new_id(), template=template, args=payload, upstream=edges)
+            for _ in range(count)
         ]
         response = self.runs.SubmitRuns(run_service_pb2.SubmitRunsRequest(runs=runs), timeout=10)
         assert not response.refused
@@ -99,6 +112,7 @@ class SmallAgent:
     def __init__(self, served: Served, name: str = "small", labels: dict[str, str] | None = None) -> None:
         self._outgoing: queue.Queue[agent_service_pb2.AgentFrame | None] = queue.Queue()
         self._number = self._granted = 0
+        self.chunks: list[agent_service_pb2.AssignChunk] = []
         hello = agent_service_pb2.AgentHello(
             protocol_min=2, protocol_max=2, agent_id=f"id-{name}", session_id=new_id(), name=name,
             queues=["default"], slots=2, labels=labels or {"zone": "a"}, agent_version="1.2.3",
@@ -118,6 +132,7 @@ class SmallAgent:
         taken: list[tuple[int, bytes]] = []
         while len(taken) < count:
             for chunk in next(self.frames).chunks:
+                self.chunks.append(chunk)
                 ids = [chunk.run_ids[at : at + 16] for at in range(0, len(chunk.run_ids), 16)]
                 taken += [(chunk.first_epoch + place, run_id) for place, run_id in enumerate(ids)]
         return taken

@@ -21,6 +21,7 @@ from taskyard_contract.errors import (
     TaskyardError,
 )
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_controlplane.domain import model
 from taskyard_controlplane.settings import PeerSettings
 
 MIB = 1024 * 1024
@@ -66,7 +67,8 @@ def test_a_blob_comes_back_as_it_was(served: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [1, MIB, MIB + 1, 2 * MIB + 7])
-def test_a_download_goes_on_where_another_one_ended(served: Any, offset: int) -> None:
+def test_a_download_goes_on_where_another_one_ended(on_either: Any, offset: int) -> None:
+    served = on_either
     data = bytes(range(256)) * (2 * MIB // 256) + b"the end"
     digest = upload(served, parts(data)).blob.digest
     request = pb.DownloadBlobRequest(digest=digest, offset=offset)
@@ -76,6 +78,27 @@ def test_a_download_goes_on_where_another_one_ended(served: Any, offset: int) ->
     error = refusal(served.blobs.DownloadBlob, request)
     assert isinstance(error, InvalidRequest)
     assert (error.field, error.limit) == ("offset", len(data))
+
+
+def test_what_an_agent_fetches_of_a_chunk_has_an_end_too(
+    on_either: Any, connect_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "LARGE_INPUTS", 1_000)
+    served, agent = on_either, connect_agent(on_either)
+    [up] = served.submit()
+    served.submit(upstream=[up])
+    [(epoch, _)] = agent.take(1)
+    agent.report(epoch, up, b"3" * 2_000)
+    agent.take(1)
+    body = agent.chunks[-1].body_blob
+    request = pb.DownloadBlobRequest(digest=body.digest, offset=body.size - 7)
+    assert len(b"".join(answer.part for answer in served.blobs.DownloadBlob(request, timeout=20))) == 7
+    request.offset = body.size
+    assert list(served.blobs.DownloadBlob(request, timeout=20)) == []
+    request.offset = body.size + 1
+    error = refusal(served.blobs.DownloadBlob, request)
+    assert isinstance(error, InvalidRequest)
+    assert (error.field, error.limit) == ("offset", body.size)
 
 
 def test_nothing_is_stored_for_a_namespace_there_is_not(served: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 from support.poller import Poller
 
 from taskyard_api.v1 import admin_service_pb2 as admin
@@ -161,6 +162,13 @@ def frame_bytes(served: Any, limit: int) -> None:
                 call(data, timeout=30)
             assert caught.value.code() == code  # type: ignore[attr-defined]
             request.namespace += "n"
+        for name in ("SessionService/Connect", "AgentService/Connect", "BlobService/UploadBlob"):
+            stream = channel.stream_stream(f"/taskyard_api.v1.{name}")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stream(iter([data]), timeout=30))
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+            assert "larger than max" in caught.value.details()  # type: ignore[attr-defined]
+            assert rpc_status.from_call(caught.value) is None, "protos/README.md says what that means"
 
 
 @case
@@ -180,6 +188,10 @@ def payload_bytes(served: Any, limit: int) -> None:
     assert upload(bytes(limit)).blob.size == limit
     error = error_of(lambda: upload(bytes(limit + 1)))
     assert is_refusal(error, PayloadTooLarge, limit, "blob.size")
+    submit(served, new_run(args=common_pb2.Payload(blob=ref_of(bytes(limit)))))
+    too_large = common_pb2.BlobRef(digest=bytes(32), size=limit + 1)
+    error = submit_refused(served, new_run(), new_run(args=common_pb2.Payload(blob=too_large)))
+    assert is_refusal(error, PayloadTooLarge, limit, "runs[1].args.blob.size")
 
 
 @case
@@ -266,10 +278,10 @@ def definition_bytes(served: Any, limit: int) -> None:
 @case
 def template_bytes(served: Any, limit: int) -> None:
     template = task()
-    template.task_key = "k" * (limit - template.ByteSize() - 4)
+    template.tags.append("t" * (limit - template.ByteSize() - 4))
     assert template.ByteSize() == limit
     submit(served, new_run(template))
-    template.task_key += "k"
+    template.tags[0] += "t"
     error = submit_refused(served, new_run(), new_run(template))
     assert is_refusal(error, InvalidRequest, limit, "runs[1].template")
     stream = Stream(served)
@@ -296,6 +308,7 @@ def name_bytes(served: Any, limit: int) -> None:
     for path, changes in {
         "name": lambda name: {"name": name},
         "queue": lambda name: {"queue": name},
+        "task_key": lambda name: {"task_key": name},
         "encoding": lambda name: {"encoding": name},
         "code.task_name": lambda name: {"code": tp.Code(task_name=name)},
     }.items():

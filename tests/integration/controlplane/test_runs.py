@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.following import Watching
 
 from taskyard_api.v1 import (
     agent_service_pb2,
@@ -80,12 +81,12 @@ def test_the_owner_knows_who_executes_a_run(served: Any, agent: Any) -> None:
     [(epoch, _)] = agent.take(1)
     run = served.get(run_id)
     assert (run.state, run.agent_name) == (RunState.ASSIGNED, "small")
+    watching = Watching(served.runs).caught_up()  # nobody acknowledges that a run has started
     agent.started(epoch, run_id)
+    watching.until_state(run_id, RunState.RUNNING)
+    watching.close()
     wanted = pb.ListRunsRequest(filter=pb.RunFilter(states=[RunState.RUNNING]))
-    for _ in range(500):
-        listed = served.runs.ListRuns(wanted, timeout=10).runs
-        if listed:
-            break
+    listed = served.runs.ListRuns(wanted, timeout=10).runs
     assert [run.run_id for run in listed] == [run_id]
 
 

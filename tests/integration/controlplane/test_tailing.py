@@ -189,6 +189,7 @@ def test_nothing_is_read_while_nothing_happens(
     served: Any, agent: Any, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [run_id] = served.submit()
+    agent.take(1)
     monkeypatch.setattr("taskyard_controlplane.rpc.tailing.QUIET_SECONDS", 0.02)
     tailing = tail(served, run_id)
     tailing.next()

@@ -17,6 +17,7 @@ from taskyard_contract.errors import (
 )
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import ReportKind, RunState
+from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.settings import PeerSettings
 
 pb = run_service_pb2
@@ -205,6 +206,19 @@ def test_results_are_told_in_messages_that_every_client_takes(
     assert set(ended.values()) == {size}
 
 
+def test_who_is_behind_is_told_in_turns_and_misses_nothing(
+    served: Any, agent: Any, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard_controlplane.rpc.watching.FEW_CHANGES", 0)
+    monkeypatch.setattr("taskyard_controlplane.rpc.watching.CHANGES_AT_ONCE", 3)
+    all_of_it = [watch(served).caught_up() for _ in range(3)]
+    ids = served.submit(20)
+    finish(agent, 20)
+    for watching in all_of_it:
+        for run_id in ids:
+            watching.until_state(run_id, S.COMPLETED)
+
+
 def test_those_who_hear_nothing_get_a_token_now_and_then(
     served: Any, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,11 +230,52 @@ def test_those_who_hear_nothing_get_a_token_now_and_then(
     assert not watching.runs
 
 
+def test_those_who_are_told_nothing_while_much_happens_get_tokens_in_time(
+    served: Any, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskyard_controlplane.owner.journal.changes.MOST_KEPT", 100)
+    monkeypatch.setattr("taskyard_controlplane.rpc.watching.BOOKMARK_SECONDS", 0.0)
+    watching = watch(served, task_name="nothing like it").caught_up()
+    first = watching.token
+    for _ in range(5):
+        before = watching.token
+        while watching.token == before:
+            served.submit(40)
+            served.submit(40)
+            watching.next()
+    assert not watching.runs
+    watching.close()
+    assert isinstance(refused(watch(served, first, task_name="nothing like it")), WatchExpired)
+    assert watch(served, watching.token, task_name="nothing like it").next().caught_up
+
+
+def test_for_who_watches_ends_nothing_else_is_read(
+    served: Any, agent: Any, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    changed = RunReader.changed
+
+    async def noted(self: Any, recorded: Any, run_ids: Any, **options: Any) -> Any:
+        read.extend(run_ids)
+        return await changed(self, recorded, run_ids, **options)
+
+    monkeypatch.setattr(RunReader, "changed", noted)
+    watching = watch(served, states=[S.FAILED, S.CANCELLED]).caught_up()
+    cancelled, *others = served.submit(5)
+    served.runs.CancelRun(pb.CancelRunRequest(run_id=cancelled), timeout=10)
+    finish(agent, 3)
+    [(epoch, failed)] = agent.take(1)
+    agent.report(epoch, failed, b"", kind=ReportKind.FAILED, message="no")
+    for run_id, state in ((cancelled, S.CANCELLED), (failed, S.FAILED)):
+        watching.until_state(run_id, state)
+    assert set(watching.states) == set(read) == {cancelled, failed} < {cancelled, *others}
+
+
 def test_a_token_of_another_filter_is_refused(served: Any, watch: Watch) -> None:
     token = watch(served, task_name="add").caught_up().token
     error = refused(watch(served, token, task_name="mul"))
     assert isinstance(error, InvalidRequest)
-    assert "another filter" in str(error)
+    assert "another request" in str(error)
     page = served.runs.ListRuns(pb.ListRunsRequest(page_size=1), timeout=10)
     for other in ("nonsense", page.next_page_token or "AA"):
         assert isinstance(refused(watch(served, other)), InvalidRequest)

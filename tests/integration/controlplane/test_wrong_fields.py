@@ -16,7 +16,8 @@ from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, TaskyardError
-from taskyard_contract.id_factory import new_id
+from taskyard_contract.id_factory import new_id, new_ids
+from taskyard_contract.ids import format_id
 from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 DIGEST = bytes(32)
@@ -47,14 +48,22 @@ def listing(**fields: Any) -> pb.ListRunsRequest:
 
 
 SAME = run()
+IN_SHARD_1 = bytes.fromhex("01900000 0000 7000 8000 000000000001")
 REFUSED: list[tuple[str, str, Any, str]] = [
     ("runs", "SubmitRuns", submitting(run_id=b"short"), "runs[1].run_id"),
+    ("runs", "SubmitRuns", submitting(run_id=b"r" * 16), "runs[1].run_id"),
+    ("runs", "SubmitRuns", submitting(run_id=IN_SHARD_1), "runs[1].run_id"),
     ("runs", "SubmitRuns", pb.SubmitRunsRequest(runs=[SAME, SAME]), "runs[1].run_id"),
     ("runs", "SubmitRuns", of_template(kind=states_pb2.RUN_KIND_FLOW), "runs[1].template.kind"),
     ("runs", "SubmitRuns", of_template(name=""), "runs[1].template.name"),
     ("runs", "SubmitRuns", of_template(code=None), "runs[1].template.code"),
+    ("runs", "SubmitRuns", of_template(code=tp.Code(task_name="")), "runs[1].template.code.task_name"),
+    ("runs", "SubmitRuns", of_template(code=tp.Code(reference="")), "runs[1].template.code.reference"),
+    ("runs", "SubmitRuns", of_template(code=tp.Code(blob_digest=b"short")),
+     "runs[1].template.code.blob_digest"),
     ("runs", "SubmitRuns", of_template(queue=""), "runs[1].template.queue"),
     ("runs", "SubmitRuns", of_template(queue="a\x00b"), "runs[1].template.queue"),
+    ("runs", "SubmitRuns", of_template(task_key="k" * 1_025), "runs[1].template.task_key"),
     ("runs", "SubmitRuns", of_template(encoding="e" * 1_025), "runs[1].template.encoding"),
     ("runs", "SubmitRuns", of_template(result_encoding="e" * 1_025), "runs[1].template.result_encoding"),
     ("runs", "SubmitRuns", of_template(python_version="3" * 1_025), "runs[1].template.python_version"),
@@ -74,6 +83,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
      pb.SubmitRunsRequest(runs=[run(run_id=SAME.run_id, upstream=[pb.Upstream(run_id=SAME.run_id, kind=1)])]),
      "runs[0].upstream[0].run_id"),
     ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(type="t" * 1_025)), "runs[1].args.type"),
+    ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(blob=common_pb2.BlobRef(digest=b"short"))),
+     "runs[1].args.blob.digest"),
     ("runs", "SubmitRuns", submitting(start_at_us=1), "runs[1].start_at_us"),
     ("runs", "SubmitRuns", submitting(expires_at_us=1), "runs[1].expires_at_us"),
     ("runs", "SubmitRuns", submitting(idempotency_key="k"), "runs[1].idempotency_key"),
@@ -180,6 +191,20 @@ def test_what_is_not_supported_yet_is_refused_on_streams_too(
     assert isinstance(error, InvalidRequest)
     assert error.field == f"submit.groups.extras.{field}"
     assert "not supported" in str(error)
+
+
+@pytest.mark.parametrize("strange", [b"r" * 16, IN_SHARD_1, bytes(16)])
+def test_an_id_that_no_new_run_may_have_is_refused_on_streams_too(served: Any, strange: bytes) -> None:
+    batch = sp.SubmitBatch(
+        number=1,
+        templates=[tp.TemplateDefinition(index=1, template=template())],
+        groups=[sp.RunGroup(template=1, run_ids=[*new_ids(3), strange])],
+    )
+    error = refusal(lambda: served.session(sp.ClientFrame(submit=batch)))
+    assert isinstance(error, InvalidRequest)
+    assert error.field == "submit.groups.run_ids"
+    assert f"{format_id(strange)}; the id of a new run is a UUID of version 7" in str(error)
+    assert not served.runs.ListRuns(pb.ListRunsRequest(), timeout=10).runs
 
 
 def test_single_runs_are_refused_with_the_code_of_a_call(served: Any) -> None:

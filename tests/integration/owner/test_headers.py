@@ -12,7 +12,8 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_controlplane.owner.queueing.headers import MAX_HEADER_BYTES
+from taskyard_controlplane.owner.journal.payload_ledger import OBJECT_BYTES
+from taskyard_controlplane.owner.queueing.headers import MAX_HEADER_BYTES, pack_headers
 
 TRACE = {"traceparent": "00-abc-def-01", "baggage": "ü=1"}
 
@@ -143,3 +144,39 @@ def test_they_are_short_and_have_names(good: dict[str, str], bad: dict[str, str]
         assert len(it.runs) == 2
 
     play(scenario)
+
+
+def test_their_bytes_are_counted_while_a_run_waits_and_no_longer(tmp_path: Path) -> None:
+    """Once for the runs of a group, which share them, and for each run that has its own."""
+    size = len(pack_headers(TRACE, "headers") or b"")
+    args = 3 * (1 + OBJECT_BYTES)
+    known: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client = it.client()
+        known["session"] = client.session.session_id
+        await submit(client, 4, TRACE)
+        await submit(client, 4, {})
+        await it.settle()
+        assert size <= it.shard.book.ledger.total == client.session.held_bytes < size + 4
+        assert await it.owner.submit_unowned([new_run(TRACE), new_run({}), new_run(TRACE)], []) == []
+        assert 3 * size <= it.shard.book.ledger.total - args < 3 * size + 4
+        await client.send(cancel=[first_with_headers(it)])
+        await it.settle()
+        assert it.shard.book.ledger.total - args < 3 * size
+
+    async def after(it: World) -> None:
+        it.client(known["session"])
+        assert it.shard.book.ledger.total - args == 5 * size, "whoever reads them back has one for each"
+        agent = it.agent()
+        while new := await assigned(it, agent):
+            agent.report(new)
+        await it.settle()
+        assert it.shard.book.ledger.total == 0
+
+    kill_and_restart(tmp_path, before, after)
+
+
+def first_with_headers(it: World) -> bytes:
+    """Return the first run that has headers."""
+    return next(run.run_id for run in it.runs.values() if run.headers is not None)

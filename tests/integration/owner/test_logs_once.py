@@ -8,6 +8,7 @@ from support.owner_harness import Agent, Client, World, assigned, kill_and_resta
 
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.states import FlowEvent
 from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.shard.recovery import LOG_MARK_US
 from taskyard_controlplane.storage import create_reader
@@ -151,3 +152,28 @@ def test_the_newest_marks_are_kept() -> None:
     assert [marks.of(name) for name in (b"new", b"older", b"another")] == [0, 5, 1]
     marks.note(b"older", 4)
     assert (marks.of(b"older"), len(marks)) == (5, 2)
+
+
+def test_what_a_run_logs_that_outlived_its_flow_run_and_a_restart_is_in_the_log_of_the_flow_run(
+    tmp_path: Path,
+) -> None:
+    kept: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent("a")
+        flow = await client.start_flow()
+        kept["runs"] = await client.submit(flow=flow)
+        await assigned(it, agent)
+        kept.update(seq=it.runs[flow].seq, session=agent.session_id, held=list(agent.assigned.items()))
+        report = sp.FlowReport(run_id=flow, event=FlowEvent.SUCCEEDED)  # type: ignore[arg-type]
+        await client.send(flow_reports=[report])
+        await it.settle()
+
+    async def after(it: World) -> None:
+        agent = it.agent("a", session_id=kept["session"], held=kept["held"])
+        assert agent.adopted == kept["runs"]
+        agent.send(report_number=1, logs=batch(kept["runs"][0], "late"))
+        await it.settle()
+        assert recorded(tmp_path, kept["seq"]) == ["late"]
+
+    kill_and_restart(tmp_path, before, after)

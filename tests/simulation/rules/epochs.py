@@ -57,3 +57,18 @@ def nothing_from_superseded_epochs(index: Index) -> Iterator[str]:
         ]
         if later:
             yield f"run {event.run} ended under {event.epoch:x} although {later[0].epoch:x} had been assigned"
+
+
+@rule
+def what_is_restated_goes_on(index: Index) -> Iterator[str]:
+    """Who executes a run and says so in time goes on, unless the attempt was decided.
+
+    So no assignment is lost that an owner did not live to record.
+    """
+    for event in index.kind("disowned"):
+        run, epoch = event.run, event.epoch
+        executed = any(each.epoch == epoch for each in index.run("given", run))
+        ended = {each.value for each in index.run("ended", run) if each.epoch == epoch}
+        decided = any(each.epoch >= epoch and each.at <= event.at + 1 for each in index.run("event", run))
+        if executed and not decided and "keyed" not in ended:
+            yield f"run {run} under {epoch:x} was to be dropped, and nobody else had it"

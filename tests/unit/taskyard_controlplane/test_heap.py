@@ -1,14 +1,17 @@
 """Memory that was freed goes back to the system, though what lies between it stays."""
 
 import ctypes
+import gc
 import mmap
 import multiprocessing
+import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from taskyard_controlplane.heap import Heap, resident_bytes
+from taskyard_controlplane.heap import MANY_BLOCKS, Heap, Spares, resident_bytes
 
 MIB = 1024 * 1024
 
@@ -87,3 +90,38 @@ def _at_rest() -> None:
     heap.look(at_rest=True)
     assert resident_bytes() - before < 12 * MIB
     assert len(stay) == 40
+
+
+def test_what_the_interpreter_keeps_goes_when_much_was_made() -> None:
+    """And stays while little happens: nothing was left behind then."""
+    _alone(_spares)
+
+
+class _Looked:
+    pass
+
+
+def _spares() -> None:
+    gc.disable()
+    spares, renewed = Spares(), list[bool]()
+
+    def renew() -> None:
+        renewed.append(seen() is None)
+
+    name = "".join(("a name ", "of its own"))
+    unused = sys.getrefcount(name)
+    assert not hasattr(_Looked, name)
+    dead = _Looked()
+    dead.itself = dead  # type: ignore[attr-defined]
+    seen = weakref.ref(dead)
+    del dead
+    assert not spares.let_go(renew)
+    assert seen() is not None
+    many = [[] for _ in range(MANY_BLOCKS + 1_000)]  # type: ignore[var-annotated]
+    assert spares.let_go(renew)
+    assert seen() is None
+    assert sys.getrefcount(name) == unused
+    assert not spares.let_go(renew)
+    many.clear()
+    assert spares.let_go(renew)
+    assert renewed == [True, True], "when there is nothing left of what was"

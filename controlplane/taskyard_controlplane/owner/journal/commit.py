@@ -72,6 +72,15 @@ class Commit:
             or self.rows.rows() - len(self.rows.dispatches)
         )
 
+    def renewed(self) -> "Commit":
+        """Return another one in its place, if nothing is in it."""
+        if not self.empty() or self.rows.rows() or self.refused is not None:
+            return self
+        other = Commit(self.rows.number)
+        other.rows.low_seq = self.rows.low_seq
+        other.rows.dispatched_below = self.rows.dispatched_below
+        return other
+
 
 class AfterCommits(Protocol):
     """Who keeps the promises of commits."""

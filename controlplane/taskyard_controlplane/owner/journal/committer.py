@@ -40,13 +40,7 @@ from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
 from taskyard_controlplane.owner.journal.response import Response
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import (
-    CommitResult,
-    DatabaseLost,
-    RefusedRow,
-    RowsRefused,
-    Store,
-)
+from taskyard_controlplane.storage.interface import CommitResult, DatabaseLost, RefusedRow, RowsRefused, Store
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -132,6 +126,11 @@ class Committer:
         if self._phase is Phase.IDLE:
             self._phase = Phase.SCHEDULED
             self._loop.call_soon(self._start)
+
+    def renew(self) -> None:
+        """Make the open commit anew, if nothing is in it: its lists keep the memory around where they lie."""
+        if self.idle:
+            self.open = self.open.renewed()
 
     def take_along(self) -> None:
         """Note that the open commit has rows that ride on the next commit, or go alone after a while."""

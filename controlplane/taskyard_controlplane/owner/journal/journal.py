@@ -152,9 +152,10 @@ class Journal:
         )
         self.touch()
 
-    def logged(self, run: Run, at_us: int, level: int, logger: str, message: str) -> None:
-        """Record what a run wrote."""
-        self.open.rows.logs.append(log_row(run, at_us, min(level, HIGHEST_LEVEL), logger, message))
+    def logged(self, run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> None:
+        """Record what a run wrote, which is in the flow run of this number (`RunBook.flow_seq_of`)."""
+        level = min(level, HIGHEST_LEVEL)
+        self.open.rows.logs.append(log_row(run, flow_seq, at_us, level, logger, message))
         self.touch()
 
     def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:

@@ -2,7 +2,8 @@
 
 Ceilings hold for a session, for a queue and in all. A payload that would go beyond one is not kept: its run
 has only its size, and it is read, with many others at a time, when the run is sent to an agent. Nothing is
-kept for a run that an agent has: if it is tried again, what is large is read again.
+kept for a run that an agent has: if it is tried again, what is large is read again. Headers, which are small,
+stay with the run; they are counted, so that where many have some there is less room for payload.
 
 Invariants: a run's `held_bytes` are in the account of its session, its queue and in all, exactly once; all
 that was kept is let go with the run, when it is sent, ends or turns out to never have been recorded.
@@ -39,14 +40,19 @@ class PayloadLedger:
             or of_queue > limits.queue_payload
         ):
             return False
-        self.total += size
-        self._by_queue[queue] = of_queue
-        if session is None:
-            self._unowned = of_session
-        else:
-            session.held_bytes = of_session
-        run.held_bytes += size
+        self.count(run, size)
         return True
+
+    def count(self, run: Run, size: int) -> None:
+        """Count so many more bytes of a run, which are kept whatever there is room for."""
+        session, queue = run.session, run.template.queue
+        self.total += size
+        self._by_queue[queue] = self._by_queue.get(queue, 0) + size
+        if session is None:
+            self._unowned += size
+        else:
+            session.held_bytes += size
+        run.held_bytes += size
 
     def hold(self, run: Run) -> None:
         """Keep the arguments of a run that was added or read back, if there is room for them."""

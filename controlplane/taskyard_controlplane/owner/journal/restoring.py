@@ -25,19 +25,18 @@ def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
     return assigned
 
 
-def restore_run(row: RunHead, templates: Templates, flow: Run | None) -> Run:
-    """Make the record of a run as it was submitted."""
+def restore_run(row: RunHead, templates: Templates, flow: Run | None, epoch: int = 0) -> Run:
+    """Make the record of a run as it was submitted; `epoch` is what it began with."""
     run = Run(
         row.seq, row.run_id, templates.by_id(row.template_id), RunState.READY, flow, None,
-        None, row.ordinal, row.submitted_us,
+        None, row.ordinal, row.submitted_us, max(epoch, row.epoch),
     )  # fmt: skip
     run.args = row.args
     if isinstance(row.args, int):
         run.absent_bytes = row.args
     run.owned = bool(row.session_id)
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
-    run.cache_key, run.upstream, run.epoch = row.cache_key, row.upstream, row.epoch
-    run.headers = row.headers
+    run.cache_key, run.upstream, run.headers = row.cache_key, row.upstream, row.headers
     # Its key is asked for when somebody lets it go on: many are only read to be ended.
     admit(run, waits_of_template(run.template) | (_UPSTREAM if row.upstream else 0))
     return run

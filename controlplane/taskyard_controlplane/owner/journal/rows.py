@@ -63,12 +63,9 @@ def event_row(
     )  # fmt: skip
 
 
-def log_row(run: Run, at_us: int, level: int, logger: str, message: str) -> tuple[object, ...]:
+def log_row(run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> tuple[object, ...]:
     """Return the `LogRow` of a record that was written in a run: the logs of a flow run are its own and those
-    of the runs inside it.
+    of the runs inside it. `flow_seq` is the number of the flow run that the run is in, 0 for none.
     """
-    if run.template.kind == RunKind.FLOW:
-        flow_seq: int | None = run.seq
-    else:
-        flow_seq = run.flow.seq if run.flow is not None else None
-    return run.seq, flow_seq, at_us, level, logger, message
+    log_of = run.seq if run.template.kind == RunKind.FLOW else flow_seq or None
+    return run.seq, log_of, at_us, level, logger, message

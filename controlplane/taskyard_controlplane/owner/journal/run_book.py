@@ -74,6 +74,8 @@ class RunBook:
         if read_back:
             self._read_back[run.seq] = None
         self._enter(run)
+        if run.headers is not None:
+            self.ledger.count(run, len(run.headers))
         if run.template.kind == RunKind.FLOW:
             self.flows_by_seq[run.seq] = run
 

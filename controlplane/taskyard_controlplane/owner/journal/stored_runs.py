@@ -12,6 +12,7 @@ from taskyard_contract.errors import RunNotFound, StorageUnavailable
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import replay_dispatch, replay_events, restore_run
@@ -40,6 +41,7 @@ class StoredRuns:
         templates: Templates,
         timers: Timers,
         clock: Clock,
+        succession: Succession,
     ) -> None:
         """Read from `store`, through `committer`; records go into `book`, new sessions into `roster`."""
         self._store = store
@@ -50,6 +52,7 @@ class StoredRuns:
         self._templates = templates
         self._timers = timers
         self._clock = clock
+        self._succession = succession
         self._subscribers: dict[bytes, ClientSession] = {}
 
     async def find(self, run_id: bytes) -> Run | RunHead:
@@ -142,7 +145,7 @@ class StoredRuns:
         flow = self._book.flow_of(row.flow_seq) if row.flow_seq is not None else None
         if flow is None and row.flow_seq is not None:
             self._book.strays[row.seq] = row.flow_seq
-        return restore_run(row, self._templates, flow)
+        return restore_run(row, self._templates, flow, self._succession.epoch_of(row.seq))
 
     def subscribe_later(self, row: RunHead, session: ClientSession) -> None:
         """Let a run of the backlog that belongs to no session become that of one, once it is in memory."""

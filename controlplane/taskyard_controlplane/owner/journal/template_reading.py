@@ -29,6 +29,7 @@ CODE_KINDS: Final = {
 """What an agent must have announced, by where the code of a template is."""
 MAX_TEMPLATE_BYTES: Final = 32 * 1024
 """Of a definition: names, tags, labels, times of retries. What is larger belongs into arguments or code."""
+_DIGEST_BYTES: Final = 32
 MAX_DELAYS: Final = 1_000
 """Of retries that are given one by one; the last one counts for all further ones."""
 
@@ -98,7 +99,8 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
     """Check what new templates have to keep to beyond those of earlier releases; returns the message.
 
     Raises:
-        InvalidRequest: It is too large, a number is none, or a name is longer than databases index.
+        InvalidRequest: It is too large, a number is none, or a name is longer than databases index, and than
+            whoever looks for it may say.
     """
     if len(definition) > MAX_TEMPLATE_BYTES:
         raise InvalidRequest(
@@ -115,6 +117,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
             field="template.retry.delays_ms",
         )
     _check_supported(message)
+    _check_code(message)
     jitter = message.retry.jitter_factor
     if not 0 <= jitter < math.inf:
         raise InvalidRequest(
@@ -123,6 +126,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
         )
     for what, text, field in (
         ("itself", message.name, "name"),
+        ("task key", message.task_key, "task_key"),
         ("queue", message.queue, "queue"),
         ("encoding", message.encoding, "encoding"),
         ("result encoding", message.result_encoding, "result_encoding"),
@@ -157,6 +161,19 @@ def _check_supported(message: template_pb2.RunTemplate) -> None:
         raise InvalidRequest(
             f"'{message.name}' has concurrency keys, which this release does not support",
             field="template.concurrency_keys",
+        )
+
+
+def _check_code(message: template_pb2.RunTemplate) -> None:
+    location = message.code.WhichOneof("location")
+    if location is None:
+        return
+    size = len(getattr(message.code, location))
+    if not size or (location == "blob_digest" and size != _DIGEST_BYTES):
+        needed = f"a SHA-256 has {_DIGEST_BYTES}" if location == "blob_digest" else "say where the code is"
+        raise InvalidRequest(
+            f"'{message.name}' names code with {size} bytes in {location}; {needed}",
+            field=f"template.code.{location}",
         )
 
 

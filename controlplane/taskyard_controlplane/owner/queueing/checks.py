@@ -17,7 +17,7 @@ from typing import Final
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
-from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.ids import ID_BYTES, are_run_ids, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.peers.frame_limits import check_name
@@ -31,6 +31,7 @@ DIGEST_BYTES: Final = 32
 LARGEST_ORDINAL: Final = 2**31 - 1
 """What an INTEGER of PostgreSQL holds."""
 _ID_SIZES: Final = frozenset({ID_BYTES})
+NEW_ID: Final = "the id of a new run is a UUID of version 7 whose last two bytes, its shard, are 0"
 UNSUPPORTED: Final = ("start_at_us", "expires_at_us", "idempotency_key", "idempotency_window_ms")
 """Fields of a new run, by whatever door, that nothing is done about yet: they have to be empty."""
 UPSTREAM_KINDS: Final = frozenset(int(kind) for kind in UpstreamKind if kind)
@@ -79,19 +80,28 @@ def check_digest(digest: bytes, field: str) -> bytes:
     return digest
 
 
-def check_size(size: int, max_payload_bytes: int, field: str) -> None:
-    """Check the size of a blob, which `field` of the request says or has.
+def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"") -> None:
+    """Check the size of a blob, which `field` of the request says or has, for a run if there is one.
 
     Raises:
         PayloadTooLarge: It is above the limit.
     """
     if size > max_payload_bytes:
-        raise PayloadTooLarge(
-            f"the blob has {size} bytes, at most {max_payload_bytes} are stored; "
-            "keep the data elsewhere and pass a reference",
-            limit=max_payload_bytes,
-            field=field,
-        )
+        raise _beyond_all(size, max_payload_bytes, run_id, field)
+
+
+def large_blob(extra: pb.RunExtra, max_payload_bytes: int, run_id: bytes) -> PayloadTooLarge | None:
+    """Make the refusal of arguments in a blob that is larger than any may be; None when they are not."""
+    size = max(extra.args.size, extra.payload.blob.size)
+    return _beyond_all(size, max_payload_bytes, run_id) if size > max_payload_bytes else None
+
+
+def _beyond_all(size: int, limit: int, run_id: bytes, field: str = "") -> PayloadTooLarge:
+    what = field.removesuffix(".size") if run_id and field else "the blob"
+    text = f"{what} has {size} bytes, at most {limit} are stored"
+    return PayloadTooLarge(
+        f"{text}; keep the data elsewhere and pass a reference", run_id=run_id, limit=limit, field=field
+    )
 
 
 async def check_blobs(blobs: Sequence[common_pb2.InlineBlob], max_payload_bytes: int) -> None:
@@ -121,12 +131,14 @@ def _check_content(blobs: Sequence[common_pb2.InlineBlob]) -> None:
             )
 
 
-def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int) -> None:
+def check_new_runs(
+    runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int, max_payload_bytes: int
+) -> None:
     """Check the runs of a unary call.
 
     Raises:
         InvalidRequest: A field is missing or malformed; the message says of which run.
-        PayloadTooLarge: Arguments are too large to be inline.
+        PayloadTooLarge: Arguments are too large to be inline, or at all.
     """
     if len(runs) > MAX_RUNS:
         raise InvalidRequest(
@@ -134,14 +146,18 @@ def check_new_runs(runs: Sequence[run_service_pb2.NewRun], max_inline_bytes: int
         )
     seen: set[bytes] = set()
     for position, run in enumerate(runs):
-        _check_run(run, f"runs[{position}]", max_inline_bytes)
+        _check_run(run, f"runs[{position}]", max_inline_bytes, max_payload_bytes)
         if run.run_id in seen:
             raise _wrong(run, f"runs[{position}].run_id", "is in the request twice")
         seen.add(run.run_id)
 
 
-def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -> None:
+def _check_run(
+    run: run_service_pb2.NewRun, where: str, max_inline_bytes: int, max_payload_bytes: int
+) -> None:
     check_id(run.run_id, f"{where}.run_id")
+    if not are_run_ids(run.run_id):
+        raise _wrong(run, f"{where}.run_id", f"is {format_id(run.run_id)}; {NEW_ID}")
     template = run.template
     if int(template.kind) != RunKind.TASK:
         raise _wrong(run, f"{where}.template.kind", "must be RUN_KIND_TASK; flow runs belong to a session")
@@ -153,6 +169,9 @@ def _check_run(run: run_service_pb2.NewRun, where: str, max_inline_bytes: int) -
     size = len(run.args.data)
     if size > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
+    if run.args.HasField("blob"):
+        check_digest(run.args.blob.digest, f"{where}.args.blob.digest")
+        check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
     for position, edge in enumerate(run.upstream):
         check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
         if edge.run_id == run.run_id:
@@ -226,6 +245,9 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
         raise _in_group(template, "upstream_kinds", "has an edge of an unknown kind")
     if not _ID_SIZES.issuperset(map(len, run_ids)):
         raise _in_group(template, "run_ids", f"has an id that is not {ID_BYTES} bytes long")
+    if not are_run_ids(b"".join(run_ids)):
+        strange = next(run_id for run_id in run_ids if not are_run_ids(run_id))
+        raise _in_group(template, "run_ids", f"has the id {format_id(strange)}; {NEW_ID}")
     if group.flow_run_id:
         check_id(group.flow_run_id, "submit.groups.flow_run_id")
     if group.caller_run_id:
@@ -245,12 +267,16 @@ def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, cou
     for field in UNSUPPORTED:
         if getattr(extra, field):
             raise not_supported(f"submit.groups.extras.{field}")
+    if extra.HasField("args"):
+        check_digest(extra.args.digest, "submit.groups.extras.args.digest")
     if extra.HasField("payload"):
         _check_payload(group, extra, template)
 
 
 def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
     check_label(extra.payload, "submit.groups.extras.payload")
+    if extra.payload.HasField("blob"):
+        check_digest(extra.payload.blob.digest, "submit.groups.extras.payload.blob.digest")
     beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
     if beside:
         raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

@@ -36,8 +36,6 @@ from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.timers import Timers
 
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
-GENERATION_SHIFT: Final = 32
-"""Half of an epoch each for who assigned and for how often: neither is ever used up."""
 
 
 class Dispatcher:
@@ -51,15 +49,15 @@ class Dispatcher:
         changes: Changes,
         metrics: Metrics,
         timers: Timers,
-        generation: int,
+        first_epoch: int,
     ) -> None:
-        """Assign under epochs that begin with `generation`, which makes those of earlier owners stale."""
+        """Assign under epochs above the first of this owner, which makes those of earlier ones stale."""
         self._delivery = delivery
         self.log = log
         self._templates = templates
         self._changes = changes
         self._metrics = metrics
-        self._epoch = generation << GENERATION_SHIFT
+        self._epoch = first_epoch
         self.ready = Matchmaking()
         self.declined = Declined(timers, self._enqueue_again)
         self.agents: list[AgentSession] = []

@@ -8,6 +8,7 @@ the commit that is under way and for the one his run is in.
 import sys
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from taskyard_api.v1 import common_pb2
@@ -15,6 +16,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.queueing.headers import pack_headers
+from taskyard_controlplane.owner.rules.authority import Place
 from taskyard_controlplane.owner.rules.labels import label_of
 
 
@@ -30,7 +32,9 @@ WHOLE: Final = Portion(sys.maxsize, sys.maxsize)
 
 
 class Needed(NamedTuple):
-    """The templates of a batch, held for as long as somebody has this."""
+    """What of a batch is known from elsewhere: its templates, held for as long as somebody has this, and who
+    makes the calls.
+    """
 
     sent: dict[int, Template]
     """Those that come with it, by what its session calls them."""
@@ -38,6 +42,8 @@ class Needed(NamedTuple):
     """All of them, by number."""
     at_hand: Set[int]
     """The numbers of those that were in memory before."""
+    callers: Mapping[bytes, Place] = MappingProxyType({})
+    """Where those runs stand that add to a flow run of another session."""
 
 
 class NewRuns(NamedTuple):
@@ -88,11 +94,12 @@ class NewGroup:
 
         Arguments are taken out of the frame with their piece: to copy those of a large frame takes a while.
         """
-        labelled = {extra.position: len(extra.payload.data) for extra in self.message.extras}  # mostly none
+        beside = {one.position: len(one.payload.data) + len(one.name) for one in self.message.extras}
+        each = len(self.headers or b"")  # in the row of every run; mostly there are neither
         if portion is WHOLE:
             args = list(self.message.args)
             sizes = list(map(len, args))
-            size = sum(sizes) + sum(labelled.values())
+            size = sum(sizes) + sum(beside.values()) + each * len(self._run_ids)
             yield NewRuns(self, 0, self._run_ids, args, size, max(sizes, default=0))
             return
         column, count = self.message.args, len(self._run_ids)
@@ -100,7 +107,7 @@ class NewGroup:
         piece: list[bytes] = []
         for position in range(count):
             arg = column[position] if column else b""
-            added = len(arg) + labelled.get(position, 0)
+            added = len(arg) + beside.get(position, 0) + each
             if position > start and (position - start >= portion.runs or size + added > portion.size):
                 yield NewRuns(self, start, self._run_ids[start:position], piece, size, longest)
                 start, size, longest, piece = position, 0, 0, []

@@ -27,6 +27,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parked_circles import ParkedCircles
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.parked import MOST_LANES, Parked
 from taskyard_controlplane.owner.rules.settling import Settling
@@ -35,6 +36,9 @@ from taskyard_controlplane.storage.interface import ParkedRow, Store
 
 MOST_OPEN: Final = 50_000
 """Open runs in memory, some 50 MB, from which on new ones that wait for others are parked."""
+READ_AT_ONCE: Final = 2_048
+"""So many are read back at a time, however few are ready: those that find that they cannot go on end at once,
+and memory would hold their records, rows and outcomes until two commits are over."""
 WAITING_LANE: Final = ""
 """Where they stand in the table of the backlog: no queue has an empty name."""
 
@@ -58,6 +62,7 @@ class Parking:
         dispatcher: Dispatcher,
         settling: Settling,
         endings: QueuedEndings,
+        circles: ParkedCircles,
         page: int,
         most_open: int,
     ) -> None:
@@ -70,10 +75,12 @@ class Parking:
         self._templates = templates
         self._upstream = upstream
         self._parked: Parked = upstream.parked
+        self._parked_for = upstream.parked.awaited
         self._admission = admission
         self._dispatcher = dispatcher
         self._settling = settling
         self._endings = endings
+        self._circles = circles
         self._page = page
         self._most_open = most_open
         self.due = self._parked.due
@@ -92,11 +99,15 @@ class Parking:
 
     def parks(self, run: Run, waits: int, edges: Sequence[Edge]) -> bool:
         """Park a new run, if it is one that should be; then there is nothing more to do for it."""
+        if self._parked_for and run.run_id in self._parked_for:
+            self._circles.may_be_closed()
         if not waits & _CONNECT or waits & _NOT_ALONE or run.caller_id or len(self._runs) < self._most_open:
             return False
         lane = self._lane(run.template)
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False
+        if self._upstream.waits_for(run.run_id):
+            self._circles.may_be_closed()
         admit(run, waits)
         run.upstream = pack_edges(edges)
         self._journal.queued(run)
@@ -123,7 +134,7 @@ class Parking:
             need, priority = self._by_number[lane]
             if lane not in self._reading and len(self._dispatcher.runs(need, priority)) < self._page:
                 self._reading.add(lane)
-                seqs = self._parked.take(lane, self._page)
+                seqs = self._parked.take(lane, min(self._page, READ_AT_ONCE))
                 if self._journal.has_backlogged:
                     # Behind the commit that is open: some may be in there and nowhere else.
                     self._journal.then(lambda lane=lane, seqs=seqs: self._read(lane, seqs))  # type: ignore[misc]

@@ -177,11 +177,18 @@ def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
             size += len(args) if type(args) is bytes else size_of(args)
         if run.inputs:
             size += _input_bytes(run, shared)
+        if run.headers or run.name or run.args_blob:
+            size += _extra_bytes(run)
         if size > MAX_CHUNK_BYTES and taken:
             break
         runs.popleft().queued = False
         taken.append(run)
     return taken
+
+
+def _extra_bytes(run: Run) -> int:
+    """Return what few runs have beside arguments and inputs, and adds to a chunk as well."""
+    return len(run.headers or b"") + len(run.name or "") + len(run.args_blob or b"")
 
 
 def _input_bytes(run: Run, shared: set[bytes]) -> int:

@@ -27,6 +27,7 @@ from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.edges import Edge
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Interned, Templates
@@ -35,7 +36,7 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.ceilings import RETRY_SECONDS, Ceilings
-from taskyard_controlplane.owner.queueing.checks import check_group, submitted_before, too_large
+from taskyard_controlplane.owner.queueing.checks import check_group, large_blob, submitted_before, too_large
 from taskyard_controlplane.owner.queueing.new_groups import (
     WHOLE,
     Filling,
@@ -71,11 +72,12 @@ class Submission:
         parking: Parking,
         clock: Clock,
         metrics: Metrics,
-        next_seq: int,
+        succession: Succession,
         max_inline_bytes: int,
+        max_payload_bytes: int,
         max_uncommitted_bytes: int,
     ) -> None:
-        """Add runs to `book`, counting on from `next_seq`."""
+        """Add runs to `book`, which begin as the `succession` says."""
         self._book = book
         self._runs = book.runs
         self._watchers = watchers
@@ -86,8 +88,10 @@ class Submission:
         self._parking = parking
         self._clock = clock
         self._metrics = metrics
-        self.next_seq = next_seq
+        self.next_seq = succession.first_seq
+        self._first_epoch = succession.first_epoch
         self.max_inline_bytes = max_inline_bytes
+        self.max_payload_bytes = max_payload_bytes
         self.ceilings = Ceilings(journal, templates, max_uncommitted_bytes)
 
     async def needed_by(
@@ -169,7 +173,7 @@ class Submission:
             for runs in group.cut(portion):
                 if filling.is_full(len(runs.run_ids), runs.size):
                     yield
-                self._add(session, runs, needed.at_hand, known)
+                self._add(session, runs, needed, known)
         self._journal.accepted(session, batch.number)
 
     def _checked(self, session: ClientSession, batch: pb.SubmitBatch, needed: Needed) -> list[NewGroup]:
@@ -191,14 +195,12 @@ class Submission:
         if digest in codes:
             self._templates.codes.keep(digest, data)
 
-    def _add(
-        self, session: ClientSession, runs: NewRuns, at_hand: Collection[int], known: frozenset[bytes]
-    ) -> None:
+    def _add(self, session: ClientSession, runs: NewRuns, needed: Needed, known: frozenset[bytes]) -> None:
         group, template, run_ids = runs.group.message, runs.group.template, runs.run_ids
         refusal = (
             template.refusal
-            or self._refusal(session, group)
-            or self.ceilings.refused_template(template, at_hand, session.session_id)
+            or self._refusal(session, group, needed)
+            or self.ceilings.refused_template(template, needed.at_hand, session.session_id)
         )
         flow = self._runs.get(group.flow_run_id) if group.flow_run_id else None
         if refusal is not None:
@@ -227,7 +229,7 @@ class Submission:
         """Count the arguments of runs that are about to be added."""
         self._journal.counted(sum(map(len, args)))
 
-    def _refusal(self, session: ClientSession, group: pb.RunGroup) -> TaskyardError | None:
+    def _refusal(self, session: ClientSession, group: pb.RunGroup, needed: Needed) -> TaskyardError | None:
         overload = self.ceilings.overload()
         if overload is not None:
             return overload
@@ -244,7 +246,7 @@ class Submission:
             return None
         # A worker goes on with its session in the next run it executes, and names that as the caller.
         flow = self._runs.get(group.flow_run_id)
-        caller = self._runs.get(group.caller_run_id or session.caller_run_id)
+        caller = needed.callers.get(group.caller_run_id or session.caller_run_id)
         return refusal_into(session, group.flow_run_id, flow, caller)
 
     def _plain(self, session: ClientSession, runs: NewRuns, flow: Run | None) -> None:
@@ -256,6 +258,7 @@ class Submission:
         kind, template_id, session_id = template.kind, template.template_id, session.session_id
         flow_seq, headers = flow.seq if flow is not None else None, runs.group.headers
         seqs, shift = range(first, first + len(run_ids)), runs.first_ordinal - first
+        epoch = self._first_epoch
         each_args = args or repeat(None)
         commit.rows.new_runs += [  # `rows.new_row`
             (seq, run_id, kind, ADMITTED, flow_seq, None, session_id, template_id, seq + shift,
@@ -267,13 +270,15 @@ class Submission:
             session.may_be_in_backlog = True
         else:
             new = [
-                Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us)
+                Run(seq, run_id, template, ADMITTED, flow, session, arg, seq + shift, now_us, epoch)
                 for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
             ]
+            self._book.add_alike(run_ids, new)
             if headers is not None:
+                share = -(-len(headers) // len(new))  # they are in memory once
                 for run in new:
                     run.headers = headers
-            self._book.add_alike(run_ids, new)
+                    self._book.ledger.count(run, share)
             commit.submitted += new
             if runs.longest > ALWAYS_KEPT:
                 for run in new:
@@ -298,6 +303,11 @@ class Submission:
                 arg = extra.payload.data
             if arg is not None and len(arg) > self.max_inline_bytes:
                 self._refuse_large(session, run_id, template, len(arg))
+                continue
+            refusal = large_blob(extra, self.max_payload_bytes, run_id) if extra is not None else None
+            if refusal is not None:
+                session.refuse(run_id, refusal)
+                session.wake()
                 continue
             self.add(
                 session, template, flow, run_id, arg, group.first_ordinal + position,
@@ -332,7 +342,9 @@ class Submission:
     ) -> None:
         """Add one run with all it may have; `now_us` is the time, 0 for asking the clock."""
         now_us = now_us or self._clock.now_us()
-        run = Run(self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us)
+        run = Run(
+            self.next_seq, run_id, template, ADMITTED, flow, session, args, ordinal, now_us, self._first_epoch
+        )
         self.next_seq += 1
         self._metrics.submitted_runs += 1
         run.caller_id, run.cache_key = caller_id, storable(cache_key) if cache_key else None

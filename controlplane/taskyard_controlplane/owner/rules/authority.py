@@ -6,42 +6,59 @@ in; what is said without authority changes nothing, and is counted like what is 
 
 A run that an earlier owner had assigned is in nobody's hands until its agent has said that it still holds it.
 Which agent that is the recorded dispatch says. Of later assignments, which that owner did not live to record,
-nothing is known: then any agent is believed that this owner would give the run to as well.
+nothing is known. Whoever has got one must be believed, or what it executes would be executed twice; but to
+nobody's word belongs more than cannot be known otherwise. So of what is not recorded an agent is believed
+
+- for the length of a lease (`Succession`): whoever has not restated by then what it holds has stopped it;
+- an epoch of an earlier owner, above all that are recorded of the run: this owner knows what it has assigned;
+- about runs that owner may have assigned: not those that this one has made, or assigned anew, nor those which
+  recovery finds waiting for something (`recovery`), nor those with a cache key, which are sent recorded;
+- if this owner would give it the run as well.
+
+That its epoch is right proves nothing more. Even a recorded assignment may be outdated by one that is not,
+because what is given back is assigned anew without a record; so of two that are restated the later counts.
 """
+
+from typing import Final, NamedTuple
 
 from taskyard_contract.errors import PermissionDenied, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
-from taskyard_controlplane.domain.machine import accepts_epoch
+from taskyard_controlplane.domain.machine import accepts_epoch, may_be_assigned
 from taskyard_controlplane.domain.matching import matches
 from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 
+MOMENT_US: Final = 60 * 1_000_000
+"""For how long a task run that has ended may add to its flow run: a stream that broke is back by then, and
+sends once more what was under way."""
 
-def may_report(agent: AgentSession, run: Run, epoch: int, generation: int) -> bool:
+
+def may_report(agent: AgentSession, run: Run, epoch: int, succession: Succession) -> bool:
     """Whether an agent speaks for a run under an epoch.
 
     Args:
         agent: Who speaks.
         run: About what.
         epoch: Under which assignment.
-        generation: That of this owner.
+        succession: What this owner knows of assignments by itself.
     """
-    if not accepts_epoch(run, epoch, generation):
+    if not accepts_epoch(run, epoch, succession.believed_below):
         return False
     if run.agent is agent:
         return True
-    if epoch == run.epoch:
-        return run.agent is None and run.last_agent_id in (None, agent.agent_id)
+    if epoch == run.epoch and (run.agent is not None or run.last_agent_id is not None):
+        return run.agent is None and run.last_agent_id == agent.agent_id
     return matches(run.template.need, agent.offer)
 
 
-def may_log(agent: AgentSession, run: Run, generation: int) -> bool:
+def may_log(agent: AgentSession, run: Run, succession: Succession) -> bool:
     """Whether log records of a run are taken from an agent: it has it, or had it last, or may have it."""
     if run.agent is not None:
         return run.agent is agent
     if run.last_agent_id is not None:
         return run.last_agent_id == agent.agent_id
-    return run.epoch >> 32 < generation and matches(run.template.need, agent.offer)
+    return may_be_assigned(run, succession.believed_below) and matches(run.template.need, agent.offer)
 
 
 def owns(session: Submitter, run: Run) -> bool:
@@ -54,18 +71,39 @@ def may_end(session: Submitter, run: Run) -> bool:
     return not run.owned or owns(session, run) or (run.flow is not None and owns(session, run.flow))
 
 
+def may_end_queued(session: Submitter, owner_id: bytes | None, flow: Run | None) -> bool:
+    """Whether a session may end a run of which there is only a row: what `may_end` says of its record.
+
+    Args:
+        session: Who asks for it.
+        owner_id: The session that submitted the run, if one did.
+        flow: The flow run it is in, if that is open.
+    """
+    return owner_id in (None, b"", session.session_id) or (flow is not None and owns(session, flow))
+
+
+class Place(NamedTuple):
+    """Where a run stands that makes calls."""
+
+    flow_seq: int
+    """The number of the flow run it is in, 0 for none."""
+    long_ended: bool = False
+    """Whether it has ended, and that long ago."""
+
+
 def refusal_into(
-    session: Submitter, flow_run_id: bytes, flow: Run | None, caller: Run | None
+    session: Submitter, flow_run_id: bytes, flow: Run | None, caller: Place | None
 ) -> TaskyardError | None:
     """Say why a session may not add runs to a flow run; None when it may.
 
-    A flow run takes runs of the session it belongs to, and those that its task runs submit.
+    A flow run takes runs of the session it belongs to, and those that its task runs submit: until these end,
+    and for a moment longer, because what they have begun, or sent, may not have arrived.
 
     Args:
         session: Who submits.
         flow_run_id: The flow run.
         flow: Its record, if it is open.
-        caller: The run that makes the call, or that the session was opened in, if it is open.
+        caller: The place of the run that makes the call, or that the session was opened in, if it is known.
     """
     if flow is None:
         return RunNotFound(
@@ -73,7 +111,16 @@ def refusal_into(
             "no further runs can be added to it",
             run_id=flow_run_id,
         )
-    if owns(session, flow) or (caller is not None and caller.flow is flow):
+    if owns(session, flow):
+        return None
+    inside = caller is not None and caller.flow_seq == flow.seq
+    if caller is not None and inside and caller.long_ended:
+        return PermissionDenied(
+            f"the task run that submits to flow run '{flow.shown_name}' ended more than "
+            f"{MOMENT_US // 1_000_000} seconds ago; submit while it runs, and wait in it for what goes on",
+            run_id=flow_run_id,
+        )
+    if inside:
         return None
     return PermissionDenied(
         f"flow run '{flow.shown_name}' belongs to another session; only that one, and the tasks inside it, "

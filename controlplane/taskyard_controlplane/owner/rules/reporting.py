@@ -20,6 +20,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Submitter, Template
 from taskyard_controlplane.domain.retries import LATEST_US
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
@@ -59,19 +60,20 @@ class Reporting:
         changes: Changes,
         clock: Clock,
         metrics: Metrics,
-        generation: int,
+        succession: Succession,
         max_inline_bytes: int,
     ) -> None:
-        """Apply reports to the runs of `book`; what an owner of this generation assigned is known to it."""
+        """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
+        self._flow_seq_of = book.flow_seq_of
         self._progress = book.progress
         self._journal = journal
         self._settling = settling
         self._changes = changes
         self._clock = clock
         self._metrics = metrics
-        self._generation = generation
+        self._succession = succession
 
     def report(self, agent: AgentSession, frame: pb.AgentFrame) -> None:
         """Apply everything a frame reports; it is acknowledged with the commit.
@@ -107,7 +109,7 @@ class Reporting:
 
     def _find(self, agent: AgentSession, run_id: bytes, epoch: int) -> Run | None:
         run = agent.held.get(run_id) or self._runs.get(run_id)
-        if run is not None and may_report(agent, run, epoch, self._generation):
+        if run is not None and may_report(agent, run, epoch, self._succession):
             if run.epoch != epoch or (run.agent is None and run.state in HELD):
                 # Assigned by an owner that did not live to record it: take the report's word.
                 self.adopt(agent, run, epoch)
@@ -259,9 +261,9 @@ class Reporting:
         woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in log_records(logs):
             run = agent.held.get(run_id) or self._runs.get(run_id)
-            if run is None or not may_log(agent, run, self._generation):
+            if run is None or not may_log(agent, run, self._succession):
                 continue
-            self._journal.logged(run, at_us, level, logger, message)
+            self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
             if run.session is not None:
                 run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken[run.session] = None

@@ -26,6 +26,9 @@ from taskyard_controlplane.storage.interface import RunEnd
 
 HOLD: Final = 1 << 30
 """Added to the number of open upstream runs until the run's own submission is durable."""
+TOLD_AT_ONCE: Final = 1_024
+"""So many of those that wait for one run are told of its end, and the next when that is durable: if it failed
+they end with it, each with a row and what follows, and memory would hold all of that at a time."""
 _COMPLETED: Final = int(RunState.COMPLETED)
 _WITH_DATA: Final = (int(UpstreamKind.DATA), int(UpstreamKind.DATA_OR_FAILURE))
 
@@ -162,10 +165,25 @@ class UpstreamEdges:
         upstream.downstream = None
         if self._unknown:
             waiting += self._unknown.pop(upstream.run_id, ())
+        self._tell(upstream.run_id, waiting, ended)
+
+    def _tell(self, upstream_id: bytes, waiting: list[Any], ended: Ended) -> None:
+        """Tell those who wait for a run how it ended, in the order in which they came."""
+        if len(waiting) > 2 * TOLD_AT_ONCE:
+            waiting.reverse()  # so that what was told goes from the end, and its records with it
+            self._tell_some(upstream_id, waiting, ended)
+            return
         for run, kind in _edges(waiting):
             run.upstream_left -= 1
-            self._deliver(run, upstream.run_id, kind, ended)
+            self._deliver(run, upstream_id, kind, ended)
             self._check(run)
+
+    def _tell_some(self, upstream_id: bytes, backwards: list[Any], ended: Ended) -> None:
+        some = backwards[: -2 * TOLD_AT_ONCE - 1 : -1]
+        del backwards[-2 * TOLD_AT_ONCE :]
+        self._tell(upstream_id, some, ended)
+        if backwards:
+            self._journal.then(lambda: self._tell_some(upstream_id, backwards, ended))
 
     def looked_up(self, asked: list[bytes], found: list[RunEnd]) -> None:
         """Take the answer of the database about upstream runs that were not in memory.
@@ -183,10 +201,7 @@ class UpstreamEdges:
                 continue
             ended = (row.state, row.result, row.outcome) if row is not None else _NEVER
             self.parked.ended(upstream_id, ended[0])
-            for run, kind in _edges(self._unknown.pop(upstream_id, [])):
-                run.upstream_left -= 1
-                self._deliver(run, upstream_id, kind, ended)
-                self._check(run)
+            self._tell(upstream_id, self._unknown.pop(upstream_id, []), ended)
 
     def _connect_later(self, upstream: Run) -> None:
         """Let those wait for a run that were there before it; except where it waits for them."""

@@ -15,6 +15,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
+from taskyard_controlplane.owner.queueing.callers import Callers
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
 from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.cancelling import Wish
@@ -45,6 +46,7 @@ class Clients:
         self._watchers = shard.watchers
         self._backlog = shard.backlog
         self._submission = shard.submission
+        self._callers = Callers(shard.book, shard.stored, clock)
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
         self._subscriptions = Subscriptions(shard.book, shard.stored, shard.watchers)
@@ -141,6 +143,8 @@ class Clients:
             known = frozenset()
         portion = self._crowd.portion(session)
         needed = await self._submission.needed_by(session, batch, portion)
+        if callers := await self._callers.of(session, batch):
+            needed = needed._replace(callers=callers)
         for _ in self._submission.submit(session, batch, needed, known, portion):
             await self._committer.durable()
 
@@ -153,7 +157,8 @@ class Clients:
         for run_id, at_us, level, logger, message, _ in log_records(logs):
             run = self._book.runs.get(run_id)
             if run is not None and owns(session, run):
-                self._journal.logged(run, at_us, level, logger, message)
+                flow_seq = self._book.flow_seq_of(run)
+                self._journal.logged(run, flow_seq, at_us, level, logger, message)
 
     def lost(self, session: ClientSession) -> None:
         """End a session: what it executes crashes, its runs that have not started are cancelled.

@@ -87,7 +87,7 @@ class Owner:
             times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds
         )
         """What it demands of its peers."""
-        self._limits = Limits(max_inline_bytes, window, most_open, memory)
+        self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw
         self.metrics = Metrics()
         """The owner's counters."""
@@ -144,6 +144,10 @@ class Owner:
         self._stopping = True
         self._timers.stop()
         self._committer.abandon()
+
+    def renew(self) -> None:
+        """Make anew what is made all the time; at rest, after much has happened (`heap`)."""
+        self._committer.renew()
 
     def _maintain(self) -> None:
         """Do the store's upkeep and note how far recovery will have to look back."""

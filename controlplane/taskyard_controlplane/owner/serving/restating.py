@@ -43,7 +43,7 @@ class Restating:
     def __init__(self, shard: Shard, metrics: Metrics) -> None:
         """Decide about the runs of `shard`."""
         self._metrics = metrics
-        self._generation = shard.generation
+        self._succession = shard.succession
         self._book = shard.book
         self._timers = shard.timers
         self._settling = shard.settling
@@ -74,7 +74,7 @@ class Restating:
     def _adopt(self, agent: AgentSession, key: pb.RunKey) -> Run | None:
         """Let an agent go on with a run that it names; None when it must not."""
         run = self._book.runs.get(key.run_id)
-        if run is None or not may_report(agent, run, key.epoch, self._generation):
+        if run is None or not may_report(agent, run, key.epoch, self._succession):
             return None
         if not self._reporting.adopt(agent, run, key.epoch):
             return None

@@ -19,7 +19,7 @@ from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.checks import submitted_before
-from taskyard_controlplane.owner.rules.authority import may_end, owns
+from taskyard_controlplane.owner.rules.authority import may_end, may_end_queued, owns
 from taskyard_controlplane.storage.interface import RunHead
 
 PART: Final = 256
@@ -40,6 +40,7 @@ class Subscriptions:
     def __init__(self, book: RunBook, stored: StoredRuns, watchers: Watchers) -> None:
         """Find runs in `book` or among those `stored`."""
         self._watchers = watchers
+        self._book = book
         self._runs = book.runs
         self._stored = stored
 
@@ -119,9 +120,15 @@ class Subscriptions:
         async for part in parts(run_ids):
             unknown = [run_id for run_id in part if run_id not in self._runs]
             if unknown:
-                self._stored.load(await self._stored.heads(unknown))
+                rows = await self._stored.heads(unknown)
+                self._stored.load(rows.only(lambda row: self._may_end(session, row)))
             found = [self._runs[run_id] for run_id in part if run_id in self._runs]
             yield [run for run in found if may_end(session, run)]
+
+    def _may_end(self, session: ClientSession, row: RunHead) -> bool:
+        # Others are left where they are: what is loaded and does not end would be in no queue.
+        flow = self._book.flow_of(row.flow_seq) if row.flow_seq is not None else None
+        return may_end_queued(session, row.session_id, flow)
 
     def _adopt(self, session: ClientSession, run_ids: Iterable[bytes]) -> None:
         for run_id in run_ids:

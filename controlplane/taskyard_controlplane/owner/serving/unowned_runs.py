@@ -37,7 +37,7 @@ class UnownedRuns:
             StorageFull: The database had no room; nothing was recorded.
             Overloaded: Too much waits to be committed; nothing was recorded.
         """
-        check_new_runs(runs, self._terms.max_inline_bytes)
+        check_new_runs(runs, self._terms.max_inline_bytes, self._terms.max_payload_bytes)
         headers = [pack_headers(new.headers, f"runs[{place}].headers") for place, new in enumerate(runs)]
         overload = self._submission.ceilings.overload()
         if overload is not None:

@@ -17,9 +17,10 @@ What can go wrong: an assignment may not have been recorded, because it rides on
 run is found ready while an agent executes it. If that agent comes back first, its word is taken (ADOPTED); if
 the run was assigned anew before, the earlier execution's report is stale. A run may so execute twice; it
 never ends twice. (Runs with cache keys are sent only when their assignment is recorded: of those with one key
-no second one may begin.) The order of the steps matters: inputs that are known are in `recent` before runs
-are connected, and every run is in the book before the first one is connected, or upstream runs would be
-looked up that are there.
+no second one may begin.) An agent's word is taken for as long as its lease (`Succession`), and only about
+runs that may have been assigned (`_seal`): what a run waits for is over, durably, before anybody is sent it.
+The order of the steps matters: inputs that are known are in `recent` before runs are connected, and every run
+is in the book before the first one is connected, or upstream runs would be looked up that are there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -137,6 +138,7 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
     for each in runs:
         _wait_again(shard, each)
     shard.journal.touch()
+    shard.succession.take_over()
     held = [each for each in runs if each.state in HELD]
     shard.timers.after(agent_lease, lambda: _not_restated(shard, held), name="restating after a restart")
 
@@ -192,6 +194,8 @@ def _restored(
     elif due_us is not None:
         run.cache_decided = run.cache_key is not None
         shard.cache.leads(run)
+        if due_us > clock.now_us():
+            _seal(shard, run)
         shard.settling.wake_later(run, (due_us - clock.now_us()) / 1_000_000)
 
 
@@ -203,15 +207,23 @@ def _wait_again(shard: Shard, run: Run) -> None:
         shard.upstream.redeliver(run)
     if run.state in BEFORE_QUEUE:
         edges = split_edges(run.upstream or b"") if upstream else []
+        if not all(upstream_id in shard.book.recent for upstream_id, _ in edges):
+            _seal(shard, run)
         effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
         if not effects & _LOOK_UP_CACHE:
             shard.journal.resumed(run)
 
 
+def _seal(shard: Shard, run: Run) -> None:
+    """Note that no earlier owner can have assigned a run, but for attempts that have been decided."""
+    run.epoch = shard.succession.first_epoch
+
+
 def _not_restated(shard: Shard, held: Iterable[Run]) -> None:
     """Give up on agents that did not come back with what they held."""
+    shard.succession.settle()
     for run in held:
-        if run.agent is None and run.state in HELD and run.epoch >> 32 < shard.generation:
+        if run.agent is None and run.state in HELD and run.epoch < shard.succession.first_epoch:
             shard.settling.apply(
                 run,
                 RunEvent.AGENT_LOST,

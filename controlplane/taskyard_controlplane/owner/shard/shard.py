@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from taskyard_contract.clock import Clock
+from taskyard_contract.payload_limits import MAX_PAYLOAD_BYTES
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.after_commit.acknowledgements import Acknowledgements
 from taskyard_controlplane.owner.after_commit.after_commit import AfterCommit
 from taskyard_controlplane.owner.after_commit.performers import Endings, Performers
@@ -30,6 +32,7 @@ from taskyard_controlplane.owner.queueing.backlog import WINDOW, Backlog, page_o
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
+from taskyard_controlplane.owner.queueing.parked_circles import ParkedCircles
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN, Parking
 from taskyard_controlplane.owner.queueing.submission import Submission
 from taskyard_controlplane.owner.rules.admission import Admission
@@ -54,6 +57,8 @@ class Limits(NamedTuple):
     """Open runs in memory, from which on new ones that wait for others are kept only in the database."""
     memory: MemoryLimits = DEFAULT_MEMORY
     """How much payload is kept."""
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    """Largest payload at all."""
 
 
 class Shard:
@@ -72,6 +77,7 @@ class Shard:
     ) -> None:
         """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter."""
         self.generation = owned.generation
+        self.succession = Succession(owned.generation, owned.next_seq)
         self.committer, self.timers = committer, timers
         self._make_journal(store, clock, limits.memory)
         self._make_rules(clock, metrics, limits, draw)
@@ -85,8 +91,9 @@ class Shard:
         self.watchers = Watchers(self.book)
         self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
         self.stored = StoredRuns(
-            store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock
-        )
+            store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock,
+            self.succession,
+        )  # fmt: skip
         self.endings = QueuedEndings(
             store, self.committer, self.journal, self.book, self.stored, self.templates, self.timers
         )
@@ -103,7 +110,7 @@ class Shard:
             self.book, self.journal, self.settling, self.changes, clock, max_inline_bytes, draw
         )
         self.reporting = Reporting(
-            self.book, self.journal, self.settling, self.changes, clock, metrics, self.generation,
+            self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,
             max_inline_bytes,
         )  # fmt: skip
 
@@ -121,11 +128,15 @@ class Shard:
         )
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(
-            self.delivery, log, self.templates, self.changes, metrics, self.timers, owned.generation
+            self.delivery, log, self.templates, self.changes, metrics, self.timers,
+            self.succession.first_epoch,
+        )  # fmt: skip
+        circles = ParkedCircles(
+            store, self.committer, self.journal, self.stored, self.templates, self.settling
         )
         self.parking = Parking(
             store, self.committer, self.journal, self.book, self.stored, self.templates, self.upstream,
-            self.admission, self.dispatcher, self.settling, self.endings, page_of(limits.window),
+            self.admission, self.dispatcher, self.settling, self.endings, circles, page_of(limits.window),
             limits.most_open,
         )  # fmt: skip
         self.backlog = Backlog(
@@ -143,7 +154,8 @@ class Shard:
         )
         self.submission = Submission(
             self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog,
-            self.parking, clock, metrics, owned.next_seq, limits.max_inline_bytes, limits.memory.uncommitted,
+            self.parking, clock, metrics, self.succession, limits.max_inline_bytes, limits.max_payload_bytes,
+            limits.memory.uncommitted,
         )  # fmt: skip
 
     def _follow_commits(self, clock: Clock, metrics: Metrics) -> None:

@@ -45,6 +45,13 @@ class Reader(Protocol):
         """Return one run as it was committed last; None if there is none."""
         ...
 
+    def learn_templates(self) -> bool:
+        """Read some of what filters by task, tag and queue go by; whether all of it is known now.
+
+        Whatever is not known yet, the next call with such a filter reads in one go.
+        """
+        ...
+
     def runs(
         self,
         wanted: RunFilter,
@@ -67,8 +74,13 @@ class Reader(Protocol):
         """Count the ended runs that fit, by state, among the newest `most`."""
         ...
 
-    def open_runs(self, wanted: RunFilter, after_seq: int | None, limit: int) -> OpenRuns:
-        """Return runs that have not ended and fit otherwise, oldest first, wherever they are."""
+    def open_runs(
+        self, wanted: RunFilter, beyond_seq: int | None, limit: int, most: int = MOST_LOOKED_AT
+    ) -> OpenRuns:
+        """Return runs beyond `beyond_seq` that have not ended and fit otherwise, newest first.
+
+        They are looked for among `most` runs, as by `runs`.
+        """
         ...
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:

@@ -157,11 +157,14 @@ class OpenRun(NamedTuple):
 
 
 class OpenRuns(NamedTuple):
-    """Some open runs, oldest first."""
+    """Some open runs, newest first."""
 
     runs: list[OpenRun]
     next_seq: int | None
     """Where to go on, None when there are no more."""
+    looked_at: int
+    reached_us: int
+    """When the last run that was looked at was submitted; 0 when there are no more."""
 
 
 class StoredLog(NamedTuple):

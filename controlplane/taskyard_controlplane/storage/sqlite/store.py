@@ -72,6 +72,8 @@ _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _message_of: Final = itemgetter(LogRow._fields.index("message"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
+_NOTHING: Final = [f"SELECT {number}" for number in range(CACHED_STATEMENTS)]
+
 # One statement checks the generation and records the commit: it writes nothing when the generation is old.
 _CLAIM: Final = (
     "INSERT INTO commit_log (shard, generation, number, low_seq) "
@@ -127,6 +129,7 @@ class SqliteStore(BaseStore):
         if self._target.path is not None:
             with self._translated():
                 grow_log(self._connect(), self._target.path)
+                self._forget_statements()
         if self._presence is not None:
             self._presence.opened()
         if note is not None and self._identity is not None:
@@ -271,9 +274,18 @@ class SqliteStore(BaseStore):
         """
         self._pragma("shrink_memory")
         with self._translated():
-            driver = raw(self._connect())
-            for number in range(CACHED_STATEMENTS):
-                driver.execute(f"SELECT {number}").fetchall()
+            self._forget_statements()
+        self._engine.clear_compiled_cache()
+
+    def _forget_statements(self) -> None:
+        """Let others take the place of all statements that are prepared.
+
+        Done once before there is any work, the driver makes what it needs for a full cache there and then;
+        what it made amid the objects of a burst would keep the memory around it.
+        """
+        driver = raw(self._connect())
+        for statement in _NOTHING:
+            driver.execute(statement).fetchall()
 
     def _checkpoint_unasked(self) -> None:
         """Keep the log from growing for ever under load; what was committed before stands in any case."""

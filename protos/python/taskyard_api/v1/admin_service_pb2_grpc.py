@@ -94,7 +94,7 @@ class AdminServiceServicer(object):
         """Asks an agent to take no more work and to end when it holds nothing.
 
         Caller: operators. Idempotency: draining a draining agent succeeds.
-        Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected).
+        Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

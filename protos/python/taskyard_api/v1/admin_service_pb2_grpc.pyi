@@ -57,7 +57,7 @@ class AdminServiceStub:
     """Asks an agent to take no more work and to end when it holds nothing.
 
     Caller: operators. Idempotency: draining a draining agent succeeds.
-    Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected).
+    Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
     """
 
 class AdminServiceAsyncStub:
@@ -99,7 +99,7 @@ class AdminServiceAsyncStub:
     """Asks an agent to take no more work and to end when it holds nothing.
 
     Caller: operators. Idempotency: draining a draining agent succeeds.
-    Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected).
+    Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
     """
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
@@ -149,7 +149,7 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         """Asks an agent to take no more work and to end when it holds nothing.
 
         Caller: operators. Idempotency: draining a draining agent succeeds.
-        Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected).
+        Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

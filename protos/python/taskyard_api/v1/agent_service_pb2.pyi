@@ -527,9 +527,9 @@ class AgentHello(google.protobuf.message.Message):
     protocol_max: builtins.int
     """See above."""
     agent_id: builtins.str
-    """Stable across restarts of the agent."""
+    """Stable across restarts of the agent. At most 1 KiB, as all names here."""
     session_id: builtins.bytes
-    """Random per process, the same after a reconnect. A new one takes the place of an old one that is not
+    """16 random bytes per process, the same after a reconnect. A new one takes the place of an old one that is not
     connected, and what that held is assigned anew; while the old one is connected it is refused (AGENT_EXISTS).
     """
     name: builtins.str
@@ -546,11 +546,13 @@ class AgentHello(google.protobuf.message.Message):
     """Only "default", or empty, which means the same."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Queues it serves. At most 1,024, of 1 KiB."""
+        """Queues it serves, at least one. At most 1,024, of 1 KiB."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """For people, and for templates that ask for some of them (`RunTemplate.agent_labels`)."""
+        """For people, and for templates that ask for some of them (`RunTemplate.agent_labels`). At most 1,024 bytes
+        together, names and values.
+        """
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

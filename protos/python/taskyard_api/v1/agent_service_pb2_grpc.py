@@ -68,9 +68,11 @@ class AgentServiceServicer(object):
         report is acknowledged and changes nothing. After a broken stream the agent opens a new one with
         the same session id, restates what it holds and repeats its unacknowledged reports.
         Errors: INVALID_ARGUMENT (malformed frame: a defect), FAILED_PRECONDITION (UNSUPPORTED_PROTOCOL:
-        stop; NOT_OWNER: dial the address given), ALREADY_EXISTS (AGENT_EXISTS: ask again after the delay; without
-        one: stop), ABORTED (STREAM_REPLACED: drop this stream), UNAVAILABLE (reconnect with jitter). Problems of
-        single runs never end the stream.
+        stop; NOT_OWNER: dial the address given; UNKNOWN_SESSION: the lease has lapsed: open a new stream, with what is
+        held), ALREADY_EXISTS (AGENT_EXISTS: ask again after the delay; without one: stop), ABORTED (STREAM_REPLACED:
+        drop this stream; SUPERSEDED by another process: stop), RESOURCE_EXHAUSTED (OVERLOADED: too many streams or
+        agents: open another one after the delay), DEADLINE_EXCEEDED (the hello did not come within seconds),
+        UNAVAILABLE (reconnect with jitter). Problems of single runs never end the stream.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
@@ -93,8 +95,10 @@ class AgentServiceServicer(object):
         Errors: INVALID_ARGUMENT (a defect: missing ids, a number before the newest, runs asked for in chunks of
         0), FAILED_PRECONDITION (UNKNOWN_SESSION, also when numbers were left out: say hello, with what is held,
         and repeat unacknowledged reports; an agent that drains and holds nothing is done instead;
-        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ABORTED (SUPERSEDED by another process,
-        or by a stream: stop), UNAVAILABLE and DEADLINE_EXCEEDED (ask for the same number again, with jitter).
+        UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: call the address given), ALREADY_EXISTS (AGENT_EXISTS, to a hello: ask
+        again after the delay; without one: stop), ABORTED (SUPERSEDED by another process, or by a stream: stop),
+        RESOURCE_EXHAUSTED (OVERLOADED: too many agents: ask again after the delay), UNAVAILABLE and DEADLINE_EXCEEDED
+        (ask for the same number again, with jitter).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,16 +58,16 @@ class Payload(google.protobuf.message.Message):
     a name of its own, of the form "kind/variant"; at most 1 KiB.
     """
     type: builtins.str
-    """Optional name of the type inside, for people and for other languages."""
+    """Optional name of the type inside, for people and for other languages. At most 1 KiB."""
     data: builtins.bytes
     """The bytes, up to the server's inline limit."""
     key_id: builtins.str
-    """Identifies the key that signed or encrypted the data; empty when neither was done."""
+    """Identifies the key that signed or encrypted the data; empty when neither was done. At most 1 KiB."""
     signature: builtins.bytes
-    """Signature over the data by that key."""
+    """Signature over the data by that key. At most 4 KiB."""
     @property
     def blob(self) -> global___BlobRef:
-        """A blob uploaded before, for anything larger."""
+        """A blob uploaded before, for anything larger, up to the server's limit of payloads."""
 
     def __init__(
         self,

@@ -75,6 +75,11 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Travels as the `reason` of ErrorDetail in google.rpc.Status.details,
     beside a canonical status code. Each comment names the code and the client's reaction.
+
+    Every call may end with INVALID_REQUEST, UNAUTHENTICATED, PERMISSION_DENIED, NAMESPACE_NOT_FOUND, NOT_OWNER,
+    STORAGE_UNAVAILABLE and STOPPING, without a detail with UNAVAILABLE and DEADLINE_EXCEEDED (repeat, with jitter),
+    and with INTERNAL, which is a defect of the server (do not repeat; its log tells more). What a call names under
+    `Errors` is beyond that, or needs another reaction.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

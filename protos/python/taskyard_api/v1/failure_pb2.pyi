@@ -28,16 +28,18 @@ class Failure(google.protobuf.message.Message):
     message: builtins.str
     """Its text, cut at 8 KiB."""
     traceback: builtins.str
-    """The formatted traceback, cut at 32 KiB."""
+    """The formatted traceback. Its last 32 KiB: the end names the culprit."""
     source: builtins.str
     """The language or SDK it was raised in: "python", "go". Empty: that of the worker's encoding."""
     @property
     def encoded(self) -> taskyard_api.v1.common_pb2.Payload:
-        """The exception object, encoded by the SDK; absent when it could not be encoded."""
+        """The exception object, encoded by the SDK; absent when it could not be encoded. Left out beyond 48 KiB, and as a
+        pickle of a run whose arguments are none.
+        """
 
     @property
     def cause(self) -> global___Failure:
-        """The exception that caused it."""
+        """The exception that caused it. Of a chain of causes the first four are kept."""
 
     def __init__(
         self,

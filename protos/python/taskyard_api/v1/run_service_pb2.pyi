@@ -106,7 +106,7 @@ class NewRun(google.protobuf.message.Message):
     IDEMPOTENCY_WINDOW_MS_FIELD_NUMBER: builtins.int
     HEADERS_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
-    """Its id, UUID version 7."""
+    """Its id, UUID version 7. Required."""
     name: builtins.str
     """Its name; empty for the task's name."""
     cache_key: builtins.str
@@ -118,14 +118,16 @@ class NewRun(google.protobuf.message.Message):
     idempotency_key: builtins.str
     """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
     idempotency_window_ms: builtins.int
-    """See above; 0: for ever."""
+    """See above; 0: for ever. Not supported yet: MUST be 0."""
     @property
     def template(self) -> taskyard_api.v1.template_pb2.RunTemplate:
         """What it shares with other runs of its task."""
 
     @property
     def args(self) -> taskyard_api.v1.common_pb2.Payload:
-        """Its arguments, in any encoding; an empty one stands for the template's."""
+        """Its arguments, in any encoding; an empty one stands for the template's. A blob has to be uploaded before: a run
+        whose arguments are not found ends FAILED (CODE_UNAVAILABLE).
+        """
 
     @property
     def upstream(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Upstream]:
@@ -671,7 +673,9 @@ class CountRunsResponse(google.protobuf.message.Message):
     COUNTS_FIELD_NUMBER: builtins.int
     SEARCHED_TO_US_FIELD_NUMBER: builtins.int
     searched_to_us: builtins.int
-    """When not all ended runs were looked at: when the oldest of those that were was submitted. 0 otherwise."""
+    """When not all runs were looked at: all that were submitted since then are counted, and of older ones some that
+    are open. 0 otherwise.
+    """
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StateCount]:
         """How many are in each state that any is in."""

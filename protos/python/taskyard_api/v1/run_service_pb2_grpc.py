@@ -96,9 +96,9 @@ class RunServiceServicer(object):
 
         Caller: clients in any language.
         Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-        Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
-        PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
-        (RUN_EXISTS: use another id).
+        Errors: INVALID_ARGUMENT (fix the request: none of it was taken), RESOURCE_EXHAUSTED (OVERLOADED: repeat after
+        the delay; PAYLOAD_TOO_LARGE: upload a blob; STORAGE_FULL: repeat once there is room). A run whose id another
+        one has is in `refused`, beside others that are taken (RUN_EXISTS: use another id).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WaitRun(self, request, context):
-        """Waits until a run has ended or the timeout has passed, and reads it.
+        """Waits until a run has ended or the timeout has passed, and reads it, with its result.
 
         Caller: anybody. Idempotency: reads only; on UNAVAILABLE call again.
         Errors: NOT_FOUND (no such run).
@@ -141,8 +141,8 @@ class RunServiceServicer(object):
     def CountRuns(self, request, context):
         """Counts runs by state.
 
-        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-        are counted whole.
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+        ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

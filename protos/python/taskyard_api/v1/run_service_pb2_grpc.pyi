@@ -29,9 +29,9 @@ class RunServiceStub:
 
     Caller: clients in any language.
     Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-    Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
-    PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
-    (RUN_EXISTS: use another id).
+    Errors: INVALID_ARGUMENT (fix the request: none of it was taken), RESOURCE_EXHAUSTED (OVERLOADED: repeat after
+    the delay; PAYLOAD_TOO_LARGE: upload a blob; STORAGE_FULL: repeat once there is room). A run whose id another
+    one has is in `refused`, beside others that are taken (RUN_EXISTS: use another id).
     """
 
     GetRun: grpc.UnaryUnaryMultiCallable[
@@ -47,7 +47,7 @@ class RunServiceStub:
         taskyard_api.v1.run_service_pb2.WaitRunRequest,
         taskyard_api.v1.run_service_pb2.WaitRunResponse,
     ]
-    """Waits until a run has ended or the timeout has passed, and reads it.
+    """Waits until a run has ended or the timeout has passed, and reads it, with its result.
 
     Caller: anybody. Idempotency: reads only; on UNAVAILABLE call again.
     Errors: NOT_FOUND (no such run).
@@ -74,8 +74,8 @@ class RunServiceStub:
     ]
     """Counts runs by state.
 
-    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-    are counted whole.
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+    ListRuns does, and at 1,000,000 for open ones where these are few.
     Errors: INVALID_ARGUMENT (as ListRuns).
     """
 
@@ -159,9 +159,9 @@ class RunServiceAsyncStub:
 
     Caller: clients in any language.
     Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-    Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
-    PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
-    (RUN_EXISTS: use another id).
+    Errors: INVALID_ARGUMENT (fix the request: none of it was taken), RESOURCE_EXHAUSTED (OVERLOADED: repeat after
+    the delay; PAYLOAD_TOO_LARGE: upload a blob; STORAGE_FULL: repeat once there is room). A run whose id another
+    one has is in `refused`, beside others that are taken (RUN_EXISTS: use another id).
     """
 
     GetRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -177,7 +177,7 @@ class RunServiceAsyncStub:
         taskyard_api.v1.run_service_pb2.WaitRunRequest,
         taskyard_api.v1.run_service_pb2.WaitRunResponse,
     ]
-    """Waits until a run has ended or the timeout has passed, and reads it.
+    """Waits until a run has ended or the timeout has passed, and reads it, with its result.
 
     Caller: anybody. Idempotency: reads only; on UNAVAILABLE call again.
     Errors: NOT_FOUND (no such run).
@@ -204,8 +204,8 @@ class RunServiceAsyncStub:
     ]
     """Counts runs by state.
 
-    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-    are counted whole.
+    Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+    ListRuns does, and at 1,000,000 for open ones where these are few.
     Errors: INVALID_ARGUMENT (as ListRuns).
     """
 
@@ -291,9 +291,9 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
 
         Caller: clients in any language.
         Idempotency: run ids are idempotency keys; repeating a call with equal content succeeds.
-        Errors: INVALID_ARGUMENT (fix the request), RESOURCE_EXHAUSTED (OVERLOADED: repeat after the delay;
-        PAYLOAD_TOO_LARGE, STORAGE_FULL). A run whose id another one has is in `refused`, beside others that are taken
-        (RUN_EXISTS: use another id).
+        Errors: INVALID_ARGUMENT (fix the request: none of it was taken), RESOURCE_EXHAUSTED (OVERLOADED: repeat after
+        the delay; PAYLOAD_TOO_LARGE: upload a blob; STORAGE_FULL: repeat once there is room). A run whose id another
+        one has is in `refused`, beside others that are taken (RUN_EXISTS: use another id).
         """
 
     @abc.abstractmethod
@@ -313,7 +313,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: taskyard_api.v1.run_service_pb2.WaitRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.WaitRunResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.WaitRunResponse]]:
-        """Waits until a run has ended or the timeout has passed, and reads it.
+        """Waits until a run has ended or the timeout has passed, and reads it, with its result.
 
         Caller: anybody. Idempotency: reads only; on UNAVAILABLE call again.
         Errors: NOT_FOUND (no such run).
@@ -344,8 +344,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[taskyard_api.v1.run_service_pb2.CountRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.CountRunsResponse]]:
         """Counts runs by state.
 
-        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most, as ListRuns does; open runs
-        are counted whole.
+        Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
+        ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
         """
 

@@ -197,7 +197,7 @@ class SessionHello(google.protobuf.message.Message):
     protocol_max: builtins.int
     """See above."""
     session_id: builtins.bytes
-    """Chosen by the client, the same after a reconnect."""
+    """Chosen by the client, 16 random bytes, the same after a reconnect. Whoever knows it can take the session over."""
     client_name: builtins.str
     """For people: host, process, SDK version. At most 1 KiB."""
     caller_run_id: builtins.bytes
@@ -384,7 +384,7 @@ class RunExtra(google.protobuf.message.Message):
     idempotency_key: builtins.str
     """Makes a second run of the same key, within the window, the first one. Not supported yet: MUST be empty."""
     idempotency_window_ms: builtins.int
-    """See above; 0: for ever."""
+    """See above; 0: for ever. Not supported yet: MUST be 0."""
     @property
     def args(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """Its arguments, when they are too large to be inline."""
@@ -430,7 +430,7 @@ class FlowReport(google.protobuf.message.Message):
     event: global___FlowEvent.ValueType
     """What happened."""
     occurred_us: builtins.int
-    """When, by the client's clock."""
+    """When, by the client's clock. 0: now, by the server's."""
     message: builtins.str
     """For people."""
     state_name: builtins.str
@@ -443,7 +443,7 @@ class FlowReport(google.protobuf.message.Message):
     """
     @property
     def result(self) -> taskyard_api.v1.common_pb2.Payload:
-        """The final state's value."""
+        """The final state's value. One that is larger than the inline limit, and no blob, is not kept."""
 
     @property
     def failure(self) -> taskyard_api.v1.failure_pb2.Failure:
@@ -499,7 +499,9 @@ class SessionFrame(google.protobuf.message.Message):
 
     @property
     def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefusedRun]:
-        """Runs that were not accepted, and flow runs about which this session may not report."""
+        """Runs that were not accepted, runs to subscribe to that nobody knows (RUN_NOT_FOUND), and flow runs about which
+        this session may not report (PERMISSION_DENIED).
+        """
 
     @property
     def results(self) -> global___ResultBatch:
@@ -603,7 +605,9 @@ global___SessionWelcome = SessionWelcome
 
 @typing.final
 class RefusedRun(google.protobuf.message.Message):
-    """A run that was not accepted."""
+    """A run that was not accepted. With a delay (`retry_after_ms`, OVERLOADED): to be submitted once more when that has
+    passed, under the same id, in a batch with a number of its own. Others are not to be repeated as they are.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -637,7 +641,9 @@ global___RefusedRun = RefusedRun
 @typing.final
 class ResultBatch(google.protobuf.message.Message):
     """Outcomes, sent as fast as the client reads; what it does not read is kept in the database until it does, or
-    its session ends. Ordinary ones are columns; everything else is in `others`.
+    its session ends. Ordinary results of Python are columns; everything else is in `others`: only results in
+    "python/pickle5" are bare, those in any other encoding are each a `Payload` that says in which it is. An outcome may
+    come more than once, after a new stream for example.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -647,7 +653,7 @@ class ResultBatch(google.protobuf.message.Message):
     OTHERS_FIELD_NUMBER: builtins.int
     @property
     def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Runs that ended in COMPLETED with an inline result in their template's `result_encoding`."""
+        """Runs that ended in COMPLETED with an inline result in "python/pickle5", and nothing else to tell."""
 
     @property
     def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
@@ -655,7 +661,7 @@ class ResultBatch(google.protobuf.message.Message):
 
     @property
     def others(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunOutcome]:
-        """All other outcomes."""
+        """All other outcomes: each result says in which encoding it is."""
 
     def __init__(
         self,
@@ -755,7 +761,7 @@ global___FlowDecision = FlowDecision
 
 @typing.final
 class LogBatch(google.protobuf.message.Message):
-    """Log records in columns."""
+    """Log records in columns, with one entry per record; `run_names` may be left out."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

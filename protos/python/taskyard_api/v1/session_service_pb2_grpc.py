@@ -55,7 +55,9 @@ class SessionServiceServicer(object):
         runs it still waits for; nothing is accepted twice.
         Errors: INVALID_ARGUMENT (malformed frame: a defect, do not repeat), FAILED_PRECONDITION
         (UNSUPPORTED_PROTOCOL: stop; NOT_OWNER: dial the address given), ABORTED (STREAM_REPLACED: drop this
-        stream), UNAVAILABLE (reconnect with jitter). Problems of single runs never end the stream.
+        stream), RESOURCE_EXHAUSTED (OVERLOADED: too many streams or sessions: open another one after the delay),
+        DEADLINE_EXCEEDED (the hello did not come within seconds), UNAVAILABLE (reconnect with jitter). Problems of
+        single runs never end the stream.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

@@ -31,7 +31,7 @@ class RetryPolicy(google.protobuf.message.Message):
     """
     @property
     def delays_ms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Delay before each retry; the last entry serves all further ones. Empty: no delay."""
+        """Delay before each retry; the last entry serves all further ones. Empty: no delay. At most 1,000."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Code(google.protobuf.message.Message):
     REFERENCE_FIELD_NUMBER: builtins.int
     TASK_NAME_FIELD_NUMBER: builtins.int
     blob_digest: builtins.bytes
-    """By value: digest of a blob that the executor knows how to load."""
+    """By value: digest (SHA-256) of a blob that the executor knows how to load."""
     reference: builtins.str
     """By reference: "module:qualname", imported by the worker."""
     task_name: builtins.str
@@ -119,15 +119,15 @@ class RunTemplate(google.protobuf.message.Message):
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: builtins.int
     WORLD_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
-    """What its runs are."""
+    """What its runs are. Required."""
     name: builtins.str
-    """The task's or flow's name."""
+    """The task's or flow's name. Required; at most 1 KiB, like all names here."""
     task_key: builtins.str
     """Identity of the task across processes: hash of name, qualified function name and tags."""
     version: builtins.str
     """Version as declared by the user."""
     queue: builtins.str
-    """The queue its runs wait in."""
+    """The queue its runs wait in. Required for task runs."""
     priority: builtins.int
     """Lower numbers run first within a queue."""
     encoding: builtins.str
@@ -164,7 +164,7 @@ class RunTemplate(google.protobuf.message.Message):
 
     @property
     def code(self) -> global___Code:
-        """The code."""
+        """The code. Flow runs need none: their session has it."""
 
     @property
     def retry(self) -> global___RetryPolicy:

@@ -52,6 +52,9 @@ _KEPT_OUT: Final[dict[Any, type[TaskyardError]]] = {
 }
 
 
+_RESET: Final = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
+
+
 class RpcErrorLike(Protocol):
     """What ``grpc.RpcError`` and ``grpc.aio.AioRpcError`` have in common."""
 
@@ -140,3 +143,8 @@ def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return ConnectionFailed(f"the control plane could not be reached ({text})", retry_after=1.0)
     return TaskyardError(f"the control plane refused the call ({text})")
+
+
+def was_reset(error: RpcErrorLike) -> bool:
+    """Whether somebody on the way, a proxy for example, ended a call that its caller did not cancel."""
+    return error.code() in _RESET and rpc_status.from_call(error) is None

@@ -6,6 +6,7 @@ next call, and only what changed is pickled again.
 Invariant: code whose `Seen` holds finds in a worker the ``__main__`` that it would find here.
 """
 
+import os
 import threading
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
@@ -45,6 +46,10 @@ class MainImage:
     def want(self, names: Iterable[str]) -> None:
         """Have names come along with all code from now on: arguments refer to them."""
         self._wanted.update(names)
+
+    def unlock(self) -> None:
+        """Be usable in a fork: the lock may be held by a thread that is not there."""
+        self._lock = threading.RLock()
 
     def code_of(self, title: str, body: object) -> Code:
         """Pickle code by value, with what it uses of ``__main__``.
@@ -148,3 +153,4 @@ def _kind_of(value: object) -> str:
 
 image: Final = MainImage()
 """That of this process."""
+os.register_at_fork(after_in_child=image.unlock)

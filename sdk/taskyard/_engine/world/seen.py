@@ -19,6 +19,8 @@ from taskyard.logging import get_logger
 from taskyard_contract.pickling import PROTOCOL, Pickled
 from taskyard_contract.world import main_module, module_names
 
+SMALL_BYTES: Final = 1024
+"""Values with a larger pickle are not compared at each call of a loop."""
 MOST_BYTES: Final = 64 * 1024
 """Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
 PAUSE_NS: Final = 1_000_000
@@ -41,6 +43,8 @@ _UNCHANGING: Final = (
 _CONTAINERS: Final = frozenset({dict, MappingProxyType, list, tuple, set, frozenset, deque})
 MOST_PARTS: Final = 1000
 """So many containers are looked into where a value cannot be compared by its pickle."""
+_MOST_OF_TIME: Final = 20
+"""A look that takes long is had so rarely that it takes a twentieth of the time."""
 _EMPTY: Final = object()
 
 
@@ -59,8 +63,10 @@ class Look:
         """Say whether it was as before when it was looked at last."""
         if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
             return True
-        self.due_ns = now_ns + self.pause_ns
-        return self._same()
+        same = self._same()
+        now = time.monotonic_ns()
+        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME)
+        return same
 
 
 class Seen:
@@ -165,20 +171,22 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
 
 def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]], list[Look]]:
     """Return those of some values that can change in place, and how each is looked at."""
-    small, large = [], []
+    small, larger = [], []
     for value in values:
         if isinstance(value, _UNCHANGING) or value is _EMPTY or module_names.qualname_of(value) is not None:
             continue
         data = _plain(value)
         if data is None:
-            large.append(Look(PAUSE_NS, _look_at_parts(partial(_with_attributes, value))))
+            larger.append(Look(PAUSE_NS, _look_at_parts(partial(_with_attributes, value))))
             continue
-        if len(data) <= MOST_BYTES:
+        if len(data) <= SMALL_BYTES:
             small.append((value, data))
             continue
-        _say_large(name, len(data))
-        large.append(Look(LONG_PAUSE_NS, partial(_is_still, value, hashlib.sha256(data).digest())))
-    return small, large
+        look = partial(_is_still, value, hashlib.sha256(data).digest())
+        if len(data) > MOST_BYTES:
+            _say_large(name, len(data))
+        larger.append(Look(PAUSE_NS if len(data) <= MOST_BYTES else LONG_PAUSE_NS, look))
+    return small, larger
 
 
 def _is_still(value: Any, digest: bytes) -> bool:

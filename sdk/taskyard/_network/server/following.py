@@ -2,7 +2,8 @@
 
 Each message has a token. Whoever lost the connection goes on with the last one, at the server that is there
 then; when the server cannot go on from it any more, from the beginning. A server says something now and then
-even if it has nothing to tell, so that one that says nothing is gone.
+even if it has nothing to tell, so that one that says nothing is gone. Proxies end streams that are old or
+quiet by resetting them, which gRPC calls CANCELLED or INTERNAL: from a server these would come with a detail.
 
 What follows is a coroutine on the loop thread. `in_this_thread` is its face for synchronous code.
 """
@@ -22,6 +23,8 @@ M = TypeVar("M")
 
 SILENCE_SECONDS: Final = 45.0
 """A server that lives says something three times in so long."""
+WORKED_SECONDS: Final = 1.0
+"""After a stream that lasted so long it is begun at once again, and not later and later."""
 _END: Final = object()
 
 
@@ -51,6 +54,7 @@ async def followed(
     delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), 0.0
     begun_again = chain(FIRST_DELAYS, repeat(LONGEST_DELAY))
     while True:
+        opened_at = clock()
         try:
             async with aclosing(_messages(call, token)) as messages:
                 async for message in messages:
@@ -66,8 +70,9 @@ async def followed(
         except (*PASSING, Overloaded) as error:
             if not heard or (not begun and isinstance(error, Overloaded)):
                 raise
-            if not until:
-                delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), clock() + PATIENCE_SECONDS
+            if clock() - opened_at >= WORKED_SECONDS:
+                delays = chain(FIRST_DELAYS, repeat(LONGEST_DELAY))
+            until = until or clock() + PATIENCE_SECONDS
             if clock() >= until:
                 raise
             await pause(error.retry_after or next(delays))
@@ -94,8 +99,6 @@ async def _messages(call: Callable[[str], Any], token: str) -> AsyncGenerator[An
     """Iterate over the messages of one stream."""
     import grpc.aio
 
-    from taskyard_contract.transport.rpc_errors import from_rpc_error
-
     stream = call(token)
     try:
         while True:
@@ -103,7 +106,7 @@ async def _messages(call: Callable[[str], Any], token: str) -> AsyncGenerator[An
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await stream.read()
             except grpc.aio.AioRpcError as error:
-                raise _told(from_rpc_error(error)) from None
+                raise _told(error) from None
             except TimeoutError:
                 raise ConnectionFailed(f"the server said nothing for {SILENCE_SECONDS:g} seconds") from None
             if message is grpc.aio.EOF:
@@ -118,16 +121,21 @@ async def _ended(stream: Any) -> None:
     """Raise what the stream ended with, if that was an error."""
     import grpc.aio
 
-    from taskyard_contract.transport.rpc_errors import from_rpc_error
-
     code = await stream.code()
     if code is not grpc.StatusCode.OK:
         details, trailing = await stream.details(), await stream.trailing_metadata()
         error = grpc.aio.AioRpcError(code, await stream.initial_metadata(), trailing, details)
-        raise _told(from_rpc_error(error))
+        raise _told(error)
 
 
-def _told(error: TaskyardError) -> TaskyardError:
-    if isinstance(error, ConnectionFailed):
-        error.args = (f"{error}; is a server running at this address?",)
-    return error
+def _told(error: Any) -> TaskyardError:
+    from taskyard_contract.transport.rpc_errors import from_rpc_error, was_reset
+
+    if was_reset(error):
+        return ConnectionFailed(
+            f"the stream was ended on its way ({error.code().name.lower()}: {error.details()})"
+        )
+    told = from_rpc_error(error)
+    if isinstance(told, ConnectionFailed):
+        told.args = (f"{told}; is a server running at this address?",)
+    return told

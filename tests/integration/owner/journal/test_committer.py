@@ -281,3 +281,32 @@ def test_a_full_database_is_asked_ever_more_rarely_whatever_was_refused(
         assert accepted in it.runs
 
     play(scenario)
+
+
+def test_a_commit_with_nothing_in_it_is_made_anew_and_loses_nothing() -> None:
+    async def scenario(it: World) -> None:
+        client = it.client()
+        await client.submit(queue="nobody")
+        await quiet(it)
+        journal, told = it.shard.journal, list[int]()
+        journal.nothing_open_below(7)
+        journal.dispatches_over_below(3)
+        known = journal.open
+        it.owner.renew()
+        renewed = journal.open
+        assert renewed is not known
+        assert (renewed.rows.low_seq, renewed.rows.dispatched_below) == (7, 3)
+        assert renewed.rows.number == known.rows.number
+        for something in (
+            lambda: journal.then(lambda: told.append(1)),
+            lambda: journal.look_up_run(b"?" * 16),
+            lambda: journal.forget_log_marks(1),
+        ):
+            something()
+            known = journal.open
+            it.owner.renew()
+            assert journal.open is known
+            await it.settle()
+        assert told == [1]
+
+    play(scenario)

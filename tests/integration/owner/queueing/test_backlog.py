@@ -100,6 +100,26 @@ def test_runs_on_their_way_to_the_backlog_can_be_cancelled(how: str) -> None:
     play(scenario, window=3)
 
 
+@pytest.mark.parametrize("how", ["cancel", "withdraw"])
+def test_runs_of_others_stay_in_the_backlog_when_somebody_asks_for_their_end(how: str) -> None:
+    async def scenario(it: World) -> None:
+        client, stranger = it.client(), it.client()
+        ids = await client.submit(9)
+        await it.settle()
+        before = set(it.runs)
+        assert before < set(ids)
+        await stranger.send(**{how: ids})
+        await it.settle()
+        assert set(it.runs) == before
+        agent = it.agent(chunk=1)
+        executed = await assigned(it, agent)
+        agent.report(executed)
+        executed += await assigned(it, agent)
+        assert executed == ids, "each once, and in their order"
+
+    play(scenario, window=3)
+
+
 def test_a_goodbye_ends_runs_on_their_way_to_the_backlog() -> None:
     async def scenario(it: World) -> None:
         client = it.client()

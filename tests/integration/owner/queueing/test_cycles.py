@@ -56,6 +56,43 @@ def test_runs_in_a_circle_end_not_ready_and_say_why(length: int) -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize(("length", "in_memory"), [(1, 1), (2, 1), (3, 1), (7, 1), (3, 2), (3, 3), (3, 4)])
+def test_parked_runs_in_a_circle_end_not_ready_and_say_why(length: int, in_memory: int) -> None:
+    async def scenario(it: World) -> None:
+        ids = new_ids(length)
+        outside, behind, apart = new_ids(3)
+        circle = {run_id: [ids[(place + 1) % length], outside] for place, run_id in enumerate(ids)}
+        await submit_at_once(it, {outside: [], **circle, behind: [ids[0]], apart: [outside]})
+        client = it.last  # type: ignore[attr-defined]
+        for _ in range(length + 2):
+            await it.advance(1)
+        assert {client.state_of(run_id) for run_id in [*ids, behind]} == {S.NOT_READY}
+        texts = [client.outcomes[run_id].message for run_id in ids]
+        assert any("waits for this one itself" in text for text in texts)
+        agent = it.agent()
+        for run_id in (outside, apart):
+            assert await assigned(it, agent) == [run_id]
+            agent.report([run_id])
+            await it.advance(1)
+        assert not any(it.shard.kept().values())
+
+    play(scenario, most_open=in_memory)
+
+
+def test_parked_runs_that_wait_for_later_ones_without_a_circle_wait_for_them() -> None:
+    async def scenario(it: World) -> None:
+        last, middle, first, begin = new_ids(4)
+        await submit_at_once(it, {last: [middle, first], middle: [first], first: [begin], begin: []})
+        agent = it.agent()
+        for run_id in (begin, first, middle, last):
+            assert await assigned(it, agent) == [run_id]
+            agent.report([run_id])
+            await it.advance(1)
+        assert not any(it.shard.kept().values())
+
+    play(scenario, most_open=0)
+
+
 def test_runs_that_were_submitted_before_those_they_wait_for_wait_for_them() -> None:
     async def scenario(it: World) -> None:
         last, middle, first = new_ids(3)

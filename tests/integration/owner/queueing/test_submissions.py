@@ -11,7 +11,7 @@ from support.owner_harness import Agent, World, assigned, kill_and_restart, play
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
-from taskyard_contract.errors import DigestMismatch, ErrorReason, StorageFull
+from taskyard_contract.errors import DigestMismatch, ErrorReason, InvalidRequest, StorageFull
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import FlowEvent, RunKind, RunState, UpstreamKind
 from taskyard_controlplane.owner.journal import committer
@@ -172,6 +172,44 @@ def test_names_and_large_arguments_travel_to_the_agent() -> None:
         extras = [agent.bodies[run_id][0].extras[agent.bodies[run_id][1]] for run_id in (first, second)]
         assert [(extra.name, extra.args.digest) for extra in extras] == [("named", b""), ("", b"d" * 32)]
         assert [one.digest for one in agent.chunks[0].blobs] == [b"d" * 32]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("how", ["args", "payload"])
+def test_arguments_larger_than_any_may_be_refuse_their_run_alone(how: str) -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        definition = tp.TemplateDefinition(
+            index=1, template=tp.RunTemplate(kind=RunKind.TASK, name="task", queue="default")
+        )
+        fits, beyond = new_ids(2)
+        group = sp.RunGroup(template=1, run_ids=[fits, beyond])
+        for position, size in enumerate((1 << 20, (1 << 20) + 1)):
+            blob = common_pb2.BlobRef(digest=b"d" * 32, size=size)
+            args = blob if how == "args" else common_pb2.Payload(encoding="mine/plain", blob=blob)
+            group.extras.append(sp.RunExtra(position=position, **{how: args}))
+        await client.send(submit=sp.SubmitBatch(number=1, templates=[definition], groups=[group]))
+        assert await assigned(it, agent) == [fits]
+        client.receive()
+        assert client.refused.keys() == {beyond}
+        assert client.refused[beyond].error.reason == ErrorReason.PAYLOAD_TOO_LARGE
+        assert client.refused[beyond].error.limit == 1 << 20
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("how", ["args", "payload"])
+def test_a_blob_without_a_digest_is_a_defect_of_the_client(how: str) -> None:
+    async def scenario(it: World) -> None:
+        blob = common_pb2.BlobRef(digest=b"short", size=9)
+        args = blob if how == "args" else common_pb2.Payload(blob=blob)
+        definition = tp.TemplateDefinition(
+            index=1, template=tp.RunTemplate(kind=RunKind.TASK, name="task", queue="default")
+        )
+        group = sp.RunGroup(template=1, run_ids=[new_id()], extras=[sp.RunExtra(**{how: args})])
+        with pytest.raises(InvalidRequest, match="5 bytes"):
+            await it.client().send(submit=sp.SubmitBatch(number=1, templates=[definition], groups=[group]))
 
     play(scenario)
 

@@ -136,13 +136,56 @@ def test_a_session_that_was_opened_in_a_task_run_adds_to_the_flow_run_around_it(
         nested.receive()
         assert nested.refused == {}
         assert it.runs[added].flow is it.runs[flow]
+        elsewhere = it.client(caller_run_id=(await owner.submit())[0])
+        [foreign] = await elsewhere.submit(flow=flow)
+        elsewhere.receive()
+        assert elsewhere.refused[foreign].error.reason == ErrorReason.PERMISSION_DENIED
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_task_run_adds_to_its_flow_run_for_a_moment_after_it_has_ended(
+    tmp_path: Path, restarted: bool
+) -> None:
+    """What it began in a thread goes on, and frames are under way when its end is reported."""
+    found: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        owner, agent = it.client(), it.agent()
+        flow = await owner.start_flow()
+        [caller] = await owner.submit(flow=flow)
+        await assigned(it, agent)
         agent.report([caller])
         await it.settle()
+        assert caller not in it.runs
+        found.update(flow=flow, caller=caller, owner=owner.session.session_id)
+        if not restarted:
+            await after(it)
+
+    async def after(it: World) -> None:
+        flow, caller = found["flow"], found["caller"]
+        it.client(found["owner"])
+        nested = it.client(caller_run_id=caller)
+        [added] = await nested.submit(flow=flow)
+        await it.settle()
+        nested.receive()
+        assert nested.refused == {}
+        assert it.runs[added].flow is it.runs[flow]
+        unknown = it.client(caller_run_id=b"x" * 16)
+        [refused] = await unknown.submit(flow=flow)
+        unknown.receive()
+        assert "belongs to another session" in unknown.refused[refused].message
+        await it.advance_slowly(61)
         [late] = await nested.submit(flow=flow)
         nested.receive()
         assert nested.refused[late].error.reason == ErrorReason.PERMISSION_DENIED
+        assert "ended more than 60 seconds ago" in nested.refused[late].message
 
-    play(scenario)
+    if restarted:
+        kill_and_restart(tmp_path, before, after)
+    else:
+        play(before)
 
 
 def test_a_result_is_in_the_encoding_that_its_template_names() -> None:

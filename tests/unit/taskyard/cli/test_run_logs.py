@@ -1,9 +1,11 @@
 import json
 
+import grpc
 from support.fake_services import START_US, make_run, run_id
 
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 
@@ -59,6 +61,23 @@ def test_follow_goes_on_at_the_server_that_comes_after_one_that_stops(services, 
     called = call("run", "logs", "add-1", "--follow")
     assert (called.code, called.err) == (0, "")
     assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two"]
+
+
+def test_follow_goes_on_when_a_proxy_has_ended_the_stream(services, call):
+    services.runs, services.log = [make_run(1)], [page("one"), page("two")]
+    services.resets = [grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL]
+    called = call("run", "logs", "add-1", "--follow")
+    assert (called.code, called.err, services.resets) == (0, "", [])
+    assert [line.rpartition(" - ")[2] for line in called.lines] == ["one", "two"]
+
+
+def test_follow_ends_with_an_error_of_the_server_itself(services, call):
+    services.runs, services.log = [make_run(1)], [page("one"), page("two")]
+    services.fails_with = TaskyardError("the server failed; its log has the details under 0123")
+    called = call("run", "logs", "add-1", "--follow")
+    assert called.code != 0
+    assert "its log has the details under 0123" in called.err
+    assert len(called.lines) == 1
 
 
 def test_follow_of_a_run_that_fails_is_1(services, call):

@@ -1,3 +1,4 @@
+import grpc
 from support.fake_services import START_US, make_run, run_id
 
 from taskyard_api.v1 import failure_pb2
@@ -106,6 +107,15 @@ def test_waiting_goes_on_after_a_lost_connection_and_with_a_token_that_expired(s
     assert called.document["state"] == "COMPLETED"
     watches = [asked.resume_token for asked in services.asked if isinstance(asked, pb.WatchRunsRequest)]
     assert watches == ["", "1", "", "1"]
+
+
+def test_waiting_goes_on_when_a_proxy_has_ended_the_stream(services, call):
+    services.runs, services.show_as_open = [make_run(1)], 1
+    services.resets = [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED]
+    called = call("run", "show", "add-1", "--wait", "--json")
+    assert (called.code, called.document["state"]) == (0, "COMPLETED")
+    watches = [asked.resume_token for asked in services.asked if isinstance(asked, pb.WatchRunsRequest)]
+    assert watches == ["", "1", "1"]
 
 
 def test_waiting_for_a_run_that_fails_is_1(services, call):

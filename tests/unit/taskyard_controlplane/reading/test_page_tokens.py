@@ -7,7 +7,10 @@ import pytest
 
 from taskyard_api.v1.run_service_pb2 import RunFilter
 from taskyard_contract.errors import InvalidRequest
-from taskyard_controlplane.reading.page_tokens import Listing, decode, encode, page_size, scope_of
+from taskyard_controlplane.reading import watched
+from taskyard_controlplane.reading.page_tokens import Listing, decode, encode, page_size
+from taskyard_controlplane.reading.tokens import scope_of
+from taskyard_controlplane.reading.watched import ResumePoint
 
 
 @pytest.mark.parametrize("position", [0, 1, 41, 2**63 - 1])
@@ -62,3 +65,11 @@ def test_a_token_of_megabytes_is_refused_unread() -> None:
 @pytest.mark.parametrize(("wanted", "size"), [(0, 100), (7, 7), (5_000, 1_000)])
 def test_page_size_is_what_was_asked_for_within_bounds(wanted: int, size: int) -> None:
     assert page_size(wanted, 100, 1_000) == size
+
+
+def test_tokens_of_this_version_are_read_by_the_next_server() -> None:
+    """Clients hold them over an update: who changes their form, or what they mean, gives it a new version."""
+    assert encode(Listing.RUNS, 5, scope_of(b"run")) == "AgGsuiVRIQD4CwAAAAAAAAAF"
+    assert watched.encode(ResumePoint(1, 2, 3), scope_of(b"run")) == (
+        "AVesuiVRIQD4CwAAAAAAAAABAAAAAAAAAAIAAAAAAAAAAw"
+    )

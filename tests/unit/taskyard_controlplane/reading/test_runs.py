@@ -150,3 +150,26 @@ def test_all_fields_of_a_filter_have_to_fit(reading: Reading) -> None:
     assert fit(flow_run_id=run_id(1), states=[S.PENDING]) == [3]
     assert fit(kind=RunKind.FLOW) == [1]
     assert fit(flow_run_id=run_id(9)) == []
+
+
+def test_templates_are_read_part_by_part_before_runs_are_looked_for_by_them(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading.write(new_runs=[new_run(1)])
+    calls: list[str] = []
+    parts = iter([False, False, True])
+    runs = reading.reader.runs
+
+    def learn() -> bool:
+        calls.append("learn")
+        return next(parts)
+
+    def look(*args: Any, **options: Any) -> Any:
+        calls.append("look")
+        return runs(*args, **options)
+
+    monkeypatch.setattr(reading.reader, "learn_templates", learn)
+    monkeypatch.setattr(reading.reader, "runs", look)
+    told(reading.reads().page(pb.RunFilter(tags=["a"]), None, 10))
+    told(reading.reads().page(pb.RunFilter(name_contains="a"), None, 10))
+    assert calls == ["learn", "learn", "learn", "look", "look"], "others have the thread in between"

@@ -9,7 +9,8 @@ from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.states import RunState
 from taskyard_controlplane.reading import page_tokens, watched
 from taskyard_controlplane.reading.filters import Pick
-from taskyard_controlplane.reading.page_tokens import Listing, scope_of
+from taskyard_controlplane.reading.page_tokens import Listing
+from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.reading.watched import ResumePoint, Told
 
 S = RunState
@@ -82,7 +83,7 @@ def test_a_token_gives_back_its_point() -> None:
         ("_" * 46, "not issued by WatchRuns"),
         (page_tokens.encode(Listing.RUNS, 5, SCOPE), "not issued by WatchRuns"),
         (watched.encode(ResumePoint(1, -2), SCOPE), "not issued by WatchRuns"),
-        (watched.encode(ResumePoint(1, 2), scope_of(b"other")), "another filter"),
+        (watched.encode(ResumePoint(1, 2), scope_of(b"other")), "another request"),
     ],
 )
 def test_another_token_is_refused(token: str, text: str) -> None:

@@ -15,8 +15,10 @@ Script = list[tuple[str, list[str], TaskyardError | None]]
 class Follower:
     """Follows streams that are asked for with these tokens, say this and end so; waits for nothing."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, script: Script, lasts: float = 0.0) -> None:
+        """Let each text take `lasts` seconds."""
         self.slept: list[float] = []
+        self._seconds, self._lasts = 0.0, lasts
         self._left = iter(script)
         monkeypatch.setattr(following, "_messages", self._messages)
 
@@ -24,6 +26,7 @@ class Follower:
         expected, texts, end = next(self._left)
         assert token == expected
         for text in texts:
+            self._seconds += self._lasts
             yield text
         if end is not None:
             raise end
@@ -37,7 +40,7 @@ class Follower:
             lambda token: None,
             lambda message: message,
             patient=patient,
-            clock=lambda: 0.0,
+            clock=lambda: self._seconds,
             pause=self._pause,
         )
         return list(following.in_this_thread(messages))
@@ -46,9 +49,19 @@ class Follower:
 def test_after_a_lost_connection_it_goes_on_with_the_last_token(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = ConnectionFailed("gone")
     script: Script = [("", ["a", "b"], lost), ("b", [], lost), ("b", ["c"], lost), ("c", ["d"], None)]
-    follower = Follower(monkeypatch, script)
+    follower = Follower(monkeypatch, script, lasts=1.0)
     assert follower.all() == ["a", "b", "c", "d"]
-    assert follower.slept == [0.1, 0.3, 0.1], "longer and longer, until something was heard"
+    assert follower.slept == [0.1, 0.3, 0.1], "longer and longer, until a stream has lasted"
+
+
+def test_streams_that_end_as_soon_as_they_say_something_are_begun_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = ConnectionFailed("gone")
+    script: Script = [("", ["a"], lost), ("a", ["a"], lost), ("a", ["a"], lost), ("a", ["b"], None)]
+    follower = Follower(monkeypatch, script, lasts=0.1)
+    assert follower.all() == ["a", "a", "a", "b"]
+    assert follower.slept == [0.1, 0.3, 1.0]
 
 
 def test_it_begins_again_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:

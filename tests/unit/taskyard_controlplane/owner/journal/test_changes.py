@@ -116,6 +116,27 @@ def test_a_watcher_of_runs_is_given_these(stand: Stand) -> None:
     assert watch.position > position, "and it need not hear of it when it comes back"
 
 
+def test_a_watcher_of_ends_is_given_these(stand: Stand) -> None:
+    failed = Interest(ends=frozenset({RunState.FAILED, RunState.CRASHED}))
+    watch, inside = stand.watch(failed), stand.watch(failed._replace(flow_seq=FLOW.seq))
+    begin = watch.position
+    stand.change(run(2), run(3, FLOW))
+    new = [new_row(run(4)), new_row(ended(5, RunState.FAILED)), new_row(ended(6, RunState.COMPLETED))]
+    commit = Commit(1)
+    commit.rows.new_runs = new
+    crashed, completed = ended(7, RunState.CRASHED, FLOW), ended(8, RunState.COMPLETED, FLOW)
+    commit.effects = [(completed, 0), (crashed, 0), (run(9), 0)]
+    stand.changes.committed(commit)
+    assert (watch.take(10), inside.take(10)) == (ids(5, 7), ids(7))
+    assert stand.watch(failed, begin).take(10) == ids(5, 7), "who comes back is given the same"
+
+
+def ended(seq: int, state: RunState, flow: Run | None = None) -> Run:
+    one = run(seq, flow)
+    one.state = state
+    return one
+
+
 def test_nothing_is_kept_of_the_runs_that_watchers_named(stand: Stand) -> None:
     first, second = (stand.watch(Interest(run_ids=frozenset(ids(2, number)))) for number in (3, 4))
     stand.changes.leave(first)
@@ -131,8 +152,11 @@ def test_a_position_does_not_pass_what_was_not_taken(stand: Stand) -> None:
     stand.change(run(1), run(2))
     stand.change(run(3))
     assert watch.position == begin
-    assert watch.take(2) == ids(1, 2)
-    assert watch.position == begin, "two were taken, of three"
+    assert watch.take(1) == ids(1)
+    assert watch.position == begin, "the second changed at once with the first"
+    assert watch.take(1) == ids(2)
+    assert watch.position == begin + 1, "it follows closely, however much is pending"
+    assert stand.watch(after=watch.position).take(2) == ids(3)
     assert watch.take(2) == ids(3)
     assert watch.position == stand.changes.position
 
@@ -233,3 +257,19 @@ def test_a_watcher_is_woken_when_it_is_lost(stand: Stand, monkeypatch: pytest.Mo
     stand.watch()
     stand.change(run(1))
     assert stand.woken == 2
+
+
+def test_a_watcher_is_reminded_of_its_position_before_it_leaves_the_ring(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_KEPT", 8)
+    watch = stand.watch(Interest(run_ids=frozenset(ids(1_000))))
+    marked = watch.position
+    while not watch.is_due:
+        stand.change(run(1))
+    assert stand.woken == 1
+    stand.changes.leave(stand.watch(after=marked))
+    woken = stand.woken
+    watch.marked(watch.position)
+    stand.change(run(1))
+    assert (watch.is_due, stand.woken) == (False, woken), "that one is new enough"

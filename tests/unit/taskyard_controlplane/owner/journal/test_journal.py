@@ -52,7 +52,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "ended": (lambda it: it.ended(run()), "rows.ended"),
     "cached": (lambda it: it.cached(run()), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
-    "logged": (lambda it: it.logged(run(), 5, 20, "logger", "text"), "rows.logs"),
+    "logged": (lambda it: it.logged(run(), 0, 5, 20, "logger", "text"), "rows.logs"),
     "look_up_run": (lambda it: it.look_up_run(b"r" * 16), "rows.lookup_runs"),
     "look_up_key": (lambda it: it.look_up_key("k"), "rows.lookup_keys"),
     "logs_came": (lambda it: it.logs_came(SESSION, 3, 5), "rows.log_marks"),
@@ -108,14 +108,14 @@ def test_logs_of_a_task_run_are_those_of_its_flow_run(flow: int | None, expected
     committer = Scheduled()
     template = Template(2, b"f", b"", kind=RunKind.FLOW)
     outer = Run(flow, b"f" * 16, template, RunState.RUNNING, None, None, None, 0, 0) if flow else None
-    Journal(committer).logged(run(flow=outer), 5, HIGHEST_LEVEL + 1, "l", "m")  # type: ignore[arg-type]
+    Journal(committer).logged(run(flow=outer), flow or 0, 5, HIGHEST_LEVEL + 1, "l", "m")  # type: ignore[arg-type]
     assert committer.open.rows.logs == [(7, expected, 5, HIGHEST_LEVEL, "l", "m")]
 
 
 def test_logs_of_a_flow_run_are_its_own():
     committer = Scheduled()
     flow = run(Template(2, b"f", b"", kind=RunKind.FLOW))
-    Journal(committer).logged(flow, 5, 20, "l", "m")  # type: ignore[arg-type]
+    Journal(committer).logged(flow, 0, 5, 20, "l", "m")  # type: ignore[arg-type]
     assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m")]
 
 

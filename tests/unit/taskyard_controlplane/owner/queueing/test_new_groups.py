@@ -52,6 +52,18 @@ def test_labelled_arguments_count_as_others_do() -> None:
     assert [(piece.first, piece.size) for piece in labelled.cut(Portion(3, 12))] == [(0, 12), (2, 10)]
 
 
+def test_names_and_headers_count_too() -> None:
+    run_ids = [bytes([position]) * 16 for position in range(3)]
+    message = pb.RunGroup(run_ids=run_ids, headers={"traceparent": "x" * 50})
+    message.extras.add(position=1, name="n" * 7)
+    known = NewGroup(message, TEMPLATE, run_ids)
+    each = len(known.headers or b"")
+    assert each > 60
+    assert [piece.size for piece in known.cut(WHOLE)] == [3 * each + 7]
+    assert [piece.first for piece in known.cut(Portion(3, 2 * each + 6))] == [0, 1, 2]
+    assert [piece.first for piece in known.cut(Portion(3, 2 * each + 7))] == [0, 2]
+
+
 def test_a_commit_is_full_before_it_is_too_full() -> None:
     filling = Filling(Portion(3, 10))
     assert not filling.is_full(1, 4)

@@ -1,5 +1,7 @@
 """The order in which ready runs start."""
 
+import pytest
+
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run, Template
@@ -55,6 +57,15 @@ def test_a_chunk_holds_runs_of_one_template() -> None:
 def test_a_chunk_is_cut_where_it_grows_large() -> None:
     half = bytes(MAX_CHUNK_BYTES // 2)
     assert order(filled(*(ready(number, args=half) for number in range(3)))) == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("field", ["headers", "args_blob", "name"])
+def test_a_chunk_is_cut_where_what_is_beside_arguments_grows_large(field: str) -> None:
+    half = "x" * (MAX_CHUNK_BYTES // 2)
+    runs = [ready(number) for number in range(3)]
+    for run in runs:
+        setattr(run, field, half if field == "name" else half.encode())
+    assert order(filled(*runs)) == [[0, 1], [2]]
 
 
 def test_runs_that_are_not_ready_any_more_are_passed_over() -> None:

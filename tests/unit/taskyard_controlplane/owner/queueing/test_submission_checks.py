@@ -71,6 +71,10 @@ def test_what_is_too_large_or_no_digest_is_not_even_hashed(hashing: list[threadi
     assert hashing == []
 
 
+def large(size: int, digest: bytes = b"d" * 32) -> common_pb2.Payload:
+    return common_pb2.Payload(blob=common_pb2.BlobRef(digest=digest, size=size))
+
+
 MALFORMED: list[tuple[Callable[[], run_service_pb2.NewRun], type[TaskyardError], str]] = [
     (lambda: new_run(run_id=b"short"), InvalidRequest, "run_id"),
     (
@@ -84,6 +88,8 @@ MALFORMED: list[tuple[Callable[[], run_service_pb2.NewRun], type[TaskyardError],
         "name",
     ),
     (lambda: new_run(args=common_pb2.Payload(data=bytes(11))), PayloadTooLarge, "11 bytes"),
+    (lambda: new_run(args=large(21)), PayloadTooLarge, r"args\.blob has 21 bytes"),
+    (lambda: new_run(args=large(20, b"short")), InvalidRequest, r"args\.blob\.digest has 5 bytes"),
     (lambda: new_run(upstream=[run_service_pb2.Upstream(run_id=new_id())]), InvalidRequest, "upstream"),
     (lambda: new_run(upstream=[run_service_pb2.Upstream(run_id=new_id(), kind=99)]), InvalidRequest, "kind"),
 ]
@@ -94,16 +100,17 @@ def test_a_malformed_run_is_refused_with_its_position(
     make: Callable[[], run_service_pb2.NewRun], error: type[TaskyardError], text: str
 ) -> None:
     with pytest.raises(error, match=text) as caught:
-        check_new_runs([new_run(), make()], 10)
+        check_new_runs([new_run(), make()], 10, 20)
     assert "runs[1]" in str(caught.value)
 
 
 def test_a_request_names_a_run_once() -> None:
     run = new_run()
     with pytest.raises(InvalidRequest, match="twice"):
-        check_new_runs([run, new_run(), run], 10)
+        check_new_runs([run, new_run(), run], 10, 20)
 
 
 def test_a_proper_run_passes() -> None:
     edge = run_service_pb2.Upstream(run_id=new_id(), kind=int(UpstreamKind.ORDER))  # type: ignore[arg-type]
-    check_new_runs([new_run(upstream=[edge], args=common_pb2.Payload(data=bytes(10)))], 10)
+    check_new_runs([new_run(upstream=[edge], args=common_pb2.Payload(data=bytes(10)))], 10, 20)
+    check_new_runs([new_run(args=large(20))], 10, 20)

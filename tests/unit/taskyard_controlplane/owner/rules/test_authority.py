@@ -8,13 +8,24 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.errors import PermissionDenied, RunNotFound
 from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.rules.authority import may_end, may_log, may_report, owns, refusal_into
+from taskyard_controlplane.owner.rules.authority import (
+    Place,
+    may_end,
+    may_end_queued,
+    may_log,
+    may_report,
+    owns,
+    refusal_into,
+)
 
-GENERATION: Final = 3
+OWNER: Final = Succession(generation=3, first_seq=1)
+OWNER.take_over()
+SETTLED: Final = Succession(generation=3, first_seq=1)
 EARLIER: Final = 2 << 32 | 7
-NOW: Final = GENERATION << 32 | 7
+NOW: Final = 3 << 32 | 7
 
 
 def agent(name: str = "a", queue: str = "default") -> AgentSession:
@@ -45,39 +56,70 @@ def held_by(one: AgentSession, epoch: int = NOW) -> Run:
 
 def test_whoever_has_a_run_in_hand_reports_about_it_and_nobody_else() -> None:
     one, other = agent("a"), agent("b")
-    assert may_report(one, held_by(one), NOW, GENERATION)
-    assert not may_report(other, held_by(one), NOW, GENERATION)
-    assert not may_report(other, held_by(one), NOW + 1, GENERATION), "nor under an epoch that is guessed"
-    assert not may_report(one, held_by(one), NOW - 1, GENERATION), "nor about an attempt before"
+    assert may_report(one, held_by(one), NOW, OWNER)
+    assert not may_report(other, held_by(one), NOW, OWNER)
+    assert not may_report(other, held_by(one), NOW + 1, OWNER), "nor under an epoch that is guessed"
+    assert not may_report(one, held_by(one), NOW - 1, OWNER), "nor about an attempt before"
 
 
 def test_what_an_earlier_owner_had_assigned_is_reported_by_the_agent_it_has_recorded() -> None:
     lost = run(epoch=EARLIER)
     lost.last_agent_id = "a"
-    assert may_report(agent("a"), lost, EARLIER, GENERATION)
-    assert not may_report(agent("b"), lost, EARLIER, GENERATION)
+    assert may_report(agent("a"), lost, EARLIER, OWNER)
+    assert not may_report(agent("b"), lost, EARLIER, OWNER)
 
 
 @pytest.mark.parametrize("restated", [False, True])
 def test_of_what_was_not_recorded_any_agent_is_believed_that_could_have_it(restated: bool) -> None:
     lost = held_by(agent("a"), EARLIER) if restated else run(RunState.READY, epoch=EARLIER)
-    assert may_report(agent("b"), lost, EARLIER + 1, GENERATION)
-    assert not may_report(agent("b", queue="other"), lost, EARLIER + 1, GENERATION)
-    assert not may_report(agent("b"), lost, NOW, GENERATION), "this owner knows what it has assigned"
+    assert may_report(agent("b"), lost, EARLIER + 1, OWNER)
+    assert not may_report(agent("b", queue="other"), lost, EARLIER + 1, OWNER)
+    assert not may_report(agent("b"), lost, NOW, OWNER), "this owner knows what it has assigned"
+
+
+@pytest.mark.parametrize("restated", [False, True])
+def test_whoever_has_not_restated_within_a_lease_is_believed_no_more(restated: bool) -> None:
+    lost = held_by(agent("a"), EARLIER) if restated else run(RunState.READY, epoch=EARLIER)
+    assert not may_report(agent("b"), lost, EARLIER + 1, SETTLED)
+    assert not may_log(agent("b"), lost, SETTLED)
+
+
+def test_nobody_is_believed_about_a_run_that_this_owner_has_made() -> None:
+    made = run(RunState.READY, epoch=OWNER.epoch_of(OWNER.first_seq))
+    for epoch in (1, EARLIER, OWNER.first_epoch - 1, OWNER.first_epoch, NOW):
+        assert not may_report(agent("a"), made, epoch, OWNER)
+    assert not may_log(agent("a"), made, OWNER)
+
+
+def test_nobody_is_believed_about_a_run_with_a_key_unless_that_is_recorded() -> None:
+    keyed = run(RunState.READY, epoch=0)
+    keyed.cache_key = "k"
+    assert not may_report(agent("a"), keyed, EARLIER, OWNER)
+    assert not may_log(agent("a"), keyed, OWNER)
+    recorded = run(epoch=EARLIER)
+    recorded.cache_key, recorded.last_agent_id = "k", "a"
+    assert may_report(agent("a"), recorded, EARLIER, OWNER)
+    assert not may_report(agent("a"), recorded, EARLIER + 1, OWNER)
+
+
+def test_a_run_whose_agent_is_not_known_is_reported_only_by_one_that_may_have_it() -> None:
+    lost = run(epoch=EARLIER)
+    assert may_report(agent("a"), lost, EARLIER, SETTLED)
+    assert not may_report(agent("a", queue="other"), lost, EARLIER, SETTLED)
 
 
 def test_log_records_are_taken_from_whoever_has_the_run_or_may_have_it() -> None:
     one, other = agent("a"), agent("b")
-    assert may_log(one, held_by(one), GENERATION)
-    assert not may_log(other, held_by(one), GENERATION)
+    assert may_log(one, held_by(one), OWNER)
+    assert not may_log(other, held_by(one), OWNER)
     lost = run(epoch=EARLIER)
     lost.last_agent_id = "a"
-    assert (may_log(one, lost, GENERATION), may_log(other, lost, GENERATION)) == (True, False)
+    assert (may_log(one, lost, OWNER), may_log(other, lost, OWNER)) == (True, False)
     lost.last_agent_id = None
-    assert may_log(other, lost, GENERATION)
-    assert not may_log(agent("c", queue="other"), lost, GENERATION)
+    assert may_log(other, lost, OWNER)
+    assert not may_log(agent("c", queue="other"), lost, OWNER)
     waiting = run(RunState.READY, epoch=NOW)
-    assert not may_log(one, waiting, GENERATION), "it was given back or lost"
+    assert not may_log(one, waiting, OWNER), "it was given back or lost"
 
 
 def test_a_run_belongs_to_the_session_that_submitted_it() -> None:
@@ -99,12 +141,24 @@ def test_a_run_is_ended_by_its_session_or_that_of_its_flow_run_or_by_anybody_if_
     assert not may_end(session(b"3"), run(of=other, flow=flow))
 
 
+@pytest.mark.parametrize("of", [None, b"1", b"2"])
+@pytest.mark.parametrize("flow_of", [None, b"1", b"2"])
+def test_a_run_of_which_there_is_only_a_row_is_ended_by_the_same(
+    of: bytes | None, flow_of: bytes | None
+) -> None:
+    flow = run(of=session(flow_of), kind=RunKind.FLOW) if flow_of else None
+    record = run(of=session(of) if of else None, flow=flow)
+    for one in (session(b"1"), session(b"2"), session(b"3")):
+        assert may_end_queued(one, of * 16 if of else None, flow) is may_end(one, record)
+
+
 def test_a_flow_run_takes_runs_of_its_session_and_of_sessions_inside_its_task_runs() -> None:
     one, other = session(b"1"), session(b"2")
     flow = run(of=one, kind=RunKind.FLOW)
     assert refusal_into(one, flow.run_id, flow, None) is None
     assert isinstance(refusal_into(other, flow.run_id, flow, None), PermissionDenied)
-    assert refusal_into(other, flow.run_id, flow, run(of=one, flow=flow)) is None
-    elsewhere = run(of=one, flow=run(of=one, kind=RunKind.FLOW))
-    assert isinstance(refusal_into(other, flow.run_id, flow, elsewhere), PermissionDenied)
+    assert refusal_into(other, flow.run_id, flow, Place(flow.seq)) is None
+    for elsewhere in (Place(flow.seq + 1), Place(0), Place(flow.seq, long_ended=True)):
+        assert isinstance(refusal_into(other, flow.run_id, flow, elsewhere), PermissionDenied)
+    assert refusal_into(one, flow.run_id, flow, Place(flow.seq, long_ended=True)) is None
     assert isinstance(refusal_into(one, b"g" * 16, None, None), RunNotFound)
