@@ -9,6 +9,7 @@ import ast
 import functools
 import sys
 from collections.abc import Iterator
+from inspect import CO_OPTIMIZED
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -109,12 +110,12 @@ def _add_names(text: str, names: set[str]) -> None:
 def names_in_disguise(code: CodeType, namespace: dict[str, Any]) -> set[str]:
     """Return the names that code may look up otherwise than as globals.
 
-    As attributes of ``__main__``, which it imports, as keys of what ``globals()`` returns, or in texts that it
-    has evaluated.
+    As attributes of ``__main__``, which it imports, as keys of what ``globals()`` returns, in texts that it
+    has evaluated, or in the bodies of its classes, where a name may be anything.
     """
     codes = (code, *inner_codes(code))
     used = {name for one in codes for name in one.co_names}
-    names: set[str] = set()
+    names = {name for one in codes if not one.co_flags & CO_OPTIMIZED for name in one.co_names}
     if MAIN in used:
         names |= used
     if MAIN in used or used & _BY_TEXT:

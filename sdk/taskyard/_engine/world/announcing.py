@@ -7,7 +7,6 @@ outlives the program; then as long as agents keep it.
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskyard import settings
@@ -15,6 +14,7 @@ from taskyard._engine.world.local_modules import LocalModules
 from taskyard._engine.world.seen import look_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
+from taskyard.logging import get_logger
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.programs.home_directory import HomeUnusable
 from taskyard_contract.world import facts, inherited
@@ -46,6 +46,7 @@ class _Keeper:
         self._surroundings: Surroundings | None = None
         self._modules: LocalModules | None = None
         self._written: list[Path] = []
+        self._has_said = False
         self.outlived = False
         """Whether there are runs that outlive this program."""
 
@@ -74,10 +75,26 @@ class _Keeper:
 
     def _write(self, surroundings: Surroundings) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
-        with suppress(OSError, HomeUnusable):
+        try:
             path = facts.file_of(settings.home() / facts.WORLDS, self._id, self._revision)
+        except HomeUnusable:
+            return
+        try:
             facts.write(path, facts_of(surroundings, self.outlived))
+        except OSError as error:
+            self._say_unwritten(path.parent, error)
+        else:
             self._written.append(path)
+
+    def _say_unwritten(self, directory: "Path", error: OSError) -> None:
+        if not self._has_said:
+            self._has_said = True
+            get_logger("world").warning(
+                "what workers need to know of this program cannot be written to %s (%s): tasks run in the "
+                "directory and with the variables of their agent, and find the modules that it finds",
+                directory,
+                error.strerror or error,
+            )
 
     def end(self) -> None:
         if not self.outlived:
