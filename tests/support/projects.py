@@ -4,6 +4,7 @@ A program that is right with one is right with the other, so what both print has
 """
 
 import os
+import signal
 import subprocess
 import textwrap
 from collections.abc import Mapping
@@ -65,8 +66,9 @@ class Project:
             self.start(*arguments, **options, TASKYARD_TASK_RUNNER=runner)  # type: ignore[arg-type]
             for runner in RUNNERS
         ]
-        by_agents, by_threads = (said(process) for process in started)
-        assert by_agents == by_threads
+        ended = [_ended(process) for process in started]
+        by_agents, by_threads = (_checked(*one) for one in ended)
+        assert by_agents == by_threads, f"agents:\n{by_agents}\nthreads:\n{by_threads}"
         return by_agents
 
 
@@ -76,11 +78,57 @@ def said(process: subprocess.Popen[str]) -> str:
     Raises:
         AssertionError: It ended otherwise.
     """
+    return _checked(*_ended(process))
+
+
+def _ended(process: subprocess.Popen[str]) -> tuple[int | None, str, str]:
     try:
         out, err = process.communicate(timeout=SECONDS)
+        return process.returncode, out, err
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        out, err = process.communicate()
-        raise AssertionError(f"not within {SECONDS} s\n{out}\n{err}") from None
-    assert process.returncode == 0, f"ended with {process.returncode}\n{out}\n{err}"
+        os.killpg(process.pid, signal.SIGKILL)
+        return None, *process.communicate()
+
+
+def _checked(code: int | None, out: str, err: str) -> str:
+    assert code == 0, f"{'not in time' if code is None else f'ended with {code}'}\n{out}\n{err}"
     return out
+
+
+CASES = """
+from taskyard import flow, task
+
+def case(name, call):
+    try:
+        result = call()
+    except BaseException as error:
+        result = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(name, "->", result, flush=True)
+
+@flow(log_prints=False)
+def run(function, *args, **kwargs):
+    return function(*args, **kwargs)
+
+@task
+def same(value):
+    return value
+"""
+"""The beginning of programs that print what each of their cases returns or raises."""
+
+
+def cases(project: Project, program: str) -> dict[str, str]:
+    """Return what the cases of a program print, which has to be the same with agents and with threads."""
+    text = textwrap.dedent(program)
+    future = "from __future__ import annotations\n"
+    first = future if future in text else ""  # it has to be the first line
+    project.write({"cases.py": first + CASES + text.replace(future, "")})
+    lines = project.both("cases.py").splitlines()
+    return dict(line.split(" -> ", 1) for line in lines)  # type: ignore[misc]  # there are two parts
+
+
+def right(project: Project, program: str) -> None:
+    """Check that all cases of a program return True, or tuples of nothing else."""
+    found = cases(project, program)
+    wrong = {name: text for name, text in found.items() if text.strip("(), True")}
+    assert found
+    assert wrong == {}

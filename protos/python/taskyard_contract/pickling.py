@@ -98,8 +98,8 @@ class Pickled(NamedTuple):
     entry: Entry
     functions: tuple[FunctionType, ...]
     """The functions that are in it by value."""
-    classes: tuple[type, ...]
-    """The classes that are in it by value."""
+    attributed: tuple[Any, ...]
+    """What is in it with all its attributes: classes, and functions of `functools.singledispatch`."""
     builtins: frozenset[str]
     """What its functions use of Python itself, for as long as ``__main__`` has nothing of that name."""
 
@@ -118,7 +118,7 @@ def pickled(value: Any, name: str = "") -> Pickled:
     return Pickled(
         Entry(name, content, data, names, wished),
         tuple(pickler.functions),
-        tuple(pickler.classes),
+        tuple(pickler.attributed),
         frozenset(pickler.builtins),
     )
 
@@ -218,7 +218,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         self.wished: set[str] = set()
         """Names that it may look for, and that need not be there."""
         self.functions: list[FunctionType] = []
-        self.classes: list[type] = []
+        self.attributed: list[Any] = []
         self.builtins: set[str] = set()
         self._inside: set[CodeType] = set()
         self._globals: dict[str, _Globals] = {}
@@ -289,7 +289,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     def _by_value(self, obj: Any) -> Any:
         if isinstance(obj, type):
-            self.classes.append(obj)
+            self.attributed.append(obj)
             if obj.__module__ == MAIN:
                 self.wished |= module_names.names_in_texts(
                     vars(obj).get("__annotations__", {}), _main_names()
@@ -303,6 +303,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return NotImplemented if parts is None else (durable_names.cached_function, parts)
         parts = module_names.dispatching_parts(obj)
         if parts is not None:
+            self.attributed.append(obj)
             return durable_names.dispatching_function, parts
         return super().reducer_override(obj)
 
