@@ -65,7 +65,8 @@ class Look:
             return True
         same = self._same()
         now = time.monotonic_ns()
-        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME)
+        # What has changed is so for all that ask, not only for the first one.
+        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME) if same else 0
         return same
 
 
