@@ -341,7 +341,26 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         lines = "" if code in self._inside else code_lines.lines_of(code)
         # What is inside of it comes next, and its lines are among those of the whole.
         self._inside.update(code_lines.inner_codes(code))
-        return durable_names.code, (_arguments_of(code), code.co_filename, lines)
+        arguments = tuple(map(_ordered, _arguments_of(code)))
+        return durable_names.code, (arguments, code.co_filename, lines)
+
+
+class _Ordered:
+    """Stands for a constant set, in an order that no seed decides."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: frozenset[Any]) -> None:
+        self.items = sorted(items, key=repr)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozenset, (self.items,)
+
+
+def _ordered(argument: Any) -> Any:
+    if type(argument) is not tuple or frozenset not in map(type, argument):
+        return argument
+    return tuple(_Ordered(one) if type(one) is frozenset else one for one in argument)
 
 
 class _Globals:
