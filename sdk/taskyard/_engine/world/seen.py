@@ -41,6 +41,7 @@ _UNCHANGING: Final = (
     FunctionType,
 )
 _CONTAINERS: Final = frozenset({dict, MappingProxyType, list, tuple, set, frozenset, deque})
+_PASSING: Final = frozenset({MappingProxyType, tuple})
 MOST_PARTS: Final = 1000
 """So many containers are looked into where a value cannot be compared by its pickle."""
 _MOST_OF_TIME: Final = 20
@@ -229,9 +230,9 @@ def _parts(whole: Any) -> Iterator[Any]:
     while left and len(seen) < MOST_PARTS:
         one = left.pop()
         kind = type(one)
-        if kind not in _CONTAINERS:
+        if kind not in _PASSING:  # tuples are made anew for each look
             yield one
-        elif id(one) not in seen:
+        if kind in _CONTAINERS and id(one) not in seen:
             seen.add(id(one))
             left += (*one, *one.values()) if kind is dict or kind is MappingProxyType else one
 
