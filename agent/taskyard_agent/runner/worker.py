@@ -202,14 +202,13 @@ class Worker:
 
     def _say_altered(self, names: Sequence[str], run: Invocation) -> None:
         """Say which globals of the script runs have changed: neither others nor the script see that."""
-        for name in names:
-            text = (
-                f"'{name}' of the main module was changed by a run: only later runs in the same worker see "
-                "that, neither the program nor runs elsewhere do; return what others are to have"
-            )
-            at_us = time.time_ns() // 1000
-            entry = (run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name)
-            self._link.log(entry)
+        what = ", ".join(f"'{name}'" for name in names)
+        text = (
+            f"a run has changed {what} of the main module: only later runs in the same worker see that, "
+            "neither the program nor runs elsewhere do; return what others are to have"
+        )
+        at_us = time.time_ns() // 1000
+        self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
 
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""

@@ -19,3 +19,5 @@ class LiveState(NamedTuple):
     agent_id: str = ""
     progress: bytes = b""
     """What it said last of its progress: a serialised `Payload`, nothing when it said nothing."""
+    waits_for: str = ""
+    """What has to come before it can be executed, for people; empty when it only waits for its turn."""

@@ -163,3 +163,33 @@ def mismatch(need: Need, offer: Offer) -> Mismatch | None:
 def matches(need: Need, offer: Offer) -> bool:
     """Whether an agent can execute runs with this need."""
     return mismatch(need, offer) is None
+
+
+def missing(need: Need, offers: Iterable[Offer]) -> str:
+    """Say what no agent has that runs with this need wait for; "" when some agent can execute them.
+
+    Of several agents the one counts that comes closest: the others were never meant.
+    """
+    closest: Mismatch | None = None
+    for offer in offers:
+        reason = mismatch(need, offer)
+        if reason is None:
+            return ""
+        if closest is None or _ORDER.index(reason) > _ORDER.index(closest):
+            closest = reason
+    return "no agent is connected" if closest is None else f"no agent {_WANTED[closest](need)}"
+
+
+_ORDER: Final = tuple(reason for reason, _ in _RULES)
+_WANTED: Final[Mapping[Mismatch, Callable[[Need], str]]] = {
+    Mismatch.QUEUE: lambda need: f"serves queue '{need.queue}'",
+    Mismatch.CODE: lambda need: f"loads its kind of code ({need.code})",
+    Mismatch.ENCODING: lambda need: f"knows its encodings ({need.encoding}, {need.result_encoding})",
+    Mismatch.LABELS: lambda need: (
+        "is labelled " + ", ".join(f"{name}={value}" for name, value in sorted(need.labels))
+    ),
+    Mismatch.TASK: lambda need: f"has registered a task '{need.task}'",
+    Mismatch.PYTHON: lambda need: f"runs Python {need.python}",
+    Mismatch.ENVIRONMENT: lambda need: f"has the environment '{need.environment}'",
+}
+"""What is missing where each reason is the closest."""

@@ -167,6 +167,8 @@ def _write_open_state(
         message.reason = cast(Any, live.reason)
         message.started_us = live.started_us or 0
         message.agent_name, message.agent_id = live.agent_name, live.agent_id
+        if live.waits_for:
+            message.message = bounded(live.waits_for)
     message.state = cast(Any, state)
     message.attempt = max(1, attempt)
     message.infra_retries = infra_retries

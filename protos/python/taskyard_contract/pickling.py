@@ -1,8 +1,9 @@
 """Pickling of user code and data: the only module that imports cloudpickle.
 
 The control plane may not reach it, directly or through others: it never unpickles. Plain pickle comes
-first because it is ten times faster; what it refuses (lambdas, closures, classes and functions of
-``__main__``) goes through cloudpickle.
+first because it is ten times faster; what it refuses (lambdas, closures, local classes) goes through
+cloudpickle. What modules have under a name is a reference, ``__main__`` included: whoever reads it is in the
+same world, and what of ``__main__`` travels does so by `pickled`, name by name.
 """
 
 import builtins
@@ -51,14 +52,14 @@ def dumps(value: Any) -> bytes:
         data = pickle.dumps(value, PROTOCOL)
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
-    if _noted.names is not None and IN_MAIN in data:
-        _Noting(_noted.names).dump(value)
+    if _noted.threads and IN_MAIN in data and _noted.here.names is not None:
+        _Noting(_noted.here.names).dump(value)
     return data
 
 
 def dumps_by_value(value: Any) -> bytes:
     """Pickle a value with the code it refers to, where that code cannot be imported elsewhere."""
-    return _dumped(value, Travelling(_noted.names))
+    return _dumped(value, Travelling(_noted.here.names))
 
 
 def dumps_for_later(value: Any) -> bytes:
@@ -123,6 +124,12 @@ def pickled(value: Any, name: str = "") -> Pickled:
     )
 
 
+def alias(name: str, of: str) -> Entry:
+    """Return the entry of a name that is bound to what another name is bound to."""
+    data = pickle.PROTO + bytes([PROTOCOL]) + pickle.GLOBAL + f"{MAIN}\n{of}\n".encode() + pickle.STOP
+    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data, (of,))
+
+
 def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
     """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
     parts = [tuple(one) for one in reached], [tuple(one) for one in waiting], body
@@ -141,12 +148,16 @@ class _Parts:
 
 def names_in(value: Any) -> set[str]:
     """Return the names of ``__main__`` that a value, which can be pickled, refers to."""
-    before, _noted.names = _noted.names, set()
+    here = _noted.here
+    before, here.names = here.names, set()
+    _noted.threads.add(thread := threading.get_ident())
     try:
         dumps(value)
-        return _noted.names
+        return here.names
     finally:
-        _noted.names = before
+        here.names = before
+        if before is None:
+            _noted.threads.discard(thread)
 
 
 def dumps_for_key(value: Any) -> bytes:
@@ -164,8 +175,16 @@ def _dumped(value: Any, pickler: Any) -> bytes:
     return data
 
 
-class _Noted(threading.local):
+class _Here(threading.local):
     names: set[str] | None = None
+
+
+class _Noted:
+    """Who notes names. Asked for each value that is pickled: an empty set answers for nearly all of them."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.here = _Here()
 
 
 _noted: Final = _Noted()

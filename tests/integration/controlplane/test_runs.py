@@ -234,3 +234,18 @@ def test_a_request_holds_at_most_a_thousand_runs(served: Any) -> None:
     runs = [valid_run(template=TASK)] * 1_001
     error = error_of(served.runs.SubmitRuns, pb.SubmitRunsRequest(runs=runs))
     assert (type(error), error.limit) == (InvalidRequest, 1_000)
+
+
+def test_a_run_that_no_agent_can_execute_says_what_it_waits_for(served: Any) -> None:
+    (run_id,) = served.submit(agent_labels={"gpu": "a100"})
+    assert served.get(run_id).message == "no agent is connected"
+    other = served.agent("other", {})
+    assert served.get(run_id).message == "no agent is labelled gpu=a100"
+    fitting = served.agent("fitting", {"gpu": "a100"})
+    assert served.get(run_id).message == "", "it waits for its turn only"
+    (taken,) = fitting.take(1)
+    assert served.get(run_id).message == ""
+    fitting.report(*taken, b"1")
+    fitting.wait_reported()
+    for agent in (other, fitting):
+        agent.close()

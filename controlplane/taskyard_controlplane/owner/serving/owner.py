@@ -15,9 +15,11 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
-from taskyard_contract.states import FIRST_FINAL
+from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.domain.matching import missing
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
@@ -215,9 +217,22 @@ class Owner:
         agent = run.agent
         name, agent_id = (agent.name, agent.agent_id) if agent is not None else ("", "")
         progress = self.shard.book.progress.of(run_id) or b""
+        waits = self._waits_for(run) if run.state == RunState.READY and agent is None else ""
         return LiveState(
-            run.state, run.reason, run.attempt, run.infra_retries, run.started_us, name, agent_id, progress
+            run.state,
+            run.reason,
+            run.attempt,
+            run.infra_retries,
+            run.started_us,
+            name,
+            agent_id,
+            progress,
+            waits,
         )
+
+    def _waits_for(self, run: Run) -> str:
+        agents = self.shard.roster.agents.values()
+        return missing(run.template.need, (agent.offer for agent in agents if agent.connected))
 
     def held_by(self, agent_name: str) -> list[bytes]:
         """Return the runs that agents of a name execute now, or have in hand."""

@@ -302,7 +302,7 @@ class Run(google.protobuf.message.Message):
     state_name: builtins.str
     """Name of the state, when it is not the usual one."""
     message: builtins.str
-    """For people."""
+    """For people. Of a run that is READY: what no agent has that it waits for."""
     attempt: builtins.int
     """Number of the current or last attempt, from 1. It rises with failures of user code only."""
     infra_retries: builtins.int

@@ -46,7 +46,8 @@ def group_of(
     tags, headers = current_tags(), current_headers()
     latest_scope, latest_tags, latest_headers, latest = task.latest_group
     is_there = latest_scope is scope and latest_tags is tags and latest_headers is headers
-    if is_there and _serves(latest.template, names):
+    # Written out, as `_serves` is: for each run that is submitted.
+    if is_there and latest.template.holds() and (not names or names <= latest.template.names):
         found: GroupKey = latest
         return found
     key = (tags, scope.log_prints, scope.queue, session.session_id)
@@ -62,7 +63,7 @@ def group_of(
 
 def _serves(template: Template, names: Set[str]) -> bool:
     """Say whether the code of a template is what it would be now, and has what arguments refer to."""
-    return (not names or names <= template.names) and (template.holds is None or template.holds())
+    return template.holds() and names <= template.names
 
 
 def _make_template(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.world.seen import Seen, seen_of
+from taskyard._engine.world.seen import Seen, is_changing, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.world import main_module
@@ -70,7 +70,7 @@ class MainImage:
         seen = Seen.all_of([own, *parts])
         if not (reached or waiting):
             return Code(packed.entry.data, frozenset(), seen)
-        entries = [reached[name].entry for name in sorted(reached)]
+        entries = _with_aliases(reached)
         data = pickling.main_code(entries, waiting, packed.entry.data)
         return Code(data, frozenset(reached) | {entry.name for entry in waiting if entry.data}, seen)
 
@@ -129,6 +129,22 @@ _OWN: Final = frozenset(
     {"__name__", "__file__", "__package__", "__spec__", "__doc__", "__builtins__", "__loader__"}
 )
 """What a worker's ``__main__`` has of its own."""
+
+
+def _with_aliases(reached: dict[str, _Kept]) -> list[Entry]:
+    """Return entries in their order; of names for one and the same value only the first has it."""
+    namespace = vars(main_module.current())
+    first: dict[int, str] = {}
+    entries = []
+    for name in sorted(reached):
+        value = namespace.get(name)
+        if is_changing(value):
+            of = first.setdefault(id(value), name)
+            if of != name:
+                entries.append(pickling.alias(name, of))
+                continue
+        entries.append(reached[name].entry)
+    return entries
 
 
 def _tried(title: str, value: Any, name: str) -> pickling.Pickled:

@@ -8,10 +8,10 @@ begins and when somebody waits for a run, and otherwise at most once a milliseco
 
 import hashlib
 import pickle
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from time import monotonic_ns
 from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
@@ -58,14 +58,14 @@ class Look:
         """Ask `same` at most once in `pause_ns`."""
         self._same = same
         self.pause_ns = pause_ns
-        self.due_ns = time.monotonic_ns() + pause_ns
+        self.due_ns = monotonic_ns() + pause_ns
 
     def holds(self, now_ns: int, at_once: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
         if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
             return True
         same = self._same()
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         # What has changed is so for all that ask, not only for the first one.
         self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME) if same else 0
         return same
@@ -74,7 +74,7 @@ class Look:
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_cells", "_due_ns", "_later", "_look_number", "_names", "_namespace", "_values")
+    __slots__ = ("_cells", "_due_ns", "_find", "_later", "_look_number", "_names", "_values")
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Seen:
         later: Iterable[Look] = (),
     ) -> None:
         """Take what to compare at each look, and what to compare `later`."""
-        self._namespace = vars(main_module.current())
+        self._find = vars(main_module.current()).get
         self._names = tuple(dict(names).items())
         self._cells = tuple({id(cell): (cell, content) for cell, content in cells}.values())
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
@@ -109,9 +109,9 @@ class Seen:
 
     def holds(self) -> bool:
         """Say whether all is as it was."""
-        namespace = self._namespace
+        found = self._find
         for name, value in self._names:
-            if namespace.get(name, _EMPTY) is not value:
+            if found(name, _EMPTY) is not value:
                 return False
         if self._cells:
             for cell, content in self._cells:
@@ -121,7 +121,7 @@ class Seen:
             for value, data in self._values:
                 if _plain(value) != data:
                     return False
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         if now < self._due_ns and self._look_number == _looks.number:
             return True
         return self._hold_later(now)
@@ -175,7 +175,7 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
     """Return those of some values that can change in place, and how each is looked at."""
     small, larger = [], []
     for value in values:
-        if isinstance(value, _UNCHANGING) or value is _EMPTY or module_names.qualname_of(value) is not None:
+        if not is_changing(value):
             continue
         data = _plain(value)
         if data is None:
@@ -189,6 +189,13 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
             _say_large(name, len(data))
         larger.append(Look(PAUSE_NS if len(data) <= MOST_BYTES else LONG_PAUSE_NS, look))
     return small, larger
+
+
+def is_changing(value: Any) -> bool:
+    """Say whether a value is data that can change in place."""
+    if isinstance(value, _UNCHANGING) or value is _EMPTY:
+        return False
+    return module_names.qualname_of(value) is None
 
 
 def _is_still(value: Any, digest: bytes) -> bool:

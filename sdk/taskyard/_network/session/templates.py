@@ -9,6 +9,10 @@ from collections.abc import Callable
 from taskyard_api.v1 import template_pb2
 
 
+def _always() -> bool:
+    return True
+
+
 class Template:
     """A `RunTemplate` together with the code it names."""
 
@@ -19,7 +23,7 @@ class Template:
         message: template_pb2.RunTemplate,
         code: bytes = b"",
         names: frozenset[str] = frozenset(),
-        holds: Callable[[], bool] | None = None,
+        holds: Callable[[], bool] = _always,
     ) -> None:
         """Wrap a message.
 
@@ -27,7 +31,7 @@ class Template:
             message: The message.
             code: Its blob, when that is small enough to travel inline.
             names: What of the program's main module comes along with the code.
-            holds: Says whether it is still what a call would be written as; None when that cannot change.
+            holds: Says whether it is still what a call would be written as.
         """
         self.message = message
         self.code = code

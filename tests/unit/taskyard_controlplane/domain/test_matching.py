@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskyard_contract.capabilities import CODE_BY_NAME, CODE_BY_REFERENCE, CODE_BY_VALUE
-from taskyard_controlplane.domain.matching import Mismatch, Need, Offer, matches, mismatch, offer_of
+from taskyard_controlplane.domain.matching import Mismatch, Need, Offer, matches, mismatch, missing, offer_of
 from taskyard_controlplane.domain.model import Template
 
 JSON, PICKLE = "json/plain", "pickle/python"
@@ -130,3 +130,37 @@ def test_an_agent_that_announces_nothing_gets_all_of_its_queues_that_asks_for_no
 ) -> None:
     asks = need.labels or need.environment
     assert matches(need, offer_of(served, [])) is (need.queue in served and not asks)
+
+
+@pytest.mark.parametrize(
+    ("need", "offers", "said"),
+    [
+        (Need("gpu"), [], "no agent is connected"),
+        (Need("gpu"), [Offer(("default",))], "no agent serves queue 'gpu'"),
+        (
+            Need("default", python="3.11"),
+            [Offer(("default",), pythons=frozenset({"3.12"}))],
+            "no agent runs Python 3.11",
+        ),
+        (
+            Need("default", labels=frozenset({("gpu", "a100")})),
+            [Offer(("default",))],
+            "no agent is labelled gpu=a100",
+        ),
+        (
+            Need("default", python="3.11"),
+            [Offer(("gpu",)), Offer(("default",), pythons=frozenset({"3.12"})), Offer(("gpu",))],
+            "no agent runs Python 3.11",
+        ),
+        (Need("default"), [Offer(("gpu",)), Offer(("default",))], ""),
+    ],
+)
+def test_what_runs_wait_for_is_what_the_closest_agent_lacks(
+    need: Need, offers: list[Offer], said: str
+) -> None:
+    assert missing(need, offers) == said
+
+
+@given(needs, st.lists(offers, max_size=3))
+def test_something_is_missing_where_no_agent_matches(need: Need, some: list[Offer]) -> None:
+    assert bool(missing(need, some)) is not any(matches(need, offer) for offer in some)
