@@ -37,11 +37,12 @@ class LocalModules:
 
     def are_reloaded(self) -> bool:
         """Look again; returns whether any was loaded anew. Those whose files only were changed are named."""
-        before, self._seen = self._seen, dict(_loaded())
+        # What is gone may come back as another one.
+        before, self._seen = self._seen, {**self._seen, **dict(_loaded())}
         reloaded = False
         for name, was in before.items():
-            now = self._seen.get(name)
-            if now is None or now == was:
+            now = self._seen[name]
+            if now == was:
                 continue
             if now.spec is not was.spec:
                 reloaded = True
