@@ -9,7 +9,7 @@ import functools
 import pickle
 from collections.abc import Callable
 from importlib import import_module
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 from taskyard_contract import code_lines
@@ -161,6 +161,16 @@ def type_parameter(
     made = kind(name, *constraints, **limits, **(options or {}))
     made.__module__ = main_module.MAIN
     return made
+
+
+def type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    """Return what ``type X = ...`` makes in ``__main__``: its module is that of the code which makes it."""
+    made = FunctionType(_alias.__code__, {"__name__": main_module.MAIN})
+    return made(kind, name, value, parameters)
+
+
+def _alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=parameters)
 
 
 def instance(kind: type) -> Any:

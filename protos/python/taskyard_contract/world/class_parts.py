@@ -7,6 +7,7 @@ traces of that are among the attributes.
 """
 
 import enum
+import typing
 from functools import partial
 from types import MemberDescriptorType
 from typing import Any, Final, NamedTuple, NewType, ParamSpec, TypeVar, TypeVarTuple
@@ -15,6 +16,8 @@ from taskyard_contract import durable_names
 from taskyard_contract.world.main_module import MAIN
 
 TYPE_PARAMETERS: Final = (TypeVar, ParamSpec, TypeVarTuple)
+_TYPE_ALIAS: Final = getattr(typing, "TypeAliasType", None)
+"""What ``type X = ...`` makes, from Python 3.12 on."""
 _OF_ENUM: Final = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
 """Attributes that a member of an enum gets when its class is made."""
 
@@ -79,7 +82,7 @@ def _plain_arguments(kind: Any, member: Any) -> tuple[Any, ...] | None:
 def global_name_of(obj: Any) -> str | None:
     """Return the name of the global that an object says it is when it is pickled."""
     kind = type(obj)
-    if kind in TYPE_PARAMETERS or kind is NewType:
+    if kind in TYPE_PARAMETERS or kind is NewType or kind is _TYPE_ALIAS:
         name: str = obj.__name__
         return name if obj.__module__ == MAIN else None
     if kind.__module__ != MAIN or isinstance(obj, type):
@@ -98,4 +101,6 @@ def parts_of_global(obj: Any) -> tuple[Any, ...]:
         return durable_names.type_parameter, (kind, obj.__name__, obj.__constraints__, obj.__bound__, varies)
     if kind in TYPE_PARAMETERS:
         return durable_names.type_parameter, (kind, obj.__name__)
+    if kind is _TYPE_ALIAS:
+        return durable_names.type_alias, (kind, obj.__name__, obj.__value__, obj.__type_params__)
     return durable_names.instance, (kind,), obj.__getstate__()

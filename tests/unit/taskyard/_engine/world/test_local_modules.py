@@ -127,6 +127,7 @@ def test_a_module_that_is_loaded_anew_is_noticed_once(tmp_path: Path) -> None:
     assert not known.are_reloaded()
     del sys.modules["again_of_tests"]
     assert not known.are_reloaded(), "it is only gone"
+    file.write_text("V = 333")
     importlib.import_module("again_of_tests")
     assert known.are_reloaded(), "and came back as another one"
 
