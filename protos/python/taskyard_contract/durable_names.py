@@ -103,7 +103,7 @@ def dispatching_function(fn: Callable[..., Any], others: list[tuple[type, Any]])
     return made
 
 
-def class_of(meta: type[type], name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+def class_of(meta: Any, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> Any:
     """Return a class of which neither its base classes nor code of ``__main__`` hear: they have already."""
     maker = next(one for one in meta.__mro__ if one.__module__ != main_module.MAIN)
     for untold in _UNTOLD if bases and bases != (object,) else ():
@@ -116,7 +116,7 @@ def class_of(meta: type[type], name: str, bases: tuple[type, ...], namespace: di
     return maker.__new__(meta, name, bases, namespace)
 
 
-def _hear(cls: type, **options: Any) -> None:
+def _hear(cls: Any, /, **options: Any) -> None:
     """Be the ``__init_subclass__`` of what stands before the bases of a class while it is made."""
 
 

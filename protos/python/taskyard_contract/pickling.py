@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import cloudpickle
 
-from taskyard_contract import code_lines, durable_names
+from taskyard_contract import class_parts, code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
-from taskyard_contract.world import class_parts, main_module, module_names
+from taskyard_contract.world import main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
 ENCODING: Final = PICKLE

@@ -135,8 +135,8 @@ def test_enums(project: Project) -> None:
             )
 
         case("look", lambda: run(look, Plain.RED, Planet.EARTH))
-        members = [one for kind in (Plain, Planet, Coordinate, Flags, Bits, Text, Word, Holder.Kind) for one in kind]
-        for member in members:
+        kinds = Plain, Planet, Coordinate, Flags, Bits, Text, Word, Holder.Kind
+        for member in (one for kind in kinds for one in kind):
             case(f"back {member.name}", lambda: run(same, member) is member)
         case("class", lambda: run(same, Planet) is Planet)
         """,
@@ -314,7 +314,8 @@ def test_nested_and_local_classes(project: Project) -> None:
         @task
         def look(inner, rich):
             return (
-                type(inner) is Outer.Inner and inner.z == 9 and Outer.Inner.Deep.__qualname__ == "Outer.Inner.Deep",
+                type(inner) is Outer.Inner and inner.z == 9,
+                Outer.Inner.Deep.__qualname__ == "Outer.Inner.Deep",
                 (rich.p, rich.s(1), rich.c(), rich.cached, rich.counted()) == (1, 2, "Rich", [3], 4),
                 (rich.m(1), rich.m("x"), rich.part(4), rich.anything) == ("int", "other", (1, 4), "anything"),
                 type(own) is Own,

@@ -1,4 +1,4 @@
-"""What a script or a notebook changes of its globals, its tasks see at the next call, as functions do at home."""
+"""What a script or a notebook changes of its globals, its tasks see at the next call, as at home."""
 
 import pytest
 from support.projects import Project, cases, right
@@ -115,8 +115,8 @@ def test_code_that_is_defined_again_or_changes_in_place(project: Project) -> Non
         @task
         def look():
             return (
-                helper(1), defaults(), counted(), [call(1) for call in TABLE.values()], Thing().go(), holder.call(),
-                [call() for call in holder.calls], kind("x"), partial(2), len([1, 2]),
+                helper(1), defaults(), counted(), [call(1) for call in TABLE.values()], Thing().go(),
+                holder.call(), [call() for call in holder.calls], kind("x"), partial(2), len([1, 2]),
                 {name: handler(1) for name, handler in handlers.items()}, cached.__wrapped__(3),
             )
 
@@ -296,7 +296,7 @@ def test_tasks_in_odd_places(project: Project) -> None:
         case("static", lambda: run(lambda: Service.static(2)) == 9)
         case("of class", lambda: run(lambda: Service.of_class(2)) == ("Service", 9))
         case("attribute", lambda: run(lambda: Service.helper(2)) == 6)
-        case("loops", lambda: run(lambda: [t(2) for t in looped] + [t(5) for t in made]) == [4, 4, 4, 0, 5, 10])
+        case("loops", lambda: run(lambda: [t(2) for t in looped + made]) == [4, 4, 4, 0, 2, 4])
         case("backwards", lambda: run(lambda: [t(7) for t in reversed(made)]) == [14, 7, 0])
         case("lambda", lambda: run(task(lambda x, y=Service: (x, y.__name__)), 1) == (1, "Service"))
         case("deep", lambda: run(deep, 3) == 3)
@@ -328,7 +328,8 @@ CELLS = [
     "FACTOR = 10\nprint(program(scale, Point(3)))",
     "@dataclass\nclass Point:\n    x: int\n    y: int = 7\n"
     "print(program(scale, Point(3)), type(program(scale, Point(3))) is Point)",
-    "def helper(x):\n    return later(x)\n@task\ndef calls(x):\n    return helper(x)\nprint(program(calls, 1))",
+    "def helper(x):\n    return later(x)\n@task\ndef calls(x):\n    return helper(x)\n"
+    "print(program(calls, 1))",
     "def later(x):\n    return x + 100\nprint(program(calls, 1))",
     "def helper(x):\n    return later(x) * FACTOR\nprint(program(calls, 1))",
     "del later\nprint(program(calls, 1))",

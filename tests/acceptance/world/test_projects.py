@@ -328,9 +328,7 @@ def test_two_projects_with_modules_of_the_same_name(project: Project) -> None:
     names = ("first", "second")
     for name in names:
         module = f"NAME = '{name}'"
-        project.write(
-            {f"{name}/models.py": module, f"{name}/helper.py": module, f"{name}/main.py": VERSION}
-        )
+        project.write({f"{name}/models.py": module, f"{name}/helper.py": module, f"{name}/main.py": VERSION})
     for name in (*names, *names):
         assert project.both(str(project.root / name / "main.py")) == f"{{('{name}', '{name}')}}\n"
 

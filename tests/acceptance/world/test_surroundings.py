@@ -24,7 +24,8 @@ def test_directory_variables_and_arguments(project: Project) -> None:
             def look():
                 with open("data.txt") as file:
                     found = file.read()
-                return found, os.environ.get("COLOUR"), os.environb.get(b"ODD"), sys.argv[1:], sys.flags.optimize
+                colour, odd = os.environ.get("COLOUR"), os.environb.get(b"ODD")
+                return found, colour, odd, sys.argv[1:], sys.flags.optimize
 
             @flow
             def program():
@@ -285,8 +286,9 @@ def test_a_run_that_outlives_its_program_has_its_world(project: Project, yard: S
                 while not os.path.exists("go") and time.monotonic() < deadline:
                     time.sleep(0.02)
                 import models
+                found = order.number, type(order) is models.Order, type(own) is Own, os.environ["COLOUR"]
                 with open("done.part", "w") as file:
-                    file.write(f"{order.number} {type(order) is models.Order} {type(own) is Own} {os.environ['COLOUR']}")
+                    print(*found, end="", file=file)
                 os.rename("done.part", "done")
 
             later.delay(Order(), Own())

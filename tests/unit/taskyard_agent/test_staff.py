@@ -1,4 +1,4 @@
-"""Which worker executes the runs of which program: its own, an unused one, or one that takes the place of another."""
+"""Which worker executes whose runs: one of the program, an unused one, or one in the place of another."""
 
 import asyncio
 import os
@@ -232,7 +232,9 @@ def test_another_interpreter_has_a_zygote_of_its_own_which_ends_when_it_is_unuse
     play(scenario, size=1)
 
 
-def test_workers_of_a_program_that_has_ended_go_when_they_have_no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_a_program_that_has_ended_go_when_they_have_no_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(staff_module, "LOOK_SECONDS", 0.0)
     ended = world(b"e", alive=False)
 

@@ -130,9 +130,7 @@ def _is_findable(name: str, path: set[str]) -> bool:
     # A namespace package: directories of its name, in what is above it.
     parent, _, own = name.rpartition(".")
     above = (
-        path
-        if not parent
-        else {absolute(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
+        path if not parent else {absolute(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
     )
     places = [absolute(entry) for entry in getattr(module, "__path__", ())]
     return bool(places) and all(

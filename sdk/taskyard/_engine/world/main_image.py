@@ -109,7 +109,8 @@ class MainImage:
 
     def _gone(self) -> list[Entry]:
         """Return the names that have been sent and are not there any more."""
-        return [Entry(name, b"", b"") for name in sorted(self._kept.keys() - vars(main_module.current()).keys())]
+        gone = self._kept.keys() - vars(main_module.current()).keys()
+        return [Entry(name, b"", b"") for name in sorted(gone)]
 
     def _kept_of(self, title: str, name: str, value: Any) -> _Kept:
         kept = self._kept.get(name)

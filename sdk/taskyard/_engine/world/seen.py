@@ -160,7 +160,7 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
     cells = [(cell, _content(cell)) for function in packed.functions for cell in function.__closure__ or ()]
     values, later = _looked_at((content for _, content in cells), "a closure")
     later += [Look(PAUSE_NS, _function_look(one)) for one in packed.functions if "." not in one.__qualname__]
-    later += [Look(PAUSE_NS, _look_at_parts(lambda one=one: tuple(vars(one).items()))) for one in packed.attributed]
+    later += [Look(PAUSE_NS, _look_at_parts(partial(vars, one))) for one in packed.attributed]
     if packed.builtins:
         later.append(Look(PAUSE_NS, lambda: namespace.keys().isdisjoint(packed.builtins)))
     if name:

@@ -62,7 +62,7 @@ def test_only_its_user_can_read_it_and_no_draft_is_left(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     path = path_in(tmp_path)
     path.mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="irectory"):
         facts.write(path, world())
     assert list(path.parent.iterdir()) == [path]
 
@@ -81,11 +81,13 @@ def test_the_file_of_another_user_is_refused(tmp_path: Path) -> None:
         facts.read(path_in(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 999}', '{"format": 1}', '{"format": 1, "main": {}}', "{"])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"format": 999}', '{"format": 1}', '{"format": 1, "main": {}}', "{"]
+)
 def test_what_is_no_description_of_this_release_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "world"
     path.write_text(text)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"another release|no description|Expecting"):
         facts.read(path)
 
 

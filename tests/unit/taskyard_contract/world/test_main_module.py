@@ -110,17 +110,23 @@ class TestFailures:
 class TestReferences:
     def test_functions_see_one_another_and_themselves(self) -> None:
         even, odd = travelled(
-            "def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return n != 0 and even(n - 1)", "even", "odd"
+            "def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return n != 0 and even(n - 1)",
+            "even",
+            "odd",
         )
         assert (even(10), odd(10)) == (True, False)
         assert even.__globals__["odd"] is odd
 
     def test_a_class_is_itself_in_its_own_methods(self) -> None:
-        kind = travelled("class A:\n  def make(self): return type(self) is A and super().__init__ and A()", "A")
+        kind = travelled(
+            "class A:\n  def make(self): return type(self) is A and super().__init__ and A()", "A"
+        )
         assert type(kind().make()) is kind
 
     @pytest.mark.parametrize(("base", "child"), [("Base", "Child"), ("Zbase", "Achild")])
-    def test_a_base_class_that_holds_its_children_whichever_is_read_first(self, base: str, child: str) -> None:
+    def test_a_base_class_that_holds_its_children_whichever_is_read_first(
+        self, base: str, child: str
+    ) -> None:
         source = f"class {base}: kids = []\nclass {child}({base}): pass\n{base}.kids.append({child})"
         parent, kid = travelled(source, base, child)
         assert parent.kids == [kid]

@@ -69,7 +69,9 @@ def back(value: Any) -> Any:
 
 
 class TestModules:
-    @pytest.mark.parametrize("path", ["bump", "Kind", "Kind.Inner", "Kind.method", "Kind.static", "decorated"])
+    @pytest.mark.parametrize(
+        "path", ["bump", "Kind", "Kind.Inner", "Kind.method", "Kind.static", "decorated"]
+    )
     def test_what_has_a_name_is_a_reference(self, module: Any, path: str) -> None:
         value = module
         for name in path.split("."):
@@ -161,7 +163,9 @@ class TestMain:
 
 class TestParts:
     def test_slots_are_slots(self) -> None:
-        kind = travelled("class A:\n  __slots__ = ('a', '__b')\n  def __init__(self): self.a = self.__b = 1", "A")
+        kind = travelled(
+            "class A:\n  __slots__ = ('a', '__b')\n  def __init__(self): self.a = self.__b = 1", "A"
+        )
         assert not hasattr(kind(), "__dict__")
         assert kind()._A__b == 1
 
@@ -296,6 +300,10 @@ class Body:
 def test_payloads_name_nothing_private(module: Any) -> None:
     with program("class A:\n  __slots__ = ()\nclass B(A): pass\nf = lambda: B") as home:
         data = b"".join(one.data for one in entries_of(home, "f"))
-    named = {name.partition(":")[0] for part in data.split(b"\x80\x05")[1:] for name in names_in(b"\x80\x05" + part)}
+    named = {
+        name.partition(":")[0]
+        for part in data.split(b"\x80\x05")[1:]
+        for name in names_in(b"\x80\x05" + part)
+    }
     ours = {name for name in named if name.startswith("taskyard")}
     assert ours <= {"taskyard_contract.durable_names"}

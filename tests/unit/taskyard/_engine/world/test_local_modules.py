@@ -1,4 +1,4 @@
-"""Modules that a worker would not find by itself are named with their files, and those loaded anew are noticed."""
+"""Modules that workers would not find are named with their files, and those loaded anew are noticed."""
 
 import importlib
 import importlib.util
@@ -54,7 +54,13 @@ def test_what_lies_along_the_path_needs_no_file(tmp_path: Path) -> None:
     write(tmp_path / "one/space_of_tests/first.py")
     write(tmp_path / "two/space_of_tests/second.py")
     sys.path[:0] = ["one", str(tmp_path / "two")]
-    for name in ("plain", "package", "package_of_tests.below", "space_of_tests.first", "space_of_tests.second"):
+    for name in (
+        "plain",
+        "package",
+        "package_of_tests.below",
+        "space_of_tests.first",
+        "space_of_tests.second",
+    ):
         importlib.import_module(name if "." in name else f"{name}_of_tests")
     names = {name for name, _ in local_modules()}
     assert {"plain_of_tests", "package_of_tests.below", "space_of_tests.second"} <= names

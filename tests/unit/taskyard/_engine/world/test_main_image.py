@@ -42,7 +42,9 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_code_has_all_it_reaches_and_classes_wait() -> None:
-    source = "K = 2\nclass A: pass\nclass B: pass\ndef g(): return K\ndef f(): return g(), A.__name__\nunused = 1"
+    source = (
+        "K = 2\nclass A: pass\nclass B: pass\ndef g(): return K\ndef f(): return g(), A.__name__\nunused = 1"
+    )
     with program(source) as home:
         code = MainImage().code_of("f", Body(home.f))
         assert code.names == {"f", "g", "K", "A", "B"}
@@ -95,10 +97,11 @@ def test_names_that_are_gone_are_gone_in_workers_too() -> None:
 
 def test_what_cannot_be_pickled_is_named_where_it_is_needed() -> None:
     source = "import threading\nLOCK = threading.Lock()\ndef g(): return LOCK\ndef f(): return g()"
-    with program(source) as home:
-        with pytest.raises(NotPicklable) as raised:
-            MainImage().code_of("f", Body(home.f))
-    assert "the code of 'f' cannot be sent to a worker: 'LOCK' of the main module, a lock," in str(raised.value)
+    with program(source) as home, pytest.raises(NotPicklable) as raised:
+        MainImage().code_of("f", Body(home.f))
+    assert "the code of 'f' cannot be sent to a worker: 'LOCK' of the main module, a lock," in str(
+        raised.value
+    )
 
 
 def test_what_only_annotations_name_may_be_missing() -> None:

@@ -1,4 +1,4 @@
-"""Whatever code was made of is compared with what there is now: at once, or after a pause, but never forgotten."""
+"""Whatever code was made of is compared with what there is now: at once or after a pause, but always."""
 
 import logging
 from types import ModuleType
@@ -115,7 +115,9 @@ def test_a_look_that_was_shared_tells_all_who_share_it() -> None:
         assert [first.holds(), second.holds(), first.holds()] == [False, False, False]
 
 
-def test_a_large_value_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_value_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(seen, "_said", set())
     monkeypatch.setattr(logging.getLogger("taskyard"), "propagate", True)
     with program("big = list(range(1_000_000))") as home, caplog.at_level(logging.WARNING):

@@ -81,13 +81,13 @@ def _plain_arguments(kind: Any, member: Any) -> tuple[Any, ...] | None:
 
 def global_name_of(obj: Any) -> str | None:
     """Return the name of the global that an object says it is when it is pickled."""
-    kind = type(obj)
+    kind: Any = type(obj)
     if kind in TYPE_PARAMETERS or kind is NewType or kind is _TYPE_ALIAS:
         name: str = obj.__name__
         return name if obj.__module__ == MAIN else None
     if kind.__module__ != MAIN or isinstance(obj, type):
         return None
-    if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
+    if (kind.__reduce__, kind.__reduce_ex__) == (object.__reduce__, object.__reduce_ex__):
         return None
     reduced = obj.__reduce_ex__(5)
     return reduced if isinstance(reduced, str) else None
