@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import pickle
-import re
 import threading
 from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType
@@ -19,8 +18,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import cloudpickle
 
-from taskyard_contract import class_parts, code_lines, durable_names
+from taskyard_contract import code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
+from taskyard_contract.parts import classes, ordering
+from taskyard_contract.parts.noting import Noting
 from taskyard_contract.world import main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
@@ -31,11 +32,6 @@ PROTOCOL: Final = 5
 IN_MAIN: Final = b"__main__"
 """Is in every pickle that refers to something of the main module."""
 _CONTENT_BYTES: Final = 16
-_DRAWN: Final = re.compile("[0-9a-f]{32}")
-_WRITTEN_IN_PYTHON: Final = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE."""
-_SCALARS: Final = (str, bytes, int, float, bool, type(None))
-
 loads = pickle.loads
 
 
@@ -53,7 +49,7 @@ def dumps(value: Any) -> bytes:
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
     if _noted.threads and IN_MAIN in data and _noted.here.names is not None:
-        _Noting(_noted.here.names).dump(value)
+        Noting(_noted.here.names).dump(value)
     return data
 
 
@@ -190,31 +186,6 @@ class _Noted:
 _noted: Final = _Noted()
 
 
-class _Noting(pickle.Pickler):
-    """Notes the names of ``__main__`` in a value of which plain pickle has written references."""
-
-    def __init__(self, names: set[str]) -> None:
-        super().__init__(_Nowhere(), PROTOCOL)
-        self._names = names
-
-    def reducer_override(self, obj: Any) -> Any:
-        name = module_names.qualname_of(obj)
-        if name is None:
-            name = class_parts.global_name_of(obj)
-        elif obj.__module__ != MAIN:
-            return NotImplemented
-        if name is not None:
-            self._names.add(name.partition(".")[0])
-        return NotImplemented
-
-
-class _Nowhere:
-    """A file of which nobody reads anything."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-
 class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
     """Writes code so that it is in the worker what it is here.
 
@@ -280,19 +251,19 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     def _global(self, obj: Any) -> Any:
         """Write what says its own name as a reference, but not to itself."""
-        name = class_parts.global_name_of(obj)
+        name = classes.global_name_of(obj)
         if name is not None:
             if _main_names().get(name) is not obj:
                 return NotImplemented
             if name == self.root:
-                make, args, *state = class_parts.parts_of_global(obj)
+                make, args, *state = classes.parts_of_global(obj)
                 return durable_names.main_value, (name, make, args), *state
             self.names.add(name)
             return name
-        if self.is_code and _is_plain_object(type(obj)) and type(obj) not in self.dispatch_table:
+        if self.is_code and ordering.is_plain_object(type(obj)) and type(obj) not in self.dispatch_table:
             return self._shared(obj)
         if type(obj) is TypeVar and self.root:
-            return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+            return ordering.without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
         return NotImplemented
 
     def _shared(self, obj: Any) -> Any:
@@ -316,7 +287,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             reduced = super().reducer_override(obj)
             if not isinstance(reduced, tuple) or len(reduced) == 2:  # it has a name after all
                 return reduced
-            return class_parts.completed(obj, _without_drawn(reduced) if self.root else reduced)
+            return classes.completed(obj, ordering.without_drawn(reduced) if self.root else reduced)
         if type(obj) is not FunctionType:
             parts = module_names.cached_parts(obj)
             return NotImplemented if parts is None else (durable_names.cached_function, parts)
@@ -332,7 +303,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if reduced is NotImplemented:
             reduced = obj.__reduce_ex__(PROTOCOL)
         if isinstance(reduced, str):
-            reduced = class_parts.parts_of_global(obj)
+            reduced = classes.parts_of_global(obj)
         make, args, *rest = reduced
         return durable_names.main_value, (name, make, args), *rest
 
@@ -360,26 +331,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         lines = "" if code in self._inside else code_lines.lines_of(code)
         # What is inside of it comes next, and its lines are among those of the whole.
         self._inside.update(code_lines.inner_codes(code))
-        arguments = tuple(map(_ordered, _arguments_of(code)))
+        arguments = tuple(map(ordering.ordered, _arguments_of(code)))
         return durable_names.code, (arguments, code.co_filename, lines)
-
-
-class _Ordered:
-    """Stands for a constant set, in an order that no seed decides."""
-
-    __slots__ = ("items",)
-
-    def __init__(self, items: frozenset[Any]) -> None:
-        self.items = sorted(items, key=repr)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return frozenset, (self.items,)
-
-
-def _ordered(argument: Any) -> Any:
-    if type(argument) is not tuple or frozenset not in map(type, argument):
-        return argument
-    return tuple(_Ordered(one) if type(one) is frozenset else one for one in argument)
 
 
 class _Globals:
@@ -401,59 +354,16 @@ class _Comparing(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is CodeType:
-            return CodeType, _comparable(_arguments_of(obj.replace(co_filename="", co_firstlineno=1)))
+            return CodeType, ordering.comparable(_arguments_of(obj.replace(co_filename="", co_firstlineno=1)))
         if kind is TypeVar:
-            return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+            return ordering.without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
         reduced = super().reducer_override(obj)
         if isinstance(obj, type):
-            return _without_drawn(reduced)
-        if reduced is NotImplemented and _is_plain_object(kind) and kind not in self.dispatch_table:
+            return ordering.without_drawn(reduced)
+        if reduced is NotImplemented and ordering.is_plain_object(kind) and kind not in self.dispatch_table:
             make, arguments, *state = obj.__reduce_ex__(PROTOCOL)
-            return make, arguments, *map(_in_order, state)
+            return make, arguments, *map(ordering.in_order, state)
         return reduced
-
-
-def _without_drawn(reduced: Any) -> Any:
-    """Return how a class is made without the number that cloudpickle draws for it in each process."""
-    if not isinstance(reduced, tuple):
-        return reduced
-    make, arguments, *rest = reduced
-    drawn = (isinstance(one, str) and _DRAWN.fullmatch(one) for one in arguments)
-    return (
-        make,
-        tuple(None if is_drawn else one for one, is_drawn in zip(arguments, drawn, strict=True)),
-        *rest,
-    )
-
-
-def _is_plain_object(kind: Any) -> bool:
-    """Say whether a class was written in Python, and leaves it to Python how its objects are pickled."""
-    return bool(
-        kind.__flags__ & _WRITTEN_IN_PYTHON
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
-    )
-
-
-def _in_order(state: Any) -> Any:
-    """Return the attributes of an object with sets among them in an order that no seed decides."""
-    if type(state) is tuple:
-        return tuple(map(_in_order, state))
-    if type(state) is dict:
-        return {name: _in_order(value) for name, value in state.items()}
-    if type(state) in (set, frozenset) and all(type(one) in _SCALARS for one in state):
-        return type(state), sorted(map(repr, state))
-    return state
-
-
-def _comparable(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of code with constant sets in an order that no seed decides."""
-    return tuple(
-        tuple(sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in argument)
-        if isinstance(argument, tuple)
-        else argument
-        for argument in arguments
-    )
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

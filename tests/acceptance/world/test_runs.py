@@ -21,11 +21,7 @@ OFFSET = 5
 """
 
 
-def test_values_and_errors_on_their_way(project: Project) -> None:
-    right(
-        project,
-        BEGINNING
-        + """
+VALUES = """
 @task
 def number_of(job):
     return job.number
@@ -83,15 +79,14 @@ case("tasks that call tasks", lambda: run(calls_tasks, 2))
 case("defaults", lambda: run(default))
 case("code", lambda: run(same, lambda x: x + OFFSET)(1) == 6)
 case("bound method", lambda: run(same, Job(3).__eq__)(Job(3)))
-""",
-    )
+"""
 
 
-def test_functions_that_decide_about_runs(project: Project) -> None:
-    right(
-        project,
-        BEGINNING
-        + """
+def test_values_and_errors_on_their_way(project: Project) -> None:
+    right(project, BEGINNING + VALUES)
+
+
+DECIDES = """
 HERE = os.getcwd() + "/" + os.environ["TASKYARD_TASK_RUNNER"]
 LABEL = HERE + str(time.time())
 RETRY = True
@@ -150,8 +145,11 @@ RETRY = False
 case("not again", not_again)
 case("noted", noted_text)
 case("named", lambda: run(named) == "run-5")
-""",
-    )
+"""
+
+
+def test_functions_that_decide_about_runs(project: Project) -> None:
+    right(project, BEGINNING + DECIDES)
 
 
 def test_a_main_module_with_many_classes(project: Project) -> None:
