@@ -210,9 +210,21 @@ def _content(cell: CellType) -> Any:
 
 
 def _function_look(function: FunctionType) -> Callable[[], bool]:
-    return _look_at_parts(
-        lambda: (function.__code__, function.__defaults__, function.__kwdefaults__, vars(function))
-    )
+    code, defaults, by_name = function.__code__, function.__defaults__, function.__kwdefaults__
+    if defaults or by_name or vars(function):
+        return _look_at_parts(
+            lambda: (function.__code__, function.__defaults__, function.__kwdefaults__, vars(function))
+        )
+
+    def look() -> bool:
+        return (
+            function.__code__ is code
+            and function.__defaults__ is defaults
+            and function.__kwdefaults__ is by_name
+            and not function.__dict__
+        )
+
+    return look
 
 
 def _with_attributes(value: Any) -> Any:
