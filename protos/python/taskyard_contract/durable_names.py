@@ -79,6 +79,11 @@ def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
     return found
 
 
+def cell_of(name: str, index: int) -> Any:
+    """Return a variable of the closure of a function in ``__main__``."""
+    return getattr(main_module.current(), name).__closure__[index]
+
+
 def cached_function(
     fn: Callable[..., Any], maxsize: int | None, typed: bool, attributes: dict[str, Any]
 ) -> Any:

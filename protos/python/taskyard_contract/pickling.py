@@ -13,7 +13,7 @@ import io
 import pickle
 import threading
 from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
 import cloudpickle
@@ -213,6 +213,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         self._inside: set[CodeType] = set()
         self._globals: dict[str, _Globals] = {}
         self._named: dict[int, str] | None = None
+        self._cells: dict[int, tuple[str, int]] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -220,6 +221,10 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return self._code(obj)
         if kind is _Globals:
             return durable_names.globals_of, (obj.module,)
+        if kind is CellType and id(obj) in self._shared_cells():
+            place = self._shared_cells()[id(obj)]
+            self.names.add(place[0])
+            return durable_names.cell_of, place
         if kind is functools.cached_property:  # in 3.11 it has a lock
             return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
@@ -248,6 +253,13 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if self._named is None:
             self._named = {id(one): name for name, one in _main_names().items() if not name.startswith("__")}
         return self._named.get(id(obj), "")
+
+    def _shared_cells(self) -> dict[int, tuple[str, int]]:
+        """Return the variables of closures that others of ``__main__`` have: they are one for all."""
+        if self._cells is None:
+            found = classes.cells_of(_main_names()) if self.is_code else {}
+            self._cells = {cell: place for cell, place in found.items() if place[0] != self.root}
+        return self._cells
 
     def _global(self, obj: Any) -> Any:
         """Write what says its own name as a reference, but not to itself."""
@@ -313,7 +325,10 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         module = module_names.module_with(func.__globals__)
         if module is None:
             return reduced
-        make, (code, _, *others), (state, slots), *rest = reduced
+        make, (code, _, *others, cells), (state, slots), *rest = reduced
+        if cells and self._shared_cells():  # else cloudpickle makes each of them anew
+            own = zip(func.__closure__ or (), cells, strict=True)
+            cells = tuple(cell if id(cell) in self._shared_cells() else new for cell, new in own)
         if module == MAIN:
             namespace = func.__globals__
             used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
@@ -325,7 +340,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             self.wished |= module_names.names_in_disguise(func.__code__, namespace)
         slots["__globals__"] = {}
         where = self._globals.setdefault(module, _Globals(module))
-        return make, (code, where, *others), (state, slots), *rest
+        return make, (code, where, *others, cells), (state, slots), *rest
 
     def _code(self, code: CodeType) -> Any:
         lines = "" if code in self._inside else code_lines.lines_of(code)

@@ -9,7 +9,7 @@ traces of that are among the attributes.
 import enum
 import typing
 from functools import partial
-from types import MemberDescriptorType
+from types import FunctionType, MemberDescriptorType
 from typing import Any, Final, NamedTuple, NewType, ParamSpec, TypeVar, TypeVarTuple
 
 from taskyard_contract import durable_names
@@ -77,6 +77,17 @@ def _plain_arguments(kind: Any, member: Any) -> tuple[Any, ...] | None:
         arguments: tuple[Any, ...] = mixed_in.__getnewargs__(member)
         return arguments
     return () if mixed_in.__new__ is object.__new__ else None
+
+
+def cells_of(namespace: dict[str, Any]) -> dict[int, tuple[str, int]]:
+    """Return which function has each variable of a closure first, and where, by the ids of the cells."""
+    found: dict[int, tuple[str, int]] = {}
+    for name in sorted(namespace):
+        value = namespace[name]
+        if type(value) is FunctionType:
+            for index, cell in enumerate(value.__closure__ or ()):
+                found.setdefault(id(cell), (name, index))
+    return found
 
 
 def global_name_of(obj: Any) -> str | None:

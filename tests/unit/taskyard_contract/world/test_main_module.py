@@ -152,6 +152,22 @@ class TestReferences:
         assert y[0] is shared
         assert function() is shared
 
+    def test_a_variable_of_a_closure_is_one_for_all_functions_that_share_it(self) -> None:
+        source = """
+def pair():
+    n = 0
+    def count():
+        nonlocal n
+        n += 1
+    def told(): return n
+    return count, told
+count, told = pair()
+"""
+        for names in (("count", "told"), ("told", "count")):
+            functions = dict(zip(names, travelled(source, *names), strict=True))
+            functions["count"]()
+            assert functions["told"]() == 1
+
 
 class TestAltered:
     def test_each_name_that_runs_bind_or_change_is_named_once(self) -> None:
