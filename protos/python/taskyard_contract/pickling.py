@@ -222,9 +222,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if kind is _Globals:
             return durable_names.globals_of, (obj.module,)
         if kind is CellType and id(obj) in self._shared_cells():
-            place = self._shared_cells()[id(obj)]
-            self.names.add(place[0])
-            return durable_names.cell_of, place
+            self.names.add(self._shared_cells()[id(obj)][0])
+            return durable_names.cell_of, self._shared_cells()[id(obj)]
         if kind is functools.cached_property:  # in 3.11 it has a lock
             return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
