@@ -1,13 +1,17 @@
 """However a program is started and wherever its modules lie, its tasks find them as the program does."""
 
 import os
+import shutil
+import subprocess
+import sys
 import sysconfig
 import zipapp
 from pathlib import Path
 
 import pytest
-from support.programs import HERE
 from support.projects import Project
+
+from taskyard_contract.world import facts
 
 MODELS = """
 import enum, threading
@@ -378,5 +382,47 @@ def _packages() -> Path:
     return Path(sysconfig.get_path("purelib"))
 
 
-def test_python_is_where_the_tests_are() -> None:
-    assert (HERE / "python").exists()
+def _other_python() -> Path | None:
+    """Return a Python of another minor version that has what Taskyard stands on, if there is one."""
+    named = [os.environ.get("OTHER_PYTHON"), *(shutil.which(f"python3.{minor}") for minor in range(11, 16))]
+    test = (
+        "import sys, grpc, cloudpickle, google.protobuf\n"
+        f"sys.exit(sys.version_info[:2] == {tuple(sys.version_info[:2])})"
+    )
+    for path in filter(None, named):
+        done = subprocess.run([path, "-c", test], capture_output=True, check=False)
+        if done.returncode == 0:
+            return Path(path)
+    return None
+
+
+def test_another_version_of_python_than_that_of_the_yard(project: Project) -> None:
+    other = _other_python()
+    if other is None:
+        pytest.skip("no Python of another version here that has gRPC; OTHER_PYTHON names one")
+    project.write(
+        {
+            **SCRIPT,
+            "version.py": """
+            import sys
+            from taskyard import flow, task
+
+            @task
+            def version():
+                try:
+                    return [number for number in range(3)] and sys.version_info[:2]
+                finally:
+                    pass
+
+            @flow
+            def program():
+                return version() == sys.version_info[:2]
+
+            print(program())
+            """,
+        }
+    )
+    assert project.both("version.py") == "True\n"
+    sources = os.pathsep.join(one for one in facts.library_path() if one != str(_packages()))
+    assert project.both("version.py", python=other, PYTHONPATH=sources) == "True\n"
+    assert project.both("main.py", python=other, PYTHONPATH=sources) == "right\n"
