@@ -189,6 +189,43 @@ def test_names_that_come_and_go(project: Project) -> None:
     assert found["before"] == found["gone"] == "NameError: name 'missing' is not defined"
 
 
+def test_classes_that_only_values_of_other_runs_are_made_of(project: Project) -> None:
+    right(
+        project,
+        """
+        K = 1
+
+        def helper(): return K
+
+        class Shape:
+            def area(self): return helper()
+
+        @task
+        def make(): return Shape()
+
+        @task
+        def measure(shape): return shape.area(), type(shape).__name__
+
+        @flow(log_prints=False)
+        def through_two():
+            return measure.submit(make.submit()).result()
+
+        case("first", lambda: through_two() == (1, "Shape"))
+        K = 2
+        case("a global of a method", lambda: through_two() == (2, "Shape"))
+        class Shape:
+            def area(self): return 3
+        case("the class", lambda: through_two() == (3, "Shape"))
+        Shape.area = lambda self: 4
+        case("a method", lambda: through_two() == (4, "Shape"))
+        class Other(Shape): pass
+        def make_other(): return Other()
+        make = task(make_other)
+        case("a new class", lambda: through_two() == (4, "Other"))
+        """,
+    )
+
+
 def test_names_that_are_looked_up_otherwise(project: Project) -> None:
     right(
         project,

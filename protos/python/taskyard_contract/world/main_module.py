@@ -87,18 +87,26 @@ class _Main:
             return
         if self.module is None:  # nobody has said how it should look
             self.begin(ModuleType(MAIN))
-        namespace = self.current().__dict__
+        needed = [entry.name for entry in names.reached]
         for entry in (*names.reached, *names.waiting):
-            if self._bound.get(entry.name) != entry.content:
-                self._waiting[entry.name] = entry
-                for known in (self._bound, self._watched, namespace):
-                    known.pop(entry.name, None)
-                if not entry.data:
-                    self._bound[entry.name] = self._waiting.pop(entry.name).content
-        for entry in names.reached:
-            if entry.name in self._waiting:
-                self._read(entry.name)
+            if self._bound.get(entry.name) != entry.content and self._replaced(entry):
+                needed.append(entry.name)  # functions that use it are there, and will not ask
+        for name in needed:
+            if name in self._waiting:
+                self._read(name)
         self._last = names
+
+    def _replaced(self, entry: Entry) -> bool:
+        """Let an entry wait in the place of what has its name; returns whether anything had it."""
+        had = self._bound.pop(entry.name, b"") != b""
+        for known in (self._watched, self.current().__dict__):
+            known.pop(entry.name, None)
+        if entry.data:
+            self._waiting[entry.name] = entry
+        else:
+            self._waiting.pop(entry.name, None)
+            self._bound[entry.name] = entry.content
+        return had
 
     def _ask(self, name: str) -> Any:
         """Be the module's ``__getattr__``."""
@@ -117,7 +125,11 @@ class _Main:
         value = self._values.get(entry[:2], self)
         if value is self:
             value = self._loaded(entry, again)
-        return self._bind(entry, value)
+        self._bind(entry, value)
+        for other in entry.names:  # nothing asks for the globals of a function: they are there, or not
+            if other in self._waiting:
+                self._read(other)
+        return value
 
     def _loaded(self, entry: Entry, again: bool) -> Any:
         name = entry.name
@@ -137,13 +149,12 @@ class _Main:
         finally:
             self._reading.pop(name, None)
 
-    def _bind(self, entry: Entry, value: Any) -> Any:
+    def _bind(self, entry: Entry, value: Any) -> None:
         self._values[entry[:2]] = self.current().__dict__[entry.name] = value
         if _has_identity(value):
             self._entries[id(value)] = entry
         self._bound[entry.name] = entry.content
         self._watched[entry.name] = (value, plain_pickle(value))
-        return value
 
     def altered(self) -> list[str]:
         """Return the names that runs have bound anew, or whose values they have changed; each once."""

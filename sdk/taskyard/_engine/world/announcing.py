@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from taskyard import settings
 from taskyard._engine.world.local_modules import LocalModules
-from taskyard._engine.world.seen import look_now
+from taskyard._engine.world.seen import look_at_all_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
 from taskyard.logging import get_logger
@@ -125,7 +125,7 @@ def world_of(session: Session) -> World:
 def look_at_modules() -> None:
     """Notice modules that were loaded anew, or whose files were changed: a flow begins."""
     _keeper.look_at_modules()
-    look_now()
+    look_at_all_now()
 
 
 def outlive() -> None:

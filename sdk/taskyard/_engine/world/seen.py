@@ -52,17 +52,25 @@ _EMPTY: Final = object()
 class Look:
     """Something that is dear to compare, and compared after a pause only."""
 
-    __slots__ = ("_same", "due_ns", "pause_ns")
+    __slots__ = ("_is_dear", "_same", "due_ns", "pause_ns")
 
-    def __init__(self, pause_ns: int, same: Callable[[], bool]) -> None:
-        """Ask `same` at most once in `pause_ns`."""
+    def __init__(self, pause_ns: int, same: Callable[[], bool], is_dear: bool = False) -> None:
+        """Ask `same` at most once in `pause_ns`, or when a flow begins, or when somebody waits.
+
+        Args:
+            pause_ns: The pause.
+            same: What to ask.
+            is_dear: Whether that takes too long for each time that somebody waits.
+        """
+        self._is_dear = is_dear
         self._same = same
         self.pause_ns = pause_ns
         self.due_ns = monotonic_ns() + pause_ns
 
-    def holds(self, now_ns: int, at_once: bool) -> bool:
+    def holds(self, now_ns: int, at_once: bool, in_new_flow: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
-        if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
+        soon = (in_new_flow if self._is_dear else at_once) and self.pause_ns < LONG_PAUSE_NS
+        if now_ns < self.due_ns and not soon:
             return True
         same = self._same()
         now = monotonic_ns()
@@ -74,7 +82,7 @@ class Look:
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_cells", "_due_ns", "_find", "_later", "_look_number", "_names", "_values")
+    __slots__ = ("_cells", "_due_ns", "_find", "_flow_number", "_later", "_look_number", "_names", "_values")
 
     def __init__(
         self,
@@ -90,7 +98,7 @@ class Seen:
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
         self._later = tuple(dict.fromkeys(later))
         self._due_ns = min((look.due_ns for look in self._later), default=0)
-        self._look_number = _looks.number
+        self._look_number, self._flow_number = _looks.number, _looks.flow_number
 
     @classmethod
     def of_name(cls, name: str, value: object) -> "Seen":
@@ -127,23 +135,32 @@ class Seen:
         return self._hold_later(now)
 
     def _hold_later(self, now_ns: int) -> bool:
-        at_once = self._look_number != _looks.number
-        self._look_number = _looks.number
-        same = [look.holds(now_ns, at_once) for look in self._later]  # all of them, or they are due again
+        at_once, in_new_flow = self._look_number != _looks.number, self._flow_number != _looks.flow_number
+        self._look_number, self._flow_number = _looks.number, _looks.flow_number
+        same = [
+            look.holds(now_ns, at_once, in_new_flow) for look in self._later
+        ]  # all of them, or they are due again
         self._due_ns = min((look.due_ns for look in self._later), default=now_ns + LONG_PAUSE_NS)
         return all(same)
 
 
 class _Looks:
     number = 0
+    flow_number = 0
 
 
 _looks: Final = _Looks()
 
 
 def look_now() -> None:
-    """Have all be compared at the next look, however soon it comes: a flow begins, or somebody waits."""
+    """Have what is not dear be compared at the next look, however soon it comes: somebody waits."""
     _looks.number += 1
+
+
+def look_at_all_now() -> None:
+    """Have all be compared at the next look: a flow begins."""
+    _looks.number += 1
+    _looks.flow_number += 1
 
 
 def seen_of(packed: Pickled, name: str, value: Any) -> Seen:

@@ -53,6 +53,18 @@ class TestBinding:
             Names([], [entry("a", 2)]).bind()
             assert main.a == 2
 
+    def test_what_waits_brings_what_it_refers_to_also_when_only_that_has_changed(self) -> None:
+        with program("K = 1\nclass A:\n  def get(self): return helper()\ndef helper(): return K") as home:
+            first = Names([], entries_of(home, "A"))
+            run(home, "K = 2")
+            second = Names([], entries_of(home, "A"))
+        with worker() as main:
+            first.bind()
+            made = main.A()
+            assert made.get() == 1
+            second.bind()
+            assert made.get() == 2
+
     def test_a_name_that_the_program_has_deleted_is_deleted(self) -> None:
         with worker() as main:
             Names([entry("a", 1), entry("b", 2)], [entry("c", 3)]).bind()

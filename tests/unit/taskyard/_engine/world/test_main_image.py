@@ -8,7 +8,7 @@ from support.main_modules import program, run, worker
 
 from taskyard._engine.world import main_image
 from taskyard._engine.world.main_image import Code, MainImage
-from taskyard._engine.world.seen import look_now
+from taskyard._engine.world.seen import look_at_all_now
 from taskyard.exceptions import NotPicklable
 from taskyard_contract import durable_names, pickling
 from taskyard_contract.world.main_module import Names
@@ -55,6 +55,36 @@ def test_code_has_all_it_reaches_and_classes_wait() -> None:
         assert not hasattr(away, "unused")
 
 
+WAITS = """
+K = 1
+class A:
+    def get(self): return helper()
+def helper(): return K
+def f(): return 1
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["class A:\n  def get(self): return 2", "K = 2", "def helper(): return 2", "class Later: pass"],
+)
+def test_code_holds_only_as_long_as_the_classes_that_wait_are_the_same(change: str) -> None:
+    with program(WAITS) as home:
+        image = MainImage()
+        code = image.code_of("f", Body(home.f))
+        look_at_all_now()
+        assert code.seen.holds()
+        run(home, change)
+        look_at_all_now()
+        assert not code.seen.holds()
+        again = image.code_of("f", Body(home.f))
+    with worker() as away:
+        for one in (code, again):
+            assert in_worker(one) == 1
+        assert away.A().get() == (1 if "Later" in change else 2)
+        assert hasattr(away, "Later") == ("Later" in change)
+
+
 def test_each_name_is_pickled_once_until_it_has_changed(packed: list[str]) -> None:
     with program("K = 1\ndef g(): return K\ndef f(): return g()\ndef h(): return g()") as home:
         image = MainImage()
@@ -63,7 +93,7 @@ def test_each_name_is_pickled_once_until_it_has_changed(packed: list[str]) -> No
         assert sorted(filter(None, packed)) == ["K", "f", "g", "h"]
         packed.clear()
         run(home, "K = 2")
-        look_now()
+        look_at_all_now()
         code = image.code_of("f", Body(home.f))
         assert set(filter(None, packed)) <= {"K", "f", "g"}
         assert "K" in packed

@@ -7,7 +7,7 @@ import pytest
 from support.main_modules import program, run
 
 from taskyard._engine.world import seen
-from taskyard._engine.world.seen import Look, Seen, look_now, seen_of
+from taskyard._engine.world.seen import Look, Seen, look_at_all_now, look_now, seen_of
 from taskyard_contract import pickling
 
 
@@ -63,11 +63,11 @@ def test_what_has_changed_is_seen_when_a_flow_begins_and_by_all_that_look(name: 
     with program(SOURCE) as home:
         first = seen_in(home, name)
         both = Seen.all_of([first, Seen()])
-        look_now()
+        look_at_all_now()
         assert first.holds()
         assert both.holds()
         run(home, change)
-        look_now()
+        look_at_all_now()
         assert not first.holds()
         assert not first.holds(), "once noticed it stays so"
         assert not both.holds()
@@ -92,13 +92,30 @@ def test_what_is_dear_is_compared_after_a_pause_only() -> None:
     with program():
         known = Seen(later=[Look(seen.LONG_PAUSE_NS, same)])
         assert known.holds()
-        look_now()
+        look_at_all_now()
         assert known.holds()
         assert asked == []
         look = Look(0, same)
         known = Seen(later=[look])
         assert known.holds()
         assert asked == [1]
+
+
+def test_what_takes_long_is_compared_when_a_flow_begins_and_not_each_time_somebody_waits() -> None:
+    asked: list[str] = []
+
+    def same() -> bool:
+        asked.append("asked")
+        return True
+
+    with program():
+        known = Seen(later=[Look(seen.LONG_PAUSE_NS - 1, same, is_dear=True)])
+        look_now()
+        assert known.holds()
+        assert asked == []
+        look_at_all_now()
+        assert known.holds()
+        assert asked == ["asked"]
 
 
 def test_a_look_that_was_shared_tells_all_who_share_it() -> None:
@@ -111,7 +128,7 @@ def test_a_look_that_was_shared_tells_all_who_share_it() -> None:
         look = Look(seen.PAUSE_NS, same)
         first, second = Seen(later=[look]), Seen(later=[look])
         state[0] = False
-        look_now()
+        look_at_all_now()
         assert [first.holds(), second.holds(), first.holds()] == [False, False, False]
 
 
@@ -139,7 +156,7 @@ odd = Odd()
 """
     with program(source) as home:
         known = seen_in(home, "odd")
-        look_now()
+        look_at_all_now()
         assert known.holds()
         run(home, "odd = Odd()")
         assert not known.holds()
@@ -148,8 +165,8 @@ odd = Odd()
 def test_circles_are_looked_at_once() -> None:
     with program("ring = [lambda: 1]\nring.append(ring)") as home:
         known = seen_in(home, "ring")
-        look_now()
+        look_at_all_now()
         assert known.holds()
         home.ring.append(home.ring)
-        look_now()
+        look_at_all_now()
         assert not known.holds()
