@@ -64,9 +64,12 @@ class MainImage:
         with self._lock:
             packed = _tried(title, body, "")
             reached = self._reached(title, packed.entry)
-            kinds, others = self._waiting(reached.keys())
-            waiting = [*(one.entry for one in others), *self._gone()]
-        seen = Seen.all_of([seen_of(packed, "", body), *(one.seen for one in reached.values())])
+            wanted = self._wanted_ones(title)
+            kinds, others = self._waiting(reached.keys() | wanted.keys())
+            asked_for = [one.entry for name, one in wanted.items() if name not in reached]
+            waiting = [*asked_for, *(one.entry for one in others), *self._gone()]
+        used = [*reached.values(), *wanted.values()]
+        seen = Seen.all_of([seen_of(packed, "", body), *(one.seen for one in used)])
         if not (reached or waiting):
             return Code(packed.entry.data, frozenset(), seen)
         rest = Seen.all_of([one.seen for one in others])
@@ -77,8 +80,19 @@ class MainImage:
 
     def _reached(self, title: str, body: Entry) -> dict[str, _Kept]:
         """Return the entries that code needs, those of what they need themselves among them."""
-        left = [(name, True) for name in (*body.names, *self._wanted)]
+        left = [(name, True) for name in body.names]
         return self._with_all(title, left + [(name, False) for name in body.wished])
+
+    def _wanted_ones(self, title: str) -> dict[str, _Kept]:
+        """Return what arguments refer to; it waits, so that only runs with such arguments fail with it."""
+        found: dict[str, _Kept] = {}
+        for name in sorted(self._wanted):
+            try:
+                found |= self._with_all(title, [(name, True)])
+            except NotPicklable:
+                self._wanted.discard(name)
+                raise
+        return found
 
     def _with_all(self, title: str, left: list[tuple[str, bool]]) -> dict[str, _Kept]:
         """Return some names and all that they refer to; each with whether it has to be there."""

@@ -110,6 +110,28 @@ def test_names_that_arguments_need_come_along_from_then_on() -> None:
         assert "x" in code.names
 
 
+def test_arguments_that_cannot_travel_or_be_read_do_no_harm_to_others() -> None:
+    source = """
+import threading
+class Locked: lock = threading.Lock()
+class Boom:
+    def __reduce__(self): return int, ("no number",)
+class Broken: value = Boom()
+def f(): return 1
+"""
+    with program(source) as home:
+        image = MainImage()
+        image.want({"Locked"})
+        with pytest.raises(NotPicklable, match="'Locked' of the main module"):
+            image.code_of("f", Body(home.f))
+        image.want({"Broken"})
+        code = image.code_of("f", Body(home.f))
+    with worker() as away:
+        assert in_worker(code) == 1
+        with pytest.raises(ValueError, match="no number"):
+            _ = away.Broken
+
+
 def test_names_that_are_gone_are_gone_in_workers_too() -> None:
     with program("def f(): return x") as home:
         image = MainImage()
