@@ -8,6 +8,7 @@ Invariant: a worker that could not enter executes nothing, and its runs say why.
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
@@ -88,6 +89,8 @@ class Surroundings:
         _set_variables({**known.variables, **own})
         if known.umask is not None:
             os.umask(known.umask)
+        if known.recursion_limit is not None:
+            sys.setrecursionlimit(known.recursion_limit)
         sys.argv[:] = known.arguments
         sys.path[:] = known.path
         self._finder.modules = known.modules
@@ -175,6 +178,11 @@ def _begin_main(known: WorldFacts) -> None:
 
 
 def _change_directory(directory: str) -> None:
+    if not directory:  # it was removed while the program was in it: there are no relative paths
+        gone = tempfile.mkdtemp()
+        os.chdir(gone)
+        os.rmdir(gone)
+        return
     try:
         os.chdir(directory)
     except OSError as error:

@@ -82,7 +82,9 @@ class Worker:
     def serve(self) -> None:
         """Execute chunks until the agent closes the link."""
         signal.signal(signal.SIGTERM, self._on_terminate)
-        os.register_at_fork(after_in_child=self._on_copied)
+        os.register_at_fork(
+            before=self._before_copy, after_in_parent=_let_terminate, after_in_child=self._on_copied
+        )
         threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
         self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION))
         reader = frames.FrameReader()
@@ -94,8 +96,16 @@ class Worker:
         self._leaving = Terminated
         raise Terminated
 
+    def _before_copy(self) -> None:
+        # Or a signal could meet the copy with the handler of this process, and be forgotten.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
     def _on_copied(self) -> None:
         self._leaving = Copied
+        # It ends as any process: pools end theirs so, perhaps while they hold what all of them share.
+        if signal.getsignal(signal.SIGTERM) == self._on_terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _let_terminate()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.CHUNK:
@@ -207,6 +217,10 @@ class Worker:
         if outcome.kind == pb.REPORT_KIND_FAILED:
             self._leaving = CopyFailed
             sys.stderr.write(outcome.failure.traceback)
+
+
+def _let_terminate() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -> NoReturn:

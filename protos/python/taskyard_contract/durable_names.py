@@ -9,8 +9,8 @@ import functools
 import pickle
 from collections.abc import Callable
 from importlib import import_module
-from types import CodeType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, Final
 
 from taskyard_contract import code_lines
 from taskyard_contract.world import apart as reading_apart
@@ -58,6 +58,7 @@ def apart(entries: list[tuple[Any, ...]], data: bytes) -> Any:
 
 def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Return a value of ``__main__`` whose state follows, which may refer to it by its name."""
+    main_module.begin_value(name)
     value = make(*args)
     main_module.begun(name, value)
     return value
@@ -76,6 +77,11 @@ def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
     for name in (*qualname.split("."), *path):
         found = getattr(found, name)
     return found
+
+
+def cell_of(name: str, index: int) -> Any:
+    """Return a variable of the closure of a function in ``__main__``."""
+    return getattr(main_module.current(), name).__closure__[index]
 
 
 def cached_function(
@@ -100,3 +106,78 @@ def dispatching_function(fn: Callable[..., Any], others: list[tuple[type, Any]])
     for kind, other in others:
         made.register(kind, other)
     return made
+
+
+def class_of(meta: Any, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> Any:
+    """Return a class of which neither its base classes nor code of ``__main__`` hear: they have already."""
+    maker = next(one for one in meta.__mro__ if one.__module__ != main_module.MAIN)
+    for untold in _UNTOLD if bases and bases != (object,) else ():
+        try:
+            made = maker.__new__(meta, name, (untold, *bases), namespace)
+            made.__bases__ = bases
+        except TypeError:  # its instances would have something that those of the bases have not
+            continue
+        return made
+    return maker.__new__(meta, name, bases, namespace)
+
+
+def _hear(cls: Any, /, **options: Any) -> None:
+    """Be the ``__init_subclass__`` of what stands before the bases of a class while it is made."""
+
+
+_UNTOLD: Final = (
+    type("Untold", (), {"__init_subclass__": classmethod(_hear)}),
+    type("Untold", (), {"__init_subclass__": classmethod(_hear), "__slots__": ()}),
+)
+
+
+def enum_member(kind: Any, arguments: tuple[Any, ...], value: Any) -> Any:
+    """Be ``__new__`` of an enum while its class is made."""
+    member = kind._member_type_.__new__(kind, *arguments)
+    member._value_ = value
+    return member
+
+
+def enum_member_made(member: Any, arguments: tuple[Any, ...], value: Any) -> None:
+    """Be ``__init__`` of an enum while its class is made: what its own does has been done."""
+
+
+def enum_filled(kind: Any, state: tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]) -> None:
+    """Set the attributes of an enum and of its members."""
+    attributes, members = state
+    for name, own in (("__init__", enum_member_made), ("__new_member__", enum_member)):
+        if vars(kind).get(name) is own:
+            delattr(kind, name)
+    for name, value in attributes.items():
+        setattr(kind, name, value)
+    for name, values in members:
+        vars(kind[name]).update(values)
+
+
+def type_parameter(
+    kind: Any,
+    name: str,
+    constraints: tuple[Any, ...] = (),
+    bound: Any = None,
+    options: dict[str, bool] | None = None,
+) -> Any:
+    """Return a `TypeVar`, `ParamSpec` or `TypeVarTuple` of ``__main__``."""
+    limits = {} if bound is None else {"bound": bound}
+    made = kind(name, *constraints, **limits, **(options or {}))
+    made.__module__ = main_module.MAIN
+    return made
+
+
+def type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    """Return what ``type X = ...`` makes in ``__main__``: its module is that of the code which makes it."""
+    made = FunctionType(_alias.__code__, {"__name__": main_module.MAIN})
+    return made(kind, name, value, parameters)
+
+
+def _alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=parameters)
+
+
+def instance(kind: type) -> Any:
+    """Return an empty instance of a class; its state follows."""
+    return object.__new__(kind)

@@ -11,16 +11,17 @@ import functools
 import hashlib
 import io
 import pickle
-import re
 import threading
 from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
 import cloudpickle
 
 from taskyard_contract import code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
+from taskyard_contract.parts import classes, ordering
+from taskyard_contract.parts.noting import Noting
 from taskyard_contract.world import main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
@@ -31,8 +32,6 @@ PROTOCOL: Final = 5
 IN_MAIN: Final = b"__main__"
 """Is in every pickle that refers to something of the main module."""
 _CONTENT_BYTES: Final = 16
-_DRAWN: Final = re.compile("[0-9a-f]{32}")
-
 loads = pickle.loads
 
 
@@ -50,7 +49,7 @@ def dumps(value: Any) -> bytes:
     except (pickle.PicklingError, TypeError, AttributeError):
         return dumps_by_value(value)
     if _noted.threads and IN_MAIN in data and _noted.here.names is not None:
-        _Noting(_noted.here.names).dump(value)
+        Noting(_noted.here.names).dump(value)
     return data
 
 
@@ -96,8 +95,10 @@ class Pickled(NamedTuple):
     entry: Entry
     functions: tuple[FunctionType, ...]
     """The functions that are in it by value."""
-    classes: tuple[type, ...]
-    """The classes that are in it by value."""
+    attributed: tuple[Any, ...]
+    """What is in it with all its attributes: classes, and functions of `functools.singledispatch`."""
+    builtins: frozenset[str]
+    """What its functions use of Python itself, for as long as ``__main__`` has nothing of that name."""
 
 
 def pickled(value: Any, name: str = "") -> Pickled:
@@ -107,12 +108,15 @@ def pickled(value: Any, name: str = "") -> Pickled:
         pickle.PicklingError, TypeError, AttributeError: It cannot be pickled.
     """
     pickler = Travelling()
-    pickler.root = name
+    pickler.root, pickler.is_code = name, True
     data = _dumped(value, pickler)
     content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
     names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
     return Pickled(
-        Entry(name, content, data, names, wished), tuple(pickler.functions), tuple(pickler.classes)
+        Entry(name, content, data, names, wished),
+        tuple(pickler.functions),
+        tuple(pickler.attributed),
+        frozenset(pickler.builtins),
     )
 
 
@@ -177,26 +181,6 @@ class _Noted:
 _noted: Final = _Noted()
 
 
-class _Noting(pickle.Pickler):
-    """Notes the names of ``__main__`` in a value of which plain pickle has written references."""
-
-    def __init__(self, names: set[str]) -> None:
-        super().__init__(_Nowhere(), PROTOCOL)
-        self._names = names
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type | FunctionType) and obj.__module__ == MAIN:
-            self._names.add(obj.__qualname__.partition(".")[0])
-        return NotImplemented
-
-
-class _Nowhere:
-    """A file of which nobody reads anything."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-
 class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package has no types
     """Writes code so that it is in the worker what it is here.
 
@@ -208,6 +192,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     root = ""
     """The name of ``__main__`` whose value is being written, so that it cannot be a reference to itself."""
+    is_code = False
+    """Whether objects that ``__main__`` has as well are the same for whoever reads this, as functions are."""
 
     def __init__(self, names: set[str] | None = None) -> None:
         self.file = io.BytesIO()
@@ -217,9 +203,12 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         self.wished: set[str] = set()
         """Names that it may look for, and that need not be there."""
         self.functions: list[FunctionType] = []
-        self.classes: list[type] = []
+        self.attributed: list[Any] = []
+        self.builtins: set[str] = set()
         self._inside: set[CodeType] = set()
         self._globals: dict[str, _Globals] = {}
+        self._named: dict[int, str] | None = None
+        self._cells: dict[int, tuple[str, int]] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -227,13 +216,14 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             return self._code(obj)
         if kind is _Globals:
             return durable_names.globals_of, (obj.module,)
+        if kind is CellType and id(obj) in self._shared_cells():
+            self.names.add(self._shared_cells()[id(obj)][0])
+            return durable_names.cell_of, self._shared_cells()[id(obj)]
         if kind is functools.cached_property:  # in 3.11 it has a lock
             return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)
         if name is None:
-            if kind is TypeVar and self.root:
-                return _without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
-            return NotImplemented
+            return self._global(obj)
         module = obj.__module__
         top = name.partition(".")[0]
         if module == MAIN and top == self.root and name == top:
@@ -244,22 +234,72 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
                 if module == MAIN:
                     self.names.add(top)
                 return place if type(place) is str else (durable_names.part_of, (module, name, place))
+            other = self._name_of(obj)
+            if other == self.root and other:
+                return self._named_value(obj, other)
+            if other:
+                self.names.add(other)
+                return durable_names.part_of, (MAIN, other, ())
         return self._by_value(obj)
+
+    def _name_of(self, obj: Any) -> str:
+        """Return the name that ``__main__`` has for what calls itself otherwise: a lambda, for example."""
+        if self._named is None:
+            self._named = {id(one): name for name, one in _main_names().items() if not name.startswith("__")}
+        return self._named.get(id(obj), "")
+
+    def _shared_cells(self) -> dict[int, tuple[str, int]]:
+        """Return the variables of closures that others of ``__main__`` have: they are one for all."""
+        if self._cells is None:
+            found = classes.cells_of(_main_names()) if self.is_code else {}
+            self._cells = {cell: place for cell, place in found.items() if place[0] != self.root}
+        return self._cells
+
+    def _global(self, obj: Any) -> Any:
+        """Write what says its own name as a reference, but not to itself."""
+        name = classes.global_name_of(obj)
+        if name is not None:
+            if _main_names().get(name) is not obj:
+                return NotImplemented
+            if name == self.root:
+                make, args, *state = classes.parts_of_global(obj)
+                return durable_names.main_value, (name, make, args), *state
+            self.names.add(name)
+            return name
+        if self.is_code and ordering.is_plain_object(type(obj)) and type(obj) not in self.dispatch_table:
+            return self._shared(obj)
+        if type(obj) is TypeVar and self.root:
+            return ordering.without_drawn(cloudpickle.CloudPickler.dispatch_table[TypeVar](obj))
+        return NotImplemented
+
+    def _shared(self, obj: Any) -> Any:
+        """Write an object that ``__main__`` has as a reference: it is one object for all that have it."""
+        name = self._name_of(obj)
+        if not name:
+            return NotImplemented
+        if name != self.root:
+            self.names.add(name)
+            return durable_names.part_of, (MAIN, name, ())
+        make, args, *state = obj.__reduce_ex__(PROTOCOL)
+        return durable_names.main_value, (name, make, args), *state
 
     def _by_value(self, obj: Any) -> Any:
         if isinstance(obj, type):
-            self.classes.append(obj)
+            self.attributed.append(obj)
             if obj.__module__ == MAIN:
                 self.wished |= module_names.names_in_texts(
                     vars(obj).get("__annotations__", {}), _main_names()
                 )
             reduced = super().reducer_override(obj)
-            return _without_drawn(reduced) if self.root else reduced
+            if not isinstance(reduced, tuple) or len(reduced) == 2:  # it has a name after all
+                return reduced
+            return classes.completed(obj, ordering.without_drawn(reduced) if self.root else reduced)
         if type(obj) is not FunctionType:
             parts = module_names.cached_parts(obj)
             return NotImplemented if parts is None else (durable_names.cached_function, parts)
         parts = module_names.dispatching_parts(obj)
         if parts is not None:
+            self.attributed.append(obj)
             return durable_names.dispatching_function, parts
         return super().reducer_override(obj)
 
@@ -268,6 +308,8 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         reduced = self._by_value(obj)
         if reduced is NotImplemented:
             reduced = obj.__reduce_ex__(PROTOCOL)
+        if isinstance(reduced, str):
+            reduced = classes.parts_of_global(obj)
         make, args, *rest = reduced
         return durable_names.main_value, (name, make, args), *rest
 
@@ -277,23 +319,29 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         module = module_names.module_with(func.__globals__)
         if module is None:
             return reduced
-        make, (code, _, *others), (state, slots), *rest = reduced
+        make, (code, _, *others, cells), (state, slots), *rest = reduced
+        if cells and self._shared_cells():  # else cloudpickle makes each of them anew
+            own = zip(func.__closure__ or (), cells, strict=True)
+            cells = tuple(cell if id(cell) in self._shared_cells() else new for cell, new in own)
         if module == MAIN:
             namespace = func.__globals__
             used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
             # Those that are missing may be there at the next call, and are looked for then.
-            self.names.update(name for name in used if name in namespace or not hasattr(builtins, name))
+            python = {name for name in used if name not in namespace and hasattr(builtins, name)}
+            self.builtins |= python
+            self.names.update(set(used) - python)
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
-            self.wished |= module_names.names_through_module(func.__code__, namespace)
+            self.wished |= module_names.names_in_disguise(func.__code__, namespace)
         slots["__globals__"] = {}
         where = self._globals.setdefault(module, _Globals(module))
-        return make, (code, where, *others), (state, slots), *rest
+        return make, (code, where, *others, cells), (state, slots), *rest
 
     def _code(self, code: CodeType) -> Any:
         lines = "" if code in self._inside else code_lines.lines_of(code)
         # What is inside of it comes next, and its lines are among those of the whole.
         self._inside.update(code_lines.inner_codes(code))
-        return durable_names.code, (_arguments_of(code), code.co_filename, lines)
+        arguments = tuple(map(ordering.ordered, _arguments_of(code)))
+        return durable_names.code, (arguments, code.co_filename, lines)
 
 
 class _Globals:
@@ -305,17 +353,6 @@ class _Globals:
         self.module = module
 
 
-def _without_drawn(reduced: Any) -> Any:
-    """Return how a class is made without the number that cloudpickle draws for it in each process."""
-    if not isinstance(reduced, tuple):
-        return reduced
-    make, arguments, *rest = reduced
-    drawn = (isinstance(one, str) and _DRAWN.fullmatch(one) for one in arguments)
-    return (
-        make,
-        tuple(None if is_drawn else one for one, is_drawn in zip(arguments, drawn, strict=True)),
-        *rest,
-    )
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

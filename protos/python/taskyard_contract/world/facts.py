@@ -59,6 +59,7 @@ class WorldFacts(NamedTuple):
     library_path: list[str]
     """Where the program has found Taskyard and what it stands on."""
     directory: str
+    """Nothing, when it has been removed."""
     variables: dict[str, str]
     arguments: list[str]
     main: MainFacts
@@ -76,6 +77,8 @@ class WorldFacts(NamedTuple):
     is_near: bool = True
     """Whether the program is on this machine. If not, workers have all that is said here besides what is
     theirs: `directory` is their own, `path` comes before theirs and `variables` are added to theirs."""
+    recursion_limit: int | None = None
+    """How deep calls may be nested."""
 
     def is_alive(self) -> bool:
         """Say whether the program still runs."""
@@ -97,8 +100,16 @@ def library_path() -> list[str]:
             continue
         places = spec.submodule_search_locations if spec is not None else None
         if places:  # the first one is the package, others are what a package has added to itself
-            found[os.path.dirname(os.path.abspath(next(iter(places))))] = None
+            found[os.path.dirname(absolute(next(iter(places))))] = None
     return list(found)
+
+
+def absolute(path: str) -> str:
+    """Return the absolute path of a file, as long as there is a directory that it could be relative to."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:  # the directory of the program was removed
+        return path
 
 
 def interpreter_options() -> list[str]:
@@ -159,9 +170,13 @@ def write(path: "Path", facts: WorldFacts) -> None:
     make_directory(path.parent)
     draft = path.with_suffix(f".{os.getpid()}")
     document = {"format": _FORMAT, **facts._asdict(), "main": facts.main._asdict()}
-    with open(draft, "w", encoding="ascii", opener=opener) as file:
-        json.dump(document, file)  # in ASCII, so bytes that are no text survive as surrogates
-    os.replace(draft, path)
+    try:
+        with open(draft, "w", encoding="ascii", opener=opener) as file:
+            json.dump(document, file)  # in ASCII, so bytes that are no text survive as surrogates
+        os.replace(draft, path)
+    except OSError:
+        remove([draft])
+        raise
 
 
 def read(path: "Path") -> WorldFacts:

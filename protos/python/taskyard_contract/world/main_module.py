@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     content: bytes
     """An id of what the value is made of; equal contents have equal ids."""
     data: bytes
-    """The pickled value."""
+    """The pickled value; nothing, when the program has no such name any more."""
     names: tuple[str, ...] = ()
     """Names of ``__main__`` that it refers to."""
     wished: tuple[str, ...] = ()
@@ -53,6 +53,10 @@ class Names:
         _main.bind(self)
 
 
+class _ReadMeanwhile(BaseException):
+    """An entry was read while what it is made from was read."""
+
+
 class _Main:
     """What has come into this process's ``__main__``."""
 
@@ -65,6 +69,7 @@ class _Main:
         self._entries: dict[int, Entry] = {}  # by the ids of values, all of which `_values` keeps
         self._watched: dict[str, tuple[Any, bytes | None]] = {}
         self._said: set[str] = set()
+        self._reading: dict[str, Entry] = {}
 
     def current(self) -> ModuleType:
         """Return the module: in a program its own."""
@@ -82,42 +87,74 @@ class _Main:
             return
         if self.module is None:  # nobody has said how it should look
             self.begin(ModuleType(MAIN))
-        namespace = self.current().__dict__
+        needed = [entry.name for entry in names.reached]
         for entry in (*names.reached, *names.waiting):
-            if self._bound.get(entry.name) != entry.content:
-                self._waiting[entry.name] = entry
-                self._bound.pop(entry.name, None)
-                namespace.pop(entry.name, None)
-        for entry in names.reached:
-            if entry.name in self._waiting:
-                self._read(entry.name)
+            if self._bound.get(entry.name) != entry.content and self._replaced(entry):
+                needed.append(entry.name)  # functions that use it are there, and will not ask
+        for name in needed:
+            if name in self._waiting:
+                self._read(name)
         self._last = names
+
+    def _replaced(self, entry: Entry) -> bool:
+        """Let an entry wait in the place of what has its name; returns whether anything had it."""
+        had = self._bound.pop(entry.name, b"") != b""
+        for known in (self._watched, self.current().__dict__):
+            known.pop(entry.name, None)
+        if entry.data:
+            self._waiting[entry.name] = entry
+        else:
+            self._waiting.pop(entry.name, None)
+            self._bound[entry.name] = entry.content
+        return had
 
     def _ask(self, name: str) -> Any:
         """Be the module's ``__getattr__``."""
-        if name not in self._waiting:
+        if name not in self._waiting and name not in self._reading:
             raise AttributeError(f"module '{MAIN}' has no attribute '{name}'")
         return self._read(name)
 
     def _read(self, name: str) -> Any:
-        entry = self._waiting.pop(name)
-        namespace = self.current().__dict__
+        """Read an entry, perhaps while it is being read already.
+
+        What a class is made from (its base classes, say) may hold the class itself in what is filled in
+        later. Then it is made there, in the second reading, and the first one is given up.
+        """
+        again = name in self._reading
+        entry = self._reading.pop(name) if again else self._waiting.pop(name)
         value = self._values.get(entry[:2], self)
         if value is self:
-            try:
-                value = pickle.loads(entry.data)
-            except BaseException as error:
-                namespace.pop(name, None)
-                self._waiting[name] = entry
-                error.add_note(f"(while '{name}' of the program's main module was loaded)")
-                raise
-            self._values[entry[:2]] = value
-            if _has_identity(value):
-                self._entries[id(value)] = entry
-        namespace[name] = value
-        self._bound[name] = entry.content
-        self._watched[name] = (value, plain_pickle(value))
+            value = self._loaded(entry, again)
+        self._bind(entry, value)
+        for other in entry.names:  # nothing asks for the globals of a function: they are there, or not
+            if other in self._waiting:
+                self._read(other)
         return value
+
+    def _loaded(self, entry: Entry, again: bool) -> Any:
+        name = entry.name
+        if not again:
+            self._reading[name] = entry
+        try:
+            return pickle.loads(entry.data)
+        except _ReadMeanwhile as meanwhile:
+            if meanwhile.args != (name,):
+                raise
+            return self._values[entry[:2]]
+        except BaseException as error:
+            self.current().__dict__.pop(name, None)
+            self._waiting[name] = entry
+            error.add_note(f"(while '{name}' of the program's main module was loaded)")
+            raise
+        finally:
+            self._reading.pop(name, None)
+
+    def _bind(self, entry: Entry, value: Any) -> None:
+        self._values[entry[:2]] = self.current().__dict__[entry.name] = value
+        if _has_identity(value):
+            self._entries[id(value)] = entry
+        self._bound[entry.name] = entry.content
+        self._watched[entry.name] = (value, plain_pickle(value))
 
     def altered(self) -> list[str]:
         """Return the names that runs have bound anew, or whose values they have changed; each once."""
@@ -132,6 +169,11 @@ class _Main:
         ]
         self._said.update(names)
         return names
+
+    def begin_value(self, name: str) -> None:
+        """Go on with making a value, unless that has been done while its parts were read."""
+        if name in self._bound:
+            raise _ReadMeanwhile(name)
 
     def begun(self, name: str, value: Any) -> None:
         """Bind a value that is still being filled: it may refer to itself by its name."""
@@ -168,6 +210,7 @@ def own_name(value: object) -> str | None:
 _main: Final = _Main()
 begin = _main.begin
 """Make a module the ``__main__`` of this process, to be filled."""
+begin_value = _main.begin_value
 begun = _main.begun
 entry_of = _main.entry_of
 altered = _main.altered

@@ -9,6 +9,7 @@ import ast
 import functools
 import sys
 from collections.abc import Iterator
+from inspect import CO_OPTIMIZED
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from taskyard_contract.world.main_module import MAIN, own_name
 _HOLDERS: Final = ("fn", "__wrapped__", "__func__", "func")
 """Attributes under which decorators keep what they decorate."""
 _MOST_HOLDERS: Final = 4
+_BY_TEXT: Final = frozenset({"globals", "vars", "eval", "exec"})
+"""What finds globals by texts."""
 _CACHED: Final = type(functools.lru_cache(lambda: None))
 
 
@@ -94,7 +97,7 @@ def names_in_texts(annotations: dict[str, Any], namespace: dict[str, Any]) -> se
 
 def _add_names(text: str, names: set[str]) -> None:
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return
     for node in ast.walk(tree):
@@ -104,12 +107,21 @@ def _add_names(text: str, names: set[str]) -> None:
             _add_names(node.value, names)
 
 
-def names_through_module(code: CodeType, namespace: dict[str, Any]) -> set[str]:
-    """Return the names that code may look up in ``__main__`` as a module, which it imports."""
+def names_in_disguise(code: CodeType, namespace: dict[str, Any]) -> set[str]:
+    """Return the names that code may look up otherwise than as globals.
+
+    As attributes of ``__main__``, which it imports, as keys of what ``globals()`` returns, in texts that it
+    has evaluated, or in the bodies of its classes, where a name may be anything.
+    """
     codes = (code, *inner_codes(code))
-    if not any(MAIN in one.co_names for one in codes):
-        return set()
-    return {name for one in codes for name in one.co_names} & namespace.keys()
+    used = {name for one in codes for name in one.co_names}
+    names = {name for one in codes if not one.co_flags & CO_OPTIMIZED for name in one.co_names}
+    if MAIN in used:
+        names |= used
+    if MAIN in used or used & _BY_TEXT:
+        for text in (text for one in codes for text in one.co_consts if isinstance(text, str)):
+            _add_names(text, names)
+    return names & namespace.keys()
 
 
 def cached_parts(obj: Any) -> tuple[Any, ...] | None:

@@ -8,15 +8,15 @@ outlives the program; then as long as agents keep it.
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE, Code
 from taskyard._engine.world.local_modules import LocalModules
-from taskyard._engine.world.seen import look_now
+from taskyard._engine.world.seen import look_at_all_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
+from taskyard.logging import get_logger
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.programs.home_directory import HomeUnusable
 from taskyard_contract.world import facts, inherited
@@ -54,6 +54,7 @@ class _Keeper:
         self._written: list[Path] = []
         self._lock = threading.Lock()
         self._bundler: Bundler | None = None
+        self._has_said = False
         self.outlived = False
         """Whether there are runs that outlive this program."""
 
@@ -109,10 +110,26 @@ class _Keeper:
 
     def _write(self, known: WorldFacts) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
-        with suppress(OSError, HomeUnusable):
+        try:
             path = facts.file_of(settings.home() / facts.WORLDS, self._id, self._revision)
+        except HomeUnusable:
+            return
+        try:
             facts.write(path, known)
+        except OSError as error:
+            self._say_unwritten(path.parent, error)
+        else:
             self._written.append(path)
+
+    def _say_unwritten(self, directory: "Path", error: OSError) -> None:
+        if not self._has_said:
+            self._has_said = True
+            get_logger("world").warning(
+                "what workers need to know of this program cannot be written to %s (%s): tasks run in the "
+                "directory and with the variables of their agent, and find the modules that it finds",
+                directory,
+                error.strerror or error,
+            )
 
     def end(self) -> None:
         if not self.outlived:
@@ -152,7 +169,7 @@ def look_at_modules() -> None:
     """Notice modules that were loaded anew, or whose files were changed: a flow begins."""
     for keeper in (_keeper, _keeper_in_image):
         keeper.look_at_modules()
-    look_now()
+    look_at_all_now()
 
 
 def outlive() -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from taskyard._engine.definitions.importable import OWN, installed_roots
+from taskyard_contract.world.facts import absolute
 
 logger = logging.getLogger("taskyard.world")
 
@@ -36,11 +37,12 @@ class LocalModules:
 
     def are_reloaded(self) -> bool:
         """Look again; returns whether any was loaded anew. Those whose files only were changed are named."""
-        before, self._seen = self._seen, dict(_loaded())
+        # What is gone may come back as another one.
+        before, self._seen = self._seen, {**self._seen, **dict(_loaded())}
         reloaded = False
         for name, was in before.items():
-            now = self._seen.get(name)
-            if now is None or now == was:
+            now = self._seen[name]
+            if now == was:
                 continue
             if now.spec is not was.spec:
                 reloaded = True
@@ -89,12 +91,12 @@ def found_elsewhere() -> dict[str, str]:
     Returns:
         The file of each; "" for a package that is only there for those below it.
     """
-    path = {os.path.abspath(entry or ".") for entry in sys.path if isinstance(entry, str)}
+    path = {absolute(entry or ".") for entry in sys.path if isinstance(entry, str)}
     found: dict[str, str] = {}
     for name, module in local_modules():
         if _lies_on_path(name, module, path):
             continue
-        found[name] = os.path.abspath(module.__file__ or "")
+        found[name] = absolute(module.__file__ or "")
         for parent in _parents(name):
             if parent not in found and not _is_findable(parent, path):
                 found[parent] = ""
@@ -103,7 +105,7 @@ def found_elsewhere() -> dict[str, str]:
 
 def _lies_on_path(name: str, module: ModuleType, path: set[str]) -> bool:
     """Say whether a module lies where its name is looked for."""
-    file = os.path.abspath(module.__file__ or "")
+    file = absolute(module.__file__ or "")
     if not file.endswith((".py", ".pyc", ".so")):
         return True  # of a zip archive, for example, which is on the path itself
     place = os.path.dirname(os.path.dirname(file)) if hasattr(module, "__path__") else os.path.dirname(file)
@@ -114,7 +116,7 @@ def _lies_on_path(name: str, module: ModuleType, path: set[str]) -> bool:
     if not parent:
         return place in path
     holder = sys.modules.get(parent)
-    places = {os.path.abspath(entry) for entry in getattr(holder, "__path__", ())}
+    places = {absolute(entry) for entry in getattr(holder, "__path__", ())}
     return place in places and _is_findable(parent, path)
 
 
@@ -128,11 +130,9 @@ def _is_findable(name: str, path: set[str]) -> bool:
     # A namespace package: directories of its name, in what is above it.
     parent, _, own = name.rpartition(".")
     above = (
-        path
-        if not parent
-        else {os.path.abspath(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
+        path if not parent else {absolute(one) for one in getattr(sys.modules.get(parent), "__path__", ())}
     )
-    places = [os.path.abspath(entry) for entry in getattr(module, "__path__", ())]
+    places = [absolute(entry) for entry in getattr(module, "__path__", ())]
     return bool(places) and all(
         os.path.basename(place) == own and os.path.dirname(place) in above for place in places
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.world.seen import Seen, is_changing, seen_of
+from taskyard._engine.world.seen import MOST_BYTES, PAUSE_NS, Look, Seen, is_changing, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.world import main_module
@@ -64,48 +64,68 @@ class MainImage:
         with self._lock:
             packed = _tried(title, body, "")
             reached = self._reached(title, packed.entry)
-            waiting = self._classes(reached.keys())
-        own = seen_of(packed, "", body)
-        parts = [kept.seen for kept in reached.values()]
-        seen = Seen.all_of([own, *parts])
+            wanted = self._wanted_ones(title)
+            kinds, others = self._waiting(reached.keys() | wanted.keys())
+            asked_for = [one.entry for name, one in wanted.items() if name not in reached]
+            waiting = [*asked_for, *(one.entry for one in others), *self._gone()]
+        used = [*reached.values(), *wanted.values()]
+        seen = Seen.all_of([seen_of(packed, "", body), *(one.seen for one in used)])
         if not (reached or waiting):
             return Code(packed.entry.data, frozenset(), seen)
-        entries = _with_aliases(reached)
-        data = pickling.main_code(entries, waiting, packed.entry.data)
-        return Code(data, frozenset(reached) | {entry.name for entry in waiting}, seen)
+        rest = Seen.all_of([one.seen for one in others])
+        later = Look(PAUSE_NS, lambda: _classes_of_main() == kinds and rest.holds(), is_dear=True)
+        data = pickling.main_code(_with_aliases(reached), waiting, packed.entry.data)
+        names = frozenset(reached) | {entry.name for entry in waiting if entry.data}
+        return Code(data, names, Seen.all_of([seen, Seen(later=[later])]))
 
     def _reached(self, title: str, body: Entry) -> dict[str, _Kept]:
         """Return the entries that code needs, those of what they need themselves among them."""
+        left = [(name, True) for name in body.names]
+        return self._with_all(title, left + [(name, False) for name in body.wished])
+
+    def _wanted_ones(self, title: str) -> dict[str, _Kept]:
+        """Return what arguments refer to; it waits, so that only runs with such arguments fail with it."""
+        found: dict[str, _Kept] = {}
+        for name in sorted(self._wanted):
+            try:
+                found |= self._with_all(title, [(name, True)])
+            except NotPicklable:
+                self._wanted.discard(name)
+                raise
+        return found
+
+    def _with_all(self, title: str, left: list[tuple[str, bool]]) -> dict[str, _Kept]:
+        """Return some names and all that they refer to; each with whether it has to be there."""
         namespace = vars(main_module.current())
-        reached: dict[str, _Kept] = {}
-        left = [(name, True) for name in (*body.names, *self._wanted)]
-        left += [(name, False) for name in body.wished]
+        found: dict[str, _Kept] = {}
         while left:
             name, needed = left.pop()
-            if name in reached or name not in namespace or name in _OWN:
+            if name in found or name not in namespace or name in _OWN:
                 continue
             try:
-                kept = reached[name] = self._kept_of(title, name, namespace[name])
+                kept = found[name] = self._kept_of(title, name, namespace[name])
             except NotPicklable:
                 if needed:
                     raise
                 continue  # only type hints, or nobody, will look for it
             left += [(other, needed) for other in kept.entry.names]
             left += [(other, False) for other in kept.entry.wished]
-        return reached
+        return found
 
-    def _classes(self, reached: Iterable[str]) -> list[Entry]:
-        """Return the script's other classes: results of other runs may be made of them."""
-        namespace = vars(main_module.current())
-        entries = []
-        for name in sorted(namespace.keys() - set(reached)):
-            value = namespace[name]
-            if isinstance(value, type) and value.__module__ == MAIN and value.__qualname__ == name:
-                try:
-                    entries.append(self._kept_of(name, name, value).entry)
-                except NotPicklable:
-                    continue  # it could not be among values either
-        return entries
+    def _waiting(self, reached: Iterable[str]) -> tuple[set[str], list[_Kept]]:
+        """Return the script's classes, and what of them and for them code does not reach.
+
+        Results of other runs may be made of them, so runs may need them that do not name them.
+        """
+        kinds = _classes_of_main()
+        found = self._with_all("", [(name, False) for name in sorted(kinds)])
+        kept = [one for name, one in sorted(found.items()) if name not in reached]
+        return kinds, [one for one in kept if len(one.entry.data) <= MOST_BYTES]
+
+    def _gone(self) -> list[Entry]:
+        """Return the names that have been sent and are not there any more."""
+        gone = self._kept.keys() - vars(main_module.current()).keys()
+        return [Entry(name, b"", b"") for name in sorted(gone)]
 
     def _kept_of(self, title: str, name: str, value: Any) -> _Kept:
         kept = self._kept.get(name)
@@ -119,6 +139,14 @@ class MainImage:
             kept = _Kept(packed.entry, seen_of(packed, name, value))
         self._kept[name] = kept
         return kept
+
+
+def _classes_of_main() -> set[str]:
+    return {
+        name
+        for name, value in vars(main_module.current()).items()
+        if isinstance(value, type) and value.__module__ == MAIN and value.__qualname__ == name
+    }
 
 
 _OWN: Final = frozenset(

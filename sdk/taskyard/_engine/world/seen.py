@@ -8,10 +8,11 @@ begins and when somebody waits for a run, and otherwise at most once a milliseco
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic_ns
-from types import CellType, FunctionType, ModuleType
+from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
 
 from taskyard.logging import get_logger
@@ -39,6 +40,10 @@ _UNCHANGING: Final = (
     type,
     FunctionType,
 )
+_CONTAINERS: Final = frozenset({dict, MappingProxyType, list, tuple, set, frozenset, deque})
+_PASSING: Final = frozenset({MappingProxyType, tuple})
+MOST_PARTS: Final = 1000
+"""So many containers are looked into where a value cannot be compared by its pickle."""
 _MOST_OF_TIME: Final = 20
 """A look that takes long is had so rarely that it takes a twentieth of the time."""
 _EMPTY: Final = object()
@@ -47,28 +52,37 @@ _EMPTY: Final = object()
 class Look:
     """Something that is dear to compare, and compared after a pause only."""
 
-    __slots__ = ("_same", "due_ns", "pause_ns")
+    __slots__ = ("_is_dear", "_same", "due_ns", "pause_ns")
 
-    def __init__(self, pause_ns: int, same: Callable[[], bool]) -> None:
-        """Ask `same` at most once in `pause_ns`."""
+    def __init__(self, pause_ns: int, same: Callable[[], bool], is_dear: bool = False) -> None:
+        """Ask `same` at most once in `pause_ns`, or when a flow begins, or when somebody waits.
+
+        Args:
+            pause_ns: The pause.
+            same: What to ask.
+            is_dear: Whether that takes too long for each time that somebody waits.
+        """
+        self._is_dear = is_dear
         self._same = same
         self.pause_ns = pause_ns
         self.due_ns = monotonic_ns() + pause_ns
 
-    def holds(self, now_ns: int, at_once: bool) -> bool:
+    def holds(self, now_ns: int, at_once: bool, in_new_flow: bool) -> bool:
         """Say whether it was as before when it was looked at last."""
-        if now_ns < self.due_ns and not (at_once and self.pause_ns < LONG_PAUSE_NS):
+        soon = (in_new_flow if self._is_dear else at_once) and self.pause_ns < LONG_PAUSE_NS
+        if now_ns < self.due_ns and not soon:
             return True
         same = self._same()
         now = monotonic_ns()
-        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME)
+        # What has changed is so for all that ask, not only for the first one.
+        self.due_ns = now + max(self.pause_ns, (now - now_ns) * _MOST_OF_TIME) if same else 0
         return same
 
 
 class Seen:
     """Some names of ``__main__``, some functions and some values, as they were."""
 
-    __slots__ = ("_cells", "_due_ns", "_find", "_later", "_look_number", "_names", "_values")
+    __slots__ = ("_cells", "_due_ns", "_find", "_flow_number", "_later", "_look_number", "_names", "_values")
 
     def __init__(
         self,
@@ -84,7 +98,7 @@ class Seen:
         self._values = tuple({id(value): (value, data) for value, data in values}.values())
         self._later = tuple(dict.fromkeys(later))
         self._due_ns = min((look.due_ns for look in self._later), default=0)
-        self._look_number = _looks.number
+        self._look_number, self._flow_number = _looks.number, _looks.flow_number
 
     @classmethod
     def of_name(cls, name: str, value: object) -> "Seen":
@@ -121,23 +135,32 @@ class Seen:
         return self._hold_later(now)
 
     def _hold_later(self, now_ns: int) -> bool:
-        at_once = self._look_number != _looks.number
-        self._look_number = _looks.number
-        same = [look.holds(now_ns, at_once) for look in self._later]  # all of them, or they are due again
+        at_once, in_new_flow = self._look_number != _looks.number, self._flow_number != _looks.flow_number
+        self._look_number, self._flow_number = _looks.number, _looks.flow_number
+        same = [
+            look.holds(now_ns, at_once, in_new_flow) for look in self._later
+        ]  # all of them, or they are due again
         self._due_ns = min((look.due_ns for look in self._later), default=now_ns + LONG_PAUSE_NS)
         return all(same)
 
 
 class _Looks:
     number = 0
+    flow_number = 0
 
 
 _looks: Final = _Looks()
 
 
 def look_now() -> None:
-    """Have all be compared at the next look, however soon it comes: a flow begins, or somebody waits."""
+    """Have what is not dear be compared at the next look, however soon it comes: somebody waits."""
     _looks.number += 1
+
+
+def look_at_all_now() -> None:
+    """Have all be compared at the next look: a flow begins."""
+    _looks.number += 1
+    _looks.flow_number += 1
 
 
 def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
@@ -154,7 +177,9 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
     cells = [(cell, _content(cell)) for function in packed.functions for cell in function.__closure__ or ()]
     values, later = _looked_at((content for _, content in cells), "a closure")
     later += [Look(PAUSE_NS, _function_look(one)) for one in packed.functions if "." not in one.__qualname__]
-    later += [Look(PAUSE_NS, _class_look(one)) for one in packed.classes]
+    later += [Look(PAUSE_NS, _look_at_parts(partial(vars, one))) for one in packed.attributed]
+    if packed.builtins:
+        later.append(Look(PAUSE_NS, lambda: namespace.keys().isdisjoint(packed.builtins)))
     if name:
         names.append((name, value))
         more, more_later = _looked_at([value], name)
@@ -171,6 +196,7 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
             continue
         data = _plain(value)
         if data is None:
+            larger.append(Look(PAUSE_NS, _look_at_parts(partial(_with_attributes, value))))
             continue
         if len(data) <= SMALL_BYTES:
             small.append((value, data))
@@ -201,24 +227,50 @@ def _content(cell: CellType) -> Any:
 
 
 def _function_look(function: FunctionType) -> Callable[[], bool]:
-    def parts() -> tuple[Any, ...]:
-        return function.__code__, function.__defaults__, function.__kwdefaults__
-
-    before = parts()
-    return lambda: all(one is other for one, other in zip(before, parts(), strict=True))
-
-
-def _class_look(kind: type) -> Callable[[], bool]:
-    before = tuple(vars(kind).items())
+    code, defaults, by_name = function.__code__, function.__defaults__, function.__kwdefaults__
+    if defaults or by_name or vars(function):
+        return _look_at_parts(
+            lambda: (function.__code__, function.__defaults__, function.__kwdefaults__, vars(function))
+        )
 
     def look() -> bool:
-        now = vars(kind).items()
-        return len(now) == len(before) and all(
-            name == other and value is another
-            for (name, value), (other, another) in zip(before, now, strict=True)
+        return (
+            function.__code__ is code
+            and function.__defaults__ is defaults
+            and function.__kwdefaults__ is by_name
+            and not function.__dict__
         )
 
     return look
+
+
+def _with_attributes(value: Any) -> Any:
+    return value, getattr(value, "__dict__", None)
+
+
+def _look_at_parts(whole: Callable[[], Any]) -> Callable[[], bool]:
+    """Return what says whether something, and the containers in it, consist of the same objects as now."""
+    before = list(_parts(whole()))
+
+    def look() -> bool:
+        now = list(_parts(whole()))
+        return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+
+    return look
+
+
+def _parts(whole: Any) -> Iterator[Any]:
+    """Yield what some containers hold; of larger ones only the beginning."""
+    seen: set[int] = set()
+    left = [whole]
+    while left and len(seen) < MOST_PARTS:
+        one = left.pop()
+        kind = type(one)
+        if kind not in _PASSING:  # tuples are made anew for each look
+            yield one
+        if kind in _CONTAINERS and id(one) not in seen:
+            seen.add(id(one))
+            left += (*one, *one.values()) if kind is dict or kind is MappingProxyType else one
 
 
 def _plain(value: Any) -> bytes | None:

@@ -67,6 +67,7 @@ def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
         started=facts.started_at(os.getpid()),
         umask=facts.own_umask(),
         outlived=outlived,
+        recursion_limit=sys.getrecursionlimit(),
     )
 
 
