@@ -14,6 +14,7 @@ from taskyard._engine.execution.interrupts import (
     SignalInterrupter,
     ThreadInterrupter,
     TimeLimit,
+    _TakenBack,
     catch_termination,
     exit_code_of,
     interrupter,
@@ -192,16 +193,33 @@ def test_a_cancellation_by_somebody_else_is_theirs() -> None:
     asyncio.run(main())
 
 
-def test_closing_takes_back_what_was_not_raised_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[object] = []
-    monkeypatch.setattr(
-        "taskyard._engine.execution.interrupts._raise_in", lambda thread, kind: raised.append(kind)
-    )
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
+    """What is raised in threads; only what takes another's place is, the others stay on their way."""
+    kinds: list[type[BaseException]] = []
+
+    def note(thread: int, kind: type[BaseException]) -> None:
+        kinds.append(kind)
+        if kind is _TakenBack:
+            raise kind
+
+    monkeypatch.setattr("taskyard._engine.execution.interrupts._raise_in", note)
+    return kinds
+
+
+def test_closing_takes_back_what_was_not_raised_yet(raised: list[type[BaseException]]) -> None:
     stopper = ThreadInterrupter(FlowCancelled)
     stopper.interrupt()
     stopper.close()
     stopper.interrupt()
-    assert raised == [FlowCancelled, None]
+    stopper.close()
+    assert raised == [FlowCancelled, _TakenBack]
+
+
+def test_closing_leaves_a_thread_alone_in_which_nothing_was_raised(raised: list[type[BaseException]]) -> None:
+    stopper = ThreadInterrupter(FlowCancelled)
+    stopper.close()
+    assert raised == []
 
 
 def test_a_kept_limit_in_another_thread_ends_nothing_afterwards() -> None:
