@@ -7,6 +7,7 @@ end blocking calls; other threads get an exception at their next bytecode.
 
 import asyncio
 import ctypes
+import os
 import signal
 import threading
 import time
@@ -253,11 +254,41 @@ def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterato
         else:
             raise TerminationSignal(number)
 
+    global _termination_handler
+    _termination_handler = handle
     signal.signal(signal.SIGTERM, handle)
     try:
         yield True
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _termination_handler = None
+
+
+_termination_handler: Callable[[int, FrameType | None], None] | None = None
+
+
+def _before_fork() -> None:
+    # Or a signal could meet the child with the handler of its parent, and be forgotten.
+    if _termination_handler is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _after_fork_in_parent() -> None:
+    if _termination_handler is not None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _after_fork_in_child() -> None:
+    # A child of the flow's body is ended as any child: pools of processes end theirs by SIGTERM.
+    if _termination_handler is not None:
+        if signal.getsignal(signal.SIGTERM) is _termination_handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 def exit_code_of(number: int) -> int:

@@ -1,7 +1,8 @@
 """Runs the bodies of flows: a synchronous and an asynchronous way around the same steps.
 
 Invariant: whatever ends a body, the end is reported, and the caller learns it only after the control plane
-has made it durable; only an interrupted process waits no longer than it may.
+has made it durable; only an interrupted process waits no longer than it may. A child that the body forks reports
+nothing: what it returns, or raises, goes on as if there were no flow.
 """
 
 import asyncio
@@ -60,11 +61,14 @@ def _attempt(record: FlowRunRecord) -> float | None:
                 wait_for_all_inside(record.scope)
                 record.failed(error)
         except BaseException as error:
-            record.interrupted(error)
-            _report_interruption(record)
+            if not record.is_copied():
+                record.interrupted(error)
+                _report_interruption(record)
             raise
         finally:
             stopper.close()
+        if record.is_copied():
+            return None
         return record.decide(record.session.report_end(record.end_report()).result())
 
 
@@ -90,6 +94,9 @@ def _execute(record: FlowRunRecord) -> None:
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error
+    if record.is_copied():
+        record.ended_in_child(value, failure)
+        return
     if failure is not None:
         record.withdraw_inside()
     wait_for_all_inside(record.scope)
@@ -153,6 +160,8 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
                     await wait_for_all_inside_async(record.scope)
                     record.failed(FlowCancelled())
         except BaseException as error:
+            if record.is_copied():
+                raise
             record.interrupted(TerminationSignal(signals[0]) if signals else error)
             await _report_interruption_async(record)
             if signals:
@@ -160,6 +169,8 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
             raise
         finally:
             stopper.close()
+        if record.is_copied():
+            return None
         decision = record.session.report_end(record.end_report())
         return record.decide(await asyncio.wrap_future(decision))
 
@@ -184,6 +195,9 @@ async def _execute_async(record: FlowRunRecord) -> None:
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error
+    if record.is_copied():
+        record.ended_in_child(value, failure)
+        return
     if failure is not None:
         record.withdraw_inside()
     await wait_for_all_inside_async(record.scope)

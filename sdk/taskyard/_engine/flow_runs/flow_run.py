@@ -5,6 +5,7 @@ it did not take as meant, because the run had been cancelled meanwhile, changes 
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
@@ -55,6 +56,7 @@ class FlowRunRecord:
         self.run_id = new_id()
         self.attempt_number = 1
         self.cancel_requested = False
+        self._process = os.getpid()
         self.state: State[Any] = State(StateType.PENDING)
         self._error: BaseException | None = None
         self._refused = False
@@ -155,6 +157,15 @@ class FlowRunRecord:
         validator = self.flow.validator
         parameters = self.parameters if validator is None else validator.validate(self.parameters)
         return self.flow.signature.split(parameters)
+
+    def is_copied(self) -> bool:
+        """Say whether the body forked, and this is the child: it ends as a child, the run is its parent's."""
+        return os.getpid() != self._process
+
+    def ended_in_child(self, value: Any, failure: Exception | None) -> None:
+        """Note what the caller gets in a child that the body forked, where nothing is reported."""
+        self._error = failure
+        self.state = State(StateType.COMPLETED, data=value)
 
     def ended(self, value: Any) -> None:
         """Note what the body returned."""
