@@ -1,8 +1,8 @@
 """Runs the bodies of flows: a synchronous and an asynchronous way around the same steps.
 
 Invariant: whatever ends a body, the end is reported, and the caller learns it only after the control plane
-has made it durable; only an interrupted process waits no longer than it may. A child that the body forks reports
-nothing: what it returns, or raises, goes on as if there were no flow.
+has made it durable; only an interrupted process waits no longer than it may. A child that the body forks
+reports nothing: what it returns, or raises, goes on as if there were no flow.
 """
 
 import asyncio
