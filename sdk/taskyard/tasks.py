@@ -31,6 +31,7 @@ _OUTSIDE: Final = (
     " decorated with @flow, call it directly as {name}(...), or use {name}.delay(...) for a run that"
     " outlives this program"
 )
+_UNSAID: Final[Any] = object()
 
 
 class Task(TaskDefinition[P, R], Generic[P, R]):
@@ -58,18 +59,18 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         self._configure(TaskSettings.of(fn, options))
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
     @overload
-    def __call__(self, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
+    def __call__(self, /, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
 
     def __call__(  # type: ignore[misc]  # a ParamSpec cannot say that these two names are never parameters
-        self, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
     ) -> Any:
         """Run the task and return its value; for a coroutine function, return an awaitable.
 
@@ -94,6 +95,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def submit(
         self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -102,15 +104,17 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
 
     @overload
     def submit(
-        self, *args: Any, return_state: Literal[False] = False, wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: object = None, **kwargs: Any
     ) -> Future[R]: ...
 
     @overload
     def submit(
-        self, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
-    def submit(self, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any) -> Any:
+    def submit(
+        self, /, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
+    ) -> Any:
         """Submit a run and return its future at once.
 
         Args:
@@ -132,6 +136,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -142,6 +147,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self,
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -152,6 +158,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self,
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: object = None,
@@ -161,10 +168,11 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
 
     def map(
         self,
+        /,
         *args: Any,
         return_state: bool = False,
         wait_for: object = None,
-        deferred: bool = False,
+        deferred: Any = _UNSAID,
         **kwargs: Any,
     ) -> Any:
         """Submit one run for each element of the iterables among the arguments.
@@ -174,7 +182,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
                 `unmapped` values) is the same for each run.
             return_state: Whether to wait, and to return the final states instead.
             wait_for: Runs that must have completed before each of the new ones.
-            deferred: Whether the runs outlive this program, see `delay`.
+            deferred: Whether the runs outlive this program, see `delay`. Of a function with a parameter of
+                this name it is the argument for that.
             **kwargs: Arguments of the function.
 
         Returns:
@@ -185,6 +194,10 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             MappingMissingIterable: No argument is iterable.
             MappingLengthMismatch: Iterables have different lengths.
         """
+        if deferred is _UNSAID:
+            deferred = False
+        elif "deferred" in self.signature.signature.parameters:
+            kwargs["deferred"], deferred = deferred, False
         scope = current_scope() or (outside_scope() if deferred else self._refuse_outside())
         whole = tuple(unmapped(value) for value in self._prefix) + args
         expansion = expand(self.signature, whole, kwargs)
@@ -195,7 +208,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         futures = submit_many(self, scope, expansion, wait_for)
         return [future.wait() for future in futures] if return_state else futures
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit a run that belongs to no flow and outlives this program.
 
         Raises:

@@ -182,7 +182,7 @@ def _sqlite_creator(target: Target, mode: str, pragmas: tuple[str, ...]) -> Call
     if target.memory:
         uri = f"file:/taskyard-{quote(target.memory, safe='')}?vfs=memdb"
     else:
-        uri = f"file:{quote(os.fsencode(target.path))}?mode={mode}"
+        uri = f"file:{quote(os.fsencode(str(target.path)))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -54,11 +54,15 @@ def test_direct_calls_run_in_the_calling_thread(plane: Plane) -> None:
 def test_exceptions_are_the_very_objects(plane: Plane) -> None:
     error = ValueError("mine")
 
+    @task
+    def fail_with_mine() -> None:
+        raise error
+
     @flow(task_runner=THREADS)
     def main() -> tuple[bool, str]:
         with pytest.raises(ValueError, match="mine") as caught:
-            fail(error)
-        bad = fail.submit(error)
+            fail_with_mine()
+        bad = fail_with_mine.submit()
         waiting = identity.submit(bad).wait()
         assert waiting is not None
         assert identity(allow_failure(bad)) is error

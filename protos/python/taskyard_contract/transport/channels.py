@@ -76,7 +76,7 @@ def target_of(address: str) -> str:
 
 
 def unix_target(address: str) -> str:
-    """Turn ``unix:PATH`` into a gRPC target, a URL, to which more characters mean something than to a path."""
+    """Turn ``unix:PATH`` into a gRPC target, a URL, to which more characters mean something."""
     if address.isascii() and not _OF_URLS.intersection(address):
         return address
     from urllib.parse import quote  # nearly no path needs it

@@ -24,18 +24,21 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+from taskyard._data.runs.state import is_state
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
-from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
+from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt, Upstream
+from taskyard._engine.thread_agent.own_values import Copied, copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
@@ -63,6 +66,7 @@ class ThreadAgent:
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
+        self.results: MutableMapping[Future[Any], Copied] = WeakKeyDictionary()
         self._kept: dict[bytes, Kept] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
@@ -125,9 +129,17 @@ class ThreadAgent:
     ) -> None:
         """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
         call = states_noted(call, upstream, self._future_of)
-        for awaited, kind in futures_in(call).items():
-            upstream[awaited.run_id] = kind
-        self._kept[future.run_id] = Kept(task, scope, future, call, direct)
+        known = {awaited.run_id: (awaited, kind) for awaited, kind in futures_in(call).items()}
+        upstream.update({run_id: kind for run_id, (_, kind) in known.items()})
+        inside: dict[bytes, int] = {}
+        # A state among the arguments is read when the run starts, so nothing is copied before.
+        copy = True if _holds_states(call) else copied(call, inside)
+        if isinstance(copy, bytes):
+            upstream.update(inside)
+        by_run: Upstream = {
+            run_id: known.get(run_id) or (self._future_of(run_id), kind) for run_id, kind in upstream.items()
+        }
+        self._kept[future.run_id] = Kept(task, scope, future, call, direct, copy, by_run)
         future.when_settled(lambda: self._forget(future.run_id))
 
     def _future_of(self, run_id: bytes) -> Future[Any] | None:
@@ -259,6 +271,11 @@ class ThreadAgent:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
         in_hand = len(self._attempts) - self.threads.blocked_now
         return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
+
+
+def _holds_states(call: Arguments) -> bool:
+    args, kwargs = call
+    return any(map(is_state, args)) or any(map(is_state, kwargs.values()))
 
 
 def _give_up_assigned(kept: Kept, why: BaseException) -> None:

@@ -8,7 +8,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
+from contextvars import copy_context
+from types import NoneType
 from typing import Any, Final, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -19,9 +22,10 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
 from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.own_values import Copied, copied, own, own_call
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
-from taskyard.context import TaskRunContext
+from taskyard.context import TaskRunContext, begin_anew
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
@@ -41,6 +45,8 @@ class AttemptOwner(LocalExecutor, Protocol):
 
     session: Session
     threads: AttemptThreads
+    results: MutableMapping[Future[Any], Copied]
+    """What was returned, as it was then, for the runs that it goes to."""
 
     def progress(self, progress: pb.RunProgress) -> None:
         """Tell how far a run is."""
@@ -51,19 +57,54 @@ class AttemptOwner(LocalExecutor, Protocol):
         ...
 
 
+Upstream = Mapping[bytes, tuple[Future[Any] | None, int]]
+
+
 class Kept:
     """What this process keeps of a run until it has ended."""
 
-    __slots__ = ("assigned", "call", "direct", "future", "left", "scope", "task")
+    __slots__ = (
+        "assigned",
+        "call",
+        "context",
+        "copied",
+        "direct",
+        "future",
+        "left",
+        "scope",
+        "task",
+        "upstream",
+    )
 
     def __init__(
-        self, task: TaskDefinition[..., Any], scope: Scope, future: Future[Any], call: Arguments, direct: bool
+        self,
+        task: TaskDefinition[..., Any],
+        scope: Scope,
+        future: Future[Any],
+        call: Arguments,
+        direct: bool,
+        copied: Copied = False,
+        upstream: Upstream | None = None,
     ) -> None:
-        """Keep a call that was made from `scope`; `direct` says that its caller executes it."""
+        """Keep a call that was made from `scope`.
+
+        Args:
+            task: The task.
+            scope: Where it was called.
+            future: Of the run.
+            call: The arguments, with futures among them.
+            direct: Whether its caller executes it.
+            copied: The same as the task gets them; see `own_values`.
+            upstream: The futures among the arguments by their runs, and what each is to the call.
+        """
         self.task = task
         self.scope = scope
         self.future = future
-        self.call = call
+        self.call: Arguments = call if not isinstance(copied, bytes) else ((), {})
+        self.copied = copied
+        self.upstream = upstream or {}
+        self.context = copy_context()
+        """The context variables of the caller. Each attempt sees their values, and changes its own."""
         self.direct = direct
         self.left: BaseException | None = None
         """Why the caller of a direct call has gone, so that nobody executes it any more."""
@@ -157,7 +198,7 @@ class ThreadAttempt:
         """Execute the attempt in this thread and report it."""
         started = time.time_ns() // 1000
         try:
-            report = self._executed()
+            report = self._kept.context.copy().run(self._executed)
         except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
             logger.exception("the run could not be executed")
             report = failed(error)
@@ -191,6 +232,7 @@ class ThreadAttempt:
                 self._stopper.interrupt(RunCancelled)
 
     def _executed(self) -> bytes | pb.ReportException:
+        begin_anew()
         stopper = ThreadInterrupter(TaskRunTimeoutError)
         with self._lock:
             if self._cancelled:
@@ -212,11 +254,23 @@ class ThreadAttempt:
     def _call(self) -> Any:
         kept = self._kept
         try:
-            args, kwargs = replaced(states_resolved(kept.call, kept.scope), value_of)
+            if isinstance(kept.copied, bytes):
+                args, kwargs = own_call(kept.copied, self._input)
+            else:
+                call = replaced(states_resolved(kept.call, kept.scope), value_of)
+                args, kwargs = own(call, kept.copied)
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
         return body.run(self._invocation, self, args, kwargs, self._ended_by)
+
+    def _input(self, run_id: bytes) -> Any:
+        """Return the value of an upstream run for this one alone."""
+        future, kind = self._kept.upstream[run_id]
+        if future is None:  # it was found by pickling alone, and has ended
+            return own(Future[Any](run_id, self._kept.scope).get_state().result())
+        value = value_of(future, kind)
+        return own(value, self._agent.results.get(future, True)) if future.completed() else value
 
     def _note_for_the_caller(self, error: BaseException | None) -> None:
         if error is not None and self._kept.direct and is_for_a_flow_around(error):
@@ -257,6 +311,8 @@ class ThreadAttempt:
         if wire is not PICKLES and isinstance(data, pb.ReportException):
             return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)
+        if type(value) is not NoneType:
+            self._agent.results[self._kept.future] = copied(value)
         session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
