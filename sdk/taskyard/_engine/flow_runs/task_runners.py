@@ -11,7 +11,7 @@ from typing import Final
 
 from taskyard import settings
 from taskyard._durable_names import public
-from taskyard._engine.submission.scope import LocalExecutor, Scope
+from taskyard._engine.submission.scope import LocalExecutor, Scope, current_scope, outside_scope
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError
 
@@ -67,7 +67,8 @@ class ThreadPoolTaskRunner(TaskRunner):
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
 
 
-_KNOWN: Final[dict[str, type[TaskRunner]]] = {"agents": AgentTaskRunner, "threads": ThreadPoolTaskRunner}
+_AGENTS: Final = "agents"
+_KNOWN: Final[dict[str, type[TaskRunner]]] = {_AGENTS: AgentTaskRunner, "threads": ThreadPoolTaskRunner}
 
 
 def runner_of(given: object, caller: Scope) -> TaskRunner:
@@ -83,6 +84,31 @@ def runner_of(given: object, caller: Scope) -> TaskRunner:
     if not isinstance(runner, TaskRunner):
         raise TypeError(f"'task_runner' must be a task runner, got {type(given).__name__}")
     return runner
+
+
+def place_of_calls() -> Scope:
+    """Return where direct calls go: to the innermost run; outside of runs, to whom the environment says."""
+    return current_scope() or _served_outside()
+
+
+def _served_outside() -> Scope:
+    """Return the scope of calls outside of runs, which threads of this process may have to execute."""
+    global _served
+    outside = outside_scope()
+    if settings.task_runner() == _AGENTS:
+        return outside
+    session = outside.session
+    known, scope = _served
+    if known is not session or scope is None:
+        runner = _from_environment()
+        with runner.serving(session) as executor:  # which goes on until the session ends
+            queue = executor.queue if executor is not None else ""
+            scope = Scope(session, queue=queue, executor=executor, task_runner=runner)
+        _served = session, scope
+    return scope
+
+
+_served: tuple[Session | None, Scope | None] = (None, None)
 
 
 def _from_environment() -> TaskRunner:

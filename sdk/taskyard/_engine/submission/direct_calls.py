@@ -3,17 +3,19 @@
 Invariant: to the caller a direct call behaves like the function itself, exceptions included.
 """
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
 
+Place = Callable[[], Scope]
+"""Returns where a call goes that is made now."""
 _WITHOUT_VALUE: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
 
 
@@ -23,9 +25,10 @@ def call_sync(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
+    place: Place,
 ) -> Any:
     """Call a task and wait in this thread."""
-    scope = _scope()
+    scope = place()
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
@@ -41,12 +44,13 @@ def call_async(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
+    place: Place,
 ) -> Coroutine[Any, Any, Any]:
     """Call a task of a coroutine function; the run is submitted when the coroutine is awaited."""
     task.signature.check(args, kwargs)
 
     async def call() -> Any:
-        future = submit_one(task, _scope(), args, kwargs, wait_for)
+        future = submit_one(task, place(), args, kwargs, wait_for)
         state = await future.await_state()
         return state if return_state else _value(future)
 
@@ -59,6 +63,7 @@ def call_generator(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
+    place: Place,
 ) -> Iterator[Any] | AsyncIterator[Any]:
     """Call a task of a generator function: what the run yielded, once the caller iterates.
 
@@ -72,25 +77,29 @@ def call_generator(
         )
     task.signature.check(args, kwargs)
     if task.isasync:
-        return _generate_async(task, args, kwargs, wait_for)
-    return _generate(task, args, kwargs, wait_for)
+        return _generate_async(task, args, kwargs, wait_for, place)
+    return _generate(task, args, kwargs, wait_for, place)
 
 
 def _generate(
-    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+    task: TaskDefinition[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    place: Place,
 ) -> Iterator[Any]:
-    yield from submit_one(task, _scope(), args, kwargs, wait_for).result()
+    yield from submit_one(task, place(), args, kwargs, wait_for).result()
 
 
 async def _generate_async(
-    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
+    task: TaskDefinition[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    place: Place,
 ) -> AsyncIterator[Any]:
-    for value in await submit_one(task, _scope(), args, kwargs, wait_for):
+    for value in await submit_one(task, place(), args, kwargs, wait_for):
         yield value
-
-
-def _scope() -> Scope:
-    return current_scope() or outside_scope()
 
 
 def _value(future: Future[Any]) -> Any:

@@ -23,6 +23,7 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 """
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
@@ -306,6 +307,13 @@ def _end(session: Session) -> None:
         served.close()
 
 
+def _after_fork() -> None:
+    # It may be held by a thread that is not here.
+    global _lock
+    _lock = threading.Lock()
+
+
 _lock = threading.Lock()
 _serving: dict[Session, dict[int, ThreadAgent]] = {}
 """By session and number of places, until the session ends. Forked processes have sessions of their own."""
+os.register_at_fork(after_in_child=_after_fork)

@@ -211,6 +211,12 @@ class ThreadAttempt:
         """Report that nobody will execute it, because that ends its caller."""
         self._report(interrupted(why), time.time_ns() // 1000)
 
+    def refuse(self, why: RuntimeError) -> None:
+        """Report that there is no thread for it, and would be none for another attempt."""
+        report = failed(TaskyardError(f"the run could not be executed: {why}"))
+        report.not_retriable = True
+        self._report(report, time.time_ns() // 1000)
+
     def _report(self, report: bytes | pb.ReportException, started: int) -> None:
         with self._lock:
             self._tell_progress()
