@@ -12,8 +12,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeVar
+
+from taskyard._engine.execution.interrupts import run_interruptibly
 
 T = TypeVar("T")
 LAZY: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -47,7 +50,7 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     own = _runners.own
     if own is None or own.pid != os.getpid():
         own = _runners.own = _OwnRunner()
-    return own.runner.run(work, context=contextvars.copy_context())
+    return run_interruptibly(partial(own.runner.run, context=contextvars.copy_context()), work)
 
 
 def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:

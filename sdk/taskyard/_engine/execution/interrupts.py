@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
 
@@ -24,12 +24,17 @@ _SOON: Final = 0.001
 """A timer of somebody else that ran out meanwhile still has to ring; 0 would switch it off."""
 
 
+_CANCEL_SECONDS: Final = 1.0
+"""How long a coroutine may take to notice that it is cancelled."""
+T = TypeVar("T")
+
+
 class _TakenBack(BaseException):
     """Takes the place of an exception that would come too late."""
 
 
 class ThreadInterrupter:
-    """Raises an exception in one thread, at its next bytecode."""
+    """Raises an exception in one thread, at its next bytecode; a coroutine is cancelled where it waits."""
 
     def __init__(self, kind: type[BaseException]) -> None:
         """Prepare to raise `kind` in the current thread."""
@@ -38,21 +43,73 @@ class ThreadInterrupter:
         self._lock = threading.Lock()
         self._active = True
         self._sent = False
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled: type[BaseException] | None = None
+        _around.threads.append(self)
 
     def interrupt(self, kind: type[BaseException] | None = None) -> None:
         """Raise it, or an exception of another kind, unless the body has ended. From any thread."""
         with self._lock:
-            if self._active:
-                self._sent = True
-                _raise_in(self._thread, kind or self._kind)
+            if self._active and self._task is not None:
+                self._cancel(self._task, kind or self._kind)
+            elif self._active:
+                self._raise(kind or self._kind)
+
+    def _raise(self, kind: type[BaseException]) -> None:
+        self._sent = True
+        _raise_in(self._thread, kind)
+
+    def _cancel(self, task: "asyncio.Task[Any]", kind: type[BaseException]) -> None:
+        """Cancel a coroutine, and raise the exception where it does not wait for anything."""
+        self._cancelled = kind
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+        def insist() -> None:
+            with self._lock:
+                if self._active and self._task is task:
+                    self._raise(kind)
+
+        timer = threading.Timer(_CANCEL_SECONDS, insist)
+        timer.daemon = True
+        timer.start()
+
+    def run(self, run: Callable[[Coroutine[Any, Any, T]], T], work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine by `run`, so that it can be cancelled.
+
+        Raises:
+            BaseException: Of the kind that it was interrupted by.
+        """
+
+        async def stoppable() -> T:
+            self._task = asyncio.current_task()
+            try:
+                return await work
+            finally:
+                with self._lock:
+                    self._task = None
+
+        try:
+            return run(stoppable())
+        except asyncio.CancelledError:
+            if self._cancelled is None:
+                raise
+            raise self._cancelled() from None
 
     def close(self) -> None:
         """Make sure that nothing is raised any more; runs in the thread of the body."""
         with self._lock:
             self._active = False
             sent, self._sent = self._sent, False
+        if self in _around.threads:
+            _around.threads.remove(self)
         if sent:
             _take_back()
+
+
+def run_interruptibly(run: Callable[[Coroutine[Any, Any, T]], T], work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine by `run`; what interrupts code in this thread cancels it."""
+    threads = _around.threads
+    return threads[-1].run(run, work) if threads else run(work)
 
 
 def _take_back() -> None:
@@ -79,6 +136,7 @@ class _Around(threading.local):
 
     def __init__(self) -> None:
         self.limits: list[TimeLimit] = []
+        self.threads: list[ThreadInterrupter] = []
         self.signals: list[SignalInterrupter] = []
 
 

@@ -21,7 +21,7 @@ from taskyard.context import TaskRunContext
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.execution import Invocation, WorkerHost
-from taskyard_contract.states import StateType
+from taskyard_contract.states import StateReason, StateType
 
 Report = bytes | agent_service_pb2.ReportException
 
@@ -119,7 +119,14 @@ class TaskAttempt:
     def failed(self, error: Exception) -> Report:
         """Handle an exception of the function."""
         report = reports.failed(error, self._name, self._wire())
-        return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
+        # Of the attempt itself, where this process watches its time: the state that people see says so.
+        expired: str = getattr(self.context.host, "expired", "")
+        if not expired:
+            return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
+        report.message, report.reason = expired, StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
+        return self._failed_with(
+            State(StateType.FAILED, name="TimedOut", message=expired, data=error), report
+        )
 
     def _failed_with(self, state: State[Any], report: agent_service_pb2.ReportException) -> Report:
         settings = self.task.settings

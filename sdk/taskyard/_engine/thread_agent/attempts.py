@@ -133,7 +133,8 @@ class ThreadAttempt:
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = False
-        self._timed_out = False
+        self.expired = ""
+        """Says that its time was up, once it is."""
         self._stopper: ThreadInterrupter | None = None
         self._lock = threading.Lock()
         self._progress: pb.RunProgress | None = None
@@ -285,6 +286,8 @@ class ThreadAttempt:
     def _ended_by(self, error: BaseException) -> None:
         self._note_for_the_caller(error)
         if isinstance(error, Exception):
+            if self.expired and isinstance(error, TaskRunTimeoutError):
+                error.args = (self.expired,)  # it was raised by its class alone
             self._kept.future.keep_local(error)
 
     def _start_timer(self, stopper: ThreadInterrupter) -> threading.Timer | None:
@@ -293,7 +296,7 @@ class ThreadAttempt:
             return None
 
         def expire() -> None:
-            self._timed_out = True
+            self.expired = f"the attempt exceeded {seconds:g} seconds"
             stopper.interrupt(TaskRunTimeoutError)
 
         timer = threading.Timer(seconds, expire)
@@ -306,11 +309,9 @@ class ThreadAttempt:
         if isinstance(value, pb.ReportException):
             if self.for_the_caller is not None:
                 value.not_retriable = True  # its caller is being ended
-            if self._timed_out and int(value.kind) == ReportKind.FAILED:
+            if self.expired and int(value.kind) == ReportKind.FAILED:
                 value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
-                value.message = (
-                    f"the attempt exceeded {self._invocation.template.timeout_ms / 1000:g} seconds"
-                )
+                value.message = self.expired
             return value
         wire = wire_of(self._invocation.template)
         data = encoded(value, wire)
