@@ -310,6 +310,5 @@ def test_an_asynchronous_task_is_ended_by_its_timeout_where_it_waits(
     assert main() == ("TimedOut", text, text)
     assert time.monotonic() - started < 30
     assert cleaned == [True]
-    assert f"Finished in state TimedOut('{text}'" in capsys.readouterr().err, (
-        "the log says what the state says"
-    )
+    shown = capsys.readouterr().err
+    assert f"Finished in state TimedOut('{text}'" in shown, "the log says what the state says"

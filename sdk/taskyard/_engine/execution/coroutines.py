@@ -30,10 +30,13 @@ class _OwnRunner:
         self.runner = asyncio.Runner()
         self.pid = os.getpid()
 
-    def __del__(self) -> None:
+    def close(self) -> None:
         # A forked child shares the loop's descriptors with its parent, which still needs them.
         if self.pid == os.getpid():
             self.runner.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Runners(threading.local):
@@ -66,7 +69,9 @@ def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def close_runner() -> None:
     """Close this thread's loop, if it has one; a later coroutine gets a new one."""
-    _runners.own = None
+    own, _runners.own = _runners.own, None
+    if own is not None:  # a failure's traceback may hold it for longer
+        own.close()
 
 
 atexit.register(close_runner)

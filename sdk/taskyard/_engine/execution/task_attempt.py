@@ -124,9 +124,8 @@ class TaskAttempt:
         if not expired:
             return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
         report.message, report.reason = expired, StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
-        return self._failed_with(
-            State(StateType.FAILED, name="TimedOut", message=expired, data=error), report
-        )
+        state = State[Any](StateType.FAILED, name="TimedOut", message=expired, data=error)
+        return self._failed_with(state, report)
 
     def _failed_with(self, state: State[Any], report: agent_service_pb2.ReportException) -> Report:
         settings = self.task.settings

@@ -6,14 +6,21 @@ there may be more attempts at work than places for a while; nothing is interrupt
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final, Protocol
 
+from taskyard._engine.execution.coroutines import close_runner
+
 MOST_THREADS: Final = 1000
 """A thread that waits for other runs takes no place, so there may be many more threads than places."""
+
+
+_END_SECONDS: Final = 0.1
+"""What threads without work take to end, and longer than those with work are waited for."""
 
 
 class Work(Protocol):
@@ -90,6 +97,7 @@ class AttemptThreads:
         while work is not None:
             self._work(work)
             work = self._handed.get()
+        close_runner()
 
     def take_back(self, work: Work) -> bool:
         """Take back work that waits; says whether it still did."""
@@ -119,8 +127,9 @@ class AttemptThreads:
             self._closed = True
         for _ in self._threads:
             self._handed.put(None)
-        for thread in self._threads if wait else ():
-            thread.join()
+        deadline = None if wait else time.monotonic() + _END_SECONDS
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _change_blocked(self, by: int) -> None:
         with self._lock:
