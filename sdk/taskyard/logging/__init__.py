@@ -5,6 +5,6 @@ the first run starts, and only if the program has not put any there itself.
 """
 
 from taskyard.logging.loggers import configure, get_logger, get_run_logger, show
-from taskyard.logging.prints import capture_prints
+from taskyard.logging.prints import capture_prints, captured_prints
 
-__all__ = ["capture_prints", "configure", "get_logger", "get_run_logger", "show"]
+__all__ = ["capture_prints", "captured_prints", "configure", "get_logger", "get_run_logger", "show"]

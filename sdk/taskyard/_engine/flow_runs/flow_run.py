@@ -7,7 +7,7 @@ it did not take as meant, because the run had been cancelled meanwhile, changes 
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Final
 
 from taskyard._data.runs.names import new_flow_run_name
@@ -32,7 +32,7 @@ from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled
-from taskyard.logging import capture_prints, get_run_logger
+from taskyard.logging import captured_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
@@ -128,10 +128,8 @@ class FlowRunRecord:
         self._refused = False
         self.context = self._make_context()
         self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
-        if self.scope.log_prints:
-            capture_prints()
         try:
-            with self.context:
+            with captured_prints() if self.scope.log_prints else nullcontext(), self.context:
                 yield
         finally:
             self.session.on_cancel(self.run_id, None)

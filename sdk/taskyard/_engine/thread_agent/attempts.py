@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from types import NoneType
 from typing import Any, Final, Protocol
@@ -27,6 +27,7 @@ from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext, begin_anew
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
+from taskyard.logging import captured_prints
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.execution import Invocation
@@ -269,7 +270,8 @@ class ThreadAttempt:
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
-        return body.run(self._invocation, self, args, kwargs, self._ended_by)
+        with captured_prints() if body.log_prints else nullcontext():
+            return body.run(self._invocation, self, args, kwargs, self._ended_by)
 
     def _input(self, run_id: bytes) -> Any:
         """Return the value of an upstream run for this one alone."""
