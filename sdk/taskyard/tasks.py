@@ -9,7 +9,7 @@ from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.option_checks import exponential_backoff
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
-from taskyard._engine.flow_runs.task_runners import place_of_calls
+from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
@@ -88,7 +88,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         if self._prefix:
             args = self._prefix + args
         if self.isgenerator:
-            return call_generator(self, args, kwargs, wait_for, return_state, place_of_calls)
+            return call_generator(self, args, kwargs, wait_for, return_state, place_of_generators)
         if self.isasync:
             return call_async(self, args, kwargs, wait_for, return_state, place_of_calls)
         return call_sync(self, args, kwargs, wait_for, return_state, place_of_calls)

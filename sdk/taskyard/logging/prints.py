@@ -67,10 +67,9 @@ def _change_users(by: int) -> None:
     global _users, _installed
     with _lock:
         if _users == 0 and type(sys.stdout) is not PrintCapture:
-            capture_prints()
-            _installed = sys.stdout
+            _installed = sys.stdout = PrintCapture(sys.stdout)
         _users += by
-        if _users == 0 and isinstance(_installed, PrintCapture):
+        if _users == 0 and _installed is not None:
             if sys.stdout is _installed:
                 sys.stdout = _installed.real
             _installed = None
@@ -78,7 +77,7 @@ def _change_users(by: int) -> None:
 
 _lock = threading.Lock()
 _users = 0
-_installed: object = None
+_installed: "PrintCapture | None" = None
 """What was installed by such a block, and is to go with it."""
 
 

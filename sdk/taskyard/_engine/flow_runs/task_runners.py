@@ -91,6 +91,16 @@ def place_of_calls() -> Scope:
     return current_scope() or _served_outside()
 
 
+def place_of_generators() -> Scope:
+    """Return where direct calls of generators go: to this process, whose code takes the values one by one."""
+    scope = place_of_calls()
+    if scope.executor is not None:
+        return scope.served_by(scope.executor)
+    with ThreadPoolTaskRunner().serving(scope.session) as executor:  # which goes on until the session ends
+        assert executor is not None
+        return scope.served_by(executor)
+
+
 def _served_outside() -> Scope:
     """Return the scope of calls outside of runs, which threads of this process may have to execute."""
     global _served

@@ -3,7 +3,8 @@
 Invariant: to the caller a direct call behaves like the function itself, exceptions included.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing
 from typing import Any, Final
 
 from taskyard._data.runs.state import State
@@ -64,8 +65,8 @@ def call_generator(
     wait_for: object,
     return_state: bool,
     place: Place,
-) -> Iterator[Any] | AsyncIterator[Any]:
-    """Call a task of a generator function: what the run yielded, once the caller iterates.
+) -> Generator[Any, Any, Any] | AsyncGenerator[Any, None]:
+    """Call a task of a generator function, which is executed while the caller iterates.
 
     Raises:
         ValueError: `return_state` is set; a generator has no state to return.
@@ -87,8 +88,11 @@ def _generate(
     kwargs: dict[str, Any],
     wait_for: object,
     place: Place,
-) -> Iterator[Any]:
-    yield from submit_one(task, place(), args, kwargs, wait_for).result()
+) -> Generator[Any, Any, Any]:
+    scope = place()
+    assert scope.executor is not None  # generators go to no other places
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+    return (yield from scope.executor.iterate(future))
 
 
 async def _generate_async(
@@ -97,9 +101,13 @@ async def _generate_async(
     kwargs: dict[str, Any],
     wait_for: object,
     place: Place,
-) -> AsyncIterator[Any]:
-    for value in await submit_one(task, place(), args, kwargs, wait_for):
-        yield value
+) -> AsyncGenerator[Any, None]:
+    scope = place()
+    assert scope.executor is not None
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+    async with aclosing(scope.executor.iterate_async(future)) as values:
+        async for value in values:
+            yield value
 
 
 def _value(future: Future[Any]) -> Any:

@@ -25,8 +25,9 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager, suppress
+from asyncio import to_thread
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from queue import Empty
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -72,6 +73,7 @@ class ThreadAgent:
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
         self._callers = 0
+        self._iterating = 0
         identity = Identity(
             agent_id=self.queue,
             session_id=new_id(),
@@ -177,6 +179,64 @@ class ThreadAgent:
         finally:
             self._change_callers(-1)
 
+    def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
+        """Execute a run of a generator task while its caller takes the values.
+
+        Returns:
+            What the generator returned.
+        """
+        kept = self._kept.get(future.run_id)
+        try:
+            while (attempt := self._awaited(kept)) is not None:
+                with self._apart():
+                    yield from attempt.iterate()
+        except BaseException as error:
+            self._leave(kept, error)
+            raise
+        return future.result()
+
+    async def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
+        """Execute a run of an asynchronous generator task while its caller takes the values."""
+        kept = self._kept.get(future.run_id)
+        try:
+            while (attempt := await to_thread(self._awaited, kept)) is not None:
+                with self._apart():
+                    async with aclosing(attempt.iterate_async()) as values:
+                        async for value in values:
+                            yield value
+        except BaseException as error:
+            self._leave(kept, error)
+            raise
+        future.result()
+
+    def _awaited(self, kept: Kept | None) -> ThreadAttempt | None:
+        """Wait for the next attempt of a generator; None when its run has ended."""
+        if kept is None:
+            return None
+        self._change_callers(1)
+        try:
+            return kept.assigned.get()
+        finally:
+            self._change_callers(-1)
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Take no room while a generator is executed: it is suspended for as long as its caller likes."""
+        with self._lock:
+            self._iterating += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._iterating -= 1
+            self._wake()
+
+    def _leave(self, kept: Kept | None, why: BaseException) -> None:
+        """Note that the caller of a generator takes no further value, and report what nobody executes."""
+        if kept is not None:
+            kept.left = why
+            _give_up_assigned(kept, why)
+
     def _change_callers(self, by: int) -> None:
         with self._lock:
             self._callers += by
@@ -270,7 +330,7 @@ class ThreadAgent:
 
     def demand(self) -> Demand:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
-        in_hand = len(self._attempts) - self.threads.blocked_now
+        in_hand = len(self._attempts) - self.threads.blocked_now - self._iterating
         return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
 
 

@@ -8,9 +8,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
+from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextvars import Context, copy_context
 from types import NoneType
 from typing import Any, Final, Protocol
 
@@ -22,6 +22,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
 from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.generators import GeneratorSteps
 from taskyard._engine.thread_agent.own_values import Copied, copied, own, own_call
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
@@ -133,7 +134,7 @@ class ThreadAttempt:
         self.reported = False
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
-        self._cancelled = False
+        self._cancelled = self._suspended = False
         self.expired = ""
         """Says that its time was up, once it is."""
         self._stopper: ThreadInterrupter | None = None
@@ -213,6 +214,47 @@ class ThreadAttempt:
         """Report that nobody will execute it, because that ends its caller."""
         self._report(interrupted(why), time.time_ns() // 1000)
 
+    def iterate(self) -> Generator[Any, Any, None]:
+        """Execute the attempt of a generator task while its values are taken, and report it."""
+        started = time.time_ns() // 1000
+        steps = GeneratorSteps(self, self._kept.task, self._invocation, self._kept.scope.log_prints)
+        try:
+            yield from steps.values(self._arguments)
+        finally:
+            if not self.reported:
+                self._report(self._report_of(steps.end), started)
+        if steps.for_the_caller is not None:
+            raise steps.for_the_caller
+
+    async def iterate_async(self) -> AsyncGenerator[Any, None]:
+        """Execute the attempt of an asynchronous generator task while its values are taken, and report it."""
+        started = time.time_ns() // 1000
+        steps = GeneratorSteps(self, self._kept.task, self._invocation, self._kept.scope.log_prints)
+        try:
+            async with aclosing(steps.values_async(self._arguments)) as values:
+                async for value in values:
+                    yield value
+        finally:
+            if not self.reported:
+                self._report(self._report_of(steps.end), started)
+        if steps.for_the_caller is not None:
+            raise steps.for_the_caller
+
+    def suspend(self, suspended: bool) -> bool:
+        """Note that its generator waits for its caller, or goes on; says whether it may."""
+        with self._lock:
+            self._suspended = suspended
+            return not self._cancelled
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Keep what the task raised, for its caller."""
+        if isinstance(error, Exception):
+            self._kept.future.keep_local(error)
+
+    def context_of_caller(self) -> Context:
+        """Return the context variables that its code sees and changes."""
+        return self._kept.context.copy()
+
     def refuse(self, why: RuntimeError) -> None:
         """Report that there is no thread for it, and would be none for another attempt."""
         report = failed(TaskyardError(f"the run could not be executed: {why}"))
@@ -236,6 +278,9 @@ class ThreadAttempt:
         """End the attempt as soon as its thread executes Python."""
         with self._lock:
             self._cancelled = True
+            if self._suspended:  # nobody can say when its caller asks for the next value
+                self._agent.ended(self, None)
+                self.reported = True
             if self._stopper is not None:
                 self._stopper.interrupt(RunCancelled)
 
@@ -262,16 +307,21 @@ class ThreadAttempt:
     def _call(self) -> Any:
         kept = self._kept
         try:
-            if isinstance(kept.copied, bytes):
-                args, kwargs = own_call(kept.copied, self._input)
-            else:
-                call = replaced(states_resolved(kept.call, kept.scope), value_of)
-                args, kwargs = own(call, kept.copied)
+            args, kwargs = self._arguments()
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
         with captured_prints() if body.log_prints else nullcontext():
             return body.run(self._invocation, self, args, kwargs, self._ended_by)
+
+    def _arguments(self) -> Arguments:
+        kept = self._kept
+        if isinstance(kept.copied, bytes):
+            copy: Arguments = own_call(kept.copied, self._input)
+            return copy
+        call = replaced(states_resolved(kept.call, kept.scope), value_of)
+        found: Arguments = own(call, kept.copied)
+        return found
 
     def _input(self, run_id: bytes) -> Any:
         """Return the value of an upstream run for this one alone."""
