@@ -24,6 +24,16 @@ def call(_):
 def show():
     print("RESULT", small(), flush=True)
 
+@task
+def count():
+    yield from (2, 3)
+
+@flow
+def show_count():
+    global kept
+    kept = count()
+    return next(kept)
+
 def late():
     threading.main_thread().join()
     show()
@@ -33,6 +43,7 @@ USED = {
     "a thread that outlives main": "small(); threading.Thread(target=late).start()",
     "a handler of the end": "small(); atexit.register(show)",
     "a daemon thread": "threading.Thread(target=lambda: [*map(call, [0] * 99)], daemon=True).start(); show()",
+    "generators that nobody went on with": "values = count(); print('RESULT', next(values)); show_count()",
     "a deferred run": "one.delay(1); print('RESULT 2')",
     "an exit in the flow": "@flow\ndef ends():\n    one.submit(1); print('RESULT 2'); sys.exit(7)\nends()",
 }
@@ -49,6 +60,10 @@ def test_a_program_that_is_connected_calls_until_its_end(yard: Stage, runner: st
     assert done.returncode == (7 if "exit" in way else 0)
     assert "Traceback" not in done.stderr or "daemon" in way, "a daemon's calls end with the program"
     assert "Fatal" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if "generators" in way:
+        runs = yard.document("run", "ls", "--kind", "task")
+        assert {run["state"] for run in runs if run["task_name"] == "count"} == {"COMPLETED"}
 
 
 @pytest.mark.parametrize("way", FIRST)

@@ -74,6 +74,7 @@ class ThreadAgent:
         self._lock = threading.Lock()
         self._callers = 0
         self._iterating = 0
+        self._closed = False
         identity = Identity(
             agent_id=self.queue,
             session_id=new_id(),
@@ -110,7 +111,10 @@ class ThreadAgent:
         self.session.fail(error)
 
     def close(self) -> None:
-        """Stop serving; what still executes is not waited for."""
+        """Stop serving; what still executes is not waited for. Generators end as if their callers had left."""
+        for attempt in list(self._attempts.values()):
+            attempt.abandon()
+        self._closed = True
         loop_thread.run(self._stop())
         self.threads.close()
 
@@ -243,8 +247,9 @@ class ThreadAgent:
         self._wake()
 
     def _wake(self) -> None:
-        """Let the link look at the demand again."""
-        loop_thread.loop().call_soon_threadsafe(self._link.wake)
+        """Let the link look at the demand again; a generator may be closed long after the session."""
+        if not self._closed:
+            loop_thread.loop().call_soon_threadsafe(self._link.wake)
 
     # For the threads that execute.
 

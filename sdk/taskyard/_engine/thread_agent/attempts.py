@@ -240,6 +240,14 @@ class ThreadAttempt:
         if steps.for_the_caller is not None:
             raise steps.for_the_caller
 
+    def abandon(self) -> None:
+        """Report the end of a generator that waits for its caller, whose program ends."""
+        with self._lock:
+            if not self._suspended or self.reported:
+                return
+            self.reported = True
+        self._report(encoded(None), time.time_ns() // 1000)
+
     def suspend(self, suspended: bool) -> bool:
         """Note that its generator waits for its caller, or goes on; says whether it may."""
         with self._lock:
