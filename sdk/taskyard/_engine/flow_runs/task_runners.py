@@ -42,8 +42,10 @@ class AgentTaskRunner(TaskRunner):
 class ThreadPoolTaskRunner(TaskRunner):
     """Threads of this process execute the runs: closures, breakpoints and values that cannot be pickled work.
 
-    Tasks that are called directly run in the calling thread. `timeout_seconds` and cancellation raise an
-    exception in the task's thread, at its next bytecode: a call that blocks outside of Python ends first.
+    Each run has values of its own, as in an agent, unless its call holds what `pickle` cannot write: then it
+    gets the very objects. Tasks that are called directly run in the calling thread. `timeout_seconds` and
+    cancellation raise an exception in the task's thread, at its next bytecode: a call that blocks outside of
+    Python ends first.
     """
 
     def __init__(self, max_workers: int | None = None) -> None:

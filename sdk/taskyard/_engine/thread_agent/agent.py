@@ -7,10 +7,11 @@ recorded.
 
 The way of a run. The submitting thread keeps the call (`keep`) before the run exists, and submits it
 without arguments to this queue. The control plane assigns it, on the loop's thread, as one attempt
-(`on_assign`). A run that was submitted waits for a place (`AttemptThreads`); one that was called directly is
-handed to the thread that called it, which executes it itself (`serve`). What it gives is put into its
-future first and reported then, so that users get the very object that their task made. A failed attempt is
-assigned again, with the call that is still kept: calls are forgotten when their future is settled.
+(`on_assign`), which gets values of its own (`own_values`). A run that was submitted waits for a place
+(`AttemptThreads`); one that was called directly is handed to the thread that called it, which executes it
+itself (`serve`, or value by value: `iterate`). What it gives is put into its future first and reported then,
+so that users get the very object that their task made. A failed attempt is assigned again, with the call that
+is still kept: calls are forgotten when their future is settled.
 
 Three things end an attempt from outside. A cancellation, or a timeout, is raised in its thread at the next
 bytecode. An attempt that was dropped, because the server had given it up meanwhile and assigns the run anew,
@@ -111,7 +112,7 @@ class ThreadAgent:
         self.session.fail(error)
 
     def close(self) -> None:
-        """Stop serving; what still executes is not waited for. Generators end as if their callers had left."""
+        """Stop serving; what still executes is not waited for. Generators end as if left by their callers."""
         for attempt in list(self._attempts.values()):
             attempt.abandon()
         self._closed = True
