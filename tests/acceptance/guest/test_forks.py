@@ -91,6 +91,29 @@ if __name__ == "__main__":
     with context.Pool(2) as pool:
         print("RESULT", pool.map(child, [1, 2]), inner(3))
 """
+IN_TASKS = """
+import os, sys
+from taskyard import flow, task
+from taskyard.task_runners import ThreadPoolTaskRunner
+
+@task
+def forks(how):
+    pid = os.fork()
+    if pid == 0:
+        if how == "exits":
+            sys.exit(7)
+        if how == "raises":
+            raise ValueError("of the child")
+        return "of the child"
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+def small():
+    direct = [forks(how) for how in ("exits", "raises")]
+    return direct, [forks.submit(how).result() for how in ("exits", "raises", "returns")]
+
+print("RESULT", small())
+"""
 
 
 def test_children_of_a_flow_end_as_children(yard: Stage, runner: str):
@@ -112,3 +135,10 @@ def test_processes_that_start_afresh_have_flows_of_their_own(yard: Stage, runner
     done = yard.run_script(STARTED.replace("METHOD", method))
     assert "RESULT [2, 3] 4" in done.stdout, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_children_of_a_task_in_a_thread_end_as_children(yard: Stage):
+    done = yard.run_script(IN_TASKS)
+    assert done.stdout == "RESULT ([7, 1], [7, 1, 0])\n", done.stderr
+    assert done.stderr.count("ValueError: of the child") == 2
+    assert "ConnectionFailed" not in done.stderr

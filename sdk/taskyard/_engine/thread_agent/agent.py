@@ -119,6 +119,10 @@ class ThreadAgent:
         loop_thread.run(self._stop())
         self.threads.close()
 
+    def leave_to_parent(self) -> None:
+        """Report nothing any more: this process is a child of the one that serves."""
+        self._closed = True
+
     async def _stop(self) -> None:
         await self._stream.settle(GOODBYE_SECONDS)
         self._stream.stop()
@@ -260,7 +264,8 @@ class ThreadAgent:
 
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""
-        loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
+        if not self._closed:
+            loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
 
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._attempts.get(attempt.key.run_id) is attempt:
@@ -374,9 +379,11 @@ def _end(session: Session) -> None:
 
 
 def _after_fork() -> None:
-    # It may be held by a thread that is not here.
+    # It may be held by a thread that is not here; and what is served is the parent's.
     global _lock
     _lock = threading.Lock()
+    for served in [one for known in _serving.values() for one in known.values()]:
+        served.leave_to_parent()
 
 
 _lock = threading.Lock()

@@ -5,14 +5,16 @@ the very object that their task made.
 """
 
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from contextvars import Context, copy_context
 from types import NoneType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
@@ -135,6 +137,7 @@ class ThreadAttempt:
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = self._suspended = False
+        self._forks = 0
         self.expired = ""
         """Says that its time was up, once it is."""
         self._stopper: ThreadInterrupter | None = None
@@ -199,16 +202,32 @@ class ThreadAttempt:
 
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
-        started = time.time_ns() // 1000
+        started, self._forks = time.time_ns() // 1000, _forks
         try:
             report = self._kept.context.copy().run(self._executed)
-        except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
-            logger.exception("the run could not be executed")
-            report = failed(error)
-        except BaseException as error:  # raised from outside, between what the body does
-            self._note_for_the_caller(error)
-            report = interrupted(error)
+        except BaseException as error:
+            if not self._is_copied():
+                report = self._report_of_failure(error)
+            elif self._kept.direct:
+                raise
+            else:
+                end_child(error)
+        if self._is_copied():
+            if not self._kept.direct:
+                end_child(None)
+            return
         self._report(report, started)
+
+    def _is_copied(self) -> bool:
+        """Say whether the task forked, and this is the child: it ends as a child, the run is its parent's."""
+        return self._forks != _forks
+
+    def _report_of_failure(self, error: BaseException) -> pb.ReportException:
+        if isinstance(error, Exception):  # whatever it is: a run that is not reported is waited for for ever
+            logger.exception("the run could not be executed")
+            return failed(error)
+        self._note_for_the_caller(error)  # raised from outside, between what the body does
+        return interrupted(error)
 
     def give_up(self, why: BaseException) -> None:
         """Report that nobody will execute it, because that ends its caller."""
@@ -344,6 +363,8 @@ class ThreadAttempt:
             self.for_the_caller = error
 
     def _ended_by(self, error: BaseException) -> None:
+        if self._is_copied():
+            raise error
         self._note_for_the_caller(error)
         if isinstance(error, Exception):
             if self.expired and isinstance(error, TaskRunTimeoutError):
@@ -393,3 +414,27 @@ class ThreadAttempt:
                 report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report
+
+
+def end_child(error: BaseException | None) -> NoReturn:
+    """End a child that a task has forked in a thread of its own, as children end: it has no other thread."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        code = 1
+        sys.excepthook(type(error), error, error.__traceback__)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+_forks = 0
+"""How often this process was forked from another one that had this module."""
+os.register_at_fork(after_in_child=_after_fork)
