@@ -27,7 +27,7 @@ import logging
 import os
 import threading
 from asyncio import to_thread
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from queue import Empty
 from typing import Any, Final
@@ -40,8 +40,9 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
-from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt, Upstream
-from taskyard._engine.thread_agent.own_values import Copied, copied
+from taskyard._engine.thread_agent.attempts import ThreadAttempt
+from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
+from taskyard._engine.thread_agent.own_values import copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
@@ -69,8 +70,8 @@ class ThreadAgent:
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
-        self.results: MutableMapping[Future[Any], Copied] = WeakKeyDictionary()
-        self._kept: dict[bytes, Kept] = {}
+        self.results: Results = WeakKeyDictionary()
+        self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
         self._callers = 0
@@ -218,7 +219,7 @@ class ThreadAgent:
             raise
         future.result()
 
-    def _awaited(self, kept: Kept | None) -> ThreadAttempt | None:
+    def _awaited(self, kept: Kept[ThreadAttempt] | None) -> ThreadAttempt | None:
         """Wait for the next attempt of a generator; None when its run has ended."""
         if kept is None:
             return None
@@ -240,7 +241,7 @@ class ThreadAgent:
                 self._iterating -= 1
             self._wake()
 
-    def _leave(self, kept: Kept | None, why: BaseException) -> None:
+    def _leave(self, kept: Kept[ThreadAttempt] | None, why: BaseException) -> None:
         """Note that the caller of a generator takes no further value, and report what nobody executes."""
         if kept is not None:
             kept.left = why
@@ -350,7 +351,7 @@ def _holds_states(call: Arguments) -> bool:
     return any(map(is_state, args)) or any(map(is_state, kwargs.values()))
 
 
-def _give_up_assigned(kept: Kept, why: BaseException) -> None:
+def _give_up_assigned(kept: Kept[ThreadAttempt], why: BaseException) -> None:
     """Report what nobody executes any more, or its flow would wait for it."""
     with suppress(Empty):
         while True:

@@ -5,27 +5,22 @@ the very object that their task made.
 """
 
 import logging
-import os
-import queue
-import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
-from contextvars import Context, copy_context
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextvars import Context
 from types import NoneType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 
-from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
 from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, wire_of
 from taskyard._engine.execution.task_body import TaskBody
-from taskyard._engine.futures.future import Future
-from taskyard._engine.futures.in_values import replaced, value_of
-from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.forked import end_child, forks
 from taskyard._engine.thread_agent.generators import GeneratorSteps
-from taskyard._engine.thread_agent.own_values import Copied, copied, own, own_call
+from taskyard._engine.thread_agent.kept import Kept, Results
+from taskyard._engine.thread_agent.own_values import copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext, begin_anew
@@ -49,8 +44,7 @@ class AttemptOwner(LocalExecutor, Protocol):
 
     session: Session
     threads: AttemptThreads
-    results: MutableMapping[Future[Any], Copied]
-    """What was returned, as it was then, for the runs that it goes to."""
+    results: Results
 
     def progress(self, progress: pb.RunProgress) -> None:
         """Tell how far a run is."""
@@ -61,67 +55,13 @@ class AttemptOwner(LocalExecutor, Protocol):
         ...
 
 
-Upstream = Mapping[bytes, tuple[Future[Any] | None, int]]
-
-
-class Kept:
-    """What this process keeps of a run until it has ended."""
-
-    __slots__ = (
-        "assigned",
-        "call",
-        "context",
-        "copied",
-        "direct",
-        "future",
-        "left",
-        "scope",
-        "task",
-        "upstream",
-    )
-
-    def __init__(
-        self,
-        task: TaskDefinition[..., Any],
-        scope: Scope,
-        future: Future[Any],
-        call: Arguments,
-        direct: bool,
-        copied: Copied = False,
-        upstream: Upstream | None = None,
-    ) -> None:
-        """Keep a call that was made from `scope`.
-
-        Args:
-            task: The task.
-            scope: Where it was called.
-            future: Of the run.
-            call: The arguments, with futures among them.
-            direct: Whether its caller executes it.
-            copied: The same as the task gets them; see `own_values`.
-            upstream: The futures among the arguments by their runs, and what each is to the call.
-        """
-        self.task = task
-        self.scope = scope
-        self.future = future
-        self.call: Arguments = call if not isinstance(copied, bytes) else ((), {})
-        self.copied = copied
-        self.upstream = upstream or {}
-        self.context = copy_context()
-        """The context variables of the caller. Each attempt sees their values, and changes its own."""
-        self.direct = direct
-        self.left: BaseException | None = None
-        """Why the caller of a direct call has gone, so that nobody executes it any more."""
-        self.assigned: queue.SimpleQueue[ThreadAttempt | None] = queue.SimpleQueue()
-
-
 class ThreadAttempt:
     """One attempt; also the worker host that the task's code sees."""
 
     def __init__(
         self,
         agent: AttemptOwner,
-        kept: Kept,
+        kept: "Kept[ThreadAttempt]",
         key: pb.RunKey,
         template: template_pb2.RunTemplate,
         body: pb.ChunkBody,
@@ -202,7 +142,7 @@ class ThreadAttempt:
 
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
-        started, self._forks = time.time_ns() // 1000, _forks
+        started, self._forks = time.time_ns() // 1000, forks()
         try:
             report = self._kept.context.copy().run(self._executed)
         except BaseException as error:
@@ -220,7 +160,7 @@ class ThreadAttempt:
 
     def _is_copied(self) -> bool:
         """Say whether the task forked, and this is the child: it ends as a child, the run is its parent's."""
-        return self._forks != _forks
+        return self._forks != forks()
 
     def _report_of_failure(self, error: BaseException) -> pb.ReportException:
         if isinstance(error, Exception):  # whatever it is: a run that is not reported is waited for for ever
@@ -342,21 +282,7 @@ class ThreadAttempt:
             return body.run(self._invocation, self, args, kwargs, self._ended_by)
 
     def _arguments(self) -> Arguments:
-        kept = self._kept
-        if isinstance(kept.copied, bytes):
-            copy: Arguments = own_call(kept.copied, self._input)
-            return copy
-        call = replaced(states_resolved(kept.call, kept.scope), value_of)
-        found: Arguments = own(call, kept.copied)
-        return found
-
-    def _input(self, run_id: bytes) -> Any:
-        """Return the value of an upstream run for this one alone."""
-        future, kind = self._kept.upstream[run_id]
-        if future is None:  # it was found by pickling alone, and has ended
-            return own(Future[Any](run_id, self._kept.scope).get_state().result())
-        value = value_of(future, kind)
-        return own(value, self._agent.results.get(future, True)) if future.completed() else value
+        return self._kept.arguments(self._agent.results)
 
     def _note_for_the_caller(self, error: BaseException | None) -> None:
         if error is not None and self._kept.direct and is_for_a_flow_around(error):
@@ -414,27 +340,3 @@ class ThreadAttempt:
                 report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report
-
-
-def end_child(error: BaseException | None) -> NoReturn:
-    """End a child that a task has forked in a thread of its own, as children end: it has no other thread."""
-    code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        code = 1
-        sys.excepthook(type(error), error, error.__traceback__)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def _after_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-_forks = 0
-"""How often this process was forked from another one that had this module."""
-os.register_at_fork(after_in_child=_after_fork)
