@@ -37,7 +37,8 @@ class LoopThread:
         """Return the running loop, starting its thread if necessary.
 
         Raises:
-            ConnectionFailed: This process was forked from one that had started it.
+            ConnectionFailed: This process was forked from one that had started it, or ends and can start
+                no thread any more.
         """
         loop = self._loop
         return loop if loop is not None else self._start()
@@ -96,11 +97,17 @@ class LoopThread:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         with self._lock:
             if self._loop is None:
-                self._loop = new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run_loop, args=(self._loop,), name="taskyard-loop", daemon=True
-                )
-                self._thread.start()
+                loop = new_event_loop()
+                thread = threading.Thread(target=_run_loop, args=(loop,), name="taskyard-loop", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    loop.close()
+                    raise ConnectionFailed(
+                        f"this process cannot connect to a control plane ({error}); when its main thread has "
+                        "ended it is too late for the first call of a task or flow"
+                    ) from None
+                self._loop, self._thread = loop, thread
             return self._loop
 
 
