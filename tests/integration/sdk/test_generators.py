@@ -287,9 +287,13 @@ def test_generators_have_the_headers_of_their_callers(plane: Plane, runner: Any)
     def observed() -> Iterator[dict[str, str]]:
         yield runtime.task_run.headers
 
+    @task
+    def caller() -> list[dict[str, str]]:
+        return list(observed())
+
     @flow(task_runner=runner)
     def main() -> list[dict[str, str]]:
-        return list(observed())
+        return caller.submit().result()
 
     with headers(team="night"):
         assert main() == [{"team": "night"}]

@@ -6,6 +6,7 @@ the child of a process that had started its loop gets an error instead of a cras
 """
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  # cannot be imported any more once the main thread has ended
 import os
 import threading
 from collections.abc import Callable, Coroutine
