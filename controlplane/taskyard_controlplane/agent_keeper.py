@@ -4,6 +4,7 @@ Invariant: the agent is restarted whenever it ends by itself, never while the ya
 it when the yard is killed.
 """
 
+import asyncio
 import logging
 import os
 import signal
@@ -83,11 +84,22 @@ class AgentKeeper:
         return process.pid if process is not None and process.poll() is None else None
 
     def end_agent(self) -> None:
-        """Ask the agent to end, and start no other. Does not wait."""
+        """Ask the agent to end, once, and start no other. Does not wait."""
         with self._lock:
+            asked = self._ending.is_set()
             self._ending.set()
+        if not asked:
+            self.hurry_agent()
+
+    def hurry_agent(self) -> None:
+        """Send the agent the signal to end: one that was sent it before leaves what it executes."""
+        with self._lock:
             if self._process is not None and self._process.poll() is None:
                 self._process.terminate()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until an agent that was asked to end has done so, at most so long."""
+        await asyncio.to_thread(self._thread.join, seconds)
 
     def _keep(self) -> None:
         backoff = Backoff()

@@ -13,7 +13,12 @@ from taskyard_contract.payload_limits import (
     MAX_PAYLOAD_BYTES,
     MAX_WAIT_SECONDS,
 )
-from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, yard_address
+from taskyard_contract.programs.home_directory import (
+    YARD_DATABASE,
+    YARD_SOCKET,
+    database_url,
+    yard_address,
+)
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
 
@@ -230,7 +235,7 @@ class YardSettings:
     def server_settings(self) -> Settings:
         """Return the settings of the yard's control plane."""
         return Settings(
-            database=DatabaseSettings(url=f"sqlite:///{self.home / YARD_DATABASE}"),
+            database=DatabaseSettings(url=database_url(self.home / YARD_DATABASE)),
             rpc=RpcSettings(listen=self.address, reflection=False, stop_grace_seconds=1.0),
             lease=self.lease,
         )

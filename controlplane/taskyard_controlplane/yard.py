@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from taskyard_controlplane.settings import YardSettings
 if TYPE_CHECKING:
     from taskyard_controlplane.app import ControlPlane
 
+AGENT_SECONDS: Final = 35.0
+"""For the agent to end what it executes; somewhat more than the 30 that it gives that itself."""
 LOCK_SECONDS: Final = 10.0
 """How long to wait for a yard that holds the lock and does not listen: starting or stopping takes less."""
 LOCK_RETRY_SECONDS: Final = 0.05
@@ -131,7 +134,12 @@ async def _serve_until_idle(settings: YardSettings, keeper: AgentKeeper, plane: 
         while settings.socket.exists() and not clock.observe(plane.owner.idle(), loop.time()):  # noqa: ASYNC110
             await asyncio.sleep(interval)
         _log.info("the yard has nothing to do and ends")
+        settings.socket.unlink(missing_ok=True)  # new clients must not find a yard that is ending
     finally:
-        # New clients must not find a yard that is ending; the agent must not report to one that is gone.
-        settings.socket.unlink(missing_ok=True)
+        # What is executed may end, and be reported, before there is nobody to report it to.
         keeper.end_agent()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, keeper.hurry_agent)
+        if not plane.failed.done():
+            await keeper.ended(AGENT_SECONDS)
+        settings.socket.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ one read and one write of that variable, because every task run pays for it; eve
 always needed (ids as UUIDs, parameters by name) is made when it is asked for.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -242,6 +243,19 @@ def get_run_context() -> TaskRunContext | FlowRunContext:
         "there is no active flow or task run here; call this inside a function decorated with @flow or @task "
         "while it runs"
     )
+
+
+def begin_anew() -> None:
+    """Forget runs, tags and headers around this code, in the current context: it is to run as in a worker.
+
+    A decimal context is a value of such a variable, too, and one that is changed in place.
+    """
+    _current.set(None)
+    _tags.set(frozenset())
+    _headers.set(NO_HEADERS)
+    decimal = sys.modules.get("decimal")
+    if decimal is not None:
+        decimal.setcontext(decimal.getcontext().copy())
 
 
 @contextmanager

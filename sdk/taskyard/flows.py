@@ -35,11 +35,12 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
         self._configure(FlowSettings.of(fn, options))
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
     def __call__(
         self: "Flow[P, Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: object = None,
@@ -48,14 +49,14 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
 
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
     @overload
-    def __call__(self, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
+    def __call__(self, /, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
 
     def __call__(  # type: ignore[misc]  # a ParamSpec cannot say that these two names are never parameters
-        self, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
     ) -> Any:
         """Run the flow and return its value; for a coroutine function, return an awaitable.
 

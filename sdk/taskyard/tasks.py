@@ -9,6 +9,7 @@ from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.option_checks import exponential_backoff
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
@@ -31,6 +32,7 @@ _OUTSIDE: Final = (
     " decorated with @flow, call it directly as {name}(...), or use {name}.delay(...) for a run that"
     " outlives this program"
 )
+_UNSAID: Final[Any] = object()
 
 
 class Task(TaskDefinition[P, R], Generic[P, R]):
@@ -58,18 +60,18 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         self._configure(TaskSettings.of(fn, options))
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
     @overload
-    def __call__(self, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
+    def __call__(self, /, *args: Any, wait_for: object, **kwargs: Any) -> R: ...
 
     def __call__(  # type: ignore[misc]  # a ParamSpec cannot say that these two names are never parameters
-        self, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
     ) -> Any:
         """Run the task and return its value; for a coroutine function, return an awaitable.
 
@@ -86,14 +88,15 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         if self._prefix:
             args = self._prefix + args
         if self.isgenerator:
-            return call_generator(self, args, kwargs, wait_for, return_state)
+            return call_generator(self, args, kwargs, wait_for, return_state, place_of_generators)
         if self.isasync:
-            return call_async(self, args, kwargs, wait_for, return_state)
-        return call_sync(self, args, kwargs, wait_for, return_state)
+            return call_async(self, args, kwargs, wait_for, return_state, place_of_calls)
+        return call_sync(self, args, kwargs, wait_for, return_state, place_of_calls)
 
     @overload
     def submit(
         self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -102,15 +105,17 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
 
     @overload
     def submit(
-        self, *args: Any, return_state: Literal[False] = False, wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: object = None, **kwargs: Any
     ) -> Future[R]: ...
 
     @overload
     def submit(
-        self, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
-    def submit(self, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any) -> Any:
+    def submit(
+        self, /, *args: Any, return_state: bool = False, wait_for: object = None, **kwargs: Any
+    ) -> Any:
         """Submit a run and return its future at once.
 
         Args:
@@ -132,6 +137,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -142,6 +148,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self,
+        /,
         *args: Any,
         return_state: Literal[False] = False,
         wait_for: object = None,
@@ -152,6 +159,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     @overload
     def map(
         self,
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: object = None,
@@ -161,10 +169,11 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
 
     def map(
         self,
+        /,
         *args: Any,
         return_state: bool = False,
         wait_for: object = None,
-        deferred: bool = False,
+        deferred: Any = _UNSAID,
         **kwargs: Any,
     ) -> Any:
         """Submit one run for each element of the iterables among the arguments.
@@ -174,7 +183,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
                 `unmapped` values) is the same for each run.
             return_state: Whether to wait, and to return the final states instead.
             wait_for: Runs that must have completed before each of the new ones.
-            deferred: Whether the runs outlive this program, see `delay`.
+            deferred: Whether the runs outlive this program, see `delay`. Of a function with a parameter of
+                this name it is the argument for that.
             **kwargs: Arguments of the function.
 
         Returns:
@@ -185,6 +195,10 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             MappingMissingIterable: No argument is iterable.
             MappingLengthMismatch: Iterables have different lengths.
         """
+        if deferred is _UNSAID:
+            deferred = False
+        elif "deferred" in self.signature.signature.parameters:
+            kwargs["deferred"], deferred = deferred, False
         scope = current_scope() or (outside_scope() if deferred else self._refuse_outside())
         whole = tuple(unmapped(value) for value in self._prefix) + args
         expansion = expand(self.signature, whole, kwargs)
@@ -195,7 +209,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         futures = submit_many(self, scope, expansion, wait_for)
         return [future.wait() for future in futures] if return_state else futures
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit a run that belongs to no flow and outlives this program.
 
         Raises:

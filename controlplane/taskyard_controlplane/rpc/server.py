@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from taskyard_contract.programs.private_files import FILE_MODE
-from taskyard_contract.transport.channels import SERVER_OPTIONS
+from taskyard_contract.transport.channels import SERVER_OPTIONS, unix_target
 from taskyard_controlplane.rpc.addresses import AddressInUse, ensure_free, split_host_port, unix_path
 from taskyard_controlplane.rpc.interceptors import ErrorInterceptor
 from taskyard_controlplane.settings import RpcSettings
@@ -65,11 +65,12 @@ class RpcServer:
             ListenFailed: The address cannot be bound.
         """
         ensure_free(self._settings.listen)
+        path = unix_path(self._settings.listen)
+        target = self._settings.listen if path is None else unix_target(self._settings.listen)
         try:
-            port = self._server.add_insecure_port(self._settings.listen)
+            port = self._server.add_insecure_port(target)
         except RuntimeError:
             raise AddressInUse(f"another process just took {self._settings.listen}; try again") from None
-        path = unix_path(self._settings.listen)
         if path is not None:
             path.chmod(FILE_MODE)  # whoever can write a socket can connect to it
         else:

@@ -4,13 +4,14 @@ Invariant: on SQLite every connection that may write or checkpoint comes from `w
 holds exactly one of them: releases before 3.51.3 can corrupt the log when two connections do either.
 """
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -102,7 +103,14 @@ def parse_url(url: str) -> Target:
     if parsed.database in (None, "", ":memory:"):
         name = parsed.query.get("name", "main")
         return Target("sqlite", parsed, None, name if isinstance(name, str) else name[0])
-    return Target("sqlite", parsed, Path(str(parsed.database)).absolute(), "")
+    path = _path_in(url)
+    return Target("sqlite", parsed.set(database=str(path)), path.absolute(), "")
+
+
+def _path_in(url: str) -> Path:
+    """Return the file that a URL of an SQLite database names. Not every SQLAlchemy decodes it."""
+    place, _, _ = url.partition("?")
+    return Path(os.fsdecode(unquote_to_bytes(place.partition(":///")[2])))
 
 
 def writer_engine(target: Target) -> Engine:
@@ -174,7 +182,7 @@ def _sqlite_creator(target: Target, mode: str, pragmas: tuple[str, ...]) -> Call
     if target.memory:
         uri = f"file:/taskyard-{quote(target.memory, safe='')}?vfs=memdb"
     else:
-        uri = f"file:{quote(str(target.path))}?mode={mode}"
+        uri = f"file:{quote(os.fsencode(str(target.path)))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -5,6 +5,14 @@ the first run starts, and only if the program has not put any there itself.
 """
 
 from taskyard.logging.loggers import configure, get_logger, get_run_logger, show, show_batch
-from taskyard.logging.prints import capture_prints
+from taskyard.logging.prints import capture_prints, captured_prints
 
-__all__ = ["capture_prints", "configure", "get_logger", "get_run_logger", "show", "show_batch"]
+__all__ = [
+    "capture_prints",
+    "captured_prints",
+    "configure",
+    "get_logger",
+    "get_run_logger",
+    "show",
+    "show_batch",
+]

@@ -1,11 +1,15 @@
 """Turns printed lines into log records, for runs with ``log_prints``.
 
-Standard output is replaced once, by an object that asks for the current run at each write: replacing it
-for every run would cost more than most tasks, and would mix up runs in threads. Output of other runs
-and of the program itself passes through unchanged.
+Standard output is replaced by an object that asks for the current run at each write: replacing it for every
+run would cost more than most tasks, and would mix up runs in threads. Output of other runs and of the program
+itself passes through unchanged. In a worker it stays; a program has its own stream back when none of its runs
+is executed any more.
 """
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TextIO
 
@@ -47,6 +51,34 @@ def capture_prints() -> None:
     stream = sys.stdout
     if type(stream) is not PrintCapture:
         sys.stdout = PrintCapture(stream)
+
+
+@contextmanager
+def captured_prints() -> Iterator[None]:
+    """Install the capture for a block; the program's own stream is back when the last of these has ended."""
+    _change_users(1)
+    try:
+        yield
+    finally:
+        _change_users(-1)
+
+
+def _change_users(by: int) -> None:
+    global _users, _installed
+    with _lock:
+        if _users == 0 and type(sys.stdout) is not PrintCapture:
+            _installed = sys.stdout = PrintCapture(sys.stdout)
+        _users += by
+        if _users == 0 and _installed is not None:
+            if sys.stdout is _installed:
+                sys.stdout = _installed.real
+            _installed = None
+
+
+_lock = threading.Lock()
+_users = 0
+_installed: "PrintCapture | None" = None
+"""What was installed by such a block, and is to go with it."""
 
 
 def flush(context: RunContext) -> None:

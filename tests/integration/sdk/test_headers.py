@@ -6,6 +6,7 @@ import pytest
 from support.plane_and_agent import Plane
 
 from taskyard import flow, headers, runtime, task
+from taskyard.context import current_headers
 from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
 
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "team=night"}
@@ -52,6 +53,21 @@ def test_children_of_a_map_have_them_and_each_attempt_too(plane: Plane) -> None:
             return second_time.map(range(3)).result()
 
     assert outer() == [(number, TRACE) for number in range(3)]
+
+
+@task
+def around() -> dict[str, str]:
+    return dict(current_headers())
+
+
+@pytest.mark.parametrize("runner", [AgentTaskRunner(), ThreadPoolTaskRunner(max_workers=2)])
+def test_no_block_of_the_caller_is_around_the_code_of_a_task(plane: Plane, runner: Any) -> None:
+    @flow(task_runner=runner)
+    def outer() -> list[Any]:
+        with headers(TRACE):
+            return [around(), around.submit().result()]
+
+    assert outer() == [{}, {}]
 
 
 def test_outside_of_runs_there_are_none() -> None:

@@ -1,5 +1,6 @@
 """`ThreadPoolTaskRunner` against a real control plane: same records, nothing leaves the process."""
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -54,11 +55,15 @@ def test_direct_calls_run_in_the_calling_thread(plane: Plane) -> None:
 def test_exceptions_are_the_very_objects(plane: Plane) -> None:
     error = ValueError("mine")
 
+    @task
+    def fail_with_mine() -> None:
+        raise error
+
     @flow(task_runner=THREADS)
     def main() -> tuple[bool, str]:
         with pytest.raises(ValueError, match="mine") as caught:
-            fail(error)
-        bad = fail.submit(error)
+            fail_with_mine()
+        bad = fail_with_mine.submit()
         waiting = identity.submit(bad).wait()
         assert waiting is not None
         assert identity(allow_failure(bad)) is error
@@ -281,3 +286,29 @@ def test_the_cancellation_of_a_flow_ends_what_it_calls_directly_and_the_flow(pla
 
     with pytest.raises(CancelledRun):
         main()
+
+
+def test_an_asynchronous_task_is_ended_by_its_timeout_where_it_waits(
+    plane: Plane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleaned: list[bool] = []
+
+    @task(timeout_seconds=0.1)
+    async def sleeps() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    @flow(task_runner=THREADS)
+    def main() -> tuple[str, str | None, str]:
+        state = sleeps.submit(return_state=True)
+        return state.name, state.message, str(state.result(raise_on_failure=False))
+
+    started = time.monotonic()
+    text = "the attempt exceeded its timeout of 0.1 seconds and was ended"
+    assert main() == ("TimedOut", text, text)
+    assert time.monotonic() - started < 30
+    assert cleaned == [True]
+    shown = capsys.readouterr().err
+    assert f"Finished in state TimedOut('{text}'" in shown, "the log says what the state says"

@@ -223,9 +223,8 @@ def test_b16_generators_are_called_lazily(session: LoopbackSession) -> None:
     def numbers(n: int) -> Any:
         yield from range(n)
 
-    values = numbers(3)
+    numbers(3)
     assert session.script.submitted == []
-    assert list(values) == [0, 1, 2]
     with pytest.raises(ValueError, match="generator"):
         numbers(3, return_state=True)
 

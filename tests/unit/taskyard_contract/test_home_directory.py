@@ -6,8 +6,15 @@ import pytest
 
 from taskyard import settings
 from taskyard_agent.settings import home
-from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory, yard_address
+from taskyard_contract.programs.home_directory import (
+    HOME,
+    HomeUnusable,
+    database_url,
+    home_directory,
+    yard_address,
+)
 from taskyard_controlplane.settings import YardSettings
+from taskyard_controlplane.storage.engine import parse_url
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +50,11 @@ def test_all_programs_go_to_the_same_directory(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_yard_listens_where_the_sdk_looks(tmp_path: Path) -> None:
     assert YardSettings(tmp_path, 1).address == yard_address(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "x%20y", "what?", "no#1", "ünï", "a:b", "it's", "\udcff"])
+def test_the_database_of_a_home_lies_in_it_whatever_its_name(tmp_path: Path, name: str) -> None:
+    assert parse_url(database_url(tmp_path / name / "t.db")).path == tmp_path / name / "t.db"
 
 
 def test_without_a_home_the_variable_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

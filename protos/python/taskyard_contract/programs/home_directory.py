@@ -3,6 +3,7 @@
 All programs must find the same directory: the SDK looks there for the socket on which the yard listens.
 """
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -62,3 +63,10 @@ def make_home(home: "Path") -> None:
 def yard_address(home: "Path") -> str:
     """Return the address of the yard in a directory."""
     return f"unix:{home / YARD_SOCKET}"
+
+
+def database_url(path: "Path") -> str:
+    """Return the URL of the SQLite database in a file: no character of its name means anything in there."""
+    from urllib.parse import quote  # only servers have one
+
+    return f"sqlite:///{quote(os.fsencode(path))}"

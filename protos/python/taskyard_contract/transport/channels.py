@@ -1,9 +1,13 @@
 """Options and addresses of gRPC channels and servers, in one place because both ends must agree."""
 
+import os
 from typing import Any, Final
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """What the contract demands of every peer; senders cut their frames far below, where one item allows it."""
+UNIX: Final = "unix:"
+"""What the address of a socket begins with; its path follows, as it is."""
+_OF_URLS: Final = frozenset("%?# ")
 DEFAULT_GRPC_PORT: Final = 4700
 """Of an address without a port."""
 DEFAULT_HTTP_PORT: Final = 4701
@@ -59,8 +63,8 @@ def target_of(address: str) -> str:
     """
     if not address:
         raise ValueError("the server address is empty; give HOST:PORT or unix:PATH")
-    if address.startswith("unix:"):
-        return address
+    if address.startswith(UNIX):
+        return unix_target(address)
     if "/" in address:
         raise ValueError(f"'{address}' is not a server address; give HOST:PORT, without a scheme or a path")
     host, separator, port = address.rpartition(":")
@@ -69,3 +73,13 @@ def target_of(address: str) -> str:
     if not port.isdigit():
         raise ValueError(f"'{address}' is not a server address; give HOST:PORT or unix:PATH")
     return f"{host}:{port}"
+
+
+def unix_target(address: str) -> str:
+    """Turn ``unix:PATH`` into a gRPC target, a URL, to which more characters mean something."""
+    if address.isascii() and not _OF_URLS.intersection(address):
+        return address
+    from urllib.parse import quote  # nearly no path needs it
+
+    slashes, path = ("//", address[7:]) if address.startswith("unix://") else ("", address[5:])
+    return f"{UNIX}{slashes}{quote(os.fsencode(path))}"

@@ -10,8 +10,11 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeVar
+
+from taskyard._engine.execution.interrupts import run_interruptibly
 
 T = TypeVar("T")
 LAZY: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -27,10 +30,13 @@ class _OwnRunner:
         self.runner = asyncio.Runner()
         self.pid = os.getpid()
 
-    def __del__(self) -> None:
+    def close(self) -> None:
         # A forked child shares the loop's descriptors with its parent, which still needs them.
         if self.pid == os.getpid():
             self.runner.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Runners(threading.local):
@@ -47,7 +53,7 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     own = _runners.own
     if own is None or own.pid != os.getpid():
         own = _runners.own = _OwnRunner()
-    return own.runner.run(work, context=contextvars.copy_context())
+    return run_interruptibly(partial(own.runner.run, context=contextvars.copy_context()), work)
 
 
 def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -67,7 +73,9 @@ def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def close_runner() -> None:
     """Close this thread's loop, if it has one; a later coroutine gets a new one."""
-    _runners.own = None
+    own, _runners.own = _runners.own, None
+    if own is not None:  # a failure's traceback may hold it for longer
+        own.close()
 
 
 atexit.register(close_runner)

@@ -5,15 +5,19 @@ and never hits the engine, or the program, afterwards. In the main thread signal
 end blocking calls; other threads get an exception at their next bytecode.
 """
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
+
+if TYPE_CHECKING:
+    import asyncio
 
 _LATE_SECONDS: Final = 0.2
 """How long a signal that was sent may take to arrive before its handler is taken away."""
@@ -21,31 +25,92 @@ _SOON: Final = 0.001
 """A timer of somebody else that ran out meanwhile still has to ring; 0 would switch it off."""
 
 
+_CANCEL_SECONDS: Final = 1.0
+"""How long a coroutine may take to notice that it is cancelled."""
+T = TypeVar("T")
+
+
 class ThreadInterrupter:
-    """Raises an exception in one thread, at its next bytecode."""
+    """Raises an exception in one thread, at its next bytecode; a coroutine is cancelled where it waits."""
 
     def __init__(self, kind: type[BaseException]) -> None:
         """Prepare to raise `kind` in the current thread."""
         from taskyard._engine.execution import raising  # before anything can be raised in here
 
-        self._raise_in = raising.raise_in
+        self._raise_in, self._take_back = raising.raise_in, raising.take_back
         self._kind = kind
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._active = True
+        self._sent = False
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled: type[BaseException] | None = None
+        _around.threads.append(self)
 
     def interrupt(self, kind: type[BaseException] | None = None) -> None:
         """Raise it, or an exception of another kind, unless the body has ended. From any thread."""
         with self._lock:
-            if self._active:
-                self._raise_in(self._thread, kind or self._kind)
+            if self._active and self._task is not None:
+                self._cancel(self._task, kind or self._kind)
+            elif self._active:
+                self._raise(kind or self._kind)
+
+    def _raise(self, kind: type[BaseException]) -> None:
+        self._sent = True
+        self._raise_in(self._thread, kind)
+
+    def _cancel(self, task: "asyncio.Task[Any]", kind: type[BaseException]) -> None:
+        """Cancel a coroutine, and raise the exception where it does not wait for anything."""
+        self._cancelled = kind
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+        def insist() -> None:
+            with self._lock:
+                if self._active and self._task is task:
+                    self._raise(kind)
+
+        timer = threading.Timer(_CANCEL_SECONDS, insist)
+        timer.daemon = True
+        timer.start()
+
+    def run(self, run: Callable[[Coroutine[Any, Any, T]], T], work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine by `run`, so that it can be cancelled.
+
+        Raises:
+            BaseException: Of the kind that it was interrupted by.
+        """
+        import asyncio
+
+        async def stoppable() -> T:
+            self._task = asyncio.current_task()
+            try:
+                return await work
+            finally:
+                with self._lock:
+                    self._task = None
+
+        try:
+            return run(stoppable())
+        except asyncio.CancelledError:
+            if self._cancelled is None:
+                raise
+            raise self._cancelled() from None
 
     def close(self) -> None:
-        """Make sure that nothing is raised any more."""
+        """Make sure that nothing is raised any more; runs in the thread of the body."""
         with self._lock:
             self._active = False
-            # Takes back what was set and not raised yet.
-            self._raise_in(self._thread, None)
+            sent, self._sent = self._sent, False
+        if self in _around.threads:
+            _around.threads.remove(self)
+        if sent:
+            self._take_back()
+
+
+def run_interruptibly(run: Callable[[Coroutine[Any, Any, T]], T], work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine by `run`; what interrupts code in this thread cancels it."""
+    threads = _around.threads
+    return threads[-1].run(run, work) if threads else run(work)
 
 
 class _Around(threading.local):
@@ -53,6 +118,7 @@ class _Around(threading.local):
 
     def __init__(self) -> None:
         self.limits: list[TimeLimit] = []
+        self.threads: list[ThreadInterrupter] = []
         self.signals: list[SignalInterrupter] = []
 
 
@@ -228,11 +294,41 @@ def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterato
         else:
             raise TerminationSignal(number)
 
+    global _termination_handler
+    _termination_handler = handle
     signal.signal(signal.SIGTERM, handle)
     try:
         yield True
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _termination_handler = None
+
+
+_termination_handler: Callable[[int, FrameType | None], None] | None = None
+
+
+def _before_fork() -> None:
+    # Or a signal could meet the child with the handler of its parent, and be forgotten.
+    if _termination_handler is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _after_fork_in_parent() -> None:
+    if _termination_handler is not None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _after_fork_in_child() -> None:
+    # A child of the flow's body is ended as any child: pools of processes end theirs by SIGTERM.
+    if _termination_handler is not None:
+        if signal.getsignal(signal.SIGTERM) is _termination_handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 def exit_code_of(number: int) -> int:

@@ -20,7 +20,7 @@ from taskyard.context import TaskRunContext
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.execution import Invocation, WorkerHost
-from taskyard_contract.states import StateType
+from taskyard_contract.states import StateReason, StateType
 
 Report = bytes | agent_service_pb2.ReportException
 
@@ -113,15 +113,26 @@ class TaskAttempt:
             return reports.state_by_hand(state, self._name, self._wire())
         return self._failed_with(state, reports.state_by_hand(state, self._name, self._wire()))
 
-    def failed(self, error: Exception) -> Report:
-        """Handle an exception of the function."""
+    def failed(self, error: Exception, *, last: bool = False) -> Report:
+        """Handle an exception of the function; `last` says that it is not to be called again."""
         report = reports.failed(error, self._name, self._wire())
-        return self._failed_with(State(StateType.FAILED, message=report.message, data=error), report)
+        # Of the attempt itself, where this process watches its time: the state that people see says so.
+        expired: str = getattr(self.context.host, "expired", "")
+        if not expired:
+            return self._failed_with(
+                State(StateType.FAILED, message=report.message, data=error), report, last
+            )
+        report.message, report.reason = expired, StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
+        state = State[Any](StateType.FAILED, name="TimedOut", message=expired, data=error)
+        return self._failed_with(state, report, last)
 
-    def _failed_with(self, state: State[Any], report: agent_service_pb2.ReportException) -> Report:
+    def _failed_with(
+        self, state: State[Any], report: agent_service_pb2.ReportException, last: bool = False
+    ) -> Report:
         settings = self.task.settings
         # The template's: whoever calls a task by its name says how often it may be repeated.
-        retries_left = self.invocation.attempt <= self.invocation.template.retry.max_retries
+        retries_left = not last and self.invocation.attempt <= self.invocation.template.retry.max_retries
+        report.not_retriable = last
         if retries_left and settings.retry_condition_fn is not None and not self._may_retry(state):
             report.not_retriable = True
             retries_left = False

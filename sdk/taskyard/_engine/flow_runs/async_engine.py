@@ -70,6 +70,8 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
                     await wait_for_all_inside_async(record.scope)
                     record.failed(FlowCancelled())
         except BaseException as error:
+            if record.is_copied():
+                raise
             record.interrupted(TerminationSignal(signals[0]) if signals else error)
             await _report_interruption_async(record)
             if signals:
@@ -77,6 +79,8 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
             raise
         finally:
             stopper.close()
+        if record.is_copied():
+            return None
         decision = record.session.report_end(record.end_report())
         return record.decide(await asyncio.wrap_future(decision))
 
@@ -101,6 +105,9 @@ async def _execute_async(record: FlowRunRecord) -> None:
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error
+    if record.is_copied():
+        record.ended_in_child(value, failure)
+        return
     if failure is not None:
         record.withdraw_inside()
     await wait_for_all_inside_async(record.scope)

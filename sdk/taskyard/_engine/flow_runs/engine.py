@@ -1,7 +1,8 @@
 """Runs the bodies of flows that are ordinary functions; `async_engine` takes the same steps in an event loop.
 
 Invariant: whatever ends a body, the end is reported, and the caller learns it only after the control plane
-has made it durable; only an interrupted process waits no longer than it may.
+has made it durable; only an interrupted process waits no longer than it may. A child that the body forks
+reports nothing: what it returns, or raises, goes on as if there were no flow.
 """
 
 import time
@@ -56,11 +57,14 @@ def _attempt(record: FlowRunRecord) -> float | None:
                 wait_for_all_inside(record.scope)
                 record.failed(error)
         except BaseException as error:
-            record.interrupted(error)
-            _report_interruption(record)
+            if not record.is_copied():
+                record.interrupted(error)
+                _report_interruption(record)
             raise
         finally:
             stopper.close()
+        if record.is_copied():
+            return None
         return record.decide(record.session.report_end(record.end_report()).result())
 
 
@@ -86,6 +90,9 @@ def _execute(record: FlowRunRecord) -> None:
         failure = limit.error() if limit.expired else error
     except Exception as error:
         failure = error
+    if record.is_copied():
+        record.ended_in_child(value, failure)
+        return
     if failure is not None:
         record.withdraw_inside()
     wait_for_all_inside(record.scope)

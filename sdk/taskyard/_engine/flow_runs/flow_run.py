@@ -5,8 +5,9 @@ it did not take as meant, because the run had been cancelled meanwhile, changes 
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Final
 
 from taskyard._data.runs.names import new_flow_run_name
@@ -34,7 +35,7 @@ from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable
-from taskyard.logging import capture_prints, get_run_logger
+from taskyard.logging import captured_prints, get_run_logger
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
@@ -58,6 +59,7 @@ class FlowRunRecord:
         self.run_id = new_id()
         self.attempt_number = 1
         self.cancel_requested = False
+        self._process = os.getpid()
         self.state: State[Any] = State(StateType.PENDING)
         self._error: BaseException | None = None
         self._refused = False
@@ -135,10 +137,8 @@ class FlowRunRecord:
         self._refused = False
         self.context = self._make_context()
         self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
-        if self.scope.log_prints:
-            capture_prints()
         try:
-            with self.context:
+            with captured_prints() if self.scope.log_prints else nullcontext(), self.context:
                 yield
         finally:
             self.session.on_cancel(self.run_id, None)
@@ -165,6 +165,15 @@ class FlowRunRecord:
         validator = self.flow.validator
         parameters = self.parameters if validator is None else validator.validate(self.parameters)
         return self.flow.signature.split(parameters)
+
+    def is_copied(self) -> bool:
+        """Say whether the body forked, and this is the child: it ends as a child, the run is its parent's."""
+        return os.getpid() != self._process
+
+    def ended_in_child(self, value: Any, failure: Exception | None) -> None:
+        """Note what the caller gets in a child that the body forked, where nothing is reported."""
+        self._error = failure
+        self.state = State(StateType.COMPLETED, data=value)
 
     def ended(self, value: Any) -> None:
         """Note what the body returned."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from taskyard import settings
 from taskyard._durable_names import public
-from taskyard._engine.submission.scope import LocalExecutor, Scope
+from taskyard._engine.submission.scope import LocalExecutor, Scope, current_scope, outside_scope
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError
 
@@ -42,8 +42,10 @@ class AgentTaskRunner(TaskRunner):
 class ThreadPoolTaskRunner(TaskRunner):
     """Threads of this process execute the runs: closures, breakpoints and values that cannot be pickled work.
 
-    Tasks that are called directly run in the calling thread. `timeout_seconds` and cancellation raise an
-    exception in the task's thread, at its next bytecode: a call that blocks outside of Python ends first.
+    Each run has values of its own, as in an agent, unless its call holds what `pickle` cannot write: then it
+    gets the very objects. Tasks that are called directly run in the calling thread. `timeout_seconds` and
+    cancellation raise an exception in the task's thread, at its next bytecode: a call that blocks outside of
+    Python ends first.
     """
 
     def __init__(self, max_workers: int | None = None) -> None:
@@ -58,7 +60,7 @@ class ThreadPoolTaskRunner(TaskRunner):
 
     def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
         """Serve the session's own queue in this process."""
-        from taskyard._engine.thread_agent.agent import serve_locally
+        from taskyard._engine.thread_agent.serving import serve_locally
 
         return serve_locally(session, self.max_workers)
 
@@ -67,7 +69,8 @@ class ThreadPoolTaskRunner(TaskRunner):
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
 
 
-_KNOWN: Final[dict[str, type[TaskRunner]]] = {"agents": AgentTaskRunner, "threads": ThreadPoolTaskRunner}
+_AGENTS: Final = "agents"
+_KNOWN: Final[dict[str, type[TaskRunner]]] = {_AGENTS: AgentTaskRunner, "threads": ThreadPoolTaskRunner}
 
 
 def runner_of(given: object, caller: Scope) -> TaskRunner:
@@ -83,6 +86,41 @@ def runner_of(given: object, caller: Scope) -> TaskRunner:
     if not isinstance(runner, TaskRunner):
         raise TypeError(f"'task_runner' must be a task runner, got {type(given).__name__}")
     return runner
+
+
+def place_of_calls() -> Scope:
+    """Return where direct calls go: to the innermost run; outside of runs, to whom the environment says."""
+    return current_scope() or _served_outside()
+
+
+def place_of_generators() -> Scope:
+    """Return where direct calls of generators go: to this process, whose code takes the values one by one."""
+    scope = place_of_calls()
+    if scope.executor is not None:
+        return scope.served_by(scope.executor)
+    with ThreadPoolTaskRunner().serving(scope.session) as executor:  # which goes on until the session ends
+        assert executor is not None
+        return scope.served_by(executor)
+
+
+def _served_outside() -> Scope:
+    """Return the scope of calls outside of runs, which threads of this process may have to execute."""
+    global _served
+    outside = outside_scope()
+    if settings.task_runner() == _AGENTS:
+        return outside
+    session = outside.session
+    known, scope = _served
+    if known is not session or scope is None:
+        runner = _from_environment()
+        with runner.serving(session) as executor:  # which goes on until the session ends
+            queue = executor.queue if executor is not None else ""
+            scope = Scope(session, queue=queue, executor=executor, task_runner=runner)
+        _served = session, scope
+    return scope
+
+
+_served: tuple[Session | None, Scope | None] = (None, None)
 
 
 def _from_environment() -> TaskRunner:

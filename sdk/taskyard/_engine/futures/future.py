@@ -127,6 +127,10 @@ class Future(AwaitedRun, Generic[R]):
         """
         self._value = value
 
+    def completed(self) -> bool:
+        """Say whether the run has ended, and with a value."""
+        return type(self._outcome) is bytes or (self.done() and self._final_state().is_completed())
+
     def _result(self, raise_on_failure: bool) -> R:
         outcome = self._outcome
         if type(outcome) is bytes:

@@ -3,18 +3,21 @@
 Invariant: to the caller a direct call behaves like the function itself, exceptions included.
 """
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing
 from typing import Any, Final
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState, StateReason
 
+Place = Callable[[], Scope]
+"""Returns where a call goes that is made now."""
 _WITHOUT_VALUE: Final[tuple[int, ...]] = (RunState.FAILED, RunState.CANCELLED)
 
 
@@ -24,9 +27,10 @@ def call_sync(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
+    place: Place,
 ) -> Any:
     """Call a task and wait in this thread."""
-    scope = _scope()
+    scope = _looked_at(place)
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
@@ -42,12 +46,13 @@ def call_async(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
+    place: Place,
 ) -> Coroutine[Any, Any, Any]:
     """Call a task of a coroutine function; the run is submitted when the coroutine is awaited."""
     task.signature.check(args, kwargs)
 
     async def call() -> Any:
-        future = submit_one(task, _scope(), args, kwargs, wait_for)
+        future = submit_one(task, _looked_at(place), args, kwargs, wait_for)
         state = await future.await_state()
         return state if return_state else _value(future)
 
@@ -60,8 +65,9 @@ def call_generator(
     kwargs: dict[str, Any],
     wait_for: object,
     return_state: bool,
-) -> Iterator[Any] | AsyncIterator[Any]:
-    """Call a task of a generator function: what the run yielded, once the caller iterates.
+    place: Place,
+) -> Generator[Any, Any, Any] | AsyncGenerator[Any, None]:
+    """Call a task of a generator function, which is executed while the caller iterates.
 
     Raises:
         ValueError: `return_state` is set; a generator has no state to return.
@@ -73,26 +79,41 @@ def call_generator(
         )
     task.signature.check(args, kwargs)
     if task.isasync:
-        return _generate_async(task, args, kwargs, wait_for)
-    return _generate(task, args, kwargs, wait_for)
+        return _generate_async(task, args, kwargs, wait_for, place)
+    return _generate(task, args, kwargs, wait_for, place)
 
 
 def _generate(
-    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
-) -> Iterator[Any]:
-    yield from submit_one(task, _scope(), args, kwargs, wait_for).result()
+    task: TaskDefinition[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    place: Place,
+) -> Generator[Any, Any, Any]:
+    scope = _looked_at(place)
+    assert scope.executor is not None  # generators go to no other places
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+    return (yield from scope.executor.iterate(future))
 
 
 async def _generate_async(
-    task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object
-) -> AsyncIterator[Any]:
-    for value in await submit_one(task, _scope(), args, kwargs, wait_for):
-        yield value
+    task: TaskDefinition[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    place: Place,
+) -> AsyncGenerator[Any, None]:
+    scope = _looked_at(place)
+    assert scope.executor is not None
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+    async with aclosing(scope.executor.iterate_async(future)) as values:
+        async for value in values:
+            yield value
 
 
-def _scope() -> Scope:
+def _looked_at(place: Place) -> Scope:
     look_now()  # whoever waits for a run can pay for a look at what has changed since the last one
-    return current_scope() or outside_scope()
+    return place()
 
 
 def _value(future: Future[Any]) -> Any:

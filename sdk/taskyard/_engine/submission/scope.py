@@ -5,7 +5,7 @@ its ids, so the control plane knows every run's place.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, Protocol, cast
 
 from taskyard import settings
@@ -43,6 +43,14 @@ class LocalExecutor(Protocol):
 
     def serve(self, future: Future[Any]) -> None:
         """Execute a run that was called directly in the calling thread, until it has ended."""
+
+    def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
+        """Execute a run of a generator task while its caller takes the values."""
+        ...
+
+    def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
+        """Do so with a run of an asynchronous generator task."""
+        ...
 
 
 class Scope:
@@ -109,6 +117,27 @@ class Scope:
         self.address = settings.server()
         self._ordinals: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def served_by(self, executor: LocalExecutor) -> "Scope":
+        """Return the same place for calls that this process executes, and for whose ends nobody waits.
+
+        A generator ends when its caller is done with it, which may be after the run that called it.
+        """
+        scope = Scope(
+            self.session,
+            self.flow_run_id,
+            self.caller_run_id,
+            log_prints=self.log_prints,
+            queue=executor.queue,
+            executor=executor,
+            host=self.host,
+            task_runner=self.task_runner,
+            headers=self.headers,
+            code=self.code,
+        )
+        scope.kept_futures = self.kept_futures
+        scope._ordinals, scope._lock = self._ordinals, self._lock
+        return scope
 
     @property
     def own_run_id(self) -> bytes:

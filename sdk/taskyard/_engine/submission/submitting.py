@@ -34,6 +34,7 @@ def submit_one(
     kwargs: dict[str, Any],
     wait_for: object = None,
     direct: bool = False,
+    lazy: bool = False,
 ) -> Future[Any]:
     """Submit one run of a task.
 
@@ -44,6 +45,7 @@ def submit_one(
         kwargs: Keyword arguments.
         wait_for: What else must have ended before.
         direct: Whether the caller waits for it, and could execute it in its own thread.
+        lazy: Whether the caller takes values while it is executed, so that no result can stand for it.
 
     Raises:
         ParameterBindError: The arguments do not fit.
@@ -65,7 +67,7 @@ def submit_one(
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
     ordinal = scope.take_ordinals(task.task_key)
-    session.submit(group, future, data, ordinal, upstream, cache_key, extra)
+    session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     return future
 
 

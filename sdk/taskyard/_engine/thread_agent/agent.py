@@ -7,10 +7,11 @@ recorded.
 
 The way of a run. The submitting thread keeps the call (`keep`) before the run exists, and submits it
 without arguments to this queue. The control plane assigns it, on the loop's thread, as one attempt
-(`on_assign`). A run that was submitted waits for a place (`AttemptThreads`); one that was called directly is
-handed to the thread that called it, which executes it itself (`serve`). What it gives is put into its
-future first and reported then, so that users get the very object that their task made. A failed attempt is
-assigned again, with the call that is still kept: calls are forgotten when their future is settled.
+(`on_assign`), which gets values of its own (`own_values`). A run that was submitted waits for a place
+(`AttemptThreads`); one that was called directly is handed to the thread that called it, which executes it
+itself (`serve`, or value by value: `iterate`). What it gives is put into its future first and reported then,
+so that users get the very object that their task made. A failed attempt is assigned again, with the call that
+is still kept: calls are forgotten when their future is settled.
 
 Three things end an attempt from outside. A cancellation, or a timeout, is raised in its thread at the next
 bytecode. An attempt that was dropped, because the server had given it up meanwhile and assigns the run anew,
@@ -24,18 +25,22 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from queue import Empty
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+from taskyard._data.runs.state import is_state
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
-from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
-from taskyard._engine.thread_agent.attempts import Kept, ThreadAttempt
+from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
+from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
+from taskyard._engine.thread_agent.own_values import copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
@@ -63,10 +68,13 @@ class ThreadAgent:
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
-        self._kept: dict[bytes, Kept] = {}
+        self.results: Results = WeakKeyDictionary()
+        self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
         self._callers = 0
+        self._iterating = 0
+        self._closed = False
         identity = Identity(
             agent_id=self.queue,
             session_id=new_id(),
@@ -103,9 +111,16 @@ class ThreadAgent:
         self.session.fail(error)
 
     def close(self) -> None:
-        """Stop serving; what still executes is not waited for."""
+        """Stop serving; what still executes is not waited for. Generators end as if left by their callers."""
+        for attempt in list(self._attempts.values()):
+            attempt.abandon()
+        self._closed = True
         loop_thread.run(self._stop())
         self.threads.close()
+
+    def leave_to_parent(self) -> None:
+        """Report nothing any more: this process is a child of the one that serves."""
+        self._closed = True
 
     async def _stop(self) -> None:
         await self._stream.settle(GOODBYE_SECONDS)
@@ -125,9 +140,17 @@ class ThreadAgent:
     ) -> None:
         """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
         call = states_noted(call, upstream, self._future_of)
-        for awaited, kind in futures_in(call).items():
-            upstream[awaited.run_id] = kind
-        self._kept[future.run_id] = Kept(task, scope, future, call, direct)
+        known = {awaited.run_id: (awaited, kind) for awaited, kind in futures_in(call).items()}
+        upstream.update({run_id: kind for run_id, (_, kind) in known.items()})
+        inside: dict[bytes, int] = {}
+        # A state among the arguments is read when the run starts, so nothing is copied before.
+        copy = True if _holds_states(call) else copied(call, inside)
+        if isinstance(copy, bytes):
+            upstream.update(inside)
+        by_run: Upstream = {
+            run_id: known.get(run_id) or (self._future_of(run_id), kind) for run_id, kind in upstream.items()
+        }
+        self._kept[future.run_id] = Kept(task, scope, future, call, direct, copy, by_run)
         future.when_settled(lambda: self._forget(future.run_id))
 
     def _future_of(self, run_id: bytes) -> Future[Any] | None:
@@ -150,7 +173,7 @@ class ThreadAgent:
         self._change_callers(1)
         attempt: ThreadAttempt | None = None
         try:
-            with _calling(kept):
+            with calling(kept):
                 while (attempt := kept.assigned.get()) is not None:
                     attempt.execute()
                     if attempt.for_the_caller is not None:
@@ -165,14 +188,76 @@ class ThreadAgent:
         finally:
             self._change_callers(-1)
 
+    def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
+        """Execute a run of a generator task while its caller takes the values.
+
+        Returns:
+            What the generator returned.
+        """
+        kept = self._kept.get(future.run_id)
+        try:
+            while (attempt := self._awaited(kept)) is not None:
+                with self._apart():
+                    yield from attempt.iterate()
+        except BaseException as error:
+            self._leave(kept, error)
+            raise
+        return future.result()
+
+    async def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
+        """Execute a run of an asynchronous generator task while its caller takes the values."""
+        from asyncio import to_thread
+
+        kept = self._kept.get(future.run_id)
+        try:
+            while (attempt := await to_thread(self._awaited, kept)) is not None:
+                with self._apart():
+                    async with aclosing(attempt.iterate_async()) as values:
+                        async for value in values:
+                            yield value
+        except BaseException as error:
+            self._leave(kept, error)
+            raise
+        future.result()
+
+    def _awaited(self, kept: Kept[ThreadAttempt] | None) -> ThreadAttempt | None:
+        """Wait for the next attempt of a generator; None when its run has ended."""
+        if kept is None:
+            return None
+        self._change_callers(1)
+        try:
+            with calling(kept):
+                return kept.assigned.get()
+        finally:
+            self._change_callers(-1)
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Take no room while a generator is executed: it is suspended for as long as its caller likes."""
+        with self._lock:
+            self._iterating += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._iterating -= 1
+            self._wake()
+
+    def _leave(self, kept: Kept[ThreadAttempt] | None, why: BaseException) -> None:
+        """Note that the caller of a generator takes no further value, and report what nobody executes."""
+        if kept is not None:
+            kept.left = why
+            _give_up_assigned(kept, why)
+
     def _change_callers(self, by: int) -> None:
         with self._lock:
             self._callers += by
         self._wake()
 
     def _wake(self) -> None:
-        """Let the link look at the demand again."""
-        loop_thread.loop().call_soon_threadsafe(self._link.wake)
+        """Let the link look at the demand again; a generator may be closed long after the session."""
+        if not self._closed:
+            loop_thread.loop().call_soon_threadsafe(self._link.wake)
 
     # For the threads that execute.
 
@@ -182,7 +267,8 @@ class ThreadAgent:
 
     def ended(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         """Report an attempt that ended; None confirms its cancellation."""
-        loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
+        if not self._closed:
+            loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
 
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._attempts.get(attempt.key.run_id) is attempt:
@@ -258,44 +344,19 @@ class ThreadAgent:
 
     def demand(self) -> Demand:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
-        in_hand = len(self._attempts) - self.threads.blocked_now
+        in_hand = len(self._attempts) - self.threads.blocked_now - self._iterating
         return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
 
 
-def _calling(kept: Kept) -> AbstractContextManager[None]:
-    """Let the run that called another one directly, in this thread, say nothing meanwhile."""
-    caller = kept.scope.host
-    return caller.calling() if isinstance(caller, ThreadAttempt) else nullcontext()
+def _holds_states(call: Arguments) -> bool:
+    args, kwargs = call
+    return any(map(is_state, args)) or any(map(is_state, kwargs.values()))
 
 
-def _give_up_assigned(kept: Kept, why: BaseException) -> None:
+def _give_up_assigned(kept: Kept[ThreadAttempt], why: BaseException) -> None:
     """Report what nobody executes any more, or its flow would wait for it."""
     with suppress(Empty):
         while True:
             attempt = kept.assigned.get_nowait()
             if attempt is not None:
                 attempt.give_up(why)
-
-
-@contextmanager
-def serve_locally(session: Session, max_workers: int) -> Iterator[LocalExecutor]:
-    """Serve runs of a session in this process; the server stays for the next flow until the session ends."""
-    with _lock:
-        if session not in _serving:
-            _serving[session] = {}
-            session.on_close.append(lambda: _end(session))
-        known = _serving[session]
-        served = known.get(max_workers)
-        if served is None:
-            served = known[max_workers] = ThreadAgent(session, max_workers, len(known))
-    yield served
-
-
-def _end(session: Session) -> None:
-    for served in _serving.pop(session, {}).values():
-        served.close()
-
-
-_lock = threading.Lock()
-_serving: dict[Session, dict[int, ThreadAgent]] = {}
-"""By session and number of places, until the session ends. Forked processes have sessions of their own."""

@@ -5,26 +5,28 @@ the very object that their task made.
 """
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, nullcontext
+from contextvars import Context
+from types import NoneType
 from typing import Any, Final, Protocol
 
-from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
 from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, wire_of
 from taskyard._engine.execution.task_body import TaskBody
-from taskyard._engine.futures.future import Future
-from taskyard._engine.futures.in_values import replaced, value_of
-from taskyard._engine.submission.arguments import states_resolved
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.forked import end_child, forks
+from taskyard._engine.thread_agent.generators import GeneratorSteps
+from taskyard._engine.thread_agent.kept import Kept, Results
+from taskyard._engine.thread_agent.own_values import copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._engine.thread_agent.time_limits import TimeLimits, limits_of
 from taskyard._network.session.session import Session
-from taskyard.context import TaskRunContext
+from taskyard.context import TaskRunContext, begin_anew
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
+from taskyard.logging import captured_prints
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.execution import Invocation
@@ -36,8 +38,6 @@ logger = logging.getLogger("taskyard.task_runners")
 
 PROGRESS_SECONDS: Final = 0.25
 """Between two words of progress of a run."""
-
-
 _UNTOLD: Final = TaskRunTimeoutError().args
 
 
@@ -46,6 +46,7 @@ class AttemptOwner(LocalExecutor, Protocol):
 
     session: Session
     threads: AttemptThreads
+    results: Results
 
     def progress(self, progress: pb.RunProgress) -> None:
         """Tell how far a run is."""
@@ -56,32 +57,13 @@ class AttemptOwner(LocalExecutor, Protocol):
         ...
 
 
-class Kept:
-    """What this process keeps of a run until it has ended."""
-
-    __slots__ = ("assigned", "call", "direct", "future", "left", "scope", "task")
-
-    def __init__(
-        self, task: TaskDefinition[..., Any], scope: Scope, future: Future[Any], call: Arguments, direct: bool
-    ) -> None:
-        """Keep a call that was made from `scope`; `direct` says that its caller executes it."""
-        self.task = task
-        self.scope = scope
-        self.future = future
-        self.call = call
-        self.direct = direct
-        self.left: BaseException | None = None
-        """Why the caller of a direct call has gone, so that nobody executes it any more."""
-        self.assigned: queue.SimpleQueue[ThreadAttempt | None] = queue.SimpleQueue()
-
-
 class ThreadAttempt:
     """One attempt; also the worker host that the task's code sees."""
 
     def __init__(
         self,
         agent: AttemptOwner,
-        kept: Kept,
+        kept: "Kept[ThreadAttempt]",
         key: pb.RunKey,
         template: template_pb2.RunTemplate,
         body: pb.ChunkBody,
@@ -96,7 +78,10 @@ class ThreadAttempt:
         self.reported = False
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
-        self._cancelled = False
+        self._cancelled = self._suspended = False
+        self._forks = 0
+        self._turn = ExitStack()
+        """Which of the two waits: a generator, or the run that takes its values."""
         self._limits: TimeLimits | None = None
         self._stopper: ThreadInterrupter | None = None
         self._lock = threading.Lock()
@@ -120,6 +105,11 @@ class ThreadAttempt:
         )
 
     # What a host offers.
+
+    @property
+    def expired(self) -> str:
+        """Which limit of its time the attempt has exceeded, for people; "" for none."""
+        return self._limits.passed if self._limits is not None else ""
 
     def log(self, entry: LogEntry) -> None:
         """Send a log record over the session; this process has shown it itself."""
@@ -169,20 +159,104 @@ class ThreadAttempt:
 
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
-        started = time.time_ns() // 1000
+        started, self._forks = time.time_ns() // 1000, forks()
         try:
-            report = self._executed()
-        except Exception as error:  # whatever it is: a run that is not reported is waited for for ever
-            logger.exception("the run could not be executed")
-            report = failed(error)
-        except BaseException as error:  # raised from outside, between what the body does
-            self._note_for_the_caller(error)
-            report = interrupted(error)
+            report = self._kept.context.copy().run(self._executed)
+        except BaseException as error:
+            if not self._is_copied():
+                report = self._report_of_failure(error)
+            elif self._kept.direct:
+                raise
+            else:
+                end_child(error)
+        if self._is_copied():
+            if not self._kept.direct:
+                end_child(None)
+            return
         self._report(report, started)
+
+    def _is_copied(self) -> bool:
+        """Say whether the task forked, and this is the child: it ends as a child, the run is its parent's."""
+        return self._forks != forks()
+
+    def _report_of_failure(self, error: BaseException) -> pb.ReportException:
+        if isinstance(error, Exception):  # whatever it is: a run that is not reported is waited for for ever
+            logger.exception("the run could not be executed")
+            return failed(error)
+        self._note_for_the_caller(error)  # raised from outside, between what the body does
+        return interrupted(error)
 
     def give_up(self, why: BaseException) -> None:
         """Report that nobody will execute it, because that ends its caller."""
         self._report(interrupted(why), time.time_ns() // 1000)
+
+    def iterate(self) -> Generator[Any, Any, None]:
+        """Execute the attempt of a generator task while its values are taken, and report it."""
+        with self._stepping() as steps:
+            yield from steps.values(self._arguments)
+
+    async def iterate_async(self) -> AsyncGenerator[Any, None]:
+        """Execute the attempt of an asynchronous generator task while its values are taken, and report it."""
+        with self._stepping() as steps:
+            async with aclosing(steps.values_async(self._arguments)) as values:
+                async for value in values:
+                    yield value
+
+    @contextmanager
+    def _stepping(self) -> Iterator[GeneratorSteps]:
+        started = time.time_ns() // 1000
+        self._limits = limits_of(self._invocation.template)
+        steps = GeneratorSteps(self, self._kept.task, self._invocation, self._kept.scope.log_prints)
+        try:
+            with self._turn:
+                self._turn.enter_context(calling(self._kept))
+                yield steps
+        finally:
+            if not self.reported:
+                self._report(self._report_of(steps.end), started)
+        if steps.for_the_caller is not None:
+            raise steps.for_the_caller
+
+    def abandon(self) -> None:
+        """Report the end of a generator that waits for its caller, whose program ends."""
+        with self._lock:
+            if not self._suspended or self.reported:
+                return
+            self.reported = True
+        self._report(encoded(None), time.time_ns() // 1000)
+
+    def suspend(self, suspended: bool) -> bool:
+        """Note that its generator waits for its caller, or goes on; says whether it may."""
+        with self._lock:
+            self._suspended = suspended
+            may_go_on = not self._cancelled
+        self._turn.close()
+        self._turn.enter_context(self.calling() if suspended else calling(self._kept))
+        return may_go_on
+
+    def check_time(self) -> None:
+        """Look between two values at whether its time is up.
+
+        Raises:
+            TaskRunTimeoutError: It is.
+        """
+        if self._limits is not None and self._limits.check():
+            raise TaskRunTimeoutError(self.expired)
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Keep what the task raised, for its caller."""
+        if isinstance(error, Exception):
+            self._kept.future.keep_local(error)
+
+    def context_of_caller(self) -> Context:
+        """Return the context variables that its code sees and changes."""
+        return self._kept.context.copy()
+
+    def refuse(self, why: RuntimeError) -> None:
+        """Report that there is no thread for it, and would be none for another attempt."""
+        report = failed(TaskyardError(f"the run could not be executed: {why}"))
+        report.not_retriable = True
+        self._report(report, time.time_ns() // 1000)
 
     def _report(self, report: bytes | pb.ReportException, started: int) -> None:
         with self._lock:
@@ -201,10 +275,14 @@ class ThreadAttempt:
         """End the attempt as soon as its thread executes Python."""
         with self._lock:
             self._cancelled = True
+            if self._suspended:  # nobody can say when its caller asks for the next value
+                self._agent.ended(self, None)
+                self.reported = True
             if self._stopper is not None:
                 self._stopper.interrupt(RunCancelled)
 
     def _executed(self) -> bytes | pb.ReportException:
+        begin_anew()
         stopper = ThreadInterrupter(TaskRunTimeoutError)
         with self._lock:
             if self._cancelled:
@@ -228,41 +306,45 @@ class ThreadAttempt:
     def _call(self) -> Any:
         kept = self._kept
         try:
-            args, kwargs = replaced(states_resolved(kept.call, kept.scope), value_of)
+            args, kwargs = self._arguments()
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
-        return body.run(self._invocation, self, args, kwargs, self._ended_by)
+        with captured_prints() if body.log_prints else nullcontext():
+            return body.run(self._invocation, self, args, kwargs, self._ended_by)
+
+    def _arguments(self) -> Arguments:
+        return self._kept.arguments(self._agent.results)
 
     def _note_for_the_caller(self, error: BaseException | None) -> None:
         if error is not None and self._kept.direct and is_for_a_flow_around(error):
             self.for_the_caller = error
 
     def _ended_by(self, error: BaseException) -> None:
+        if self._is_copied():
+            raise error
         self._note_for_the_caller(error)
-        if self._passed() and isinstance(error, TaskRunTimeoutError) and error.args == _UNTOLD:
-            error.args = (self._passed(),)  # what is raised in another thread is only a class
+        if self.expired and isinstance(error, TaskRunTimeoutError) and error.args == _UNTOLD:
+            error.args = (self.expired,)  # what is raised in another thread is only a class
         if isinstance(error, Exception):
             self._kept.future.keep_local(error)
-
-    def _passed(self) -> str:
-        """Return which limit of its time the attempt has exceeded, for people; "" for none."""
-        return self._limits.passed if self._limits is not None else ""
 
     def _report_of(self, value: Any) -> bytes | pb.ReportException:
         """Turn what the body gave into a report; keeps ordinary values."""
         if isinstance(value, pb.ReportException):
             if self.for_the_caller is not None:
                 value.not_retriable = True  # its caller is being ended
-            if self._passed() and int(value.kind) == ReportKind.FAILED:
+            if self.expired and int(value.kind) == ReportKind.FAILED:
                 value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
-                value.message = self._passed()
+                value.message = self.expired
             return value
         wire = wire_of(self._invocation.template)
         data = encoded(value, wire, self._kept.task.has_cache_key)
         if wire is not PICKLES and isinstance(data, pb.ReportException):
             return data  # whoever asks for an encoding wants the value recorded
         self._kept.future.keep_local(value)
+        if type(value) is not NoneType:
+            self._agent.results[self._kept.future] = copied(value)
         session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
@@ -276,3 +358,9 @@ class ThreadAttempt:
                 report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report
+
+
+def calling(kept: Kept[ThreadAttempt]) -> AbstractContextManager[None]:
+    """Let the run that called another one directly, in this thread, say nothing meanwhile."""
+    caller = kept.scope.host
+    return caller.calling() if isinstance(caller, ThreadAttempt) else nullcontext()

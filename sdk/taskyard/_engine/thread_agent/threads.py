@@ -6,14 +6,21 @@ there may be more attempts at work than places for a while; nothing is interrupt
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Final, Protocol
+
+from taskyard._engine.execution.coroutines import close_runner
 
 MOST_THREADS: Final = 1000
 """A thread that waits for other runs takes no place, so there may be many more threads than places."""
+
+
+_END_SECONDS: Final = 0.1
+"""What threads without work take to end, and longer than those with work are waited for."""
 
 
 class Work(Protocol):
@@ -23,9 +30,17 @@ class Work(Protocol):
         """Execute it in this thread; never raises, because nobody would hear of it."""
         ...
 
+    def refuse(self, why: RuntimeError) -> None:
+        """Say that there is no thread for it."""
+        ...
+
 
 class AttemptThreads:
-    """So many places for work. Thread-safe."""
+    """So many places for work. Thread-safe.
+
+    Not a pool of Python's own: those take nothing any more once the main thread has ended, and threads of the
+    program that go on until later may call flows until then.
+    """
 
     def __init__(self, places: int, on_change: Callable[[], None]) -> None:
         """Offer places; `on_change` is called when work begins or ceases to wait for other runs."""
@@ -35,7 +50,11 @@ class AttemptThreads:
         self._waiting: deque[Work] = deque()
         self._working = 0
         self._blocked = 0
-        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="taskyard-run")
+        self._idle = 0
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._handed: SimpleQueue[Work | None] = SimpleQueue()
+        """Work for threads that have none; None ends one."""
 
     def add(self, work: Work, *, first: bool) -> None:
         """Let work wait for a place, before everything else or behind it; `start` has to follow."""
@@ -45,11 +64,40 @@ class AttemptThreads:
         """Give waiting work to threads, as far as there are places."""
         while True:
             with self._lock:
-                if not self._waiting or self._working - self._blocked >= self.places:
+                if not self._has_room():
                     return
                 work = self._waiting.popleft()
                 self._working += 1
-            self._pool.submit(self._work, work)
+                has_idle = self._idle > 0
+                if has_idle:
+                    self._idle -= 1
+            if has_idle:
+                self._handed.put(work)
+            else:
+                self._begin(work)
+
+    def _has_room(self) -> bool:
+        if self._closed or not self._waiting or self._working - self._blocked >= self.places:
+            return False
+        return self._idle > 0 or len(self._threads) < MOST_THREADS
+
+    def _begin(self, work: Work) -> None:
+        thread = threading.Thread(target=self._serve, args=(work,), name="taskyard-run", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter is ending, or the machine has no more
+            with self._lock:
+                self._working -= 1
+            work.refuse(error)
+        else:
+            self._threads.append(thread)
+
+    def _serve(self, first: Work) -> None:
+        work: Work | None = first
+        while work is not None:
+            self._work(work)
+            work = self._handed.get()
+        close_runner()
 
     def take_back(self, work: Work) -> bool:
         """Take back work that waits; says whether it still did."""
@@ -75,7 +123,13 @@ class AttemptThreads:
 
     def close(self, *, wait: bool = False) -> None:
         """Begin nothing any more; what is being executed is waited for if that is wanted."""
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+        for _ in self._threads:
+            self._handed.put(None)
+        deadline = None if wait else time.monotonic() + _END_SECONDS
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _change_blocked(self, by: int) -> None:
         with self._lock:
@@ -89,4 +143,5 @@ class AttemptThreads:
         finally:
             with self._lock:
                 self._working -= 1
+                self._idle += 1
             self.start()

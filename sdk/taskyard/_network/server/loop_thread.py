@@ -6,6 +6,7 @@ the child of a process that had started its loop gets an error instead of a cras
 """
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  # cannot be imported any more once the main thread has ended
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -37,7 +38,8 @@ class LoopThread:
         """Return the running loop, starting its thread if necessary.
 
         Raises:
-            ConnectionFailed: This process was forked from one that had started it.
+            ConnectionFailed: This process was forked from one that had started it, or ends and can start
+                no thread any more.
         """
         loop = self._loop
         return loop if loop is not None else self._start()
@@ -96,11 +98,17 @@ class LoopThread:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         with self._lock:
             if self._loop is None:
-                self._loop = new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run_loop, args=(self._loop,), name="taskyard-loop", daemon=True
-                )
-                self._thread.start()
+                loop = new_event_loop()
+                thread = threading.Thread(target=_run_loop, args=(loop,), name="taskyard-loop", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    loop.close()
+                    raise ConnectionFailed(
+                        f"this process cannot connect to a control plane ({error}); when its main thread has "
+                        "ended it is too late for the first call of a task or flow"
+                    ) from None
+                self._loop, self._thread = loop, thread
             return self._loop
 
 

@@ -3,6 +3,7 @@
 Invariant: the yard ends with this command, however this command ends; on Linux also when it is killed.
 """
 
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -81,5 +82,5 @@ def _ready_line(directory: Path) -> str:
     if directory == settings.home():
         hint = "run your program in another terminal, 'taskyard run ls' shows its runs"
     else:
-        hint = f"run your program in another terminal with TASKYARD_SERVER={address}"
+        hint = f"run your program in another terminal with TASKYARD_SERVER={shlex.quote(address)}"
     return f"taskyard yard ready on {address}; {hint}; Ctrl-C ends it"

@@ -8,7 +8,7 @@ from taskyard import settings
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.programs import become, flags
 from taskyard_contract.programs.extras import require_extra
-from taskyard_contract.programs.home_directory import make_home
+from taskyard_contract.programs.home_directory import database_url, make_home
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL
 from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
 
@@ -103,4 +103,4 @@ def start(
 def _default_database() -> str:
     directory = settings.home()
     make_home(directory)
-    return f"sqlite:///{directory / 'server.db'}"
+    return database_url(directory / "server.db")

@@ -4,7 +4,9 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,9 @@ from taskyard._engine.execution.interrupts import (
     exit_code_of,
     interrupter,
     raise_missed,
+    run_interruptibly,
 )
+from taskyard._engine.execution.raising import TakenBack
 from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
 
 
@@ -192,16 +196,99 @@ def test_a_cancellation_by_somebody_else_is_theirs() -> None:
     asyncio.run(main())
 
 
-def test_closing_takes_back_what_was_not_raised_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[object] = []
-    monkeypatch.setattr(
-        "taskyard._engine.execution.raising.raise_in", lambda thread, kind: raised.append(kind)
-    )
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
+    """What is raised in threads; only what takes another's place is, the others stay on their way."""
+    kinds: list[type[BaseException]] = []
+
+    def note(thread: int, kind: type[BaseException]) -> None:
+        kinds.append(kind)
+        if kind is TakenBack:
+            raise kind
+
+    monkeypatch.setattr("taskyard._engine.execution.raising.raise_in", note)
+    return kinds
+
+
+def test_closing_takes_back_what_was_not_raised_yet(raised: list[type[BaseException]]) -> None:
     stopper = ThreadInterrupter(FlowCancelled)
     stopper.interrupt()
     stopper.close()
     stopper.interrupt()
-    assert raised == [FlowCancelled, None]
+    stopper.close()
+    assert raised == [FlowCancelled, TakenBack]
+
+
+def test_closing_leaves_a_thread_alone_in_which_nothing_was_raised(raised: list[type[BaseException]]) -> None:
+    stopper = ThreadInterrupter(FlowCancelled)
+    stopper.close()
+    assert raised == []
+
+
+def _ended_by(
+    work: Callable[[], Coroutine[Any, Any, object]],
+) -> tuple[type[BaseException] | None, list[str]]:
+    """Interrupt a coroutine of another thread when it says so; returns what ended it there."""
+    ended: list[type[BaseException] | None] = []
+
+    def body() -> None:
+        stopper = ThreadInterrupter(FlowCancelled)
+        stoppers.append(stopper)
+        try:
+            run_interruptibly(asyncio.run, work())
+            ended.append(None)
+        except BaseException as error:
+            ended.append(type(error))
+        finally:
+            stopper.close()
+
+    stoppers: list[ThreadInterrupter] = []
+    begun.clear()
+    said.clear()
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert begun.wait(30)
+    stoppers[0].interrupt()
+    thread.join(30)
+    assert not thread.is_alive()
+    return ended[0], said
+
+
+begun = threading.Event()
+said: list[str] = []
+
+
+def test_a_coroutine_is_cancelled_where_it_waits_and_can_clean_up() -> None:
+    async def work() -> None:
+        try:
+            begun.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            said.append("cleaned up")
+
+    assert _ended_by(work) == (FlowCancelled, ["cleaned up"])
+
+
+def test_a_coroutine_that_does_not_wait_is_interrupted_all_the_same() -> None:
+    async def work() -> None:
+        begun.set()
+        spin_until_stopped()
+
+    assert _ended_by(work) == (FlowCancelled, [])
+
+
+def test_a_coroutine_that_was_cancelled_by_somebody_else_says_so() -> None:
+    async def work() -> None:
+        begun.set()
+        raise asyncio.CancelledError
+
+    stopper = ThreadInterrupter(FlowCancelled)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            run_interruptibly(asyncio.run, work())
+    finally:
+        stopper.close()
 
 
 def test_a_kept_limit_in_another_thread_ends_nothing_afterwards() -> None:

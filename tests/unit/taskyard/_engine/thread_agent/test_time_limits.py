@@ -86,6 +86,14 @@ def test_who_waits_for_other_runs_need_not_say_anything(clock: Clock) -> None:
     assert ended == ["ended"]
 
 
+def test_who_looks_for_himself_needs_no_timer(clock: Clock) -> None:
+    made = TimeLimits(5, 0, lambda: None, clock, clock.timer)
+    assert (made.check(), made.passed) == ("", "")
+    clock.now += 5
+    assert made.check() == made.passed == "the attempt exceeded its timeout of 5 seconds and was ended"
+    assert clock.due == []
+
+
 def test_nothing_is_ended_that_has_ended(clock: Clock) -> None:
     made, ended = limits(clock, 1, 0)
     made.stop()
