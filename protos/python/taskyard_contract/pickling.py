@@ -353,8 +353,6 @@ class _Globals:
         self.module = module
 
 
-
-
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:
     """Return what makes a code object again; which arguments that takes, cloudpickle knows."""
     _, arguments = cloudpickle.CloudPickler.dispatch_table[CodeType](code)
