@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-clients test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos freeze lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-other test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and Type
 	$(MAKE) --no-print-directory -C examples/go BUF='$(abspath $(BIN))/buf'
 	$(MAKE) --no-print-directory -C examples/typescript BUF='$(abspath $(BIN))/buf'
 	$(BIN)/python -m pytest -m clients --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# Programs of two versions of Python on one yard. OTHER: the second one, else whichever is found here.
+test-other: $(VENV)/.stamp-dev ## Run the tests that need another version of Python, if one is found
+	@version='import sys; print(sys.version_info[:2])'; own="$$($(BIN)/python -c "$$version")"; \
+	for python in $(OTHER) python3.{11,12,13,14} "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[1-9]*/bin/python; do \
+	  found="$$("$$python" -c "$$version" 2>/dev/null)" || continue; \
+	  if [ "$$found" != "$$own" ]; then other="$$python"; break; fi; \
+	done; \
+	if [ -z "$${other:-}" ]; then echo "left out: no Python besides $$own here; name one: make test-other OTHER=python3.12"; exit; fi; \
+	"$$other" -m venv --clear .venv-other; \
+	$(BIN)/uv pip install --quiet --python .venv-other/bin/python --require-hashes --requirement requirements/dev.txt; \
+	OTHER_PYTHON='$(abspath .venv-other/bin/python)' $(BIN)/python -m pytest -k another_version tests/acceptance/world
 
 test-newest: .venv-newest/.stamp ## Run them with the newest versions of everything that is allowed
 	.venv-newest/bin/python -m pytest $(QUICK)
@@ -119,7 +131,7 @@ docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	rm -rf examples/go/api examples/go/bin examples/typescript/{build,node_modules,src/generated}
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
