@@ -100,7 +100,8 @@ def test_workers_are_killed_at_random(running: Installation) -> None:
             lambda dead=victim.pid: f"worker {dead}: the worker process was killed" in agent.errors(),
             1.0, "the death is noticed",
         )  # fmt: skip
-        running.wait_for(lambda: len(workers_of(agent)) == 2, 2.0, "another worker takes its place")
+        # Two at work, and one that is ready for the next program.
+        running.wait_for(lambda: len(workers_of(agent)) >= 2, 2.0, "another worker takes its place")
     assert running.metric('taskyard_run_retries_total{cause="infrastructure"}') > 0
     check(running, client)
 
@@ -116,7 +117,7 @@ def test_the_process_that_starts_workers_is_killed(running: Installation) -> Non
         old = {worker.pid for worker in workers_of(agent)}
         zygote.kill()
         running.wait_for(
-            lambda known=old: len({worker.pid for worker in workers_of(agent)} - known) == 2,
+            lambda known=old: len({worker.pid for worker in workers_of(agent)} - known) >= 2,
             3.0, "two new workers",
         )  # fmt: skip
     check(running, client)
