@@ -72,7 +72,9 @@ class CacheFlights:
         elif not flight:
             del self._flights[key]
         elif was_leader:
-            self._follow(key, run)
+            # It may have computed its key anew, or another owner may have recorded a result beside it.
+            self._settling.hurry(flight[0], run.waited_for_by)
+            self._journal.look_up_key(key)
 
     def refused(self, run: Run) -> None:
         """Forget a run that was not recorded; the look-up that came with it decides for those behind it."""
