@@ -98,7 +98,7 @@ class Surroundings:
             sys.meta_path.append(self._finder)
             _begin_main(known)
         self._entered = True
-        self._variables = dict(_raw_variables())
+        self._variables = dict(facts.raw_variables())
         self._path = list(known.path)
         self._directory = known.directory
         _change_directory(known.directory)
@@ -113,13 +113,14 @@ class Surroundings:
         )
 
     def _restore(self) -> None:
-        if _raw_variables() != self._variables:
+        if facts.raw_variables() != self._variables:
             os.environ.clear()
             for name, value in self._variables.items():
                 os.environb[name] = value
+            time.tzset()
         if sys.path != self._path:
             sys.path[:] = self._path
-        if _directory() != self._directory:
+        if facts.current_directory() != self._directory:
             _change_directory(self._directory)
 
 
@@ -187,16 +188,3 @@ def _change_directory(directory: str) -> None:
         os.chdir(directory)
     except OSError as error:
         raise NoWorld(f"the program's directory '{directory}' cannot be entered ({error.strerror})") from None
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return ""
-
-
-def _raw_variables() -> Mapping[Any, Any]:
-    # As the operating system has them: decoding them takes fifty times as long as comparing.
-    raw: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-    return raw

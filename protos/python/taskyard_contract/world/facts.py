@@ -8,10 +8,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from taskyard_contract.programs.private_files import make_directory, opener
 
@@ -121,10 +121,13 @@ def interpreter_options() -> list[str]:
 
 
 def this_machine() -> str:
-    """Return a name for this machine since its last start; "" where the system has none."""
+    """Return a name for this machine since its last start, or for the container that this process is in.
+
+    Containers of one machine have processes of their own: who is not seen there may still run.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return os.uname().nodename
 
@@ -145,6 +148,23 @@ def started_at(pid: int) -> str:
     except OSError:
         pass
     return "unknown"
+
+
+def current_directory() -> str:
+    """Return the directory that this process is in; "" when it was removed meanwhile."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def raw_variables() -> Mapping[Any, Any]:
+    """Return the variables of this process as the operating system has them, to be compared.
+
+    To decode them takes fifty times as long as to compare them.
+    """
+    raw: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
+    return raw
 
 
 def own_umask() -> int | None:

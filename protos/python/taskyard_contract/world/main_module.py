@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 MAIN: Final = "__main__"
 MOST_BYTES: Final = 64 * 1024
-"""Values with a larger pickle are not compared each time: that takes longer than a call of a task may."""
+"""Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
 _UNCHANGING: Final = (str, bytes, int, float, complex, type(None), frozenset, ModuleType, type, FunctionType)
 
 
@@ -189,9 +189,14 @@ def _has_identity(value: object) -> bool:
     return isinstance(value, FunctionType | type) or own_name(value) is not None
 
 
+def is_changing(value: object) -> bool:
+    """Say whether a value is data that can change in place."""
+    return not isinstance(value, _UNCHANGING) and own_name(value) is None
+
+
 def plain_pickle(value: object) -> bytes | None:
     """Return the pickle of a value that can change in place, if it is not large; None for all others."""
-    if isinstance(value, _UNCHANGING) or own_name(value) is not None:
+    if not is_changing(value):
         return None
     try:
         data = pickle.dumps(value)

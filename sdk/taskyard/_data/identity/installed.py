@@ -10,7 +10,8 @@ import sysconfig
 from functools import lru_cache
 from typing import Final
 
-_OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
+OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
+"""The packages of Taskyard itself, wherever they lie."""
 
 
 def is_installed(module_name: str) -> bool:
@@ -20,7 +21,7 @@ def is_installed(module_name: str) -> bool:
     """
     if module_name == "__main__":
         return False
-    if module_name.partition(".")[0] in _OWN:
+    if module_name.partition(".")[0] in OWN:
         return True
     module = sys.modules.get(module_name)
     if module is None:
@@ -34,7 +35,7 @@ def is_installed(module_name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _lies_in_package(path: str) -> bool:
-    if path.startswith(_roots()):
+    if path.startswith(installed_roots()):
         return True
     for entry in dict.fromkeys(map(os.path.abspath, sys.path)):
         inside = path.removeprefix(entry + os.sep)
@@ -44,8 +45,8 @@ def _lies_in_package(path: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _roots() -> tuple[str, ...]:
-    """Return where Python says that packages are installed."""
+def installed_roots() -> tuple[str, ...]:
+    """Return the directories of Python and of what is installed for it, each with a separator at its end."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     return tuple({os.path.abspath(path) + os.sep for name in names if (path := sysconfig.get_path(name))})
 

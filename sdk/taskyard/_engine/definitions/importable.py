@@ -2,16 +2,12 @@
 
 import os
 import sys
-import sysconfig
 from collections.abc import Callable
-from functools import lru_cache
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
+from taskyard._data.identity.installed import OWN, installed_roots
 from taskyard_contract.code_references import function_at
-
-OWN: Final = ("taskyard", "taskyard_api", "taskyard_contract", "taskyard_agent", "taskyard_controlplane")
-"""The packages of Taskyard itself, wherever they lie."""
 
 
 def reference_of(fn: Callable[..., Any]) -> str | None:
@@ -37,10 +33,3 @@ def _is_installed(module: ModuleType) -> bool:
     if not isinstance(path, str):
         return module.__name__ in sys.builtin_module_names
     return os.path.abspath(path).startswith(installed_roots())
-
-
-@lru_cache(maxsize=1)
-def installed_roots() -> tuple[str, ...]:
-    """Return the directories of Python and of what is installed for it, each with a separator at its end."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({os.path.abspath(path) + os.sep for name in names if (path := sysconfig.get_path(name))})

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from taskyard._engine.definitions.importable import OWN, installed_roots
+from taskyard._data.identity.installed import OWN, installed_roots
 from taskyard_contract.world.facts import absolute
 
 logger = logging.getLogger("taskyard.world")

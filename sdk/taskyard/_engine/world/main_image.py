@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.world.seen import MOST_BYTES, PAUSE_NS, Look, Seen, is_changing, seen_of
+from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.world import main_module
-from taskyard_contract.world.main_module import MAIN, Entry
+from taskyard_contract.world.main_module import MAIN, MOST_BYTES, Entry, is_changing
 
 
 class Code(NamedTuple):

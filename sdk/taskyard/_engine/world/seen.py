@@ -12,34 +12,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic_ns
-from types import CellType, FunctionType, MappingProxyType, ModuleType
+from types import CellType, FunctionType, MappingProxyType
 from typing import Any, Final
 
+from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
 from taskyard_contract.pickling import PROTOCOL, Pickled
-from taskyard_contract.world import main_module, module_names
+from taskyard_contract.world import main_module
+from taskyard_contract.world.main_module import MOST_BYTES, is_changing
 
 SMALL_BYTES: Final = 1024
 """Values with a larger pickle are not compared at each call of a loop."""
-MOST_BYTES: Final = 64 * 1024
-"""Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
 PAUSE_NS: Final = 1_000_000
 """Between two looks at classes."""
 LONG_PAUSE_NS: Final = 1_000_000_000
 """Between two looks at large values."""
-_UNCHANGING: Final = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    bool,
-    type(None),
-    frozenset,
-    ModuleType,
-    type,
-    FunctionType,
-)
 _CONTAINERS: Final = frozenset({dict, MappingProxyType, list, tuple, set, frozenset, deque})
 _PASSING: Final = frozenset({MappingProxyType, tuple})
 MOST_PARTS: Final = 1000
@@ -137,9 +124,8 @@ class Seen:
     def _hold_later(self, now_ns: int) -> bool:
         at_once, in_new_flow = self._look_number != _looks.number, self._flow_number != _looks.flow_number
         self._look_number, self._flow_number = _looks.number, _looks.flow_number
-        same = [
-            look.holds(now_ns, at_once, in_new_flow) for look in self._later
-        ]  # all of them, or they are due again
+        # All of them, or those behind the first that has changed would be due again.
+        same = [look.holds(now_ns, at_once, in_new_flow) for look in self._later]
         self._due_ns = min((look.due_ns for look in self._later), default=now_ns + LONG_PAUSE_NS)
         return all(same)
 
@@ -192,7 +178,7 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
     """Return those of some values that can change in place, and how each is looked at."""
     small, larger = [], []
     for value in values:
-        if not is_changing(value):
+        if value is _EMPTY or not is_changing(value):
             continue
         data = _plain(value)
         if data is None:
@@ -206,13 +192,6 @@ def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]
             _say_large(name, len(data))
         larger.append(Look(PAUSE_NS if len(data) <= MOST_BYTES else LONG_PAUSE_NS, look))
     return small, larger
-
-
-def is_changing(value: Any) -> bool:
-    """Say whether a value is data that can change in place."""
-    if isinstance(value, _UNCHANGING) or value is _EMPTY:
-        return False
-    return module_names.qualname_of(value) is None
 
 
 def _is_still(value: Any, digest: bytes) -> bool:
@@ -276,6 +255,8 @@ def _parts(whole: Any) -> Iterator[Any]:
 def _plain(value: Any) -> bytes | None:
     try:
         return pickle.dumps(value, PROTOCOL)
+    except FlowRunTimeoutError:
+        raise
     except Exception:  # foreign code; it travels by another way, and is compared by identity only
         return None
 

@@ -21,7 +21,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import Any, Final, NamedTuple
 
-from taskyard._engine.definitions.importable import OWN, installed_roots
+from taskyard._data.identity.installed import OWN, installed_roots
 from taskyard_contract.world.main_module import MAIN
 
 _NEVER: Final = frozenset({*OWN, MAIN, "__mp_main__"})

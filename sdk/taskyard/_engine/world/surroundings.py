@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from taskyard._engine.world.local_modules import found_elsewhere
 from taskyard_contract.world import facts
@@ -15,10 +13,10 @@ class Surroundings:
 
     def __init__(self) -> None:
         """Look at them."""
-        self.directory = _directory()
+        self.directory = facts.current_directory()
         self.path = tuple(sys.path)
         self.arguments = tuple(sys.argv)
-        self._variables = dict(_raw_variables())
+        self._variables = dict(facts.raw_variables())
         self._modules = len(sys.modules)
         self.modules = found_elsewhere()
         """Modules that the import path does not lead to, with their files."""
@@ -26,8 +24,8 @@ class Surroundings:
     def hold(self) -> bool:
         """Say whether they are the same now. A microsecond or two, unless modules were imported."""
         return (
-            _raw_variables() == self._variables
-            and _directory() == self.directory
+            facts.raw_variables() == self._variables
+            and facts.current_directory() == self.directory
             and tuple(sys.path) == self.path
             and tuple(sys.argv) == self.arguments
             and self._has_modules()
@@ -69,19 +67,6 @@ def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
         outlived=outlived,
         recursion_limit=sys.getrecursionlimit(),
     )
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed while the program was in it
-        return ""
-
-
-def _raw_variables() -> Mapping[Any, Any]:
-    # As the operating system has them: decoding them takes fifty times as long as comparing.
-    raw: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-    return raw
 
 
 def _main_facts() -> MainFacts:

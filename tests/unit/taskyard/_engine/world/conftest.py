@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard._engine.definitions.importable import OWN
+from taskyard._data.identity.installed import OWN
 from taskyard._engine.world import sent_parts
 
 
