@@ -22,16 +22,9 @@ logger = logging.getLogger(__name__)
 MOST_KEPT: Final = 256
 """Programs come and go; one that is met again is looked up again."""
 START_VARIABLES: Final = (
-    *(
-        "PYTHONHASHSEED",
-        "PYTHONUTF8",
-        "PYTHONIOENCODING",
-        "PYTHONMALLOC",
-        "PYTHONCOERCECLOCALE",
-        "PYTHONHOME",
-    ),
-    *("PYTHONNOUSERSITE", "LD_LIBRARY_PATH", "LD_PRELOAD", "LC_ALL", "LC_CTYPE", "LANG"),
-)
+    "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONCOERCECLOCALE", "PYTHONHOME",
+    "PYTHONNOUSERSITE", "LD_LIBRARY_PATH", "LD_PRELOAD", "LC_ALL", "LC_CTYPE", "LANG",
+)  # fmt: skip
 """Variables that count when an interpreter starts; all others can be set in a worker."""
 
 

@@ -39,6 +39,8 @@ REST_SECONDS: Final = 3.0
 """How long a worker too many is kept for the next run that waits: forking and connecting one takes longer."""
 SPAWN_DELAY: Final = 0.1
 """Before the first new attempt to start a worker; it doubles with each one that fails."""
+TROUBLE_SECONDS: Final = 10.0
+"""For so long programs in an interpreter that did not start are told so, before it is tried again."""
 MOST_KEPT: Final = 4
 """For each one at work, so many may rest for programs that have nothing to do at the moment."""
 MAX_SPAWN_DELAY: Final = 5.0
@@ -259,6 +261,7 @@ class Workforce:
             "there for the agent, too, with this release of Taskyard installed? The agent's log may say more"
         )
         self._loop.call_soon(self._events.dispatch)
+        self._loop.call_later(TROUBLE_SECONDS, self.troubles.pop, interpreter, None)
 
     def _failed(self) -> None:
         """Try again after a delay that grows while workers die before they are ready."""

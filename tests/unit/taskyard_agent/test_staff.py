@@ -13,6 +13,7 @@ from taskyard_agent.holding.chunks import Chunk
 from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_agent.holding.worlds import GivenWorld, Interpreter
 from taskyard_agent.processes import staff as staff_module
+from taskyard_agent.processes import workforce as workforce_module
 from taskyard_agent.processes.staff import Staff
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.worker_phase import LEFT, WorkerPhase
@@ -271,5 +272,23 @@ def test_an_interpreter_that_cannot_be_started_is_said_to_the_runs_of_its_progra
         stage.give(worker, other)
         said = dict(far.received())
         assert said[frames.NO_WORLD].decode() == other.trouble
+
+    play(scenario, size=1)
+
+
+def test_an_interpreter_that_did_not_start_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workforce_module, "TROUBLE_SECONDS", 0.05)
+
+    async def scenario(stage: Stage) -> None:
+        stage.error = FileNotFoundError(2, "No such file or directory")
+        first = world(b"o", OTHER)
+        stage.worker_for(first)
+        assert OTHER in stage.workforce.troubles
+        await eventually(lambda: OTHER not in stage.workforce.troubles)
+        stage.error = None  # its environment has been made again
+        await stage.ready()
+        later = world(b"p", OTHER)
+        await eventually(lambda: stage.worker_for(later) is not None or bool(stage.others))
+        assert not later.trouble
 
     play(scenario, size=1)
