@@ -8,7 +8,8 @@ outlives the program; then as long as agents keep it.
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE, Code
@@ -141,6 +142,8 @@ class _Keeper:
 _keeper = _Keeper()
 _keeper_in_image = _Keeper()
 """Of flows whose code the workers have: their workers must not import what was sent for others."""
+_announced_to: Final[set[Session]] = set()
+"""Sessions that are open; each of them may have runs that have not started."""
 
 
 def world_of(session: Session, code: Code = ()) -> World:
@@ -160,8 +163,9 @@ def world_of(session: Session, code: Code = ()) -> World:
         return World(template_pb2.World.FromString(own), is_near, lambda: True)
     keeper = _keeper_in_image if code == IMAGE and not is_near else _keeper
     world = keeper.world(session, is_near, code)
-    if end not in session.on_close:
-        session.on_close.insert(0, end)
+    if session not in _announced_to:
+        _announced_to.add(session)
+        session.on_close.insert(0, partial(_end, session))
     return world
 
 
@@ -178,16 +182,19 @@ def outlive() -> None:
         keeper.outlive()
 
 
-def end() -> None:
-    """Take back what was announced, unless there are runs that outlive this program."""
-    for keeper in (_keeper, _keeper_in_image):
-        keeper.end()
+def _end(session: Session) -> None:
+    """Take back what was announced with the last session, unless there are runs that outlive this program."""
+    _announced_to.discard(session)
+    if not _announced_to:
+        for keeper in (_keeper, _keeper_in_image):
+            keeper.end()
 
 
 def _after_fork() -> None:
     # The child is a program of its own: its files end with it, the parent's do not.
     global _keeper, _keeper_in_image
     _keeper, _keeper_in_image = _Keeper(), _Keeper()
+    _announced_to.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from support.loopback import LoopbackSession
 
+from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE
 from taskyard._engine.world import announcing
 from taskyard._engine.world.announcing import World, look_at_modules, world_of
 from taskyard.exceptions import ConfigurationError
+from taskyard_contract.world import facts
 
 
 @pytest.fixture
@@ -19,9 +21,11 @@ def far(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackSess
     """A session of a program, whose server is on another machine."""
     monkeypatch.setattr(announcing, "_keeper", announcing._Keeper())
     monkeypatch.setattr(announcing, "_keeper_in_image", announcing._Keeper())
+    monkeypatch.setattr(announcing, "_announced_to", set())
     session = LoopbackSession("192.0.2.1:4700")
     yield session
-    announcing.end()
+    for keeper in (announcing._keeper, announcing._keeper_in_image):
+        keeper.end()
     session.script.close()
 
 
@@ -115,3 +119,16 @@ def test_variables_of_the_program_stay_here(far: LoopbackSession, monkeypatch: p
     assert b"s3cret" not in message.SerializeToString()
     assert b"s3cret" not in far.stored.blobs[message.bundle_digest]
     assert os.environ["TOKEN"] == "s3cret"
+
+
+def test_what_was_announced_stays_while_any_session_is_open(far: LoopbackSession) -> None:
+    near = LoopbackSession("unix:/run/yard.sock")
+    worlds = settings.home() / facts.WORLDS
+    for session in (near, far):
+        world_of(session)
+    assert list(worlds.glob("*.json"))
+    announcing._end(near)
+    assert list(worlds.glob("*.json")), "runs of the other session may not have started"
+    announcing._end(far)
+    assert not list(worlds.glob("*.json"))
+    near.script.close()
