@@ -307,23 +307,31 @@ def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterato
 _termination_handler: Callable[[int, FrameType | None], None] | None = None
 
 
+class _Forking(threading.local):
+    mask: set[signal.Signals] | None = None
+    """What was blocked before, in a thread that is about to fork."""
+
+
+_forking: Final = _Forking()
+
+
 def _before_fork() -> None:
     # Or a signal could meet the child with the handler of its parent, and be forgotten.
     if _termination_handler is not None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _forking.mask = set(map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})))
 
 
 def _after_fork_in_parent() -> None:
-    if _termination_handler is not None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    mask, _forking.mask = _forking.mask, None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _after_fork_in_child() -> None:
     # A child of the flow's body is ended as any child: pools of processes end theirs by SIGTERM.
-    if _termination_handler is not None:
-        if signal.getsignal(signal.SIGTERM) is _termination_handler:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if _termination_handler is not None and signal.getsignal(signal.SIGTERM) is _termination_handler:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _after_fork_in_parent()  # the mask is the forking thread's, in both
 
 
 os.register_at_fork(

@@ -1,6 +1,7 @@
 """Interruptions hit the body of a flow, or nothing."""
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -323,3 +324,23 @@ def test_a_cancelled_loops_task_is_not_marked_any_more() -> None:
         return task.cancelling()
 
     assert asyncio.run(main()) == 0
+
+
+def test_a_fork_leaves_the_signals_blocked_that_the_program_has_blocked() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        with catch_termination():
+            child = os.fork()
+            if not child:
+                blocked = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                os._exit(0 if blocked else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with catch_termination():
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it was not before"
