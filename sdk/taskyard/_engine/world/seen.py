@@ -3,7 +3,8 @@
 At every call of a task: so a name costs one look into a dict and one comparison by identity, as does what a
 closure holds; values that can change in place are compared by their pickles, up to a size. What hardly ever
 changes (a function's code, the attributes of a class, the directory of the program) is compared when a flow
-begins and when somebody waits for a run, and otherwise at most once a millisecond.
+begins and when somebody waits for a run, and otherwise at most once a millisecond; what is dear even then,
+when a flow begins and otherwise rarely.
 """
 
 import hashlib
