@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.programs import Stage
+from support.programs import Stage, eventually
 
 MAIN = """
 import inspect
@@ -86,6 +86,16 @@ class Elsewhere:
         path = self._project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def set(self, name: str, value: str) -> None:
+        """Set a variable of the programs that are run from now on."""
+        self._stage.environment[name] = value
+
+    def files_with(self, text: str) -> list[Path]:
+        """Return the files of the server, of programs and of the agent that have a text in them."""
+        homes = self._stage.home, self._home
+        files = [path for home in homes for path in home.rglob("*") if path.is_file()]
+        return [path for path in files if text.encode() in path.read_bytes()]
 
     def run(self) -> list[str]:
         done = self._stage.run_file(self._project / "main.py", "argument")
@@ -164,6 +174,26 @@ def test_a_second_program_sends_nothing_and_one_after_an_edit_runs_the_edit(else
     elsewhere.write("helper.py", FILES["helper.py"])
     assert elsewhere.run() == [EXPECTED, "True"]
     assert len(elsewhere.unpacked()) == 2
+
+
+def test_values_of_variables_are_in_no_file(elsewhere: Elsewhere) -> None:
+    elsewhere.set("REGION", "north-of-nowhere")
+    elsewhere.write("named.py", program("import os", "os.environ['REGION'][::-1]"))
+    assert elsewhere.printed("named.py") == "erehwon-fo-htron"
+    assert elsewhere.files_with("north-of-nowhere") == []
+    assert elsewhere.files_with("REGION"), "names are known"
+
+
+def test_workers_have_the_variables_of_a_project_that_they_have_themselves(elsewhere: Elsewhere) -> None:
+    elsewhere.write("pyproject.toml", '[tool.taskyard]\ncode = "image"\nenvironment = ["REGION"]\n')
+    elsewhere.write("image.py", program("import os", "os.environ['REGION'], os.environ.get('SECRET')"))
+    assert elsewhere.printed("image.py") == "('north', None)"
+
+
+def test_workers_of_a_program_that_has_ended_go(elsewhere: Elsewhere) -> None:
+    elsewhere.write("brief.py", program("import os", "os.getpid()"))
+    worker = Path("/proc", elsewhere.printed("brief.py"))
+    eventually(lambda: not worker.exists(), "its worker has ended")
 
 
 def test_code_that_is_said_to_be_there_is_not_sent(elsewhere: Elsewhere) -> None:

@@ -255,6 +255,8 @@ class Agent(Peer):
         self.chunks: list[ap.AssignChunk] = []
         self.bodies: dict[bytes, tuple[ap.ChunkBody, int]] = {}
         self.cancels: list[bytes] = []
+        self.definitions: dict[int, tp.TemplateDefinition] = {}
+        self.ended_worlds: list[bytes] = []
         self.acknowledged = 0
         self.session_id = session_id or new_id()
         hello = ap.AgentHello(
@@ -281,6 +283,8 @@ class Agent(Peer):
         while (frame := self.agent.next_frame()) is not None:
             self.acknowledged = max(self.acknowledged, frame.reported_up_to)
             self.cancels.extend(key.run_id for key in frame.cancel)
+            self.definitions.update({each.index: each for each in frame.templates})
+            self.ended_worlds.extend(frame.ended_worlds)
             for chunk in frame.chunks:
                 self.chunks.append(chunk)
                 body = ap.ChunkBody.FromString(chunk.body)

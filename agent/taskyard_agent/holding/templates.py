@@ -53,7 +53,8 @@ class LocalTemplates:
             worlds: Knows the worlds of programs; None where nothing is executed in one.
         """
         self._worlds = worlds
-        self._known: dict[bytes, LocalTemplate] = {}  # the least recently used one first
+        self._known: dict[tuple[bytes, frozenset[tuple[str, str]]], LocalTemplate] = {}
+        """By what they say, and what was handed over for them; the least recently used one first."""
         self._last: LocalTemplate | None = None
         self._indices = count(1)
 
@@ -67,7 +68,10 @@ class LocalTemplates:
         last = self._last
         if last is not None and last.definition is definition:
             return last
-        key = definition.template.SerializeToString(deterministic=True)
+        key = (
+            definition.template.SerializeToString(deterministic=True),
+            frozenset(definition.variables.items()),
+        )
         known = self._known.pop(key, None)
         if known is None:
             world = self._worlds.of(definition.template) if self._worlds is not None else None

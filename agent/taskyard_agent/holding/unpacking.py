@@ -126,7 +126,7 @@ def facts_of(directory: Path) -> WorldFacts:
         path=[str(directory / place) for place in manifest.path],
         library_path=[],
         directory="",
-        variables=manifest.variables,
+        variables={},  # come with runs: nothing of them is written down here
         arguments=manifest.arguments,
         main=_main_of(directory, manifest),
         modules={name: str(directory / place) if place else "" for name, place in manifest.modules.items()},

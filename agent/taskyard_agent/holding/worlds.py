@@ -83,7 +83,18 @@ def _names_in(directory: str) -> set[str]:
 class GivenWorld:
     """The world of a template, as far as this agent knows it."""
 
-    __slots__ = ("bundle", "file", "id", "interpreter", "known", "message", "revision", "trouble")
+    __slots__ = (
+        "bundle",
+        "ended",
+        "file",
+        "id",
+        "interpreter",
+        "known",
+        "message",
+        "revision",
+        "trouble",
+        "unsure",
+    )
 
     def __init__(
         self,
@@ -111,10 +122,16 @@ class GivenWorld:
         self.bundle = bundle
         self.trouble = ""
         """Why workers cannot be started as the program was; the agent's own then say so of each run."""
+        self.ended = False
+        """Whether the server has said that its program has ended."""
+        self.unsure = False
+        """Whether it may have said so while nobody listened; runs that come tell otherwise."""
 
     def has_ended(self) -> bool:
-        """Say whether its program is known not to run any more."""
-        return self.known is not None and not self.known.is_alive()
+        """Say whether its program is known not to run any more, or nothing tells that it does."""
+        if self.known is not None:
+            return not self.known.is_alive()
+        return self.ended or self.unsure
 
 
 class Worlds:

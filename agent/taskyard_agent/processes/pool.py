@@ -121,11 +121,16 @@ class ProcessPool:
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
         self.workforce.greet(frames.pack(frames.SETTINGS, limits))
+        for worker in self.workforce.workers.values():
+            if worker.world is not None and not worker.spans:
+                worker.world.unsure = True  # its program may have ended while there was no stream
         self._watchdog.restate()
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
         local = self.templates.of(template)
+        if local.world is not None:
+            local.world.unsure = False
         span = self.holdings.accept(Chunk.assigned(chunk, local))
         if not self.intake.wants(span):
             self.holdings.give_back([span])
@@ -146,6 +151,12 @@ class ProcessPool:
         for key in keys:
             self._end(key, confirm=False)
         self._dispatcher.dispatch()
+
+    def on_worlds_ended(self, world_ids: Sequence[bytes]) -> None:
+        """Keep no workers for programs that have ended; who is idle is found at the next look (`Staff`)."""
+        for worker in self.workforce.workers.values():
+            if worker.world is not None and worker.world.id in world_ids:
+                worker.world.ended = True
 
     def _end(self, key: pb.RunKey, confirm: bool) -> None:
         waiting = self.intake.queue.remove(key) or self.transfers.remove(key)

@@ -22,6 +22,7 @@ from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited, main_module
 from taskyard_contract.world.facts import WorldFacts
 
+_NONE: Final[Mapping[str, str]] = {}
 KEPT: Final = ("TASKYARD_SERVER",)
 """Variables that stay as the agent has set them: tasks that call tasks do so on its server."""
 
@@ -53,8 +54,11 @@ class Surroundings:
         """Be told that no worker of this agent can be in its program's world."""
         self._missing = why
 
-    def enter(self) -> None:
+    def enter(self, variables: Mapping[str, str] = _NONE) -> None:
         """Be in the world that was announced, as its program has left it.
+
+        Args:
+            variables: Those that the program has handed over; they count where it is on another machine.
 
         Raises:
             NoWorld: It cannot be entered; the message says what is missing.
@@ -63,26 +67,44 @@ class Surroundings:
             raise NoWorld(self._missing)
         if self._next is not None:
             message, file = self._next
-            _check_version(template_pb2.World.FromString(message).python)
-            inherited.inherit(message, "" if file else inherited.NOT_SENT)
+            world = template_pb2.World.FromString(message)
+            _check_version(world.python)
+            handed_over = {name: variables[name] for name in world.variables if name in variables}
             if file:
-                self._try_to_enter(file, message)
+                inherited.inherit(message)
+                self._try_to_enter(file, world, handed_over)
+            else:
+                inherited.inherit(message, inherited.NOT_SENT, handed_over)
+                _check_variables(world, handed_over)
+                self._stay(handed_over)
             self._next = None
         elif self._entered:
             self._restore()
 
-    def _try_to_enter(self, file: str, message: bytes) -> None:
+    def _try_to_enter(self, file: str, world: template_pb2.World, handed_over: dict[str, str]) -> None:
         try:
             known = facts.read(Path(file))
         except (OSError, ValueError) as error:
             raise NoWorld(f"what is known of the program's environment cannot be read: {error}") from None
         if not known.is_near:
-            inherited.inherit(message, inherited.SENT)
-            known = self._added(known)
+            inherited.inherit(world.SerializeToString(), inherited.SENT, handed_over)
+            _check_variables(world, handed_over)
+            known = self._added(known, handed_over)
         try:
             self._enter(known)
         except (OSError, ValueError) as error:  # a variable that this system does not take, for example
             raise NoWorld(f"the program's environment cannot be entered: {error}") from None
+
+    def _stay(self, handed_over: dict[str, str]) -> None:
+        """Be where this worker is, with the variables of a program of which nothing else came."""
+        path, variables, directory = self._remembered()
+        try:
+            _set_variables({**variables, **handed_over})
+        except (OSError, ValueError) as error:
+            raise NoWorld(f"the program's environment cannot be entered: {error}") from None
+        self._entered = True
+        self._variables = dict(facts.raw_variables())
+        self._path, self._directory = path, directory
 
     def _enter(self, known: WorldFacts) -> None:
         own = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -103,14 +125,18 @@ class Surroundings:
         self._directory = known.directory
         _change_directory(known.directory)
 
-    def _added(self, known: WorldFacts) -> WorldFacts:
+    def _added(self, known: WorldFacts, handed_over: dict[str, str]) -> WorldFacts:
         """Return what comes from another machine, together with what this worker has of its own."""
+        path, variables, directory = self._remembered()
+        return known._replace(
+            path=[*known.path, *path], variables={**variables, **handed_over}, directory=directory
+        )
+
+    def _remembered(self) -> tuple[list[str], dict[str, str], str]:
+        """Return import path, variables and directory as they were before anything was executed."""
         if self._own is None:
             self._own = list(sys.path), dict(os.environ), os.getcwd()
-        path, variables, directory = self._own
-        return known._replace(
-            path=[*known.path, *path], variables={**variables, **known.variables}, directory=directory
-        )
+        return self._own
 
     def _restore(self) -> None:
         if facts.raw_variables() != self._variables:
@@ -135,6 +161,20 @@ def _check_version(python: str) -> None:
         raise NoWorld(
             f"its program runs on {python} and this worker on {own}; start an agent with the program's "
             "Python, or on its machine, with the same TASKYARD_HOME"
+        )
+
+
+def _check_variables(world: template_pb2.World, handed_over: Mapping[str, str]) -> None:
+    """Refuse runs whose program has variables that did not come: without them they would do something else.
+
+    Raises:
+        NoWorld: One is missing.
+    """
+    missing = [name for name in world.variables if name not in handed_over]
+    if missing:
+        raise NoWorld(
+            f"it needs the variable '{missing[0]}' of its program, which was handed over in the memory of "
+            "the server only: the server was started again after the program had ended"
         )
 
 

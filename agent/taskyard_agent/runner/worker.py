@@ -156,7 +156,7 @@ class Worker:
     def _code_of(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
         """Return what executes the runs of a template, in the world of their program."""
         try:
-            self._surroundings.enter()
+            self._surroundings.enter(definition.variables)
         except NoWorld as error:
             return UnavailableCode(
                 f"task '{definition.template.name}' cannot be executed here: {error}", error

@@ -37,6 +37,9 @@ class Need(NamedTuple):
     """The version that has compiled the code; empty when any will do."""
     environment: str = ""
     """What the code needs around it; empty when it needs nothing in particular."""
+    world: tuple[bytes, int] | None = None
+    """That of the program which hands variables over for its workers; None when it hands over none. It has no
+    part in matching: no agent is of use before the program is there."""
 
     @property
     def lane(self) -> str:
@@ -49,6 +52,7 @@ class Need(NamedTuple):
                 ("task", self.task),
                 ("Python", self.python),
                 ("environment", self.environment),
+                ("program", f"{self.world[0].hex()}/{self.world[1]}" if self.world else ""),
             )
             if value
         )

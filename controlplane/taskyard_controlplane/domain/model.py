@@ -114,6 +114,7 @@ class Template:
         environment: str = "",
         code_digest: bytes = b"",
         labels: Labels = frozenset(),
+        world: tuple[bytes, int] | None = None,
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
         jitter: float = 0.0,
@@ -135,7 +136,15 @@ class Template:
         self.bare = self.result_encoding == BARE_ENCODING
         self.code = code
         self.need = Need(
-            queue, code, encoding, labels, self.result_encoding, task_name, python_version, environment
+            queue,
+            code,
+            encoding,
+            labels,
+            self.result_encoding,
+            task_name,
+            python_version,
+            environment,
+            world,
         )
         self.code_digest = code_digest
         self.max_retries = max_retries

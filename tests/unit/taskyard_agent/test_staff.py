@@ -292,3 +292,20 @@ def test_an_interpreter_that_did_not_start_is_tried_again_later(monkeypatch: pyt
         assert not later.trouble
 
     play(scenario, size=1)
+
+
+def test_workers_of_programs_elsewhere_go_when_the_server_says_that_these_have_ended() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = GivenWorld(template_pb2.World(id=b"f", revision=1), "", None, None)
+        worker = stage.run(far)
+        stage.staff._look()
+        assert worker.phase not in LEFT
+        far.unsure = True
+        far.unsure = False  # runs have come
+        stage.staff._look()
+        assert worker.phase not in LEFT
+        far.ended = True
+        stage.staff._look()
+        assert worker.phase in LEFT
+
+    play(scenario)

@@ -31,7 +31,7 @@ def _own_process(tmp_path: Path) -> Iterator[None]:
     sys.setrecursionlimit(limit)
     os.umask(umask)
     random.setstate(drawn)
-    inherited._inherited.world = known
+    inherited._inherited.world, inherited._inherited.variables = known, {}
 
 
 def message(python: str = "") -> bytes:
@@ -91,6 +91,51 @@ def test_a_world_without_a_file_is_only_inherited() -> None:
     entered("")
     assert os.getcwd() == before
     assert inherited.world() == message(facts.own_version())
+
+
+def far_message(*variables: str) -> bytes:
+    return template_pb2.World(id=b"w" * 16, revision=1, variables=variables).SerializeToString()
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_what_a_program_elsewhere_hands_over_is_added_to_what_the_worker_has(
+    tmp_path: Path, is_sent: bool
+) -> None:
+    os.environ["OWN"] = "stays"
+    made = Surroundings()
+    made.announce(far_message("REGION"), file_of(tmp_path, is_near=False, variables={}) if is_sent else "")
+    made.enter({"REGION": "north", "NOT_NAMED": "x"})
+    assert (os.environ["REGION"], os.environ["OWN"]) == ("north", "stays")
+    assert "NOT_NAMED" not in os.environ
+    assert inherited.variables() == {"REGION": "north"}
+    del os.environ["REGION"]
+    made.enter({"REGION": "north"})
+    assert os.environ["REGION"] == "north"
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_variable_that_did_not_come_is_said_until_it_does(tmp_path: Path, is_sent: bool) -> None:
+    made = Surroundings()
+    made.announce(far_message("REGION"), file_of(tmp_path, is_near=False, variables={}) if is_sent else "")
+    for _ in range(2):
+        with pytest.raises(NoWorld, match="it needs the variable 'REGION' of its program"):
+            made.enter({})
+    made.enter({"REGION": "north"})
+    assert os.environ["REGION"] == "north"
+
+
+def test_a_variable_that_no_system_takes_is_said() -> None:
+    made = Surroundings()
+    made.announce(far_message("REGION"), "")
+    with pytest.raises(NoWorld, match="environment cannot be entered"):
+        made.enter({"REGION": "\x00"})
+
+
+def test_here_a_program_need_hand_over_nothing(tmp_path: Path) -> None:
+    made = Surroundings()
+    made.announce(far_message("COLOUR"), file_of(tmp_path))
+    made.enter()
+    assert os.environ["COLOUR"] == "red"
 
 
 def test_what_a_run_has_changed_is_put_back_before_the_next_chunk(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Shop:
         path = self.path / "new.zip"
         with zipfile.ZipFile(path, "w") as archive:
             if manifest:
-                told = bundles.encode(Manifest(["0"], {}, MainFacts(), "", [], {}))
+                told = bundles.encode(Manifest(["0"], {}, MainFacts(), "", []))
                 archive.writestr(bundles.MANIFEST, told)
             archive.writestr("0/text", text * (SIZE // len(text)))
         digest = hashlib.sha256(path.read_bytes()).digest()

@@ -20,7 +20,6 @@ PLAIN = Manifest(
     main=MainFacts("/home/ada/main.py", spec=None),
     main_place="0/main.py",
     arguments=["main.py", "-v"],
-    variables={"REGION": "north"},
 )
 
 
@@ -119,7 +118,7 @@ def test_workers_are_told_where_things_are_here(tmp_path: Path) -> None:
     assert known.path == [str(directory / "0")]
     assert known.modules == {"plugin": str(directory / "1/plugin-1.py"), "parent": ""}
     assert known.main.file == str(directory / "0/main.py")
-    assert (known.arguments, known.variables) == (["main.py", "-v"], {"REGION": "north"})
+    assert (known.arguments, known.variables) == (["main.py", "-v"], {})
 
 
 def test_places_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ class Recorder:
     def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
         self.calls.append(("drop", [key.epoch for key in keys]))
 
+    def on_worlds_ended(self, world_ids: Sequence[bytes]) -> None:
+        self.calls.append(("worlds ended", list(world_ids)))
+
     def on_doubt(self, doubtful: bool) -> None:
         self.calls.append(("doubt", doubtful))
 

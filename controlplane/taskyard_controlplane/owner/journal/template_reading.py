@@ -30,6 +30,8 @@ CODE_KINDS: Final = {
 MAX_TEMPLATE_BYTES: Final = 32 * 1024
 """Of a definition: names, tags, labels, times of retries. What is larger belongs into arguments or code."""
 _DIGEST_BYTES: Final = 32
+MAX_VARIABLES: Final = 1_024
+"""Whose names a template may have."""
 MAX_DELAYS: Final = 1_000
 """Of retries that are given one by one; the last one counts for all further ones."""
 
@@ -69,6 +71,7 @@ def read_template(
         code=CODE_KINDS.get(message.code.WhichOneof("location") or "", ""),
         code_digest=message.code.blob_digest,
         labels=_labels(message),
+        world=(message.world.id, message.world.revision) if message.world.variables else None,
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
         jitter=_jitter(message.retry.jitter_factor),
@@ -115,6 +118,13 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
             f"'{message.name}' has {delays:,} delays of retries; at most {MAX_DELAYS:,} are taken",
             limit=MAX_DELAYS,
             field="template.retry.delays_ms",
+        )
+    variables = len(message.world.variables)
+    if variables > MAX_VARIABLES:
+        raise InvalidRequest(
+            f"'{message.name}' names {variables:,} variables; at most {MAX_VARIABLES:,} are taken",
+            limit=MAX_VARIABLES,
+            field="template.world.variables",
         )
     _check_supported(message)
     _check_code(message)

@@ -1,6 +1,6 @@
 """Live sessions of agents: credit, what each holds, and what is to be sent to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -85,6 +85,7 @@ class AgentSession(Peer):
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []
         self._cancel: list[pb.RunKey] = []
+        self._ended_worlds: list[bytes] = []
         self._heartbeat = 0
         self._drain = False
         self.unsent_bytes = 0
@@ -138,20 +139,25 @@ class AgentSession(Peer):
         self.nested_only = False
         self.condition = ""
         self._templates, self._last_index = {}, 0
-        self._new_templates, self._chunks, self._cancel = [], [], []
+        self._new_templates, self._chunks, self._cancel, self._ended_worlds = [], [], [], []
         self.unsent_bytes = 0
         self._heartbeat = 0
         self._drain = self.asked_to_drain  # the request may have been lost with the old stream
 
-    def template_index(self, template: Template, code: bytes) -> int:
-        """Return the stream's index of a template, sending its definition (and code) the first time."""
+    def template_index(self, template: Template, code: bytes, variables: Mapping[str, str]) -> int:
+        """Return the stream's index of a template.
+
+        The first time its definition is sent, with its code and what its program has handed over.
+        """
         index = self._templates.get(template.template_id)
         if index is None:
             if len(self._templates) >= MAX_TEMPLATES:
                 del self._templates[next(iter(self._templates))]  # it is sent again when it is used again
             self._last_index += 1
-            index = self._templates[template.template_id] = self._last_index
-            definition = template_pb2.TemplateDefinition(index=index, code=code)
+            index = self._last_index
+            if variables or template.need.world is None:  # else they may come, and are sent with it then
+                self._templates[template.template_id] = index
+            definition = template_pb2.TemplateDefinition(index=index, code=code, variables=variables)
             definition.template.MergeFromString(template.definition)
             self._new_templates.append(definition)
         return index
@@ -165,6 +171,12 @@ class AgentSession(Peer):
         """Tell the agent to end a run."""
         self._cancel.append(pb.RunKey(run_id=run.run_id, epoch=run.epoch))
         self.wake()
+
+    def worlds_ended(self, world_ids: Iterable[bytes]) -> None:
+        """Tell the agent of worlds whose program has ended; nobody is there to hear it without a stream."""
+        if self.close is not None:
+            self._ended_worlds.extend(world_ids)
+            self.wake()
 
     def answer_heartbeat(self, number: int) -> None:
         """Have the next frame carry the number of a heartbeat back: the agent times its lease by that."""
@@ -184,6 +196,7 @@ class AgentSession(Peer):
             or self._heartbeat
             or self._cancel
             or self._drain
+            or self._ended_worlds
             or self._reconnect_after_ms
         ):
             return None
@@ -199,6 +212,7 @@ class AgentSession(Peer):
             heartbeat=self._heartbeat,
             drain=self._drain,
             reconnect_after_ms=self._reconnect_after_ms,
+            ended_worlds=self._ended_worlds,
         )
         self._said_up_to = self.durable_up_to
         self._chunks, self._cancel = self._chunks[len(chunks) :], []
@@ -210,4 +224,5 @@ class AgentSession(Peer):
                 self.on_room()
         self._heartbeat = self._reconnect_after_ms = 0
         self._drain = False
+        self._ended_worlds = []
         return frame

@@ -12,6 +12,7 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.wire_text import MESSAGE_LIMIT, NAME_LIMIT
 from taskyard_controlplane.domain.namespaces import check_namespace
+from taskyard_controlplane.owner.peers.program_worlds import variable_bytes
 
 MAX_ITEMS: Final = 131_072
 """Ids, reports or log records of one kind in a frame. The SDK sends up to 69,632 ids."""
@@ -34,6 +35,10 @@ MAX_OFFER_ENCODINGS: Final = 64
 """Encodings of one of them."""
 MAX_SCHEMA_BYTES: Final = 16 * 1024
 """A JSON Schema of the arguments, or of the result, of a task."""
+MAX_WORLDS: Final = 1_024
+"""Worlds that a client announces in a frame."""
+MAX_VARIABLE_BYTES: Final = 64 * 1024
+"""Variables of one of them, names and values together."""
 MAX_HELLO_BYTES: Final = 4 * 1024 * 1024
 """Of all that an agent says of itself: it is kept as long as the agent is known."""
 
@@ -134,6 +139,21 @@ def check_client_frame(frame: sp.ClientFrame) -> None:
     _few("flow_reports", frame.flow_reports)
     if frame.HasField("logs"):
         _few("logs", frame.logs.run_ids)
+    if frame.worlds:
+        _few("worlds", frame.worlds, MAX_WORLDS)
+        _check_worlds(frame.worlds)
+
+
+def _check_worlds(worlds: Iterable[sp.ProgramWorld]) -> None:
+    for position, world in enumerate(worlds):
+        size = variable_bytes(world.variables)
+        if size > MAX_VARIABLE_BYTES:
+            raise InvalidRequest(
+                f"worlds[{position}].variables: they have {size:,} bytes, at most {MAX_VARIABLE_BYTES:,} are "
+                "taken; hand fewer variables over, or have the agents' own environment hold them",
+                limit=MAX_VARIABLE_BYTES,
+                field=f"worlds[{position}].variables",
+            )
 
 
 def _check_defined(batch: sp.SubmitBatch) -> None:

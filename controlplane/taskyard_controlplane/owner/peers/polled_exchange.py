@@ -185,7 +185,12 @@ class PolledExchange:
         frame = self.agent.next_frame()
         # Acknowledgements are in the answers to reports, and are no reason to end a wait.
         if frame is None or not (
-            frame.templates or frame.chunks or frame.cancel or frame.drain or frame.reconnect_after_ms
+            frame.templates
+            or frame.chunks
+            or frame.cancel
+            or frame.drain
+            or frame.reconnect_after_ms
+            or frame.ended_worlds
         ):
             return None
         return pb.PollResponse(
@@ -194,6 +199,7 @@ class PolledExchange:
             cancel=frame.cancel,
             drain=frame.drain,
             reconnect_after_ms=frame.reconnect_after_ms,
+            ended_worlds=frame.ended_worlds,
         )
 
     def _respond(self, response: pb.PollResponse, phase: PollPhase) -> None:

@@ -9,6 +9,7 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession, Windows
 from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.peers.peer import Caller, Peer
+from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
 
 MAX_PEERS: Final = 8_192
 """Sessions, or agents, in all: some 10 KB each."""
@@ -27,6 +28,7 @@ class Roster:
         self.windows = Windows(limits)
         self.most, self.most_per_host = MAX_PEERS, MAX_PEERS_PER_HOST
         self.log_marks = LogMarks()
+        self.worlds = ProgramWorlds()
         self.sessions: dict[bytes, ClientSession] = {}
         self.agents: dict[str, AgentSession] = {}
 

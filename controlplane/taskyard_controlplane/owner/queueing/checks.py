@@ -67,6 +67,12 @@ def check_frame(frame: pb.ClientFrame) -> None:
     for report in frame.flow_reports:
         check_id(report.run_id, "flow_reports.run_id")
         check_report(report)
+    for position, world in enumerate(frame.worlds):
+        if len(world.id) != ID_BYTES:
+            raise InvalidRequest(
+                f"worlds[{position}].id: it has {len(world.id)} bytes, and has to have {ID_BYTES}",
+                field=f"worlds[{position}].id",
+            )
 
 
 def check_digest(digest: bytes, field: str) -> bytes:

@@ -29,6 +29,7 @@ from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
 from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
@@ -50,15 +51,20 @@ class Dispatcher:
         metrics: Metrics,
         timers: Timers,
         first_epoch: int,
+        worlds: ProgramWorlds,
     ) -> None:
-        """Assign under epochs above the first of this owner, which makes those of earlier ones stale."""
+        """Assign under epochs above the first of this owner, which makes those of earlier ones stale.
+
+        Agents are sent what programs have handed over for their `worlds`.
+        """
+        self._worlds = worlds
         self._delivery = delivery
         self.log = log
         self._templates = templates
         self._changes = changes
         self._metrics = metrics
         self._epoch = first_epoch
-        self.ready = Matchmaking()
+        self.ready = Matchmaking(worlds.is_awaited)
         self.declined = Declined(timers, self._enqueue_again)
         self.agents: list[AgentSession] = []
 
@@ -106,6 +112,11 @@ class Dispatcher:
             self.ready.leave(agent)
             self.declined.leave(agent)
 
+    def look_again(self) -> None:
+        """Assign what has waited for programs that have come back since, or must be taken as gone."""
+        self.ready.look_again()
+        self.pump()
+
     def pump(self) -> None:
         """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
         hungry = [agent for agent in self.agents if agent.credit > 0]
@@ -140,7 +151,9 @@ class Dispatcher:
         if self._changes.watched:
             self._changes.noticed(runs)
         template = runs[0].template
-        index = agent.template_index(template, self._templates.codes.get(template.code_digest))
+        index = agent.template_index(
+            template, self._templates.codes.get(template.code_digest), self._worlds.variables_of(template)
+        )
         self._delivery.send(agent, index, first_epoch, runs)
 
     def forget(self) -> int | None:

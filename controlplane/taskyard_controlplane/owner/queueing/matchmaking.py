@@ -6,7 +6,7 @@ nobody can execute: an agent never looks at a queue that is not for it.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from taskyard_controlplane.domain.matching import Need, matches
@@ -22,11 +22,22 @@ ENDED_SHARE: Final = 8
 """One part in so many of the runs in the queues may have ended there."""
 
 
+def _never(world: tuple[bytes, int] | None) -> bool:
+    """Wait for no program."""
+    return False
+
+
 class Matchmaking:
     """The ready queues of a shard, by need, and the agents that are fed from them."""
 
-    def __init__(self) -> None:
-        """Know no need and no agent yet."""
+    def __init__(self, is_awaited: Callable[[tuple[bytes, int] | None], bool] = _never) -> None:
+        """Know no need and no agent yet.
+
+        Args:
+            is_awaited: Whether the program of a world has to come back before its runs are of use to any
+                agent. When that changes, `look_again`.
+        """
+        self._is_awaited = is_awaited
         self.queues: dict[Need, ReadyQueue] = {}
         # By number of the template: hashing a need for every run would cost more than all the rest of
         # queueing it. Not by the template itself, which this would keep in memory.
@@ -82,17 +93,28 @@ class Matchmaking:
         if queue is None:
             queue = self.queues[need] = ReadyQueue()
             for agent, served in self._served.items():
-                if matches(need, agent.offer):
+                if self._matches(need, agent):
                     served[agent.offer.queues.index(need.queue)].append(queue)
         return queue
 
     def serve(self, agent: AgentSession) -> None:
         """Feed an agent from all queues that are for it."""
-        offer = agent.offer
         self._served[agent] = [
-            [queue for need, queue in self.queues.items() if need.queue == name and matches(need, offer)]
-            for name in offer.queues
+            [
+                queue
+                for need, queue in self.queues.items()
+                if need.queue == name and self._matches(need, agent)
+            ]
+            for name in agent.offer.queues
         ]
+
+    def _matches(self, need: Need, agent: AgentSession) -> bool:
+        return matches(need, agent.offer) and not (need.world and self._is_awaited(need.world))
+
+    def look_again(self) -> None:
+        """Feed agents from the queues of programs that are not awaited any more."""
+        for agent in self._served:
+            self.serve(agent)
 
     def leave(self, agent: AgentSession) -> None:
         """Feed an agent no more."""
@@ -129,8 +151,7 @@ class Matchmaking:
         if len(self.queues) == before:
             return False
         self._by_template.clear()
-        for agent in self._served:
-            self.serve(agent)
+        self.look_again()
         return True
 
     def remaining(self) -> list[Run]:

@@ -49,6 +49,9 @@ class Clients:
         self._callers = Callers(shard.book, shard.stored, clock)
         self._flow_reports = shard.flow_reports
         self._cancelling = shard.cancelling
+        self._dispatcher = shard.dispatcher
+        self._timers = shard.timers
+        shard.roster.worlds.on_awaited = self._await_program
         self._subscriptions = Subscriptions(shard.book, shard.stored, shard.watchers)
 
     def open(
@@ -110,6 +113,9 @@ class Clients:
             TaskyardError: The frame is malformed; the stream must end.
         """
         check_frame(frame)
+        if frame.worlds:  # before runs that name them
+            self._roster.worlds.announce(session.session_id, frame.worlds)
+            self._dispatcher.look_again()
         if frame.HasField("submit"):
             await self._submit(session, frame.submit)
         if frame.HasField("logs"):
@@ -177,8 +183,25 @@ class Clients:
             if self._sessions.get(session.session_id) is session and session.attachments == attachments:
                 del self._sessions[session.session_id]
                 self._watchers.leave(session)
+                self._worlds_ended(session)
 
         owned = [run for run in self._book.of_session(session) if run.owned]
         queued = self._backlog.count() > 0 and session.may_be_in_backlog
         last_seq = self._submission.next_seq - 1 if queued else None
         self._endings.of_session(session, owned, last_seq, end, forget)
+
+    def _worlds_ended(self, session: ClientSession) -> None:
+        """Have agents let go of what they keep for a program."""
+        ended = self._roster.worlds.leave(session.session_id)
+        if ended:
+            for agent in self._roster.agents.values():
+                agent.worlds_ended(ended)
+
+    def _await_program(self, key: tuple[bytes, int]) -> None:
+        """Take a program as gone if it does not come within a lease: after a restart it may be."""
+
+        def give_up() -> None:
+            self._roster.worlds.give_up(key)
+            self._dispatcher.look_again()
+
+        self._timers.after(self._terms.times.session_lease, give_up, name="a program that has variables")

@@ -233,8 +233,10 @@ class Owner:
         )
 
     def _waits_for(self, run: Run) -> str:
-        agents = self.shard.roster.agents.values()
-        return missing(run.template.need, (agent.offer for agent in agents if agent.connected))
+        need, roster = run.template.need, self.shard.roster
+        if roster.worlds.is_awaited(need.world):
+            return "its program is not connected, and has variables that it needs"
+        return missing(need, (agent.offer for agent in roster.agents.values() if agent.connected))
 
     def held_by(self, agent_name: str) -> list[bytes]:
         """Return the runs that agents of a name execute now, or have in hand."""

@@ -141,6 +141,7 @@ class PollResponse(google.protobuf.message.Message):
     RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
     REPORTED_UP_TO_FIELD_NUMBER: builtins.int
     DRAINED_FIELD_NUMBER: builtins.int
+    ENDED_WORLDS_FIELD_NUMBER: builtins.int
     drain: builtins.bool
     """The agent should drain."""
     reconnect_after_ms: builtins.int
@@ -165,6 +166,10 @@ class PollResponse(google.protobuf.message.Message):
     def cancel(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Runs to end now. Confirmed by `cancelled`, or by an ordinary report that was faster."""
 
+    @property
+    def ended_worlds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """As in ServerFrame."""
+
     def __init__(
         self,
         *,
@@ -176,9 +181,10 @@ class PollResponse(google.protobuf.message.Message):
         reconnect_after_ms: builtins.int = ...,
         reported_up_to: builtins.int = ...,
         drained: builtins.bool = ...,
+        ended_worlds: collections.abc.Iterable[builtins.bytes] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "chunks", b"chunks", "drain", b"drain", "drained", b"drained", "reconnect_after_ms", b"reconnect_after_ms", "reported_up_to", b"reported_up_to", "templates", b"templates", "welcome", b"welcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "chunks", b"chunks", "drain", b"drain", "drained", b"drained", "ended_worlds", b"ended_worlds", "reconnect_after_ms", b"reconnect_after_ms", "reported_up_to", b"reported_up_to", "templates", b"templates", "welcome", b"welcome"]) -> None: ...
 
 global___PollResponse = PollResponse
 
@@ -821,6 +827,7 @@ class ServerFrame(google.protobuf.message.Message):
     HEARTBEAT_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
     RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
+    ENDED_WORLDS_FIELD_NUMBER: builtins.int
     reported_up_to: builtins.int
     """Reports up to this number are durable, or stale."""
     heartbeat: builtins.int
@@ -845,6 +852,12 @@ class ServerFrame(google.protobuf.message.Message):
     def cancel(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunKey]:
         """Runs to end now. Confirmed by `cancelled`, or by an ordinary report that was faster."""
 
+    @property
+    def ended_worlds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Ids of worlds (`World.id`) whose program has ended: workers that are kept for it are of no more use, though runs
+        that outlive it may still come. Said once; an agent that was away may have missed some.
+        """
+
     def __init__(
         self,
         *,
@@ -856,9 +869,10 @@ class ServerFrame(google.protobuf.message.Message):
         heartbeat: builtins.int = ...,
         drain: builtins.bool = ...,
         reconnect_after_ms: builtins.int = ...,
+        ended_worlds: collections.abc.Iterable[builtins.bytes] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "chunks", b"chunks", "drain", b"drain", "heartbeat", b"heartbeat", "reconnect_after_ms", b"reconnect_after_ms", "reported_up_to", b"reported_up_to", "templates", b"templates", "welcome", b"welcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "chunks", b"chunks", "drain", b"drain", "ended_worlds", b"ended_worlds", "heartbeat", b"heartbeat", "reconnect_after_ms", b"reconnect_after_ms", "reported_up_to", b"reported_up_to", "templates", b"templates", "welcome", b"welcome"]) -> None: ...
 
 global___ServerFrame = ServerFrame
 

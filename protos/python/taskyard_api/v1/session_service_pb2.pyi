@@ -112,6 +112,7 @@ class ClientFrame(google.protobuf.message.Message):
     GOODBYE_FIELD_NUMBER: builtins.int
     CANCEL_REASON_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
+    WORLDS_FIELD_NUMBER: builtins.int
     logs_number: builtins.int
     """Number of `logs`, counting up from 1 within the session; 0 in frames without any, and from clients that do
     not repeat them. Ignored, with its records, when it was seen before.
@@ -158,6 +159,12 @@ class ClientFrame(google.protobuf.message.Message):
     def withdraw(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """Runs to cancel unless an agent executes them: nobody waits for their results any more."""
 
+    @property
+    def worlds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ProgramWorld]:
+        """Worlds of this program that its templates name: each before, or with, the first run of it, and again on each
+        stream. At most 1,024.
+        """
+
     def __init__(
         self,
         *,
@@ -173,11 +180,65 @@ class ClientFrame(google.protobuf.message.Message):
         goodbye: builtins.bool = ...,
         cancel_reason: builtins.str = ...,
         requested_by: builtins.str = ...,
+        worlds: collections.abc.Iterable[global___ProgramWorld] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello", "logs", b"logs", "submit", b"submit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "cancel_reason", b"cancel_reason", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "requested_by", b"requested_by", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "cancel_reason", b"cancel_reason", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "requested_by", b"requested_by", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw", "worlds", b"worlds"]) -> None: ...
 
 global___ClientFrame = ClientFrame
+
+@typing.final
+class ProgramWorld(google.protobuf.message.Message):
+    """What agents need of a program's world (`World`) that is stored nowhere: the server keeps it in memory, as long as
+    the session, and hands it to agents with the templates that name the world. After a restart of the server, runs
+    wait for it until their session is back.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class VariablesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ID_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    VARIABLES_FIELD_NUMBER: builtins.int
+    OUTLIVES_FIELD_NUMBER: builtins.int
+    id: builtins.bytes
+    """As in `World`. 16 bytes."""
+    revision: builtins.int
+    """As in `World`."""
+    outlives: builtins.bool
+    """Whether runs of it may outlive the session: the server keeps it, if it has room, until it ends itself."""
+    @property
+    def variables(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Values of the variables that `World.variables` names. At most 64 KiB, names and values together; of all worlds of
+        a session the newest with 256 KiB are kept.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: builtins.bytes = ...,
+        revision: builtins.int = ...,
+        variables: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        outlives: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "outlives", b"outlives", "revision", b"revision", "variables", b"variables"]) -> None: ...
+
+global___ProgramWorld = ProgramWorld
 
 @typing.final
 class SessionHello(google.protobuf.message.Message):

@@ -229,6 +229,7 @@ class World(google.protobuf.message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: builtins.int
     BUNDLE_BYTES_FIELD_NUMBER: builtins.int
     PYTHON_FIELD_NUMBER: builtins.int
+    VARIABLES_FIELD_NUMBER: builtins.int
     id: builtins.bytes
     """Chosen by the program, anew when modules that it had imported are replaced. 16 bytes."""
     revision: builtins.int
@@ -239,6 +240,13 @@ class World(google.protobuf.message.Message):
     """Size of that archive."""
     python: builtins.str
     """Implementation and minor version of its Python: "cpython-3.12". Workers of another one refuse its runs."""
+    @property
+    def variables(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of variables that workers on other machines need of the program. Their values are in no template, because
+        templates are stored: the program says them to the server (`ClientFrame.worlds`), and the server to agents
+        (`TemplateDefinition.variables`). Workers refuse runs whose program has named one that did not come.
+        """
+
     def __init__(
         self,
         *,
@@ -247,8 +255,9 @@ class World(google.protobuf.message.Message):
         bundle_digest: builtins.bytes = ...,
         bundle_bytes: builtins.int = ...,
         python: builtins.str = ...,
+        variables: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "python", b"python", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "python", b"python", "revision", b"revision", "variables", b"variables"]) -> None: ...
 
 global___World = World
 
@@ -258,9 +267,26 @@ class TemplateDefinition(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class VariablesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     INDEX_FIELD_NUMBER: builtins.int
     TEMPLATE_FIELD_NUMBER: builtins.int
     CODE_FIELD_NUMBER: builtins.int
+    VARIABLES_FIELD_NUMBER: builtins.int
     index: builtins.int
     """The index, chosen by the sender."""
     code: builtins.bytes
@@ -269,14 +295,19 @@ class TemplateDefinition(google.protobuf.message.Message):
     def template(self) -> global___RunTemplate:
         """The template."""
 
+    @property
+    def variables(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """From servers to agents only: values of the variables that `template.world` names. To be kept in memory only."""
+
     def __init__(
         self,
         *,
         index: builtins.int = ...,
         template: global___RunTemplate | None = ...,
         code: builtins.bytes = ...,
+        variables: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["template", b"template"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "index", b"index", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "index", b"index", "template", b"template", "variables", b"variables"]) -> None: ...
 
 global___TemplateDefinition = TemplateDefinition

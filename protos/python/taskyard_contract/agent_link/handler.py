@@ -58,6 +58,10 @@ class LinkHandler(Protocol):
         """End runs without reporting them: they are somebody else's now."""
         ...
 
+    def on_worlds_ended(self, world_ids: Sequence[bytes]) -> None:
+        """Programs have ended: what is kept for the worlds with these ids is hardly of use any more."""
+        ...
+
     def on_doubt(self, doubtful: bool) -> None:
         """Start nothing new while `doubtful`: the lease may be about to lapse."""
         ...

@@ -218,6 +218,8 @@ class LinkSession(Pending):
             self._handler.on_assign(chunk, template)
         if frame.cancel:
             self._handler.on_cancel(frame.cancel)
+        if frame.ended_worlds:
+            self._handler.on_worlds_ended(frame.ended_worlds)
         if frame.drain:
             self._handler.on_drain()
         if frame.reconnect_after_ms:

@@ -1,9 +1,8 @@
 """Bundles: the source of a program's modules in an archive, for agents on other machines.
 
 A zip archive whose first entry is a manifest: which of its places are searched for modules, what the
-program's ``__main__`` says of itself, its arguments, and the few variables that its owner wants to be sent.
-The archive is stored like any other blob, by the control plane and by agents, and so are the values of these
-variables.
+program's ``__main__`` says of itself, and its arguments. The archive is stored like any other blob, by the
+control plane and by agents, so there are no variables in it.
 """
 
 import json
@@ -29,7 +28,6 @@ class Manifest(NamedTuple):
     main_place: str
     """Where the file of ``__main__`` is; "" when it is not in the archive."""
     arguments: list[str]
-    variables: dict[str, str]
 
 
 def encode(manifest: Manifest) -> bytes:

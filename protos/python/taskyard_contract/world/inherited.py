@@ -1,5 +1,6 @@
 """The world that this process has been given, if it is a worker: what its runs call belongs to the same."""
 
+from collections.abc import Mapping
 from typing import Final
 
 NOT_SENT: Final = (
@@ -16,8 +17,12 @@ SENT: Final = (
 """Why a module is missing where code came along."""
 
 
+_NONE: Final[Mapping[str, str]] = {}
+
+
 class _Inherited:
     world: bytes | None = None
+    variables: Mapping[str, str] = _NONE
     why_missing: str = ""
 
 
@@ -29,14 +34,21 @@ def world() -> bytes | None:
     return _inherited.world
 
 
-def inherit(world: bytes, why_missing: str = "") -> None:
+def variables() -> Mapping[str, str]:
+    """Return what the program of this worker's world has handed over to workers on other machines."""
+    return _inherited.variables
+
+
+def inherit(world: bytes, why_missing: str = "", variables: Mapping[str, str] = _NONE) -> None:
     """Serve a world from now on.
 
     Args:
         world: The serialised message.
         why_missing: What to say of a module that is not found.
+        variables: What its program has handed over.
     """
     _inherited.world = world
+    _inherited.variables = variables
     _inherited.why_missing = why_missing
 
 

@@ -319,6 +319,9 @@ class ThreadAgent:
             else:
                 attempt.cancel()
 
+    def on_worlds_ended(self, world_ids: Sequence[bytes]) -> None:
+        """Do nothing: the only program here is this one."""
+
     def on_drop(self, keys: Sequence[pb.RunKey]) -> None:
         """Forget runs that are somebody else's now; their threads are not stopped."""
         for key in keys:

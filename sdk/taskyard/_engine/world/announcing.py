@@ -7,7 +7,7 @@ outlives the program; then as long as agents keep it.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from taskyard._engine.world.seen import look_at_all_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
 from taskyard.logging import get_logger
-from taskyard_api.v1 import template_pb2
+from taskyard_api.v1 import session_service_pb2, template_pb2
 from taskyard_contract.programs.home_directory import HomeUnusable
 from taskyard_contract.world import facts, inherited
 from taskyard_contract.world.facts import WorldFacts
@@ -26,8 +26,9 @@ from taskyard_contract.world.facts import WorldFacts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    # Imports what only programs need whose server is elsewhere.
+    # Import what only programs need whose server is elsewhere.
     from taskyard._engine.world.bundle import Bundler
+    from taskyard._engine.world.project import Project
 
 
 class World:
@@ -55,6 +56,7 @@ class _Keeper:
         self._written: list[Path] = []
         self._lock = threading.Lock()
         self._bundler: Bundler | None = None
+        self._project: Project | None = None
         self._has_said = False
         self.outlived = False
         """Whether there are runs that outlive this program."""
@@ -62,25 +64,41 @@ class _Keeper:
     def world(self, session: Session, is_near: bool, code: Code) -> World:
         """Return the world as it is; `code` is what the flow says of it."""
         with self._lock:
-            bundler = None if is_near or code == IMAGE else self._bundler_for(code)
+            bundler = None if is_near else self._bundler_for(code)
             if not self.is_same() or (bundler is not None and not bundler.is_known()):
                 self._renew(bundler)
             message = template_pb2.World(id=self._id, revision=self._revision, python=facts.own_version())
             if bundler is not None:
                 message.bundle_digest, message.bundle_bytes = bundler.stored(session)
+            if not is_near:
+                variables = self._variables()
+                message.variables.extend(variables)
+                session.announce(self._handed_over(variables))
         state = self._id, self._revision
         return World(message, is_near, lambda: state == (self._id, self._revision) and self.is_same())
 
     def _bundler_for(self, code: Code) -> "Bundler | None":
         """Return what packs the program's code; None when workers have it."""
+        if self._project is None:
+            from taskyard._engine.world.project import main_file, project_of
+
+            self._project = project_of(main_file())
+        if code == IMAGE or self._project.in_image:
+            return None
         if self._bundler is None:
             from taskyard._engine.world.bundle import Bundler
 
-            self._bundler = Bundler()
-        if self._bundler.in_image():
-            return None
+            self._bundler = Bundler(self._project)
         self._bundler.include(tuple(code))
         return self._bundler
+
+    def _variables(self) -> dict[str, str]:
+        return self._project.variables() if self._project is not None else {}
+
+    def _handed_over(self, variables: dict[str, str]) -> session_service_pb2.ProgramWorld:
+        return session_service_pb2.ProgramWorld(
+            id=self._id, revision=self._revision, variables=variables, outlives=self.outlived
+        )
 
     def _renew(self, bundler: "Bundler | None") -> None:
         self._surroundings = Surroundings()
@@ -104,10 +122,14 @@ class _Keeper:
             return False
         return self._bundler is None or self._bundler.is_same()
 
-    def outlive(self) -> None:
-        if not self.outlived and self._surroundings is not None:
-            self.outlived = True
-            self._write(facts_of(self._surroundings, self.outlived))
+    def outlive(self, sessions: Iterable[Session]) -> None:
+        if self.outlived or self._surroundings is None:
+            return
+        self.outlived = True
+        self._write(facts_of(self._surroundings, self.outlived))
+        for session in sessions:
+            if not _is_near(session):
+                session.announce(self._handed_over(self._variables()))
 
     def _write(self, known: WorldFacts) -> None:
         """Write the file; where there is no home, agents of this machine are as those of others."""
@@ -136,7 +158,8 @@ class _Keeper:
         if not self.outlived:
             facts.remove(self._written)
         self._written.clear()
-        self._surroundings = None  # should another session begin
+        # Should another session begin: agents have been told that this world has ended.
+        self._id, self._revision, self._surroundings = os.urandom(16), 0, None
 
 
 _keeper = _Keeper()
@@ -157,16 +180,31 @@ def world_of(session: Session, code: Code = ()) -> World:
         ConfigurationError: A file that is to be sent to other machines is not there, or cannot be read.
         PayloadTooLarge: The files are too large.
     """
-    is_near = session.locate().startswith("unix:")
+    is_near = _is_near(session)
     own = inherited.world()
     if own is not None:  # a worker: what its runs call has the world of its program
-        return World(template_pb2.World.FromString(own), is_near, lambda: True)
+        return _inherited_world(own, session, is_near)
     keeper = _keeper_in_image if code == IMAGE and not is_near else _keeper
     world = keeper.world(session, is_near, code)
     if session not in _announced_to:
         _announced_to.add(session)
         session.on_close.insert(0, partial(_end, session))
     return world
+
+
+def _is_near(session: Session) -> bool:
+    """Say whether the server of a session is the local yard, whose agents are on this machine."""
+    return session.locate().startswith("unix:")
+
+
+def _inherited_world(own: bytes, session: Session, is_near: bool) -> World:
+    message, variables = template_pb2.World.FromString(own), inherited.variables()
+    if variables:
+        # Who has handed them over may be gone, and the server have been started again since.
+        session.announce(
+            session_service_pb2.ProgramWorld(id=message.id, revision=message.revision, variables=variables)
+        )
+    return World(message, is_near, lambda: True)
 
 
 def look_at_modules() -> None:
@@ -179,7 +217,7 @@ def look_at_modules() -> None:
 def outlive() -> None:
     """Keep what was announced: a run was submitted that outlives this program."""
     for keeper in (_keeper, _keeper_in_image):
-        keeper.outlive()
+        keeper.outlive(_announced_to)
 
 
 def _end(session: Session) -> None:

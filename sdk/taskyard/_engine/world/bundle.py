@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from taskyard._engine.world import bundle_files, packed_before, sent_parts
 from taskyard._engine.world.bundle_files import Collection
 from taskyard._engine.world.packed_before import Bundle
-from taskyard._engine.world.project import Project, main_file, project_of, under
+from taskyard._engine.world.project import Project, under
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError, PayloadTooLarge
 from taskyard_contract.world import bundles
@@ -43,9 +43,9 @@ class _Packed(NamedTuple):
 class Bundler:
     """Packs the code of this program."""
 
-    def __init__(self) -> None:
-        """Pack nothing yet."""
-        self._project: Project | None = None
+    def __init__(self, project: Project) -> None:
+        """Pack nothing yet of a project."""
+        self._project = project
         self._known: WorldFacts | None = None
         self._collection: Collection | None = None
         self._packed: _Packed | None = None
@@ -55,12 +55,6 @@ class Bundler:
         self._is_doubted = False
         self._is_outdated = False
         self._stored: set[tuple[bytes, bytes]] = set()
-
-    def in_image(self) -> bool:
-        """Say whether the project says that workers have its code."""
-        if self._project is None:
-            self._project = project_of(main_file())
-        return self._project.in_image
 
     def is_known(self) -> bool:
         """Say whether the files have been looked for."""
@@ -116,7 +110,7 @@ class Bundler:
 
     def _collect(self) -> Collection:
         known = self._known
-        if known is None or self._project is None:
+        if known is None:
             raise RuntimeError("nothing is known of the program yet")
         self._is_doubted, began = False, time.monotonic()
         found = bundle_files.collect(
@@ -164,8 +158,8 @@ class Bundler:
         return bundle, data
 
     def _manifest(self, collection: Collection) -> bytes:
-        known, project = self._known, self._project
-        if known is None or project is None:
+        known = self._known
+        if known is None:
             raise RuntimeError("nothing is known of the program yet")
         return bundles.encode(
             Manifest(
@@ -174,7 +168,6 @@ class Bundler:
                 main=known.main,
                 main_place=collection.main_place,
                 arguments=known.arguments,
-                variables=project.variables(),
             )
         )
 

@@ -5,7 +5,7 @@
 | `include` | patterns of files to send besides the modules that are found |
 | `exclude` | patterns of files not to send |
 | `code` | ``"image"``: nothing is sent, agents elsewhere have the code |
-| `environment` | names of variables whose values are sent along, stored together with the code |
+| `environment` | names of variables whose values workers on other machines are to have |
 
 Patterns are paths below the project's directory: ``*`` stands for anything but a slash, ``**`` for any
 directories, and whoever names a directory means all in it. In `exclude`, a pattern without a slash means

@@ -39,6 +39,7 @@ from taskyard._network.session.outbox import (
 from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.unacknowledged import Unacknowledged
+from taskyard._network.session.world_outbox import WorldOutbox
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
@@ -85,6 +86,7 @@ class InFlight:
         self._outstanding: dict[bytes, AwaitedRun] = {}
         self._subscriptions: deque[bytes] = deque()
         self._logs = LogOutbox()
+        self._worlds = WorldOutbox()
         self._postponed: set[bytes] = set()
         """Runs that an overloaded server is asked to take once more after a while."""
         self._ending: dict[bytes, bool] = {}
@@ -169,6 +171,11 @@ class InFlight:
         self._logs.add(entry)
         self.signal()
 
+    def announce(self, world: pb.ProgramWorld) -> None:
+        """Have the server know of a world before runs that name it."""
+        if self._worlds.add(world):
+            self.signal()
+
     def outstanding(self) -> list[AwaitedRun]:
         """Return the runs that have not ended."""
         # Copied in one step, because the loop's thread takes runs out meanwhile.
@@ -205,6 +212,7 @@ class InFlight:
         self.max_payload_bytes = welcome.max_payload_bytes or self.max_payload_bytes
         self._sent.on_new_stream(welcome.max_unacked_batches)
         self._logs.on_new_stream(welcome.acknowledges_logs)
+        self._worlds.on_new_stream()
         if self.opened.is_set():
             self._repeat_open_work()
         self.opened.set()
@@ -215,7 +223,9 @@ class InFlight:
         self.signalled = False
         again = self._sent.next_again()
         if again is not None:
-            return pb.ClientFrame(submit=again)
+            frame = pb.ClientFrame(submit=again)
+            self._worlds.write_into(frame)
+            return frame
         # Log records go behind the runs they are of, and before reports: of a run that has ended none is
         # recorded any more.
         groups, reports, cancels, withdrawn = self._outbox.next_frame(
@@ -225,13 +235,16 @@ class InFlight:
         if cancels or withdrawn:
             self._note_ending(cancels, withdrawn)
         wanted = self._next_subscriptions()
-        if not (groups or reports or cancels or withdrawn or wanted or self._logs.pending):
+        nothing = not (groups or reports or cancels or withdrawn or wanted)
+        if nothing and not (self._logs.pending or self._worlds.pending):
             return None
         frame = pb.ClientFrame(flow_reports=reports, cancel=cancels, withdraw=withdrawn, subscribe=wanted)
         if groups:
             frame.submit.CopyFrom(self._sent.send(groups))
         if self._logs.pending:
             self._logs.write_into(frame)
+        if self._worlds.pending:  # looked at last: what is among the groups was announced before them
+            self._worlds.write_into(frame)
         return frame
 
     def on_frame(self, frame: pb.SessionFrame) -> None:

@@ -147,6 +147,10 @@ class Session:
         else:
             self.in_flight.decisions.ignore(run_id)
 
+    def announce(self, world: pb.ProgramWorld) -> None:
+        """Have the server know of a world before runs that name it, and again on each stream."""
+        self.in_flight.announce(world)
+
     def cancel(self, run_ids: list[bytes]) -> None:
         """Request the cancellation of runs."""
         self.in_flight.end(run_ids, withdraws=False)

@@ -9,11 +9,13 @@ import pytest
 from support.loopback import LoopbackSession
 
 from taskyard import settings
-from taskyard._engine.definitions.flow_options import IMAGE
+from taskyard._engine.definitions.flow_options import IMAGE, Code
 from taskyard._engine.world import announcing
 from taskyard._engine.world.announcing import World, look_at_modules, world_of
 from taskyard.exceptions import ConfigurationError
-from taskyard_contract.world import facts
+from taskyard_api.v1 import template_pb2
+from taskyard_api.v1.session_service_pb2 import ProgramWorld
+from taskyard_contract.world import facts, inherited
 
 
 @pytest.fixture
@@ -34,7 +36,11 @@ def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def named(world: World) -> tuple[bytes, int]:
-    return world.message.id, world.message.revision
+    return named_in(world.message)
+
+
+def named_in(message: template_pb2.World) -> tuple[bytes, int]:
+    return message.id, message.revision
 
 
 def test_on_this_machine_nothing_is_sent(far: LoopbackSession) -> None:
@@ -119,6 +125,78 @@ def test_variables_of_the_program_stay_here(far: LoopbackSession, monkeypatch: p
     assert b"s3cret" not in message.SerializeToString()
     assert b"s3cret" not in far.stored.blobs[message.bundle_digest]
     assert os.environ["TOKEN"] == "s3cret"
+
+
+def announced(session: LoopbackSession) -> list[ProgramWorld]:
+    """What the next frame says of worlds."""
+    frame = session.in_flight.next_frame()
+    return [] if frame is None else list(frame.worlds)
+
+
+@pytest.mark.parametrize("code", [(), IMAGE])
+def test_variables_that_are_named_are_handed_over_and_not_stored(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch, code: Code
+) -> None:
+    far.silent = True
+    monkeypatch.setenv("REGION", "north")
+    monkeypatch.setenv("TASKYARD_FORWARD_ENV", "REGION, NOT_THERE")
+    message = world_of(far, code).message
+    assert list(message.variables) == ["REGION"]
+    assert b"north" not in message.SerializeToString()
+    [handed] = announced(far)
+    assert (handed.id, handed.revision, dict(handed.variables)) == (*named_in(message), {"REGION": "north"})
+
+
+def test_a_variable_that_was_changed_is_handed_over_with_another_revision(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.silent = True
+    monkeypatch.setenv("TASKYARD_FORWARD_ENV", "REGION")
+    monkeypatch.setenv("REGION", "north")
+    first = world_of(far)
+    monkeypatch.setenv("REGION", "south")
+    assert not first.holds()
+    second = world_of(far)
+    assert named(second) == (first.message.id, first.message.revision + 1)
+    assert [one.variables["REGION"] for one in announced(far)] == ["north", "south"]
+
+
+def test_a_server_on_this_machine_is_handed_nothing(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKYARD_FORWARD_ENV", "REGION")
+    monkeypatch.setenv("REGION", "north")
+    near = LoopbackSession("unix:/run/yard.sock")
+    near.silent = True
+    assert not world_of(near).message.variables
+    assert not announced(near)
+    near.script.close()
+
+
+def test_runs_that_outlive_their_program_are_announced_as_such(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.silent = True
+    world_of(far)
+    assert [one.outlives for one in announced(far)] == [False]
+    announcing.outlive()
+    assert [one.outlives for one in announced(far)] == [True]
+
+
+def test_a_worker_hands_on_what_it_was_given(far: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    far.silent = True
+    own = template_pb2.World(id=b"w" * 16, revision=3, variables=["REGION"])
+    monkeypatch.setattr(inherited, "_inherited", type(inherited._inherited)())
+    inherited.inherit(own.SerializeToString(), "", {"REGION": "north"})
+    assert world_of(far).message == own
+    [handed] = announced(far)
+    assert (handed.id, handed.revision, dict(handed.variables)) == (b"w" * 16, 3, {"REGION": "north"})
+
+
+def test_another_session_is_of_another_world(far: LoopbackSession) -> None:
+    before = world_of(far)
+    announcing._end(far)
+    assert world_of(far).message.id != before.message.id, "agents were told that the former has ended"
 
 
 def test_what_was_announced_stays_while_any_session_is_open(far: LoopbackSession) -> None:

@@ -58,11 +58,34 @@ def test_all_chunks_arrive_however_large_they_are() -> None:
 def test_a_template_is_defined_once_on_every_stream_with_its_code() -> None:
     stream = Stream()
     for _ in range(2):
-        assert [stream.agent.template_index(TEMPLATE, b"code") for _ in range(2)] == [1, 1]
+        assert [stream.agent.template_index(TEMPLATE, b"code", {}) for _ in range(2)] == [1, 1]
         stream.agent.assign(pb.AssignChunk(template=1))
         [frame] = stream.frames()
         assert [(one.index, one.code) for one in frame.templates] == [(1, b"code")]
         stream.agent.attach(stream.wake, close)
+
+
+def test_variables_go_with_their_template_as_soon_as_they_are_known() -> None:
+    stream = Stream()
+    needing = Template(2, b"other", b"", world=(b"w" * 16, 1))
+    sent = []
+    for variables in ({}, {"REGION": "north"}, {"REGION": "north"}):
+        stream.agent.template_index(needing, b"", variables)
+        stream.agent.assign(pb.AssignChunk(template=1))
+        [frame] = stream.frames()
+        sent.append([dict(one.variables) for one in frame.templates])
+    assert sent == [[{}], [{"REGION": "north"}], []]
+
+
+def test_the_end_of_a_program_is_said_once_to_whoever_is_there() -> None:
+    stream = Stream()
+    stream.agent.worlds_ended([b"w" * 16])
+    assert [list(frame.ended_worlds) for frame in stream.frames()] == [[b"w" * 16]]
+    assert not stream.frames()
+    stream.agent.detach()
+    stream.agent.worlds_ended([b"v" * 16])
+    stream.agent.attach(stream.wake, close)
+    assert not stream.frames()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +135,7 @@ def test_a_heartbeat_is_answered_once() -> None:
 def test_nothing_that_belonged_to_a_stream_is_left_for_the_next() -> None:
     stream = Stream()
     stream.agent.granted, stream.agent.assigned, stream.agent.nested_only = 5, 3, True
-    stream.agent.template_index(TEMPLATE, b"")
+    stream.agent.template_index(TEMPLATE, b"", {})
     stream.agent.assign(pb.AssignChunk(template=1))
     stream.agent.cancel(a_run())
     stream.agent.answer_heartbeat(7)
