@@ -31,7 +31,7 @@ from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, result_encoding_of
-from taskyard_contract.world import main_module
+from taskyard_contract.world import main_module, module_parts
 
 FLUSH_NS: Final = 5_000_000
 """Results wait so long for others, because the price of a report is shared by all that is in it. What ended
@@ -143,9 +143,10 @@ class Worker:
         self._packer.arguments = definition.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
-        names = main_module.altered()
-        if names:
-            self._say_altered(names, chunk.invocation(stop - 1))
+        if names := main_module.altered():
+            self._say(_altered(names), chunk.invocation(stop - 1))
+        for trouble in module_parts.troubles():
+            self._say(trouble, chunk.invocation(stop - 1))
         self._link.flush()
         if self._leaving is not None:
             raise self._leaving
@@ -200,13 +201,8 @@ class Worker:
                     return
                 size, flush_at = 0, now + FLUSH_NS
 
-    def _say_altered(self, names: Sequence[str], run: Invocation) -> None:
-        """Say which globals of the script runs have changed: neither others nor the script see that."""
-        what = ", ".join(f"'{name}'" for name in names)
-        text = (
-            f"a run has changed {what} of the main module: only later runs in the same worker see that, "
-            "neither the program nor runs elsewhere do; return what others are to have"
-        )
+    def _say(self, text: str, run: Invocation) -> None:
+        """Have a warning in the log of a run."""
         at_us = time.time_ns() // 1000
         self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
 
@@ -247,3 +243,12 @@ def _leave(code: int) -> NoReturn:
             continue  # nobody reads it any more
     # Not sys.exit: threads that user code left behind must not keep the process.
     os._exit(code)
+
+
+def _altered(names: Sequence[str]) -> str:
+    """Say which globals of the script runs have changed: neither others nor the script see that."""
+    what = ", ".join(f"'{name}'" for name in names)
+    return (
+        f"a run has changed {what} of the main module: only later runs in the same worker see that, "
+        "neither the program nor runs elsewhere do; return what others are to have"
+    )

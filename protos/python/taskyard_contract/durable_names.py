@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from taskyard_contract import code_lines
 from taskyard_contract.world import apart as reading_apart
-from taskyard_contract.world import main_module
+from taskyard_contract.world import main_module, module_parts
 
 
 def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
@@ -36,15 +36,21 @@ def code(args: tuple[Any, ...], filename: str, lines: str = "") -> CodeType:
     return code_lines.arrived(CodeType(*args).replace(co_filename=filename), lines)
 
 
-def main_code(reached: list[tuple[Any, ...]], waiting: list[tuple[Any, ...]], body: bytes) -> Any:
+def main_code(
+    reached: list[tuple[Any, ...]],
+    waiting: list[tuple[Any, ...]],
+    body: bytes,
+    parts: list[tuple[Any, ...]] | tuple[()] = (),
+) -> Any:
     """Return code of a program, with what it uses of the program's ``__main__`` in place.
 
     Args:
         reached: Entries of ``__main__`` that the code names: name, id of the content, pickle.
         waiting: Entries that its values may be made of.
         body: The pickled code.
+        parts: What the program has made of its modules: module, attributes, id of the content, pickle.
     """
-    names = main_module.Names(reached, waiting)
+    names = main_module.Names(reached, waiting, parts)
     names.bind()
     code = pickle.loads(body)
     code.main_names = names
@@ -59,7 +65,7 @@ def apart(entries: list[tuple[Any, ...]], data: bytes) -> Any:
 def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Return a value of ``__main__`` whose state follows, which may refer to it by its name."""
     main_module.begin_value(name)
-    value = make(*args)
+    value = main_module.made(name, make, args)
     main_module.begun(name, value)
     return value
 
@@ -77,6 +83,11 @@ def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
     for name in (*qualname.split("."), *path):
         found = getattr(found, name)
     return found
+
+
+def module_value(module: str, path: tuple[str, ...], value: Any) -> Any:
+    """Return the object that a module has at a place, with the contents of a value."""
+    return module_parts.place(module, path, value)
 
 
 def cell_of(name: str, index: int) -> Any:

@@ -10,9 +10,12 @@ import builtins
 import functools
 import hashlib
 import io
+import operator
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from enum import EnumMeta
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,6 +27,7 @@ from taskyard_contract.parts import classes, ordering
 from taskyard_contract.parts.noting import Noting
 from taskyard_contract.world import main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
+from taskyard_contract.world.module_parts import ModulePart
 
 ENCODING: Final = PICKLE
 PROTOCOL: Final = 5
@@ -89,6 +93,27 @@ def _entries_of(names: set[str]) -> list[Entry]:
     return [entries[name] for name in sorted(entries)]
 
 
+class _Versions:
+    """Which classes ``__main__`` has had under a name, in the order in which they were pickled."""
+
+    def __init__(self) -> None:
+        self._of_name: dict[str, list[weakref.ref[type]]] = {}
+
+    def number_of(self, name: str, value: object) -> int:
+        """Return the number of a class, from 1; 0 for what is none, or cannot get other attributes."""
+        if not name or not isinstance(value, type) or isinstance(value, EnumMeta):
+            return 0
+        known = self._of_name.setdefault(name, [])
+        for number, reference in enumerate(known, 1):
+            if reference() is value:
+                return number
+        known.append(weakref.ref(value))
+        return len(known)
+
+
+_versions: Final = _Versions()
+
+
 class Pickled(NamedTuple):
     """Something of ``__main__``, by value; all else of ``__main__`` in it is a reference by name."""
 
@@ -113,7 +138,7 @@ def pickled(value: Any, name: str = "") -> Pickled:
     content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
     names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
     return Pickled(
-        Entry(name, content, data, names, wished),
+        Entry(name, content, data, names, wished, _versions.number_of(name, value)),
         tuple(pickler.functions),
         tuple(pickler.attributed),
         frozenset(pickler.builtins),
@@ -126,10 +151,24 @@ def alias(name: str, of: str) -> Entry:
     return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data, (of,))
 
 
-def main_code(reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes) -> bytes:
+def in_module(module: str, path: tuple[str, ...], value: Any) -> Any:
+    """Return what is pickled as a value that a module has at a place: the object is there, contents come."""
+    return _Parts(durable_names.module_value, module, path, value)
+
+
+def module_reference(name: str, module: str, path: tuple[str, ...]) -> Entry:
+    """Return the entry of a name that is bound to what a module has at a place."""
+    data = pickle.dumps(_Parts(durable_names.part_of, module, path[0], path[1:]), PROTOCOL)
+    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data)
+
+
+def main_code(
+    reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes, parts: Iterable[ModulePart] = ()
+) -> bytes:
     """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
-    parts = [tuple(one) for one in reached], [tuple(one) for one in waiting], body
-    return pickle.dumps(_Parts(durable_names.main_code, *parts), PROTOCOL)
+    pieces = [[tuple(one) for one in reached], [tuple(one) for one in waiting], body]
+    made = [tuple(one) for one in parts]
+    return pickle.dumps(_Parts(durable_names.main_code, *pieces, *([made] if made else [])), PROTOCOL)
 
 
 class _Parts:
@@ -285,6 +324,9 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     def _by_value(self, obj: Any) -> Any:
         if isinstance(obj, type):
+            parts = classes.generic_parts(obj)
+            if parts is not None:
+                return operator.getitem, parts
             self.attributed.append(obj)
             if obj.__module__ == MAIN:
                 self.wished |= module_names.names_in_texts(

@@ -423,3 +423,139 @@ def test_models_of_pydantic_and_values_that_say_their_name(project: Project) -> 
         case("refused", refused)
         """,
     )
+
+
+HELD = """
+import abc, enum
+from functools import singledispatch
+
+class Held:
+    limit = 1
+    names = []
+    gone = 1
+    def get(self): return "first"
+
+class Below(Held):
+    def get(self): return super().get(), "below"
+
+class Abstract(abc.ABC): pass
+class Virtual: pass
+
+KNOWN = (Held, Below)
+TABLE = {Held: "held"}
+KEPT = Held()
+
+@singledispatch
+def told(value): return "object"
+@told.register
+def _(value: Held): return "held"
+
+def default(value, known={Held: 1}): return known.get(type(value))
+
+@task
+def look(value):
+    held = Held if value is None else type(value)
+    return (
+        isinstance(value, KNOWN), TABLE.get(type(value)), told(value), default(value), type(KEPT) is held,
+        held.limit, list(held.names), hasattr(held, "gone"), Below().get(), isinstance(Below(), Held),
+        [one.__name__ for one in Held.__subclasses__()], isinstance(Virtual(), Abstract),
+        issubclass(int, Abstract),
+    )
+
+def agrees():
+    return run(look, None) == look.fn(None), run(look, Held()) == look.fn(Held())
+
+case("first without an object", agrees)
+Held.limit = 2
+Held.names.append("a")
+case("attributes", agrees)
+del Held.gone
+case("one less", agrees)
+Held.get = lambda self: "second"
+case("a method", agrees)
+Abstract.register(Virtual)
+case("registered", agrees)
+Abstract.register(int)
+case("registered again", agrees)
+Held.limit = 1
+case("as before", agrees)
+class Later(Held): pass
+case("a later one", agrees)
+class Held:
+    limit = 3
+    names = ["c"]
+case("another class of that name", agrees)
+"""
+
+
+def test_a_class_is_one_class_for_all_that_hold_it_whatever_becomes_of_it(project: Project) -> None:
+    right(project, HELD)
+
+
+def test_what_tasks_change_of_classes_is_said(project: Project) -> None:
+    project.write(
+        {
+            "main.py": """
+            from taskyard import flow, task
+
+            class Count:
+                number = 0
+                seen = []
+
+            class Same:
+                number = 0
+
+            @task
+            def count():
+                Count.number += 1
+                return Same.number
+
+            @task
+            def note():
+                Count.seen.append(1)
+
+            @flow
+            def main():
+                count()
+                note()
+
+            main()
+            """
+        }
+    )
+    process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
+    _, err = process.communicate(timeout=60)
+    assert "a run has changed 'Count' of the main module" in err
+    assert "'Same'" not in err
+
+
+def test_generic_models(project: Project) -> None:
+    right(
+        project,
+        """
+        from typing import Generic, TypeVar
+        from pydantic import BaseModel
+
+        T, U = TypeVar("T"), TypeVar("U")
+
+        class Box(BaseModel, Generic[T]):
+            value: T
+
+        class Pair(BaseModel, Generic[T, U]):
+            one: T
+            other: U
+
+        Named = Box[str]
+
+        @task
+        def made():
+            return Box[int](value=1), Pair[int, Named](one=1, other=Named(value="x"))
+
+        @task
+        def take(box, pair):
+            return type(box) is Box[int], isinstance(pair, Pair[int, Box[str]]), type(pair.other) is Named
+
+        case("results", lambda: [type(one) for one in run(made)] == [Box[int], Pair[int, Box[str]]])
+        case("arguments", lambda: run(take, *made.fn()))
+        """,
+    )

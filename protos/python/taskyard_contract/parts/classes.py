@@ -8,6 +8,8 @@ traces of that are among the attributes.
 
 import enum
 import typing
+from _abc import _get_dump  # type: ignore[import-not-found]  # of Python; cloudpickle asks it as well
+from abc import ABCMeta
 from functools import partial
 from types import FunctionType, MemberDescriptorType
 from typing import Any, Final, NamedTuple, NewType, ParamSpec, TypeVar, TypeVarTuple
@@ -32,6 +34,10 @@ def completed(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(kind, enum.EnumMeta):
         return _completed_enum(kind, reduced)
     make, (meta, name, bases, namespace, *more), (attributes, slots), *rest = reduced
+    # Pickling an object leaves that in its class, which is no other one by it.
+    attributes = {name: one for name, one in attributes.items() if name != "__slotnames__"}
+    if isinstance(kind, ABCMeta):
+        attributes["_abc_impl"] = sorted(registered_with(kind), key=_full_name)
     namespace = {**namespace, "__qualname__": kind.__qualname__}
     if NamedTuple in bases:  # it would not have slots beside its fields, and has made them already
         namespace["__orig_bases__"], bases = bases, kind.__bases__
@@ -77,6 +83,27 @@ def _plain_arguments(kind: Any, member: Any) -> tuple[Any, ...] | None:
         arguments: tuple[Any, ...] = mixed_in.__getnewargs__(member)
         return arguments
     return () if mixed_in.__new__ is object.__new__ else None
+
+
+def _full_name(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+def generic_parts(kind: type) -> tuple[Any, Any] | None:
+    """Return the generic model of pydantic, and the types, that made a class of it; None for all others."""
+    said = vars(kind).get("__pydantic_generic_metadata__")
+    if not isinstance(said, dict) or not said.get("origin") or not said.get("args"):
+        return None
+    arguments = said["args"]
+    return said["origin"], arguments[0] if len(arguments) == 1 else arguments
+
+
+def registered_with(kind: type) -> frozenset[Any]:
+    """Return the classes that were registered as virtual subclasses of an abstract one."""
+    if not isinstance(kind, ABCMeta):
+        return frozenset()
+    references, *_ = _get_dump(kind)
+    return frozenset(one for reference in references if (one := reference()) is not None)
 
 
 def cells_of(namespace: dict[str, Any]) -> dict[int, tuple[str, int]]:

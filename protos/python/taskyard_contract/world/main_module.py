@@ -14,13 +14,16 @@ Invariant: a name is bound to what its latest entry says, or to what runs have m
 
 import pickle
 import sys
-from collections.abc import Iterable, Sequence
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Final, NamedTuple
+
+from taskyard_contract.world import module_parts
 
 MAIN: Final = "__main__"
 MOST_BYTES: Final = 64 * 1024
 """Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
+_SLOTS: Final = (GetSetDescriptorType, MemberDescriptorType)
 _UNCHANGING: Final = (str, bytes, int, float, complex, type(None), frozenset, ModuleType, type, FunctionType)
 
 
@@ -36,21 +39,67 @@ class Entry(NamedTuple):
     """Names of ``__main__`` that it refers to."""
     wished: tuple[str, ...] = ()
     """Names that it may look for, and that need not be there."""
+    identity: int = 0
+    """The number of the class, among those that have had this name: with another content it may be the same
+    one, of which only attributes have changed. 0 for what is no class."""
 
 
 class Names:
-    """The entries that came with some code."""
+    """The entries that came with some code, and the parts of modules."""
 
-    __slots__ = ("reached", "waiting")
+    __slots__ = ("parts", "reached", "waiting")
 
-    def __init__(self, reached: Iterable[Sequence[Any]], waiting: Iterable[Sequence[Any]] = ()) -> None:
-        """Take entries: those the code names, and those that are read when somebody asks for them."""
+    def __init__(
+        self,
+        reached: Iterable[Sequence[Any]],
+        waiting: Iterable[Sequence[Any]] = (),
+        parts: Iterable[Sequence[Any]] = (),
+    ) -> None:
+        """Take what came.
+
+        Args:
+            reached: Entries that the code names.
+            waiting: Entries that are read when somebody asks for them.
+            parts: What the program has made of its modules, see `module_parts`.
+        """
+        self.parts = tuple(parts)
         self.reached = tuple(Entry(*entry) for entry in reached)
         self.waiting = tuple(Entry(*entry) for entry in waiting)
 
     def bind(self) -> None:
         """Let ``__main__`` have these names; cheap when it had them last."""
         _main.bind(self)
+
+
+class Watched:
+    """A value as it was when it came; of a class its attributes."""
+
+    __slots__ = ("_attributes", "_changing", "_value")
+
+    def __init__(self, value: Any) -> None:
+        """Look at a value."""
+        self._value = value
+        self._attributes = _attributes(value)
+        parts = ((one, plain_pickle(one)) for one in (value, *self._attributes.values()))
+        self._changing = [(one, data) for one, data in parts if data is not None]
+
+    def is_still(self, value: Any) -> bool:
+        """Say whether a value is that one, and as it was."""
+        if value is not self._value or any(plain_pickle(one) != data for one, data in self._changing):
+            return False
+        if not self._attributes:
+            return True
+        now = _attributes(value)
+        return now.keys() == self._attributes.keys() and all(
+            now[name] is one for name, one in self._attributes.items()
+        )
+
+
+def _attributes(kind: Any) -> dict[str, Any]:
+    """Return what a class has; nothing for all other values."""
+    if not isinstance(kind, type):
+        return {}
+    return {name: one for name, one in vars(kind).items() if not name.startswith(("__", "_abc_"))}
 
 
 class _ReadMeanwhile(BaseException):
@@ -67,7 +116,9 @@ class _Main:
         self._waiting: dict[str, Entry] = {}
         self._values: dict[tuple[str, bytes], Any] = {}
         self._entries: dict[int, Entry] = {}  # by the ids of values, all of which `_values` keeps
-        self._watched: dict[str, tuple[Any, bytes | None]] = {}
+        self._watched: dict[str, Watched] = {}
+        self._changed: dict[str, type] = {}
+        """Classes that get other attributes when they are read the next time."""
         self._said: set[str] = set()
         self._reading: dict[str, Entry] = {}
 
@@ -94,11 +145,14 @@ class _Main:
         for name in needed:
             if name in self._waiting:
                 self._read(name)
+        if names.parts:
+            module_parts.apply(names.parts)
         self._last = names
 
     def _replaced(self, entry: Entry) -> bool:
         """Let an entry wait in the place of what has its name; returns whether anything had it."""
         had = self._bound.pop(entry.name, b"") != b""
+        self._keep_class(entry)
         for known in (self._watched, self.current().__dict__):
             known.pop(entry.name, None)
         if entry.data:
@@ -107,6 +161,28 @@ class _Main:
             self._waiting.pop(entry.name, None)
             self._bound[entry.name] = entry.content
         return had
+
+    def _keep_class(self, entry: Entry) -> None:
+        """Have a class be the same one with another content, if it is the same in the program."""
+        present: Any = self.current().__dict__.get(entry.name)
+        known = self._entries.get(id(present))
+        if known is not None and entry.identity and known.identity == entry.identity:
+            self._changed[entry.name] = present
+            # What it was is nowhere any more.
+            for key in [key for key, value in self._values.items() if value is present]:
+                del self._values[key]
+        else:
+            self._changed.pop(entry.name, None)
+
+    def made(self, name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Return the value of a name before it is filled: nearly always a new one."""
+        present = self._changed.pop(name, None)
+        if present is None:
+            return make(*args)
+        for attribute, value in list(vars(present).items()):
+            if not attribute.startswith(("__", "_abc_")) and not isinstance(value, _SLOTS):
+                type.__delattr__(present, attribute)  # all that it has now is set again
+        return present
 
     def _ask(self, name: str) -> Any:
         """Be the module's ``__getattr__``."""
@@ -154,7 +230,7 @@ class _Main:
         if _has_identity(value):
             self._entries[id(value)] = entry
         self._bound[entry.name] = entry.content
-        self._watched[entry.name] = (value, plain_pickle(value))
+        self._watched[entry.name] = Watched(value)
 
     def altered(self) -> list[str]:
         """Return the names that runs have bound anew, or whose values they have changed; each once."""
@@ -163,9 +239,8 @@ class _Main:
         namespace = self.current().__dict__
         names = [
             name
-            for name, (value, data) in self._watched.items()
-            if name not in self._said
-            and (namespace.get(name) is not value or (data is not None and plain_pickle(value) != data))
+            for name, watched in self._watched.items()
+            if name not in self._said and not watched.is_still(namespace.get(name))
         ]
         self._said.update(names)
         return names
@@ -216,6 +291,7 @@ _main: Final = _Main()
 begin = _main.begin
 """Make a module the ``__main__`` of this process, to be filled."""
 begin_value = _main.begin_value
+made = _main.made
 begun = _main.begun
 entry_of = _main.entry_of
 altered = _main.altered

@@ -4,7 +4,7 @@ Invariant: to the caller a direct call behaves like the function itself, excepti
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from taskyard._data.runs.state import State
@@ -14,6 +14,7 @@ from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import RunState, StateReason
 
 Place = Callable[[], Scope]
@@ -34,10 +35,12 @@ def call_sync(
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
-    if return_state:
-        return future.wait()
-    future.wait()
-    return _value(future)
+    try:
+        state = future.wait()
+    except BaseException:
+        _give_up(future)
+        raise
+    return state if return_state else _value(future)
 
 
 def call_async(
@@ -53,7 +56,11 @@ def call_async(
 
     async def call() -> Any:
         future = submit_one(task, _looked_at(place), args, kwargs, wait_for)
-        state = await future.await_state()
+        try:
+            state = await future.await_state()
+        except BaseException:
+            _give_up(future)
+            raise
         return state if return_state else _value(future)
 
     return call()
@@ -109,6 +116,12 @@ async def _generate_async(
     async with aclosing(scope.executor.iterate_async(future)) as values:
         async for value in values:
             yield value
+
+
+def _give_up(future: Future[Any]) -> None:
+    """End the run of a call that is over: whoever made it has been interrupted, and may go on without it."""
+    with suppress(TaskyardError):  # nobody can be told, and something else is being raised
+        future.cancel()
 
 
 def _looked_at(place: Place) -> Scope:

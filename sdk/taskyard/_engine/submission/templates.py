@@ -54,8 +54,7 @@ def group_of(
     key = (tags, scope.log_prints, scope.queue, session.session_id, scope.code)
     template = task.templates.get(key)
     if template is None or not _serves(template, names):
-        image.want(names)
-        template = task.templates[key] = _make_template(task, scope, tags, session)
+        template = task.templates[key] = _make_template(task, scope, tags, session, names)
     all_headers = merged(scope.headers, headers)
     group = GroupKey(template, scope.flow_run_id, scope.caller_run_id, all_headers)
     task.latest_group = (scope, tags, headers, group)
@@ -68,12 +67,16 @@ def _serves(template: Template, names: Set[str]) -> bool:
 
 
 def _make_template(
-    task: TaskDefinition[..., Any], scope: Scope, tags: frozenset[str], session: Session
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    tags: frozenset[str],
+    session: Session,
+    names: Set[str],
 ) -> Template:
     if task.is_remote:
         return Template(named_template(task, tags))
     if scope.executor is None:
-        return task_template(task, tags, scope.log_prints, session, scope.code)
+        return task_template(task, tags, scope.log_prints, session, scope.code, names)
     message = plain_template(task, tags)
     message.queue = scope.queue
     message.ClearField("agent_labels")  # they choose among agents, and it is executed here
@@ -87,10 +90,20 @@ def task_template(
     log_prints: bool,
     session: Session,
     flow_code: Code = (),
+    names: Set[str] = frozenset(),
 ) -> Template:
-    """Make the template of a task's runs, with the code that workers load."""
+    """Make the template of a task's runs, with the code that workers load.
+
+    Args:
+        task: The task.
+        tags: Those of its runs.
+        log_prints: What it inherits.
+        session: Where its runs are submitted.
+        flow_code: What the flow says of its code.
+        names: Names of the main module that arguments refer to.
+    """
     message = plain_template(task, tags)
-    code = image.code_of(task.name, TaskBody(task, log_prints))
+    code = image.code_of(task.name, TaskBody(task, log_prints), names)
     data = code.data
     if len(data) > session.max_payload_bytes:
         raise PayloadTooLarge(

@@ -118,6 +118,8 @@ class _Keeper:
             self._bundler.doubt()
 
     def is_same(self) -> bool:
+        if self._modules is not None and not self._modules.are_same():
+            self.look_at_modules()
         if self._surroundings is None or not self._surroundings.hold():
             return False
         return self._bundler is None or self._bundler.is_same()

@@ -42,13 +42,18 @@ class LocalModules:
         reloaded = False
         for name, was in before.items():
             now = self._seen[name]
-            if now == was:
-                continue
-            if now.spec is not was.spec:
+            if now.spec is not was.spec:  # though it may be equal
                 reloaded = True
-            elif now.file == was.file:
+            elif now != was and now.file == was.file:
                 self._say_changed(name, now.file)
         return reloaded
+
+    def are_same(self) -> bool:
+        """Say whether those that were seen are still the ones that are loaded; a microsecond for five."""
+        loaded = sys.modules.get
+        return all(
+            was.spec is getattr(loaded(name), "__spec__", was.spec) for name, was in self._seen.items()
+        )
 
     def _say_changed(self, name: str, file: str) -> None:
         if name not in self._said:
@@ -73,13 +78,13 @@ def _loaded() -> Iterator[tuple[str, _Loaded]]:
 
 def local_modules() -> Iterator[tuple[str, ModuleType]]:
     """Yield the modules with files that are the program's own, apart from its main module."""
-    installed = installed_roots()
+    installed, main = installed_roots(), sys.modules["__main__"]
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if (
             type(file) is str
             and not file.startswith(installed)
-            and name != "__main__"
+            and module is not main  # which `multiprocessing` gives another name as well
             and name.partition(".")[0] not in OWN
         ):
             yield name, module

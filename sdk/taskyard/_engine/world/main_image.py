@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
+from taskyard._data.identity.installed import is_installed
+from taskyard._engine.world.module_changes import anywhere, home_of
+from taskyard._engine.world.module_state import KeptPart, ModuleState
 from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
@@ -41,41 +44,46 @@ class MainImage:
         """Start with nothing."""
         self._kept: dict[str, _Kept] = {}
         self._wanted: set[str] = set()
+        self._modules = ModuleState()
         self._lock = threading.RLock()
-
-    def want(self, names: Iterable[str]) -> None:
-        """Have names come along with all code from now on: arguments refer to them."""
-        self._wanted.update(names)
 
     def unlock(self) -> None:
         """Be usable in a fork: the lock may be held by a thread that is not there."""
         self._lock = threading.RLock()
 
-    def code_of(self, title: str, body: object) -> Code:
+    def code_of(self, title: str, body: object, names: Iterable[str] = ()) -> Code:
         """Pickle code by value, with what it uses of ``__main__``.
 
         Args:
             title: What it is called in errors.
             body: What the worker unpickles.
+            names: Names that arguments refer to. They come along with all code from now on.
 
         Raises:
             NotPicklable: It uses something that cannot travel.
         """
         with self._lock:
-            packed = _tried(title, body, "")
+            packed = _tried(title, body)
             reached = self._reached(title, packed.entry)
-            wanted = self._wanted_ones(title)
+            wanted = self._wanted_ones(title, set(names))
+            parts, held, changes = self._parts()
+            wanted |= held
             kinds, others = self._waiting(reached.keys() | wanted.keys())
             asked_for = [one.entry for name, one in wanted.items() if name not in reached]
-            waiting = [*asked_for, *(one.entry for one in others), *self._gone()]
+            found = {one.entry.name: one for one in others if _is_found_by_base(one.entry.name, reached)}
+            others_waiting = [one.entry for one in others if one.entry.name not in found]
+            waiting = [*asked_for, *others_waiting, *self._gone()]
         used = [*reached.values(), *wanted.values()]
-        seen = Seen.all_of([seen_of(packed, "", body), *(one.seen for one in used)])
-        if not (reached or waiting):
+        looks = *(one.seen for one in used), *(one.seen for one in parts), changes
+        seen = Seen.all_of([seen_of(packed, "", body), *looks])
+        if not (reached or found or waiting or parts):
             return Code(packed.entry.data, frozenset(), seen)
         rest = Seen.all_of([one.seen for one in others])
         later = Look(PAUSE_NS, lambda: _classes_of_main() == kinds and rest.holds(), is_dear=True)
-        data = pickling.main_code(_with_aliases(reached), waiting, packed.entry.data)
-        names = frozenset(reached) | {entry.name for entry in waiting if entry.data}
+        made = [one.part for one in parts]
+        at_once = {**found, **reached}
+        data = pickling.main_code(_with_aliases(at_once), waiting, packed.entry.data, made)
+        names = frozenset(at_once) | {entry.name for entry in waiting if entry.data}
         return Code(data, names, Seen.all_of([seen, Seen(later=[later])]))
 
     def _reached(self, title: str, body: Entry) -> dict[str, _Kept]:
@@ -83,16 +91,33 @@ class MainImage:
         left = [(name, True) for name in body.names]
         return self._with_all(title, left + [(name, False) for name in body.wished])
 
-    def _wanted_ones(self, title: str) -> dict[str, _Kept]:
-        """Return what arguments refer to; it waits, so that only runs with such arguments fail with it."""
+    def _wanted_ones(self, title: str, names: set[str]) -> dict[str, _Kept]:
+        """Return what arguments of runs refer to, these and earlier ones; it waits until somebody asks."""
         found: dict[str, _Kept] = {}
+        self._wanted |= names
         for name in sorted(self._wanted):
             try:
                 found |= self._with_all(title, [(name, True)])
             except NotPicklable:
                 self._wanted.discard(name)
-                raise
+                if name in names:
+                    raise
         return found
+
+    def _parts(self) -> tuple[list[KeptPart], dict[str, _Kept], Seen]:
+        """Return what was changed in modules, what of ``__main__`` that refers to, and what notices more."""
+        found, changes = self._modules.parts()
+        parts: list[KeptPart] = []
+        held: dict[str, _Kept] = {}
+        for one in found:
+            try:
+                own = self._with_all("", [(name, True) for name in one.names])
+            except NotPicklable as error:
+                self._modules.say_left_out(one.part.module, one.part.path, error)
+                continue
+            held |= own
+            parts.append(one.with_contents(kept.entry.content for kept in own.values()))
+        return parts, held, changes
 
     def _with_all(self, title: str, left: list[tuple[str, bool]]) -> dict[str, _Kept]:
         """Return some names and all that they refer to; each with whether it has to be there."""
@@ -135,10 +160,26 @@ class MainImage:
         if arrived is not None and arrived.name == name:
             kept = _Kept(arrived, Seen.of_name(name, value))
         else:
-            packed = _tried(title, value, name)
-            kept = _Kept(packed.entry, seen_of(packed, name, value))
+            kept = _packed(title, name, value)
         self._kept[name] = kept
         return kept
+
+
+def _packed(title: str, name: str, value: Any) -> _Kept:
+    """Return the entry of a name.
+
+    What a module has as well is one object with that there: its contents come, if they can.
+    """
+    home = home_of(value) if is_changing(value) else None
+    try:
+        travels = value if home is None else pickling.in_module(home.module, home.path, value)
+        packed = _tried(title, travels, name, value)
+    except NotPicklable:
+        home = home or anywhere(name, value)
+        if home is None:
+            raise
+        return _Kept(pickling.module_reference(name, home.module, home.path), Seen.of_name(name, value))
+    return _Kept(packed.entry, seen_of(packed, name, value))
 
 
 def _classes_of_main() -> set[str]:
@@ -147,6 +188,16 @@ def _classes_of_main() -> set[str]:
         for name, value in vars(main_module.current()).items()
         if isinstance(value, type) and value.__module__ == MAIN and value.__qualname__ == name
     }
+
+
+def _is_found_by_base(name: str, reached: Iterable[str]) -> bool:
+    """Say whether code may find a class of the script by a class that it is made from (`__subclasses__`)."""
+    kind = vars(main_module.current()).get(name)
+    bases = kind.__mro__[1:] if isinstance(kind, type) else ()
+    return any(
+        base.__qualname__ in reached if base.__module__ == MAIN else not is_installed(base.__module__)
+        for base in bases
+    )
 
 
 _OWN: Final = frozenset(
@@ -171,9 +222,14 @@ def _with_aliases(reached: dict[str, _Kept]) -> list[Entry]:
     return entries
 
 
-def _tried(title: str, value: Any, name: str) -> pickling.Pickled:
+def _tried(title: str, travels: Any, name: str = "", value: Any = None) -> pickling.Pickled:
+    """Pickle something that travels, for a name and a value of ``__main__`` if it stands for these.
+
+    Raises:
+        NotPicklable: It cannot be pickled.
+    """
     try:
-        return pickling.pickled(value, name)
+        return pickling.pickled(travels, name)
     except FlowRunTimeoutError:
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
+from taskyard_contract.parts import classes
 from taskyard_contract.pickling import PROTOCOL, Pickled
 from taskyard_contract.world import main_module
 from taskyard_contract.world.main_module import MOST_BYTES, is_changing
@@ -164,7 +165,7 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
     cells = [(cell, _content(cell)) for function in packed.functions for cell in function.__closure__ or ()]
     values, later = _looked_at((content for _, content in cells), "a closure")
     later += [Look(PAUSE_NS, _function_look(one)) for one in packed.functions if "." not in one.__qualname__]
-    later += [Look(PAUSE_NS, _look_at_parts(partial(vars, one))) for one in packed.attributed]
+    later += [Look(PAUSE_NS, _look_at_parts(partial(_attributes_of, one))) for one in packed.attributed]
     if packed.builtins:
         later.append(Look(PAUSE_NS, lambda: namespace.keys().isdisjoint(packed.builtins)))
     if name:
@@ -173,6 +174,25 @@ def seen_of(packed: Pickled, name: str, value: Any) -> Seen:
         values += more
         later += more_later
     return Seen(names, cells, values, later)
+
+
+def seen_at(find: Callable[[], Any], packed: Pickled, value: Any, name: str) -> Seen:
+    """Return what a pickle was made of that is not of ``__main__``.
+
+    Args:
+        find: Returns what is now where the value was.
+        packed: The pickle.
+        value: What was pickled.
+        name: What it is called.
+    """
+    small, larger = _looked_at([value], name)
+    there = Seen(values=small, later=[Look(PAUSE_NS, lambda: find() is value), *larger])
+    return Seen.all_of([seen_of(packed, "", value), there])
+
+
+def flow_number() -> int:
+    """Return how many flows have begun, roughly: another number when one has."""
+    return _looks.flow_number
 
 
 def _looked_at(values: Iterable[Any], name: str) -> tuple[list[tuple[Any, bytes]], list[Look]]:
@@ -222,6 +242,14 @@ def _function_look(function: FunctionType) -> Callable[[], bool]:
         )
 
     return look
+
+
+def _attributes_of(value: Any) -> Any:
+    """Return what a class, or a function, has, without what pickling leaves in a class."""
+    if not isinstance(value, type):
+        return vars(value)
+    own = {name: one for name, one in vars(value).items() if name != "__slotnames__"}
+    return MappingProxyType(own), tuple(sorted(classes.registered_with(value), key=id))
 
 
 def _with_attributes(value: Any) -> Any:

@@ -1,0 +1,297 @@
+"""Where this program has changed its modules from outside of them.
+
+A script sets an option of a module (``settings.DEBUG = True``), a test replaces a function of one, classes
+and functions of the script are registered in a dictionary of one. Workers import the modules and run none of
+that, so what was made of them has to travel. Two looks find it:
+
+- the **texts** of the script, of cells and of local modules: which attributes of other modules they set, and
+  which containers of theirs they fill. A pattern finds that; a place too many does no harm;
+- **containers** of local modules, and of their classes, that hold something of the script, or something of a
+  module that theirs does not import. The latter is there as soon as that module is imported.
+
+What a module does to its own globals counts for nothing here: a worker's module does so itself.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from types import FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
+
+from taskyard._engine.world.local_modules import local_modules
+from taskyard._engine.world.sent_parts import cells
+from taskyard_contract.world.main_module import MAIN
+from taskyard_contract.world.module_names import is_importable
+from taskyard_contract.world.module_parts import CONTAINERS, is_plain
+
+MOST_ITEMS: Final = 1000
+"""Of a container that is looked into: what is registered is less."""
+_DEPTH: Final = 2
+"""Containers in containers: handlers by kind."""
+_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
+_ASSIGNED: Final = re.compile(
+    rf"^[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
+    r"(?::[^\n=]+)?(?:(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)|$)",
+    re.MULTILINE,
+)
+"""``a.b = ...``, ``a.b["c"] += ...``, ``del a["b"]``"""
+_CHANGING: Final = re.compile(
+    r"\.(?:add|append|appendleft|clear|discard|extend|insert|move_to_end|pop|popitem|popleft|remove|reverse"
+    r"|setdefault|sort|update)\("
+)
+"""What changes a container, whose name is before it."""
+_SETTERS: Final = ("setattr", "patch", "item(")
+_SET: Final = re.compile(
+    rf"(?:setattr|patch\.object)\(\s*({_DOTTED}\s*,\s*['\"]\w+)['\"]"
+    rf"|(?:setitem|delitem|patch\.dict)\(\s*({_DOTTED})"
+    rf"|(?:setattr|patch|patch\.dict)\(\s*['\"]({_DOTTED})['\"]"
+)
+"""`setattr` and the like, of pytest and `unittest.mock` too, which also take the whole name as a text."""
+_IMPORT: Final = re.compile(r"^[ \t]*(?:from|import)\b[^(\n]*(?:\([^)]*\))?", re.MULTILINE)
+_WORD: Final = re.compile(r"\w+")
+
+Modules = Mapping[str, ModuleType]
+"""Local modules by their names."""
+
+
+class Place(NamedTuple):
+    """Something in a local module."""
+
+    module: str
+    path: tuple[str, ...]
+    """The attributes that lead to it; none for the module itself."""
+
+    def value(self) -> Any:
+        """Return what is there.
+
+        Raises:
+            AttributeError, KeyError: Nothing is.
+        """
+        return reduce(getattr, self.path, sys.modules[self.module])
+
+
+class Text(NamedTuple):
+    """What the text of a module says."""
+
+    sets: tuple[str, ...] = ()
+    """Names with dots that it sets."""
+    fills: tuple[str, ...] = ()
+    """Names of what it changes if they are containers."""
+    sets_by_name: tuple[str, ...] = ()
+    """Names that it sets, from that of a module on."""
+    imports: frozenset[str] = frozenset()
+    """All words in its import statements."""
+
+    def may_import(self, module: str) -> bool:
+        """Say whether it mentions a module there."""
+        return module.rpartition(".")[2] in self.imports
+
+
+def read(text: str) -> Text:
+    """Read what a source says of other modules."""
+    sets: dict[str, None] = {}
+    fills: dict[str, None] = {}
+    by_name: dict[str, None] = {}
+    for name, items in _ASSIGNED.findall(text):
+        (fills if items else sets)[name] = None
+    for match in _CHANGING.finditer(text):
+        fills[_name_before(text, match.start())] = None
+    for attribute, container, name in _SET.findall(text) if any(one in text for one in _SETTERS) else ():
+        if attribute:
+            sets[".".join(_WORD.findall(attribute))] = None
+        else:
+            (fills if container else by_name)[container or name] = None
+    words = (word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement))
+    return Text(_of_others(sets), _of_others(fills), tuple(by_name), frozenset(words))
+
+
+def _name_before(text: str, end: int) -> str:
+    """Return the name with dots that ends somewhere, without what is in brackets behind it; "" for none."""
+    while end and text[end - 1] == "]":
+        end = max(0, text.rfind("[", 0, end))
+    start = end
+    while start and (text[start - 1].isalnum() or text[start - 1] in "._"):
+        start -= 1
+    return text[start:end]
+
+
+def _of_others(names: Mapping[str, None]) -> tuple[str, ...]:
+    return tuple(name for name in names if not name.startswith(("self.", "cls.")))
+
+
+class ModuleChanges:
+    """Finds what this program has changed in its modules."""
+
+    def __init__(self) -> None:
+        """Know no text yet."""
+        self._texts: dict[str, Text] = {}
+
+    def places(self) -> set[Place]:
+        """Return where something may have been changed, and modules that only have to be imported."""
+        modules = dict(local_modules())
+        texts = {name: self._text_of(module) for name, module in modules.items()}
+        found = set(_held_from_outside(modules, texts))
+        main = vars(sys.modules[MAIN])
+        for name, text in (*texts.items(), *((MAIN, text) for text in self._of_main())):
+            namespace = main if name == MAIN else vars(modules[name])
+            found.update(place for place in _changed(text, namespace, modules) if place.module != name)
+        return found
+
+    def _of_main(self) -> Iterator[Text]:
+        yield self._text_of(sys.modules[MAIN])
+        for text in cells():
+            yield self._known(text, text)
+
+    def _text_of(self, module: ModuleType) -> Text:
+        file = getattr(module, "__file__", None)
+        if type(file) is not str or not file.endswith(".py"):
+            return Text()
+        known = self._texts.get(file)
+        return known if known is not None else self._known(file, _read(file))
+
+    def _known(self, key: str, text: str) -> Text:
+        known = self._texts.get(key)
+        if known is None:
+            known = self._texts[key] = read(text)
+        return known
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _changed(text: Text, namespace: Mapping[str, Any], modules: Modules) -> Iterator[Place]:
+    """Yield the places of local modules that a text changes, as its names are bound in a namespace."""
+    for dotted in text.sets:
+        place = _meant(dotted, namespace, modules)
+        if place is not None:
+            yield place
+    for dotted in text.fills:
+        place = _meant(dotted, namespace, modules)
+        if place is not None and type(value_at(place)) in CONTAINERS:
+            yield place
+    for dotted in text.sets_by_name:
+        place = _named(dotted, modules)
+        if place is not None:
+            yield place
+
+
+def in_order(places: Iterable[Place]) -> list[Place]:
+    """Return places in an order that is always the same, modules to be imported first."""
+    return sorted(places, key=lambda place: (bool(place.path), place))
+
+
+def value_at(place: Place) -> Any:
+    """Return what is at a place; None, if anything is not there any more."""
+    try:
+        return place.value()
+    except (AttributeError, KeyError):
+        return None
+
+
+def is_own(place: Place, value: object) -> bool:
+    """Say whether a value is the function or class that its module has defined there."""
+    names = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    return isinstance(value, FunctionType | type) and names == (place.module, ".".join(place.path))
+
+
+def _meant(dotted: str, namespace: Mapping[str, Any], modules: Modules) -> Place | None:
+    """Return which place of a local module a name means for a namespace."""
+    first, *rest = dotted.split(".")
+    root = namespace.get(first)
+    if isinstance(root, ModuleType):
+        return _below(root, rest, modules)
+    if isinstance(root, type):
+        is_known = root.__module__ in modules and "<" not in root.__qualname__ and rest
+        return Place(root.__module__, (*root.__qualname__.split("."), *rest)) if is_known else None
+    if type(root) in CONTAINERS or is_plain(root):
+        home = home_of(root, modules)
+        return home and Place(home.module, (*home.path, *rest))
+    return None
+
+
+def _named(dotted: str, modules: Modules) -> Place | None:
+    parts = dotted.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = modules.get(".".join(parts[:end]))
+        if module is not None:
+            return _below(module, parts[end:], modules)
+    return None
+
+
+def _below(module: ModuleType, rest: list[str], modules: Modules) -> Place | None:
+    while rest and isinstance(below := vars(module).get(rest[0]), ModuleType):
+        module, rest = below, rest[1:]
+    name = module.__name__
+    return Place(name, tuple(rest)) if rest and modules.get(name) is module else None
+
+
+def home_of(value: object, modules: Modules | None = None) -> Place | None:
+    """Return where a local module has an object."""
+    for name, module in local_modules() if modules is None else modules.items():
+        for attribute, other in list(vars(module).items()):
+            if other is value:
+                return Place(name, (attribute,))
+    return None
+
+
+def anywhere(name: str, value: object) -> Place | None:
+    """Return which module has an object under a name, installed or not."""
+    for module_name, module in list(sys.modules.items()):
+        namespace = getattr(module, "__dict__", None)
+        if module_name != MAIN and type(namespace) is dict and namespace.get(name) is value:
+            return Place(module_name, (name,)) if is_importable(module) else None
+    return None
+
+
+def _held_from_outside(modules: Modules, texts: Mapping[str, Text]) -> Iterator[Place]:
+    """Yield what holds something of the script, and the modules of which something is held elsewhere."""
+    for name, module in modules.items():
+        for path, value in _kept_in(name, module):
+            owners: set[str] = set()
+            _note_owners(value, _DEPTH, owners)
+            if MAIN in owners:
+                yield Place(name, path)
+            owners -= {name, MAIN}
+            for owner in owners & modules.keys():
+                if not texts[name].may_import(owner):
+                    yield Place(owner, ())
+
+
+def _kept_in(name: str, module: ModuleType) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the containers of a module and of its classes, and what of the script it has under a name."""
+    for attribute, value in list(vars(module).items()):
+        if _is_kept(attribute, value):
+            yield (attribute,), value
+        elif isinstance(value, type) and value.__module__ == name and value.__qualname__ == attribute:
+            for inner, held in list(vars(value).items()):
+                if _is_kept(inner, held):
+                    yield (attribute, inner), held
+
+
+def _is_kept(name: str, value: object) -> bool:
+    return (type(value) in CONTAINERS or _module_of(value) == MAIN) and not name.startswith("__")
+
+
+def _module_of(value: object) -> str | None:
+    return value.__module__ if isinstance(value, FunctionType | type) else None
+
+
+def _note_owners(value: Any, depth: int, owners: set[str]) -> None:
+    """Note the modules of the functions, classes and objects that containers hold."""
+    kind = type(value)
+    if kind in CONTAINERS:
+        if depth and len(value) <= MOST_ITEMS and kind is not bytearray:
+            for item in (*value, *value.values()) if isinstance(value, dict) else list(value):
+                _note_owners(item, depth - 1, owners)
+    elif kind not in _PLAIN:
+        owners.add(_module_of(value) or kind.__module__)
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), tuple})

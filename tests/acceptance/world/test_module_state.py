@@ -1,0 +1,351 @@
+"""What a program makes of its modules, beside importing them, its tasks find in workers as well."""
+
+import pytest
+from support.projects import Project, cases, right
+
+SETTINGS = """
+import threading
+from collections import OrderedDict, defaultdict, deque
+from enum import Enum
+
+DEBUG = False
+LEVEL = None
+NAMES = ["a"]
+OPTIONS = {"deep": {"x": 1}}
+WORDS = {"a"}
+QUEUE = deque([1])
+GROUPS = defaultdict(list)
+ORDER = OrderedDict(a=1)
+LOCK = threading.Lock()
+
+class Config:
+    limit = 1
+    handlers = {}
+
+class Options:
+    def __init__(self):
+        self.colour = "red"
+        self.lock = None
+
+options = Options()
+
+def seen():
+    return (
+        DEBUG, LEVEL, NAMES, OPTIONS, WORDS, list(QUEUE), dict(GROUPS), dict(ORDER), Config.limit,
+        sorted(Config.handlers), options.colour,
+    )
+"""
+
+
+def test_what_a_script_sets_or_fills(project: Project) -> None:
+    project.write({"settings.py": SETTINGS, "pack/__init__.py": "", "pack/inner.py": "LEVEL = 0\n"})
+    right(
+        project,
+        """
+        import pack.inner
+        import settings
+        from pack import inner as other
+        from settings import NAMES, Config, options
+
+        @task
+        def look():
+            return settings.seen(), pack.inner.LEVEL, NAMES is settings.NAMES, options is settings.options
+
+        def agrees():
+            return run(look) == look.fn()
+
+        case("first", agrees)
+        settings.DEBUG = True
+        setattr(settings, "LEVEL", 3)
+        case("set", agrees)
+        settings.LEVEL: int = 4
+        settings.LEVEL += 1
+        case("set otherwise", agrees)
+        NAMES.append("b")
+        settings.OPTIONS["deep"]["y"] = 2
+        settings.WORDS.update("bc")
+        settings.QUEUE.appendleft(0)
+        settings.GROUPS["a"].append(1)
+        settings.ORDER["b"] = 2
+        settings.ORDER.move_to_end("a")
+        case("filled", agrees)
+        Config.limit = 5
+        Config.handlers["h"] = 1
+        options.colour = "blue"
+        case("attributes", agrees)
+        pack.inner.LEVEL = 1
+        case("in a package", agrees)
+        other.LEVEL = 2
+        case("by another name", agrees)
+
+        @flow(log_prints=False)
+        def between_calls():
+            found = []
+            for number in range(3):
+                settings.LEVEL = number
+                found.append(look() == look.fn())
+                found.append(look.submit().result() == look.fn())
+            return all(found)
+
+        case("between calls", between_calls)
+        """,
+    )
+
+
+def test_objects_that_a_script_imports_by_name_are_those_of_the_module(project: Project) -> None:
+    project.write(
+        {
+            "settings.py": SETTINGS,
+            "store.py": """
+            import threading
+
+            ROWS = []
+            LOCK = threading.Lock()
+
+            def add(row):
+                ROWS.append(row)
+            """,
+        }
+    )
+    right(
+        project,
+        """
+        import store
+        from store import LOCK, ROWS, add
+
+        @task
+        def use(row):
+            with LOCK:
+                add(row)
+            return ROWS is store.ROWS and LOCK is store.LOCK and ROWS[-1] == row
+
+        add("here")
+
+        @task
+        def first():
+            return ROWS[0]
+
+        case("one object", lambda: run(use, 1))
+        case("with its contents", lambda: run(first) == "here")
+        """,
+    )
+
+
+REGISTRY = """
+HANDLERS = {}
+KINDS = {"a": []}
+
+def register(name):
+    def add(function):
+        HANDLERS[name] = function
+        return function
+    return add
+
+class Base:
+    known = {}
+
+    def __init_subclass__(cls):
+        Base.known[cls.__name__] = cls
+
+def handle(name, value):
+    return HANDLERS[name](value)
+"""
+PLUGINS = """
+from registry import Base, register
+
+@register("plugin")
+def plugin(value):
+    return "plugin", value
+
+class Other(Base):
+    pass
+"""
+
+
+def test_what_is_registered_in_a_module(project: Project) -> None:
+    project.write(
+        {
+            "registry.py": REGISTRY,
+            "plugins.py": PLUGINS,
+            "tasks.py": """
+            import registry
+            from taskyard import task
+
+            @task
+            def handle(name, value):
+                return registry.handle(name, value), sorted(registry.Base.known)
+
+            @task
+            def made(name):
+                return registry.Base.known[name]() is not None
+            """,
+        }
+    )
+    found = cases(
+        project,
+        """
+        import plugins
+        import registry
+        import tasks
+
+        FACTOR = 2
+
+        def helper(value):
+            return FACTOR * value
+
+        @registry.register("own")
+        def own(value):
+            return "own", helper(value)
+
+        class Mine(registry.Base):
+            pass
+
+        registry.KINDS["a"].append(Mine())
+
+        @task
+        def local(value):
+            return registry.handle("own", value), [type(one) is Mine for one in registry.KINDS["a"]]
+
+        case("of the script", lambda: run(tasks.handle, "own", 1))
+        case("of a module", lambda: run(tasks.handle, "plugin", 1))
+        case("of both", lambda: run(tasks.made, "Mine") and run(tasks.made, "Other"))
+        case("in a task of the script", lambda: run(local, 2))
+        FACTOR = 3
+        case("changed", lambda: run(tasks.handle, "own", 1))
+
+        @registry.register("own")
+        def own(value):
+            return "newer", value
+
+        case("registered again", lambda: run(tasks.handle, "own", 1))
+        """,
+    )
+    assert found == {
+        "of the script": "(('own', 2), ['Mine', 'Other'])",
+        "of a module": "(('plugin', 1), ['Mine', 'Other'])",
+        "of both": "True",
+        "in a task of the script": "(('own', 4), [True])",
+        "changed": "(('own', 3), ['Mine', 'Other'])",
+        "registered again": "(('newer', 1), ['Mine', 'Other'])",
+    }
+
+
+def test_functions_that_are_replaced(project: Project) -> None:
+    project.write(
+        {
+            "service.py": """
+            def fetch():
+                return "real"
+
+            class Client:
+                def get(self):
+                    return "real"
+            """,
+            "tasks.py": """
+            import service
+            from taskyard import task
+
+            @task
+            def use():
+                return service.fetch(), service.Client().get()
+            """,
+        }
+    )
+    found = cases(
+        project,
+        """
+        from unittest import mock
+
+        import service
+        import tasks
+
+        def fake():
+            return "fake"
+
+        case("first", lambda: run(tasks.use))
+        with mock.patch("service.fetch", fake):
+            with mock.patch.object(service.Client, "get", lambda self: "patched"):
+                case("patched", lambda: run(tasks.use))
+        case("as before", lambda: run(tasks.use))
+        service.fetch = lambda: "a lambda"
+        case("a lambda", lambda: run(tasks.use))
+        """,
+    )
+    assert found == {
+        "first": "('real', 'real')",
+        "patched": "('fake', 'patched')",
+        "as before": "('real', 'real')",
+        "a lambda": "('a lambda', 'real')",
+    }
+
+
+def test_what_cannot_be_sent_is_said(project: Project) -> None:
+    project.write(
+        {
+            "settings.py": SETTINGS,
+            "main.py": """
+            import threading
+            import settings
+            from taskyard import flow, task
+
+            settings.DEBUG = True
+            settings.LEVEL = threading.Lock()
+
+            @task
+            def look():
+                return settings.DEBUG, settings.LEVEL
+
+            @flow
+            def main():
+                return look()
+
+            print(main())
+            """,
+        }
+    )
+    process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
+    out, err = process.communicate(timeout=60)
+    assert out == "(False, None)\n", "of a module all or nothing"
+    assert "this program has changed 'settings.LEVEL', which cannot be sent to workers (" in err
+    assert err.count("cannot be sent to workers") == 1
+
+
+@pytest.mark.parametrize("arguments", [["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]])
+def test_what_a_test_replaces(project: Project, arguments: list[str]) -> None:
+    project.write(
+        {
+            "settings.py": SETTINGS,
+            "tasks.py": """
+            import settings
+            from taskyard import task
+
+            @task
+            def look():
+                return settings.DEBUG
+            """,
+            "test_it.py": """
+            import settings
+            from taskyard import flow
+            from tasks import look
+
+            @flow
+            def run():
+                return look()
+
+            def test_before():
+                assert run() is False
+
+            def test_replaced(monkeypatch):
+                monkeypatch.setattr(settings, "DEBUG", True)
+                assert run() is True
+
+            def test_replaced_by_name(monkeypatch):
+                monkeypatch.setattr("settings.DEBUG", 3)
+                assert run() == 3
+
+            def test_after():
+                assert run() is False
+            """,
+        }
+    )
+    assert "4 passed" in project.agents(*arguments)
