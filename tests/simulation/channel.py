@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from simulation.grpc_model import EOF, NO_METADATA, ClientCall, Connection
+from simulation.grpc_model import EOF, NO_METADATA, ClientCall, ClientStream, Connection
 from simulation.loop import Node
 from simulation.net import Network, host_of
 
@@ -36,9 +36,9 @@ class Channel:
         response_deserializer: Any = None,
         _registered_method: bool = False,
     ) -> Any:
-        def begin() -> ClientCall:
+        def begin() -> ClientStream:
             connection = Connection(self._net, self._node, method)
-            call = ClientCall(connection, request_serializer, response_deserializer)
+            call = ClientStream(connection, request_serializer, response_deserializer)
             self._calls.append(call)
             return call
 

@@ -4,11 +4,12 @@ Stubs, servicers and the interceptor are the real ones. What is imitated is grpc
 streams that are read and written, cancelled, half closed, ended with a status or lost, and unary calls with
 deadlines. Where grpc.aio is peculiar, so is this: a call that was cancelled here raises CancelledError where
 it is read, one that has ended raises InvalidStateError where it is written, what was received is read before
-a status.
+a status, and a stream whose end meets a message that is being written forgets its status.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -175,7 +176,7 @@ class Connection:
 
 
 class ClientCall:
-    """What `grpc.aio.StreamStreamCall` is to the product."""
+    """What calls of `grpc.aio` are to the product."""
 
     def __init__(self, connection: Connection, serialize: Any, deserialize: Any) -> None:
         self._connection = connection
@@ -186,6 +187,7 @@ class ClientCall:
         self._cancelled = False
         self._status: Status | None = None
         self._late: Status | None = None
+        self._callbacks: list[Callable[[Any], None]] = []
         self.dead = False
         connection.call = self
 
@@ -205,8 +207,19 @@ class ClientCall:
 
     def _look(self) -> None:
         if self._late is not None and self._status is None and self._connection.downward.empty:
-            self._status = self._late
-            self._wake()
+            self._end(self._late)
+
+    def _end(self, status: Status) -> None:
+        self._status = status
+        self._wake()
+        for callback in self._callbacks:
+            callback(self)
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self.done():
+            callback(self)
+        else:
+            self._callbacks.append(callback)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -237,14 +250,13 @@ class ClientCall:
             self._give_up(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _give_up(self, code: grpc.StatusCode, details: str) -> None:
-        self._status = (code, details, NO_METADATA)
+        self._end((code, details, NO_METADATA))
         if self._connected:
             self._connection.up.send(RESET_BYTES, ("reset",))
         else:
             self._connection.leave()
         self._connection.downward.end(lost=True)
         self._connection.upward.free()
-        self._wake()
 
     async def write(self, message: Any) -> None:
         if self.done():
@@ -263,7 +275,11 @@ class ClientCall:
             self.cancel()
             raise
         if self.done():
+            self._fail_to_write()
             await self._raise_for_status()
+
+    def _fail_to_write(self) -> None:
+        """The call has ended meanwhile, which says why."""
 
     async def done_writing(self) -> None:
         if not self.done() and not self._half_closed:
@@ -312,6 +328,13 @@ class ClientCall:
         code, details, trailing = await self._final()
         if code is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(code, NO_METADATA, trailing, details)
+
+
+class ClientStream(ClientCall):
+    """What `grpc.aio.StreamStreamCall` is to the product."""
+
+    def _fail_to_write(self) -> None:
+        self._end((grpc.StatusCode.INTERNAL, "Internal error from Core", NO_METADATA))
 
 
 class ServerCall:

@@ -20,6 +20,7 @@ from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
 from taskyard_contract.agent_link.session import LinkSession
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
+from taskyard_contract.transport.call_ending import CallEnding, status_of
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.transport.reconnecting import Reconnecting
 from taskyard_contract.transport.rpc_errors import from_rpc_error
@@ -132,11 +133,14 @@ class AgentStream:
         async with self._connect(self.address) as channel:
             call: _Call = cast("AgentServiceAsyncStub", AgentServiceStub(channel)).Connect()
             self._call = call
+            ending = CallEnding(call)
             helpers: list[asyncio.Task[None]] = []
             try:
                 await self._shake_hands(call)
                 helpers += [self._spawn(call, self._write(call)), self._spawn(call, self._beat())]
                 await self._read(call)
+            except aio.AioRpcError as error:
+                raise await ending.cause_of(error) from None
             except asyncio.CancelledError:
                 if not call.cancelled() or _being_cancelled():
                     raise
@@ -247,10 +251,9 @@ def _open_channel(address: str) -> aio.Channel:
 
 async def _raise_status(call: _Call) -> None:
     """Raise what ended a call, unless the server ended it in good order."""
-    code = await call.code()
-    if code is not grpc.StatusCode.OK:
-        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
-        raise aio.AioRpcError(code, initial, trailing, await call.details())
+    status = await status_of(call)
+    if status.code() is not grpc.StatusCode.OK:
+        raise status
 
 
 def _being_cancelled() -> bool:

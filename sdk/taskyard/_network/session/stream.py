@@ -21,6 +21,7 @@ from taskyard._network.server.calls import open_channel
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
+from taskyard_contract.transport.call_ending import CallEnding
 from taskyard_contract.transport.reconnecting import Reconnecting
 from taskyard_contract.transport.rpc_errors import from_rpc_error
 
@@ -178,10 +179,14 @@ class Stream:
         try:
             stub: Any = SessionServiceStub(channel)
             call = stub.Connect()
-            welcome = await self._greet(call, address)
-            self._connected = True
-            self._reconnecting.welcomed()
-            await self._converse(call, welcome)
+            ending = CallEnding(call)
+            try:
+                welcome = await self._greet(call, address)
+                self._connected = True
+                self._reconnecting.welcomed()
+                await self._converse(call, welcome)
+            except grpc.aio.AioRpcError as error:
+                raise await ending.cause_of(error) from None
         finally:
             await channel.close()
 
