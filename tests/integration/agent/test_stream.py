@@ -5,8 +5,11 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc import aio
 from support.agent_process import AgentProcess, agent_and_server, alive, eventually
 from support.scripted_controlplane import ScriptedControlPlane, scripted
 from support.task_codes import call
@@ -16,6 +19,7 @@ from taskyard_contract.agent_link import AgentStream, Demand, Identity, LinkSess
 from taskyard_contract.clock import SystemClock
 from taskyard_contract.errors import Superseded, TaskyardError, UnknownSession, UnsupportedProtocol
 from taskyard_contract.states import StateReason
+from taskyard_contract.transport.channels import SERVER_OPTIONS
 
 
 def test_a_broken_stream_kills_no_work_and_loses_no_report(tmp_path: Path) -> None:
@@ -63,6 +67,12 @@ class _Idle:
     def held(self) -> list[pb.RunKey]:
         return []
 
+    def on_welcome(self, welcome: pb.AgentWelcome) -> None:
+        """Nothing depends on it."""
+
+    def on_doubt(self, doubtful: bool) -> None:
+        """Nothing would be started."""
+
 
 def test_a_stream_that_nobody_has_answered_yet_ends_when_it_is_told_to(
     monkeypatch: pytest.MonkeyPatch,
@@ -80,6 +90,54 @@ def test_a_stream_that_nobody_has_answered_yet_ends_when_it_is_told_to(
                 link.stop()
                 done, _ = await asyncio.wait({running}, timeout=30)
                 assert done, "it waits for a welcome that does not come"
+
+    asyncio.run(main())
+
+
+class _Talkative(LinkSession):
+    """Always has something more to say than a connection takes that nobody reads."""
+
+    def next_frame(self) -> pb.AgentFrame | None:
+        return pb.AgentFrame(condition="x" * 100_000)
+
+
+async def _deaf_server(streams: asyncio.Queue[None]) -> tuple[aio.Server, str]:
+    """Start a server that welcomes agents, and neither reads nor says anything after that."""
+
+    async def welcome(_: object, context: Any) -> None:
+        await context.read()
+        await context.write(
+            pb.ServerFrame(welcome=pb.AgentWelcome(protocol=2, lease_ms=3_000, heartbeat_ms=100))
+        )
+        streams.put_nowait(None)
+        await asyncio.Event().wait()
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        welcome, pb.AgentFrame.FromString, lambda frame: frame.SerializeToString()
+    )
+    service = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
+    server = aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Connect": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def test_a_server_that_does_not_read_any_more_is_dialled_again() -> None:
+    async def main() -> None:
+        streams: asyncio.Queue[None] = asyncio.Queue()
+        server, address = await _deaf_server(streams)
+        identity = Identity("a", b"s" * 16, "a", ("default",), 1)
+        link = AgentStream(address, _Talkative(identity, _Idle()), SystemClock())  # type: ignore[arg-type]
+        running = asyncio.create_task(link.run())
+        async with asyncio.timeout(30):
+            await streams.get()
+            again = asyncio.create_task(streams.get())
+            await asyncio.wait({running, again}, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done(), "what it could not write any more has ended it"
+        running.cancel()
+        await asyncio.wait({running})
+        await server.stop(0)
 
     asyncio.run(main())
 

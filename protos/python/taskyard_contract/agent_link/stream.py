@@ -142,7 +142,7 @@ class AgentStream:
             except aio.AioRpcError as error:
                 raise await ending.cause_of(error) from None
             except asyncio.CancelledError:
-                if not call.cancelled() or _being_cancelled():
+                if not ending.cancelled or _being_cancelled():
                     raise
                 # A helper gave the stream up.
             finally:

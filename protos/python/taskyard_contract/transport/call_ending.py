@@ -35,6 +35,11 @@ class CallEnding:
         if not self._status.done() and not _is_forgetting(status):
             self._status.set_result(status)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled; gRPC forgets that as well."""
+        return self._status.done() and self._status.result().code() is grpc.StatusCode.CANCELLED
+
     async def cause_of(self, error: aio.AioRpcError) -> aio.AioRpcError:
         """Return the server's status, when gRPC has raised an error in its place; else the error."""
         if _is_forgetting(error):
