@@ -31,6 +31,7 @@ from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, result_encoding_of
+from taskyard_contract.programs.forking import TerminationHold
 from taskyard_contract.world import main_module, module_parts
 
 FLUSH_NS: Final = 5_000_000
@@ -78,12 +79,13 @@ class Worker:
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._context = contextvars.copy_context()
         self._leaving: type[Leaving] | None = None
+        self._hold = TerminationHold()
 
     def serve(self) -> None:
         """Execute chunks until the agent closes the link."""
         signal.signal(signal.SIGTERM, self._on_terminate)
         os.register_at_fork(
-            before=self._before_copy, after_in_parent=_let_terminate, after_in_child=self._on_copied
+            before=self._hold.begin, after_in_parent=self._hold.end, after_in_child=self._on_copied
         )
         threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
         self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION))
@@ -96,16 +98,12 @@ class Worker:
         self._leaving = Terminated
         raise Terminated
 
-    def _before_copy(self) -> None:
-        # Or a signal could meet the copy with the handler of this process, and be forgotten.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
     def _on_copied(self) -> None:
         self._leaving = Copied
         # It ends as any process: pools end theirs so, perhaps while they hold what all of them share.
         if signal.getsignal(signal.SIGTERM) == self._on_terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _let_terminate()
+        self._hold.end()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         if kind == frames.CHUNK:
@@ -213,10 +211,6 @@ class Worker:
         if outcome.kind == pb.REPORT_KIND_FAILED:
             self._leaving = CopyFailed
             sys.stderr.write(outcome.failure.traceback)
-
-
-def _let_terminate() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -> NoReturn:

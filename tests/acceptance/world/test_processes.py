@@ -150,3 +150,55 @@ def test_a_child_of_a_task_ends_as_any_process(project: Project) -> None:
             case("signal", lambda: True)
         """,
     )
+
+
+def test_pools_of_a_task_end_whenever_they_are_ended(project: Project) -> None:
+    right(
+        project,
+        """
+        import multiprocessing
+
+        fork = multiprocessing.get_context("fork")
+
+        def same(x):
+            return x
+
+        @task
+        def pools():
+            for n in range(60):  # of some of these the last processes have hardly begun
+                with fork.Pool(3) as pool:
+                    assert pool.map(same, [n]) == [n]
+            return True
+
+        case("pools", lambda: run(pools))
+        """,
+    )
+
+
+def test_a_task_that_forks_has_the_signals_blocked_that_it_has_blocked(project: Project) -> None:
+    right(
+        project,
+        """
+        import os, signal
+
+        def blocked():
+            return signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+        def child_has():
+            pid = os.fork()
+            if pid == 0:
+                os._exit(int(blocked()))
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+        @task
+        def forks():
+            plain = child_has(), blocked()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            try:
+                return plain == (False, False) and child_has() and blocked()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+        case("forks", lambda: run(forks))
+        """,
+    )

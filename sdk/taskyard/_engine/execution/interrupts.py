@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
+from taskyard_contract.programs.forking import TerminationHold
 
 if TYPE_CHECKING:
     import asyncio
@@ -307,36 +308,22 @@ def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterato
 _termination_handler: Callable[[int, FrameType | None], None] | None = None
 
 
-class _Forking(threading.local):
-    mask: set[signal.Signals] | None = None
-    """What was blocked before, in a thread that is about to fork."""
-
-
-_forking: Final = _Forking()
+_hold: Final = TerminationHold()
 
 
 def _before_fork() -> None:
-    # Or a signal could meet the child with the handler of its parent, and be forgotten.
     if _termination_handler is not None:
-        _forking.mask = set(map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})))
-
-
-def _after_fork_in_parent() -> None:
-    mask, _forking.mask = _forking.mask, None
-    if mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _hold.begin()
 
 
 def _after_fork_in_child() -> None:
     # A child of the flow's body is ended as any child: pools of processes end theirs by SIGTERM.
     if _termination_handler is not None and signal.getsignal(signal.SIGTERM) is _termination_handler:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _after_fork_in_parent()  # the mask is the forking thread's, in both
+    _hold.end()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_hold.end, after_in_child=_after_fork_in_child)
 
 
 def exit_code_of(number: int) -> int:

@@ -344,3 +344,17 @@ def test_a_fork_leaves_the_signals_blocked_that_the_program_has_blocked() -> Non
             os._exit(0)
         os.waitpid(child, 0)
         assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it was not before"
+
+
+def test_a_fork_leaves_signals_alone_that_have_no_names() -> None:
+    nameless = signal.SIGRTMIN + 3
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {nameless})
+    try:
+        with catch_termination():
+            child = os.fork()
+            if not child:
+                os._exit(0 if signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | {nameless} else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | {nameless}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
