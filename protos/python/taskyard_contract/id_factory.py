@@ -31,13 +31,13 @@ class IdFactory:
         self._shard = shard
         self._now_ns = now_ns
         self._random_bytes = random_bytes
-        self._lock = threading.Lock()
         self._last = 0
         self._tail = 0
         self.reset()
 
     def reset(self) -> None:
         """Draw new random bits. A forked child must call this, or it repeats its parent's ids."""
+        self._lock = threading.Lock()  # a thread that is not in the child may hold the former one
         random = int.from_bytes(self._random_bytes(6)) & ((1 << 46) - 1)
         self._tail = (0b10 << 62) | (random << 16) | self._shard
         self._last = 0

@@ -6,6 +6,7 @@ itself passes through unchanged. In a worker it stays; a program has its own str
 is executed any more.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -75,7 +76,14 @@ def _change_users(by: int) -> None:
             _installed = None
 
 
+def _after_fork() -> None:
+    # Another thread of the parent may have held it.
+    global _lock
+    _lock = threading.Lock()
+
+
 _lock = threading.Lock()
+os.register_at_fork(after_in_child=_after_fork)
 _users = 0
 _installed: "PrintCapture | None" = None
 """What was installed by such a block, and is to go with it."""

@@ -1,5 +1,7 @@
 import io
 import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import pytest
 
 from taskyard.context import FlowRun, FlowRunContext, TaskRun, TaskRunContext
 from taskyard.exceptions import MissingContextError
-from taskyard.logging import capture_prints, configure, get_logger, get_run_logger, loggers, show
+from taskyard.logging import capture_prints, configure, get_logger, get_run_logger, loggers, prints, show
 from taskyard.logging.formatters import ConsoleFormatter
 from taskyard.logging.prints import PrintCapture
 
@@ -247,3 +249,13 @@ def test_the_capture_is_installed_once_and_is_the_real_stream_otherwise() -> Non
         assert capture.real is printed
         capture.writelines(["a", "b"])
         assert capture.getvalue() == "ab"
+
+
+def test_a_forked_child_captures_prints_whatever_other_threads_of_its_parent_did() -> None:
+    with prints._lock:  # as a thread that is in the midst of it
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            with prints.captured_prints():
+                os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

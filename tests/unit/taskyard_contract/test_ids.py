@@ -45,3 +45,10 @@ def test_only_the_version_the_variant_and_the_shard_of_an_id_are_said(position: 
     changed = [run_id[:position] + bytes([byte]) + run_id[position + 1 :] for byte in range(256)]
     free = sum(map(are_run_ids, changed))
     assert free == {6: 16, 8: 64, 14: 1, 15: 1}.get(position, 256)
+
+
+def test_a_forked_child_makes_ids_whatever_other_threads_of_its_parent_did() -> None:
+    factory = IdFactory()
+    with factory._lock:  # as a thread that is in the midst of it
+        factory.reset()
+        assert len(factory.new()) == 16
