@@ -90,6 +90,11 @@ def module_value(module: str, path: tuple[str, ...], value: Any) -> Any:
     return module_parts.place(module, path, value)
 
 
+def registered(module: str, path: tuple[str, ...], others: list[tuple[Any, ...]]) -> Any:
+    """Register what a program has registered with an abstract class, or a generic function, of a module."""
+    return module_parts.register(module, path, others)
+
+
 def cell_of(name: str, index: int) -> Any:
     """Return a variable of the closure of a function in ``__main__``."""
     return getattr(main_module.current(), name).__closure__[index]

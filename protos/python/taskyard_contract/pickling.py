@@ -156,6 +156,11 @@ def in_module(module: str, path: tuple[str, ...], value: Any) -> Any:
     return _Parts(durable_names.module_value, module, path, value)
 
 
+def registrations(module: str, path: tuple[str, ...], others: list[tuple[Any, ...]]) -> Any:
+    """Return what is pickled as something to be registered with what a module has at a place."""
+    return _Parts(durable_names.registered, module, path, others)
+
+
 def module_reference(name: str, module: str, path: tuple[str, ...]) -> Entry:
     """Return the entry of a name that is bound to what a module has at a place."""
     data = pickle.dumps(_Parts(durable_names.part_of, module, path[0], path[1:]), PROTOCOL)

@@ -230,6 +230,54 @@ def test_what_is_registered_in_a_module(project: Project) -> None:
     }
 
 
+def test_what_is_registered_with_classes_and_functions_of_a_module(project: Project) -> None:
+    project.write(
+        {
+            "models.py": """
+            import abc
+            from functools import singledispatch
+            from taskyard import task
+
+            class Base(abc.ABC):
+                pass
+
+            @singledispatch
+            def show(value):
+                return "object"
+
+            @task
+            def look(*values):
+                found = [(isinstance(value, Base), show(value)) for value in values]
+                return found, issubclass(int, Base), sorted(one.__name__ for one in Base.__subclasses__())
+            """
+        }
+    )
+    right(
+        project,
+        """
+        import models
+
+        class Mine: pass
+        class Below(models.Base): pass
+
+        def agrees(*values):
+            return run(models.look, *values) == models.look.fn(*values)
+
+        case("first", lambda: agrees(1))
+        models.Base.register(Mine)
+        models.show.register(Mine, lambda value: "mine")
+        case("registered", lambda: agrees(1, Mine(), Below()))
+
+        @models.show.register(int)
+        def _(value): return "int"
+
+        class More(Below): pass
+        models.Base.register(type("Other", (), {}))
+        case("more", lambda: agrees(1, Mine(), More()))
+        """,
+    )
+
+
 def test_functions_that_are_replaced(project: Project) -> None:
     project.write(
         {
@@ -279,6 +327,40 @@ def test_functions_that_are_replaced(project: Project) -> None:
     }
 
 
+def test_a_wrapper_that_has_the_name_of_what_it_wraps_is_said(project: Project) -> None:
+    project.write(
+        {
+            "service.py": "def fetch():\n    return 'real'\n",
+            "main.py": """
+            from functools import wraps
+            import service
+            from taskyard import flow, task
+
+            def wrapped(function):
+                @wraps(function)
+                def call():
+                    return "wrapped", function()
+                return call
+
+            @task
+            def use():
+                return service.fetch()
+
+            @flow
+            def main():
+                return use()
+
+            service.fetch = wrapped(service.fetch)
+            print(main())
+            """,
+        }
+    )
+    process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
+    out, err = process.communicate(timeout=60)
+    assert out == "real\n"
+    assert "this program has changed 'service.fetch', which cannot be sent to workers (a function" in err
+
+
 def test_what_cannot_be_sent_is_said(project: Project) -> None:
     project.write(
         {
@@ -325,7 +407,7 @@ def test_what_a_test_replaces(project: Project, arguments: list[str]) -> None:
             """,
             "test_it.py": """
             import settings
-            from taskyard import flow
+            from taskyard import flow, task
             from tasks import look
 
             @flow
@@ -345,7 +427,26 @@ def test_what_a_test_replaces(project: Project, arguments: list[str]) -> None:
 
             def test_after():
                 assert run() is False
+
+            def own():
+                return "own"
+
+            @task
+            def call_own():
+                return own()
+
+            @flow
+            def run_own():
+                return call_own()
+
+            def fake():
+                return "fake"
+
+            def test_a_function_of_its_own(monkeypatch):
+                assert run_own() == "own"
+                monkeypatch.setattr("test_it.own", fake)
+                assert run_own() == "fake"
             """,
         }
     )
-    assert "4 passed" in project.agents(*arguments)
+    assert "5 passed" in project.agents(*arguments)

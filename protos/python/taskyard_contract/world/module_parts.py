@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 Key = tuple[str, tuple[str, ...]]
 """A module, and the attributes that lead to something in it."""
 _NOTHING: Final = object()
+REGISTERED: Final = object()
+"""Stands for a value: there is nothing more to be done."""
 
 
 class ModulePart(NamedTuple):
@@ -64,7 +66,9 @@ def apply(parts: Iterable[Sequence[Any]]) -> None:
 def _apply(part: ModulePart) -> None:
     import_module(part.module)
     if part.data:
-        place(part.module, part.path, pickle.loads(part.data))
+        value = pickle.loads(part.data)
+        if value is not REGISTERED:
+            place(part.module, part.path, value)
     elif part.path and (part.module, part.path) in _applied.originals:
         _restore(part.module, part.path)
 
@@ -88,6 +92,14 @@ def place(module: str, path: Sequence[str], value: Any) -> Any:
     _applied.originals.setdefault((module, tuple(path)), vars(owner).get(path[-1], _NOTHING))
     setattr(owner, path[-1], value)
     return value
+
+
+def register(module: str, path: Sequence[str], others: Iterable[tuple[Any, ...]]) -> object:
+    """Register classes with an abstract class of a module, or with functions for them a generic function."""
+    add = reduce(getattr, path, import_module(module)).register
+    for arguments in others:
+        add(*arguments)
+    return REGISTERED
 
 
 def _restore(module: str, path: Sequence[str]) -> None:

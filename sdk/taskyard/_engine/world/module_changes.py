@@ -12,46 +12,26 @@ that, so what was made of them has to travel. Two looks find it:
 What a module does to its own globals counts for nothing here: a worker's module does so itself.
 """
 
-import re
 import sys
+from abc import ABCMeta
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from types import FunctionType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from taskyard._engine.world.local_modules import local_modules
-from taskyard._engine.world.sent_parts import cells
+from taskyard._engine.world.module_texts import Text, Texts
+from taskyard_contract.parts import classes
 from taskyard_contract.world.main_module import MAIN
 from taskyard_contract.world.module_names import is_importable
 from taskyard_contract.world.module_parts import CONTAINERS, is_plain
 
 MOST_ITEMS: Final = 1000
 """Of a container that is looked into: what is registered is less."""
+REGISTER: Final = "register"
+"""The method of abstract classes, and of generic functions, by which others get there."""
 _DEPTH: Final = 2
 """Containers in containers: handlers by kind."""
-_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
-_ASSIGNED: Final = re.compile(
-    rf"^[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
-    r"(?::[^\n=]+)?(?:(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)|$)",
-    re.MULTILINE,
-)
-"""``a.b = ...``, ``a.b["c"] += ...``, ``del a["b"]``"""
-_CHANGING: Final = re.compile(
-    r"\.(?:add|append|appendleft|clear|discard|extend|insert|move_to_end|pop|popitem|popleft|remove|reverse"
-    r"|setdefault|sort|update)\("
-)
-"""What changes a container, whose name is before it."""
-_SETTERS: Final = ("setattr", "patch", "item(")
-_SET: Final = re.compile(
-    rf"(?:setattr|patch\.object)\(\s*({_DOTTED}\s*,\s*['\"]\w+)['\"]"
-    rf"|(?:setitem|delitem|patch\.dict)\(\s*({_DOTTED})"
-    rf"|(?:setattr|patch|patch\.dict)\(\s*['\"]({_DOTTED})['\"]"
-)
-"""`setattr` and the like, of pytest and `unittest.mock` too, which also take the whole name as a text."""
-_IMPORT: Final = re.compile(r"^[ \t]*(?:from|import)\b[^(\n]*(?:\([^)]*\))?", re.MULTILINE)
-_WORD: Final = re.compile(r"\w+")
-
 Modules = Mapping[str, ModuleType]
 """Local modules by their names."""
 
@@ -72,109 +52,34 @@ class Place(NamedTuple):
         return reduce(getattr, self.path, sys.modules[self.module])
 
 
-class Text(NamedTuple):
-    """What the text of a module says."""
-
-    sets: tuple[str, ...] = ()
-    """Names with dots that it sets."""
-    fills: tuple[str, ...] = ()
-    """Names of what it changes if they are containers."""
-    sets_by_name: tuple[str, ...] = ()
-    """Names that it sets, from that of a module on."""
-    imports: frozenset[str] = frozenset()
-    """All words in its import statements."""
-
-    def may_import(self, module: str) -> bool:
-        """Say whether it mentions a module there."""
-        return module.rpartition(".")[2] in self.imports
-
-
-def read(text: str) -> Text:
-    """Read what a source says of other modules."""
-    sets: dict[str, None] = {}
-    fills: dict[str, None] = {}
-    by_name: dict[str, None] = {}
-    for name, items in _ASSIGNED.findall(text):
-        (fills if items else sets)[name] = None
-    for match in _CHANGING.finditer(text):
-        fills[_name_before(text, match.start())] = None
-    for attribute, container, name in _SET.findall(text) if any(one in text for one in _SETTERS) else ():
-        if attribute:
-            sets[".".join(_WORD.findall(attribute))] = None
-        else:
-            (fills if container else by_name)[container or name] = None
-    words = (word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement))
-    return Text(_of_others(sets), _of_others(fills), tuple(by_name), frozenset(words))
-
-
-def _name_before(text: str, end: int) -> str:
-    """Return the name with dots that ends somewhere, without what is in brackets behind it; "" for none."""
-    while end and text[end - 1] == "]":
-        end = max(0, text.rfind("[", 0, end))
-    start = end
-    while start and (text[start - 1].isalnum() or text[start - 1] in "._"):
-        start -= 1
-    return text[start:end]
-
-
-def _of_others(names: Mapping[str, None]) -> tuple[str, ...]:
-    return tuple(name for name in names if not name.startswith(("self.", "cls.")))
-
-
 class ModuleChanges:
     """Finds what this program has changed in its modules."""
 
     def __init__(self) -> None:
-        """Know no text yet."""
-        self._texts: dict[str, Text] = {}
+        """Have looked at nothing yet."""
+        self._texts = Texts()
 
     def places(self) -> set[Place]:
         """Return where something may have been changed, and modules that only have to be imported."""
         modules = dict(local_modules())
-        texts = {name: self._text_of(module) for name, module in modules.items()}
+        texts = {name: self._texts.of(module) for name, module in modules.items()}
         found = set(_held_from_outside(modules, texts))
         main = vars(sys.modules[MAIN])
-        for name, text in (*texts.items(), *((MAIN, text) for text in self._of_main())):
+        for name, text in (*texts.items(), *((MAIN, text) for text in self._texts.of_main())):
             namespace = main if name == MAIN else vars(modules[name])
-            found.update(place for place in _changed(text, namespace, modules) if place.module != name)
+            found.update(_changed(text, name, namespace, modules))
         return found
 
-    def _of_main(self) -> Iterator[Text]:
-        yield self._text_of(sys.modules[MAIN])
-        for text in cells():
-            yield self._known(text, text)
 
-    def _text_of(self, module: ModuleType) -> Text:
-        file = getattr(module, "__file__", None)
-        if type(file) is not str or not file.endswith(".py"):
-            return Text()
-        known = self._texts.get(file)
-        return known if known is not None else self._known(file, _read(file))
-
-    def _known(self, key: str, text: str) -> Text:
-        known = self._texts.get(key)
-        if known is None:
-            known = self._texts[key] = read(text)
-        return known
-
-
-def _read(file: str) -> str:
-    try:
-        with open(file, "rb") as opened:
-            return opened.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _changed(text: Text, namespace: Mapping[str, Any], modules: Modules) -> Iterator[Place]:
-    """Yield the places of local modules that a text changes, as its names are bound in a namespace."""
+def _changed(text: Text, own: str, namespace: Mapping[str, Any], modules: Modules) -> Iterator[Place]:
+    """Yield the places of other local modules that a text changes, as its names are bound in a namespace."""
     for dotted in text.sets:
         place = _meant(dotted, namespace, modules)
-        if place is not None:
+        if place is not None and place.module != own:
             yield place
     for dotted in text.fills:
         place = _meant(dotted, namespace, modules)
-        if place is not None and type(value_at(place)) in CONTAINERS:
+        if place is not None and place.module != own and type(value_at(place)) in CONTAINERS:
             yield place
     for dotted in text.sets_by_name:
         place = _named(dotted, modules)
@@ -196,9 +101,17 @@ def value_at(place: Place) -> Any:
 
 
 def is_own(place: Place, value: object) -> bool:
-    """Say whether a value is the function or class that its module has defined there."""
+    """Say whether a value is the function or class that its module has defined there.
+
+    Raises:
+        ValueError: It says so, and is one of the script: a reference would lead to the module's.
+    """
     names = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    return isinstance(value, FunctionType | type) and names == (place.module, ".".join(place.path))
+    if not isinstance(value, FunctionType | type) or names != (place.module, ".".join(place.path)):
+        return False
+    if isinstance(value, FunctionType) and value.__globals__.get("__name__") == MAIN:
+        raise ValueError("a function of the script stands there under the name of the one that it wraps")
+    return True
 
 
 def _meant(dotted: str, namespace: Mapping[str, Any], modules: Modules) -> Place | None:
@@ -253,6 +166,9 @@ def anywhere(name: str, value: object) -> Place | None:
 def _held_from_outside(modules: Modules, texts: Mapping[str, Text]) -> Iterator[Place]:
     """Yield what holds something of the script, and the modules of which something is held elsewhere."""
     for name, module in modules.items():
+        for attribute, value in list(vars(module).items()):
+            if registered_by_main(value):
+                yield Place(name, (attribute, REGISTER))
         for path, value in _kept_in(name, module):
             owners: set[str] = set()
             _note_owners(value, _DEPTH, owners)
@@ -262,6 +178,17 @@ def _held_from_outside(modules: Modules, texts: Mapping[str, Text]) -> Iterator[
             for owner in owners & modules.keys():
                 if not texts[name].may_import(owner):
                     yield Place(owner, ())
+
+
+def registered_by_main(value: Any) -> list[tuple[Any, ...]]:
+    """Return what of the script is registered with an abstract class or a generic function, with what for."""
+    if isinstance(value, ABCMeta):
+        kinds = sorted(classes.registered_with(value), key=lambda kind: kind.__qualname__)
+        return [(kind,) for kind in kinds if kind.__module__ == MAIN]
+    registry = getattr(value, "registry", None) if type(value) is FunctionType else None
+    if type(registry) is not MappingProxyType:
+        return []
+    return [(kind, one) for kind, one in registry.items() if MAIN in (kind.__module__, _module_of(one))]
 
 
 def _kept_in(name: str, module: ModuleType) -> Iterator[tuple[tuple[str, ...], Any]]:

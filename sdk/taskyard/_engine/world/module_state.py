@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from taskyard._engine.world.module_changes import ModuleChanges, Place, in_order, is_own, value_at
+from taskyard._engine.world.module_changes import (
+    REGISTER,
+    ModuleChanges,
+    Place,
+    in_order,
+    is_own,
+    registered_by_main,
+    value_at,
+)
 from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, flow_number, seen_at
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
@@ -105,6 +113,8 @@ class ModuleState:
                 return [_own(place, None)] if kept is not None else []
             if isinstance(value, ModuleType):
                 return []
+            if place.path[-1] == REGISTER:
+                return [_registrations(place)]
             kept = _own(place, value) if is_own(place, value) else _packed(place, value)
             self._kept[place] = kept
         return [kept]
@@ -114,6 +124,19 @@ def _own(place: Place, value: object) -> KeptPart:
     """Return a part that says that a module has there what it had when it was imported."""
     seen = Seen(later=[Look(PAUSE_NS, lambda: value_at(place) is value)])
     return KeptPart(ModulePart(place.module, place.path, b"own", b""), (), seen)
+
+
+def _registrations(place: Place) -> KeptPart:
+    """Return what of the script is registered with a class, or a function, of a module."""
+    owner = Place(place.module, place.path[:-1])
+
+    def registered() -> list[tuple[object, ...]]:
+        return registered_by_main(value_at(owner))
+
+    before = registered()
+    packed = pickling.pickled(pickling.registrations(*owner, before))
+    part = ModulePart(*place, packed.entry.content, packed.entry.data)
+    return KeptPart(part, packed.entry.names, Seen(later=[Look(PAUSE_NS, lambda: registered() == before)]))
 
 
 def _packed(place: Place, value: object) -> KeptPart:

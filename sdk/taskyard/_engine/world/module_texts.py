@@ -1,0 +1,123 @@
+"""What the texts of a program's modules say of other modules: which attributes they set, which containers of
+theirs they fill, and what they import.
+
+Found by patterns: parsing takes ten times as long. A name too many does no harm, and what a pattern does not
+see is no worse off than without.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Final, NamedTuple
+
+from taskyard._engine.world.sent_parts import cells
+from taskyard_contract.world.main_module import MAIN
+
+_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
+_ASSIGNED: Final = re.compile(
+    rf"^[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
+    r"(?::[^\n=]+)?(?:(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)|$)",
+    re.MULTILINE,
+)
+"""``a.b = ...``, ``a.b["c"] += ...``, ``del a["b"]``"""
+_CHANGING: Final = re.compile(
+    r"\.(?:add|append|appendleft|clear|discard|extend|insert|move_to_end|pop|popitem|popleft|remove|reverse"
+    r"|setdefault|sort|update)\("
+)
+"""What changes a container, whose name is before it."""
+_SETTERS: Final = ("setattr", "patch", "item(")
+_SET: Final = re.compile(
+    rf"(?:setattr|patch\.object)\(\s*({_DOTTED}\s*,\s*['\"]\w+)['\"]"
+    rf"|(?:setitem|delitem|patch\.dict)\(\s*({_DOTTED})"
+    rf"|(?:setattr|patch|patch\.dict)\(\s*['\"]({_DOTTED})['\"]"
+)
+"""`setattr` and the like, of pytest and `unittest.mock` too, which also take the whole name as a text."""
+_IMPORT: Final = re.compile(r"^[ \t]*(?:from|import)\b[^(\n]*(?:\([^)]*\))?", re.MULTILINE)
+_WORD: Final = re.compile(r"\w+")
+
+
+class Text(NamedTuple):
+    """What the text of a module says."""
+
+    sets: tuple[str, ...] = ()
+    """Names with dots that it sets."""
+    fills: tuple[str, ...] = ()
+    """Names of what it changes if they are containers."""
+    sets_by_name: tuple[str, ...] = ()
+    """Names that it sets, from that of a module on."""
+    imports: frozenset[str] = frozenset()
+    """All words in its import statements."""
+
+    def may_import(self, module: str) -> bool:
+        """Say whether it mentions a module there."""
+        return module.rpartition(".")[2] in self.imports
+
+
+def read(text: str) -> Text:
+    """Read what a source says of other modules."""
+    sets: dict[str, None] = {}
+    fills: dict[str, None] = {}
+    by_name: dict[str, None] = {}
+    for name, items in _ASSIGNED.findall(text):
+        (fills if items else sets)[name] = None
+    for match in _CHANGING.finditer(text):
+        fills[_name_before(text, match.start())] = None
+    for attribute, container, name in _SET.findall(text) if any(one in text for one in _SETTERS) else ():
+        if attribute:
+            sets[".".join(_WORD.findall(attribute))] = None
+        else:
+            (fills if container else by_name)[container or name] = None
+    words = (word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement))
+    return Text(_of_others(sets), _of_others(fills), tuple(by_name), frozenset(words))
+
+
+def _name_before(text: str, end: int) -> str:
+    """Return the name with dots that ends somewhere, without what is in brackets behind it; "" for none."""
+    while end and text[end - 1] == "]":
+        end = max(0, text.rfind("[", 0, end))
+    start = end
+    while start and (text[start - 1].isalnum() or text[start - 1] in "._"):
+        start -= 1
+    return text[start:end]
+
+
+def _of_others(names: Mapping[str, None]) -> tuple[str, ...]:
+    return tuple(name for name in names if name and not name.startswith(("self.", "cls.")))
+
+
+class Texts:
+    """The texts of a program, each read once."""
+
+    def __init__(self) -> None:
+        """Know no text yet."""
+        self._texts: dict[str, Text] = {}
+
+    def of_main(self) -> Iterator[Text]:
+        """Iterate over the texts of the script, or of the cells of a notebook."""
+        yield self.of(sys.modules[MAIN])
+        for text in cells():
+            yield self._known(text, text)
+
+    def of(self, module: ModuleType) -> Text:
+        """Return what the text of a module says; nothing for one that has none."""
+        file = getattr(module, "__file__", None)
+        if type(file) is not str or not file.endswith(".py"):
+            return Text()
+        known = self._texts.get(file)
+        return known if known is not None else self._known(file, _read(file))
+
+    def _known(self, key: str, text: str) -> Text:
+        known = self._texts.get(key)
+        if known is None:
+            known = self._texts[key] = read(text)
+        return known
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
