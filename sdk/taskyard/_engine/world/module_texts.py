@@ -17,7 +17,7 @@ from taskyard_contract.world.main_module import MAIN
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
 _ASSIGNED: Final = re.compile(
-    rf"^[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
+    rf"(?:^|[;:])[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
     r"(?::[^\n=]+)?(?:(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)|$)",
     re.MULTILINE,
 )

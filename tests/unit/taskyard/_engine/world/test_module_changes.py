@@ -18,6 +18,9 @@ from taskyard._engine.world.seen import look_at_all_now
     [
         ("settings.DEBUG = True", ["settings.DEBUG"], [], []),
         ("    a.b.c += 1", ["a.b.c"], [], []),
+        ("import a; a.b = 1; a.c = 2", ["a.b", "a.c"], [], []),
+        ("if a.b: a.c = 1", ["a.c"], [], []),
+        ("f(a.b, key=a.c)\nx = {a.b: a.c}", [], [], []),
         ("a.b: int = 1", ["a.b"], [], []),
         ("a.b == 1\na.c(x=1)\na.d <= 2", [], [], []),
         ("x = 1\nself.x = 2\ncls.y = 3\nself.z['a'] = 1", [], [], []),
