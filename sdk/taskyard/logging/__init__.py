@@ -4,7 +4,14 @@ Importing this changes nothing: handlers are put on Taskyard's own loggers (neve
 the first run starts, and only if the program has not put any there itself.
 """
 
-from taskyard.logging.loggers import configure, get_logger, get_run_logger, show, show_batch
+from taskyard.logging.loggers import (
+    configure,
+    get_logger,
+    get_run_logger,
+    show,
+    show_as_from_here,
+    show_batch,
+)
 from taskyard.logging.prints import capture_prints, captured_prints
 
 __all__ = [
@@ -14,5 +21,6 @@ __all__ = [
     "get_logger",
     "get_run_logger",
     "show",
+    "show_as_from_here",
     "show_batch",
 ]

@@ -8,6 +8,7 @@ threads of its own may use it too.
 import logging
 import traceback
 from collections.abc import MutableMapping
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard import settings
@@ -146,8 +147,31 @@ def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = Fa
     logger.handle(record)
 
 
+class _Shown:
+    place: Context | None = None
+
+
+_shown: Final = _Shown()
+
+
+def show_as_from_here() -> None:
+    """Show what other processes write from now on as if this code had written it.
+
+    Notebooks show what a background thread writes under the cell that the thread was started in, unless it is
+    in the context of another one.
+    """
+    _shown.place = copy_context()
+
+
 def show_batch(batch: "LogBatch") -> None:
     """Show log records of runs that other processes wrote."""
+    if _shown.place is None:
+        _show_all(batch)
+    else:
+        _shown.place.copy().run(_show_all, batch)
+
+
+def _show_all(batch: "LogBatch") -> None:
     columns = zip(batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers, strict=True)
     for name, at_us, level, message, logger in columns:
         try:

@@ -3,18 +3,31 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 
 from taskyard.context import FlowRun, FlowRunContext, TaskRun, TaskRunContext
 from taskyard.exceptions import MissingContextError
-from taskyard.logging import capture_prints, configure, get_logger, get_run_logger, loggers, prints, show
+from taskyard.logging import (
+    capture_prints,
+    configure,
+    get_logger,
+    get_run_logger,
+    loggers,
+    prints,
+    show,
+    show_as_from_here,
+    show_batch,
+)
 from taskyard.logging.formatters import ConsoleFormatter
 from taskyard.logging.prints import PrintCapture
+from taskyard_api.v1.session_service_pb2 import LogBatch
 
 TASK_ID, FLOW_ID = b"t" * 16, b"f" * 16
 Entry = tuple[bytes, int, int, str, str, str]
@@ -259,3 +272,33 @@ def test_a_forked_child_captures_prints_whatever_other_threads_of_its_parent_did
             with prints.captured_prints():
                 os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_other_processes_write_is_shown_where_the_last_call_was() -> None:
+    cell = ContextVar("cell", default="none")
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(cell.get())
+
+    batch = LogBatch(run_names=["r"], at_us=[1], levels=[40], messages=["m"], loggers=["taskyard.task_runs"])
+    logger, handler = logging.getLogger("taskyard.task_runs"), Handler()
+    logger.addHandler(handler)
+
+    def show() -> None:
+        thread = threading.Thread(target=show_batch, args=(batch,))
+        thread.start()
+        thread.join()
+
+    try:
+        for number in "12":
+            place = copy_context()
+            place.run(cell.set, number)
+            place.run(show_as_from_here)
+            show()
+            show()
+    finally:
+        logger.removeHandler(handler)
+        show_as_from_here()
+    assert seen == ["1", "1", "2", "2"]

@@ -35,7 +35,7 @@ from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable
-from taskyard.logging import captured_prints, get_run_logger
+from taskyard.logging import captured_prints, get_run_logger, show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
@@ -146,6 +146,7 @@ class FlowRunRecord:
     def begin(self) -> None:
         """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
         look_at_modules()
+        show_as_from_here()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
         self.state = State(StateType.RUNNING)
         verb = "Beginning" if self.attempt_number == 1 else "Retrying"

@@ -13,6 +13,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
+from taskyard.logging import show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import RunState, StateReason
@@ -125,6 +126,7 @@ def _give_up(future: Future[Any]) -> None:
 
 
 def _looked_at(place: Place) -> Scope:
+    show_as_from_here()
     look_now()  # whoever waits for a run can pay for a look at what has changed since the last one
     return place()
 

@@ -27,7 +27,7 @@ from taskyard_contract.world.module_parts import ModulePart
 
 MOST_BYTES: Final = 1024 * 1024
 """Of one part. What is larger is data, not an option."""
-_PAUSE: Final = 20
+_PAUSE: Final = 200
 """Between two looks for places, in times that one takes."""
 _PAUSE_OF_FLOWS: Final = 3
 """The same when a flow begins: hundreds may in a second."""
