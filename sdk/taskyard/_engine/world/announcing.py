@@ -112,14 +112,18 @@ class _Keeper:
 
     def look_at_modules(self) -> None:
         """Begin another world if modules were loaded anew: workers have the former ones."""
-        if self._modules is not None and self._modules.are_reloaded():
-            self._id, self._surroundings = os.urandom(16), None
+        if self._modules is not None:
+            self._look_at(self._modules)
         if self._bundler is not None:
             self._bundler.doubt()
 
+    def _look_at(self, modules: LocalModules) -> None:
+        if modules.are_reloaded():
+            self._id, self._surroundings = os.urandom(16), None
+
     def is_same(self) -> bool:
         if self._modules is not None and not self._modules.are_same():
-            self.look_at_modules()
+            self._look_at(self._modules)
         if self._surroundings is None or not self._surroundings.hold():
             return False
         return self._bundler is None or self._bundler.is_same()

@@ -3,20 +3,25 @@
 Workers find most of them as this program did, along the import path. The few that were loaded otherwise (from
 a path, by a test runner, by a finder of the program's own) are named with their files (`found_elsewhere`).
 A module that was loaded anew is another module, so workers that have loaded the former one are of no use any
-more; one whose file was changed without that is something that only people can put right.
+more. So is one whose file was changed and then what is in it: notebooks put single functions of a module in
+the place of the former ones. One whose file only was changed is something that people have to put right.
 """
 
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any, NamedTuple
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
 
 from taskyard._data.identity.installed import OWN, installed_roots
 from taskyard_contract.world.facts import absolute
 
 logger = logging.getLogger("taskyard.world")
+
+_PAUSE: Final = 50
+"""Between two looks at files, in times that one takes, beside those when flows begin."""
 
 
 class _Loaded(NamedTuple):
@@ -25,6 +30,9 @@ class _Loaded(NamedTuple):
     changed_ns: int
     size: int
 
+    def has_text_of(self, other: "_Loaded") -> bool:
+        return self[1:] == other[1:]
+
 
 class LocalModules:
     """What local modules were like when they were looked at last."""
@@ -32,26 +40,45 @@ class LocalModules:
     def __init__(self) -> None:
         """Look at them."""
         self._seen: dict[str, _Loaded] = {}
+        self._held: dict[str, int] = {}
+        self._outdated: set[str] = set()
         self._said: set[str] = set()
+        self._due = 0.0
         self.are_reloaded()
 
     def are_reloaded(self) -> bool:
         """Look again; returns whether any was loaded anew. Those whose files only were changed are named."""
+        began = time.monotonic()
         # What is gone may come back as another one.
         before, self._seen = self._seen, {**self._seen, **dict(_loaded())}
         reloaded = False
-        for name, was in before.items():
-            now = self._seen[name]
-            if now.spec is not was.spec:  # though it may be equal
+        for name, now in self._seen.items():
+            was = before.get(name)
+            if was is not None and now.spec is not was.spec:  # though it may be equal
                 reloaded = True
-            elif now != was and now.file == was.file:
-                self._say_changed(name, now.file)
+            elif was is not None and now.file == was.file:
+                if not now.has_text_of(was):
+                    self._outdated.add(name)
+                if name not in self._outdated:
+                    continue
+                if self._held[name] == _held_by(name):
+                    self._say_changed(name, now.file)
+                    continue
+                reloaded = True
+            self._held[name] = _held_by(name)
+            self._outdated.discard(name)
+        ended = time.monotonic()
+        self._due = ended + _PAUSE * (ended - began)
         return reloaded
 
     def are_same(self) -> bool:
-        """Say whether those that were seen are still the ones that are loaded; a microsecond for five."""
+        """Say whether those that were seen are still those that are loaded, as far as that is quickly seen.
+
+        Returns:
+            False also when it is time to look again.
+        """
         loaded = sys.modules.get
-        return all(
+        return time.monotonic() < self._due and all(
             was.spec is getattr(loaded(name), "__spec__", was.spec) for name, was in self._seen.items()
         )
 
@@ -64,6 +91,24 @@ class LocalModules:
                 file,
                 name,
             )
+
+
+def _held_by(name: str) -> int:
+    """Return a number for the code and the constants that a module has now.
+
+    Not for its other values: the program may have changed these.
+    """
+    held = []
+    for attribute, value in list(vars(sys.modules[name]).items()) if name in sys.modules else ():
+        if isinstance(value, type) and value.__module__ == name:
+            held += [id(code) for code in map(_code_of, list(vars(value).values())) if code is not None]
+        elif attribute.isupper() or _code_of(value) is not None:
+            held.append(id(_code_of(value) or value))
+    return hash(tuple(held))
+
+
+def _code_of(value: object) -> CodeType | None:
+    return value.__code__ if isinstance(value, FunctionType) else None
 
 
 def _loaded() -> Iterator[tuple[str, _Loaded]]:

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -156,3 +156,48 @@ def test_a_file_that_was_changed_is_said_once(tmp_path: Path, caplog: pytest.Log
 def test_what_is_installed_and_what_is_pythons_own_is_not_local() -> None:
     names = {name for name, _ in local_modules()}
     assert not names & {"os", "json", "pytest", "grpc", "taskyard", "taskyard_agent", "__main__"}
+
+
+EDITED = "LIMIT = 1\n\ndef f():\n    return {}\n\nclass K:\n    def get(self):\n        return {}\n"
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda module: setattr(module.f, "__code__", (lambda: 2).__code__),
+        lambda module: setattr(module, "f", lambda: 2),
+        lambda module: setattr(module.K, "get", lambda self: 2),
+        lambda module: setattr(module, "LIMIT", 2.5),
+        lambda module: setattr(module, "added", lambda: 2),
+    ],
+)
+def test_a_notebook_that_replaces_what_was_edited_has_loaded_it_anew(
+    tmp_path: Path, replace: Callable[[ModuleType], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path / "edited_of_tests.py", EDITED.format(1, 1))
+    module = load("edited_of_tests", file)
+    modules = LocalModules()
+    assert not modules.are_reloaded()
+    module.rows = []  # of the program, whose file is as it was
+    write(file, EDITED.format(22, 22))
+    with caplog.at_level(logging.WARNING):
+        assert not modules.are_reloaded()
+    assert "was changed after this program imported" in caplog.text
+    replace(module)
+    assert modules.are_reloaded()
+    assert not modules.are_reloaded()
+
+
+def test_a_reload_after_the_warning_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard._engine.world.local_modules._PAUSE", 1e9)
+    file = write(tmp_path / "again_of_tests.py", EDITED.format(1, 1))
+    sys.path.insert(0, str(tmp_path))
+    module = importlib.import_module("again_of_tests")
+    modules = LocalModules()
+    write(file, EDITED.format(22, 22))
+    assert not modules.are_reloaded()
+    assert modules.are_same()
+    importlib.reload(module)
+    assert not modules.are_same()
+    assert modules.are_reloaded()
+    assert modules.are_same()
