@@ -20,7 +20,7 @@ from taskyard_contract.world.facts import absolute
 
 logger = logging.getLogger("taskyard.world")
 
-_PAUSE: Final = 50
+_PAUSE: Final = 500
 """Between two looks at files, in times that one takes, beside those when flows begin."""
 
 
