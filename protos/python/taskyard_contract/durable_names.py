@@ -7,6 +7,7 @@ meant before. They take plain values, never classes of ours.
 
 import functools
 import pickle
+import zlib
 from collections.abc import Callable
 from importlib import import_module
 from types import CodeType, FunctionType
@@ -38,7 +39,7 @@ def code(args: tuple[Any, ...], filename: str, lines: str = "") -> CodeType:
 
 def main_code(
     reached: list[tuple[Any, ...]],
-    waiting: list[tuple[Any, ...]],
+    waiting: list[tuple[Any, ...]] | bytes,
     body: bytes,
     parts: list[tuple[Any, ...]] | tuple[()] = (),
 ) -> Any:
@@ -46,11 +47,12 @@ def main_code(
 
     Args:
         reached: Entries of ``__main__`` that the code names: name, id of the content, pickle.
-        waiting: Entries that its values may be made of.
+        waiting: Entries that its values may be made of; a zlib stream of their pickle where they are many.
         body: The pickled code.
         parts: What the program has made of its modules: module, attributes, id of the content, pickle.
     """
-    names = main_module.Names(reached, waiting, parts)
+    others = pickle.loads(zlib.decompress(waiting)) if isinstance(waiting, bytes) else waiting
+    names = main_module.Names(reached, others, parts)
     names.bind()
     code = pickle.loads(body)
     code.main_names = names
