@@ -18,5 +18,7 @@ PART_BYTES: Final = 1024 * 1024
 """Most of a blob in one message: small beside a message's limit, large beside its overhead."""
 MAX_HEADER_BYTES: Final = 1024
 """Of all headers of a run, names and values. They are in its row, and go along with it."""
+MAX_VARIABLE_BYTES: Final = 64 * 1024
+"""Of all variables that a program hands over to workers on other machines, names and values."""
 MAX_LABEL_BYTES: Final = 1024
 """Of all labels that a template asks for, names and values: they are part of a name that databases index."""

@@ -102,8 +102,10 @@ class _Versions:
         self._of_name: dict[str, list[weakref.ref[type]]] = {}
 
     def number_of(self, name: str, value: object) -> int:
-        """Return the number of a class, from 1; 0 for what is none, or cannot get other attributes."""
-        if not name or not isinstance(value, type) or isinstance(value, EnumMeta):
+        """Return the number of a class of the script, from 1; 0 for what is none, or is made as a whole."""
+        if not name or not isinstance(value, type) or value.__module__ != MAIN:
+            return 0
+        if isinstance(value, EnumMeta) or classes.generic_parts(value) is not None:
             return 0
         known = self._of_name.setdefault(name, [])
         for number, reference in enumerate(known, 1):

@@ -10,6 +10,7 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.payload_limits import MAX_VARIABLE_BYTES
 from taskyard_contract.wire_text import MESSAGE_LIMIT, NAME_LIMIT
 from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.peers.program_worlds import variable_bytes
@@ -37,8 +38,6 @@ MAX_SCHEMA_BYTES: Final = 16 * 1024
 """A JSON Schema of the arguments, or of the result, of a task."""
 MAX_WORLDS: Final = 1_024
 """Worlds that a client announces in a frame."""
-MAX_VARIABLE_BYTES: Final = 64 * 1024
-"""Variables of one of them, names and values together."""
 MAX_HELLO_BYTES: Final = 4 * 1024 * 1024
 """Of all that an agent says of itself: it is kept as long as the agent is known."""
 

@@ -109,15 +109,17 @@ class MainImage:
         found, changes = self._modules.parts()
         parts: list[KeptPart] = []
         held: dict[str, _Kept] = {}
+        left_out: set[str] = set()
         for one in found:
             try:
                 own = self._with_all("", [(name, True) for name in one.names])
             except NotPicklable as error:
+                left_out.add(one.part.module)
                 self._modules.say_left_out(one.part.module, one.part.path, error)
-                continue
-            held |= own
-            parts.append(one.with_contents(kept.entry.content for kept in own.values()))
-        return parts, held, changes
+            else:
+                held |= own
+                parts.append(one.with_contents(kept.entry.content for kept in own.values()))
+        return [one for one in parts if one.part.module not in left_out], held, changes
 
     def _with_all(self, title: str, left: list[tuple[str, bool]]) -> dict[str, _Kept]:
         """Return some names and all that they refer to; each with whether it has to be there."""

@@ -62,7 +62,7 @@ class ModuleChanges:
     def places(self) -> set[Place]:
         """Return where something may have been changed, and modules that only have to be imported."""
         modules = dict(local_modules())
-        texts = {name: self._texts.of(module) for name, module in modules.items()}
+        texts = self._texts.of(modules)
         found = set(_held_from_outside(modules, texts))
         main = vars(sys.modules[MAIN])
         for name, text in (*texts.items(), *((MAIN, text) for text in self._texts.of_main())):

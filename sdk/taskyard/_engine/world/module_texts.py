@@ -5,15 +5,18 @@ Found by patterns: parsing takes ten times as long. A name too many does no harm
 see is no worse off than without.
 """
 
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Final, NamedTuple
 
 from taskyard._engine.world.sent_parts import cells
 from taskyard_contract.world.main_module import MAIN
 
+MOST_BYTES: Final = 1024 * 1024
+"""Of all texts but the script's: 50 ms of work."""
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
 _ASSIGNED: Final = re.compile(
@@ -49,10 +52,15 @@ class Text(NamedTuple):
     """Names that it sets, from that of a module on."""
     imports: frozenset[str] = frozenset()
     """All words in its import statements."""
+    is_read: bool = True
+    """Whether it was read at all."""
 
     def may_import(self, module: str) -> bool:
-        """Say whether it mentions a module there."""
-        return module.rpartition(".")[2] in self.imports
+        """Say whether it mentions a module there, for all that is known."""
+        return not self.is_read or module.rpartition(".")[2] in self.imports
+
+
+_UNREAD: Final = Text(is_read=False)
 
 
 def read(text: str) -> Text:
@@ -88,36 +96,49 @@ def _of_others(names: Mapping[str, None]) -> tuple[str, ...]:
 
 
 class Texts:
-    """The texts of a program, each read once."""
+    """The texts of a program, each read once; of large programs those that were imported last."""
 
     def __init__(self) -> None:
         """Know no text yet."""
-        self._texts: dict[str, Text] = {}
+        self._cells: dict[str, Text] = {}
+        self._files: dict[str, tuple[int, Text]] = {}
+        self._room = MOST_BYTES
 
-    def of_main(self) -> Iterator[Text]:
-        """Iterate over the texts of the script, or of the cells of a notebook."""
-        yield self.of(sys.modules[MAIN])
+    def of_main(self) -> list[Text]:
+        """Return what the texts of the script say, or of the cells of a notebook."""
+        file = _file_of(sys.modules[MAIN])
+        found = [] if file is None else [self._of_file(file, sys.maxsize)]
         for text in cells():
-            yield self._known(text, text)
+            if text not in self._cells:
+                self._cells[text] = read(text)
+            found.append(self._cells[text])
+        return found
 
-    def of(self, module: ModuleType) -> Text:
-        """Return what the text of a module says; nothing for one that has none."""
-        file = getattr(module, "__file__", None)
-        if type(file) is not str or not file.endswith(".py"):
+    def of(self, modules: Mapping[str, ModuleType]) -> dict[str, Text]:
+        """Return what the texts of modules say; nothing for those that have none."""
+        found = {}
+        for name, module in reversed(list(modules.items())):
+            file = _file_of(module)
+            found[name] = Text() if file is None else self._of_file(file, self._room)
+        return found
+
+    def _of_file(self, file: str, room: int) -> Text:
+        try:
+            stat = os.stat(file)
+            known = self._files.get(file)
+            if known is not None and known[0] == stat.st_mtime_ns:
+                return known[1]
+            if stat.st_size > room:
+                return _UNREAD
+            self._room -= stat.st_size
+            with open(file, "rb") as opened:
+                text = read(opened.read().decode("utf-8", "replace"))
+        except OSError:
             return Text()
-        known = self._texts.get(file)
-        return known if known is not None else self._known(file, _read(file))
-
-    def _known(self, key: str, text: str) -> Text:
-        known = self._texts.get(key)
-        if known is None:
-            known = self._texts[key] = read(text)
-        return known
+        self._files[file] = stat.st_mtime_ns, text
+        return text
 
 
-def _read(file: str) -> str:
-    try:
-        with open(file, "rb") as opened:
-            return opened.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def _file_of(module: ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    return file if type(file) is str and file.endswith(".py") else None

@@ -15,13 +15,14 @@ names at any depth.
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE
 from taskyard._engine.world.sent_parts import lies_installed
 from taskyard.exceptions import ConfigurationError
+from taskyard_contract.payload_limits import MAX_VARIABLE_BYTES
 
 _FILE: Final = "pyproject.toml"
 _KEYS: Final = ("code", "environment", "exclude", "include")
@@ -37,9 +38,32 @@ class Project(NamedTuple):
     in_image: bool = False
 
     def variables(self) -> dict[str, str]:
-        """Return the variables that go along to other machines."""
+        """Return the variables that go along to other machines.
+
+        Raises:
+            ConfigurationError: They are larger than servers keep, or one is no text.
+        """
         names = sorted({*self.environment, *settings.forwarded_variables()})
-        return {name: os.environ[name] for name in names if name in os.environ}
+        found = {name: os.environ[name] for name in names if name in os.environ}
+        _check_variables(found)
+        return found
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    size = 0
+    for name, value in variables.items():
+        try:
+            size += len(name.encode()) + len(value.encode())
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"the variable {name!r} is to be sent to other machines and is no text in UTF-8"
+            ) from None
+    if size > MAX_VARIABLE_BYTES:
+        raise ConfigurationError(
+            f"the variables that are to be sent to other machines ({', '.join(variables)}) have {size:,} "
+            f"bytes, at most {MAX_VARIABLE_BYTES:,} are: name fewer under 'environment' in [tool.taskyard] "
+            "and in TASKYARD_FORWARD_ENV, or have the agents' own environment hold them"
+        )
 
 
 def project_of(main_file: str | None) -> Project:

@@ -11,8 +11,9 @@ from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import template_pb2 as tp
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.id_factory import new_id
+from taskyard_contract.payload_limits import MAX_VARIABLE_BYTES
 from taskyard_contract.states import RunKind
-from taskyard_controlplane.owner.peers.frame_limits import MAX_VARIABLE_BYTES, check_client_frame
+from taskyard_controlplane.owner.peers.frame_limits import check_client_frame
 
 ID = b"w" * 16
 WORLD = tp.World(id=ID, revision=1, variables=["TOKEN"])

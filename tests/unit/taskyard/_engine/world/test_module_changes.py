@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 from support.main_modules import program
 
+from taskyard._engine.world import module_texts
 from taskyard._engine.world.module_changes import ModuleChanges, Place, anywhere, home_of
-from taskyard._engine.world.module_texts import Text, read
-from taskyard._engine.world.seen import look_at_all_now
+from taskyard._engine.world.module_texts import Text, Texts, read
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,27 @@ def test_where_objects_are(modules: dict[str, ModuleType]) -> None:
         del sys.modules["made_by_hand"]
 
 
-def test_texts_are_read_once(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = ModuleChanges()
-    changes.places()
-    monkeypatch.setattr("taskyard._engine.world.module_texts._read", None)
-    look_at_all_now()
-    changes.places()
+def test_texts_are_read_once_until_they_change(
+    modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    texts, reads = Texts(), list[str]()
+    monkeypatch.setattr(module_texts, "read", lambda text: reads.append(text) or read(text))
+    texts.of(modules)
+    assert len(reads) == 2
+    texts.of(modules)
+    assert len(reads) == 2
+    (tmp_path / "changed_settings.py").write_text("import changed_registry\nchanged_registry.ALL = 1\n")
+    assert texts.of(modules)["changed_settings"].sets == ("changed_registry.ALL",)
+    assert len(reads) == 3
+
+
+def test_of_large_programs_the_script_and_what_it_imported_last_is_read(
+    modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module_texts, "MOST_BYTES", 10 + len(MODULES["changed_settings"]))
+    texts = Texts()
+    found = texts.of(modules)
+    assert [found[name].is_read for name in ("changed_registry", "changed_settings")] == [False, True]
+    assert found["changed_registry"].may_import("anything"), "nobody knows"
+    with program(script(tmp_path, "import changed_settings\nchanged_settings.DEBUG = True\n")):
+        assert [text.sets for text in texts.of_main()] == [("changed_settings.DEBUG",)]

@@ -1,5 +1,6 @@
 """What a project says of its code."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,15 @@ def test_only_variables_that_are_named_go_along(monkeypatch: pytest.MonkeyPatch,
 )
 def test_patterns_mean_paths_and_all_below_them(pattern: str, path: str, means: bool) -> None:
     assert Patterns([pattern]).match(path) is means
+
+
+def test_more_variables_than_servers_keep_are_refused_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LARGE", "x" * 65_536)
+    monkeypatch.setenv("TASKYARD_FORWARD_ENV", "LARGE")
+    with pytest.raises(ConfigurationError, match=r"\(LARGE\) have 65,541 bytes"):
+        project_of(str(tmp_path / "main.py")).variables()
+    monkeypatch.setenv("LARGE", os.fsdecode(b"\xff"))
+    with pytest.raises(ConfigurationError, match="'LARGE' is to be sent to other machines and is no text"):
+        project_of(str(tmp_path / "main.py")).variables()
