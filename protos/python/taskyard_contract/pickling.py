@@ -13,10 +13,6 @@ import io
 import operator
 import pickle
 import threading
-import weakref
-import zlib
-from collections.abc import Callable, Iterable
-from enum import EnumMeta
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -25,19 +21,17 @@ import cloudpickle
 from taskyard_contract import code_lines, durable_names
 from taskyard_contract.languages.encoding_names import PICKLE
 from taskyard_contract.parts import classes, ordering
+from taskyard_contract.parts.classes import versions
+from taskyard_contract.parts.making import CONTENT_BYTES, Made
+from taskyard_contract.parts.making import PROTOCOL as PROTOCOL  # others ask for it here
 from taskyard_contract.parts.noting import Noting
 from taskyard_contract.world import main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
-from taskyard_contract.world.module_parts import ModulePart
 
 ENCODING: Final = PICKLE
-PROTOCOL: Final = 5
-"""The one that `ENCODING` names, whatever Python's default is: other versions of Python have to read it."""
 
 IN_MAIN: Final = b"__main__"
 """Is in every pickle that refers to something of the main module."""
-_CONTENT_BYTES: Final = 16
-_FEW_BYTES: Final = 16 * 1024
 loads = pickle.loads
 
 
@@ -77,7 +71,7 @@ def dumps_for_later(value: Any) -> bytes:
         entries = _entries_of(names_in(value))
     except Exception:  # foreign code; programs that have the names can read it all the same
         return data
-    return pickle.dumps(_Parts(durable_names.apart, [tuple(entry) for entry in entries], data), PROTOCOL)
+    return pickle.dumps(Made(durable_names.apart, [tuple(entry) for entry in entries], data), PROTOCOL)
 
 
 def _entries_of(names: set[str]) -> list[Entry]:
@@ -93,29 +87,6 @@ def _entries_of(names: set[str]) -> list[Entry]:
         entries[name] = main_module.entry_of(value) or pickled(value, name).entry
         left += entries[name].names
     return [entries[name] for name in sorted(entries)]
-
-
-class _Versions:
-    """Which classes ``__main__`` has had under a name, in the order in which they were pickled."""
-
-    def __init__(self) -> None:
-        self._of_name: dict[str, list[weakref.ref[type]]] = {}
-
-    def number_of(self, name: str, value: object) -> int:
-        """Return the number of a class of the script, from 1; 0 for what is none, or is made as a whole."""
-        if not name or not isinstance(value, type) or value.__module__ != MAIN:
-            return 0
-        if isinstance(value, EnumMeta) or classes.generic_parts(value) is not None:
-            return 0
-        known = self._of_name.setdefault(name, [])
-        for number, reference in enumerate(known, 1):
-            if reference() is value:
-                return number
-        known.append(weakref.ref(value))
-        return len(known)
-
-
-_versions: Final = _Versions()
 
 
 class Pickled(NamedTuple):
@@ -139,65 +110,14 @@ def pickled(value: Any, name: str = "") -> Pickled:
     pickler = Travelling()
     pickler.root, pickler.is_code = name, True
     data = _dumped(value, pickler)
-    content = hashlib.sha256(data).digest()[:_CONTENT_BYTES]
+    content = hashlib.sha256(data).digest()[:CONTENT_BYTES]
     names, wished = (tuple(sorted(some - {name})) for some in (pickler.names, pickler.wished))
     return Pickled(
-        Entry(name, content, data, names, wished, _versions.number_of(name, value)),
+        Entry(name, content, data, names, wished, versions.number_of(name, value)),
         tuple(pickler.functions),
         tuple(pickler.attributed),
         frozenset(pickler.builtins),
     )
-
-
-def alias(name: str, of: str) -> Entry:
-    """Return the entry of a name that is bound to what another name is bound to."""
-    data = pickle.PROTO + bytes([PROTOCOL]) + pickle.GLOBAL + f"{MAIN}\n{of}\n".encode() + pickle.STOP
-    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data, (of,))
-
-
-def in_module(module: str, path: tuple[str, ...], value: Any) -> Any:
-    """Return what is pickled as a value that a module has at a place: the object is there, contents come."""
-    return _Parts(durable_names.module_value, module, path, value)
-
-
-def registrations(module: str, path: tuple[str, ...], others: list[tuple[Any, ...]]) -> Any:
-    """Return what is pickled as something to be registered with what a module has at a place."""
-    return _Parts(durable_names.registered, module, path, others)
-
-
-def module_reference(name: str, module: str, path: tuple[str, ...]) -> Entry:
-    """Return the entry of a name that is bound to what a module has at a place."""
-    data = pickle.dumps(_Parts(durable_names.part_of, module, path[0], path[1:]), PROTOCOL)
-    return Entry(name, hashlib.sha256(data).digest()[:_CONTENT_BYTES], data)
-
-
-def main_code(
-    reached: Iterable[Entry], waiting: Iterable[Entry], body: bytes, parts: Iterable[ModulePart] = ()
-) -> bytes:
-    """Pickle code together with what it uses of ``__main__``; see `durable_names.main_code`."""
-    pieces = [[tuple(one) for one in reached], _packed([tuple(one) for one in waiting]), body]
-    made = [tuple(one) for one in parts]
-    return pickle.dumps(_Parts(durable_names.main_code, *pieces, *([made] if made else [])), PROTOCOL)
-
-
-def _packed(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | bytes:
-    """Return entries that hardly anybody reads; many of them as what takes less room.
-
-    They are the same for all code of a script, and classes resemble one another: a tenth is left of them.
-    """
-    if sum(len(entry[2]) for entry in entries) <= _FEW_BYTES:
-        return entries
-    return zlib.compress(pickle.dumps(entries, PROTOCOL), 1)
-
-
-class _Parts:
-    """Becomes what a function makes of some parts."""
-
-    def __init__(self, make: Callable[..., Any], *parts: Any) -> None:
-        self._reduced = make, parts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._reduced
 
 
 def names_in(value: Any) -> set[str]:

@@ -162,23 +162,26 @@ class Other(Base):
 """
 
 
+TASKS = """
+import registry
+from taskyard import task
+
+@task
+def handle(name, value):
+    return registry.handle(name, value), sorted(registry.Base.known)
+
+@task
+def made(name):
+    return registry.Base.known[name]() is not None
+"""
+
+
 def test_what_is_registered_in_a_module(project: Project) -> None:
     project.write(
         {
             "registry.py": REGISTRY,
             "plugins.py": PLUGINS,
-            "tasks.py": """
-            import registry
-            from taskyard import task
-
-            @task
-            def handle(name, value):
-                return registry.handle(name, value), sorted(registry.Base.known)
-
-            @task
-            def made(name):
-                return registry.Base.known[name]() is not None
-            """,
+            "tasks.py": TASKS,
         }
     )
     found = cases(

@@ -8,6 +8,7 @@ traces of that are among the attributes.
 
 import enum
 import typing
+import weakref
 from _abc import _get_dump  # type: ignore[import-not-found]  # of Python; cloudpickle asks it as well
 from abc import ABCMeta
 from functools import partial
@@ -104,6 +105,29 @@ def registered_with(kind: type) -> frozenset[Any]:
         return frozenset()
     references, *_ = _get_dump(kind)
     return frozenset(one for reference in references if (one := reference()) is not None)
+
+
+class _Versions:
+    """Which classes ``__main__`` has had under a name, in the order in which they were pickled."""
+
+    def __init__(self) -> None:
+        self._of_name: dict[str, list[weakref.ref[type]]] = {}
+
+    def number_of(self, name: str, value: object) -> int:
+        """Return the number of a class of the script, from 1; 0 for what is none, or is made as a whole."""
+        if not name or not isinstance(value, type) or value.__module__ != MAIN:
+            return 0
+        if isinstance(value, enum.EnumMeta) or generic_parts(value) is not None:
+            return 0
+        known = self._of_name.setdefault(name, [])
+        for number, reference in enumerate(known, 1):
+            if reference() is value:
+                return number
+        known.append(weakref.ref(value))
+        return len(known)
+
+
+versions: Final = _Versions()
 
 
 def cells_of(namespace: dict[str, Any]) -> dict[int, tuple[str, int]]:

@@ -136,6 +136,13 @@ class _Main:
     def bind(self, names: Names) -> None:
         if names is self._last:
             return
+        if names.reached or names.waiting:
+            self._bind_names(names)
+        if names.parts:
+            module_parts.apply(names.parts)
+        self._last = names
+
+    def _bind_names(self, names: Names) -> None:
         if self.module is None:  # nobody has said how it should look
             self.begin(ModuleType(MAIN))
         needed = [entry.name for entry in names.reached]
@@ -145,9 +152,6 @@ class _Main:
         for name in needed:
             if name in self._waiting:
                 self._read(name)
-        if names.parts:
-            module_parts.apply(names.parts)
-        self._last = names
 
     def _replaced(self, entry: Entry) -> bool:
         """Let an entry wait in the place of what has its name; returns whether anything had it."""

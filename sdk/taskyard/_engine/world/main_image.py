@@ -18,6 +18,7 @@ from taskyard._engine.world.module_state import KeptPart, ModuleState
 from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, seen_of
 from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
 from taskyard_contract import pickling
+from taskyard_contract.parts import making
 from taskyard_contract.world import main_module
 from taskyard_contract.world.main_module import MAIN, MOST_BYTES, Entry, is_changing
 
@@ -82,7 +83,7 @@ class MainImage:
         later = Look(PAUSE_NS, lambda: _classes_of_main() == kinds and rest.holds(), is_dear=True)
         made = [one.part for one in parts]
         at_once = {**found, **reached}
-        data = pickling.main_code(_with_aliases(at_once), waiting, packed.entry.data, made)
+        data = making.main_code(_with_aliases(at_once), waiting, packed.entry.data, made)
         names = frozenset(at_once) | {entry.name for entry in waiting if entry.data}
         return Code(data, names, Seen.all_of([seen, Seen(later=[later])]))
 
@@ -174,13 +175,13 @@ def _packed(title: str, name: str, value: Any) -> _Kept:
     """
     home = home_of(value) if is_changing(value) else None
     try:
-        travels = value if home is None else pickling.in_module(home.module, home.path, value)
+        travels = value if home is None else making.in_module(home.module, home.path, value)
         packed = _tried(title, travels, name, value)
     except NotPicklable:
         home = home or anywhere(name, value)
         if home is None:
             raise
-        return _Kept(pickling.module_reference(name, home.module, home.path), Seen.of_name(name, value))
+        return _Kept(making.module_reference(name, home.module, home.path), Seen.of_name(name, value))
     return _Kept(packed.entry, seen_of(packed, name, value))
 
 
@@ -218,7 +219,7 @@ def _with_aliases(reached: dict[str, _Kept]) -> list[Entry]:
         if is_changing(value):
             of = first.setdefault(id(value), name)
             if of != name:
-                entries.append(pickling.alias(name, of))
+                entries.append(making.alias(name, of))
                 continue
         entries.append(reached[name].entry)
     return entries

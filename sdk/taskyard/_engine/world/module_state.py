@@ -23,6 +23,7 @@ from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, flow_number, seen_
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
 from taskyard_contract import pickling
+from taskyard_contract.parts import making
 from taskyard_contract.world.module_parts import ModulePart
 
 MOST_BYTES: Final = 1024 * 1024
@@ -134,7 +135,7 @@ def _registrations(place: Place) -> KeptPart:
         return registered_by_main(value_at(owner))
 
     before = registered()
-    packed = pickling.pickled(pickling.registrations(*owner, before))
+    packed = pickling.pickled(making.registrations(*owner, before))
     part = ModulePart(*place, packed.entry.content, packed.entry.data)
     return KeptPart(part, packed.entry.names, Seen(later=[Look(PAUSE_NS, lambda: registered() == before)]))
 

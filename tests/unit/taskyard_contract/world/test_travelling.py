@@ -15,6 +15,7 @@ from support.main_modules import entries_of, program, travelled, worker
 from support.pickle_names import names_in
 
 from taskyard_contract import pickling
+from taskyard_contract.parts import making
 from taskyard_contract.world import main_module
 from taskyard_contract.world.main_module import Names
 
@@ -280,7 +281,7 @@ def test_equal_code_has_equal_ids_in_all_processes() -> None:
 
 def test_code_for_a_worker_brings_its_names_along() -> None:
     with program("K = 2\ndef f(): return K") as home:
-        code = pickling.main_code(entries_of(home, "f"), [], pickling.dumps_by_value(Body(home.f)))
+        code = making.main_code(entries_of(home, "f"), [], pickling.dumps_by_value(Body(home.f)))
     with worker():
         loaded = pickle.loads(code)
         assert loaded.call() == 2
