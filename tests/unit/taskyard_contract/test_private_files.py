@@ -91,3 +91,26 @@ def test_a_program_remembers_the_umask_of_its_users(tmp_path: Path, monkeypatch:
         assert (mode(tmp_path / "file"), umask_of_users()) == (0o600, 0o022)
     finally:
         os.umask(before)
+
+
+def test_a_directory_that_another_makes_at_the_same_moment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Path.is_dir
+
+    def made_after_the_look(path: Path) -> bool:
+        found = looked(path)
+        if path.name == "home" and not found:
+            os.mkdir(path)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", made_after_the_look)
+    make_directory(tmp_path / "home" / "worlds")
+    assert looked(tmp_path / "home" / "worlds")
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError, match=r"'.*file'"):
+            make_directory(path)

@@ -61,10 +61,11 @@ def make_directory(path: "Path") -> None:
         OSError: It cannot be made.
     """
     if not path.is_dir():
-        if path.exists():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         make_directory(path.parent)
-        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        try:
+            path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # others may make it at the same moment
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         path.chmod(DIRECTORY_MODE)  # the umask may have taken away even more
 
 
