@@ -361,7 +361,7 @@ def test_a_wrapper_that_has_the_name_of_what_it_wraps_is_said(project: Project) 
     process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
     out, err = process.communicate(timeout=60)
     assert out == "real\n"
-    assert "this program has changed 'service.fetch', which cannot be sent to workers (a function" in err
+    assert "this program sets 'service.fetch', which cannot be sent to workers (a function" in err
 
 
 def test_what_cannot_be_sent_is_said(project: Project) -> None:
@@ -391,7 +391,7 @@ def test_what_cannot_be_sent_is_said(project: Project) -> None:
     process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
     out, err = process.communicate(timeout=60)
     assert out == "(False, None)\n", "of a module all or nothing"
-    assert "this program has changed 'settings.LEVEL', which cannot be sent to workers (" in err
+    assert "this program sets 'settings.LEVEL', which cannot be sent to workers (" in err
     assert err.count("cannot be sent to workers") == 1
 
 

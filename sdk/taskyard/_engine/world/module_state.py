@@ -82,7 +82,7 @@ class ModuleState:
             return
         self._said.add(module)
         get_logger("world").warning(
-            "this program has changed '%s', which cannot be sent to workers (%s): they have '%s' as it is "
+            "this program sets '%s', which cannot be sent to workers (%s): they have '%s' as it is "
             "when it is imported; change it in the tasks as well, or in a module that they import",
             ".".join((module, *path)),
             error,
