@@ -6,6 +6,7 @@ follow it at once is as it would be at home, and that it changed them for good i
 Invariant: a worker that could not enter executes nothing, and its runs say why.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from taskyard_api.v1 import template_pb2
-from taskyard_contract.world import facts, inherited, main_module
+from taskyard_contract.world import facts, inherited, main_module, process_options
 from taskyard_contract.world.facts import WorldFacts
 
 _NONE: Final[Mapping[str, str]] = {}
@@ -36,6 +37,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         """Be in none."""
+        self._options: process_options.Options = {}
         self._missing = ""
         self._entered = False
         self._next: tuple[bytes, str] | None = None
@@ -76,7 +78,7 @@ class Surroundings:
             else:
                 inherited.inherit(message, inherited.NOT_SENT, handed_over)
                 _check_variables(world, handed_over)
-                self._stay(handed_over)
+                self._stay(world, handed_over)
             self._next = None
         elif self._entered:
             self._restore()
@@ -89,17 +91,18 @@ class Surroundings:
         if not known.is_near:
             inherited.inherit(world.SerializeToString(), inherited.SENT, handed_over)
             _check_variables(world, handed_over)
-            known = self._added(known, handed_over)
+            known = self._added(known, handed_over)._replace(options=_options_of(world))
         try:
             self._enter(known)
         except (OSError, ValueError) as error:  # a variable that this system does not take, for example
             raise NoWorld(f"the program's environment cannot be entered: {error}") from None
 
-    def _stay(self, handed_over: dict[str, str]) -> None:
+    def _stay(self, world: template_pb2.World, handed_over: dict[str, str]) -> None:
         """Be where this worker is, with the variables of a program of which nothing else came."""
         path, variables, directory = self._remembered()
         try:
             _set_variables({**variables, **handed_over})
+            self._take_options(_options_of(world))
         except (OSError, ValueError) as error:
             raise NoWorld(f"the program's environment cannot be entered: {error}") from None
         self._entered = True
@@ -111,8 +114,7 @@ class Surroundings:
         _set_variables({**known.variables, **own})
         if known.umask is not None:
             os.umask(known.umask)
-        if known.recursion_limit is not None:
-            sys.setrecursionlimit(known.recursion_limit)
+        self._take_options(known.options or {})
         sys.argv[:] = known.arguments
         sys.path[:] = known.path
         self._finder.modules = known.modules
@@ -138,6 +140,11 @@ class Surroundings:
             self._own = list(sys.path), dict(os.environ), os.getcwd()
         return self._own
 
+    def _take_options(self, options: process_options.Options) -> None:
+        """Have what is new of the options of the program."""
+        before, self._options = self._options, options
+        process_options.apply({name: one for name, one in options.items() if before.get(name) != one})
+
     def _restore(self) -> None:
         if facts.raw_variables() != self._variables:
             os.environ.clear()
@@ -148,6 +155,11 @@ class Surroundings:
             sys.path[:] = self._path
         if facts.current_directory() != self._directory:
             _change_directory(self._directory)
+
+
+def _options_of(world: template_pb2.World) -> process_options.Options:
+    options = json.loads(world.options or b"{}")
+    return options if isinstance(options, dict) else {}
 
 
 def _check_version(python: str) -> None:

@@ -88,6 +88,51 @@ def test_what_a_process_has_besides(project: Project, tmp_path: Path) -> None:
     )
 
 
+def test_what_the_program_has_set_in_python(project: Project) -> None:
+    right(
+        project,
+        """
+        import decimal, socket, sys, warnings
+
+        def state():
+            with warnings.catch_warnings(record=True):
+                try:
+                    warnings.warn("x", DeprecationWarning)
+                    raised = False
+                except DeprecationWarning:
+                    raised = True
+            third = str(decimal.Decimal(1) / 3)
+            limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+            return limits, socket.getdefaulttimeout(), third, raised
+
+        @task
+        def look():
+            return state()
+
+        def agrees():
+            return run(look) == state()
+
+        case("first", agrees)
+        sys.setrecursionlimit(4321)
+        sys.set_int_max_str_digits(700)
+        socket.setdefaulttimeout(2.5)
+        decimal.getcontext().prec = 6
+        warnings.simplefilter("error", DeprecationWarning)
+        case("changed", agrees)
+
+        @flow(log_prints=False)
+        def between():
+            found = []
+            for digits in (4, 9):
+                decimal.getcontext().prec = digits
+                found.append(look() == state())
+            return all(found)
+
+        case("between calls", between)
+        """,
+    )
+
+
 def test_a_directory_that_was_removed_while_the_program_was_in_it(project: Project) -> None:
     found = cases(
         project,

@@ -68,7 +68,7 @@ def entered(file: str) -> Surroundings:
 
 
 def test_all_is_as_in_the_program(tmp_path: Path) -> None:
-    entered(file_of(tmp_path, recursion_limit=4321, umask=0o027))
+    entered(file_of(tmp_path, options={"recursion_limit": 4321}, umask=0o027))
     main = sys.modules["__main__"]
     assert os.getcwd() == str(tmp_path)
     assert os.environ["COLOUR"] == "red"

@@ -230,6 +230,7 @@ class World(google.protobuf.message.Message):
     BUNDLE_BYTES_FIELD_NUMBER: builtins.int
     PYTHON_FIELD_NUMBER: builtins.int
     VARIABLES_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
     id: builtins.bytes
     """Chosen by the program, anew when modules that it had imported are replaced. 16 bytes."""
     revision: builtins.int
@@ -240,6 +241,10 @@ class World(google.protobuf.message.Message):
     """Size of that archive."""
     python: builtins.str
     """Implementation and minor version of its Python: "cpython-3.12". Workers of another one refuse its runs."""
+    options: builtins.bytes
+    """What the program has set in Python itself and workers on other machines take over, as a JSON object: "int_digits",
+    "locale" and so on. At most 8 KiB. Unknown names are left alone.
+    """
     @property
     def variables(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of variables that workers on other machines need of the program. Their values are in no template, because
@@ -256,8 +261,9 @@ class World(google.protobuf.message.Message):
         bundle_bytes: builtins.int = ...,
         python: builtins.str = ...,
         variables: collections.abc.Iterable[builtins.str] | None = ...,
+        options: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "python", b"python", "revision", b"revision", "variables", b"variables"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle_bytes", b"bundle_bytes", "bundle_digest", b"bundle_digest", "id", b"id", "options", b"options", "python", b"python", "revision", b"revision", "variables", b"variables"]) -> None: ...
 
 global___World = World
 

@@ -77,8 +77,8 @@ class WorldFacts(NamedTuple):
     is_near: bool = True
     """Whether the program is on this machine. If not, workers have all that is said here besides what is
     theirs: `directory` is their own, `path` comes before theirs and `variables` are added to theirs."""
-    recursion_limit: int | None = None
-    """How deep calls may be nested."""
+    options: dict[str, Any] | None = None
+    """What it has set in Python itself, see `process_options`; of programs elsewhere templates say it."""
 
     def is_alive(self) -> bool:
         """Say whether the program still runs."""

@@ -5,6 +5,7 @@ Invariant: workers of a world that is announced find its file until this process
 outlives the program; then as long as agents keep it.
 """
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -73,6 +74,7 @@ class _Keeper:
             if not is_near:
                 variables = self._variables()
                 message.variables.extend(variables)
+                message.options = self._options()
                 session.announce(self._handed_over(variables))
         state = self._id, self._revision
         return World(message, is_near, lambda: state == (self._id, self._revision) and self.is_same())
@@ -94,6 +96,10 @@ class _Keeper:
 
     def _variables(self) -> dict[str, str]:
         return self._project.variables() if self._project is not None else {}
+
+    def _options(self) -> bytes:
+        assert self._surroundings is not None  # whoever asks has just looked
+        return json.dumps(self._surroundings.options, separators=(",", ":")).encode()
 
     def _handed_over(self, variables: dict[str, str]) -> session_service_pb2.ProgramWorld:
         return session_service_pb2.ProgramWorld(

@@ -4,12 +4,12 @@ import os
 import sys
 
 from taskyard._engine.world.local_modules import found_elsewhere
-from taskyard_contract.world import facts
+from taskyard_contract.world import facts, process_options
 from taskyard_contract.world.facts import MainFacts, WorldFacts
 
 
 class Surroundings:
-    """Directory, variables, import path and arguments of this process at one moment."""
+    """Directory, variables, import path, arguments and options of this process at one moment."""
 
     def __init__(self) -> None:
         """Look at them."""
@@ -20,14 +20,17 @@ class Surroundings:
         self._modules = len(sys.modules)
         self.modules = found_elsewhere()
         """Modules that the import path does not lead to, with their files."""
+        self.options = process_options.current()
+        """What was set in Python itself."""
 
     def hold(self) -> bool:
-        """Say whether they are the same now. A microsecond or two, unless modules were imported."""
+        """Say whether they are the same now. Ten microseconds, unless modules were imported."""
         return (
             facts.raw_variables() == self._variables
             and facts.current_directory() == self.directory
             and tuple(sys.path) == self.path
             and tuple(sys.argv) == self.arguments
+            and process_options.are_same(self.options)
             and self._has_modules()
         )
 
@@ -65,7 +68,7 @@ def facts_of(surroundings: Surroundings, outlived: bool) -> WorldFacts:
         started=facts.started_at(os.getpid()),
         umask=facts.own_umask(),
         outlived=outlived,
-        recursion_limit=sys.getrecursionlimit(),
+        options=surroundings.options,
     )
 
 

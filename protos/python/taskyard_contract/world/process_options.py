@@ -1,0 +1,126 @@
+"""What a program has set in Python itself, and its tasks depend on: how deep calls may be nested, with how
+many digits decimals are calculated, which warnings are errors.
+
+Each of these is one thing for the whole process (decimals: for a context), so workers, which belong to one
+program, take them over when they enter its world, and again when the program has changed them.
+"""
+
+import locale
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+MOST_FILTERS: Final = 100
+"""Filters of warnings that travel; who has more has them from packages, which add their own in workers."""
+_NOTHING: Final = object()
+Options = dict[str, Any]
+"""Plain values by the names of the functions below."""
+
+
+def current() -> Options:
+    """Return the options of this process; those of a context only in its main thread."""
+    found: Options = {
+        "recursion_limit": sys.getrecursionlimit(),
+        "int_digits": sys.get_int_max_str_digits(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "filters": _filters(),
+    }
+    if "socket" in sys.modules:
+        found["socket_timeout"] = sys.modules["socket"].getdefaulttimeout()
+    if "decimal" in sys.modules and threading.current_thread() is threading.main_thread():
+        found["decimal"] = _decimal()
+    return found
+
+
+def are_same(options: Mapping[str, Any]) -> bool:
+    """Say whether this process has some options, and no other ones."""
+    return all(options.get(name, _NOTHING) == value for name, value in current().items())
+
+
+def apply(options: Mapping[str, Any]) -> None:
+    """Take options over.
+
+    Raises:
+        ValueError: One is not to be had on this machine.
+    """
+    for name, value in options.items():
+        take = _TAKE.get(name)
+        if take is not None:  # a later release may know more
+            take(value)
+
+
+def _filters() -> list[list[Any]]:
+    found = [_written(*one) for one in warnings.filters[:MOST_FILTERS]]
+    return [one for one in found if one is not None]
+
+
+def _written(action: str, text: Any, category: Any, module: Any, line: int) -> list[Any] | None:
+    if category.__module__ == "__main__":
+        return None  # is no warning anybody else gives
+    kind = [category.__module__, category.__qualname__]
+    return [action, _pattern(text), kind, _pattern(module), line]
+
+
+def _pattern(one: Any) -> Any:
+    return [one.pattern, one.flags] if isinstance(one, re.Pattern) else one
+
+
+def _take_filters(filters: list[list[Any]]) -> None:
+    taken = []
+    for action, text, (module, name), where, line in filters:
+        category = getattr(sys.modules.get(module), name, None)
+        if category is None:
+            continue  # of a package that is not imported, and has its own filters when it is
+        taken.append((action, _compiled(text), category, _compiled(where), line))
+    warnings.resetwarnings()  # also has what was decided before forgotten
+    warnings.filters.extend(taken)  # type: ignore[attr-defined]  # a list, whatever its type says
+
+
+def _compiled(one: Any) -> Any:
+    return re.compile(*one) if isinstance(one, list) else one
+
+
+_OF_DECIMAL: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimal() -> list[Any]:
+    context = sys.modules["decimal"].getcontext()
+    traps = sorted(kind.__name__ for kind, is_set in context.traps.items() if is_set)
+    return [*(getattr(context, attribute) for attribute in _OF_DECIMAL), traps]
+
+
+def _take_decimal(options: list[Any]) -> None:
+    import decimal  # the program has it, too
+
+    made = decimal.DefaultContext  # that of each context of which nobody has asked yet: of each run
+    names = options[-1]
+    for attribute, value in zip(_OF_DECIMAL, options, strict=False):
+        setattr(made, attribute, value)
+    for kind in made.traps:
+        made.traps[kind] = kind.__name__ in names
+
+
+def _take_locale(name: str) -> None:
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        raise ValueError(f"the program's locale '{name}' is not on this machine") from None
+
+
+def _take_socket_timeout(seconds: float | None) -> None:
+    import socket  # the program has it, too
+
+    socket.setdefaulttimeout(seconds)
+
+
+_TAKE: Final[Mapping[str, Callable[[Any], object]]] = {
+    "recursion_limit": sys.setrecursionlimit,
+    "int_digits": sys.set_int_max_str_digits,
+    "locale": _take_locale,
+    "filters": _take_filters,
+    "socket_timeout": _take_socket_timeout,
+    "decimal": _take_decimal,
+}
