@@ -15,7 +15,6 @@ from typing import Any, Final
 
 MOST_FILTERS: Final = 100
 """Filters of warnings that travel; who has more has them from packages, which add their own in workers."""
-_NOTHING: Final = object()
 Options = dict[str, Any]
 """Plain values by the names of the functions below."""
 
@@ -35,9 +34,34 @@ def current() -> Options:
     return found
 
 
-def are_same(options: Mapping[str, Any]) -> bool:
-    """Say whether this process has some options, and no other ones."""
-    return all(options.get(name, _NOTHING) == value for name, value in current().items())
+class Seen:
+    """What the options were made of, to be compared with what there is: two microseconds."""
+
+    __slots__ = ("_decimal", "_plain")
+
+    def __init__(self) -> None:
+        """Look at them."""
+        self._plain, self._decimal = _plain_state(), _decimal_state()
+
+    def hold(self) -> bool:
+        """Say whether they are the same now; of contexts only that of the main thread counts."""
+        if _plain_state() != self._plain:
+            return False
+        now = _decimal_state()
+        return now is None or now == self._decimal
+
+
+def _plain_state() -> tuple[Any, ...]:
+    timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
+    limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+    return *limits, locale.setlocale(locale.LC_ALL), tuple(warnings.filters), timeout
+
+
+def _decimal_state() -> tuple[Any, ...] | None:
+    if "decimal" not in sys.modules or threading.current_thread() is not threading.main_thread():
+        return None
+    context = sys.modules["decimal"].getcontext()
+    return context.prec, context.rounding, context.Emin, context.Emax, *context.traps.values()
 
 
 def apply(options: Mapping[str, Any]) -> None:

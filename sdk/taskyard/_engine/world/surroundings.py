@@ -22,15 +22,16 @@ class Surroundings:
         """Modules that the import path does not lead to, with their files."""
         self.options = process_options.current()
         """What was set in Python itself."""
+        self._options = process_options.Seen()
 
     def hold(self) -> bool:
-        """Say whether they are the same now. Ten microseconds, unless modules were imported."""
+        """Say whether they are the same now. Some microseconds, unless modules were imported."""
         return (
             facts.raw_variables() == self._variables
             and facts.current_directory() == self.directory
             and tuple(sys.path) == self.path
             and tuple(sys.argv) == self.arguments
-            and process_options.are_same(self.options)
+            and self._options.hold()
             and self._has_modules()
         )
 

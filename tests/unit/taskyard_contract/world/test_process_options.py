@@ -7,12 +7,12 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 
 import pytest
 
-from taskyard_contract.world.process_options import apply, are_same, current
+from taskyard_contract.world.process_options import Seen, apply, current
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,10 @@ def change() -> None:
 
 def test_what_was_changed_is_seen_and_taken_over_as_plain_values() -> None:
     before = current()
-    assert are_same(before)
+    seen = Seen()
+    assert seen.hold()
     change()
-    assert not are_same(before)
+    assert not seen.hold()
     told = json.loads(json.dumps(current()))
     found: list[object] = []
     for options in (before, told):
@@ -81,13 +82,32 @@ def test_what_a_later_release_knows_is_left_alone() -> None:
 
 def test_other_threads_say_nothing_of_their_contexts() -> None:
     found: list[bool] = []
-    known = current()
+    seen = Seen()
 
     def look() -> None:
         decimal.getcontext().prec = 3
-        found.append(are_same(known))
+        found.append(seen.hold())
 
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
     assert found == [True]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        lambda: sys.setrecursionlimit(4321),
+        lambda: sys.set_int_max_str_digits(640),
+        lambda: socket.setdefaulttimeout(1.5),
+        lambda: warnings.simplefilter("ignore", BytesWarning),
+        lambda: setattr(decimal.getcontext(), "prec", 5),
+        lambda: setattr(decimal.getcontext(), "rounding", decimal.ROUND_UP),
+        lambda: decimal.getcontext().traps.update({decimal.Inexact: True}),
+    ],
+)
+def test_each_change_is_seen(one: Callable[[], object]) -> None:
+    seen = Seen()
+    one()
+    assert not seen.hold()
+    assert Seen().hold()
