@@ -20,5 +20,7 @@ MAX_HEADER_BYTES: Final = 1024
 """Of all headers of a run, names and values. They are in its row, and go along with it."""
 MAX_VARIABLE_BYTES: Final = 64 * 1024
 """Of all variables that a program hands over to workers on other machines, names and values."""
+MAX_OPTIONS_BYTES: Final = 8 * 1024
+"""Of what a program has set in Python itself, as workers on other machines are told."""
 MAX_LABEL_BYTES: Final = 1024
 """Of all labels that a template asks for, names and values: they are part of a name that databases index."""

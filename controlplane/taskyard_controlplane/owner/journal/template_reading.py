@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import capabilities
 from taskyard_contract.errors import InvalidRequest
-from taskyard_contract.payload_limits import MAX_LABEL_BYTES
+from taskyard_contract.payload_limits import MAX_LABEL_BYTES, MAX_OPTIONS_BYTES
 from taskyard_contract.states import RunKind
 from taskyard_contract.wire_text import NAME_LIMIT
 from taskyard_controlplane.domain.matching import Labels
@@ -125,6 +125,13 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
             f"'{message.name}' names {variables:,} variables; at most {MAX_VARIABLES:,} are taken",
             limit=MAX_VARIABLES,
             field="template.world.variables",
+        )
+    if len(message.world.options) > MAX_OPTIONS_BYTES:
+        raise InvalidRequest(
+            f"'{message.name}' has {len(message.world.options):,} bytes of options; at most "
+            f"{MAX_OPTIONS_BYTES:,} are taken",
+            limit=MAX_OPTIONS_BYTES,
+            field="template.world.options",
         )
     _check_supported(message)
     _check_code(message)

@@ -20,6 +20,7 @@ from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
 from taskyard.logging import get_logger
 from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_contract.payload_limits import MAX_OPTIONS_BYTES
 from taskyard_contract.programs.home_directory import HomeUnusable
 from taskyard_contract.world import facts, inherited
 from taskyard_contract.world.facts import WorldFacts
@@ -99,7 +100,13 @@ class _Keeper:
 
     def _options(self) -> bytes:
         assert self._surroundings is not None  # whoever asks has just looked
-        return json.dumps(self._surroundings.options, separators=(",", ":")).encode()
+        options = self._surroundings.options
+        told = json.dumps(options, separators=(",", ":")).encode()
+        if len(told) <= MAX_OPTIONS_BYTES:
+            return told
+        # So long are only filters of warnings, which packages add by the dozen and add in workers as well.
+        few = {name: one for name, one in options.items() if name != "filters"}
+        return json.dumps(few, separators=(",", ":")).encode()
 
     def _handed_over(self, variables: dict[str, str]) -> session_service_pb2.ProgramWorld:
         return session_service_pb2.ProgramWorld(

@@ -1,7 +1,10 @@
 """What templates say of the world of their program, for agents here and elsewhere."""
 
 import importlib
+import json
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from support.loopback import LoopbackSession
 
 from taskyard import settings
 from taskyard._engine.definitions.flow_options import IMAGE, Code
-from taskyard._engine.world import announcing
+from taskyard._engine.world import announcing, bundle
 from taskyard._engine.world.announcing import World, look_at_modules, world_of
 from taskyard.exceptions import ConfigurationError
 from taskyard_api.v1 import template_pb2
@@ -32,7 +35,7 @@ def far(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackSess
 
 
 def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard._engine.world.bundle.PAUSE", 0.0)
+    monkeypatch.setattr(bundle, "PAUSE", 0.0)
 
 
 def named(world: World) -> tuple[bytes, int]:
@@ -191,6 +194,24 @@ def test_a_worker_hands_on_what_it_was_given(far: LoopbackSession, monkeypatch: 
     assert world_of(far).message == own
     [handed] = announced(far)
     assert (handed.id, handed.revision, dict(handed.variables)) == (b"w" * 16, 3, {"REGION": "north"})
+
+
+def test_what_was_set_in_python_is_told_to_workers_elsewhere_as_far_as_there_is_room(
+    far: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = LoopbackSession("unix:/run/yard.sock")
+    assert not world_of(near).message.options, "they read it from the file"
+    near.script.close()
+    before = world_of(far)
+    told = json.loads(before.message.options)
+    assert told["recursion_limit"] == sys.getrecursionlimit()
+    with warnings.catch_warnings():
+        for number in range(90):
+            warnings.filterwarnings("ignore", message=f"{number:0100}")
+        assert not before.holds()
+        after = world_of(far).message
+    assert json.loads(after.options) == {name: one for name, one in told.items() if name != "filters"}
+    assert after.revision == before.message.revision + 1
 
 
 def test_another_session_is_of_another_world(far: LoopbackSession) -> None:
