@@ -6,6 +6,7 @@ announced, where it announced any, and those that ask for an environment only if
 """
 
 import sys
+from collections.abc import Iterable
 from typing import Final
 
 CODE_PREFIX: Final = "code/"
@@ -29,3 +30,8 @@ def own_version() -> str:
 def own_interpreter() -> str:
     """Return the word by which an agent announces it."""
     return f"{PYTHON_PREFIX}{own_version()}"
+
+
+def pythons_of(words: Iterable[str]) -> list[str]:
+    """Return the versions of Python that announced words name."""
+    return [word.removeprefix(PYTHON_PREFIX) for word in words if word.startswith(PYTHON_PREFIX)]

@@ -80,6 +80,7 @@ def _checked_label(text: str) -> str:
 def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     """List agents, connected ones first."""
     from taskyard.cli.views.documents import agent_document, name_in
+    from taskyard_contract.capabilities import pythons_of
 
     with calls_of(server) as api:
         agents = list(api.agents())
@@ -98,6 +99,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             gibibytes(agent.memory_used_bytes, agent.memory_total_bytes),
             clock_time(agent.last_seen_us)[:-4],
             agent.version,
+            ", ".join(pythons_of(agent.capabilities)),
             ", ".join(agent.queues),
             ", ".join(f"{name}={value}" for name, value in sorted(agent.labels.items())),
             agent.condition,
@@ -106,8 +108,8 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     ]
     print_table(
         (
-            "NAME", "STATE", "SLOTS", "HOLDS", "MEMORY", "LAST SEEN", "VERSION", "QUEUES", "LABELS",
-            "CONDITION",
+            "NAME", "STATE", "SLOTS", "HOLDS", "MEMORY", "LAST SEEN", "VERSION", "PYTHON", "QUEUES",
+            "LABELS", "CONDITION",
         ),
         rows,
     )  # fmt: skip

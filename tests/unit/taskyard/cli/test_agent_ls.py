@@ -31,6 +31,7 @@ def test_agents_of_all_pages_are_listed(services, call):
         "LAST",
         "SEEN",
         "VERSION",
+        "PYTHON",
         "QUEUES",
         "LABELS",
         "CONDITION",
@@ -55,6 +56,12 @@ def test_memory_is_told_in_gibibytes(services, call):
     (document,) = call("agent", "ls", "--json").document
     assert (document["memory_used_bytes"], document["memory_total_bytes"]) == (3 << 29, 16 << 30)
     assert document["capabilities"] == ["x/y"]
+
+
+def test_the_pythons_of_agents_are_told(services, call):
+    words = ["code/blob", "interpreter/python3.11", "interpreter/python3.12"]
+    services.agents = [agent(1, capabilities=words)]
+    assert "0.1.0    3.11, 3.12  default, gpu" in call("agent", "ls").lines[1]
 
 
 def test_no_agents_say_how_to_start_one(call):
