@@ -119,20 +119,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
             limit=MAX_DELAYS,
             field="template.retry.delays_ms",
         )
-    variables = len(message.world.variables)
-    if variables > MAX_VARIABLES:
-        raise InvalidRequest(
-            f"'{message.name}' names {variables:,} variables; at most {MAX_VARIABLES:,} are taken",
-            limit=MAX_VARIABLES,
-            field="template.world.variables",
-        )
-    if len(message.world.options) > MAX_OPTIONS_BYTES:
-        raise InvalidRequest(
-            f"'{message.name}' has {len(message.world.options):,} bytes of options; at most "
-            f"{MAX_OPTIONS_BYTES:,} are taken",
-            limit=MAX_OPTIONS_BYTES,
-            field="template.world.options",
-        )
+    _check_world(message)
     _check_supported(message)
     _check_code(message)
     jitter = message.retry.jitter_factor
@@ -160,6 +147,23 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
                 field=f"template.{field}",
             )
     return message
+
+
+def _check_world(message: template_pb2.RunTemplate) -> None:
+    variables = len(message.world.variables)
+    if variables > MAX_VARIABLES:
+        raise InvalidRequest(
+            f"'{message.name}' names {variables:,} variables; at most {MAX_VARIABLES:,} are taken",
+            limit=MAX_VARIABLES,
+            field="template.world.variables",
+        )
+    if len(message.world.options) > MAX_OPTIONS_BYTES:
+        raise InvalidRequest(
+            f"'{message.name}' has {len(message.world.options):,} bytes of options; at most "
+            f"{MAX_OPTIONS_BYTES:,} are taken",
+            limit=MAX_OPTIONS_BYTES,
+            field="template.world.options",
+        )
 
 
 def _check_supported(message: template_pb2.RunTemplate) -> None:
