@@ -291,6 +291,10 @@ def test_functions_that_are_replaced(project: Project) -> None:
             class Client:
                 def get(self):
                     return "real"
+
+                @staticmethod
+                def name():
+                    return "real"
             """,
             "tasks.py": """
             import service
@@ -298,7 +302,7 @@ def test_functions_that_are_replaced(project: Project) -> None:
 
             @task
             def use():
-                return service.fetch(), service.Client().get()
+                return service.fetch(), service.Client().get() + service.Client().name()
             """,
         }
     )
@@ -317,16 +321,19 @@ def test_functions_that_are_replaced(project: Project) -> None:
         with mock.patch("service.fetch", fake):
             with mock.patch.object(service.Client, "get", lambda self: "patched"):
                 case("patched", lambda: run(tasks.use))
+        with mock.patch.object(service.Client, "name", staticmethod(fake)):
+            case("static", lambda: run(tasks.use))
         case("as before", lambda: run(tasks.use))
         service.fetch = lambda: "a lambda"
         case("a lambda", lambda: run(tasks.use))
         """,
     )
     assert found == {
-        "first": "('real', 'real')",
-        "patched": "('fake', 'patched')",
-        "as before": "('real', 'real')",
-        "a lambda": "('a lambda', 'real')",
+        "first": "('real', 'realreal')",
+        "patched": "('fake', 'patchedreal')",
+        "static": "('real', 'realfake')",
+        "as before": "('real', 'realreal')",
+        "a lambda": "('a lambda', 'realreal')",
     }
 
 

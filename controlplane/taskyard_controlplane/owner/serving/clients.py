@@ -113,8 +113,8 @@ class Clients:
             TaskyardError: The frame is malformed; the stream must end.
         """
         check_frame(frame)
-        if frame.worlds:  # before runs that name them
-            self._roster.worlds.announce(session.session_id, frame.worlds)
+        # Before runs that name them.
+        if frame.worlds and self._roster.worlds.announce(session.session_id, frame.worlds):
             self._dispatcher.look_again()
         if frame.HasField("submit"):
             await self._submit(session, frame.submit)

@@ -131,11 +131,12 @@ def is_plain(value: object) -> bool:
     """Say whether an object is nothing but its attributes, and is pickled as these."""
     kind = type(value)
     return (
-        type(getattr(value, "__dict__", None)) is dict
-        and kind.__flags__ & _HEAP_TYPE != 0
+        kind.__flags__ & _HEAP_TYPE != 0
         and kind.__basicsize__ == _Plain.__basicsize__
         and not kind.__itemsize__
-        and all(getattr(kind, name, None) is getattr(object, name, None) for name in _PICKLING)
+        and all(getattr(kind, name, None) is getattr(object, name, None) for name in _OF_OBJECT)
+        # Not before: objects that stand for others would make these.
+        and type(getattr(value, "__dict__", None)) is dict
     )
 
 
@@ -144,9 +145,9 @@ class _Plain:
 
 
 _HEAP_TYPE: Final = 1 << 9
-_PICKLING: Final = (
+_OF_OBJECT: Final = (
     *("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"),
-    *("__getnewargs__", "__getnewargs_ex__"),
+    *("__getnewargs__", "__getnewargs_ex__", "__getattribute__"),
 )
 
 

@@ -16,7 +16,10 @@ from typing import Any, Final
 MOST_FILTERS: Final = 100
 """Filters of warnings that travel; who has more has them from packages, which add their own in workers."""
 Options = dict[str, Any]
-"""Plain values by the names of the functions below."""
+"""Plain values by the names that `apply` knows."""
+_CATEGORIES: Final = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME")
+"""Parts of the locale that are as good as none until a program sets them. How texts are encoded each process
+has from its own variables: programs must not need those of another machine."""
 
 
 def current() -> Options:
@@ -24,13 +27,14 @@ def current() -> Options:
     found: Options = {
         "recursion_limit": sys.getrecursionlimit(),
         "int_digits": sys.get_int_max_str_digits(),
-        "locale": locale.setlocale(locale.LC_ALL),
+        "locale": _locale(),
         "filters": _filters(),
     }
     if "socket" in sys.modules:
         found["socket_timeout"] = sys.modules["socket"].getdefaulttimeout()
-    if "decimal" in sys.modules and threading.current_thread() is threading.main_thread():
-        found["decimal"] = _decimal()
+    decimals = _decimal()
+    if decimals is not None:
+        found["decimal"] = decimals
     return found
 
 
@@ -41,27 +45,20 @@ class Seen:
 
     def __init__(self) -> None:
         """Look at them."""
-        self._plain, self._decimal = _plain_state(), _decimal_state()
+        self._plain, self._decimal = _plain_state(), _decimal()
 
     def hold(self) -> bool:
         """Say whether they are the same now; of contexts only that of the main thread counts."""
         if _plain_state() != self._plain:
             return False
-        now = _decimal_state()
+        now = _decimal()
         return now is None or now == self._decimal
 
 
 def _plain_state() -> tuple[Any, ...]:
     timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
-    return *limits, locale.setlocale(locale.LC_ALL), tuple(warnings.filters), timeout
-
-
-def _decimal_state() -> tuple[Any, ...] | None:
-    if "decimal" not in sys.modules or threading.current_thread() is not threading.main_thread():
-        return None
-    context = sys.modules["decimal"].getcontext()
-    return context.prec, context.rounding, context.Emin, context.Emax, *context.traps.values()
+    return *limits, _locale(), tuple(warnings.filters), timeout
 
 
 def apply(options: Mapping[str, Any]) -> None:
@@ -110,9 +107,12 @@ def _compiled(one: Any) -> Any:
 _OF_DECIMAL: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
-def _decimal() -> list[Any]:
+def _decimal() -> list[Any] | None:
+    """Return how decimals are calculated; None when that is not known, or is only this thread's affair."""
+    if "decimal" not in sys.modules or threading.current_thread() is not threading.main_thread():
+        return None
     context = sys.modules["decimal"].getcontext()
-    traps = sorted(kind.__name__ for kind, is_set in context.traps.items() if is_set)
+    traps = [kind.__name__ for kind, is_set in context.traps.items() if is_set]
     return [*(getattr(context, attribute) for attribute in _OF_DECIMAL), traps]
 
 
@@ -127,11 +127,16 @@ def _take_decimal(options: list[Any]) -> None:
         made.traps[kind] = kind.__name__ in names
 
 
-def _take_locale(name: str) -> None:
-    try:
-        locale.setlocale(locale.LC_ALL, name)
-    except locale.Error:
-        raise ValueError(f"the program's locale '{name}' is not on this machine") from None
+def _locale() -> list[str]:
+    return [locale.setlocale(getattr(locale, category)) for category in _CATEGORIES]
+
+
+def _take_locale(names: list[str]) -> None:
+    for category, name in zip(_CATEGORIES, names, strict=True):
+        try:
+            locale.setlocale(getattr(locale, category), name)
+        except locale.Error:
+            raise ValueError(f"the program's locale '{name}' is not on this machine") from None
 
 
 def _take_socket_timeout(seconds: float | None) -> None:

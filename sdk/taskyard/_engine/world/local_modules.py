@@ -100,7 +100,7 @@ def _held_by(name: str) -> int:
     """
     held = []
     for attribute, value in list(vars(sys.modules[name]).items()) if name in sys.modules else ():
-        if isinstance(value, type) and value.__module__ == name:
+        if issubclass(type(value), type) and value.__module__ == name:
             held += [id(code) for code in map(_code_of, list(vars(value).values())) if code is not None]
         elif attribute.isupper() or _code_of(value) is not None:
             held.append(id(_code_of(value) or value))
@@ -108,7 +108,7 @@ def _held_by(name: str) -> int:
 
 
 def _code_of(value: object) -> CodeType | None:
-    return value.__code__ if isinstance(value, FunctionType) else None
+    return value.__code__ if type(value) is FunctionType else None
 
 
 def _loaded() -> Iterator[tuple[str, _Loaded]]:

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from taskyard._engine.world.local_modules import local_modules
 from taskyard._engine.world.module_texts import Text, Texts
+from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.parts import classes
 from taskyard_contract.world.main_module import MAIN
 from taskyard_contract.world.module_names import is_importable
@@ -44,12 +45,16 @@ class Place(NamedTuple):
     """The attributes that lead to it; none for the module itself."""
 
     def value(self) -> Any:
-        """Return what is there.
+        """Return what is there; of a class as it stands there, a static method for example.
 
         Raises:
             AttributeError, KeyError: Nothing is.
         """
-        return reduce(getattr, self.path, sys.modules[self.module])
+        owner: Any = reduce(getattr, self.path[:-1], sys.modules[self.module])
+        if not self.path:
+            return owner
+        name = self.path[-1]
+        return vars(owner)[name] if is_class(owner) and name in vars(owner) else getattr(owner, name)
 
 
 class ModuleChanges:
@@ -93,23 +98,34 @@ def in_order(places: Iterable[Place]) -> list[Place]:
 
 
 def value_at(place: Place) -> Any:
-    """Return what is at a place; None, if anything is not there any more."""
+    """Return what is at a place; None, if anything is not there any more, or will not say."""
     try:
         return place.value()
-    except (AttributeError, KeyError):
+    except FlowRunTimeoutError:
+        raise
+    except Exception:  # foreign code: a property, an object that is made when it is first asked
         return None
 
 
-def is_own(place: Place, value: object) -> bool:
+def is_class(value: object) -> bool:
+    """Say whether a value is a class, without asking it: what stands for another object would make that."""
+    return issubclass(type(value), type)
+
+
+def is_own(place: Place, value: Any) -> bool:
     """Say whether a value is the function or class that its module has defined there.
 
     Raises:
         ValueError: It says so, and is one of the script: a reference would lead to the module's.
     """
-    names = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(value, FunctionType | type) or names != (place.module, ".".join(place.path)):
+    if type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    is_function = type(value) is FunctionType
+    if not (is_function or is_class(value)):
         return False
-    if isinstance(value, FunctionType) and value.__globals__.get("__name__") == MAIN:
+    if (value.__module__, value.__qualname__) != (place.module, ".".join(place.path)):
+        return False
+    if is_function and value.__globals__.get("__name__") == MAIN:
         raise ValueError("a function of the script stands there under the name of the one that it wraps")
     return True
 
@@ -117,10 +133,10 @@ def is_own(place: Place, value: object) -> bool:
 def _meant(dotted: str, namespace: Mapping[str, Any], modules: Modules) -> Place | None:
     """Return which place of a local module a name means for a namespace."""
     first, *rest = dotted.split(".")
-    root = namespace.get(first)
-    if isinstance(root, ModuleType):
+    root: Any = namespace.get(first)
+    if issubclass(type(root), ModuleType):
         return _below(root, rest, modules)
-    if isinstance(root, type):
+    if is_class(root):
         is_known = root.__module__ in modules and "<" not in root.__qualname__ and rest
         return Place(root.__module__, (*root.__qualname__.split("."), *rest)) if is_known else None
     if type(root) in CONTAINERS or is_plain(root):
@@ -139,8 +155,8 @@ def _named(dotted: str, modules: Modules) -> Place | None:
 
 
 def _below(module: ModuleType, rest: list[str], modules: Modules) -> Place | None:
-    while rest and isinstance(below := vars(module).get(rest[0]), ModuleType):
-        module, rest = below, rest[1:]
+    while rest and issubclass(type(below := vars(module).get(rest[0])), ModuleType):
+        module, rest = below, rest[1:]  # type: ignore[assignment]  # it is a module
     name = module.__name__
     return Place(name, tuple(rest)) if rest and modules.get(name) is module else None
 
@@ -182,7 +198,7 @@ def _held_from_outside(modules: Modules, texts: Mapping[str, Text]) -> Iterator[
 
 def registered_by_main(value: Any) -> list[tuple[Any, ...]]:
     """Return what of the script is registered with an abstract class or a generic function, with what for."""
-    if isinstance(value, ABCMeta):
+    if issubclass(type(value), ABCMeta):
         kinds = sorted(classes.registered_with(value), key=lambda kind: kind.__qualname__)
         return [(kind,) for kind in kinds if kind.__module__ == MAIN]
     registry = getattr(value, "registry", None) if type(value) is FunctionType else None
@@ -196,7 +212,7 @@ def _kept_in(name: str, module: ModuleType) -> Iterator[tuple[tuple[str, ...], A
     for attribute, value in list(vars(module).items()):
         if _is_kept(attribute, value):
             yield (attribute,), value
-        elif isinstance(value, type) and value.__module__ == name and value.__qualname__ == attribute:
+        elif is_class(value) and value.__module__ == name and value.__qualname__ == attribute:
             for inner, held in list(vars(value).items()):
                 if _is_kept(inner, held):
                     yield (attribute, inner), held
@@ -206,8 +222,8 @@ def _is_kept(name: str, value: object) -> bool:
     return (type(value) in CONTAINERS or _module_of(value) == MAIN) and not name.startswith("__")
 
 
-def _module_of(value: object) -> str | None:
-    return value.__module__ if isinstance(value, FunctionType | type) else None
+def _module_of(value: Any) -> Any:
+    return value.__module__ if type(value) is FunctionType or is_class(value) else None
 
 
 def _note_owners(value: Any, depth: int, owners: set[str]) -> None:

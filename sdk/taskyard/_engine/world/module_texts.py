@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from taskyard._engine.world.sent_parts import cells
+from taskyard._engine.world.sent_parts import IMPORT, cells
 from taskyard_contract.world.main_module import MAIN
 
 MOST_BYTES: Final = 1024 * 1024
@@ -20,11 +20,12 @@ MOST_BYTES: Final = 1024 * 1024
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEMS: Final = r"(?:\[[^\n\]]*\][\w.]*)"
 _ASSIGNED: Final = re.compile(
-    rf"(?:^|[;:])[ \t]*(?:del[ \t]+)?(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
-    r"(?::[^\n=]+)?(?:(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)|$)",
+    rf"(?:^|[;:])[ \t]*(?=\w+[.\[])({_DOTTED})({_ITEMS}*)[ \t]*"
+    r"(?::[^\n=]+)?(?:[-+*/%@&|^]|//|\*\*|<<|>>)?=(?!=)",
     re.MULTILINE,
 )
-"""``a.b = ...``, ``a.b["c"] += ...``, ``del a["b"]``"""
+"""``a.b = ...``, ``a.b["c"] += ...``"""
+_DELETED: Final = re.compile(rf"(?:^|[;:])[ \t]*del[ \t]+({_DOTTED})({_ITEMS}*)", re.MULTILINE)
 _CHANGING: Final = re.compile(
     r"\.(?:add|append|appendleft|clear|discard|extend|insert|move_to_end|pop|popitem|popleft|remove|reverse"
     r"|setdefault|sort|update)\("
@@ -37,7 +38,6 @@ _SET: Final = re.compile(
     rf"|(?:setattr|patch|patch\.dict)\(\s*['\"]({_DOTTED})['\"]"
 )
 """`setattr` and the like, of pytest and `unittest.mock` too, which also take the whole name as a text."""
-_IMPORT: Final = re.compile(r"^[ \t]*(?:from|import)\b[^(\n]*(?:\([^)]*\))?", re.MULTILINE)
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -68,7 +68,7 @@ def read(text: str) -> Text:
     sets: dict[str, None] = {}
     fills: dict[str, None] = {}
     by_name: dict[str, None] = {}
-    for name, items in _ASSIGNED.findall(text):
+    for name, items in (*_ASSIGNED.findall(text), *_DELETED.findall(text)):
         (fills if items else sets)[name] = None
     for match in _CHANGING.finditer(text):
         fills[_name_before(text, match.start())] = None
@@ -77,7 +77,7 @@ def read(text: str) -> Text:
             sets[".".join(_WORD.findall(attribute))] = None
         else:
             (fills if container else by_name)[container or name] = None
-    words = (word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement))
+    words = (word for statement in IMPORT.finditer(text) for word in _WORD.findall(statement[0]))
     return Text(_of_others(sets), _of_others(fills), tuple(by_name), frozenset(words))
 
 
@@ -101,13 +101,12 @@ class Texts:
     def __init__(self) -> None:
         """Know no text yet."""
         self._cells: dict[str, Text] = {}
-        self._files: dict[str, tuple[int, Text]] = {}
-        self._room = MOST_BYTES
+        self._files: dict[str, tuple[int, int, Text]] = {}  # with time of the last change, and size
 
     def of_main(self) -> list[Text]:
         """Return what the texts of the script say, or of the cells of a notebook."""
         file = _file_of(sys.modules[MAIN])
-        found = [] if file is None else [self._of_file(file, sys.maxsize)]
+        found = [] if file is None else [self._of_file(file, sys.maxsize)[1]]
         for text in cells():
             if text not in self._cells:
                 self._cells[text] = read(text)
@@ -116,27 +115,28 @@ class Texts:
 
     def of(self, modules: Mapping[str, ModuleType]) -> dict[str, Text]:
         """Return what the texts of modules say; nothing for those that have none."""
-        found = {}
+        found, room = {}, MOST_BYTES
         for name, module in reversed(list(modules.items())):
             file = _file_of(module)
-            found[name] = Text() if file is None else self._of_file(file, self._room)
+            size, found[name] = (0, Text()) if file is None else self._of_file(file, room)
+            room -= size
         return found
 
-    def _of_file(self, file: str, room: int) -> Text:
+    def _of_file(self, file: str, room: int) -> tuple[int, Text]:
+        """Return the size of a file, and what it says; nothing where there is too little room for it."""
         try:
             stat = os.stat(file)
             known = self._files.get(file)
-            if known is not None and known[0] == stat.st_mtime_ns:
-                return known[1]
+            if known is not None and known[:2] == (stat.st_mtime_ns, stat.st_size):
+                return known[1:]
             if stat.st_size > room:
-                return _UNREAD
-            self._room -= stat.st_size
+                return 0, _UNREAD
             with open(file, "rb") as opened:
                 text = read(opened.read().decode("utf-8", "replace"))
         except OSError:
-            return Text()
-        self._files[file] = stat.st_mtime_ns, text
-        return text
+            return 0, Text()
+        self._files[file] = stat.st_mtime_ns, stat.st_size, text
+        return stat.st_size, text
 
 
 def _file_of(module: ModuleType) -> str | None:

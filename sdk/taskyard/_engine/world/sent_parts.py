@@ -26,7 +26,7 @@ from taskyard_contract.world.main_module import MAIN
 
 _NEVER: Final = frozenset({*OWN, MAIN, "__mp_main__"})
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
-_IMPORT: Final = re.compile(
+IMPORT: Final = re.compile(
     r"(?:^|[;:])[ \t]*(?:from[ \t]+(?P<module>[\w.]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n;#]*)"
     r"|import[ \t]+(?P<modules>[\w., \t]+))",
     re.MULTILINE,
@@ -108,7 +108,7 @@ def cells() -> Iterator[str]:
 
 def names_in(text: str) -> Iterator[str]:
     """Iterate over the names in the import statements of a source."""
-    for match in _IMPORT.finditer(text):
+    for match in IMPORT.finditer(text):
         module = match["module"]
         if module is None:
             for one in match["modules"].split(","):

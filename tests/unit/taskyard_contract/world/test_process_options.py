@@ -73,7 +73,14 @@ def test_filters_of_what_others_do_not_have_are_left_out(monkeypatch: pytest.Mon
 
 def test_a_locale_that_is_not_here_is_said() -> None:
     with pytest.raises(ValueError, match="locale 'xx_YY' is not on this machine"):
-        apply({"locale": "xx_YY"})
+        apply({"locale": ["C", "C", "C", "xx_YY"]})
+
+
+def test_how_texts_are_encoded_here_is_no_affair_of_other_machines() -> None:
+    seen, told = Seen(), current()
+    locale.setlocale(locale.LC_CTYPE, "C")
+    assert seen.hold()
+    assert current() == told
 
 
 def test_what_a_later_release_knows_is_left_alone() -> None:
@@ -104,6 +111,7 @@ def test_other_threads_say_nothing_of_their_contexts() -> None:
         lambda: setattr(decimal.getcontext(), "prec", 5),
         lambda: setattr(decimal.getcontext(), "rounding", decimal.ROUND_UP),
         lambda: decimal.getcontext().traps.update({decimal.Inexact: True}),
+        lambda: setattr(decimal.getcontext(), "capitals", 0),
     ],
 )
 def test_each_change_is_seen(one: Callable[[], object]) -> None:

@@ -20,6 +20,7 @@ from taskyard._engine.world.module_texts import Text, Texts, read
         ("    a.b.c += 1", ["a.b.c"], [], []),
         ("import a; a.b = 1; a.c = 2", ["a.b", "a.c"], [], []),
         ("if a.b: a.c = 1", ["a.c"], [], []),
+        ("f(\n    a.b,\n    a.c\n)\na.d\n", [], [], []),
         ("f(a.b, key=a.c)\nx = {a.b: a.c}", [], [], []),
         ("a.b: int = 1", ["a.b"], [], []),
         ("a.b == 1\na.c(x=1)\na.d <= 2", [], [], []),
@@ -177,3 +178,34 @@ def test_of_large_programs_the_script_and_what_it_imported_last_is_read(
     assert found["changed_registry"].may_import("anything"), "nobody knows"
     with program(script(tmp_path, "import changed_settings\nchanged_settings.DEBUG = True\n")):
         assert [text.sets for text in texts.of_main()] == [("changed_settings.DEBUG",)]
+
+
+class Standing:
+    """Stands for another object, which cannot be made yet."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("not yet")
+
+    @__class__.setter
+    def __class__(self, kind: type) -> None:
+        """Be of another class."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("not yet")
+
+
+def test_objects_that_stand_for_others_are_not_asked(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    modules["changed_settings"].lazy = Standing()
+    modules["changed_settings"].ROWS.append(Standing())
+    text = """
+import changed_settings
+from changed_settings import lazy
+
+def later():
+    changed_settings.lazy.colour = "red"
+    lazy.other = 1
+    changed_settings.lazy.rows.append(1)
+"""
+    with program(script(tmp_path, text)):
+        assert Place("changed_settings", ("lazy", "colour")) in changed()

@@ -1,9 +1,17 @@
 """What programs hand over: kept as long as somebody may need it, and never for ever."""
 
+import pytest
+
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.errors import Overloaded
 from taskyard_controlplane.domain.model import Template
 from taskyard_controlplane.owner.peers import program_worlds
-from taskyard_controlplane.owner.peers.program_worlds import MOST_BYTES, MOST_LEFT, ProgramWorlds
+from taskyard_controlplane.owner.peers.program_worlds import (
+    MOST_BYTES,
+    MOST_LEFT,
+    WORLD_BYTES,
+    ProgramWorlds,
+)
 
 A, B = b"a" * 16, b"b" * 16
 ONE, OTHER = b"one" * 5 + b"!", b"other" * 3 + b"!"
@@ -56,6 +64,28 @@ def test_of_one_session_the_newest_are_kept() -> None:
     assert [bool(known(worlds, A, revision)) for revision in range(6)] == [False] * 3 + [True] * 3
 
 
+def test_of_all_sessions_together_so_much_is_kept_and_what_is_left_makes_room() -> None:
+    large = "x" * 1_000
+    worlds = ProgramWorlds(most_bytes=4 * (1_000 + WORLD_BYTES + 10))
+    worlds.announce(ONE, [world(A, revision, TEXT=large) for revision in range(4)])
+    with pytest.raises(Overloaded, match="try again later"):
+        worlds.announce(OTHER, [world(B, TEXT=large)])
+    assert worlds.leave(OTHER) == []
+    worlds.announce(ONE, [world(A, 4, TEXT=large)])
+    assert [bool(known(worlds, A, revision)) for revision in range(5)] == [False] + [True] * 4
+    assert worlds.leave(ONE) == [A]
+    worlds.announce(OTHER, [world(B, TEXT=large)])
+    assert known(worlds, B)
+
+
+def test_who_has_waited_for_a_world_is_told_by_whether_it_was_awaited() -> None:
+    worlds = ProgramWorlds()
+    worlds.is_awaited((A, 1))
+    assert not worlds.announce(ONE, [world(B)])
+    assert worlds.announce(ONE, [world(A)])
+    assert not worlds.announce(ONE, [world(A)])
+
+
 def test_runs_wait_for_a_program_that_is_not_there_until_it_is_or_is_given_up() -> None:
     worlds = ProgramWorlds()
     asked: list[tuple[bytes, int]] = []
@@ -74,7 +104,7 @@ def test_runs_wait_for_a_program_that_is_not_there_until_it_is_or_is_given_up() 
     assert worlds.is_awaited((A, 1)), "it was there, and may be there again"
 
 
-def test_what_was_given_up_is_forgotten_in_the_end(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_what_was_given_up_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_worlds, "MOST_GIVEN_UP", 2)
     worlds = ProgramWorlds()
     for name in (A, B, b"c" * 16):
