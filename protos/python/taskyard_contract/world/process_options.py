@@ -39,7 +39,7 @@ def current() -> Options:
 
 
 class Seen:
-    """What the options were made of, to be compared with what there is: two microseconds."""
+    """What the options were made of, to be compared with what there is: four microseconds."""
 
     __slots__ = ("_decimal", "_plain")
 
