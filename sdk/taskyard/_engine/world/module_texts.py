@@ -1,8 +1,8 @@
 """What the texts of a program's modules say of other modules: which attributes they set, which containers of
 theirs they fill, and what they import.
 
-Found by patterns: parsing takes fifteen times as long. A name too many does no harm, and what a pattern does not
-see is no worse off than without.
+Found by patterns: to parse takes fifteen times as long. A name too many does no harm, and what a pattern does
+not see is no worse off than without.
 """
 
 import os
