@@ -12,6 +12,7 @@ import hashlib
 import io
 import operator
 import pickle
+import sys
 import threading
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -197,6 +198,11 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if kind is CellType and id(obj) in self._shared_cells():
             self.names.add(self._shared_cells()[id(obj)][0])
             return durable_names.cell_of, self._shared_cells()[id(obj)]
+        if kind is io.TextIOWrapper and obj not in (sys.stdout, sys.stderr):
+            # Cloudpickle would send what is in it, which is no file any more.
+            raise pickle.PicklingError(
+                f"an open file ({getattr(obj, 'name', '')!r}) is of this process alone"
+            )
         if kind is functools.cached_property:  # in 3.11 it has a lock
             return durable_names.cached_property, (obj.func, obj.attrname)
         name = module_names.qualname_of(obj)

@@ -264,6 +264,15 @@ with program(SOURCE) as home:
 """
 
 
+def test_an_open_file_is_refused_and_not_replaced_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("1")
+    with (tmp_path / "rows.txt").open() as file:
+        for value in (file, [file], lambda: file):
+            with pytest.raises(pickle.PicklingError, match=r"an open file \('.*rows.txt'\)"):
+                pickling.dumps(value)
+    assert pickling.loads(pickling.dumps(lambda: sys.stdout))() is sys.stdout
+
+
 def test_equal_code_has_equal_ids_in_all_processes() -> None:
     text = SAME_ID.format(path=[one for one in sys.path if one])
     said = {
