@@ -9,6 +9,7 @@ them, after that.
 | `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
 | `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
+| `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
     from pathlib import Path
 
-__all__ = ["forwarded_variables", "home", "log_level", "server", "task_runner"]
+__all__ = ["forwarded_variables", "home", "log_level", "output", "server", "task_runner"]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
 FORWARD: Final = "TASKYARD_FORWARD_ENV"
+OUTPUT: Final = "TASKYARD_OUTPUT"
+OUTPUT_MODES: Final = ("raw", "prefixed", "off")
 
 
 def server() -> str:
@@ -48,6 +51,12 @@ def task_runner() -> str:
 def forwarded_variables() -> list[str]:
     """Return the names of the variables whose values are sent to workers on other machines."""
     return [name for part in os.environ.get(FORWARD, "").split(",") if (name := part.strip())]
+
+
+def output() -> str:
+    """Return how output of runs in other processes is shown: ``raw`` unless the variable says another way."""
+    mode = os.environ.get(OUTPUT, "").strip().lower()
+    return mode if mode in OUTPUT_MODES else OUTPUT_MODES[0]
 
 
 def log_level() -> int:

@@ -1,4 +1,4 @@
-"""What lies between the agent and one worker: two sockets and a progress board.
+"""What lies between the agent and one worker: two sockets, a progress board, and pipes for what it prints.
 
 Data and control are apart, because a worker reads data between runs only, and has to answer on the other one
 while user code is busy.
@@ -28,21 +28,33 @@ class WorkerLines:
             self.far_board = progress_board.create()
             opened.callback(os.close, self.far_board)
             self.board = progress_board.BoardReader(self.far_board)
+            self.output, self.far_output = _pipe(opened)
+            self.errors, self.far_errors = _pipe(opened)
             opened.pop_all()
 
     def descriptors(self) -> list[int]:
         """Return what the worker gets."""
-        return [self.far_data.fileno(), self.far_control.fileno(), self.far_board]
+        sockets = self.far_data.fileno(), self.far_control.fileno()
+        return [*sockets, self.far_board, self.far_output, self.far_errors]
 
     def close_far(self) -> None:
         """Close what the worker has got: its end must be the last one, or its death would not be heard."""
         self.far_data.close()
         self.far_control.close()
-        os.close(self.far_board)
+        for descriptor in (self.far_board, self.far_output, self.far_errors):
+            os.close(descriptor)
 
 
 def _both(opened: ExitStack, kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
     near, far = socket.socketpair(socket.AF_UNIX, kind)
     for end in (near, far):
         opened.callback(end.close)
+    return near, far
+
+
+def _pipe(opened: ExitStack) -> tuple[int, int]:
+    near, far = os.pipe2(os.O_CLOEXEC)
+    for end in (near, far):
+        opened.callback(os.close, end)
+    os.set_blocking(near, False)
     return near, far

@@ -13,6 +13,7 @@ from taskyard_agent.holding.intake import Intake
 from taskyard_agent.holding.room import Room
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.output_relay import OutputRelay, pieces_of
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
@@ -46,6 +47,7 @@ class Reception:
         self._room = room
         self._endings = endings
         self._dispatcher = dispatcher
+        self._output = OutputRelay(holdings)
         self._waits = count(1)
 
     def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
@@ -54,12 +56,22 @@ class Reception:
             self._on_report(worker, body)
         elif kind == frames.LOGS:
             self._holdings.session.log(session_service_pb2.LogBatch.FromString(body))
+        elif kind == frames.OUTPUT:
+            self._output.pass_on(worker, pieces_of(session_service_pb2.OutputBatch.FromString(body)))
         elif kind == frames.PROGRESS:
             self._holdings.session.progress(pb.RunProgress.FromString(body))
         elif kind == frames.UNSTORED:
             self._on_unstored(worker, body)
         else:
             self._on_blocked(worker, kind == frames.BLOCKED)
+
+    def on_output(self, worker: WorkerHandle) -> None:
+        """Pass on what has come through a worker's pipes."""
+        self._output.pass_on(worker, worker.output.read())
+
+    def on_last_output(self, worker: WorkerHandle) -> None:
+        """Pass on what a worker has left that has ended."""
+        self._output.pass_on(worker, [*worker.shelved(), *worker.output.read_rest()])
 
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
         number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
@@ -69,6 +81,7 @@ class Reception:
             return
         if worker.blocked:
             self._unblock_empty(worker)
+        self.on_output(worker)  # what these runs have printed comes before their ends
         self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:

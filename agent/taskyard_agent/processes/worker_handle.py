@@ -8,16 +8,19 @@ busy or ending exactly while it has any (an ending one may have none).
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.templates import MAX_TEMPLATES, LocalTemplate
 from taskyard_agent.holding.worlds import GivenWorld, Interpreter
 from taskyard_agent.processes.lines import WorkerLines
+from taskyard_agent.processes.output_allowance import OutputAllowance
 from taskyard_agent.processes.terminating import Ending
+from taskyard_agent.processes.worker_output import WorkerOutput
 from taskyard_agent.processes.worker_phase import WorkerEvent, WorkerPhase, after
 from taskyard_agent.runner import frames
-from taskyard_agent.runner.progress_board import Progress
+from taskyard_agent.runner.progress_board import Piece, Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
 
 SEND_BYTES: Final = 256 * 1024
@@ -80,6 +83,9 @@ class WorkerHandle:
         """Spans that it never got, because its process was gone when they were given to it."""
         self.revoking: set[int] = set()
         """Spans that were asked back and not answered for yet."""
+        self.output = WorkerOutput(lines, self._latest_run)
+        self.allowance = OutputAllowance(loop.time())
+        self._latest = b""
         self._board = lines.board
         self._data = lines.data
         self._control = lines.control
@@ -91,11 +97,15 @@ class WorkerHandle:
         self._templates: set[int] = set()
 
     def listen(
-        self, on_data: Callable[["WorkerHandle"], None], on_control: Callable[["WorkerHandle"], None]
+        self,
+        on_data: Callable[["WorkerHandle"], None],
+        on_control: Callable[["WorkerHandle"], None],
+        on_output: Callable[["WorkerHandle"], None],
     ) -> None:
         """Have the loop call back when there is something to read."""
         self._loop.add_reader(self._data, on_data, self)
         self._loop.add_reader(self._control, on_control, self)
+        self.output.listen(self._loop, partial(on_output, self))
 
     def apply(self, event: WorkerEvent) -> None:
         """Enter the phase that an event leads to.
@@ -139,6 +149,17 @@ class WorkerHandle:
         if span is None or not progress.started_ns or not span.start <= progress.position < span.stop:
             return None
         return progress.number, span, progress
+
+    def _latest_run(self) -> bytes:
+        """Return the id of the run it is on, or was on when that was asked last."""
+        executing = self.executing()
+        if executing is not None:
+            self._latest = executing[1].key(executing[2].position).run_id
+        return self._latest
+
+    def shelved(self) -> Iterator[Piece]:
+        """Return what its runs have printed and it could not send any more. To be asked when it has ended."""
+        return self._board.shelved()
 
     def find(self, key: pb.RunKey) -> tuple[int, Span, int] | None:
         """Return the span (by number) and the position of a run that it has."""
@@ -318,4 +339,5 @@ class WorkerHandle:
                 self._loop.remove_reader(end)
                 self._loop.remove_writer(end)
                 end.close()
+        self.output.close()
         self._board.close()

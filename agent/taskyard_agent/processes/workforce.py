@@ -56,6 +56,14 @@ class WorkerEvents(Protocol):
         """A worker sent a frame, other than that it is ready."""
         ...
 
+    def on_output(self, worker: WorkerHandle) -> None:
+        """Something has come through a worker's pipes."""
+        ...
+
+    def on_last_output(self, worker: WorkerHandle) -> None:
+        """A worker has ended, and its last frame was read."""
+        ...
+
     def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
         """A worker will not start runs of a span from `first` on."""
         ...
@@ -236,7 +244,7 @@ class Workforce:
             self._later()
             return
         self.workers[worker.number] = worker
-        worker.listen(self._on_data, self._on_control)
+        worker.listen(self._on_data, self._on_control, self._on_output)
 
     def close_unused(self) -> None:
         """End the zygotes of programs' interpreters that have no workers any more."""
@@ -297,6 +305,11 @@ class Workforce:
             self.fit()
         self._events.dispatch()
 
+    def _on_output(self, worker: WorkerHandle) -> None:
+        if not worker.deaf:
+            self._on_data(worker)  # what it said before it started another program comes first
+        self._events.on_output(worker)
+
     def _on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
         if kind != frames.READY:
             self._events.on_frame(worker, kind, body)
@@ -304,7 +317,7 @@ class Workforce:
         if len(body) != frames.READY_BODY.size or frames.READY_BODY.unpack(body)[1] != frames.LINK_VERSION:
             self._is_of_another_release(worker)
             return
-        worker.pid, _ = frames.READY_BODY.unpack(body)
+        worker.pid, _, worker.output.mark = frames.READY_BODY.unpack(body)
         self._proven.add(worker.interpreter)
         worker.apply(WorkerEvent.READY)
         if self._greeting:
@@ -335,6 +348,7 @@ class Workforce:
         if before is not WorkerPhase.RETIRING:  # its sockets are closed
             for kind, body in worker.receive_rest():
                 self._on_frame(worker, kind, body)
+            self._events.on_last_output(worker)
         if before not in LEFT and not self._closed:
             logger.warning("worker %d: %s", worker.pid, describe_exit(status))
         worker.apply(WorkerEvent.EXITED)

@@ -31,13 +31,16 @@ UNBLOCKED: Final = 20
 UNSTORED: Final = 21
 PROGRESS: Final = 22
 """A serialised RunProgress."""
+OUTPUT: Final = 23
+"""A serialised OutputBatch."""
 
 _PREFIX: Final = struct.Struct("<IB")
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 """Of these frames. A program may bring a worker of another release: the two have to find out at once."""
-READY_BODY: Final = struct.Struct("<IH")
-"""The worker's process id, and its version of the link; what has another size is of an older release."""
+READY_BODY: Final = struct.Struct("<IH16s")
+"""The worker's process id, its version of the link, and what its marks in the pipes of output begin with.
+What has another size is of another release."""
 SETTINGS_BODY: Final = struct.Struct("<QQ")
 """Largest inline payload, largest payload at all."""
 TEMPLATE_HEAD: Final = struct.Struct("<I")

@@ -23,11 +23,13 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from taskyard_agent.runner import frames
+from taskyard_agent.runner.output import Output
 from taskyard_agent.runner.progress_board import BoardWriter
 from taskyard_agent.runner.report_columns import Ended, NoRoom, Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
 from taskyard_contract import log_entry
+from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.log_entry import LogEntry
 
 PROGRESS_NS: Final = 250_000_000
@@ -61,6 +63,10 @@ class Link:
         self._progress_ns = 0
         self._waiting = 0
         self._pid = os.getpid()
+        self.output = Output(board, self._executing, self.flush)
+        self.output.on_unsent = self._note_unsent
+        self.ids = b""
+        """Those of the runs of the chunk, for output that comes."""
         self.torn = False
         """Whether a frame was cut off, so that nothing can be said any more."""
 
@@ -79,6 +85,7 @@ class Link:
             return
         with self._sending:
             self._send_logs()
+            self._send_output()
             ended = self.ended
             if self._progress is not None:
                 self._send_progress(at_once=bool(ended))  # before the end of the run that said it
@@ -159,11 +166,20 @@ class Link:
         if self._is_copy():
             return
         self._logs.append(entry)
-        unsent = len(self._logs)
-        if unsent >= MAX_UNSENT_LOGS:
+        if len(self._logs) >= MAX_UNSENT_LOGS:
             self.flush()
         else:
-            self._board.logs(unsent)
+            self._note_unsent()
+
+    def _note_unsent(self) -> None:
+        """Have the agent ask for what waits, when it has waited long."""
+        self._board.logs(len(self._logs) + self.output.unsent + (self._progress is not None))
+
+    def _executing(self) -> bytes:
+        """Return the id of the run that executes; where none does, of the last one of the chunk."""
+        position = self._board.position()
+        start = (self._stop - 1 if position is None else position) * ID_BYTES
+        return self.ids[start : start + ID_BYTES]
 
     def heartbeat(self, progress: pb.RunProgress) -> None:
         """Say that the run goes on, and how far it is. The board has it at once, the agent a few a second."""
@@ -177,11 +193,11 @@ class Link:
     def _send_progress(self, at_once: bool = False) -> None:
         now = time.monotonic_ns()
         if not at_once and now - self._progress_ns < PROGRESS_NS:
-            self._board.logs(len(self._logs) + 1)  # the agent asks for it
+            self._note_unsent()
             return
         progress, self._progress = self._progress, None
         self._progress_ns = now
-        self._board.logs(len(self._logs))
+        self._note_unsent()
         if progress is not None:
             self._write(frames.pack(frames.PROGRESS, progress.SerializeToString()))
 
@@ -203,11 +219,18 @@ class Link:
         entries = [self._logs.popleft() for _ in range(len(self._logs))]
         if not entries:
             return
-        self._board.logs(0)
+        self._note_unsent()
         batch = session_service_pb2.LogBatch()
         for entry in entries:
             log_entry.add_to(batch, entry)
         self._write(frames.pack(frames.LOGS, batch.SerializeToString()))
+
+    def _send_output(self) -> None:
+        batch = self.output.take()
+        if batch is not None:
+            self._write(frames.pack(frames.OUTPUT, batch.SerializeToString()))
+            self.output.sent()
+            self._note_unsent()
 
     @contextmanager
     def blocked(self) -> Iterator[None]:

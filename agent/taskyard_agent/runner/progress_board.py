@@ -1,21 +1,27 @@
-"""A worker's progress board: a page of memory shared with the agent.
+"""A worker's progress board: memory shared with the agent.
 
 The worker notes each run before it starts it, at no system call, so that the agent knows which run is
-executing and since when, even after the worker has died. Invariant: only the worker writes.
+executing and since when, even after the worker has died; and what runs have printed that is not sent yet, so
+that the last words before a crash are not lost with it. Invariant: only the worker writes.
 """
 
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-_SIZE: Final = 4096  # memory is mapped by pages, so less would not be smaller
+_PAGE: Final = 4096  # memory is mapped by pages, so less would not be smaller
+_SHELF: Final = 128 * 1024  # pages that nobody writes to are not there
+_SIZE: Final = _PAGE + _SHELF
 _RUN: Final = struct.Struct("<QQQ")
 _LOGS: Final = struct.Struct("<Q")
 _LOGS_AT: Final = _RUN.size
 _HEARTBEAT: Final = struct.Struct("<Q")
 _HEARTBEAT_AT: Final = _LOGS_AT + _LOGS.size
 _ALL: Final = struct.Struct("<QQQQQ")
+_USED: Final = struct.Struct("<Q")
+_PIECE: Final = struct.Struct("<16sQII")
 
 
 class Progress(NamedTuple):
@@ -28,7 +34,7 @@ class Progress(NamedTuple):
     started_ns: int
     """Since when, monotonic; 0 when nothing is executing."""
     logs: int
-    """Log records, and words of progress, not yet sent."""
+    """Log records, words of progress and output, not yet sent."""
     heartbeat_ns: int = 0
     """When a run last said that it goes on, monotonic; 0 when none ever has."""
 
@@ -56,6 +62,16 @@ def create() -> int:
     return descriptor
 
 
+class Piece(NamedTuple):
+    """Some lines that a run has printed."""
+
+    run_id: bytes
+    at_us: int
+    stream: int
+    """An `OutputStream`."""
+    data: bytes
+
+
 class BoardReader:
     """The agent's view: which run a worker is at, and since when. A look costs no message."""
 
@@ -66,6 +82,14 @@ class BoardReader:
     def read(self) -> Progress:
         """Return what the worker is doing. May mix two runs if the worker writes at this moment."""
         return Progress(*_ALL.unpack_from(self._map))
+
+    def shelved(self) -> Iterator[Piece]:
+        """Return what was printed and not sent. To be asked when the worker has ended."""
+        start, end = _PAGE + _USED.size, _PAGE + _USED.size + _USED.unpack_from(self._map, _PAGE)[0]
+        while start + _PIECE.size <= min(end, _SIZE):
+            run_id, at_us, stream, size = _PIECE.unpack_from(self._map, start)
+            start += _PIECE.size + size
+            yield Piece(run_id, at_us, stream, self._map[start - size : start])
 
     def close(self) -> None:
         """Let go of the memory; nothing may be read afterwards."""
@@ -78,13 +102,35 @@ class BoardWriter:
     def __init__(self, descriptor: int) -> None:
         """Map it for writing; the descriptor may be closed afterwards."""
         self.map = mmap.mmap(descriptor, _SIZE)
+        self._shelved = 0
+
+    def position(self) -> int | None:
+        """Return the position of the run that executes; None when none does."""
+        number, position, _ = _RUN.unpack_from(self.map)
+        return position if number else None
 
     def idle(self) -> None:
         """Note that nothing is executing."""
         _RUN.pack_into(self.map, 0, 0, 0, 0)
 
+    def shelve(self, piece: Piece) -> None:
+        """Note what was printed; what there is no room for may be lost with this process."""
+        start = _PAGE + _USED.size + self._shelved
+        end = start + _PIECE.size + len(piece.data)
+        if end > _SIZE:
+            return
+        self.map[start:end] = _PIECE.pack(*piece[:3], len(piece.data)) + piece.data
+        self._shelved = end - _PAGE - _USED.size
+        _USED.pack_into(self.map, _PAGE, self._shelved)
+
+    def clear_shelf(self) -> None:
+        """Note that all of it was sent."""
+        if self._shelved:
+            self._shelved = 0
+            _USED.pack_into(self.map, _PAGE, 0)
+
     def logs(self, unsent: int) -> None:
-        """Note how many log records, and words of progress, wait."""
+        """Note how many log records, words of progress and pieces of output wait."""
         _LOGS.pack_into(self.map, _LOGS_AT, unsent)
 
     def heartbeat(self, now_ns: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from taskyard_agent.runner import frames
+from taskyard_agent.runner import children, frames, no_terminal, output, unshown_records
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
@@ -66,12 +66,23 @@ class CopyFailed(Copied):
 class Worker:
     """What executes runs in this process."""
 
-    def __init__(self, data: socket.socket, control: socket.socket, board: int, blobs: Path) -> None:
-        """Serve an agent over two sockets and a progress board; large payloads are files in `blobs`."""
+    def __init__(
+        self, data: socket.socket, control: socket.socket, board: int, blobs: Path, own_log: int
+    ) -> None:
+        """Serve an agent over two sockets and a progress board.
+
+        Args:
+            data: For frames.
+            control: For revocations.
+            board: Descriptor of the board.
+            blobs: Where large payloads are, as files.
+            own_log: Descriptor to write to what is said by nobody's run.
+        """
         self._data = data
         self._board = BoardWriter(board)
         self._packer = Packer(blobs)
         self._link = Link(data, control, self._board, self._packer)
+        self._link.output.own_log = own_log
         self._host: WorkerHost = self._link
         self._blobs = BlobFiles(blobs)
         self._shelf = CodeShelf(self._blobs)
@@ -84,15 +95,23 @@ class Worker:
     def serve(self) -> None:
         """Execute chunks until the agent closes the link."""
         signal.signal(signal.SIGTERM, self._on_terminate)
+        self._watch_output()
         os.register_at_fork(
             before=self._hold.begin, after_in_parent=self._hold.end, after_in_child=self._on_copied
         )
         threading.Thread(target=self._link.serve_control, name="taskyard-control", daemon=True).start()
-        self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION))
+        ready = frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION, self._link.output.mark)
+        self._link.send(frames.READY, ready)
         reader = frames.FrameReader()
         while data := self._data.recv(frames.READ_BYTES):
             for kind, body in reader.feed(data):
                 self._on_frame(kind, body)
+
+    def _watch_output(self) -> None:
+        output.install(self._link.output)
+        unshown_records.install(self._link.output.record)
+        no_terminal.install()
+        children.notice(self._link.output.child_begins)
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> NoReturn:
         self._leaving = Terminated
@@ -100,6 +119,7 @@ class Worker:
 
     def _on_copied(self) -> None:
         self._leaving = Copied
+        self._link.output.become_copy()
         # It ends as any process: pools end theirs so, perhaps while they hold what all of them share.
         if signal.getsignal(signal.SIGTERM) == self._on_terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -135,12 +155,15 @@ class Worker:
         rest = frame[ids_start + ids_size :]
         body = pb.ChunkBody.FromString(self._blobs.read(rest) if in_file else rest)
         definition = self._templates[index]
-        code = self._code_of(definition)
-        chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
+        self._link.ids = ids = frame[ids_start : ids_start + ids_size]
+        with self._link.output.aside():
+            code = self._code_of(definition)
+        chunk = Chunk(epoch, ids, definition.template, body, self._blobs)
         self._packer.encoding = result_encoding_of(definition.template)
         self._packer.arguments = definition.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
+        self._link.output.settle()
         if names := main_module.altered():
             self._say(_altered(names), chunk.invocation(stop - 1))
         for trouble in module_parts.troubles():
@@ -169,7 +192,7 @@ class Worker:
         plain, encoding = chunk.plain, chunk.template.encoding
         board, monotonic, ended, next_one = self._board.map, time.monotonic_ns, link.ended, positions.popleft
         outcome: Outcome | None
-        fresh = self._context.copy
+        fresh, printed = self._context.copy, link.output
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
@@ -189,6 +212,8 @@ class Worker:
             if self._leaving is not None:
                 self._note_copy(outcome)
                 return
+            if printed.loose:
+                printed.settle()
             now = monotonic()
             ended.append((outcome, began, now))
             began = now
@@ -213,17 +238,17 @@ class Worker:
             sys.stderr.write(outcome.failure.traceback)
 
 
-def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -> NoReturn:
+def main(data: socket.socket, control: socket.socket, board: int, blobs: Path, own_log: int = 2) -> NoReturn:
     """Be a worker until the agent closes the link or ends the process; never returns."""
     code = os.EX_OK
     try:
-        Worker(data, control, board, blobs).serve()
+        Worker(data, control, board, blobs, own_log).serve()
     except Leaving as leaving:
         code = leaving.code
     except ConnectionError:
         code = os.EX_OK  # the agent is gone
     except BaseException:
-        traceback.print_exc()
+        os.write(own_log, traceback.format_exc().encode())
         code = os.EX_SOFTWARE
     finally:
         _leave(code)

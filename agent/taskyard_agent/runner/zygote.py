@@ -5,10 +5,11 @@ fork; a fresh interpreter for each worker would take half a second of imports. T
 gRPC and no user code, so its forks are safe, take a few milliseconds and share the pages of what is imported;
 its objects are frozen, because a collection in a worker would copy those pages.
 
-One message of `SOCK_SEQPACKET` is one request or answer. The agent sends a number with three descriptors
-(data and control socket, progress board); the zygote forks and answers with the process id, and later, when
-the worker has ended, with its wait status. That answer is the only proof of an exit that the agent accepts:
-before it is sent, the worker's whole process group has been killed, so nothing of its run goes on.
+One message of `SOCK_SEQPACKET` is one request or answer. The agent sends a number with five descriptors (data
+and control socket, progress board, pipes for standard output and error); the zygote forks and answers with
+the process id, and later, when the worker has ended, with its wait status. That answer is the only proof of
+an exit that the agent accepts: before it is sent, the worker's whole process group has been killed, so
+nothing of its run goes on.
 
 What calling tasks needs, gRPC among it, is imported when the first worker waits for runs it has submitted:
 those that never do so need not pay for it, all others share it. To import gRPC starts nothing; what a fork
@@ -21,6 +22,7 @@ Invariant: no worker outlives the zygote, and the zygote does not outlive the ag
 """
 
 import argparse
+import ctypes
 import gc
 import logging
 import os
@@ -51,7 +53,7 @@ SPAWNED: Final = 1
 """Kind of an answer: the worker has this process id."""
 EXITED: Final = 2
 """Kind of an answer: the worker's process ended with this wait status."""
-SPAWN_FDS: Final = 3
+SPAWN_FDS: Final = 5
 """How many descriptors come with a request."""
 PRELOAD: Final = ("taskyard_agent.runner.worker", "taskyard._durable_names", "asyncio")
 """What every worker needs. The second is what code of tasks names: it knows what belongs to it. The third is
@@ -60,6 +62,9 @@ PRELOAD_TO_CALL: Final = ("taskyard._preloading",)
 """What workers need besides whose code calls tasks."""
 PRELOAD_TO_SERVE: Final = ("pydantic", "taskyard_contract.languages.json_values")
 """What workers need besides that are called with JSON, to convert it to the types that tasks declare."""
+
+_LINE_BUFFERED: Final = 1
+"""C's `_IOLBF` on Linux."""
 
 _OWN: Final = frozenset(PRELOAD + PRELOAD_TO_CALL)
 
@@ -208,8 +213,22 @@ def become_worker(zygote: int, descriptors: Sequence[int], blobs: Path) -> NoRet
     _seed_apart()
     worker = import_module("taskyard_agent.runner.worker")
     data, control = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
-    worker.main(data, control, descriptors[2], blobs)
+    own_log = _redirect(descriptors[3:])
+    worker.main(data, control, descriptors[2], blobs, own_log)
     os._exit(70)
+
+
+def _redirect(pipes: Sequence[int]) -> int:
+    """Make pipes the standard output and error; returns a descriptor of what the latter was."""
+    own_log = os.dup(2)
+    for pipe, standard in zip(pipes, (1, 2), strict=True):
+        os.dup2(pipe, standard)
+        os.close(pipe)
+    # What libraries print with C's stdio is buffered as for a file, and would come when the worker ends.
+    with suppress(OSError, AttributeError, ValueError):
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
+    return own_log
 
 
 def _seed_apart() -> None:

@@ -71,8 +71,12 @@ class MemoryLimits:
     pushed_logs: int = 4 * MIB
     """The same of log records. Default 4 MiB: what is beyond is not sent, and the client says how many."""
 
+    pushed_output: int = 8 * MIB
+    """The same of what its runs print. Default 8 MiB: what is beyond is not shown, and the client says how
+    many lines that were."""
+
     pushed: int = 128 * MIB
-    """Of all clients together, results and log records each. Default 128 MiB."""
+    """Of all clients together: results, log records and output each. Default 128 MiB."""
 
     read_from_client: int = 16 * MIB
     """Read from one client and not durable yet; all clients together have `uncommitted`. Default 16 MiB: a

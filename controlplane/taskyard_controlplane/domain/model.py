@@ -50,6 +50,9 @@ class Submitter(Protocol):
     def push_log(self, record: tuple[bytes, int, int, str, str, str]) -> None:
         """Show it what a run wrote: run id, time, level, logger, message, run name."""
 
+    def push_output(self, piece: tuple[bytes, int, int, bytes, str]) -> None:
+        """Show it what a run printed: run id, time, stream, bytes, run name."""
+
     def request_cancel(self, flow_run_id: bytes) -> None:
         """Ask it to end the body of a run that it executes."""
 

@@ -10,8 +10,8 @@ from taskyard.logging.loggers import (
     get_run_logger,
     show,
     show_as_from_here,
-    show_batch,
 )
+from taskyard.logging.output import say_dropped_output, show_said
 from taskyard.logging.prints import capture_prints, captured_prints
 
 __all__ = [
@@ -20,7 +20,8 @@ __all__ = [
     "configure",
     "get_logger",
     "get_run_logger",
+    "say_dropped_output",
     "show",
     "show_as_from_here",
-    "show_batch",
+    "show_said",
 ]

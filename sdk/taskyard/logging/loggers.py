@@ -6,18 +6,16 @@ threads of its own may use it too.
 """
 
 import logging
-import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, ParamSpec
 
 from taskyard import settings
 from taskyard._data.runs.records import TaskRun
 from taskyard.context import RunContext, get_run_context
 from taskyard.logging.formatters import ConsoleHandler
 
-if TYPE_CHECKING:
-    from taskyard_api.v1.session_service_pb2 import LogBatch
+P = ParamSpec("P")
 
 ROOT: Final = "taskyard"
 FLOW_RUNS: Final = "taskyard.flow_runs"
@@ -126,7 +124,7 @@ def configure(console: bool = True) -> None:
         root.setLevel(settings.log_level())
 
 
-def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = False) -> None:
+def show(run_name: str, at_us: int, level: int, message: str, source: str = TASK_RUNS) -> None:
     """Show a record that another process wrote, as if it had been written here.
 
     Args:
@@ -134,9 +132,10 @@ def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = Fa
         at_us: When it was written, microseconds since the epoch.
         level: Its numeric level.
         message: Its text.
-        flow: Whether the run is a flow run.
+        source: The logger it was written to.
     """
     configure()
+    flow = source.endswith("flow_runs")
     logger = logging.getLogger(FLOW_RUNS if flow else TASK_RUNS)
     if not logger.isEnabledFor(level):
         return
@@ -163,20 +162,9 @@ def show_as_from_here() -> None:
     _shown.place = copy_context()
 
 
-def show_batch(batch: "LogBatch") -> None:
-    """Show log records of runs that other processes wrote."""
+def in_shown_place(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call what shows something of other processes, in the context that shows it."""
     if _shown.place is None:
-        _show_all(batch)
+        call(*args, **kwargs)
     else:
-        _shown.place.copy().run(_show_all, batch)
-
-
-def _show_all(batch: "LogBatch") -> None:
-    columns = zip(batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers, strict=True)
-    for name, at_us, level, message, logger in columns:
-        try:
-            show(name, at_us, level, message, flow=logger.endswith("flow_runs"))
-        except Exception:
-            # A handler of the program raised. This is the thread that brings results, so nobody else must
-            # be kept from what they wait for; and to log it would only ask the same handler once more.
-            traceback.print_exc()
+        _shown.place.copy().run(call, *args, **kwargs)

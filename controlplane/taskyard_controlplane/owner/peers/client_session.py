@@ -14,6 +14,7 @@ from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, Kept, MemoryLimi
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
+from taskyard_controlplane.owner.peers.pushed_output import Piece, PushedOutput
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
 
 MAX_RESULTS_PER_FRAME: Final = 2048
@@ -46,6 +47,7 @@ class Windows:
         self.limits = limits
         self.results = Pool(limits.pushed)
         self.logs = Pool(limits.pushed)
+        self.output = Pool(limits.pushed)
         self.read_back: Callable[[ClientSession], None] = _never
         """Reads what a session is owed, as far as there is room. The shard sets it."""
 
@@ -112,14 +114,15 @@ class ClientSession(Peer):
         limits = self._windows.limits
         self._results_share = Share(self._windows.results, limits.pushed_results)
         self._logs_share = Share(self._windows.logs, limits.pushed_logs)
+        self._output = PushedOutput(self._windows.output, limits.pushed_output)
         self._owed = Owed()
         self._reading_back = 0
         """How much room is kept for what is being read back; 0 when nothing is."""
         self._at_once = False
         """Whether somebody is connected, who is owed nothing: an outcome that has room is sent."""
         self._streams = 0
-        self._left_writing: dict[Wake, tuple[int, int]] = {}
-        """What streams of the past are still writing, of results and of logs."""
+        self._left_writing: dict[Wake, tuple[int, int, int]] = {}
+        """What streams of the past are still writing, of results, of logs and of output."""
 
     @property
     def listens(self) -> bool:
@@ -156,15 +159,16 @@ class ClientSession(Peer):
         self._owed.clear()
         self._reading_back = 0
         self._at_once = False
-        writing = self._results_share.forgo(), self._logs_share.forgo()
+        writing = self._results_share.forgo(), self._logs_share.forgo(), self._output.forgo()
         if any(writing):
             self._left_writing[self.wake] = writing
 
     def stream_ended(self, wake: Wake) -> None:
         """Note that nothing is written any more on the stream with this `wake`, which may be a former one."""
-        results, logs = self._left_writing.pop(wake, (0, 0))
+        results, logs, output = self._left_writing.pop(wake, (0, 0, 0))
         self._results_share.returned(results)
         self._logs_share.returned(logs)
+        self._output.returned(output)
 
     def settle_batches(self, number: int, stream: int) -> None:
         """Say that the batches up to a number are settled, which came on its n-th `stream` (`attachments`).
@@ -247,8 +251,9 @@ class ClientSession(Peer):
         """Note that the last frame is with the client, as far as gRPC can tell, which makes room for more."""
         self._results_share.sent()
         self._logs_share.sent()
+        self._output.sent()
         self.read_on()
-        if self._dropped_logs:
+        if self._dropped_logs or self._output.has_dropped:
             self.wake()
         self.go_on()
 
@@ -283,6 +288,11 @@ class ClientSession(Peer):
         else:
             self._dropped_logs += 1
 
+    def push_output(self, piece: tuple[bytes, int, int, bytes, str]) -> None:
+        """Send what a run has written."""
+        if self.disconnected_at is None:
+            self._output.push(Piece(*piece))
+
     def next_frame(self) -> pb.SessionFrame | None:
         """Return what there is to send, None for nothing. To be called when the last frame is `written`."""
         frame = pb.SessionFrame()
@@ -302,6 +312,11 @@ class ClientSession(Peer):
             used = True
         elif self._dropped_logs:  # said once for all that fell out of one burst
             frame.dropped_logs, self._dropped_logs = self._dropped_logs, 0
+            used = True
+        if self._output:
+            self._output.write_into(frame)
+            if self._output:
+                self.wake()
             used = True
         if self._result_ids or self._others:
             self._write_results(frame.results)

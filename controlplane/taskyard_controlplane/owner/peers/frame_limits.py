@@ -185,6 +185,8 @@ def check_agent_frame(frame: ap.AgentFrame | ap.ReportBatchRequest) -> None:
     _few("progress", frame.progress)
     if frame.HasField("logs"):
         _few("logs", frame.logs.run_ids)
+    if frame.HasField("output"):
+        _few("output", frame.output.run_ids)
 
 
 def _few(field: str, items: Sized, limit: int = MAX_ITEMS) -> None:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import session_service_pb2
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
@@ -18,18 +17,18 @@ from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Submitter, Template
+from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Template
 from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
-from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.rules.authority import may_log, may_report
+from taskyard_controlplane.owner.rules.authority import may_report
 from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report
+from taskyard_controlplane.owner.rules.saying import Saying
 from taskyard_controlplane.owner.rules.settling import Settling, release, what_was_asked
 
 SUCCEEDED: Final = int(RunEvent.SUCCEEDED)
@@ -66,7 +65,7 @@ class Reporting:
         """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
-        self._flow_seq_of = book.flow_seq_of
+        self._saying = Saying(book, journal, succession)
         self._progress = book.progress
         self._journal = journal
         self._settling = settling
@@ -84,9 +83,11 @@ class Reporting:
         # All of it before any of it is applied: a malformed frame ends the stream and leaves nothing behind.
         columns = [read_columns(agent, chunk) for chunk in frame.reports]
         if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
-            self._logs(agent, frame.logs)
+            self._saying.logs(agent, frame.logs)
             if frame.report_number:
                 self._journal.logs_came(agent, frame.report_number, self._clock.now_us())
+        if frame.HasField("output") and not 0 < frame.report_number <= agent.last_report:
+            self._saying.output(agent, frame.output)
         for progress in frame.progress:
             self._progressed(agent, progress)
         agent.last_report = max(agent.last_report, frame.report_number)
@@ -256,19 +257,6 @@ class Reporting:
             event = RunEvent.LOST
         reason = known_reason(lost.reason) or StateReason.WORKER_DIED
         self._settling.apply(run, event, reason=reason, message=bounded(lost.message))
-
-    def _logs(self, agent: AgentSession, logs: session_service_pb2.LogBatch) -> None:
-        woken: dict[Submitter, None] = {}  # in order
-        for run_id, at_us, level, logger, message, name in log_records(logs):
-            run = agent.held.get(run_id) or self._runs.get(run_id)
-            if run is None or not may_log(agent, run, self._succession):
-                continue
-            self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
-            if run.session is not None:
-                run.session.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
-                woken[run.session] = None
-        for session in woken:
-            session.wake()
 
 
 class ReadColumns(NamedTuple):

@@ -240,4 +240,5 @@ def _frame_of(request: pb.ReportBatchRequest, last: int) -> pb.AgentFrame:
         cancelled=request.cancelled,
         logs=request.logs if request.HasField("logs") else None,
         progress=request.progress,
+        output=request.output if request.HasField("output") else None,
     )

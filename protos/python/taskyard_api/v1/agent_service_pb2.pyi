@@ -204,6 +204,7 @@ class ReportBatchRequest(google.protobuf.message.Message):
     CANCELLED_FIELD_NUMBER: builtins.int
     LOGS_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     agent_id: builtins.str
     """As in the hello."""
@@ -241,6 +242,10 @@ class ReportBatchRequest(google.protobuf.message.Message):
     def progress(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunProgress]:
         """Runs that have something to tell of their progress."""
 
+    @property
+    def output(self) -> taskyard_api.v1.session_service_pb2.OutputBatch:
+        """What runs have written to their standard output and error. Ignored in a batch whose number was seen before."""
+
     def __init__(
         self,
         *,
@@ -254,10 +259,11 @@ class ReportBatchRequest(google.protobuf.message.Message):
         cancelled: collections.abc.Iterable[global___RunKey] | None = ...,
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
         progress: collections.abc.Iterable[global___RunProgress] | None = ...,
+        output: taskyard_api.v1.session_service_pb2.OutputBatch | None = ...,
         namespace: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "given_back", b"given_back", "logs", b"logs", "lost", b"lost", "namespace", b"namespace", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "session_id", b"session_id", "started", b"started"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["logs", b"logs", "output", b"output"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "cancelled", b"cancelled", "given_back", b"given_back", "logs", b"logs", "lost", b"lost", "namespace", b"namespace", "output", b"output", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "session_id", b"session_id", "started", b"started"]) -> None: ...
 
 global___ReportBatchRequest = ReportBatchRequest
 
@@ -299,6 +305,7 @@ class AgentFrame(google.protobuf.message.Message):
     CONDITION_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
     MEMORY_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
     report_number: builtins.int
     """Number of this frame's reports and log records, counting up from 1 within the session; 0 when it has none."""
     heartbeat: builtins.int
@@ -353,6 +360,12 @@ class AgentFrame(google.protobuf.message.Message):
     def memory(self) -> global___AgentMemory:
         """How much memory the agent's machine has, beside a heartbeat from time to time."""
 
+    @property
+    def output(self) -> taskyard_api.v1.session_service_pb2.OutputBatch:
+        """What runs have written to their standard output and error. Not acknowledged. Ignored in a frame whose report number
+        was seen before.
+        """
+
     def __init__(
         self,
         *,
@@ -370,9 +383,10 @@ class AgentFrame(google.protobuf.message.Message):
         condition: builtins.str | None = ...,
         progress: collections.abc.Iterable[global___RunProgress] | None = ...,
         memory: global___AgentMemory | None = ...,
+        output: taskyard_api.v1.session_service_pb2.OutputBatch | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs", "memory", b"memory"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "memory", b"memory", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs", "memory", b"memory", "output", b"output"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "memory", b"memory", "output", b"output", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_condition", b"_condition"]) -> typing.Literal["condition"] | None: ...
 
 global___AgentFrame = AgentFrame

@@ -92,6 +92,42 @@ FLOW_EVENT_INTERRUPTED: FlowEvent.ValueType  # 5
 """The process was interrupted."""
 global___FlowEvent = FlowEvent
 
+class _OutputStream:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OutputStreamEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OutputStream.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OUTPUT_STREAM_UNSPECIFIED: _OutputStream.ValueType  # 0
+    """Never sent."""
+    OUTPUT_STREAM_STDOUT: _OutputStream.ValueType  # 1
+    """Standard output."""
+    OUTPUT_STREAM_STDERR: _OutputStream.ValueType  # 2
+    """Standard error."""
+    OUTPUT_STREAM_LOGGER: _OutputStream.ValueType  # 3
+    """Records of Python's `logging` that no handler took where the run executes: what the program itself would have
+    done with them, its process does. A JSON object with the attributes of the record: "name", "levelno", "levelname",
+    "msg" (the whole text), "created"; as far as known "pathname", "lineno", "funcName", "exc_text", "stack_info",
+    "threadName", "process".
+    """
+
+class OutputStream(_OutputStream, metaclass=_OutputStreamEnumTypeWrapper):
+    """Where a run writes to."""
+
+OUTPUT_STREAM_UNSPECIFIED: OutputStream.ValueType  # 0
+"""Never sent."""
+OUTPUT_STREAM_STDOUT: OutputStream.ValueType  # 1
+"""Standard output."""
+OUTPUT_STREAM_STDERR: OutputStream.ValueType  # 2
+"""Standard error."""
+OUTPUT_STREAM_LOGGER: OutputStream.ValueType  # 3
+"""Records of Python's `logging` that no handler took where the run executes: what the program itself would have
+done with them, its process does. A JSON object with the attributes of the record: "name", "levelno", "levelname",
+"msg" (the whole text), "created"; as far as known "pathname", "lineno", "funcName", "exc_text", "stack_info",
+"threadName", "process".
+"""
+global___OutputStream = OutputStream
+
 @typing.final
 class ClientFrame(google.protobuf.message.Message):
     """What a client sends. Every field is independent of the others. At most 131,072 ids or records of one kind and
@@ -544,6 +580,8 @@ class SessionFrame(google.protobuf.message.Message):
     RECONNECT_AFTER_MS_FIELD_NUMBER: builtins.int
     DROPPED_LOGS_FIELD_NUMBER: builtins.int
     LOGS_UP_TO_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    DROPPED_OUTPUT_FIELD_NUMBER: builtins.int
     submitted_up_to: builtins.int
     """Batches up to this number are durable, except the runs named in `refused`."""
     reconnect_after_ms: builtins.int
@@ -554,6 +592,10 @@ class SessionFrame(google.protobuf.message.Message):
     """
     logs_up_to: builtins.int
     """Log records that the client sent under numbers up to this one are durable."""
+    dropped_output: builtins.int
+    """How many lines of output were not sent since the last frame that said so, because there were too many, or the
+    client read too slowly. They are recorded nowhere.
+    """
     @property
     def welcome(self) -> global___SessionWelcome:
         """First frame only."""
@@ -580,6 +622,10 @@ class SessionFrame(google.protobuf.message.Message):
     def logs(self) -> global___LogBatch:
         """Log records of this session's runs."""
 
+    @property
+    def output(self) -> global___OutputBatch:
+        """What this session's runs have written to their standard output and error."""
+
     def __init__(
         self,
         *,
@@ -593,9 +639,11 @@ class SessionFrame(google.protobuf.message.Message):
         reconnect_after_ms: builtins.int = ...,
         dropped_logs: builtins.int = ...,
         logs_up_to: builtins.int = ...,
+        output: global___OutputBatch | None = ...,
+        dropped_output: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["logs", b"logs", "results", b"results", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "dropped_logs", b"dropped_logs", "flow_decisions", b"flow_decisions", "logs", b"logs", "logs_up_to", b"logs_up_to", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["logs", b"logs", "output", b"output", "results", b"results", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel_requests", b"cancel_requests", "dropped_logs", b"dropped_logs", "dropped_output", b"dropped_output", "flow_decisions", b"flow_decisions", "logs", b"logs", "logs_up_to", b"logs_up_to", "output", b"output", "reconnect_after_ms", b"reconnect_after_ms", "refused", b"refused", "results", b"results", "submitted_up_to", b"submitted_up_to", "welcome", b"welcome"]) -> None: ...
 
 global___SessionFrame = SessionFrame
 
@@ -873,3 +921,51 @@ class LogBatch(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["at_us", b"at_us", "levels", b"levels", "loggers", b"loggers", "messages", b"messages", "run_ids", b"run_ids", "run_names", b"run_names"]) -> None: ...
 
 global___LogBatch = LogBatch
+
+@typing.final
+class OutputBatch(google.protobuf.message.Message):
+    """What runs have written, in columns with one entry for each piece. It is shown, and not recorded: a piece may be lost
+    with a stream, or come twice.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_IDS_FIELD_NUMBER: builtins.int
+    AT_US_FIELD_NUMBER: builtins.int
+    STREAMS_FIELD_NUMBER: builtins.int
+    DATA_FIELD_NUMBER: builtins.int
+    RUN_NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """The runs that wrote it."""
+
+    @property
+    def at_us(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When, microseconds since the epoch."""
+
+    @property
+    def streams(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___OutputStream.ValueType]:
+        """Where to."""
+
+    @property
+    def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """What: whole lines with their ends, each at most 32 KiB; a line that has been begun comes in parts when it is not
+        ended for a while. For LOGGER a JSON object, see there.
+        """
+
+    @property
+    def run_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the runs, as shown to people. Agents may leave the column out."""
+
+    def __init__(
+        self,
+        *,
+        run_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        at_us: collections.abc.Iterable[builtins.int] | None = ...,
+        streams: collections.abc.Iterable[global___OutputStream.ValueType] | None = ...,
+        data: collections.abc.Iterable[builtins.bytes] | None = ...,
+        run_names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_us", b"at_us", "data", b"data", "run_ids", b"run_ids", "run_names", b"run_names", "streams", b"streams"]) -> None: ...
+
+global___OutputBatch = OutputBatch

@@ -1,8 +1,8 @@
 """Frames with reports and log records that the control plane has not acknowledged. Pure.
 
 Invariant: a frame leaves the outbox only when its number is acknowledged, and numbers are never reused, so
-resending after a reconnect can neither lose nor double a report. Log records are the exception: beyond a
-bound in bytes the oldest are not kept for another time.
+resending after a reconnect can neither lose nor double a report. Log records and output are the exception:
+beyond a bound in bytes the oldest are not kept for another time.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.ids import ID_BYTES
 
 MOST_LOG_BYTES: Final = 32 * 1024 * 1024
-"""Log records kept until they are acknowledged."""
+"""Log records, and output, kept until they are acknowledged."""
 
 
 class Outbox:
@@ -24,7 +24,7 @@ class Outbox:
         self._last = 0
         self._frames: deque[pb.AgentFrame] = deque()
         self._logs: deque[tuple[pb.AgentFrame, int]] = deque()
-        """The frames that carry log records, and how many bytes of them."""
+        """The frames that carry log records or output, and how many bytes of these."""
         self._log_bytes = 0
         self._bereft: deque[tuple[int, int]] = deque()
         """The numbers of frames whose log records are not kept any more, and how many these were."""
@@ -38,11 +38,11 @@ class Outbox:
         self._last += 1
         frame.report_number = self._last
         self._frames.append(frame)
-        if frame.HasField("logs"):
-            self._keep_logs(frame)
+        if frame.HasField("logs") or frame.HasField("output"):
+            self._keep_said(frame)
 
-    def _keep_logs(self, frame: pb.AgentFrame) -> None:
-        size = frame.logs.ByteSize()
+    def _keep_said(self, frame: pb.AgentFrame) -> None:
+        size = frame.logs.ByteSize() + frame.output.ByteSize()
         self._logs.append((frame, size))
         self._log_bytes += size
         while self._log_bytes > MOST_LOG_BYTES and len(self._logs) > 1:
@@ -50,6 +50,7 @@ class Outbox:
             self._log_bytes -= size
             self._bereft.append((oldest.report_number, len(oldest.logs.run_ids)))
             oldest.ClearField("logs")
+            oldest.ClearField("output")
 
     def lost_logs(self) -> int:
         """Return how many log records cannot be sent again, though they have to be; they are told of once."""

@@ -3,9 +3,9 @@
 Log records are kept like reports, in numbered frames, but not for ever: while nobody takes them they are
 bounded in bytes.
 
-Order matters in two places. Reports come after what their runs logged, because a client may end when it has
-the result and would not see the rest. And what ended goes out before anything else is said, in a frame of
-its own number.
+Order matters in two places. Reports come after what their runs logged and printed, because a client may end
+when it has the result and would not see the rest. And what ended goes out before anything else is said, in a
+frame of its own number.
 """
 
 from collections import deque
@@ -20,6 +20,10 @@ MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 """Log records of one frame: a quarter of the transport's limit. Only one larger batch alone exceeds it."""
 MOST_PENDING_LOG_BYTES: Final = 32 * 1024 * 1024
 """Log records that wait for a stream; beyond, the oldest are dropped."""
+MAX_OUTPUT_BYTES: Final = 1024 * 1024
+"""What runs have printed, of one frame. Only one larger batch alone exceeds it."""
+MOST_PENDING_OUTPUT_BYTES: Final = 16 * 1024 * 1024
+"""Output that waits for a stream; beyond, the oldest is dropped."""
 MAX_REPORT_BYTES: Final = 1024 * 1024
 """Reports of one frame are cut here; frames must stay far below the transport's limit."""
 MAX_PROGRESS_BYTES: Final = 1024 * 1024
@@ -42,6 +46,11 @@ class Pending:
         self._log_bytes = 0
         self.dropped_logs = 0
         """Log records that were given up since somebody last looked and set this to 0."""
+        self._output: deque[tuple[session_service_pb2.OutputBatch, int]] = deque()
+        """With their sizes."""
+        self._output_bytes = 0
+        self.dropped_output = 0
+        """Bytes of output that were given up since somebody last looked and set this to 0."""
 
     def report(self, first_epoch: int, run_ids: bytes, columns: bytes) -> None:
         """Report consecutive runs that ended; `columns` is a serialised ReportColumns."""
@@ -85,18 +94,31 @@ class Pending:
             self.dropped_logs += len(dropped.run_ids)
         self.wake()
 
+    def print(self, batch: session_service_pb2.OutputBatch) -> None:
+        """Send what runs have printed, not later than the reports told afterwards."""
+        size = batch.ByteSize()
+        self._output.append((batch, size))
+        self._output_bytes += size
+        while self._output_bytes > MOST_PENDING_OUTPUT_BYTES and len(self._output) > 1:
+            _, dropped = self._output.popleft()
+            self._output_bytes -= dropped
+            self.dropped_output += dropped
+        self.wake()
+
     @property
     def _untold(self) -> bool:
-        """Whether something must not be lost that no frame carries yet: runs that ended, and logs."""
-        return bool(self._reports or self._given_back or self._lost or self._cancelled or self._logs)
+        """Whether something must not be lost that no frame carries yet: runs that ended, what runs said."""
+        ended = self._reports or self._given_back or self._lost or self._cancelled
+        return bool(ended or self._logs or self._output)
 
     def _take_reports(self) -> pb.AgentFrame | None:
         if not self._untold:
             return None
         frame = pb.AgentFrame()
         self._move_logs(frame)
-        if self._logs:
-            return frame  # reports come after what was logged before them
+        self._move_output(frame)
+        if self._logs or self._output:
+            return frame  # reports come after what was said before them
         if self._given_back or self._lost or self._cancelled:
             frame.given_back.extend(self._given_back)
             frame.lost.extend(self._lost)
@@ -128,6 +150,15 @@ class Pending:
             size += batch.ByteSize()
             self._log_bytes -= batch.ByteSize()
             frame.logs.MergeFrom(batch)
+
+    def _move_output(self, frame: pb.AgentFrame) -> None:
+        """Add as much of what was printed as a frame should have."""
+        size = 0
+        while self._output and (not size or size + self._output[0][1] <= MAX_OUTPUT_BYTES):
+            batch, bytes_of_it = self._output.popleft()
+            size += bytes_of_it
+            self._output_bytes -= bytes_of_it
+            frame.output.MergeFrom(batch)
 
 
 def _nobody() -> None:

@@ -179,6 +179,9 @@ class AgentStream:
         if self._session.dropped_logs:
             logger.warning("%d log records dropped: nobody took them", self._session.dropped_logs)
             self._session.dropped_logs = 0
+        if self._session.dropped_output:
+            logger.warning("%d bytes of output dropped: nobody took them", self._session.dropped_output)
+            self._session.dropped_output = 0
 
     async def _read(self, call: _Call) -> None:
         session, clock = self._session, self._clock

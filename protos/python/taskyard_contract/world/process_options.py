@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from taskyard_contract.world import log_settings
+
 MOST_FILTERS: Final = 100
 """Filters of warnings that travel; who has more has them from packages, which add their own in workers."""
 Options = dict[str, Any]
@@ -29,6 +31,7 @@ def current() -> Options:
         "int_digits": sys.get_int_max_str_digits(),
         "locale": _locale(),
         "filters": _filters(),
+        "logging": log_settings.current(),
     }
     if "socket" in sys.modules:
         found["socket_timeout"] = sys.modules["socket"].getdefaulttimeout()
@@ -39,7 +42,7 @@ def current() -> Options:
 
 
 class Seen:
-    """What the options were made of, to be compared with what there is: four microseconds."""
+    """What the options were made of, to be compared with what there is: some ten microseconds."""
 
     __slots__ = ("_decimal", "_plain")
 
@@ -58,7 +61,7 @@ class Seen:
 def _plain_state() -> tuple[Any, ...]:
     timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
-    return *limits, _locale(), tuple(warnings.filters), timeout
+    return *limits, _locale(), tuple(warnings.filters), timeout, log_settings.current()
 
 
 def apply(options: Mapping[str, Any]) -> None:
@@ -150,6 +153,7 @@ _TAKE: Final[Mapping[str, Callable[[Any], object]]] = {
     "int_digits": sys.set_int_max_str_digits,
     "locale": _take_locale,
     "filters": _take_filters,
+    "logging": log_settings.take,
     "socket_timeout": _take_socket_timeout,
     "decimal": _take_decimal,
 }

@@ -15,7 +15,7 @@ from typing import Final
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard.logging import show_batch
+from taskyard.logging import show_said
 from taskyard_api.v1 import run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import Overloaded, RunNotFound, TaskyardError
@@ -118,7 +118,7 @@ class RunWatch:
                 async with aclosing(self._client.tail_run_logs_async(self._awaited.run_id)) as messages:
                     async for message in messages:
                         shown = True
-                        show_batch(message.logs)
+                        show_said(message.logs, None)
                 return
             except Overloaded as error:
                 if shown:

@@ -74,7 +74,9 @@ class InFlight:
         self.fatal: TaskyardError | None = None
         self.signalled = False
         self.decisions = Decisions()
-        self.on_logs: Callable[[pb.LogBatch], None] | None = None
+        self.on_said: Callable[[pb.LogBatch | None, pb.OutputBatch | None], None] | None = None
+        """Shows log records and output of runs."""
+        self.on_dropped_output: Callable[[int], None] | None = None
         self.on_dropped_logs: Callable[[int], None] | None = None
         self.on_lost_logs: Callable[[int], None] | None = None
         self._wake = wake
@@ -258,16 +260,23 @@ class InFlight:
         if frame.logs_up_to:
             self._logs.acknowledge(frame.logs_up_to)
             self._tell_dropped_logs()
+        self._show(frame)  # before the results: whoever has these may end the program
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
             self.decisions.decide(decision)
         for run_id in frame.cancel_requests:
             self.decisions.stop(run_id)
-        if frame.HasField("logs") and self.on_logs is not None:
-            self.on_logs(frame.logs)
         if frame.dropped_logs and self.on_dropped_logs is not None:
             self.on_dropped_logs(frame.dropped_logs)
+
+    def _show(self, frame: pb.SessionFrame) -> None:
+        logs = frame.logs if frame.HasField("logs") else None
+        output = frame.output if frame.HasField("output") else None
+        if (logs is not None or output is not None) and self.on_said is not None:
+            self.on_said(logs, output)
+        if frame.dropped_output and self.on_dropped_output is not None:
+            self.on_dropped_output(frame.dropped_output)
 
     def on_fatal(self, error: TaskyardError) -> None:
         """Fail everything that is awaited: the session cannot go on."""

@@ -55,7 +55,8 @@ class Session:
         self.patience = CONNECT_FROM_RUN_SECONDS if caller_run_id else CONNECT_SECONDS
         """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
-        self.in_flight.on_logs = _show
+        self.in_flight.on_said = _show
+        self.in_flight.on_dropped_output = _say_dropped_output
         self.in_flight.on_dropped_logs = _say_dropped
         self.in_flight.on_lost_logs = _say_lost
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
@@ -212,10 +213,16 @@ class Session:
         self._thread.loop().call_later(delay, call)
 
 
-def _show(batch: pb.LogBatch) -> None:
-    from taskyard.logging import show_batch  # programs whose tasks log nothing need not import it
+def _show(logs: pb.LogBatch | None, output: pb.OutputBatch | None) -> None:
+    from taskyard.logging import show_said  # programs whose tasks say nothing need not import it
 
-    show_batch(batch)
+    show_said(logs, output)
+
+
+def _say_dropped_output(lines: int) -> None:
+    from taskyard.logging import say_dropped_output
+
+    say_dropped_output(lines)
 
 
 def _say_dropped(count: int) -> None:

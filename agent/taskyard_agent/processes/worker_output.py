@@ -1,0 +1,174 @@
+"""The pipes of one worker: what it prints beside Python, and what the programs print that its runs start.
+
+Whose bytes they are a mark says that the worker writes after a run which has started any (`runner.output`);
+without one they are those of the run that executes. What is read becomes whole lines; the beginning of a line
+is held until it is ended, or half a second has passed.
+Invariant: when the pipes are found empty, everything that was written before is passed on or held as a line.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from taskyard_agent.processes.lines import WorkerLines
+from taskyard_agent.runner.output import HOLD_NS, MARK_BYTES, STDERR, STDOUT
+from taskyard_agent.runner.output_lines import Lines
+from taskyard_agent.runner.progress_board import Piece
+from taskyard_contract.ids import ID_BYTES
+
+READ_BYTES: Final = 64 * 1024
+"""What a pipe holds."""
+MOST_READS: Final = 16
+"""At a time: who writes without a pause must not keep the agent from everything else."""
+
+
+class Pipe:
+    """One of the two."""
+
+    def __init__(self, descriptor: int, stream: int) -> None:
+        """Read from a descriptor what is written to a stream."""
+        self.descriptor = descriptor
+        self._stream = stream
+        self._lines = Lines()
+        self._owner = b""
+        self._rest = b""
+        self.ended = False
+        """Whether nobody has the other end any more."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the beginning of a line is held."""
+        return self._lines.since_ns > 0
+
+    def read(self, mark: bytes, whose: Callable[[], bytes]) -> Iterator[Piece]:
+        """Return the lines that have become whole; whose they are is asked before and after a read."""
+        for _ in range(MOST_READS):
+            run_id = whose()  # what is not marked in what is read now was its
+            try:
+                data = os.read(self.descriptor, READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                self.ended = True
+                return
+            yield from self._parted(self._rest + data, mark, run_id, whose)
+
+    def _parted(self, data: bytes, mark: bytes, run_id: bytes, whose: Callable[[], bytes]) -> Iterator[Piece]:
+        """Give each part to the run whose mark follows it, and the last one to the run that executes."""
+        *marked, last = data.split(mark)
+        self._rest = b""
+        if marked and len(last) < ID_BYTES:  # cut in the midst of a mark
+            self._rest, last = mark + last, marked.pop()
+        owners = [part[:ID_BYTES] for part in (*marked, last)[1:]]
+        texts = [part[ID_BYTES:] if number else part for number, part in enumerate((*marked, last))]
+        for owner, text in zip(owners, texts, strict=False):
+            yield from self._add(owner, text)
+            yield from self.end()
+        if not self._rest:
+            texts[-1], self._rest = _without_part_of(texts[-1], mark)
+        yield from self._add(whose() if owners else run_id, texts[-1])
+
+    def _add(self, run_id: bytes, data: bytes) -> Iterator[Piece]:
+        if not data:
+            return
+        if self._lines.begun and self._owner not in (b"", run_id):
+            yield from self.end()
+        self._owner = run_id
+        whole = self._lines.add(data, time.monotonic_ns())
+        yield from self._piece(whole)
+
+    def _piece(self, data: bytes) -> Iterator[Piece]:
+        if data:
+            yield Piece(self._owner, time.time_ns() // 1000, self._stream, data)
+
+    def overdue(self) -> Iterator[Piece]:
+        """Return the beginning of a line that has been held for long enough."""
+        yield from self._piece(self._lines.overdue(time.monotonic_ns() - HOLD_NS))
+
+    def end(self) -> Iterator[Piece]:
+        """End a line that was begun."""
+        if self._lines.begun:
+            yield from self._piece(self._lines.end())
+
+    def rest(self) -> Iterator[Piece]:
+        """Return what is held when nothing more can come."""
+        rest, self._rest = self._rest, b""
+        yield from self._add(self._owner, rest)
+        yield from self.end()
+
+
+def _without_part_of(data: bytes, mark: bytes) -> tuple[bytes, bytes]:
+    """Return what cannot be the beginning of a mark, and what may be: the end of a read cuts anywhere."""
+    for size in range(min(len(mark) - 1, len(data)), 0, -1):
+        if data.endswith(mark[:size]):
+            return data[:-size], data[-size:]
+    return data, b""
+
+
+class WorkerOutput:
+    """Both pipes of a worker."""
+
+    def __init__(self, lines: WorkerLines, whose: Callable[[], bytes]) -> None:
+        """Read from `lines`; `whose` returns the id of the run that the worker executes, or did last."""
+        self._pipes = Pipe(lines.output, STDOUT), Pipe(lines.errors, STDERR)
+        self._whose = whose
+        self.mark = b"\0" * MARK_BYTES
+        """What the worker's marks begin with; it says so when it is ready."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._readable: Callable[[], None] = _nobody
+
+    def listen(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], None]) -> None:
+        """Have `readable` called when there is something to `read`."""
+        self._loop, self._readable = loop, readable
+        for pipe in self._pipes:
+            loop.add_reader(pipe.descriptor, self._on_readable, pipe)
+
+    def _on_readable(self, pipe: Pipe) -> None:
+        self._readable()
+
+    def read(self) -> list[Piece]:
+        """Return what has come."""
+        pieces = [piece for pipe in self._pipes for piece in pipe.read(self.mark, self._whose)]
+        for pipe in self._pipes:
+            if pipe.ended and self._loop is not None:
+                self._loop.remove_reader(pipe.descriptor)
+        if self._later is None and any(pipe.holds for pipe in self._pipes) and self._loop is not None:
+            self._later = self._loop.call_later(HOLD_NS / 1e9, self._on_overdue)
+        return pieces
+
+    def _on_overdue(self) -> None:
+        self._later = None
+        self._readable()
+
+    def overdue(self) -> list[Piece]:
+        """Return the beginnings of lines that have been held for long enough."""
+        return [piece for pipe in self._pipes for piece in pipe.overdue()]
+
+    def read_rest(self) -> list[Piece]:
+        """Return what a worker has left that has ended."""
+        pieces: list[Piece] = []
+        for _ in range(MOST_READS):  # what a run has left behind, out of its group, may write for ever
+            some = self.read()
+            pieces += some
+            if not some:
+                break
+        return [*pieces, *(piece for pipe in self._pipes for piece in pipe.rest())]
+
+    def close(self) -> None:
+        """Close the agent's ends, once or more."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        for pipe in self._pipes:
+            if pipe.descriptor >= 0:
+                if self._loop is not None:
+                    self._loop.remove_reader(pipe.descriptor)
+                os.close(pipe.descriptor)
+                pipe.descriptor = -1
+
+
+def _nobody() -> None:
+    """Tell nobody."""

@@ -1,0 +1,90 @@
+"""What runs say while they execute: log records, which are kept, and output, which is only shown.
+
+Both are shown by the program that all of it is about: runs that a task has submitted belong to a session of
+its worker, which has no terminal, so what they say goes to the session of that task's run, and so on upwards.
+"""
+
+from itertools import chain, repeat
+from typing import Final
+
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
+from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.domain.retries import LATEST_US
+from taskyard_controlplane.domain.succession import Succession
+from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.log_records import log_records
+from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.pushed_output import Piece
+from taskyard_controlplane.owner.rules.authority import may_log
+
+MAX_DEPTH: Final = 1_000
+"""Of calls inside calls: deeper than any program gets, and never round in a circle."""
+MAX_PIECE_BYTES: Final = 1024 * 1024
+"""What agents send together is less."""
+
+
+class Saying:
+    """Takes what agents say for their runs."""
+
+    def __init__(self, book: RunBook, journal: Journal, succession: Succession) -> None:
+        """Take what runs of `book` say; `succession` says of which assignments nothing may be known."""
+        self._runs = book.runs
+        self._flow_seq_of = book.flow_seq_of
+        self._journal = journal
+        self._succession = succession
+
+    def logs(self, agent: AgentSession, logs: pb.LogBatch) -> None:
+        """Keep log records, and show them."""
+        woken: dict[Submitter, None] = {}  # in order
+        for run_id, at_us, level, logger, message, name in log_records(logs):
+            run = self._run_of(agent, run_id)
+            if run is None:
+                continue
+            self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
+            shown_by = self.shown_by(run)
+            if shown_by is not None:
+                shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
+                woken[shown_by] = None
+        for session in woken:
+            session.wake()
+
+    def output(self, agent: AgentSession, output: pb.OutputBatch) -> None:
+        """Show what runs have written."""
+        woken: dict[Submitter, None] = {}
+        columns = zip(
+            output.run_ids,
+            output.at_us,
+            output.streams,
+            output.data,
+            chain(output.run_names, repeat("")),
+            strict=False,
+        )
+        for run_id, at_us, stream, data, name in columns:
+            run = self._run_of(agent, run_id)
+            shown_by = self.shown_by(run) if run is not None else None
+            if run is None or shown_by is None or len(data) > MAX_PIECE_BYTES:
+                continue
+            at_us = min(max(at_us, 0), LATEST_US)
+            name = bounded(name, NAME_LIMIT) or run.shown_name
+            shown_by.push_output(Piece(run_id, at_us, stream, data, name))
+            woken[shown_by] = None
+        for session in woken:
+            session.wake()
+
+    def _run_of(self, agent: AgentSession, run_id: bytes) -> Run | None:
+        run = agent.held.get(run_id) or self._runs.get(run_id)
+        return run if run is not None and may_log(agent, run, self._succession) else None
+
+    def shown_by(self, run: Run) -> Submitter | None:
+        """Return the session of the program that what a run says is shown by; None for a run of nobody's."""
+        session = run.session
+        for _ in range(MAX_DEPTH):
+            if session is None or not session.caller_run_id:
+                break
+            caller = self._runs.get(session.caller_run_id)
+            if caller is None or caller.session is None:
+                break
+            session = caller.session
+        return session

@@ -1,0 +1,51 @@
+"""Which log records a program wants: levels of its loggers, as far as it, or its packages, have set any.
+
+Workers take them over, so that they make and send the records that the program's own handlers would show. What
+is then done with them is up to these handlers, which stay where they are.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+MOST_LOGGERS: Final = 500
+"""That travel; who has more has set them in a loop, and the first ones count."""
+
+_taken: Final[dict[str, int]] = {}
+"""What this process has taken over, and not set itself."""
+
+
+def current() -> list[Any]:
+    """Return level of the root logger, what is disabled altogether, levels of loggers, loggers that are off."""
+    root = logging.root
+    levels: dict[str, int] = {}
+    off: list[str] = []
+    # A copy: other threads make loggers meanwhile.
+    for name, one in list(root.manager.loggerDict.items()):
+        if isinstance(one, logging.Logger):
+            if one.level:
+                levels[name] = one.level
+            if one.disabled:
+                off.append(name)
+    if len(levels) > MOST_LOGGERS:
+        levels = dict(list(levels.items())[:MOST_LOGGERS])
+    return [root.level, root.manager.disable, levels, off[:MOST_LOGGERS]]
+
+
+def take(settings: list[Any]) -> None:
+    """Have what another process has; loggers of which it says nothing are as they were made here."""
+    root, disabled, levels, off = settings
+    logging.root.setLevel(root)
+    logging.disable(disabled)
+    for name in [name for name in _taken if name not in levels]:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+        del _taken[name]
+    _set(levels)
+    for name in off:
+        logging.getLogger(name).disabled = True
+
+
+def _set(levels: Mapping[str, int]) -> None:
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+        _taken[name] = level

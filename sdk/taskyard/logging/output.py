@@ -1,0 +1,156 @@
+"""Shows what runs in other processes print, as if it had been printed here.
+
+Lines come whole, and are written whole, each to the stream it was written to. Only a line that has been begun
+and goes on for a while (a progress bar) comes in parts; when something else comes in between, it is ended.
+Records of libraries' loggers go to the handlers that this program has configured.
+"""
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from taskyard import settings
+from taskyard.logging.loggers import in_shown_place, show
+from taskyard.logging.prints import PrintCapture
+
+if TYPE_CHECKING:
+    from taskyard_api.v1.session_service_pb2 import LogBatch, OutputBatch
+
+STDOUT: Final = 1
+STDERR: Final = 2
+LOGGER: Final = 3
+
+logger = logging.getLogger("taskyard.output")
+
+
+class _Said(NamedTuple):
+    """A log record, or a piece of output."""
+
+    at_us: int
+    run_id: bytes
+    run_name: str
+    stream: int
+    """Where it was written to; 0 for a record of a run's log."""
+    data: Any
+
+
+class Shown:
+    """What is on the terminal: above all, whether its last line is whole."""
+
+    def __init__(self) -> None:
+        """Begin on an empty line."""
+        self._lock = threading.Lock()
+        self._begun: tuple[int, bytes] | None = None
+        """The stream and the run whose line is not whole."""
+
+    def show(self, logs: "LogBatch | None", output: "OutputBatch | None") -> None:
+        """Show what came together, in the order in which it was said."""
+        said = sorted([*_records(logs), *_pieces(output)], key=lambda one: one.at_us)
+        with self._lock:
+            for (stream, run_id), group in groupby(said, key=lambda one: (one.stream, _whose(one))):
+                self._show(stream, run_id, list(group))
+
+    def _show(self, stream: int, run_id: bytes, said: list[_Said]) -> None:
+        try:
+            if stream in (STDOUT, STDERR):
+                self._write(stream, run_id, said)
+                return
+            self._end_line()
+            for one in said:
+                if stream == LOGGER:
+                    _handle(one.data)
+                else:
+                    show(one.run_name, one.at_us, *one.data)
+        except Exception:
+            # A handler or a stream of the program raised. This is the thread that brings results, so nobody
+            # else must be kept from what they wait for.
+            traceback.print_exc()
+
+    def _write(self, stream: int, run_id: bytes, said: list[_Said]) -> None:
+        mode = settings.output()
+        if mode == "off":
+            return
+        if self._begun not in (None, (stream, run_id)):
+            self._end_line()
+        text = b"".join(one.data for one in said).decode(errors="replace")
+        goes_on = self._begun is not None
+        if mode == "prefixed":
+            text = _prefixed(text, said[0].run_name, goes_on)
+        target = _target(stream)
+        target.write(text)
+        target.flush()
+        self._begun = None if text.endswith("\n") else (stream, run_id)
+
+    def _end_line(self) -> None:
+        """Leave the line that somebody has begun, so that nothing is written into it."""
+        if self._begun is not None:
+            stream, _ = self._begun
+            self._begun = None
+            _target(stream).write("\n")
+            _target(stream).flush()
+
+
+def _whose(one: _Said) -> bytes:
+    return one.run_id if one.stream in (STDOUT, STDERR) else b""
+
+
+def _target(stream: int) -> Any:
+    if stream == STDERR:
+        return sys.stderr
+    # A run of this process may have its own prints logged, and these are not its own.
+    return sys.stdout.real if type(sys.stdout) is PrintCapture else sys.stdout
+
+
+def _prefixed(text: str, name: str, goes_on: bool) -> str:
+    lines = text.splitlines(keepends=True)
+    first = lines[0] if goes_on else f"{name} | {lines[0]}"
+    return first + "".join(f"{name} | {line}" for line in lines[1:])
+
+
+def _records(batch: "LogBatch | None") -> Iterator[_Said]:
+    if batch is None:
+        return
+    columns = batch.run_ids, batch.run_names, batch.at_us, batch.levels, batch.messages, batch.loggers
+    for run_id, name, at_us, level, message, source in zip(*columns, strict=True):
+        yield _Said(at_us, run_id, name, 0, (level, message, source))
+
+
+def _pieces(batch: "OutputBatch | None") -> Iterator[_Said]:
+    if batch is None:
+        return
+    columns = batch.run_ids, batch.run_names, batch.at_us, batch.streams, batch.data
+    for run_id, name, at_us, stream, data in zip(*columns, strict=True):
+        yield _Said(at_us, run_id, name, stream, data)
+
+
+def _handle(data: bytes) -> None:
+    """Give a record of a library's logger to the handlers that this program has for it."""
+    attributes = json.loads(data)
+    record = logging.makeLogRecord(attributes)
+    record.msecs = int((record.created - int(record.created)) * 1000) + 0.0
+    target = logging.getLogger(record.name)
+    if target.isEnabledFor(record.levelno):
+        target.handle(record)
+
+
+_shown: Final = Shown()
+
+
+def show_said(logs: "LogBatch | None", output: "OutputBatch | None") -> None:
+    """Show log records and output of runs in other processes.
+
+    Args:
+        logs: Records of runs.
+        output: What runs have printed.
+    """
+    in_shown_place(_shown.show, logs, output)
+
+
+def say_dropped_output(lines: int) -> None:
+    """Say that output was not shown: it is recorded nowhere."""
+    logger.warning("%d lines of output are not shown: this program read them too slowly", lines)
