@@ -1,11 +1,11 @@
 """What lies between an agent and a worker: sockets and a progress board, of memory."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from simulation.loop import Node, SimulatedLoop
-from taskyard_agent.runner.progress_board import Progress
+from taskyard_agent.runner.progress_board import Piece, Progress
 
 HOP_SECONDS: Final = 0.00005
 
@@ -99,6 +99,10 @@ class Board:
     def read(self) -> Progress:
         return self.progress
 
+    def shelved(self) -> Iterator[Piece]:
+        """Nothing is printed here."""
+        return iter(())
+
     def close(self) -> None:
         """The worker may still write on it."""
 
@@ -111,3 +115,4 @@ class Lines:
         self.data = Socket(loop, node, lambda data: self.worker.hear(data))
         self.control = Socket(loop, node, lambda data: self.worker.hear_control(data))
         self.board = Board()
+        self.output = self.errors = -1  # what workers say they say in frames

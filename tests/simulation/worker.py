@@ -16,6 +16,7 @@ from simulation.loop import EPOCH_US, Node
 from simulation.program import Program
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.link import MAX_UNSENT_LOGS
+from taskyard_agent.runner.output import MARK_BYTES
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
@@ -57,7 +58,7 @@ class SimulatedWorker:
 
     def _ready(self) -> None:
         self._agent.node.run(self._agent.zygote.spawned, self.number, self.pid)
-        self.send(frames.READY, frames.READY_BODY.pack(self.pid, frames.LINK_VERSION))
+        self.send(frames.READY, frames.READY_BODY.pack(self.pid, frames.LINK_VERSION, bytes(MARK_BYTES)))
 
     def send(self, kind: int, *parts: bytes) -> None:
         self._lines.data.answer(frames.pack(kind, *parts))

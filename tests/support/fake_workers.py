@@ -13,6 +13,8 @@ from taskyard_agent.runner import frames, progress_board
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 
+MARK = b"\xff\0of these tests"
+
 
 class FarEnd:
     """What a worker process holds."""
@@ -24,6 +26,7 @@ class FarEnd:
         self._reader = frames.FrameReader()
         self._board = progress_board.BoardWriter(lines.far_board)
         os.close(lines.far_board)
+        self.output, self.errors = lines.far_output, lines.far_errors
 
     def heartbeat(self, ago: float) -> None:
         """Note on the board that what is executing said something so many seconds ago."""
@@ -37,7 +40,7 @@ class FarEnd:
         progress_board.note_run(self._board.map, 0, number, position, time.monotonic_ns())
 
     def ready(self, pid: int = 0) -> None:
-        self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid, frames.LINK_VERSION)))
+        self.data.sendall(frames.pack(frames.READY, frames.READY_BODY.pack(pid, frames.LINK_VERSION, MARK)))
 
     def blocked(self, blocked: bool = True) -> None:
         self.data.sendall(frames.pack(frames.BLOCKED if blocked else frames.UNBLOCKED))
@@ -69,6 +72,9 @@ class FarEnd:
         self.data.close()
         self.control.close()
         self._board.map.close()
+        for descriptor in filter(None, (self.output, self.errors)):
+            os.close(descriptor)
+        self.output = self.errors = 0
 
 
 class FakeZygote:

@@ -57,18 +57,17 @@ class Pipe:
 
     def _parted(self, data: bytes, mark: bytes, run_id: bytes, whose: Callable[[], bytes]) -> Iterator[Piece]:
         """Give each part to the run whose mark follows it, and the last one to the run that executes."""
-        *marked, last = data.split(mark)
-        self._rest = b""
-        if marked and len(last) < ID_BYTES:  # cut in the midst of a mark
-            self._rest, last = mark + last, marked.pop()
-        owners = [part[:ID_BYTES] for part in (*marked, last)[1:]]
-        texts = [part[ID_BYTES:] if number else part for number, part in enumerate((*marked, last))]
-        for owner, text in zip(owners, texts, strict=False):
-            yield from self._add(owner, text)
+        start = 0
+        while (end := data.find(mark, start)) >= 0 and len(data) >= end + MARK_BYTES + ID_BYTES:
+            after = end + MARK_BYTES
+            yield from self._add(data[after : after + ID_BYTES], data[start:end])
             yield from self.end()
+            start = after + ID_BYTES
+        last = data[start:]
+        # A mark that is cut off says whose this is when the rest of it is read.
+        self._rest = last if end >= 0 or _ends_like(last, mark) else b""
         if not self._rest:
-            texts[-1], self._rest = _without_part_of(texts[-1], mark)
-        yield from self._add(whose() if owners else run_id, texts[-1])
+            yield from self._add(whose() if start else run_id, last)
 
     def _add(self, run_id: bytes, data: bytes) -> Iterator[Piece]:
         if not data:
@@ -99,12 +98,9 @@ class Pipe:
         yield from self.end()
 
 
-def _without_part_of(data: bytes, mark: bytes) -> tuple[bytes, bytes]:
-    """Return what cannot be the beginning of a mark, and what may be: the end of a read cuts anywhere."""
-    for size in range(min(len(mark) - 1, len(data)), 0, -1):
-        if data.endswith(mark[:size]):
-            return data[:-size], data[-size:]
-    return data, b""
+def _ends_like(data: bytes, mark: bytes) -> bool:
+    """Say whether data ends with what may be the beginning of a mark."""
+    return any(data.endswith(mark[:size]) for size in range(1, min(len(mark), len(data) + 1)))
 
 
 class WorkerOutput:
@@ -124,7 +120,8 @@ class WorkerOutput:
         """Have `readable` called when there is something to `read`."""
         self._loop, self._readable = loop, readable
         for pipe in self._pipes:
-            loop.add_reader(pipe.descriptor, self._on_readable, pipe)
+            if pipe.descriptor >= 0:
+                loop.add_reader(pipe.descriptor, self._on_readable, pipe)
 
     def _on_readable(self, pipe: Pipe) -> None:
         self._readable()

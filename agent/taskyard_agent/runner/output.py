@@ -95,15 +95,14 @@ class Output:
             self._write_through(stream, data)
             return
         with self._lock:
-            run_id, lines = self.run(), self._lines[stream]
-            before = self.unsent
+            run_id, lines, waited = self.run(), self._lines[stream], bool(self._pieces)
             if lines.begun and self._owners[stream] != run_id:
                 self._put(self._owners[stream], stream, lines.end())
             self._put(run_id, stream, lines.add(data, time.monotonic_ns()))
             if lines.begun:
                 self._owners[stream] = run_id
                 self.loose = True
-        if not before and self.unsent:
+        if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
             self._flush()

@@ -67,7 +67,7 @@ class Worker:
     """What executes runs in this process."""
 
     def __init__(
-        self, data: socket.socket, control: socket.socket, board: int, blobs: Path, own_log: int
+        self, data: socket.socket, control: socket.socket, board: int, blobs: Path, own_log: int = 2
     ) -> None:
         """Serve an agent over two sockets and a progress board.
 

@@ -10,9 +10,9 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 
 from taskyard import settings
 from taskyard.logging.loggers import in_shown_place, show
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STDOUT: Final = 1
 STDERR: Final = 2
 LOGGER: Final = 3
+
+P = ParamSpec("P")
 
 logger = logging.getLogger("taskyard.output")
 
@@ -50,26 +52,15 @@ class Shown:
 
     def show(self, logs: "LogBatch | None", output: "OutputBatch | None") -> None:
         """Show what came together, in the order in which it was said."""
-        said = sorted([*_records(logs), *_pieces(output)], key=lambda one: one.at_us)
         with self._lock:
+            said = sorted([*_records(logs), *_pieces(output)], key=lambda one: one.at_us)
             for (stream, run_id), group in groupby(said, key=lambda one: (one.stream, _whose(one))):
-                self._show(stream, run_id, list(group))
-
-    def _show(self, stream: int, run_id: bytes, said: list[_Said]) -> None:
-        try:
-            if stream in (STDOUT, STDERR):
-                self._write(stream, run_id, said)
-                return
-            self._end_line()
-            for one in said:
-                if stream == LOGGER:
-                    _handle(one.data)
-                else:
-                    show(one.run_name, one.at_us, *one.data)
-        except Exception:
-            # A handler or a stream of the program raised. This is the thread that brings results, so nobody
-            # else must be kept from what they wait for.
-            traceback.print_exc()
+                if stream in (STDOUT, STDERR):
+                    _guarded(self._write, stream, run_id, list(group))
+                    continue
+                _guarded(self._end_line)
+                for one in group:
+                    _guarded(_show_record, one)
 
     def _write(self, stream: int, run_id: bytes, said: list[_Said]) -> None:
         mode = settings.output()
@@ -93,6 +84,22 @@ class Shown:
             self._begun = None
             _target(stream).write("\n")
             _target(stream).flush()
+
+
+def _guarded(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    try:
+        call(*args, **kwargs)
+    except Exception:
+        # A handler or a stream of the program raised. This is the thread that brings results, so nobody else
+        # must be kept from what they wait for; and to log it would only ask the same handler once more.
+        traceback.print_exc()
+
+
+def _show_record(one: _Said) -> None:
+    if one.stream == LOGGER:
+        _handle(one.data)
+    elif one.stream == 0:
+        show(one.run_name, one.at_us, *one.data)
 
 
 def _whose(one: _Said) -> bytes:
@@ -131,11 +138,25 @@ def _pieces(batch: "OutputBatch | None") -> Iterator[_Said]:
 def _handle(data: bytes) -> None:
     """Give a record of a library's logger to the handlers that this program has for it."""
     attributes = json.loads(data)
+    handled = attributes.pop("handled", ())
     record = logging.makeLogRecord(attributes)
     record.msecs = int((record.created - int(record.created)) * 1000) + 0.0
     target = logging.getLogger(record.name)
-    if target.isEnabledFor(record.levelno):
+    if not target.isEnabledFor(record.levelno):
+        return
+    if not handled:
         target.handle(record)
+    elif not target.disabled and target.filter(record):
+        _handle_further(target, record, handled)
+
+
+def _handle_further(target: logging.Logger | None, record: logging.LogRecord, handled: Sequence[str]) -> None:
+    """Give a record to the handlers that were not there where it was made."""
+    while target is not None:
+        for handler in target.handlers if target.name not in handled else ():
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        target = target.parent if target.propagate else None
 
 
 _shown: Final = Shown()

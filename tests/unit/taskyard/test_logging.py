@@ -23,7 +23,7 @@ from taskyard.logging import (
     prints,
     show,
     show_as_from_here,
-    show_batch,
+    show_said,
 )
 from taskyard.logging.formatters import ConsoleFormatter
 from taskyard.logging.prints import PrintCapture
@@ -174,7 +174,7 @@ def test_workers_send_records_without_showing_them(capsys: pytest.CaptureFixture
 def test_records_of_other_processes_are_shown_alike(capsys: pytest.CaptureFixture[str]) -> None:
     at_us = int(time.mktime((2026, 1, 2, 9, 55, 55, 0, 0, -1)) * 1_000_000) + 412_000
     show("f-0", at_us, logging.INFO, "100 % done")
-    show("brave-otter", at_us, logging.ERROR, "gone", flow=True)
+    show("brave-otter", at_us, logging.ERROR, "gone", "taskyard.flow_runs")
     show("f-0", at_us, logging.DEBUG, "too much detail")
     assert capsys.readouterr().err.splitlines() == [
         "09:55:55.412 | INFO    | Task run 'f-0' - 100 % done",
@@ -282,12 +282,13 @@ def test_what_other_processes_write_is_shown_where_the_last_call_was() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             seen.append(cell.get())
 
-    batch = LogBatch(run_names=["r"], at_us=[1], levels=[40], messages=["m"], loggers=["taskyard.task_runs"])
+    columns = {"run_ids": [b"r"], "run_names": ["r"], "at_us": [1], "levels": [40], "messages": ["m"]}
+    batch = LogBatch(**columns, loggers=["taskyard.task_runs"])
     logger, handler = logging.getLogger("taskyard.task_runs"), Handler()
     logger.addHandler(handler)
 
     def show() -> None:
-        thread = threading.Thread(target=show_batch, args=(batch,))
+        thread = threading.Thread(target=show_said, args=(batch, None))
         thread.start()
         thread.join()
 

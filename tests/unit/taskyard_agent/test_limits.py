@@ -32,7 +32,8 @@ class Silent:
     def spawn(self, number: int, lines: Any) -> bool:
         self.far[number] = lines.far_data
         lines.far_control.close()
-        os.close(lines.far_board)
+        for descriptor in (lines.far_board, lines.far_output, lines.far_errors):
+            os.close(descriptor)
         return True
 
     def close(self, *_: Any) -> None:
@@ -46,6 +47,10 @@ class Heard:
 
     def on_frame(self, worker: Any, kind: int, body: bytes) -> None:
         self.frames.append(len(body))
+
+    def on_output(self, *_: Any) -> None: ...
+
+    def on_last_output(self, *_: Any) -> None: ...
 
     def on_revoked(self, *_: Any) -> None: ...
 

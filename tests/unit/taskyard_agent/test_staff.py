@@ -85,6 +85,10 @@ class Stage:
     def on_frame(self, worker: WorkerHandle, kind: int, body: bytes) -> None:
         """Nothing is said."""
 
+    def on_output(self, *_: Any) -> None: ...
+
+    def on_last_output(self, *_: Any) -> None: ...
+
     def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
         """Nothing is asked back."""
 

@@ -82,6 +82,10 @@ class Stage:
         if kind == frames.REPORT:
             worker.reported(*frames.REPORT_HEAD.unpack_from(body)[:2], 1)
 
+    def on_output(self, *_: Any) -> None: ...
+
+    def on_last_output(self, *_: Any) -> None: ...
+
     def on_revoked(self, worker: WorkerHandle, number: int, first: int) -> None:
         """Nothing is given."""
 

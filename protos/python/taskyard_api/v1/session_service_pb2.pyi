@@ -108,7 +108,7 @@ class _OutputStreamEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """Records of Python's `logging` that no handler took where the run executes: what the program itself would have
     done with them, its process does. A JSON object with the attributes of the record: "name", "levelno", "levelname",
     "msg" (the whole text), "created"; as far as known "pathname", "lineno", "funcName", "exc_text", "stack_info",
-    "threadName", "process".
+    "threadName", "process"; and "handled", the names of loggers whose handlers have seen it already.
     """
 
 class OutputStream(_OutputStream, metaclass=_OutputStreamEnumTypeWrapper):
@@ -124,7 +124,7 @@ OUTPUT_STREAM_LOGGER: OutputStream.ValueType  # 3
 """Records of Python's `logging` that no handler took where the run executes: what the program itself would have
 done with them, its process does. A JSON object with the attributes of the record: "name", "levelno", "levelname",
 "msg" (the whole text), "created"; as far as known "pathname", "lineno", "funcName", "exc_text", "stack_info",
-"threadName", "process".
+"threadName", "process"; and "handled", the names of loggers whose handlers have seen it already.
 """
 global___OutputStream = OutputStream
 

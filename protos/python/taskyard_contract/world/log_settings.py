@@ -1,7 +1,7 @@
 """Which log records a program wants: levels of its loggers, as far as it, or its packages, have set any.
 
-Workers take them over, so that they make and send the records that the program's own handlers would show. What
-is then done with them is up to these handlers, which stay where they are.
+Workers take them over, so that they make and send the records that the program's own handlers would show.
+What is then done with them is up to these handlers, which stay where they are.
 """
 
 import logging
@@ -11,12 +11,19 @@ from typing import Any, Final
 MOST_LOGGERS: Final = 500
 """That travel; who has more has set them in a loop, and the first ones count."""
 
+shown_elsewhere: logging.Handler | None = None
+"""In a worker: what hands records to the program, to be a handler of the root where the program has any.
+
+Not where it has none: there a first word by `logging.warning` configures one, as at home."""
+
 _taken: Final[dict[str, int]] = {}
 """What this process has taken over, and not set itself."""
 
 
 def current() -> list[Any]:
-    """Return level of the root logger, what is disabled altogether, levels of loggers, loggers that are off."""
+    """Return the level of the root, what is disabled altogether, levels of loggers, which of them are off, and
+    whether the root has handlers.
+    """
     root = logging.root
     levels: dict[str, int] = {}
     off: list[str] = []
@@ -29,13 +36,18 @@ def current() -> list[Any]:
                 off.append(name)
     if len(levels) > MOST_LOGGERS:
         levels = dict(list(levels.items())[:MOST_LOGGERS])
-    return [root.level, root.manager.disable, levels, off[:MOST_LOGGERS]]
+    return [root.level, root.manager.disable, levels, off[:MOST_LOGGERS], bool(root.handlers)]
 
 
 def take(settings: list[Any]) -> None:
     """Have what another process has; loggers of which it says nothing are as they were made here."""
-    root, disabled, levels, off = settings
+    root, disabled, levels, off, *rest = settings
     logging.root.setLevel(root)
+    if shown_elsewhere is not None:
+        if rest and rest[0]:
+            logging.root.addHandler(shown_elsewhere)  # once, however often
+        else:
+            logging.root.removeHandler(shown_elsewhere)
     logging.disable(disabled)
     for name in [name for name in _taken if name not in levels]:
         logging.getLogger(name).setLevel(logging.NOTSET)
