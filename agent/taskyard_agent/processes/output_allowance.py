@@ -21,6 +21,8 @@ class OutputAllowance:
         self._since = now
         self.dropped_lines = 0
         """Lines that were not passed on, since somebody took the count."""
+        self.dropped_of = b""
+        """The id of the run that wrote the first of them."""
 
     def take(self, data: bytes, now: float) -> bool:
         """Say whether what was printed may be passed on; counts its lines when it may not."""

@@ -38,15 +38,17 @@ class OutputRelay:
             if allowance.take(piece.data, now):
                 passed.append(piece)
             elif quiet:
-                self._loop.call_later(TELL_SECONDS, self._tell, worker, piece.run_id)
+                allowance.dropped_of = piece.run_id
+                self._loop.call_later(TELL_SECONDS, self.tell_dropped, worker)
         if passed:
             self._holdings.session.print(batch_of(passed))
 
-    def _tell(self, worker: WorkerHandle, run_id: bytes) -> None:
+    def tell_dropped(self, worker: WorkerHandle) -> None:
+        """Say how many lines of a worker were not passed on: after a while, or before the run ends."""
         lines = worker.allowance.told()
         if lines:
             text = (
                 f"... {lines:,} lines of output are not shown: they came faster than they can be passed on\n"
             )
-            piece = Piece(run_id, time.time_ns() // 1000, STDERR, text.encode())
+            piece = Piece(worker.allowance.dropped_of, time.time_ns() // 1000, STDERR, text.encode())
             self._holdings.session.print(batch_of([piece]))

@@ -72,6 +72,7 @@ class Reception:
     def on_last_output(self, worker: WorkerHandle) -> None:
         """Pass on what a worker has left that has ended."""
         self._output.pass_on(worker, [*worker.shelved(), *worker.output.read_rest()])
+        self._output.tell_dropped(worker)
 
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
         number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
@@ -82,6 +83,8 @@ class Reception:
         if worker.blocked:
             self._unblock_empty(worker)
         self.on_output(worker)  # what these runs have printed comes before their ends
+        if worker.allowance.dropped_lines:
+            self._output.tell_dropped(worker)
         self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:

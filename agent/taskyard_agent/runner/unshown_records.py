@@ -15,7 +15,7 @@ from taskyard_contract.world import log_settings
 
 
 class Forwarding(logging.Handler):
-    """Takes what no handler took, as `logging.lastResort` does, or is the root's in place of the program's."""
+    """Takes what no handler took, as `logging.lastResort` does; or stands for the handlers of the root."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         """Hand records, written as JSON, to `take`; which levels are wanted the program has said."""
@@ -36,11 +36,12 @@ class Forwarding(logging.Handler):
 
     def _handled(self, name: str) -> list[str]:
         """Name the loggers whose handlers have seen a record here."""
-        handled, one = [], logging.getLogger(name)
+        handled: list[str] = []
+        one: logging.Logger | None = logging.getLogger(name)
         while one is not None:
             if any(handler is not self for handler in one.handlers):
                 handled.append(one.name)
-            one = one.parent if one.propagate else None  # type: ignore[assignment]  # None above the root
+            one = one.parent if one.propagate else None
         return handled
 
 

@@ -21,9 +21,7 @@ _taken: Final[dict[str, int]] = {}
 
 
 def current() -> list[Any]:
-    """Return the level of the root, what is disabled altogether, levels of loggers, which of them are off, and
-    whether the root has handlers.
-    """
+    """Return what `take` takes: level of the root, what is disabled altogether, and so on."""
     root = logging.root
     levels: dict[str, int] = {}
     off: list[str] = []
@@ -40,7 +38,12 @@ def current() -> list[Any]:
 
 
 def take(settings: list[Any]) -> None:
-    """Have what another process has; loggers of which it says nothing are as they were made here."""
+    """Have what another process has; loggers of which it says nothing are as they were made here.
+
+    Args:
+        settings: Level of the root, what is disabled altogether, levels of loggers by name, names of those
+            that are off, and whether the root has handlers.
+    """
     root, disabled, levels, off, *rest = settings
     logging.root.setLevel(root)
     if shown_elsewhere is not None:

@@ -1,0 +1,116 @@
+"""What runs say reaches the program that it is about."""
+
+from typing import Any
+
+from support.owner_harness import Client, World, assigned, play
+
+from taskyard_api.v1 import session_service_pb2 as sp
+
+
+def output(*run_ids: bytes, name: str = "") -> sp.OutputBatch:
+    count = len(run_ids)
+    return sp.OutputBatch(
+        run_ids=run_ids,
+        at_us=range(count),
+        streams=[sp.OUTPUT_STREAM_STDOUT] * count,
+        data=[b"line\n"] * count,
+        run_names=[name] * count if name else [],
+    )
+
+
+def heard(client: Client) -> list[tuple[bytes, str]]:
+    told = []
+    while (frame := client.session.next_frame()) is not None:
+        client.session.written()
+        told += zip(frame.output.run_ids, frame.output.run_names, strict=True)
+    return told
+
+
+def logged(client: Client) -> list[str]:
+    told = []
+    while (frame := client.session.next_frame()) is not None:
+        client.session.written()
+        told += frame.logs.messages
+    return told
+
+
+def test_output_reaches_the_session_of_the_run_and_no_other() -> None:
+    async def scenario(it: World) -> None:
+        client, other, agent = it.client(), it.client(), it.agent()
+        [run] = await client.submit()
+        [foreign] = await other.submit()
+        await assigned(it, agent)
+        agent.send(output=output(run, foreign, b"?" * 16))
+        await it.settle()
+        assert heard(client) == [(run, "task-0")]
+        assert heard(other) == [(foreign, "task-0")]
+
+    play(scenario)
+
+
+def test_an_agent_speaks_for_its_own_runs_only() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent("a")
+        [run] = await client.submit()
+        await assigned(it, agent)
+        stranger = it.agent("b", credit=0)
+        stranger.send(output=output(run))
+        await it.settle()
+        assert heard(client) == []
+
+    play(scenario)
+
+
+def test_a_frame_that_comes_again_is_not_shown_again() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run] = await client.submit()
+        await assigned(it, agent)
+        for _ in range(2):
+            agent.send(output=output(run), report_number=1)
+        await it.settle()
+        assert len(heard(client)) == 1
+
+    play(scenario)
+
+
+def test_runs_of_runs_are_heard_by_the_program_and_not_by_the_worker() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [outer] = await client.submit()
+        await assigned(it, agent)
+        worker: Any = Client(it, b"w" * 16, caller_run_id=outer)
+        [middle] = await worker.submit()
+        await assigned(it, agent)
+        further: Any = Client(it, b"v" * 16, caller_run_id=middle)
+        [inner] = await further.submit()
+        await assigned(it, agent)
+        logs = sp.LogBatch(
+            run_ids=[inner], at_us=[1], levels=[20], loggers=["t"], messages=["deep"], run_names=["inner"]
+        )
+        agent.send(output=output(inner, name="inner"), logs=logs)
+        await it.settle()
+        heard_by_program = []
+        while (frame := client.session.next_frame()) is not None:
+            client.session.written()
+            heard_by_program += [*frame.output.run_names, *frame.logs.messages]
+        assert sorted(heard_by_program) == ["deep", "inner"]
+        assert heard(worker) == heard(further) == []
+
+    play(scenario)
+
+
+def test_odd_batches_harm_nobody() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run] = await client.submit()
+        await assigned(it, agent)
+        odd = output(run, run)
+        del odd.data[1:]
+        odd.at_us[0] = -5
+        agent.send(output=odd)
+        agent.send(output=sp.OutputBatch(run_ids=[run]))
+        await it.settle()
+        assert len(heard(client)) == 1
+
+    play(scenario)
