@@ -16,6 +16,7 @@ PAIRS = [
     (states.Executor, states_pb2.Executor),
     (states.UpstreamKind, session_service_pb2.UpstreamKind),
     (states.FlowEvent, session_service_pb2.FlowEvent),
+    (states.OutputStream, session_service_pb2.OutputStream),
     (states.ReportKind, agent_service_pb2.ReportKind),
     (errors.ErrorReason, errors_pb2.ErrorReason),
 ]

@@ -108,7 +108,7 @@ class Program:
                 world.note("peer_ended", who=self.id, value=(type(error).__name__, False))
             on_fatal(error)
 
-        state.on_lost_logs = noted_loss
+        state.said.lost_logs = noted_loss
         state.hello, state.on_frame, state.on_fatal = named_hello, noted_frame, noted_fatal  # type: ignore[method-assign]
 
     async def opened(self) -> None:

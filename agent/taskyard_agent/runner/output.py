@@ -24,9 +24,11 @@ from typing import Any, Final, cast
 from taskyard_agent.runner.output_lines import Lines
 from taskyard_agent.runner.progress_board import BoardWriter, Piece
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.states import OutputStream
 
-STDOUT: Final[int] = pb.OUTPUT_STREAM_STDOUT
-STDERR: Final[int] = pb.OUTPUT_STREAM_STDERR
+STDOUT: Final = int(OutputStream.STDOUT)
+STDERR: Final = int(OutputStream.STDERR)
+LOGGER: Final = int(OutputStream.LOGGER)
 DESCRIPTORS: Final[dict[int, int]] = {STDOUT: 1, STDERR: 2}
 MAX_UNSENT: Final = 64 * 1024
 """Bytes that wait for results to travel with; whoever writes more waits until they are sent."""
@@ -123,7 +125,7 @@ class Output:
         if self._aside:
             return
         with self._lock:
-            self._put(self.run(), pb.OUTPUT_STREAM_LOGGER, data)
+            self._put(self.run(), LOGGER, data)
         self.on_unsent()
         if self._bytes > MAX_UNSENT:
             self._flush()
@@ -193,7 +195,7 @@ def batch_of(pieces: Iterable[Piece]) -> pb.OutputBatch:
     last: tuple[bytes, int] | None = None
     parts: list[bytes] = []
     for run_id, at_us, stream, data in pieces:
-        if last == (run_id, stream) and stream != pb.OUTPUT_STREAM_LOGGER:
+        if last == (run_id, stream) and stream != LOGGER:
             parts.append(data)
             continue
         if parts:

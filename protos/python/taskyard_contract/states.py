@@ -107,6 +107,14 @@ class AgentState(IntEnum):
     OFFLINE = 4
 
 
+class OutputStream(IntEnum):
+    """Where a run writes to."""
+
+    STDOUT = 1
+    STDERR = 2
+    LOGGER = 3
+
+
 class StateType(str, Enum):
     """The nine types by which users' code decides (Prefect 3's vocabulary)."""
 

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 from taskyard import settings
 from taskyard.logging.loggers import in_shown_place, show
 from taskyard.logging.prints import PrintCapture
+from taskyard_contract.states import OutputStream
 
 if TYPE_CHECKING:
     from taskyard_api.v1.session_service_pb2 import LogBatch, OutputBatch
 
-STDOUT: Final = 1
-STDERR: Final = 2
-LOGGER: Final = 3
-
 P = ParamSpec("P")
+STDOUT: Final = int(OutputStream.STDOUT)
+STDERR: Final = int(OutputStream.STDERR)
+LOGGER: Final = int(OutputStream.LOGGER)
 
 logger = logging.getLogger("taskyard.output")
 

@@ -38,6 +38,7 @@ from taskyard._network.session.outbox import (
 )
 from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
+from taskyard._network.session.said import Said
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard._network.session.world_outbox import WorldOutbox
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -74,11 +75,7 @@ class InFlight:
         self.fatal: TaskyardError | None = None
         self.signalled = False
         self.decisions = Decisions()
-        self.on_said: Callable[[pb.LogBatch | None, pb.OutputBatch | None], None] | None = None
-        """Shows log records and output of runs."""
-        self.on_dropped_output: Callable[[int], None] | None = None
-        self.on_dropped_logs: Callable[[int], None] | None = None
-        self.on_lost_logs: Callable[[int], None] | None = None
+        self.said = Said()
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
@@ -260,23 +257,13 @@ class InFlight:
         if frame.logs_up_to:
             self._logs.acknowledge(frame.logs_up_to)
             self._tell_dropped_logs()
-        self._show(frame)  # before the results: whoever has these may end the program
+        self.said.hear(frame)  # before the results: whoever has these may end the program
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
             self.decisions.decide(decision)
         for run_id in frame.cancel_requests:
             self.decisions.stop(run_id)
-        if frame.dropped_logs and self.on_dropped_logs is not None:
-            self.on_dropped_logs(frame.dropped_logs)
-
-    def _show(self, frame: pb.SessionFrame) -> None:
-        logs = frame.logs if frame.HasField("logs") else None
-        output = frame.output if frame.HasField("output") else None
-        if (logs is not None or output is not None) and self.on_said is not None:
-            self.on_said(logs, output)
-        if frame.dropped_output and self.on_dropped_output is not None:
-            self.on_dropped_output(frame.dropped_output)
 
     def on_fatal(self, error: TaskyardError) -> None:
         """Fail everything that is awaited: the session cannot go on."""
@@ -300,8 +287,8 @@ class InFlight:
 
     def _tell_dropped_logs(self) -> None:
         dropped, self._logs.dropped = self._logs.dropped, 0
-        if dropped and self.on_lost_logs is not None:
-            self.on_lost_logs(dropped)
+        if dropped:
+            self.said.lost_logs(dropped)
 
     def _next_subscriptions(self) -> list[bytes]:
         wanted = self._subscriptions

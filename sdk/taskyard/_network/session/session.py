@@ -55,10 +55,9 @@ class Session:
         self.patience = CONNECT_FROM_RUN_SECONDS if caller_run_id else CONNECT_SECONDS
         """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
-        self.in_flight.on_said = _show
-        self.in_flight.on_dropped_output = _say_dropped_output
-        self.in_flight.on_dropped_logs = _say_dropped
-        self.in_flight.on_lost_logs = _say_lost
+        said = self.in_flight.said
+        said.show, said.dropped_output = _show, _say_dropped_output
+        said.dropped_logs, said.lost_logs = _say_dropped, _say_lost
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
         self.submit = self.in_flight.submit
         self.submit_group = self.in_flight.submit_group

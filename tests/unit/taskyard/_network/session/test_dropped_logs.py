@@ -12,7 +12,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 def test_a_program_is_told_how_many_log_records_were_dropped(
     session: LoopbackSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session.in_flight.on_dropped_logs = sessions.Session(lambda: "").in_flight.on_dropped_logs
+    session.in_flight.said = sessions.Session(lambda: "").in_flight.said
     with caplog.at_level(logging.WARNING, "taskyard.session"):
         session.in_flight.on_frame(pb.SessionFrame(submitted_up_to=1))
         session.in_flight.on_frame(pb.SessionFrame(dropped_logs=12))

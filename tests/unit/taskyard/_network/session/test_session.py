@@ -96,7 +96,7 @@ def test_a_log_handler_that_raises_keeps_nobody_from_results(
     def full(*_: object, **__: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("taskyard.logging.loggers.show", full)
+    monkeypatch.setattr("taskyard.logging.output.show", full)
     session = unconnected()
     future: Future[int] = Future(new_id(), Scope(session))
     session.watch(future)
