@@ -18,7 +18,7 @@ from taskyard._engine.world.local_modules import LocalModules
 from taskyard._engine.world.seen import look_at_all_now
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard._network.session.session import Session
-from taskyard.logging import get_logger
+from taskyard.logging import configure, get_logger
 from taskyard_api.v1 import session_service_pb2, template_pb2
 from taskyard_contract.payload_limits import MAX_OPTIONS_BYTES
 from taskyard_contract.programs.home_directory import HomeUnusable
@@ -114,6 +114,7 @@ class _Keeper:
         )
 
     def _renew(self, bundler: "Bundler | None") -> None:
+        configure()  # at the first record it would change the levels that are looked at here
         self._surroundings = Surroundings()
         self._modules = self._modules or LocalModules()
         known = facts_of(self._surroundings, self.outlived)
