@@ -54,9 +54,15 @@ def forwarded_variables() -> list[str]:
 
 
 def output() -> str:
-    """Return how output of runs in other processes is shown: ``raw`` unless the variable says another way."""
-    mode = os.environ.get(OUTPUT, "").strip().lower()
-    return mode if mode in OUTPUT_MODES else OUTPUT_MODES[0]
+    """Return how output of runs in other processes is shown.
+
+    Raises:
+        ValueError: The variable names no such way.
+    """
+    mode = os.environ.get(OUTPUT, "").strip().lower() or OUTPUT_MODES[0]
+    if mode not in OUTPUT_MODES:
+        raise ValueError(f"{OUTPUT} is '{mode}'; it must be one of {', '.join(OUTPUT_MODES)}")
+    return mode
 
 
 def log_level() -> int:

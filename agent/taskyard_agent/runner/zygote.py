@@ -141,6 +141,8 @@ class Zygote:
         message, descriptors, _, _ = socket.recv_fds(self._control, SPAWN.size, SPAWN_FDS)
         if not message:
             return False
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # programs that runs start must not hold them open
         (number,) = SPAWN.unpack(message)
         if number == PREPARE:
             preload(PRELOAD_TO_CALL)

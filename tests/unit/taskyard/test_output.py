@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskyard import settings
 from taskyard.logging.output import LOGGER, STDERR, STDOUT, Shown, show_said
 from taskyard_api.v1.session_service_pb2 import LogBatch, OutputBatch
 
@@ -133,3 +134,9 @@ def test_what_a_handler_in_the_worker_has_shown_is_not_shown_again() -> None:
         logging.getLogger("shown.lib.inner").removeHandler(inner)
         logging.getLogger("shown.lib").removeHandler(outer)
     assert (inner.texts, outer.texts) == ([], ["shown.lib.inner 100 %"])
+
+
+def test_a_setting_that_is_none_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_OUTPUT", "loud")
+    with pytest.raises(ValueError, match="TASKYARD_OUTPUT is 'loud'; it must be one of raw, prefixed, off"):
+        settings.output()

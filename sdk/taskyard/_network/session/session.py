@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+from taskyard import settings
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import LoopThread, at_exit, loop_thread, not_at_exit
@@ -104,7 +105,7 @@ class Session:
         """Connect, unless connected before.
 
         Raises:
-            ValueError: The address is none.
+            ValueError: The address is none, or a variable of the environment says what cannot be.
             ConnectionFailed: Nobody answers at the address.
             UnsupportedProtocol: The server is too old, or too new.
         """
@@ -113,6 +114,7 @@ class Session:
             raise state.fatal
         if state.opened.is_set():
             return self
+        settings.output()  # an error here, and not when there is something to show
         with self._opening:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
