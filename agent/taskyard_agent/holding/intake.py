@@ -16,7 +16,7 @@ from taskyard_agent.holding.chunks import CARVE_BYTES, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.queue import SpanQueue
 from taskyard_contract.agent_link.handler import Demand
-from taskyard_contract.agent_link.window import WindowSizer
+from taskyard_contract.agent_link.window import PIPELINE_SECONDS, WindowSizer
 
 GIVE_BACK_SECONDS: Final = 1.0
 """Between two times that stranded runs are given back: while the server has credit left they come again."""
@@ -71,6 +71,10 @@ class Intake:
         """Whether a worker should have its next runs before it asks."""
         return self.sizer.pipelined and not self._admission.deep
 
+    def is_quick(self, span: Span) -> bool:
+        """Whether some runs may wait for a worker, because they do not hold up what comes behind them there."""
+        return len(span) * span.chunk.template.seconds <= PIPELINE_SECONDS
+
     def wants(self, span: Span) -> bool:
         """Whether runs that have not started may start here."""
         if self._closed:
@@ -100,6 +104,10 @@ class Intake:
         if span is None or len(span.chunk.body) <= CARVE_BYTES:
             return span
         return self._holdings.slim(span)
+
+    def gave(self, span: Span) -> None:
+        """Take in that a worker has got what was `next`."""
+        self.queue.spent(span)
 
     def weigh(self) -> None:
         """Look whether so many runs wait for others now that nothing new should be started."""
