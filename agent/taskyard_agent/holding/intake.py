@@ -72,7 +72,7 @@ class Intake:
         return self.sizer.pipelined and not self._admission.deep
 
     def is_quick(self, span: Span) -> bool:
-        """Whether some runs may wait for a worker, because they do not hold up what comes behind them there."""
+        """Whether some runs may wait behind others in a worker: there they hold nobody up for long."""
         return len(span) * span.chunk.template.seconds <= PIPELINE_SECONDS
 
     def wants(self, span: Span) -> bool:

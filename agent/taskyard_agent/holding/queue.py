@@ -50,8 +50,8 @@ class SpanQueue:
     def __init__(self) -> None:
         """Count from the start: `runs` is asked for with each dispatch."""
         self._shares: dict[int, Share] = {}
-        """By number of the session; the first one is next. An empty one goes when somebody comes upon it: what
-        was taken and could not be given out has its place when it comes back."""
+        """By number of the session; the first one is next. An empty one goes when that is come upon: what was
+        taken and could not be given out has its place when it comes back."""
         self.runs = 0
 
     def __iter__(self) -> Iterator[Span]:
