@@ -1,4 +1,4 @@
-"""Laws of turns, at the server and in agents: nothing is lost, order is kept, nobody gets more than a share."""
+"""Laws of turns, at the server and in agents: nothing is lost, order is kept, all get their shares."""
 
 from collections import defaultdict
 from itertools import count
