@@ -7,7 +7,7 @@ run that waits keeps a process: depth first ends the youngest of them soonest.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 from taskyard_agent.holding.chunks import Span
@@ -17,6 +17,17 @@ TURN_SECONDS: Final = 0.02
 """As much as a turn at the server."""
 LEAST_SECONDS: Final = 1e-4
 """What the quickest run counts, as at the server: to bring it to a worker and back takes longer."""
+
+
+class Everybody:
+    """All sessions."""
+
+    def __contains__(self, share: object) -> bool:
+        """Say yes."""
+        return True
+
+
+EVERYBODY: Final = Everybody()
 
 
 class Share:
@@ -39,9 +50,25 @@ class Share:
         """Whether nothing is left."""
         return not (self.nested or self.others)
 
-    def first(self, nested_only: bool) -> deque[Span] | None:
-        """Return where the next span is taken from; None when there is nothing."""
-        return self.nested or (None if nested_only else self.others) or None
+    def first(self, nested_only: bool, caller: bytes | None) -> deque[Span] | None:
+        """Return where the next span is taken from; None when there is nothing.
+
+        `nested_only` and what is more only what `caller` has submitted, if that is said.
+        """
+        if not nested_only:
+            return self.nested or self.others or None
+        return (self.nested if caller is None else self._submitted_by(caller)) or None
+
+    def _submitted_by(self, caller: bytes) -> deque[Span] | None:
+        """Return the nested spans with one in front that a run has submitted; None when there is none."""
+        for index, span in enumerate(self.nested):
+            # An older server does not say by whom; then it may be this one.
+            if span.chunk.caller in (caller, b""):
+                if index:
+                    del self.nested[index]
+                    self.nested.appendleft(span)
+                return self.nested
+        return None
 
 
 class SpanQueue:
@@ -90,15 +117,15 @@ class SpanQueue:
             share = self._shares[span.chunk.share] = Share()
         return share
 
-    def pop(self, limit: int, nested_only: bool = False, caller: bytes | None = None) -> Span | None:
+    def pop(self, limit: int, nested_only: Container[int] = (), caller: bytes | None = None) -> Span | None:
         """Take a span of at most `limit` runs from whose turn it is, which goes on until it is `spent`.
 
         Args:
             limit: Most runs.
-            nested_only: Whether to take only what other runs wait for.
-            caller: Whether, of these, to take only what this run has submitted.
+            nested_only: The sessions of which to take only what other runs wait for.
+            caller: The run of which, among these, to take only what it has submitted; None for any.
         """
-        spans = self._next(nested_only) if caller is None else self._submitted_by(caller)
+        spans = self._next(nested_only, caller)
         if spans is None:
             return None
         span = spans.popleft()
@@ -109,13 +136,13 @@ class SpanQueue:
             span = span.part(span.start, span.start + limit)
         return span
 
-    def _next(self, nested_only: bool) -> deque[Span] | None:
+    def _next(self, nested_only: Container[int], caller: bytes | None) -> deque[Span] | None:
         """Return the spans of whose turn it is; who has nothing to take keeps its place."""
         found: deque[Span] | None = None
-        indebted: list[tuple[int, Share]] = []
+        indebted: list[tuple[int, Share, deque[Span]]] = []
         gone: list[int] = []
         for number, share in self._shares.items():
-            spans = share.first(nested_only)
+            spans = share.first(number in nested_only, caller)
             if spans is None:
                 if share.empty:
                     gone.append(number)
@@ -123,18 +150,18 @@ class SpanQueue:
                 found = spans
                 break
             else:
-                indebted.append((number, share))
+                indebted.append((number, share, spans))
         for number in gone:
             del self._shares[number]
         if found is not None:
-            for number, _ in indebted:
+            for number, _, _ in indebted:
                 self._pass(number)
         elif indebted:
             # Nobody has anything left: so many rounds are over at once as the first one needs.
-            rounds = min(1 + int(-share.credit // TURN_SECONDS) for _, share in indebted)
-            for _, share in indebted:
+            rounds = min(1 + int(-share.credit // TURN_SECONDS) for _, share, _ in indebted)
+            for _, share, _ in indebted:
                 share.credit += rounds * TURN_SECONDS
-            found = next(share.first(nested_only) for _, share in indebted if share.credit > 0.0)
+            found = next(spans for _, share, spans in indebted if share.credit > 0.0)
         return found
 
     def spent(self, span: Span) -> None:
@@ -157,25 +184,16 @@ class SpanQueue:
         share.credit += TURN_SECONDS
         self._shares[number] = share
 
-    def _submitted_by(self, caller: bytes) -> deque[Span] | None:
-        """Return spans of which the first one was submitted by a run; None when there is none."""
-        for share in self._shares.values():
-            for index, span in enumerate(share.nested):
-                # An older server does not say by whom; then it may be this one.
-                if span.chunk.caller in (caller, b""):
-                    if index:
-                        del share.nested[index]
-                        share.nested.appendleft(span)
-                    return share.nested
-        return None
-
-    def pop_last(self, count: int) -> list[Span]:
-        """Take up to `count` of the runs that nobody here waits for, from the end of who has most."""
+    def pop_last(self, count: int, whose: Container[int] = EVERYBODY) -> list[Span]:
+        """Take up to `count` of the runs of some sessions that nobody here waits for, from the end of who has
+        most.
+        """
         taken: list[Span] = []
         while count > 0:
-            share = max(self._shares.values(), key=lambda share: sum(map(len, share.others)), default=None)
-            if share is None or not share.others:
+            shares = [share for number, share in self._shares.items() if share.others and number in whose]
+            if not shares:
                 break
+            share = max(shares, key=lambda share: sum(map(len, share.others)))
             span = share.others.pop()
             self.runs -= len(span)
             if len(span) > count:

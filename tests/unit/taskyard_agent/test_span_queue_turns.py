@@ -3,7 +3,7 @@
 import pytest
 
 from taskyard_agent.holding.chunks import Chunk, Span
-from taskyard_agent.holding.queue import SpanQueue
+from taskyard_agent.holding.queue import EVERYBODY, SpanQueue
 from taskyard_agent.holding.templates import UNMEASURED_SECONDS, LocalTemplate
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link.window import CHUNK_SECONDS
@@ -30,7 +30,7 @@ class Held:
 
     def give(self, limit: int = 256, nested_only: bool = False) -> tuple[str, int]:
         """Give out a span; says of which session, and how many runs."""
-        span = self.queue.pop(limit, nested_only)
+        span = self.queue.pop(limit, EVERYBODY if nested_only else ())
         if span is None:
             return "", 0
         self.queue.spent(span)

@@ -15,6 +15,7 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
 from taskyard_controlplane.owner.queueing.taking import READY
+from taskyard_controlplane.owner.queueing.turns import EVERYBODY
 
 MAX_TEMPLATES: Final = 4_096
 """Whose queue is remembered; it is looked up again when so many have come."""
@@ -149,8 +150,9 @@ class Matchmaking:
 
     def pop(self, agent: AgentSession, limit: int) -> list[Run]:
         """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
+        restricted = (agent.nested_only_shares or EVERYBODY) if agent.nested_only else ()
         for ready, queues in self._served[agent]:
-            taken = ready.pop(queues, limit, agent.nested_only)
+            taken = ready.pop(queues, limit, restricted)
             if taken:
                 return taken
         return []

@@ -13,7 +13,7 @@ takes then is over as soon as another one comes.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
@@ -28,6 +28,17 @@ LEAST_MS: Final = 0.1
 """What the quickest run counts: to bring it there and back takes longer than it does itself."""
 MOST_MS: Final = 10_000.0
 """What the longest run counts: many a long run only waits for others, and its slot does not."""
+
+
+class Everybody:
+    """All sessions."""
+
+    def __contains__(self, share: object) -> bool:
+        """Say yes."""
+        return True
+
+
+EVERYBODY: Final = Everybody()
 
 
 def cost_of(template: Template) -> float:
@@ -114,7 +125,7 @@ class Turns:
         """Drop what ended while it waited, and who has nothing left."""
         self.shares = {key: share for key, share in self.shares.items() if share.tidy()}
 
-    def pop(self, served: Served, limit: int, nested_only: bool) -> list[Run]:
+    def pop(self, served: Served, limit: int, nested_only: Container[int]) -> list[Run]:
         """Take up to `limit` runs of one template and flow run for an agent, from whose turn it is."""
         found = self._next(served, nested_only)
         if found is None:
@@ -139,12 +150,12 @@ class Turns:
         share.credit_ms += QUANTUM_MS
         self.shares[share.key] = self.shares.pop(share.key)
 
-    def _next(self, served: Served, nested_only: bool) -> tuple[Share, deque[Run]] | None:
+    def _next(self, served: Served, nested_only: Container[int]) -> tuple[Share, deque[Run]] | None:
         """Return whose turn it is among those that have something for an agent, and what they have."""
         found, gone = None, []
         indebted: list[tuple[Share, deque[Run]]] = []
         for share in self.shares.values():
-            runs = share.first(served, nested_only)
+            runs = share.first(served, share.key in nested_only)
             if runs is None:
                 if share.empty:
                     gone.append(share.key)

@@ -234,6 +234,30 @@ def test_what_workers_submit_takes_the_turns_of_their_program() -> None:
     play(scenario)
 
 
+def test_who_crowds_an_agent_does_not_keep_others_from_it() -> None:
+    async def scenario(it: World) -> None:
+        client, other, busy = it.client(), it.client(), it.agent("busy", credit=1, chunk=1)
+        [caller] = await client.submit()
+        await assigned(it, busy)
+        [nested] = await it.client(caller_run_id=caller).submit()
+        await client.submit(3)
+        [one] = await other.submit()
+        agent = it.agent("crowded", credit=0)
+        crowds = share_number(client.session.session_id)
+        credit = ap.Credit(granted_total=9, chunk_size=1, nested_only=True)
+        agent.send(
+            credit=ap.Credit(granted_total=9, chunk_size=1, nested_only=True, nested_only_shares=[crowds])
+        )
+        assert sorted(await assigned(it, agent)) == sorted([nested, one])
+        [late] = await other.submit()
+        assert await assigned(it, agent) == [late]
+        agent.send(credit=credit)  # as one says that knows no sessions, or where as many wait as may
+        await other.submit()
+        assert await assigned(it, agent) == []
+
+    play(scenario)
+
+
 def test_who_is_ahead_of_a_run_can_be_asked() -> None:
     async def scenario(it: World) -> None:
         crowd, client = it.client(), it.client()
