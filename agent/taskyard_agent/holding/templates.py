@@ -15,8 +15,10 @@ UNMEASURED_SECONDS: Final = CHUNK_SECONDS / 16
 """What a run is taken for whose like has not ended here: some of them go out together, and not very many."""
 LEAST_SECONDS: Final = 1e-6
 """Added to each duration, so that nothing takes no time at all."""
-MEMORY: Final = 16
-"""Runs after which the next ones count as much as all that came before."""
+MEMORY_QUICKER: Final = 4
+MEMORY_SLOWER: Final = 16
+"""Runs after which the next ones count as much as all that came before. Few for quicker ones: first runs are
+slow, they import things."""
 MAX_TEMPLATES: Final = 256
 """Kept at most, here and in each worker: code of yesterday's scripts must not pile up."""
 
@@ -63,7 +65,8 @@ class LocalTemplate:
         if self.seconds == UNMEASURED_SECONDS:
             self.seconds = each
         else:
-            self.seconds += (each - self.seconds) * runs / (runs + MEMORY)
+            memory = MEMORY_QUICKER if each < self.seconds else MEMORY_SLOWER
+            self.seconds += (each - self.seconds) * runs / (runs + memory)
 
 
 class LocalTemplates:

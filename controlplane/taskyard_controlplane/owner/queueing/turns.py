@@ -13,7 +13,8 @@ takes then is over as soon as another one comes.
 """
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Container
+from itertools import count
 from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
@@ -47,6 +48,21 @@ def cost_of(template: Template) -> float:
     return min(max(mean, LEAST_MS), MOST_MS) if mean else UNMEASURED_MS
 
 
+_ages = count(1)
+"""One count for all, so that the ages of families with different needs can be compared."""
+
+
+class Family(Lane):
+    """What one run waits for, of one need."""
+
+    __slots__ = ("age",)
+
+    def __init__(self) -> None:
+        """Be the latest family."""
+        super().__init__()
+        self.age = next(_ages)
+
+
 class Share:
     """What one session has ready at one priority: what its runs wait for, the latest first, then new work."""
 
@@ -57,17 +73,16 @@ class Share:
         self.key = key
         self.credit_ms = QUANTUM_MS
         self.new = Lane()
-        self.families: dict[bytes, Lane] = {}
-        """By the run that waits for what is in there; the latest family is the last."""
+        self.families: dict[OneNeed, dict[bytes, Family]] = {}
+        """By need, and by the run that waits for what is in there; the latest family is the last. There may be
+        many of a need, so an agent never looks at those of needs that it does not meet."""
 
     def place_of(self, run: Run, need: OneNeed, caller_id: bytes) -> deque[Run]:
         """Return the runs behind which a run has to wait; `caller_id` is the one that waits for it."""
-        lane = self.new
+        lane: Lane = self.new
         if caller_id:
-            family = self.families.get(caller_id)
-            if family is None:
-                family = self.families[caller_id] = Lane()
-            lane = family
+            families = self.families.setdefault(need, {})
+            lane = families.get(caller_id) or families.setdefault(caller_id, Family())
         return lane.runs(run.template.priority, need)
 
     def first(self, served: Served, nested_only: bool) -> deque[Run] | None:
@@ -76,33 +91,43 @@ class Share:
         return runs if runs is not None or nested_only else self.new.first(served)
 
     def _first_nested(self, served: Served) -> deque[Run] | None:
-        found, gone = None, []
-        for caller_id, family in reversed(self.families.items()):
-            found = family.first(served)
-            if found is not None:
-                break
-            if family.empty:
-                gone.append(caller_id)
-        for caller_id in gone:
-            del self.families[caller_id]
-        return found
+        latest: Family | None = None
+        for need, families in self.families.items():
+            if need in served:
+                family = _latest(families)
+                if family is not None and (latest is None or family.age > latest.age):
+                    latest = family
+        return latest.first(served) if latest is not None else None
 
-    def lanes(self) -> Iterator[Lane]:
-        """Iterate over its lanes in the order in which they are emptied."""
-        yield from reversed(self.families.values())
-        yield self.new
+    def lanes(self) -> list[Lane]:
+        """Return its lanes in the order in which they are emptied."""
+        families = [family for families in self.families.values() for family in families.values()]
+        return [*sorted(families, key=lambda family: -family.age), self.new]
 
     def tidy(self) -> bool:
         """Drop what has ended while it waited; returns whether anything is left."""
         for lane in self.lanes():
             lane.tidy()
-        self.families = {key: lane for key, lane in self.families.items() if not lane.empty}
+        for need, families in list(self.families.items()):
+            self.families[need] = {key: family for key, family in families.items() if not family.empty}
+            if not self.families[need]:
+                del self.families[need]
         return not self.empty
 
     @property
     def empty(self) -> bool:
         """Whether it has nothing that could start."""
-        return all(lane.empty for lane in self.lanes())
+        return self.new.empty and not any(map(_latest, self.families.values()))
+
+
+def _latest(families: dict[bytes, Family]) -> Family | None:
+    """Return the latest family that has something; later ones that have not are dropped."""
+    while families:
+        caller_id, family = next(reversed(families.items()))
+        if not family.empty:
+            return family
+        del families[caller_id]
+    return None
 
 
 class Turns:
