@@ -74,8 +74,8 @@ class Share:
         self.credit_ms = QUANTUM_MS
         self.new = Lane()
         self.families: dict[OneNeed, dict[bytes, Family]] = {}
-        """By need, and by the run that waits for what is in there; the latest family is the last. There may be
-        many of a need, so an agent never looks at those of needs that it does not meet."""
+        """By need, and by the run that waits for what is in there; the latest family is the last. There may
+        be many of a need, so an agent never looks at those of needs that it does not meet."""
 
     def place_of(self, run: Run, need: OneNeed, caller_id: bytes) -> deque[Run]:
         """Return the runs behind which a run has to wait; `caller_id` is the one that waits for it."""
