@@ -85,7 +85,10 @@ class Reception:
         self.on_output(worker)  # what these runs have printed comes before their ends
         if worker.allowance.dropped_lines:
             self._output.tell_dropped(worker)
-        self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
+        seconds = busy_us / _MICROSECONDS
+        self._intake.sizer.ended(runs, seconds)
+        if runs:
+            span.chunk.template.took(runs, seconds)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:
             self._transfers.upload(span, tail, blobs)

@@ -625,6 +625,7 @@ class Credit(google.protobuf.message.Message):
     GRANTED_TOTAL_FIELD_NUMBER: builtins.int
     CHUNK_SIZE_FIELD_NUMBER: builtins.int
     NESTED_ONLY_FIELD_NUMBER: builtins.int
+    NESTED_ONLY_SHARES_FIELD_NUMBER: builtins.int
     granted_total: builtins.int
     """Runs it has asked for on this stream, a cumulative count: a lost or repeated frame can neither
     create nor leak a slot. It falls when the agent takes unused credit back.
@@ -633,14 +634,19 @@ class Credit(google.protobuf.message.Message):
     """Most runs in one chunk; a chunk is executed by one worker in order."""
     nested_only: builtins.bool
     """Only runs that were submitted from inside other runs: enough of those wait here for theirs."""
+    @property
+    def nested_only_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of which sessions only such runs (AssignChunk.share): those whose runs wait here. None for all of them."""
+
     def __init__(
         self,
         *,
         granted_total: builtins.int = ...,
         chunk_size: builtins.int = ...,
         nested_only: builtins.bool = ...,
+        nested_only_shares: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
 
 global___Credit = Credit
 
@@ -969,6 +975,7 @@ class AssignChunk(google.protobuf.message.Message):
     BODY_BLOB_FIELD_NUMBER: builtins.int
     NESTED_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
     first_epoch: builtins.int
     """Epoch of the first one; the others follow on."""
     template: builtins.int
@@ -981,6 +988,11 @@ class AssignChunk(google.protobuf.message.Message):
     """They were submitted from inside a run, which may be waiting for them: to be executed before others."""
     caller_run_id: builtins.bytes
     """That run, when they are nested: all of one chunk were submitted from the same one."""
+    share: builtins.int
+    """The session whose turns they take: an agent that has runs of several sessions in hand lets these take
+    turns, as the server does. A number that says nothing else about the session; 0 when nobody's session has
+    submitted them, and from servers that do not say.
+    """
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
         """Blobs the worker will need, to be fetched first."""
@@ -1003,9 +1015,10 @@ class AssignChunk(google.protobuf.message.Message):
         body_blob: taskyard_api.v1.common_pb2.BlobRef | None = ...,
         nested: builtins.bool = ...,
         caller_run_id: builtins.bytes = ...,
+        share: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["body_blob", b"body_blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "share", b"share", "template", b"template"]) -> None: ...
 
 global___AssignChunk = AssignChunk
 
