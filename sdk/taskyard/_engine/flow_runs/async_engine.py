@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.execution.coroutines import named
 from taskyard._engine.execution.interrupts import (
     LoopInterrupter,
     TimeLimit,
@@ -46,7 +47,7 @@ def run_async(
                 delay = await _attempt_async(record)
             return record.result(return_state)
 
-    return run()
+    return named(run(), flow.name)
 
 
 async def _attempt_async(record: FlowRunRecord) -> float | None:

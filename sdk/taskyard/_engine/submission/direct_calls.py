@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.execution.coroutines import named
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
@@ -64,7 +65,7 @@ def call_async(
             raise
         return state if return_state else _value(future)
 
-    return call()
+    return named(call(), task.name)
 
 
 def call_generator(
