@@ -5,6 +5,7 @@ from typing import Any
 
 from taskyard._engine.definitions.option_checks import signature_of
 from taskyard.exceptions import ConfigurationError
+from taskyard_contract.failures import text_of, type_name
 from taskyard_contract.wire_text import printable
 
 
@@ -40,11 +41,11 @@ def render_run_name(
 def _cannot_fill(template: str, parameters: Mapping[str, Any], of: str, option: str, error: Exception) -> str:
     """Say what is wrong with a template: which place in it, and what could stand there."""
     missing = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if missing not in parameters and f"{{{missing}" in template:
-        why = f"there is no parameter '{error.args[0]}'"
+    if isinstance(missing, str) and missing not in parameters and f"{{{missing}" in template:
+        why = f"there is no parameter '{missing}'"
     elif isinstance(error, IndexError) and "{}" in template:
         why = "'{}' names no parameter"
     else:
-        why = f"{type(error).__name__}: {error}"
+        why = f"{type_name(error)}: {text_of(error)}"
     names = ", ".join(parameters) or "none"
     return f"the option {option}={template!r} of {of} cannot be filled: {why}; the parameters are: {names}"
