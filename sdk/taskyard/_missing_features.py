@@ -20,6 +20,22 @@ def with_page(why: str) -> str:
     return f"{why} (see {_PAGE})"
 
 
+def explain_attribute(kind: str, of: object, name: str) -> Any:
+    """Be the `__getattr__` of an object, which explains attributes that it has in Prefect.
+
+    Args:
+        kind: What users call the object: "task", "flow", "state" or "future".
+        of: The object.
+        name: The attribute.
+
+    Raises:
+        AttributeError: There is none of that name; or there is, and this is what its own code raised.
+    """
+    if hasattr(type(of), name):
+        return object.__getattribute__(of, name)
+    raise AttributeError(absent_attribute(kind, name))
+
+
 def absent_attribute(kind: str, name: str) -> str:
     """Say that an object has no such attribute, and what to do instead if that is known.
 
@@ -80,22 +96,19 @@ def absent_arguments(keywords: Mapping[str, Any], known: Mapping[str, Any]) -> s
     return f" {with_page('; '.join(said))}" if said else ""
 
 
-def no_function(kind: str, fn: object, of: type) -> str:
+def no_function(kind: str, fn: object) -> str:
     """Say why a task, or a flow, cannot be made of something that is no function.
 
     Args:
         kind: "task" or "flow".
-        fn: What was given instead.
-        of: The class that was called.
+        fn: What was given instead; None for nothing.
     """
     from taskyard._prefect_names import reasons
 
-    if kind == "task" and (fn is None or isinstance(fn, str) or hasattr(of, "run")):
-        given = "no function" if fn is None else f"no function, but {fn!r:.80}"
-        return f"{of.__qualname__}(...) was given {given}: {with_page(reasons.TASK_CLASS)}"
     said = f"'fn' must be callable, got {'nothing' if fn is None else type(fn).__name__}"
-    graph = kind == "flow" and (fn is None or isinstance(fn, str))
-    return f"{said}: {with_page(reasons.IMPERATIVE)}" if graph else said
+    if fn is not None and not isinstance(fn, str):
+        return said
+    return f"{said}: {with_page(reasons.IMPERATIVE if kind == 'flow' else reasons.TASK_CLASS)}"
 
 
 def absent_names(module: str) -> Callable[[str], Any]:
@@ -107,7 +120,7 @@ def absent_names(module: str) -> Callable[[str], Any]:
     inside = module.partition(".")[2]
 
     def explain(name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):  # asked for by machinery, and often
             if name == "__path__":
                 _refuse_submodule(module)
             raise AttributeError(f"module '{module}' has no attribute '{name}'")
@@ -146,11 +159,11 @@ def _place_of(name: str) -> str | None:
 
 def _is_importing(frame: Any) -> bool:
     """Say whether what a frame is just doing is ``from module import name``."""
-    from opcode import opmap
+    from opcode import opname
 
     at = frame.f_lasti
     code = frame.f_code.co_code
-    return bool(0 <= at < len(code) and code[at] == opmap.get(_IMPORT_FROM))
+    return bool(0 <= at < len(code) and opname[code[at]] == _IMPORT_FROM)
 
 
 def _refuse_submodule(module: str) -> None:
@@ -168,13 +181,14 @@ def _refuse_submodule(module: str) -> None:
 
 
 def _refuse_module(name: str) -> None:
-    from taskyard._prefect_names.modules import MODULES
+    from taskyard._prefect_names.modules import COLLECTIONS, MODULES
 
     package, _, inside = name.partition(".")
     outer, _, last = inside.rpartition(".")
-    if package != _ROOT or not inside:
-        return
-    why = MODULES.get(inside) or _reason_for(outer, last) or (None if outer else _place_of(last))
+    if package != _ROOT:
+        why = COLLECTIONS.get(package)
+    else:
+        why = MODULES.get(inside) or _reason_for(outer, last) or (None if outer else _place_of(last))
     if why:
         # Without `name`: "from taskyard import serve" ignores errors that name what it asked for.
         raise ModuleNotFoundError(f"cannot import '{name}': {with_page(why)}")

@@ -34,7 +34,7 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        self._configure(FlowSettings.of(given_function(self.kind, fn, type(self)), options))
+        self._configure(FlowSettings.of(given_function(self.kind, fn), options))
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -53,7 +53,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        method: Any = given_function(self.kind, fn, type(self))
+        method: Any = given_function(self.kind, fn)
         self.isclassmethod = isinstance(method, classmethod)
         self.isstaticmethod = isinstance(method, staticmethod)
         if self.isclassmethod or self.isstaticmethod:

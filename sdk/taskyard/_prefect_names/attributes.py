@@ -106,7 +106,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
             ["submit", "map"], "call the flow; several async flows run at once in asyncio.gather(...)"
         ),
         **dict.fromkeys(["delay", "apply_async"], reasons.DEPLOY),
-        "task_runner": "it is settings.task_runner here",
         **dict.fromkeys(["result_storage", "persist_result"], reasons.RESULTS),
     },
     "state": _OWN_STATES,

@@ -50,7 +50,6 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             ),
         ),
         "PrefectFuture": moved("taskyard.futures"),
-        "unmapped": moved("taskyard"),
     },
     "flows": {
         **dict.fromkeys(

@@ -110,6 +110,32 @@ MODULES: Final[dict[str, str]] = {
 }
 """Names of modules, the package left out, and what to do."""
 
+COLLECTIONS: Final[dict[str, str]] = {
+    **dict.fromkeys(["taskyard_dask", "taskyard_ray"], reasons.CLUSTER),
+    **dict.fromkeys(
+        [
+            f"taskyard_{name}"
+            for name in (
+                *(
+                    "aws",
+                    "azure",
+                    "bitbucket",
+                    "databricks",
+                    "dbt",
+                    "docker",
+                    "email",
+                    "gcp",
+                    "github",
+                    "gitlab",
+                ),
+                *("kubernetes", "redis", "shell", "slack", "snowflake", "sqlalchemy"),
+            )
+        ],
+        reasons.PLUGINS,
+    ),
+}
+"""Packages beside Prefect, as their names become when ``prefect`` is replaced everywhere."""
+
 NAMES: Final[dict[str, str]] = {
     # 3
     **dict.fromkeys(["serve", "aserve", "deploy"], reasons.DEPLOY),

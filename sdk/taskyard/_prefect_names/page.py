@@ -5,15 +5,15 @@ from typing import Final
 
 from taskyard._prefect_names.attributes import ATTRIBUTES
 from taskyard._prefect_names.members import MEMBERS, PATTERNS
-from taskyard._prefect_names.modules import MODULES, NAMES
+from taskyard._prefect_names.modules import COLLECTIONS, MODULES, NAMES
 from taskyard._prefect_names.options import ABSENT, CALLS, FORMER
 
 _BEGINNING: Final = """# Names of Prefect
 
-Names of Prefect 1, 2 and 3 that are not here under the same name, and what to do about each: what the error says when a
-program uses one. Everything else has the name that it has in Prefect 3, with `taskyard` for `prefect`.
-[Coming from Prefect](coming-from-prefect.md) says how the parts fit together. Written by `make docs`, from
-`sdk/taskyard/_prefect_names`.
+Names of Prefect 1, 2 and 3 that are not here under the same name, and what to do about each: what the error
+says when a program uses one. Everything else has the name that it has in Prefect 3, with `taskyard` for
+`prefect`. [Coming from Prefect](coming-from-prefect.md) says how the parts fit together. Written by
+`make docs`, from `sdk/taskyard/_prefect_names`.
 """
 
 
@@ -24,6 +24,7 @@ def page() -> str:
 
 def _sections() -> Iterator[str]:
     yield from _table("Modules", {f"taskyard.{name}": why for name, why in MODULES.items()})
+    yield from _table("Packages", COLLECTIONS)
     yield from _table("Imported from `taskyard`", NAMES)
     for module, names in MEMBERS.items():
         start, why = PATTERNS.get(module, ("", ""))

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from taskyard import _durable_names
 from taskyard._durable_names import public
-from taskyard._missing_features import absent_attribute
+from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import (
     CancelledRun,
     CrashedRun,
@@ -243,7 +243,7 @@ class State(Generic[R]):
 
         def __getattr__(self, name: str) -> Any:
             """Explain what is not there, in particular what it has in Prefect."""
-            raise AttributeError(absent_attribute("state", name))
+            return explain_attribute("state", self, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the data decoded: states are values that flows return."""

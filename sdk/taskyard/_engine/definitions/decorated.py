@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeV
 
 from taskyard._engine.definitions.options import Settings
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard._missing_features import absent_attribute
+from taskyard._missing_features import explain_attribute
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +102,7 @@ class Decorated(Generic[P, R, S]):
 
         def __getattr__(self, name: str) -> Any:
             """Explain what is not there, in particular what it has in Prefect."""
-            raise AttributeError(absent_attribute(self.kind, name))
+            return explain_attribute(self.kind, self, name)
 
     def __repr__(self) -> str:
         return f"<{self.kind.title()} '{self.name}'>"

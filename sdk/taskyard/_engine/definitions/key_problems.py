@@ -28,11 +28,12 @@ def no_key(name: str, task_key: str, error: Exception) -> None:
 
 
 def _with_place(error: Exception) -> str:
-    """Return what an exception says, and the line that raised it."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None:
+    """Return what an exception says, and the line of the program that raised it."""
+    where, frames = "", error.__traceback__
+    while frames is not None:
+        if not frames.tb_frame.f_globals.get("__name__", "").startswith("taskyard"):
+            where = f", at {frames.tb_frame.f_code.co_filename}:{frames.tb_lineno}"
         frames = frames.tb_next
-    where = f", at {frames.tb_frame.f_code.co_filename}:{frames.tb_lineno}" if frames is not None else ""
     text = text_of(error)
     return type_name(error) + (f": {text}" if text else "") + where
 

@@ -228,14 +228,14 @@ def checked_run_name(option: str, value: object) -> Any:
     return value
 
 
-def given_function(kind: str, fn: object, of: type) -> Any:
+def given_function(kind: str, fn: object) -> Any:
     """Return what a task, or a flow, is to be made of, if that can be called.
 
     Raises:
         TypeError: It cannot, or nothing was given, as programs for Prefect 1 do; the text says which.
     """
     if not callable(fn) and not isinstance(fn, (classmethod, staticmethod)):
-        raise TypeError(no_function(kind, fn, of))
+        raise TypeError(no_function(kind, fn))
     return fn
 
 

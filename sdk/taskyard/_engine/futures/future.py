@@ -15,7 +15,7 @@ from taskyard._data.values.awaited import AwaitedRun, Origin, run
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
-from taskyard._missing_features import absent_attribute
+from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -189,7 +189,7 @@ class Future(AwaitedRun, Generic[R]):
 
         def __getattr__(self, name: str) -> Any:
             """Explain what is not there, in particular what it has in Prefect."""
-            raise AttributeError(absent_attribute("future", name))
+            return explain_attribute("future", self, name)
 
     def __dir__(self) -> list[str]:
         """Name what programs use; the rest is for whoever settles futures."""

@@ -13,7 +13,7 @@ from taskyard import flow, task
 
 @task
 def display(prefix, item):
-    print(prefix, item)
+    print(f"{prefix} {item}\n", end="")
 
 
 @flow

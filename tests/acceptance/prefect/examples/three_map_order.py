@@ -19,7 +19,7 @@ def one():
 
 @task
 def two(y):
-    print("two", y)
+    print(f"two {y}\n", end="")
 
 
 @flow
