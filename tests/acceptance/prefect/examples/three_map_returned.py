@@ -1,7 +1,9 @@
-"""A flow that returns the futures of a map returns their values.
+"""A flow that returns the futures of a map returns their last states, which have the values.
 
 Prints:
-    [2, 3, 4]
+    Completed() 2
+    Completed() 3
+    Completed() 4
 """
 
 from taskyard import flow, task
@@ -17,4 +19,5 @@ def main():
     return add_one.map([1, 2, 3])
 
 
-print([value.result() if hasattr(value, "result") else value for value in main()])
+for state in main():
+    print(state, state.result())
