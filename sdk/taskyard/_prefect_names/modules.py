@@ -50,10 +50,15 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["api", "models"], reasons.SERVER),
     "serialization": reasons.STORAGE,
     "configuration": reasons.SETTINGS,
+    "tasks.core": reasons.IMPERATIVE,
+    "tasks.control_flow": reasons.CONTROL_FLOW,
+    "tasks.notifications": reasons.NOTIFICATIONS,
+    "tasks.prefect": reasons.DEPLOY,
+    "tasks.secrets": reasons.BLOCKS,
     **dict.fromkeys(
         [
             f"tasks.{name}"
-            for name in ("core", "shell", "control_flow", "notifications", "prefect", "secrets")
+            for name in ("shell", "docker", "kubernetes", "aws", "gcp", "github", "dbt", "files")
         ],
         reasons.TASK_LIBRARY,
     ),

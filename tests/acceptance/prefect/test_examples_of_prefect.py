@@ -1,7 +1,7 @@
 """What the documentation of Prefect 2 and 3 shows, in programs of our own: they print what it says they do.
 
-Piped and in a terminal, with tasks in agents and in threads. What differs is said in the programs, and in
-docs/coming-from-prefect.md.
+Piped with tasks in agents and in threads, and in a terminal. What differs from Prefect is said in the
+programs, and in docs/coming-from-prefect.md.
 """
 
 from collections.abc import Iterator
@@ -43,5 +43,6 @@ def test_an_example_prints_what_it_says(yard: Stage, example: Example) -> None:
     example.check_logged(done.stderr)
 
 
+@pytest.mark.parametrize("yard", ["agents"], indirect=True)
 def test_an_example_shows_it_in_a_terminal(yard: Stage, example: Example) -> None:
     example.check_shown(shown_of_file(yard, example.path, SECONDS))

@@ -121,11 +121,7 @@ PREFECT_1: Final = {
         " those of the"
         " function that @flow decorates"
     ),
-    "from taskyard.tasks.core.constants import Constant": (
-        "cannot import 'taskyard.tasks.core': a library of tasks is not here, by design; decorate a"
-        " function that calls"
-        " the client you need"
-    ),
+    "from taskyard.tasks.core.constants import Constant": f"cannot import 'taskyard.tasks.core': {GRAPHS}",
     "task(state_handlers=[print])(one.fn)": (
         "task 'one' cannot have the option 'state_handlers': state handlers are hooks here: on_running,"
         " on_completion"
