@@ -21,8 +21,6 @@ FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 signal handlers end a program that is told to terminate, and that must not be lost here."""
 SOURCE: Final = "python"
 """The language, for readers in other ones."""
-_CUT_ARGUMENTS: Final = 64
-_LARGE: Final = object()
 _OWN_MODULES: Final = ("taskyard.", "taskyard_agent.")
 
 
@@ -106,6 +104,10 @@ class _Parts:
         error = self._error
         kept = {name: value for name, value in vars(error).items() if _travels(value)}
         return durable_names.exception, (type(error), error.args, kept)
+
+
+_CUT_ARGUMENTS: Final = 64
+_LARGE: Final = object()
 
 
 class _Cut(_Parts):

@@ -10,7 +10,7 @@ from support.loopback import LoopbackSession
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.templates import group_of
 from taskyard.context import TaskRun, TaskRunContext, tags
-from taskyard.exceptions import ConfigurationError, ParameterBindError
+from taskyard.exceptions import ParameterBindError
 from taskyard.futures import Future, FutureList
 from taskyard.states import Failed
 from taskyard.tasks import Task, task, task_input_hash
@@ -232,7 +232,7 @@ def test_b16_generators_are_called_lazily(session: LoopbackSession) -> None:
 def test_row_8_run_names_known_at_submission_are_sent(session: LoopbackSession, inside: Scope) -> None:
     named = add.with_options(task_run_name="sum-{a}-{b}")
     assert named.submit(1).result(0) == 11
-    with pytest.raises(ConfigurationError, match="of task 'add' cannot be filled: there is no parameter"):
+    with pytest.raises(ValueError, match="of task 'add' cannot be filled: there is no parameter"):
         add.with_options(task_run_name="{missing}").submit(1)
 
 

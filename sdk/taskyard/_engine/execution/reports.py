@@ -153,8 +153,7 @@ def _refusal(value: Any, error: BaseException, encoding: str) -> NotPicklable | 
         return NotSerializable(refusal_of(value, encoding, error))
     kind = type(value).__qualname__
     return NotPicklable(
-        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}), so it cannot"
-        " leave its process; return what can, such as the data to make it of"
+        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}); return another"
     )
 
 
