@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from taskyard._engine.execution.interrupts import run_interruptibly
 
@@ -54,12 +54,6 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     if own is None or own.pid != os.getpid():
         own = _runners.own = _OwnRunner()
     return run_interruptibly(partial(own.runner.run, context=contextvars.copy_context()), work)
-
-
-def named(work: Coroutine[Any, Any, T], name: str) -> Coroutine[Any, Any, T]:
-    """Give a coroutine the name of what was called: Python says it when nobody awaits the coroutine."""
-    cast(Any, work).__qualname__ = name
-    return work
 
 
 def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:

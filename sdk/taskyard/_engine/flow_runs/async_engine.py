@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from taskyard._engine.definitions.flow_definition import FlowDefinition
-from taskyard._engine.execution.coroutines import named
 from taskyard._engine.execution.interrupts import (
     LoopInterrupter,
     TimeLimit,
@@ -22,6 +21,7 @@ from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside_async
+from taskyard._engine.submission.direct_calls import named
 from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal
 
 

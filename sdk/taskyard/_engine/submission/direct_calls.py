@@ -5,11 +5,10 @@ Invariant: to the caller a direct call behaves like the function itself, excepti
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.execution.coroutines import named
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
@@ -118,6 +117,12 @@ async def _generate_async(
     async with aclosing(scope.executor.iterate_async(future)) as values:
         async for value in values:
             yield value
+
+
+def named(work: Coroutine[Any, Any, Any], name: str) -> Coroutine[Any, Any, Any]:
+    """Give a coroutine the name of what was called: Python says it when nobody awaits the coroutine."""
+    cast(Any, work).__qualname__ = name
+    return work
 
 
 def _give_up(future: Future[Any]) -> None:
