@@ -127,8 +127,9 @@ bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS, PE
 profile: $(VENV)/.stamp-dev ## Show where a run spends its time, into bench-out/
 	$(BIN)/python -m benchmarks.profile
 
-docs: $(VENV)/.stamp-quickstart ## Draw the diagrams of the documentation again
+docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the code: diagrams, tables of names
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
+	$(BIN)/python -m taskyard._prefect_names.page > docs/names-of-prefect.md
 
 clean: ## Remove everything that was installed, built or cached
 	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \

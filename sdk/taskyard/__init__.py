@@ -6,7 +6,7 @@ Everything is imported when it is first used, so that ``import taskyard`` costs 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from taskyard._missing_features import AbsentModules
+from taskyard._missing_features import AbsentModules, absent_names
 
 if TYPE_CHECKING:
     from taskyard.context import headers, tags
@@ -133,6 +133,7 @@ _MODULES = frozenset(
     ]
 )
 
+_absent = absent_names(__name__)
 sys.meta_path.append(AbsentModules)
 # Pickles that release 0.1.0 stored name modules that have moved since. Searched last, and only for names that
 # are nowhere else.
@@ -151,7 +152,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"taskyard.{name}")
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'taskyard' has no attribute '{name}'")
+        return _absent(name)
     value = getattr(importlib.import_module(f"taskyard.{home}"), name)
     globals()[name] = value
     return value

@@ -1,78 +1,65 @@
-"""What Prefect 3 has and this release has not, so that programs hear it by name.
+"""What Prefect has and this release has not, so that programs hear it by name, and what to do instead.
 
-Invariant: nothing that is listed here is accepted silently: an import, an option or a method that this
-release cannot honour is refused where it is written.
+Invariants: nothing that is listed in `taskyard._prefect_names` is accepted silently: an import, an option or
+a method that this release cannot honour is refused where it is written, with the error that Python has for
+it. And nothing that exists is touched: all of this is asked only for what was not found.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-_DEPLOY: Final = "deployments and schedules are; start the program itself, from cron or a service manager"
-_PAUSE: Final = "pausing, suspending and resuming runs is; a run can be cancelled"
-_TRANSACTIONS: Final = "transactions are; use retries, and cache policies for what must not be done twice"
-_RESULTS: Final = "result storage of your own is; results are kept by the control plane"
-_CLIENT: Final = (
-    "the orchestration client is; see taskyard.flow_runs and taskyard.task_runs, 'taskyard run --help', or"
-    " the gRPC services in protos/"
-)
-_BLOCKS: Final = "blocks and variables are; use environment variables or files of your own"
-_EVENTS: Final = "events and automations are; use hooks such as on_completion and on_failure"
-_LIMITS: Final = "concurrency limits are; the slots of an agent, and a queue of its own, limit how much runs"
-_ASSETS: Final = "assets are; return what was made, or where it is"
-_GRAPHS: Final = "drawing a flow is; see 'taskyard run show' for the dependencies of a run"
-_WORKERS: Final = (
-    "serving a task from a program is; start agents with 'taskyard agent start', they run all tasks, and with"
-    " --serve those of a module by their names"
-)
-_SERIALIZERS: Final = "serializers of your own are; see result_encoding, which is 'pickle', 'json' or 'bytes'"
-_RECORDS: Final = "making a run without executing it is; use submit or delay"
-
-_IMPORTS: Final = {
-    **dict.fromkeys(["serve", "aserve", "deploy", "deployments", "runner", "schedules"], _DEPLOY),
-    **dict.fromkeys([f"{verb}_flow_run" for verb in ("pause", "resume", "suspend")], _PAUSE),
-    **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], _PAUSE),
-    **dict.fromkeys(["transaction", "transactions", "Transaction"], _TRANSACTIONS),
-    **dict.fromkeys(["results", "filesystems", "serializers"], _RESULTS),
-    **dict.fromkeys(["get_client", "client", "server"], _CLIENT),
-    **dict.fromkeys(["blocks", "variables"], _BLOCKS),
-    **dict.fromkeys(["events", "automations"], _EVENTS),
-    **dict.fromkeys(["artifacts", "assets"], _ASSETS),
-    **dict.fromkeys(["task_worker"], _WORKERS),
-    "concurrency": _LIMITS,
-    "input": _PAUSE,
-}
-_METHODS: Final = {
-    **dict.fromkeys(["deploy", "to_deployment", "from_source"], _DEPLOY),
-    **dict.fromkeys(["serve", "aserve"], _WORKERS),
-    **dict.fromkeys(["on_commit", "on_rollback"], _TRANSACTIONS),
-    **dict.fromkeys(["create_run", "create_local_run"], _RECORDS),
-    "visualize": _GRAPHS,
-}
-_OPTIONS: Final = {
-    **dict.fromkeys(["result_storage", "cache_result_in_memory"], _RESULTS),
-    "result_serializer": _SERIALIZERS,
-    **dict.fromkeys(["on_commit", "on_rollback"], _TRANSACTIONS),
-    "asset_deps": _ASSETS,
-}
+_PAGE: Final = "docs/coming-from-prefect.md"
+_ROOT: Final = "taskyard"
+_IMPORT_FROM: Final = "IMPORT_FROM"
 
 
-def absent_method(kind: str, name: str) -> str:
-    """Say that a task, or a flow, has no such attribute, and why if that is known.
+def with_page(why: str) -> str:
+    """Complete what is to be done instead of something by where all of it is written."""
+    return f"{why} (see {_PAGE})"
+
+
+def explain_attribute(kind: str, of: object, name: str) -> Any:
+    """Be the `__getattr__` of an object, which explains attributes that it has in Prefect.
 
     Args:
-        kind: "task" or "flow".
+        kind: What users call the object: "task", "flow", "state" or "future".
+        of: The object.
+        name: The attribute.
+
+    Raises:
+        AttributeError: There is none of that name; or there is, and this is what its own code raised.
+    """
+    if hasattr(type(of), name):
+        return object.__getattribute__(of, name)
+    raise AttributeError(absent_attribute(kind, name))
+
+
+def absent_attribute(kind: str, name: str) -> str:
+    """Say that an object has no such attribute, and what to do instead if that is known.
+
+    Args:
+        kind: What users call it: "task", "flow", "state" or "future".
         name: The attribute.
     """
-    why = _DEPLOY if (kind, name) == ("flow", "serve") else _METHODS.get(name)
-    return f"a {kind} has no attribute '{name}'" + (f": {_sentence(why)}" if why else "")
+    said = f"a {kind} has no attribute '{name}'"
+    if name.startswith("_"):  # asked for by machinery, and often
+        return said
+    from taskyard._prefect_names.attributes import ATTRIBUTES
+
+    why = ATTRIBUTES[kind].get(name)
+    return f"{said}: {with_page(why)}" if why else said
 
 
-def refuse_unknown_options(subject: str, given: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
+def refuse_unknown_options(
+    kind: str, subject: str, given: dict[str, Any], known: Sequence[str]
+) -> dict[str, Any]:
     """Return the options without those that are absent and None anyway.
 
     Args:
-        subject: Whose options they are, for the message.
+        kind: Whose options they are: "task" or "flow".
+        subject: The same with its name, for the message.
         given: Options by name.
         known: Names that exist.
 
@@ -81,16 +68,18 @@ def refuse_unknown_options(subject: str, given: dict[str, Any], known: Sequence[
     """
     if given.keys() <= set(known):
         return given
+    from taskyard._prefect_names.options import ABSENT, FORMER
+
     for name, value in given.items():
-        if name in known or (name in _OPTIONS and value is None):
+        if name in known or (name in ABSENT and value is None):
             continue
-        raise TypeError(f"{subject} cannot have the option '{name}': {_why_not(name, known)}")
+        why = ABSENT.get(name) or FORMER[kind].get(name)
+        said = with_page(why) if why else _spelling(name, known)
+        raise TypeError(f"{subject} cannot have the option '{name}': {said}")
     return {name: value for name, value in given.items() if name in known}
 
 
-def _why_not(name: str, known: Sequence[str]) -> str:
-    if name in _OPTIONS:
-        return _sentence(_OPTIONS[name])
+def _spelling(name: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, 1)
@@ -99,10 +88,110 @@ def _why_not(name: str, known: Sequence[str]) -> str:
     )
 
 
-def _sentence(why: str) -> str:
-    """Complete one of the reasons above: what is absent, and what to do instead."""
-    what, _, instead = why.partition("; ")
-    return f"{what} not in this release; {instead}"
+def absent_arguments(keywords: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Say what to do instead of arguments that calls took in former Prefects; "" when there are none."""
+    from taskyard._prefect_names.options import CALLS
+
+    said = [f"'{name}': {CALLS[name]}" for name in keywords if name in CALLS and name not in known]
+    return f" {with_page('; '.join(said))}" if said else ""
+
+
+def no_function(kind: str, fn: object) -> str:
+    """Say why a task, or a flow, cannot be made of something that is no function.
+
+    Args:
+        kind: "task" or "flow".
+        fn: What was given instead; None for nothing.
+    """
+    from taskyard._prefect_names import reasons
+
+    said = f"'fn' must be callable, got {'nothing' if fn is None else type(fn).__name__}"
+    if fn is not None and not isinstance(fn, str):
+        return said
+    return f"{said}: {with_page(reasons.IMPERATIVE if kind == 'flow' else reasons.TASK_CLASS)}"
+
+
+def absent_names(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module, which explains names that it has in Prefect.
+
+    Where Python imports the name it raises `ImportError`, as Python would, and everywhere else
+    `AttributeError`: whoever asks with `hasattr` is only told no.
+    """
+    inside = module.partition(".")[2]
+
+    def explain(name: str) -> Any:
+        if name.startswith("_"):  # asked for by machinery, and often
+            if name == "__path__":
+                _refuse_submodule(module)
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        importing = _is_importing(sys._getframe(1))
+        why = _reason_for(inside, name) or (_place_of(name) if importing else None)
+        if why and importing:
+            raise ImportError(f"cannot import name '{name}' from '{module}': {with_page(why)}", name=module)
+        said = f": {with_page(why)}" if why else ""
+        raise AttributeError(f"module '{module}' has no attribute '{name}'{said}")
+
+    return explain
+
+
+def _reason_for(inside: str, name: str) -> str | None:
+    """Return what to do instead of a name of a module; the package itself is "" inside."""
+    from taskyard._prefect_names.members import MEMBERS, PATTERNS
+    from taskyard._prefect_names.modules import MODULES, NAMES
+
+    if not inside:
+        return NAMES.get(name) or MODULES.get(name)
+    start, why = PATTERNS.get(inside, ("", ""))
+    known = MEMBERS.get(inside, {}).get(name) or MODULES.get(f"{inside}.{name}")
+    return known or (why if start and name.startswith(start) else None)
+
+
+def _place_of(name: str) -> str | None:
+    """Return in which public module a name is, if it is in any. Imports them, so only for failed imports."""
+    from importlib import import_module
+
+    package = import_module(_ROOT)
+    for module in sorted(package._MODULES):
+        if name in getattr(import_module(f"{_ROOT}.{module}"), "__all__", ()):
+            return f"it is in {_ROOT}.{module} here"
+    return None
+
+
+def _is_importing(frame: Any) -> bool:
+    """Say whether what a frame is just doing is ``from module import name``."""
+    from opcode import opname
+
+    at = frame.f_lasti
+    code = frame.f_code.co_code
+    return bool(0 <= at < len(code) and opname[code[at]] == _IMPORT_FROM)
+
+
+def _refuse_submodule(module: str) -> None:
+    """Explain a module inside of one that is no package: Python asks for its path, naming the other one.
+
+    Raises:
+        ModuleNotFoundError: It is one of Prefect's.
+    """
+    asking = sys._getframe(1).f_back
+    if asking is None or asking.f_code.co_name != "_find_and_load_unlocked":
+        return
+    wanted = asking.f_locals.get("name")
+    if isinstance(wanted, str) and wanted.startswith(f"{module}."):
+        _refuse_module(wanted)
+
+
+def _refuse_module(name: str) -> None:
+    from taskyard._prefect_names.modules import COLLECTIONS, MODULES
+
+    package, _, inside = name.partition(".")
+    outer, _, last = inside.rpartition(".")
+    if package != _ROOT:
+        why = COLLECTIONS.get(package)
+    else:
+        why = MODULES.get(inside) or _reason_for(outer, last) or (None if outer else _place_of(last))
+    if why:
+        # Without `name`: "from taskyard import serve" ignores errors that name what it asked for.
+        raise ModuleNotFoundError(f"cannot import '{name}': {with_page(why)}")
 
 
 class AbsentModules:
@@ -118,6 +207,47 @@ class AbsentModules:
         Raises:
             ModuleNotFoundError: It is one of the modules, or names, that this release has not.
         """
-        package, _, rest = name.partition(".")
-        if package == "taskyard" and rest in _IMPORTS:
-            raise ModuleNotFoundError(f"cannot import '{name}': {_sentence(_IMPORTS[rest])}")
+        if name.startswith(_ROOT):
+            asking = sys._getframe(1).f_back
+            if asking is None or asking.f_code.co_name != "find_spec":  # importlib.util's, which only asks
+                _refuse_module(name)
+
+
+class AbsentAttribute:
+    """An attribute of a class that it has in Prefect, where programs ask the class and no object for it."""
+
+    def __init__(self, kind: str) -> None:
+        """Stand for an attribute of a task, or a flow."""
+        self._kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn the name."""
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Explain.
+
+        Raises:
+            AttributeError: Always.
+        """
+        raise AttributeError(absent_attribute(self._kind, self._name))
+
+
+class DictionaryOfFormer(ModuleType):
+    """The module `taskyard.context`, which Prefect 1 has as a dictionary: ``prefect.context["logger"]``."""
+
+    def __getitem__(self, name: object) -> Any:
+        """Explain.
+
+        Raises:
+            TypeError: Always, as for all modules.
+        """
+        from taskyard._prefect_names import reasons
+
+        raise TypeError(f"'{self.__name__}' is a module, no dictionary: {with_page(reasons.RUN_CONTEXT)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled by name, as all modules are here."""
+        from importlib import import_module
+
+        return import_module, (self.__name__,)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from taskyard._data.values.hashing import code_fingerprint, hash_objects
+from taskyard._missing_features import absent_names
 from taskyard.exceptions import HashError
 
 if TYPE_CHECKING:
@@ -277,3 +278,6 @@ RUN_ID: Final = RunId()
 NO_CACHE: Final = NoCache()
 NONE: Final = NO_CACHE
 DEFAULT: Final = INPUTS + TASK_SOURCE + RUN_ID
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

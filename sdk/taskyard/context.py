@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import datetime
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard._data.values.awaited import Host, Origin
 from taskyard._data.values.headers import NO_HEADERS, merged
+from taskyard._missing_features import DictionaryOfFormer, absent_names
 from taskyard.exceptions import MissingContextError
 from taskyard_contract.log_entry import LogSink
 
@@ -299,3 +300,9 @@ def headers(new_headers: Mapping[str, str] = NO_HEADERS, /, **named: str) -> Ite
         yield active
     finally:
         _headers.reset(token)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)
+
+sys.modules[__name__].__class__ = DictionaryOfFormer

@@ -34,8 +34,9 @@ travel inside results.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from taskyard._missing_features import absent_names
 from taskyard_contract.errors import ConnectionFailed, Overloaded, PayloadTooLarge, RunNotFound, TaskyardError
 from taskyard_contract.languages.remote_errors import FailedRun, RemoteError, register_error
 
@@ -146,11 +147,12 @@ class ParameterBindError(TaskyardError, TypeError):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         why: object,
+        hint: str = "",
     ) -> "ParameterBindError":
         """Describe a call that does not fit: what Python says about it, and both sides."""
         return cls(
             f"cannot bind the arguments of '{function_name}': {why}. Its signature is '{signature}', but it "
-            f"received {len(args)} positional arguments and the keywords {sorted(kwargs)}."
+            f"received {len(args)} positional arguments and the keywords {sorted(kwargs)}.{hint}"
         )
 
 
@@ -196,3 +198,7 @@ class TerminationSignal(ExternalSignal):
         """Remember which signal it was."""
         super().__init__(signal)
         self.signal = signal
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

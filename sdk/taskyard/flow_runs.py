@@ -4,11 +4,13 @@ Looking has no consequence for a run. Futures do all this for what this program 
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from taskyard._data.runs.recorded import RunLog, flow_run_of
 from taskyard._data.runs.records import FlowRun
 from taskyard._engine.recorded_runs.run_by_id import RunById
+from taskyard._missing_features import absent_names
 from taskyard_contract.states import RunKind
 
 __all__ = ["FlowRun", "RunLog", "await_flow_run", "flow_run_logs", "read_flow_run", "wait_for_flow_run"]
@@ -78,3 +80,7 @@ def flow_run_logs(flow_run_id: UUID | str, *, follow: bool = False) -> Iterator[
         RunNotFound: There is no such run.
     """
     return RunById(flow_run_id, RunKind.FLOW).logs(follow=follow)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

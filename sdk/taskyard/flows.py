@@ -5,13 +5,15 @@ control plane, which also decides about retries.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.flow_options import FlowOptions, FlowSettings
+from taskyard._engine.definitions.option_checks import NO_FUNCTION, given_function
 from taskyard._engine.flow_runs import engine
+from taskyard._missing_features import AbsentAttribute, absent_names
 
 __all__ = ["Flow", "FlowOptions", "flow"]
 
@@ -21,7 +23,7 @@ T = TypeVar("T")
 class Flow(FlowDefinition[P, R], Generic[P, R]):
     """A function whose calls become flow runs. Made by the decorator `flow`."""
 
-    def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
+    def __init__(self, fn: Callable[P, R] = NO_FUNCTION, **options: Unpack[FlowOptions]) -> None:
         """Make a flow of a function.
 
         Args:
@@ -32,7 +34,7 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        self._configure(FlowSettings.of(fn, options))
+        self._configure(FlowSettings.of(given_function(self.kind, fn), options))
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -78,6 +80,10 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             return async_engine.run_async(self, call, wait_for, return_state)
         return engine.run_sync(self, call, wait_for, return_state)
 
+    if not TYPE_CHECKING:
+        from_source = AbsentAttribute("flow")
+        afrom_source = AbsentAttribute("flow")
+
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options replaced."""
         return self._with(options)
@@ -112,3 +118,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
     if fn is None:
         return lambda function: Flow(function, **options)
     return Flow(fn, **options)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

@@ -16,6 +16,7 @@ them, after that.
 import os
 from typing import TYPE_CHECKING, Final
 
+from taskyard._missing_features import absent_names
 from taskyard_contract.programs.home_directory import HOME as HOME
 from taskyard_contract.programs.home_directory import home_directory
 from taskyard_contract.programs.log_levels import log_level as _log_level
@@ -72,3 +73,7 @@ def log_level() -> int:
         ValueError: The variable names no level.
     """
     return _log_level(os.environ)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

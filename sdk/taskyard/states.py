@@ -4,11 +4,12 @@ Named and called as in Prefect 3. States of recorded runs are made by `from_outc
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails, is_state, is_state_iterable
 from taskyard._data.values.failures import exception_of
+from taskyard._missing_features import absent_names
 from taskyard_contract.states import StateType
 
 __all__ = [
@@ -147,3 +148,7 @@ def TimedOut(**options: Any) -> State[Any]:  # noqa: N802
 def Crashed(**options: Any) -> State[Any]:  # noqa: N802
     """Make the state of a run whose process was lost."""
     return State(StateType.CRASHED, **options)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

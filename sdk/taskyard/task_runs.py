@@ -4,11 +4,13 @@ Looking has no consequence for a run. Futures do all this for what this program 
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from taskyard._data.runs.recorded import RunLog, task_run_of
 from taskyard._data.runs.records import TaskRun
 from taskyard._engine.recorded_runs.run_by_id import RunById
+from taskyard._missing_features import absent_names
 from taskyard_contract.states import RunKind
 
 __all__ = ["TaskRun", "RunLog", "await_task_run", "task_run_logs", "read_task_run", "wait_for_task_run"]
@@ -78,3 +80,7 @@ def task_run_logs(task_run_id: UUID | str, *, follow: bool = False) -> Iterator[
         RunNotFound: There is no such run.
     """
     return RunById(task_run_id, RunKind.TASK).logs(follow=follow)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

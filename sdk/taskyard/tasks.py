@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack,
 from taskyard._data.runs.state import State
 from taskyard._data.values.hashing import task_input_hash
 from taskyard._engine.definitions.decorated import P, R
-from taskyard._engine.definitions.option_checks import exponential_backoff
+from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff, given_function
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
 from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
@@ -16,6 +16,7 @@ from taskyard._engine.submission.direct_calls import call_async, call_generator,
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
+from taskyard._missing_features import absent_names
 from taskyard.utilities.annotations import unmapped
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     Made by the decorator `task`; calling it runs it and returns its value, `submit` and `map` return futures.
     """
 
-    def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, fn: Callable[P, R] = NO_FUNCTION, **options: Unpack[TaskOptions]) -> None:
         """Make a task of a function.
 
         Args:
@@ -52,7 +53,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        method: Any = fn
+        method: Any = given_function(self.kind, fn)
         self.isclassmethod = isinstance(method, classmethod)
         self.isstaticmethod = isinstance(method, staticmethod)
         if self.isclassmethod or self.isstaticmethod:
@@ -297,3 +298,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
     if fn is None:
         return lambda function: Task(function, **options)
     return Task(fn, **options)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

@@ -86,10 +86,10 @@ def refusal_of(value: Any, encoding: str, error: BaseException) -> str:
     kind = type(value).__qualname__
     if isinstance(error, NotJson):
         where = f"result{error.path}" if error.path else "result"
-        return f"the function returned a value that JSON cannot hold: {where}: {error.why}; return another"
+        return f"the function returned a value that JSON cannot hold: {where}: {error.why}; return what can"
     if encoding == BINARY:
         return f"the function returned a value of type {kind}, where only bytes are a result; return bytes"
-    return f"the function returned a {kind} that cannot be written as '{encoding}' ({error}); return another"
+    return f"the function returned a {kind} that cannot be written as '{encoding}' ({error}); return what can"
 
 
 def has_type(encoding: str) -> bool:

@@ -13,7 +13,7 @@ from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import code_lines, durable_names, pickling
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
-from taskyard_contract.wire_text import NAME_LIMIT, cut, cut_front
+from taskyard_contract.wire_text import MESSAGE_LIMIT, NAME_LIMIT, cut, cut_front
 from taskyard_contract.world import inherited
 
 FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -79,13 +79,16 @@ def text_of(error: BaseException) -> str:
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    """Return the exception pickled, unless that fails, is too large, or cannot be read again."""
-    for form in (error, _Parts(error)):
+    """Return the exception pickled: whole, or cut so that its type remains; None if that does not work."""
+    for form in (error, _Parts(error), _Cut(error)):
         try:
             data = pickling.dumps(form)
             # Many exceptions can be written and not be read: their constructor wants other arguments.
-            if type(pickling.loads(data)) is type(error):
-                return data if len(data) <= ENCODED_LIMIT else None
+            if len(data) > ENCODED_LIMIT or type(read := pickling.loads(data)) is not type(error):
+                continue
+            if isinstance(form, _Cut):
+                str(read)  # which may need what was left out
+            return data
         except FOREIGN:  # the words remain
             continue
     return None
@@ -103,12 +106,40 @@ class _Parts:
         return durable_names.exception, (type(error), error.args, kept)
 
 
-def _travels(value: object) -> bool:
+_CUT_ARGUMENTS: Final = 64
+_LARGE: Final = object()
+
+
+class _Cut(_Parts):
+    """Pickles as an exception that is too large, without what makes it so: it is still caught by its type."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        error = self._error
+        args = error.args[:_CUT_ARGUMENTS]
+        most = min(MESSAGE_LIMIT, ENCODED_LIMIT // 2 // (len(args) + len(vars(error)) + 1))
+        kept = {name: _shortened(value, most) for name, value in vars(error).items()}
+        attributes = {name: value for name, value in kept.items() if value is not _LARGE}
+        return durable_names.exception, (type(error), tuple(_told(value, most) for value in args), attributes)
+
+
+def _shortened(value: object, most: int) -> object:
+    """Return a text cut to so many bytes, another value if it is no larger than that, or else `_LARGE`."""
+    if isinstance(value, str):
+        return cut(value, most)
+    return value if _travels(value, most) else _LARGE
+
+
+def _told(value: object, most: int) -> object:
+    short = _shortened(value, most)
+    return cut(repr(value), most) if short is _LARGE else short
+
+
+def _travels(value: object, most: int | None = None) -> bool:
     try:
-        pickling.dumps(value)
+        data = pickling.dumps(value)
     except FOREIGN:  # the attribute stays behind, the exception need not
         return False
-    return True
+    return most is None or len(data) <= most
 
 
 def _format(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from taskyard_contract.parts.classes import versions
 from taskyard_contract.parts.making import CONTENT_BYTES, Made
 from taskyard_contract.parts.making import PROTOCOL as PROTOCOL  # others ask for it here
 from taskyard_contract.parts.noting import Noting
-from taskyard_contract.world import main_module, module_names
+from taskyard_contract.world import bound_methods, main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
 ENCODING: Final = PICKLE
@@ -241,6 +241,9 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
     def _global(self, obj: Any) -> Any:
         """Write what says its own name as a reference, but not to itself."""
+        place = bound_methods.place_of(obj)
+        if place is not None:
+            return durable_names.part_of, (*place, ())
         name = classes.global_name_of(obj)
         if name is not None:
             if _main_names().get(name) is not obj:

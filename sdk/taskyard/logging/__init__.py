@@ -4,6 +4,9 @@ Importing this changes nothing: handlers are put on Taskyard's own loggers (neve
 the first run starts, and only if the program has not put any there itself.
 """
 
+from typing import TYPE_CHECKING
+
+from taskyard._missing_features import absent_names
 from taskyard.logging.loggers import (
     configure,
     get_logger,
@@ -25,3 +28,6 @@ __all__ = [
     "show_as_from_here",
     "show_said",
 ]
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

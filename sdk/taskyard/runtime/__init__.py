@@ -5,6 +5,7 @@ Outside of runs every attribute has an empty value, so that code can be used in 
 
 from typing import TYPE_CHECKING, Any
 
+from taskyard._missing_features import absent_names
 from taskyard.runtime import flow_run, task_run
 
 if TYPE_CHECKING:
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["flow_run", "heartbeat", "task_run"]
 
+_absent = absent_names(__name__)
+
 
 def __getattr__(name: str) -> Any:
     """Import `heartbeat` when it is first used: it brings messages along."""
     if name != "heartbeat":
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return _absent(name)
     from taskyard.runtime.heartbeats import heartbeat
 
     return heartbeat

@@ -5,10 +5,11 @@ runs are found while arguments are pickled (see `taskyard_contract.references`),
 means for them is decided in its `__reduce__`. Outside of that, annotations pickle as themselves.
 """
 
-from typing import Any, Final, Generic, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, final
 
 from taskyard import _durable_names
 from taskyard._data.values.awaited import AwaitedRun
+from taskyard._missing_features import absent_names
 from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling, references
 from taskyard_contract.states import UpstreamKind
@@ -149,3 +150,7 @@ def _pickle_apart(value: object, inside: dict[bytes, int]) -> tuple[bytes, dict[
         return pickling.dumps(value), inside
     finally:
         references.begin_collecting(outside)
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

@@ -202,3 +202,33 @@ def test_a_task_that_forks_has_the_signals_blocked_that_it_has_blocked(project: 
         case("forks", lambda: run(forks))
         """,
     )
+
+
+def test_each_worker_draws_its_own_random_numbers(project: Project) -> None:
+    """What ``from random import ...`` gives is the module's, which does not travel with its generator."""
+    project.write(
+        {
+            "main.py": """
+            import time
+            from pathlib import Path
+            from random import getrandbits, randint
+            from taskyard import flow, task
+
+            @task
+            def draw(own, other):
+                Path(own).touch()
+                while not Path(other).exists():
+                    time.sleep(0.01)
+                return randint(0, 2**60), getrandbits(60)
+
+            @flow
+            def program():
+                return [one for both in draw.map(["a", "b"], ["b", "a"]).result() for one in both]
+
+            print(len(set(program())))
+            """
+        }
+    )
+    process = project.start("main.py", TASKYARD_LOG_LEVEL="WARNING")
+    printed, logged = process.communicate(timeout=60)
+    assert (printed, logged) == ("4\n", "")

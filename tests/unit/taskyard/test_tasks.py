@@ -232,7 +232,7 @@ def test_b16_generators_are_called_lazily(session: LoopbackSession) -> None:
 def test_row_8_run_names_known_at_submission_are_sent(session: LoopbackSession, inside: Scope) -> None:
     named = add.with_options(task_run_name="sum-{a}-{b}")
     assert named.submit(1).result(0) == 11
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="of task 'add' cannot be filled: there is no parameter"):
         add.with_options(task_run_name="{missing}").submit(1)
 
 

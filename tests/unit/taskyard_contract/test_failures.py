@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from taskyard_api.v1 import failure_pb2
 from taskyard_contract.encodings import JSON, PICKLE, decode_payload
 from taskyard_contract.failures import failure_of, type_name
 from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
@@ -113,10 +114,10 @@ def test_a_long_chain_is_cut() -> None:
     assert depth == CHAIN_LENGTH
 
 
-@pytest.mark.parametrize("error", [Stubborn(1, 2), ValueError("x" * 100_000), ValueError(lambda: 1)])
+@pytest.mark.parametrize("error", [Stubborn(1, 2), ValueError(lambda: 1)])
 def test_words_remain_of_what_cannot_travel(error: Exception) -> None:
     failure = failure_of(raised(error))
-    if isinstance(error, Stubborn) or len(str(error)) > 1000:
+    if isinstance(error, Stubborn):
         assert not failure.HasField("encoded")
     assert failure.message
     assert len(failure.message.encode()) <= MESSAGE_LIMIT + 3
@@ -162,7 +163,68 @@ def test_only_readers_of_pickles_get_the_object() -> None:
 @pytest.mark.parametrize(("over", "whole"), [(0, True), (1, False)])
 def test_an_object_travels_up_to_the_limit(over: int, whole: bool) -> None:
     length = ENCODED_LIMIT - len(pickle.dumps(ValueError("x" * 1000), 5)) + 1000 + over
-    assert failure_of(ValueError("x" * length)).HasField("encoded") is whole
+    (text,) = encoded_in(failure_of(ValueError("x" * length))).args
+    assert (len(text) == length) is whole
+
+
+class Report(RuntimeError):
+    """An exception with parts of its own, some of them large."""
+
+    def __init__(self, code: int, page: str, table: bytes) -> None:
+        super().__init__(code, page, table)
+        self.code = code
+        self.page = page
+        self.table = table
+
+    def __str__(self) -> str:
+        return self.page
+
+
+def encoded_in(failure: failure_pb2.Failure) -> BaseException:
+    error = pickle.loads(failure.encoded.data)
+    assert isinstance(error, BaseException)
+    return error
+
+
+def test_an_exception_with_a_text_of_megabytes_is_still_caught_by_its_type() -> None:
+    failure = failure_of(raised(ValueError("x" * 2_000_000)))
+    error = encoded_in(failure)
+    assert type(error) is ValueError
+    assert str(error) == "x" * MESSAGE_LIMIT + "..."
+    assert failure.encoded.ByteSize() <= ENCODED_LIMIT
+
+
+def test_of_a_large_exception_small_parts_stay_and_texts_are_cut() -> None:
+    error = encoded_in(failure_of(raised(Report(7, "p" * 100_000, b"t" * 1_000_000))))
+    assert isinstance(error, Report)
+    assert (error.code, error.page[:3], error.page[-3:]) == (7, "ppp", "...")
+    assert len(str(error)) < ENCODED_LIMIT
+    assert not hasattr(error, "table")
+    assert error.args[0] == 7
+    assert error.args[2].startswith("b'ttt")
+
+
+class Mute(RuntimeError):
+    """An exception whose words are in what is left out."""
+
+    def __init__(self, table: bytes) -> None:
+        super().__init__()
+        self.table = table
+
+    def __str__(self) -> str:
+        return f"{len(self.table)} bytes"
+
+
+def test_words_remain_of_a_large_exception_that_has_none_without_its_parts() -> None:
+    failure = failure_of(raised(Mute(b"t" * 1_000_000)))
+    assert not failure.HasField("encoded")
+    assert failure.message == "1000000 bytes"
+
+
+def test_an_exception_with_thousands_of_large_arguments_fits() -> None:
+    failure = failure_of(raised(ValueError(*["x" * 1000] * 5000)))
+    assert type(encoded_in(failure)) is ValueError
+    assert failure.encoded.ByteSize() <= ENCODED_LIMIT
 
 
 def test_text_that_is_no_text_can_be_sent() -> None:

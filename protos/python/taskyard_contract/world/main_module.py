@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from taskyard_contract.world import module_parts
+from taskyard_contract.world import bound_methods, module_parts
 
 MAIN: Final = "__main__"
 MOST_BYTES: Final = 64 * 1024
@@ -270,7 +270,9 @@ def _has_identity(value: object) -> bool:
 
 def is_changing(value: object) -> bool:
     """Say whether a value is data that can change in place."""
-    return not isinstance(value, _UNCHANGING) and own_name(value) is None
+    if isinstance(value, _UNCHANGING) or own_name(value) is not None:
+        return False
+    return bound_methods.place_of(value) is None
 
 
 def plain_pickle(value: object) -> bytes | None:

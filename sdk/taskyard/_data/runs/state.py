@@ -7,11 +7,12 @@ from decoding its data once.
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 from uuid import UUID
 
 from taskyard import _durable_names
 from taskyard._durable_names import public
+from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import (
     CancelledRun,
     CrashedRun,
@@ -237,6 +238,12 @@ class State(Generic[R]):
         if self.type not in FINAL_TYPES:
             because = f": {self.message}" if self.message else ""
             raise UnfinishedRun(f"the run is in state {self.name}, its result is not available{because}")
+
+    if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain what is not there, in particular what it has in Prefect."""
+            return explain_attribute("state", self, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the data decoded: states are values that flows return."""

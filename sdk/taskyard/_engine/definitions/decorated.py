@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeV
 
 from taskyard._engine.definitions.options import Settings
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard._missing_features import absent_method
+from taskyard._missing_features import explain_attribute
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,8 +101,8 @@ class Decorated(Generic[P, R, S]):
     if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
 
         def __getattr__(self, name: str) -> Any:
-            """Explain what is not there, in particular what it has in Prefect 3."""
-            raise AttributeError(absent_method(self.kind, name))
+            """Explain what is not there, in particular what it has in Prefect."""
+            return explain_attribute(self.kind, self, name)
 
     def __repr__(self) -> str:
         return f"<{self.kind.title()} '{self.name}'>"

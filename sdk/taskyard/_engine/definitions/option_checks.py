@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from taskyard._durable_names import public
+from taskyard._missing_features import no_function
 from taskyard.exceptions import ReservedArgumentError
 from taskyard_contract.languages.encoding_names import BINARY, JSON
 from taskyard_contract.payload_limits import MAX_LABEL_BYTES
@@ -25,6 +26,8 @@ PRIORITIES: Final = range(-(2**31), 2**31)
 """What templates can hold."""
 RESULT_ENCODINGS: Final[Mapping[str, str]] = {"pickle": "", "json": JSON, "bytes": BINARY}
 """What users call encodings of results, and what templates do: empty means that of arguments."""
+NO_FUNCTION: Final[Any] = None
+"""What a task, or a flow, is made of that nobody has given one."""
 RESERVED_ARGUMENTS: Final = ("return_state", "wait_for")
 
 RetryDelays = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
@@ -223,6 +226,17 @@ def checked_run_name(option: str, value: object) -> Any:
     if value is not None and not isinstance(value, str) and not callable(value):
         raise TypeError(f"'{option}' must be a string or a callable, got {type(value).__name__}")
     return value
+
+
+def given_function(kind: str, fn: object) -> Any:
+    """Return what a task, or a flow, is to be made of, if that can be called.
+
+    Raises:
+        TypeError: It cannot, or nothing was given, as programs for Prefect 1 do; the text says which.
+    """
+    if not callable(fn) and not isinstance(fn, (classmethod, staticmethod)):
+        raise TypeError(no_function(kind, fn))
+    return fn
 
 
 def checked_function(fn: object) -> Callable[..., Any]:

@@ -88,7 +88,9 @@ class Settings:
         Raises:
             TypeError: There is no such option.
         """
-        return refuse_unknown_options(f"{cls.kind} '{name}'", options, list(cls.options.__annotations__))
+        return refuse_unknown_options(
+            cls.kind, f"{cls.kind} '{name}'", options, list(cls.options.__annotations__)
+        )
 
     def values(self) -> dict[str, Any]:
         """Return the fields that are not as by default, by name: what pickles hold."""

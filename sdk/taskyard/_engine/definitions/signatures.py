@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from taskyard._engine.definitions.option_checks import function_name, signature_of
+from taskyard._missing_features import absent_arguments
 from taskyard.exceptions import ParameterBindError
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -88,4 +89,7 @@ class CallSignature:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise ParameterBindError.from_call(self.fn_name, self.signature, args, kwargs, error) from None
+            hint = absent_arguments(kwargs, self.signature.parameters)
+            raise ParameterBindError.from_call(
+                self.fn_name, self.signature, args, kwargs, error, hint
+            ) from None

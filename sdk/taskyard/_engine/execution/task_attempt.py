@@ -82,7 +82,7 @@ class TaskAttempt:
     def _render_name(self) -> None:
         template = self.task.settings.task_run_name
         if template is not None and not self.invocation.name:
-            self._name = render_run_name(template, self.context.parameters)
+            self._name = render_run_name(template, self.context.parameters, f"task '{self.task.name}'")
             self.context.task_run.name = self.invocation.name = self._name
 
     def call_function(self) -> Any:

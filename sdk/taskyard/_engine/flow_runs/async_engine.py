@@ -21,6 +21,7 @@ from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside_async
+from taskyard._engine.submission.direct_calls import named
 from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal
 
 
@@ -46,7 +47,7 @@ def run_async(
                 delay = await _attempt_async(record)
             return record.result(return_state)
 
-    return run()
+    return named(run(), flow.name)
 
 
 async def _attempt_async(record: FlowRunRecord) -> float | None:

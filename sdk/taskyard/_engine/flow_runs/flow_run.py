@@ -92,7 +92,7 @@ class FlowRunRecord:
         template = self._settings.flow_run_name
         if template is None:
             return new_flow_run_name()
-        return render_run_name(template, self.parameters, "flow_run_name")
+        return render_run_name(template, self.parameters, f"flow '{self.flow.name}'", "flow_run_name")
 
     def _make_context(self) -> FlowRunContext:
         run = FlowRun(

@@ -6,7 +6,7 @@ made only for those who wait.
 
 import warnings
 from collections.abc import Callable, Generator
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome, from_run
@@ -15,6 +15,7 @@ from taskyard._data.values.awaited import AwaitedRun, Origin, run
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
+from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -23,6 +24,10 @@ from taskyard_contract.states import RunState, StateType
 
 R = TypeVar("R")
 UNDECODED: Final = object()
+_INSIDE: Final = frozenset(
+    ["announce", "forget", "keep_local", "origin", "outcome", "put", "run_id", "settle", "when_settled"]
+)
+"""What sessions, arguments and waiting threads do with futures."""
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 """States that a value, or an exception, of this process belongs to."""
 
@@ -179,6 +184,16 @@ class Future(AwaitedRun, Generic[R]):
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
+
+    if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain what is not there, in particular what it has in Prefect."""
+            return explain_attribute("future", self, name)
+
+    def __dir__(self) -> list[str]:
+        """Name what programs use; the rest is for whoever settles futures."""
+        return sorted(set(super().__dir__()) - _INSIDE)
 
     def __bool__(self) -> bool:
         """Be true, with a warning: a future says nothing about the truth of its value."""

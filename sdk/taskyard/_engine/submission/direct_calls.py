@@ -5,7 +5,7 @@ Invariant: to the caller a direct call behaves like the function itself, excepti
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from taskyard._data.runs.state import State
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -64,7 +64,7 @@ def call_async(
             raise
         return state if return_state else _value(future)
 
-    return call()
+    return named(call(), task.name)
 
 
 def call_generator(
@@ -117,6 +117,12 @@ async def _generate_async(
     async with aclosing(scope.executor.iterate_async(future)) as values:
         async for value in values:
             yield value
+
+
+def named(work: Coroutine[Any, Any, Any], name: str) -> Coroutine[Any, Any, Any]:
+    """Give a coroutine the name of what was called: Python says it when nobody awaits the coroutine."""
+    cast(Any, work).__qualname__ = name
+    return work
 
 
 def _give_up(future: Future[Any]) -> None:

@@ -74,7 +74,9 @@ def _with_more(
     context = _context_of(task, scope, future.run_id, call)
     template = task.settings.task_run_name
     with context:  # callables may ask taskyard.runtime
-        name = render_run_name(template, context.parameters) if template is not None else ""
+        name = ""
+        if template is not None:
+            name = render_run_name(template, context.parameters, f"task '{task.name}'")
         cache_key = task.cache_key_of(context)
     if name:
         extra = extra or pb.RunExtra()

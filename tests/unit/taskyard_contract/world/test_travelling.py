@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from support.pickle_names import names_in
 
 from taskyard_contract import pickling
 from taskyard_contract.parts import making
-from taskyard_contract.world import main_module
+from taskyard_contract.world import bound_methods, main_module
 from taskyard_contract.world.main_module import Names
 
 MODULE = """
@@ -93,6 +94,30 @@ class TestModules:
         assert old is not module.bump_again
         assert old() == 1
         assert old.__globals__ is vars(module)
+
+    @pytest.mark.parametrize("name", ["randint", "random", "shuffle", "seed"])
+    def test_a_method_that_a_module_keeps_under_its_name_is_a_reference(self, name: str) -> None:
+        method = getattr(random, name)
+        assert back(method) is method
+        assert not main_module.is_changing(method)
+
+    def test_a_method_of_an_object_of_ones_own_brings_the_object(self) -> None:
+        own = random.Random(5)
+        there = back(own.randint)
+        assert there.__self__ is not own
+        assert there(0, 10**9) == random.Random(5).randint(0, 10**9)
+        assert main_module.is_changing(own.randint)
+
+    def test_a_method_that_was_replaced_in_its_module_brings_its_object(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept = random.randint
+        monkeypatch.setattr(random, "randint", lambda low, high: low)
+        assert bound_methods.place_of(kept) is None
+
+    @pytest.mark.parametrize("value", [len, "a".upper, [].append, dict.fromkeys, print, 5, lambda: 1])
+    def test_nothing_else_is_taken_for_one(self, value: object) -> None:
+        assert bound_methods.place_of(value) is None
 
     def test_a_module_that_was_made_by_hand_is_taken_along(self) -> None:
         made = ModuleType("made_by_hand")

@@ -64,7 +64,7 @@ def test_that_a_value_has_no_content_is_said_once_without_a_traceback(
     assert "cannot pickle '_thread.lock' object" in record.getMessage()
 
 
-def test_a_key_function_that_raises_is_shown_once_with_its_traceback(
+def test_a_key_function_that_raises_is_told_in_one_line_with_its_place(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(context: object, parameters: object) -> str:
@@ -73,5 +73,19 @@ def test_a_key_function_that_raises_is_shown_once_with_its_traceback(
     uncached = task(cache_key_fn=broken, name="with a broken key")(double.fn)
     assert [key(uncached, 1) for _ in range(3)] == [None] * 3
     (record,) = caplog.records
-    assert record.exc_info is not None
-    assert "'mine'" in record.getMessage()
+    assert record.exc_info is None
+    line = broken.__code__.co_firstlineno + 1
+    assert record.getMessage().endswith(f"(said once): KeyError: 'mine', at {__file__}:{line}")
+
+
+def test_the_traceback_of_a_key_function_is_there_for_who_looks_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(context: object, parameters: object) -> str:
+        raise KeyError("mine")
+
+    with caplog.at_level(logging.DEBUG, "taskyard.tasks"):
+        assert key(task(cache_key_fn=broken, name="to be looked at")(double.fn), 1) is None
+    warned, detail = caplog.records
+    assert (warned.exc_info, detail.levelno) == (None, logging.DEBUG)
+    assert detail.exc_info is not None

@@ -1,10 +1,11 @@
+import re
 from typing import Any
 
 import pytest
 
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard.exceptions import ParameterBindError
+from taskyard.exceptions import ConfigurationError, ParameterBindError
 
 
 def f(x: int, y: int = 2) -> None: ...
@@ -73,11 +74,47 @@ def test_builtins_without_a_signature_take_everything() -> None:
 
 
 def test_row_8_run_names_are_rendered() -> None:
-    assert render_run_name("{x}-{y:03d}", {"x": 1, "y": 2}) == "1-002"
-    assert render_run_name(lambda: "fixed", {"x": 1}) == "fixed"
-    assert render_run_name(lambda parameters: f"x={parameters['x']}", {"x": 1}) == "x=1"
+    assert render_run_name("{x}-{y:03d}", {"x": 1, "y": 2}, "task 't'") == "1-002"
+    assert render_run_name(lambda: "fixed", {"x": 1}, "task 't'") == "fixed"
+    assert render_run_name(lambda parameters: f"x={parameters['x']}", {"x": 1}, "task 't'") == "x=1"
 
 
 def test_row_8_a_run_name_is_a_string() -> None:
-    with pytest.raises(TypeError, match="'task_run_name' must return a string, its callable returned int"):
-        render_run_name(lambda: 3, {})  # type: ignore[arg-type,return-value]  # the mistake under test
+    with pytest.raises(TypeError, match=r"'task_run_name' of task 't' must return a string, .* returned int"):
+        render_run_name(lambda: 3, {}, "task 't'")  # type: ignore[arg-type,return-value]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{nope}", "there is no parameter 'nope'; the parameters are: x, y"),
+        ("{}", "'{}' names no parameter; the parameters are: x, y"),
+        ("{x.nope}", "AttributeError: 'int' object has no attribute 'nope'; the"),
+        ("{x", "ValueError: expected '}' before end of string; the"),
+        ("{y[nope]}", "KeyError: 'nope'; the"),
+        ("{x!r:%}", "ValueError: "),
+    ],
+)
+def test_row_8_a_template_that_cannot_be_filled_names_task_option_and_place(template: str, why: str) -> None:
+    expected = f"the option task_run_name={template!r} of task 't' cannot be filled: {why}"
+    with pytest.raises(ConfigurationError, match=re.escape(expected)):
+        render_run_name(template, {"x": 1, "y": {"a": 1}}, "task 't'")
+
+
+def test_row_61_a_template_of_a_flow_names_the_flow() -> None:
+    with pytest.raises(ConfigurationError, match=r"option flow_run_name='{a}' of flow 'f' .* are: none"):
+        render_run_name("{a}", {}, "flow 'f'", "flow_run_name")
+
+
+def test_arguments_that_calls_took_in_prefect_1_are_explained() -> None:
+    with pytest.raises(ParameterBindError, match=r"'upstream_tasks': it is wait_for=\[...\] here \(see docs"):
+        CallSignature(f).check((1,), {"upstream_tasks": [2]})
+
+
+def test_a_parameter_with_the_name_of_a_former_argument_is_no_mistake() -> None:
+    def takes(mapped: int, x: int) -> None: ...
+
+    CallSignature(takes).check((), {"mapped": 1, "x": 2})
+    with pytest.raises(ParameterBindError) as refused:
+        CallSignature(takes).check((), {"mapped": 1, "y": 2})
+    assert "docs/" not in str(refused.value)

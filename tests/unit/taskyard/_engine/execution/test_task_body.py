@@ -173,7 +173,11 @@ def test_a_run_name_is_rendered_from_values() -> None:
 
 def test_a_run_name_that_fails_is_the_runs_failure() -> None:
     report = execute(add.with_options(task_run_name="{missing}"), 1)
-    assert (report.kind, report.failure.type) == (ReportKind.FAILED, "KeyError")
+    assert (report.kind, report.failure.type) == (
+        ReportKind.FAILED,
+        "taskyard.exceptions.ConfigurationError",
+    )
+    assert "'{missing}' of task 'add' cannot be filled" in report.message
 
 
 def test_a_cache_key_is_proposed_unless_decided() -> None:

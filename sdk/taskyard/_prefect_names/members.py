@@ -1,0 +1,170 @@
+"""Names that modules of Prefect have, or had, and the modules of the same name here have not."""
+
+from typing import Final
+
+from taskyard._prefect_names import reasons
+from taskyard._prefect_names.reasons import here, moved
+
+_RUNNER_NAMES: Final = {
+    "SequentialTaskRunner": reasons.SEQUENTIAL,
+    "ConcurrentTaskRunner": reasons.CONCURRENT,
+    **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner", "PrefectDistributedTaskRunner"], reasons.CLUSTER),
+    "ProcessPoolTaskRunner": reasons.PROCESSES,
+    "PrefectTaskRunner": reasons.PROCESSES,
+    "BaseTaskRunner": reasons.OWN_RUNNERS,
+    "TaskConcurrencyType": (
+        "a task runner says nothing about concurrency here; ThreadPoolTaskRunner has max_workers"
+    ),
+}
+_STATE_NAMES: Final = {
+    "Success": here("Completed"),
+    "Successful": here("Completed"),
+    "Finished": (
+        "state.is_final() says it; the states a run ends in are Completed, Failed, Crashed and Cancelled"
+    ),
+    "Skipped": reasons.SKIPPING,
+    "TriggerFailed": here("NotReady") + ", a state that such a run stays in",
+    "Resume": reasons.PAUSE,
+    "Looped": "loop in the task, or call it in a loop of the flow",
+    "Mapped": reasons.MAPPED_STATE,
+    "Queued": here("AwaitingConcurrencySlot"),
+    **dict.fromkeys(["Submitted", "ClientFailed", "ValidationFailed"], "no run has such a state here"),
+    **dict.fromkeys(
+        ["get_state_result", "raise_state_exception", "aget_state_exception", "get_state_exception"],
+        "state.result() returns the value or raises, and state.exception() returns the exception",
+    ),
+    **dict.fromkeys(
+        ["return_value_to_state", "exception_to_failed_state", "exception_to_crashed_state", "StateGroup"],
+        reasons.HELPERS,
+    ),
+}
+
+MEMBERS: Final[dict[str, dict[str, str]]] = {
+    "tasks": {
+        **dict.fromkeys(["MaterializingTask"], reasons.ASSETS),
+        **dict.fromkeys(
+            ["TaskRunNameCallbackWithParameters", "OneOrManyFutureOrResult", "StateHookCallable"],
+            (
+                "it is a type of Prefect's own; any callable is taken, and Task and TaskOptions are for"
+                " annotations"
+            ),
+        ),
+        "PrefectFuture": moved("taskyard.futures"),
+    },
+    "flows": {
+        **dict.fromkeys(
+            [
+                *("serve", "aserve", "load_flow_from_entrypoint", "load_flow_from_script"),
+                *("load_flows_from_script", "load_flow_from_text", "load_flow_from_flow_run", "select_flow"),
+            ],
+            reasons.DEPLOY,
+        ),
+        **dict.fromkeys(["InfrastructureBoundFlow", "bind_flow_to_infrastructure"], reasons.INFRASTRUCTURE),
+    },
+    "futures": {
+        **dict.fromkeys(["PrefectConcurrentFuture", "PrefectWrappedFuture"], here("Future")),
+        "PrefectFlowRunFuture": (
+            "calling a flow waits for it; taskyard.flow_runs.wait_for_flow_run waits for others"
+        ),
+        **dict.fromkeys(
+            ["resolve_futures_to_states", "resolve_futures_to_results", "resolve_futures_to_data"],
+            (
+                "futures inside arguments are resolved by themselves; [future.result() for future in ...]"
+                " does it by hand"
+            ),
+        ),
+    },
+    "states": _STATE_NAMES,
+    "task_runners": _RUNNER_NAMES,
+    "context": {
+        **dict.fromkeys(
+            [
+                *(
+                    "get",
+                    "config",
+                    "logger",
+                    "date",
+                    "today",
+                    "yesterday",
+                    "tomorrow",
+                    "scheduled_start_time",
+                ),
+                *("flow_id", "flow_name", "flow_run_name", "task_name", "task_run_name"),
+                *("task_run_count", "task_loop_count", "task_loop_result", "map_index", "parameters"),
+                *("checkpointing", "secrets", "caches", "running_with_backend", "flow_run_id", "task_run_id"),
+            ],
+            reasons.RUN_CONTEXT,
+        ),
+        **dict.fromkeys(["ContextModel", "EngineContext"], here("RunContext", "taskyard.context")),
+        "TagsContext": here("current_tags()", "taskyard.context"),
+        **dict.fromkeys(
+            [
+                *("SettingsContext", "get_settings_context", "use_profile", "root_settings_context"),
+                *("refresh_global_settings_context", "temporary_settings"),
+            ],
+            reasons.SETTINGS,
+        ),
+        **dict.fromkeys(["AsyncClientContext", "SyncClientContext"], reasons.CLIENT),
+        "AssetContext": reasons.ASSETS,
+        **dict.fromkeys(
+            ["serialize_context", "hydrated_context"],
+            "workers and ThreadPoolTaskRunner have the context of their run by themselves; threads of"
+            " your own get"
+            " it with contextvars.copy_context()",
+        ),
+    },
+    "exceptions": {
+        **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardError")),
+        "ObjectNotFound": here("RunNotFound"),
+        **dict.fromkeys(
+            ["PrefectHTTPStatusError", "ClientError"], here("TaskyardError", "any request that failed")
+        ),
+        **dict.fromkeys(["AuthorizationError"], here("TaskyardError")),
+        "TaskTimeoutSignal": here("TaskRunTimeoutError"),
+        "TaskTimeoutError": here("TaskRunTimeoutError"),
+        **dict.fromkeys(["FlowRunWaitTimeout", "FlowPauseTimeout"], "it is Python's own TimeoutError here"),
+        "SignatureMismatchError": here("ParameterBindError"),
+        "SerializationError": here("NotPicklable, or NotSerializable"),
+        "RollBack": reasons.TRANSACTIONS,
+        **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
+        **dict.fromkeys(["PrefectSignal", "VersionLockMismatchSignal"], reasons.SIGNALS),
+        "MissingFlowError": reasons.DEPLOY,
+        "MissingProfileError": reasons.SETTINGS,
+        **dict.fromkeys(["ScriptError", "FlowScriptError", "ObjectAlreadyExists"], "nothing raises it here"),
+    },
+    "logging": {
+        "disable_run_logger": (
+            "outside of runs get_run_logger raises; use get_logger(name) in code that is used in both"
+        ),
+        **dict.fromkeys(
+            ["LogEavesdropper", "PrefectLogAdapter", "print_as_log"],
+            "log_prints=True makes run logs of what is printed",
+        ),
+        "setup_logging": here("configure()"),
+    },
+    "runtime": {"deployment": reasons.DEPLOY},
+    "cache_policies": {"CacheKeyFn": here("CacheKeyFnPolicy")},
+    "flow_runs": {
+        **dict.fromkeys(
+            [f"{a}{verb}_flow_run" for a in ("", "a") for verb in ("pause", "resume", "suspend")],
+            reasons.PAUSE,
+        ),
+        "FlowRunWaiter": here("wait_for_flow_run"),
+    },
+    "task_runs": {"TaskRunWaiter": here("wait_for_task_run")},
+    "settings": dict.fromkeys(
+        ["Settings", "Profile", "get_current_settings", "temporary_settings", "load_profiles"],
+        reasons.SETTINGS,
+    ),
+    "utilities": {
+        **dict.fromkeys(["flatten", "mapped"], reasons.FLATTEN),
+    },
+    "utilities.annotations": {
+        "BaseAnnotation": here("Annotation"),
+        **dict.fromkeys(["mapped", "flatten"], reasons.FLATTEN),
+        "freeze": "parameters of deployments are not in this release; give them in the call",
+    },
+}
+"""What to do instead, by module (the package left out) and name."""
+PATTERNS: Final[dict[str, tuple[str, str]]] = {"settings": ("PREFECT_", reasons.SETTINGS)}
+"""Beginnings of names that are answered alike, by module."""

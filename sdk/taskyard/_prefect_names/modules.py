@@ -1,0 +1,171 @@
+"""Modules that Prefect has, or had, by their names below the package.
+
+A module inside of one that is listed cannot be asked for: the import ends at the outer one.
+"""
+
+from typing import Final
+
+from taskyard._prefect_names import reasons
+from taskyard._prefect_names.reasons import here, moved
+
+MODULES: Final[dict[str, str]] = {
+    # 3
+    **dict.fromkeys(["deployments", "runner", "schedules"], reasons.DEPLOY),
+    **dict.fromkeys(["transactions"], reasons.TRANSACTIONS),
+    **dict.fromkeys(["results", "filesystems", "locking"], reasons.RESULTS),
+    "serializers": reasons.SERIALIZERS,
+    "client": reasons.CLIENT,
+    **dict.fromkeys(["blocks", "variables"], reasons.BLOCKS),
+    **dict.fromkeys(["events", "automations"], reasons.EVENTS),
+    "artifacts": reasons.ARTIFACTS,
+    "assets": reasons.ASSETS,
+    "task_worker": reasons.SERVING,
+    "concurrency": reasons.LIMITS,
+    "input": reasons.PAUSE,
+    **dict.fromkeys(["flow_engine", "task_engine"], reasons.ENGINES),
+    "server": reasons.SERVER,
+    **dict.fromkeys(["testing"], reasons.TESTING),
+    **dict.fromkeys(["workers", "infrastructure"], reasons.INFRASTRUCTURE),
+    **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
+    **dict.fromkeys(["profiles"], reasons.SETTINGS),
+    **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
+    **dict.fromkeys(["types", "telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    # 2
+    "orion": reasons.SERVER,
+    **dict.fromkeys(["packaging", "manifests", "projects", "flow_runners"], reasons.STORAGE),
+    "agent": "agents are started, not imported: 'taskyard agent start'",
+    # 1
+    "engine": (
+        "what Prefect 1 has in its engine (TaskRunner, signals, results) is not in this release; states"
+        " are in"
+        " taskyard.states, task.fn(...) calls the function, and flow(return_state=True) returns a state"
+    ),
+    "core": reasons.IMPERATIVE,
+    "triggers": reasons.TRIGGERS,
+    "executors": reasons.EXECUTORS,
+    "environments": reasons.EXECUTORS,
+    "run_configs": reasons.INFRASTRUCTURE,
+    "storage": reasons.STORAGE,
+    "backend": reasons.CLIENT,
+    **dict.fromkeys(["api", "models"], reasons.SERVER),
+    "serialization": reasons.STORAGE,
+    "configuration": reasons.SETTINGS,
+    "tasks.core": reasons.IMPERATIVE,
+    "tasks.control_flow": reasons.CONTROL_FLOW,
+    "tasks.notifications": reasons.NOTIFICATIONS,
+    "tasks.prefect": reasons.DEPLOY,
+    "tasks.secrets": reasons.BLOCKS,
+    **dict.fromkeys(
+        [
+            f"tasks.{name}"
+            for name in ("shell", "docker", "kubernetes", "aws", "gcp", "github", "dbt", "files")
+        ],
+        reasons.TASK_LIBRARY,
+    ),
+    # inside packages that exist
+    "runtime.deployment": reasons.DEPLOY,
+    "logging.configuration": "taskyard.logging.configure() does it here, or TASKYARD_LOG_LEVEL",
+    "utilities.tasks": (
+        "Prefect 1's helpers for graphs are not in this release; task and tags are in taskyard itself"
+    ),
+    "utilities.edges": moved("taskyard (unmapped)") + "; " + reasons.FLATTEN,
+    "utilities.logging": moved("taskyard.logging (get_logger, get_run_logger)"),
+    "utilities.context": reasons.RUN_CONTEXT,
+    "utilities.notifications": reasons.NOTIFICATIONS,
+    "utilities.configuration": reasons.SETTINGS,
+    "utilities.debug": (
+        "exceptions of tasks are raised where their values are asked for, so there is nothing to switch on"
+    ),
+    "utilities.asyncutils": (
+        "sync and async tasks and flows may call each other without a helper; await what is async"
+    ),
+    "utilities.testing": reasons.TESTING,
+    "utilities.exceptions": moved("taskyard.exceptions"),
+    **dict.fromkeys(
+        [
+            f"utilities.{name}"
+            for name in (
+                *("aws", "gcp", "kubernetes", "executors", "graphql", "serialization", "storage", "backend"),
+                *(
+                    "agent",
+                    "airflow",
+                    "callables",
+                    "collections",
+                    "compat",
+                    "dispatch",
+                    "dockerutils",
+                    "engine",
+                ),
+                *(
+                    "filesystems",
+                    "git",
+                    "hashing",
+                    "importtools",
+                    "math",
+                    "names",
+                    "processutils",
+                    "pydantic",
+                ),
+                *("schema_tools", "services", "slugify", "templating", "text", "timeout", "urls"),
+                *("visualization", "datetimes", "diagnostics", "docker_util", "httpx"),
+            )
+        ],
+        reasons.HELPERS,
+    ),
+}
+"""Names of modules, the package left out, and what to do."""
+
+COLLECTIONS: Final[dict[str, str]] = {
+    **dict.fromkeys(["taskyard_dask", "taskyard_ray"], reasons.CLUSTER),
+    **dict.fromkeys(
+        [
+            f"taskyard_{name}"
+            for name in (
+                *(
+                    "aws",
+                    "azure",
+                    "bitbucket",
+                    "databricks",
+                    "dbt",
+                    "docker",
+                    "email",
+                    "gcp",
+                    "github",
+                    "gitlab",
+                ),
+                *("kubernetes", "redis", "shell", "slack", "snowflake", "sqlalchemy"),
+            )
+        ],
+        reasons.PLUGINS,
+    ),
+}
+"""Packages beside Prefect, as their names become when ``prefect`` is replaced everywhere."""
+
+NAMES: Final[dict[str, str]] = {
+    # 3
+    **dict.fromkeys(["serve", "aserve", "deploy"], reasons.DEPLOY),
+    **dict.fromkeys([f"{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
+    **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
+    **dict.fromkeys(["transaction", "Transaction"], reasons.TRANSACTIONS),
+    **dict.fromkeys(["get_client", "PrefectClient", "SyncPrefectClient"], reasons.CLIENT),
+    **dict.fromkeys(["materialize", "Asset", "MaterializingTask"], reasons.ASSETS),
+    **dict.fromkeys(["Variable", "Block"], reasons.BLOCKS),
+    "PrefectFuture": here("Future"),
+    # 2
+    **dict.fromkeys(["Manifest", "Deployment"], reasons.DEPLOY),
+    **dict.fromkeys(["get_cloud_client", "CloudClient"], reasons.CLOUD),
+    "BaseResult": reasons.RESULTS,
+    "SequentialTaskRunner": reasons.SEQUENTIAL,
+    "ConcurrentTaskRunner": reasons.CONCURRENT,
+    **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner"], reasons.CLUSTER),
+    # 1
+    **dict.fromkeys(["Parameter", "DateTimeParameter"], reasons.PARAMETER),
+    "Client": reasons.CLIENT,
+    **dict.fromkeys(["case", "resource_manager", "switch", "merge", "ifelse"], reasons.CONTROL_FLOW),
+    **dict.fromkeys(["flatten", "mapped", "apply_map"], reasons.FLATTEN),
+    **dict.fromkeys(["Edge", "Constant"], reasons.IMPERATIVE),
+    **dict.fromkeys(["TaskRunner", "FlowRunner"], reasons.RUNNERS),
+    "signals": reasons.SIGNALS,
+    "config": reasons.SETTINGS,
+}
+"""Names that Prefect has in the package itself, or that its documentation imports from there."""

@@ -1,0 +1,155 @@
+"""What is said of more than one name. Each completes a sentence that has named what was asked for.
+
+Three kinds, which readers can tell by their words: "not in this release" is meant to come; "not here, by
+design" is not; everything else exists under another name, which is said.
+"""
+
+from typing import Final
+
+DEPLOY: Final = (
+    "deployments and schedules are not in this release; start the program itself, from cron"
+    " or a service manager"
+)
+PAUSE: Final = "pausing, suspending and resuming runs is not in this release; a run can be cancelled"
+TRANSACTIONS: Final = (
+    "transactions are not in this release; use retries, and cache policies for what must not be done twice"
+)
+RESULTS: Final = (
+    "result storage of your own is not in this release; results are kept by the control plane, and"
+    " persist_result=True lets equal runs of a flow share them"
+)
+CLIENT: Final = (
+    "the orchestration client is not in this release; see taskyard.flow_runs and taskyard.task_runs,"
+    " 'taskyard run --help', or the gRPC services in protos/"
+)
+BLOCKS: Final = "blocks and variables are not in this release; use environment variables or files of your own"
+EVENTS: Final = (
+    "events and automations are not in this release; use hooks such as on_completion and on_failure"
+)
+LIMITS: Final = (
+    "concurrency limits are not in this release; the slots of an agent, and a queue of its own, limit"
+    " how much"
+    " runs"
+)
+ASSETS: Final = "assets are not in this release; return what was made, or where it is"
+ARTIFACTS: Final = (
+    "artifacts are not in this release; return what people are to see, or write it to the run's log"
+)
+GRAPHS: Final = "drawing a flow is not in this release; see 'taskyard run show' for the dependencies of a run"
+SERVING: Final = (
+    "serving a task from a program is not in this release; start agents with 'taskyard agent start', they run"
+    " all tasks, and with --serve those of a module by their names"
+)
+SERIALIZERS: Final = (
+    "serializers of your own are not in this release; see result_encoding, which is"
+    " 'pickle', 'json' or 'bytes'"
+)
+RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
+TESTING: Final = (
+    "a test harness is not in this release; set TASKYARD_HOME to a directory of the test, and"
+    " TASKYARD_TASK_RUNNER=threads, and call the flow"
+)
+ENGINES: Final = "the engine is not something to call; call the flow, or the task, itself"
+
+IMPERATIVE: Final = (
+    "Prefect 1's graphs (with Flow(...), Parameter, triggers) are not in this release; write a function and"
+    " decorate it with @flow: calls inside it are the graph"
+)
+PARAMETER: Final = (
+    "Prefect 1's graphs are not in this release; parameters are those of the function that @flow decorates"
+)
+TASK_CLASS: Final = (
+    "Prefect 1's Task classes with run() are not in this release; decorate a function,"
+    " or a method, with @task"
+)
+CONTROL_FLOW: Final = (
+    "Prefect 1's graphs are not in this release; write if, for and with in the function that @flow decorates"
+)
+TRIGGERS: Final = (
+    "triggers are not in this release; a task waits for its arguments and for wait_for=[...] to complete, and"
+    " allow_failure(...) around one of them lets it start after a failure as well"
+)
+SIGNALS: Final = (
+    "signals are not in this release; raise an exception to fail, or return a state, as in"
+    " return Completed(message=...) or Cancelled(...)"
+)
+SKIPPING: Final = (
+    "skipping is not in this release; test in the flow whether to call the task, or return"
+    " Completed(name='Skipped') from it"
+)
+RUNNERS: Final = (
+    "Prefect 1's TaskRunner and FlowRunner are not in this release; call task.fn(...) to test the"
+    " function, and"
+    " flow(return_state=True) to see a state"
+)
+FLATTEN: Final = (
+    "Prefect 1's mapping annotations are not in this release; task.map takes iterables apart,"
+    " unmapped(...) keeps"
+    " one whole, and a flow can flatten a list itself"
+)
+TASK_LIBRARY: Final = (
+    "a library of tasks is not here, by design; decorate a function that calls the client you need"
+)
+RUN_CONTEXT: Final = (
+    "Prefect 1's context is not here, by design; see taskyard.get_run_logger() for the logger, and"
+    " taskyard.runtime.task_run and taskyard.runtime.flow_run for ids, names, parameters and run_count"
+)
+EXECUTORS: Final = (
+    "executors are not here, by design; agents execute task runs, or threads do:"
+    " @flow(task_runner=ThreadPoolTaskRunner(max_workers=4)), from taskyard.task_runners"
+)
+STORAGE: Final = (
+    "registering flows with a storage is not here, by design; workers get the code of the program that runs"
+)
+INFRASTRUCTURE: Final = (
+    "infrastructure blocks are not here, by design; start agents where the work is to be done:"
+    " 'taskyard agent start --help'"
+)
+SERVER: Final = (
+    "the server is a program of its own, with the gRPC services in protos/; start it with 'taskyard server"
+    " start', and see taskyard.flow_runs and taskyard.task_runs for reading runs"
+)
+CLOUD: Final = "there is no cloud service, by design; start a server with 'taskyard server start'"
+PLUGINS: Final = "plugins and collections are not here, by design; call the library you need from a task"
+SETTINGS: Final = (
+    "settings are environment variables here, such as TASKYARD_SERVER and TASKYARD_LOG_LEVEL: see"
+    " taskyard.settings"
+)
+HELPERS: Final = (
+    "internal helpers of Prefect are not here, by design; the standard library has what programs need"
+)
+NOTIFICATIONS: Final = (
+    "notifications are not here, by design; send what you like from a hook: on_failure=[hook], called with"
+    " task, run and state"
+)
+SOFTWARE: Final = (
+    "images and environments are not built here, by design; agents run in what you start them in"
+)
+
+SEQUENTIAL: Final = (
+    "runs are not executed one after the other by a runner here; call tasks without submit, which waits"
+    " for each,"
+    " or use ThreadPoolTaskRunner(max_workers=1) from taskyard.task_runners"
+)
+CONCURRENT: Final = (
+    "it is ThreadPoolTaskRunner here, or the default AgentTaskRunner, of taskyard.task_runners"
+)
+CLUSTER: Final = (
+    "other systems' clusters are not used, by design; agents on further machines are: 'taskyard agent start"
+    " --server HOST:PORT', with the default AgentTaskRunner"
+)
+PROCESSES: Final = (
+    "it is AgentTaskRunner here, of taskyard.task_runners: agents execute runs in processes; the default"
+)
+OWN_RUNNERS: Final = "it is TaskRunner here, of taskyard.task_runners"
+MAPPED_STATE: Final = "a map has no state of its own; task.map returns a list of futures, each with its state"
+
+
+def here(name: str, module: str = "") -> str:
+    """Say under which name something exists, and where."""
+    return f"it is {name} here" + (f", of {module}" if module else "")
+
+
+def moved(module: str) -> str:
+    """Say that a name exists, in another module."""
+    return f"it is in {module} here"

@@ -1,0 +1,24 @@
+"""What is no iterable, a text included, is the same for all runs of a map.
+
+Prints:
+    Look: 1
+    Look: 2
+    Look: 3
+
+In any order: all
+"""
+
+from taskyard import flow, task
+
+
+@task
+def display(prefix, item):
+    print(f"{prefix} {item}\n", end="")
+
+
+@flow
+def main():
+    return display.map("Look:", [1, 2, 3])
+
+
+main()
