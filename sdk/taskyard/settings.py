@@ -9,6 +9,7 @@ them, after that.
 | `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
 | `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
+| `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
@@ -23,11 +24,22 @@ if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
     from pathlib import Path
 
-__all__ = ["forwarded_variables", "home", "log_level", "server", "task_runner"]
+__all__ = [
+    "forwarded_variables",
+    "has_animated_terminal",
+    "home",
+    "log_level",
+    "server",
+    "shows_progress",
+    "task_runner",
+    "wants_colours",
+]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
 FORWARD: Final = "TASKYARD_FORWARD_ENV"
+PROGRESS: Final = "TASKYARD_PROGRESS"
+_WORDS: Final = {"on": True, "off": False}
 
 
 def server() -> str:
@@ -48,6 +60,30 @@ def task_runner() -> str:
 def forwarded_variables() -> list[str]:
     """Return the names of the variables whose values are sent to workers on other machines."""
     return [name for part in os.environ.get(FORWARD, "").split(",") if (name := part.strip())]
+
+
+def shows_progress() -> bool:
+    """Return whether terminals are to show how far flow runs are.
+
+    Raises:
+        ValueError: The variable says neither.
+    """
+    word = os.environ.get(PROGRESS) or "on"
+    wanted = _WORDS.get(word.lower())
+    if wanted is None:
+        raise ValueError(f"{PROGRESS} is '{word}'; expected on or off")
+    return wanted
+
+
+def has_animated_terminal() -> bool:
+    """Return whether what calls itself a terminal moves its cursor, and somebody looks at it."""
+    is_dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
+    return not is_dumb and os.environ.get("CI", "").lower() in ("", "0", "false")
+
+
+def wants_colours() -> bool:
+    """Return whether terminals are to show colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def log_level() -> int:

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
+from taskyard import settings
+
 YIELD_SECONDS: Final = 3.0
 """For how long others have the terminal after they last moved the cursor."""
 REDRAW_SECONDS: Final = 0.02
@@ -68,7 +70,7 @@ def size() -> tuple[int, int]:
     """Return how many columns and rows the terminal has now; zeros when there is none for rows."""
     try:
         stream = sys.stderr
-        if not stream.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        if not stream.isatty() or not settings.has_animated_terminal():
             return 0, 0
         found = os.get_terminal_size(stream.fileno())
     except (AttributeError, OSError, ValueError):  # no stream, a closed one, one without a descriptor
@@ -110,7 +112,7 @@ class _Rows:
         self._yield_until = 0.0
         self._reading = 0
         self._guards: list[tuple[Any, Callable[[Any], Any]]] = []
-        self._real_input: Callable[[object], str] = builtins.input
+        self._real_input: Any = builtins.input
 
     def yields(self) -> bool:
         return self._clock() < self._yield_until
@@ -165,7 +167,7 @@ class _Rows:
         for buffer in _terminal_buffers():
             self._guard(buffer)
         self._real_input = builtins.input
-        builtins.input = self._input  # type: ignore[assignment]  # it takes the same
+        builtins.input = self._input
         return True
 
     def _end(self) -> None:
@@ -210,7 +212,7 @@ class _Rows:
             self.erase()
             self._reading += 1
         try:
-            return self._real_input(prompt)
+            return str(self._real_input(prompt))
         finally:
             self._reading -= 1
 

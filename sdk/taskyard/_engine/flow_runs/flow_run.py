@@ -28,6 +28,7 @@ from taskyard._engine.flow_runs.flow_reports import (
     written_value,
 )
 from taskyard._engine.flow_runs.task_runners import runner_of
+from taskyard._engine.progress import showing
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
 from taskyard._engine.world.announcing import look_at_modules
@@ -119,7 +120,7 @@ class FlowRunRecord:
 
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)
-        ordinal = caller.take_ordinals(template.task_key)
+        ordinal = caller.take_flow_ordinal(template.task_key)
         key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
         group = RunGroup(key, ordinal)
         group.add(
@@ -138,7 +139,8 @@ class FlowRunRecord:
         self.context = self._make_context()
         self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
         try:
-            with captured_prints() if self.scope.log_prints else nullcontext(), self.context:
+            prints = captured_prints() if self.scope.log_prints else nullcontext()
+            with showing(self.name, self.scope, self.session), prints, self.context:
                 yield
         finally:
             self.session.on_cancel(self.run_id, None)
