@@ -144,7 +144,7 @@ class _Rows:
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()  # in the background the terminal is somebody else's
         except OSError:
-            return False
+            return True  # a terminal that controls nobody: nobody else has it either
 
     def _drawing(self) -> bytes:
         """Return what makes room below the cursor, fills it, and puts the cursor back."""
