@@ -16,6 +16,13 @@ from typing import Final
 
 _TOKEN: Final = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[78DM]|\r|\n|\x08|[^\x1b\r\n\x08]+")
 
+_TAKE_TERMINAL: Final = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Makes the terminal that of the program, so that Ctrl-C in it is one."""
+
 
 class Screen:
     """What is on a terminal that is high enough never to scroll; of escape sequences those that rows need."""
@@ -104,15 +111,14 @@ class OnTerminal:
         """Start it; `pipes` are those of stdout and stderr that go to a pipe instead."""
         self._master, slave = pty.openpty()
         self.resize(columns, lines)
-        streams = {name: subprocess.PIPE for name in pipes}
+        streams = dict.fromkeys(pipes, subprocess.PIPE)
         self.process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-c", _TAKE_TERMINAL, *arguments],
             stdin=slave,
             stdout=streams.get("stdout", slave),
             stderr=streams.get("stderr", slave),
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
         self.written = b""

@@ -89,7 +89,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.CountRunsResponse(counts=counts, searched_to_us=searched_to_us)
 
     async def SummarizeRuns(self, request: pb.SummarizeRunsRequest, context: Any) -> pb.SummarizeRunsResponse:
-        scope = scope_of(check_id(request.flow_run_id))
+        scope = scope_of(check_id(request.flow_run_id, "flow_run_id"))
         beyond = page_tokens.decode(Listing.SUMMARIES, request.page_token, scope)
         tasks, position = await self._summarizer.page(request.flow_run_id, beyond, details=request.details)
         token = page_tokens.encode(Listing.SUMMARIES, position, scope) if position is not None else ""

@@ -50,15 +50,22 @@ def write(stream: TextIO, text: str) -> None:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Have no rows in the way while something is written past the streams; other threads wait meanwhile."""
+    """Have no rows in the way while something is written past the streams.
+
+    Other threads that write wait meanwhile: nothing else is to be done inside, above all nothing logged.
+    """
     with _rows.lock:
         _rows.erase()
         yield
 
 
 def show(rows: Sequence[str]) -> None:
-    """Show these rows, or others than before, where there is a terminal for it; they fit the `size`."""
-    _rows.show([row.encode("utf-8", "replace") for row in rows])
+    """Show these rows, or others than before, where there is a terminal for it; they fit the `size`.
+
+    Without any, the terminal is only watched: whether something else of this program animates it.
+    """
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    _rows.show([row.encode(encoding, "replace") for row in rows])
 
 
 def hide() -> None:
@@ -119,12 +126,13 @@ class _Rows:
 
     def show(self, rows: list[bytes]) -> None:
         with self.lock:
+            if self._fd < 0 and not self._begin():
+                return
+            changed, self._rows = rows != self._rows, rows
             if not rows:
                 self.erase()
-            elif self._fd >= 0 or self._begin():
-                changed, self._rows = rows != self._rows, rows
-                if (changed or not self._drawn) and self._may_draw():
-                    self._send(self._drawing())
+            elif (changed or not self._drawn) and self._may_draw():
+                self._send(self._drawing())
 
     def hide(self) -> None:
         with self.lock:
@@ -184,26 +192,23 @@ class _Rows:
 
         def write(data: Any) -> Any:
             with self.lock:
-                if not self._drawn and not self._rows:
-                    return real(data)
-                before, after = self._around(data)
-                if not before and not after:
-                    return real(data)
-                written = real(before + bytes(data) + after)
-                return min(len(data), max(0, written - len(before))) if written is not None else None
+                text = bytes(data)
+                before, after = self._around(text)
+                written = real(before + text + after)
+                return min(len(text), max(0, written - len(before))) if written is not None else None
 
         buffer.write = write
         self._guards.append((buffer, write))
 
-    def _around(self, data: Any) -> tuple[bytes, bytes]:
+    def _around(self, text: bytes) -> tuple[bytes, bytes]:
         """Return what removes the rows before something is written, and what draws them again behind it."""
         before = ERASE if self._drawn else b""
         self._drawn = False
-        text, now = bytes(data), self._clock()
+        now = self._clock()
         if _MOVES.search(text):
             self._yield_until = now + YIELD_SECONDS
-        elif text.endswith(b"\n") and now - self._drawn_at >= REDRAW_SECONDS and self._may_draw():
-            return before, self._drawing()
+        elif self._rows and text.endswith(b"\n") and now - self._drawn_at >= REDRAW_SECONDS:
+            return before, self._drawing() if self._may_draw() else b""
         return before, b""
 
     def _input(self, prompt: object = "", /) -> str:

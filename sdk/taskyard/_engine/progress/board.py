@@ -82,10 +82,8 @@ class Board:
         with self._lock:  # so that what the last flow run has removed does not come back
             if not self._watched:
                 self._wake.clear()
-            elif terminal.is_taken():
-                terminal.show([])
             else:
-                terminal.show(rows)
+                terminal.show([] if terminal.is_taken() else rows)
 
     @staticmethod
     def _is_due(one: Watched) -> bool:

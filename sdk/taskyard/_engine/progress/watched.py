@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
 from itertools import islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from taskyard._data.values.awaited import AwaitedRun, Origin
 from taskyard._network.server.loop_thread import loop_thread
@@ -31,8 +31,12 @@ ASKED_ABOUT: Final = 1_000
 """As many runs as a filter may name: those that are executed are among the oldest."""
 REMEMBERED: Final = 4
 """Of so many answers the highest is shown: of runs that take parts of a second a look meets a part."""
+BREAK_SECONDS: Final = 1.0
+"""Who calls one task after the other waits for none in between."""
 LOOKED_AT: Final = 20_000
 """Of the open runs of all flow runs, to find those of one."""
+
+_RUNNING: Final[list[Any]] = [int(RunState.RUNNING)]
 
 
 class Place(Origin, Protocol):
@@ -58,27 +62,32 @@ class Watched:
         self.ends = Ends(place)
         self.begun = clock()
         self.open_since: float | None = None
-        """Since when it has been waiting for runs; None while it waits for none."""
+        """Since when it has been waiting for runs, but for short breaks; None while it waits for none."""
         self.counts = Counts(0, 0)
         self._clock = clock
+        self._before = place.submitted()
+        self._open_at = self.begun
         self._pace = Pace(self.begun)
         self._asked: ThreadFuture[int] | None = None
-        self._asked_at = self._ask_at = self.begun
+        self._ask_at = self.begun
         self._answers: deque[int] = deque(maxlen=REMEMBERED)
 
     def look(self, *, ask: bool, alone: bool) -> None:
         """Look how far it is; ask the server if that is due and wanted."""
         now = self._clock()
-        total, ended = self.place.submitted(), self.ends.ended
+        self._take_answer()
+        total, ended = self.place.submitted() - self._before, self.ends.ended
         if not self.session.in_flight.outstanding(1):
             total = min(total, ended)  # a map that was refused has numbers, and no runs
         ended = min(ended, total)
         running = min(max(self._answers), total - ended) if self._answers else None
         self.counts = Counts(total, ended, min(self.ends.failed, ended), running)
-        if self.counts.open and self.open_since is None:
-            self.open_since = now
-            self._pace.begin_at(now, ended)
-        elif not self.counts.open:
+        if self.counts.open:
+            self._open_at = now
+            if self.open_since is None:
+                self.open_since = now
+                self._pace.begin_at(now, ended)
+        elif now - self._open_at >= BREAK_SECONDS:
             self.open_since = None
         self._pace.note(now, self.counts)
         if self.open_since is not None and ask:
@@ -93,25 +102,28 @@ class Watched:
         return line(self.name, self.counts, self._pace, width, detail=self.place.latest_map, colours=colours)
 
     def _ask(self, now: float, alone: bool) -> None:
-        """Take the latest answer, and ask once more when that is due. Waits for nothing."""
-        if self._asked is not None:
-            if not self._asked.done():
-                return
-            self._take(self._asked)
-            self._asked = None
-            self._ask_at = now + max(ASK_SECONDS, ASK_SHARE * (now - self._asked_at))
-        if now < self._ask_at:
+        """Ask the server if that is due. Waits for nothing: the answer is there with a later look."""
+        if self._asked is not None or now < self._ask_at:
             return
-        wanted = run_service_pb2.RunFilter(run_ids=self._oldest(alone), states=[_RUNNING])
-        if wanted.run_ids:
-            self._asked_at = now
-            work = self.session.client().count_runs_once(wanted)
-            self._asked = asyncio.run_coroutine_threadsafe(work, loop_thread.loop())
+        wanted = run_service_pb2.RunFilter(run_ids=self._oldest(alone), states=_RUNNING)
+        if not wanted.run_ids:
+            return
+        work = self.session.client().count_runs_once(wanted)
+        self._asked = asyncio.run_coroutine_threadsafe(work, loop_thread.loop())
+        self._asked.add_done_callback(lambda _: self._answered(now))
 
-    def _take(self, asked: "ThreadFuture[int]") -> None:
+    def _answered(self, asked_at: float) -> None:
+        answered_at = self._clock()
+        self._ask_at = answered_at + max(ASK_SECONDS, ASK_SHARE * (answered_at - asked_at))
+
+    def _take_answer(self) -> None:
+        asked = self._asked
+        if asked is None or not asked.done():
+            return
+        self._asked = None
         try:
-            self._answers.append(asked.result(0))
-        except (TaskyardError, CancelledError, TimeoutError):
+            self._answers.append(asked.result())
+        except (TaskyardError, CancelledError):
             self._answers.clear()  # a server that is being replaced, or ends: the line does without
 
     def _oldest(self, alone: bool) -> list[bytes]:
@@ -120,6 +132,3 @@ class Watched:
 
     def _is_own(self, run: AwaitedRun) -> bool:
         return run.origin is self.place
-
-
-_RUNNING: Final = run_service_pb2.RunFilter(states=[int(RunState.RUNNING)]).states[0]  # type: ignore[list-item]  # equal

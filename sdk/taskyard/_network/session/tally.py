@@ -9,7 +9,6 @@ Invariant: used on the loop's thread only, but for reading the numbers.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from operator import attrgetter
 from typing import Final
 
 from taskyard._data.values.awaited import AwaitedRun
@@ -17,7 +16,6 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import RunState
 
 _FAILED: Final = frozenset({int(RunState.FAILED), int(RunState.CRASHED), int(RunState.NOT_READY)})
-_origin_of: Final = attrgetter("origin")
 
 
 class Ends:
@@ -72,8 +70,8 @@ class Tally:
             ends.failed += 1
 
     def _add(self, what: str, run_ids: Iterable[bytes], outstanding: Mapping[bytes, AwaitedRun]) -> None:
-        runs = filter(None.__ne__, map(outstanding.get, run_ids))
-        for origin, count in Counter(map(_origin_of, runs)).items():
+        runs = map(outstanding.get, run_ids)
+        for origin, count in Counter([run.origin for run in runs if run is not None]).items():
             ends = self._watched.get(origin)
             if ends is not None:
                 setattr(ends, what, getattr(ends, what) + count)

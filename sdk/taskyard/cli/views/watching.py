@@ -1,6 +1,5 @@
 """A run that is watched from another process: a line on a terminal, else its states as they come."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +9,7 @@ from taskyard.cli.inside import EXECUTED, FAILED, Inside, Key, TaskSums, task_ru
 from taskyard.cli.server_option import CALL_SECONDS
 from taskyard.cli.views.documents import state_of
 from taskyard.cli.views.output import duration
+from taskyard.cli.views.runs import wait_for
 from taskyard.logging import terminal
 from taskyard.logging.progress_line import Counts, Pace, line, shortened
 from taskyard_contract.states import FIRST_FINAL, RunKind
@@ -29,10 +29,12 @@ def watch_run(api: Client, run: "Run") -> tuple["Run", Sums]:
     """Show how far a run is until it has ended; return it, and what was inside."""
     with Client(api.address, CALL_SECONDS, patient=True) as patient:  # it was found: now it is waited for
         watched = _Watched(patient, run)
+        if not terminal.size()[0] and run.state < FIRST_FINAL:
+            wait_for(patient, run)
+            run = patient.get_run(run.run_id)
         try:
             while run.state < FIRST_FINAL:
-                pause = watched.look(run)
-                run = patient.wait_run(run.run_id, pause)
+                run = patient.wait_run(run.run_id, watched.look(run))
         finally:
             terminal.hide()
         return run, watched.inside()
@@ -45,7 +47,6 @@ class _Watched:
         self._is_flow = int(run.kind) == RunKind.FLOW
         self._inside = Inside(api, run.run_id)
         self._pace: Pace | None = None
-        self._told = ""
 
     def inside(self) -> Sums:
         return self._inside.read() if self._is_flow else {}
@@ -53,20 +54,11 @@ class _Watched:
     def look(self, run: "Run") -> float:
         """Show how it is now; returns after how many seconds to look again, if it does not end before."""
         width, _ = terminal.size()
-        if not width:
-            self._tell(run)
-            return 60.0 if self._told else LOOK_SECONDS
         begun = time.monotonic()
         sums = self.inside()
         now = time.monotonic()
-        terminal.show([self._row(run, sums, now, width - 1)])
+        terminal.show([self._row(run, sums, now, width - 1)] if width else [])
         return max(LOOK_SECONDS, LOOK_SHARE * (now - begun))
-
-    def _tell(self, run: "Run") -> None:
-        state = state_of(run)[1]
-        if state != self._told:
-            self._told = state
-            print(f"taskyard: {run.name} is {state}", file=sys.stderr, flush=True)
 
     def _row(self, run: "Run", sums: Sums, now: float, width: int) -> str:
         tasks = task_runs(sums)
