@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Select, func, select, union_all
 
 from taskyard_contract.wire_text import LOG_LIMIT, NAME_LIMIT, bounded
-from taskyard_controlplane.storage import blobs, listings, records, summaries
+from taskyard_controlplane.storage import blobs, listings, records
 from taskyard_controlplane.storage.cache_listing import StoredCacheEntries
 from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
@@ -86,7 +86,7 @@ class DatabaseReader:
 
     def sums(self, flow_seq: int, beyond_seq: int | None, most: int, *, details: bool) -> RunSums:
         with self._connection() as connection:
-            return summaries.sum_up(connection, flow_seq, beyond_seq, most, details=details)
+            return listings.sum_up(connection, flow_seq, beyond_seq, most, details=details)
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
         with self._connection() as connection:
