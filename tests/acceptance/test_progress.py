@@ -212,7 +212,7 @@ def test_a_flow_run_is_watched_and_told_as_a_tree_from_outside(
     assert program.wait() == 0
     assert watching.wait() == 0
     [end] = watching.screen().lines
-    assert end.startswith("main-run Completed: 7 of 8 task runs done, 1 failed, took "), end
+    assert end.startswith("main-run Completed: 8/8 task runs done, 1 failed, took "), end
     tree = OnTerminal(*command, "tree", "main-run", environment=environment, columns=200)
     on_terminal.started.append(tree)
     assert tree.wait() == 0

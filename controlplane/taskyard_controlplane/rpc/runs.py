@@ -40,9 +40,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         directory: Directory,
         reading: RunReader,
         counter: RunCounter,
-        summarizer: RunSummarizer,
         settings: RpcSettings,
         peers: PeerSettings,
+        summarizer: RunSummarizer,
     ) -> None:
         """Act through the owners of `directory`, answer from `reading`, `counter` and `summarizer`."""
         self._directory = directory

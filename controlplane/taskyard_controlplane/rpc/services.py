@@ -58,7 +58,7 @@ class Services:
         reading = RunReader(reader, background, directory.live_state, directory.held_by)
         counter = RunCounter(reader, background, reading, directory.live_state)
         summarizer = RunSummarizer(reader, background, directory.in_hand)
-        self._runs = RunService(directory, reading, counter, summarizer, settings, peers)
+        self._runs = RunService(directory, reading, counter, settings, peers, summarizer)
         streams = Places("streams", most=peers.max_streams, per_address=peers.max_streams_per_address)
         self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,

@@ -253,11 +253,14 @@ class Owner:
     def in_hand(self, flow_run_id: bytes) -> list[InHand]:
         """Return the runs inside a flow run that somebody executes now, or has in hand."""
         roster, runs = self.shard.roster, self.shard.book.runs
-        flow = runs.get(flow_run_id)
         held = [agent.held.values() for agent in roster.agents.values()]
         executed = [session.executing.values() for session in roster.sessions.values()]
-        found = [run for some in (*held, *executed) for run in some if run.flow is flow]
-        return [in_hand_of(run, runs.get(run.caller_id or b"")) for run in found] if flow is not None else []
+        return [
+            in_hand_of(run, runs.get(run.caller_id or b""))
+            for some in (*held, *executed)
+            for run in some
+            if run.flow is not None and run.flow.run_id == flow_run_id
+        ]
 
     @property
     def changes(self) -> Changes:

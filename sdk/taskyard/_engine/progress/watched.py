@@ -44,6 +44,11 @@ class Place(Origin, Protocol):
 
     latest_map: str
 
+    @property
+    def executor(self) -> object:
+        """What executes its runs in this process, if that does."""
+        ...
+
     def submitted(self) -> int:
         """Return how many task runs were submitted from here."""
         ...
@@ -59,7 +64,7 @@ class Watched:
         self.name = name
         self.place = place
         self.session = session
-        self.ends = Ends(place)
+        self.ends = Ends(place, mixed=place.executor is not None)
         self.begun = clock()
         self.open_since: float | None = None
         """Since when it has been waiting for runs, but for short breaks; None while it waits for none."""
@@ -108,9 +113,14 @@ class Watched:
         wanted = run_service_pb2.RunFilter(run_ids=self._oldest(alone), states=_RUNNING)
         if not wanted.run_ids:
             return
-        work = self.session.client().count_runs_once(wanted)
-        self._asked = asyncio.run_coroutine_threadsafe(work, loop_thread.loop())
-        self._asked.add_done_callback(lambda _: self._answered(now))
+        try:
+            work = self.session.client().count_runs_once(wanted)
+            self._asked = asyncio.run_coroutine_threadsafe(work, loop_thread.loop())
+        except (TaskyardError, OSError, ValueError):  # nobody to ask: a yard that has ended
+            self._answers.clear()
+            self._ask_at = now + ASK_SECONDS * ASK_SHARE
+        else:
+            self._asked.add_done_callback(lambda _: self._answered(now))
 
     def _answered(self, asked_at: float) -> None:
         answered_at = self._clock()

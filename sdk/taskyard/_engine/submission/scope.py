@@ -71,6 +71,7 @@ class Scope:
         "kept_futures",
         "latest_map",
         "log_prints",
+        "numbered_by",
         "queue",
         "task_runner",
     )
@@ -117,6 +118,8 @@ class Scope:
         self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
+        self.numbered_by: Scope | None = None
+        """The scope whose numbers it takes, if it has none of its own."""
         self.latest_map = ""
         """Name of the task that was mapped last, for people who look on."""
         self._ordinals: dict[str, int] = {}
@@ -141,6 +144,7 @@ class Scope:
             code=self.code,
         )
         scope.kept_futures = self.kept_futures
+        scope.numbered_by = self.numbered_by or self
         scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
         return scope
 

@@ -1,7 +1,8 @@
 """How many runs of this process have ended, for whoever shows how far a flow run is.
 
 Counted where results arrive, by frames: while one flow run is watched, all that ends is taken for its own and
-a frame costs one addition. Only while several are watched, each run is asked where it comes from.
+a frame costs one addition. Only while several are watched, or this process executes runs itself, each run is
+asked where it comes from.
 
 Invariant: used on the loop's thread only, but for reading the numbers.
 """
@@ -21,11 +22,17 @@ _FAILED: Final = frozenset({int(RunState.FAILED), int(RunState.CRASHED), int(Run
 class Ends:
     """How many runs of one origin have ended."""
 
-    __slots__ = ("ended", "failed", "origin")
+    __slots__ = ("ended", "failed", "mixed", "origin")
 
-    def __init__(self, origin: object) -> None:
-        """Begin with none."""
+    def __init__(self, origin: object, *, mixed: bool = False) -> None:
+        """Begin with none.
+
+        Args:
+            origin: Where the runs are submitted from.
+            mixed: Whether others of this process submit as well, though nobody watches them.
+        """
         self.origin = origin
+        self.mixed = mixed
         self.ended = 0
         self.failed = 0
 
@@ -52,8 +59,8 @@ class Tally:
         if not watched:
             return
         others = results.others
-        if len(watched) == 1:
-            (ends,) = watched.values()
+        ends = next(iter(watched.values()))
+        if len(watched) == 1 and not ends.mixed:
             ends.ended += len(results.run_ids) + len(others)
             ends.failed += sum(outcome.state in _FAILED for outcome in others) if others else 0
             return
@@ -64,7 +71,7 @@ class Tally:
 
     def note_refused(self, run: AwaitedRun) -> None:
         """Count a run that the server did not take."""
-        ends = self._watched.get(run.origin)
+        ends = self._watched.get(_counted_for(run.origin))
         if ends is not None:
             ends.ended += 1
             ends.failed += 1
@@ -72,9 +79,14 @@ class Tally:
     def _add(self, what: str, run_ids: Iterable[bytes], outstanding: Mapping[bytes, AwaitedRun]) -> None:
         runs = map(outstanding.get, run_ids)
         for origin, count in Counter([run.origin for run in runs if run is not None]).items():
-            ends = self._watched.get(origin)
+            ends = self._watched.get(_counted_for(origin))
             if ends is not None:
                 setattr(ends, what, getattr(ends, what) + count)
+
+
+def _counted_for(origin: object) -> object:
+    """Return the origin that numbers what another one submits."""
+    return getattr(origin, "numbered_by", None) or origin
 
 
 def oldest(outstanding: Mapping[bytes, AwaitedRun], most: int) -> list[AwaitedRun]:

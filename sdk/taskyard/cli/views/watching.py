@@ -94,7 +94,7 @@ def print_end(run: "Run", inside: Sums) -> None:
     text = f"{run.name} {state_of(run)[1]}"
     counts = counts_of(task_runs(inside))
     if counts.total:
-        text += f": {counts.ended - counts.failed:,} of {counts.total:,} task runs done"
+        text += f": {counts.ended:,}/{counts.total:,} task runs done"
         text += f", {counts.failed:,} failed" if counts.failed else ""
     took = duration(run.started_us, run.ended_us)
     print(f"{text}, took {took}" if took else text)

@@ -29,7 +29,7 @@ def test_a_run_that_has_ended_says_so_at_once(services: FakeServices, call: Any)
     services.inside = {run_id(1): inside(COMPLETED=990, FAILED=10)}
     called = call("run", "watch", "great-ammonite")
     assert called.code == 0
-    assert called.lines == ["great-ammonite Completed: 990 of 1,000 task runs done, 10 failed, took 12 ms"]
+    assert called.lines == ["great-ammonite Completed: 1,000/1,000 task runs done, 10 failed, took 12 ms"]
     assert called.err == ""
 
 
@@ -101,7 +101,7 @@ def test_on_a_terminal_there_is_a_line_and_it_goes_with_the_end(
     line = b"great-ammonite: step 1,000/2,000 done, 10 failed, 2 running, 998 waiting"
     assert line in watching.written
     assert watching.screen().lines == [
-        "great-ammonite Completed: 990 of 2,000 task runs done, 10 failed, took 12 ms"
+        "great-ammonite Completed: 1,000/2,000 task runs done, 10 failed, took 12 ms"
     ]
 
 

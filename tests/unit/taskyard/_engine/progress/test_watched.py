@@ -169,3 +169,13 @@ def test_its_line_names_it_and_the_task_it_mapped_last(stage: Stage) -> None:
     stage.submit(10)
     stage.look(ask=False)
     assert stage.watched.row(80, colours=False) == "great-ammonite: step 0/10 done, 10 open"
+
+
+def test_nobody_to_ask_is_no_trouble(stage: Stage) -> None:
+    def gone() -> Any:
+        raise ConnectionFailed("the yard has ended")
+
+    stage.session.client = gone
+    stage.submit(3)
+    assert stage.look() == Counts(3, 0)
+    assert stage.look(ASK_SECONDS * 2) == Counts(3, 0)

@@ -96,3 +96,25 @@ def test_a_refused_run_has_failed() -> None:
 def test_the_oldest_are_those_submitted_first(most: int) -> None:
     runs = runs_of(nowhere())
     assert oldest({run.run_id: run for run in runs}, most) == runs[:most]
+
+
+def test_where_runs_are_executed_here_others_submit_as_well() -> None:
+    """Tasks in threads call tasks by the session of their flow run, which counts its own alone."""
+    tally, ends = Tally(), Ends(nowhere(), mixed=True)
+    tally.begin(ends)
+    mine, nested = runs_of(ends.origin), runs_of(nowhere())
+    outstanding = {run.run_id: run for run in (*mine, *nested)}
+    tally.note(results(*nested, *mine[:1], FAILED=mine[1]), outstanding)
+    assert (ends.ended, ends.failed) == (2, 1)
+
+
+def test_a_scope_that_takes_the_numbers_of_another_is_counted_for_it() -> None:
+    flow = nowhere()
+    generator = nowhere()
+    generator.numbered_by = flow
+    tally, ends = Tally(), Ends(flow, mixed=True)
+    tally.begin(ends)
+    runs = runs_of(generator)
+    tally.note(results(*runs), {run.run_id: run for run in runs})
+    tally.note_refused(runs[0])
+    assert (ends.ended, ends.failed) == (4, 1)
