@@ -10,6 +10,7 @@ them, after that.
 | `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
 | `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
+| `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
     from pathlib import Path
 
-__all__ = ["forwarded_variables", "home", "log_level", "output", "server", "task_runner"]
+__all__ = [
+    "forwarded_variables",
+    "has_animated_terminal",
+    "home",
+    "log_level",
+    "output",
+    "server",
+    "shows_progress",
+    "task_runner",
+    "wants_colours",
+]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
 FORWARD: Final = "TASKYARD_FORWARD_ENV"
 OUTPUT: Final = "TASKYARD_OUTPUT"
 OUTPUT_MODES: Final = ("raw", "prefixed", "off")
+PROGRESS: Final = "TASKYARD_PROGRESS"
+_WORDS: Final = {"on": True, "off": False}
 
 
 def server() -> str:
@@ -64,6 +77,30 @@ def output() -> str:
     if mode not in OUTPUT_MODES:
         raise ValueError(f"{OUTPUT} is '{mode}'; it must be one of {', '.join(OUTPUT_MODES)}")
     return mode
+
+
+def shows_progress() -> bool:
+    """Return whether terminals are to show how far flow runs are.
+
+    Raises:
+        ValueError: The variable says neither.
+    """
+    word = os.environ.get(PROGRESS) or "on"
+    wanted = _WORDS.get(word.lower())
+    if wanted is None:
+        raise ValueError(f"{PROGRESS} is '{word}'; expected on or off")
+    return wanted
+
+
+def has_animated_terminal() -> bool:
+    """Return whether what calls itself a terminal moves its cursor, and somebody looks at it."""
+    is_dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
+    return not is_dumb and os.environ.get("CI", "").lower() in ("", "0", "false")
+
+
+def wants_colours() -> bool:
+    """Return whether terminals are to show colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def log_level() -> int:

@@ -14,6 +14,7 @@ from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.reading.summing import RunSummarizer
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.interceptors import _guarded
@@ -97,7 +98,8 @@ class ServerNode:
         background = Background(Writer())  # type: ignore[arg-type]
         reading = RunReader(self._reader, background, directory.live_state)
         counter = RunCounter(self._reader, background, reading, directory.live_state)
-        self._runs = RunService(directory, reading, counter, RPC, PEERS)
+        summarizer = RunSummarizer(self._reader, background, directory.in_hand)
+        self._runs = RunService(directory, reading, counter, RPC, PEERS, summarizer)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self)  # type: ignore[no-untyped-call]
         self.ready = True
         world.net.listener = self

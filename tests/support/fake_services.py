@@ -74,6 +74,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
     show_as_open: int = 0
     """How often a run that is read is still open."""
     counts: pb.CountRunsResponse = field(default_factory=pb.CountRunsResponse)
+    inside: dict[bytes, list[list[pb.TaskSummary]]] = field(default_factory=dict)
+    """What is inside flow runs, in pages."""
     follows_for_ever: bool = False
     followed: threading.Event = field(default_factory=threading.Event)
     """Whether somebody follows."""
@@ -123,6 +125,13 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
     def CountRuns(self, request: pb.CountRunsRequest, context: Any) -> pb.CountRunsResponse:  # noqa: N802
         self.asked.append(request)
         return self.counts
+
+    def SummarizeRuns(self, request: pb.SummarizeRunsRequest, context: Any) -> pb.SummarizeRunsResponse:  # noqa: N802
+        self.asked.append(request)
+        self._run(request.flow_run_id, context)
+        pages, number = self.inside.get(request.flow_run_id, [[]]), int(request.page_token or 0)
+        more = str(number + 1) if number + 1 < len(pages) else ""
+        return pb.SummarizeRunsResponse(tasks=pages[number], next_page_token=more)
 
     def WatchRuns(self, request: pb.WatchRunsRequest, context: Any) -> Iterator[pb.WatchRunsResponse]:  # noqa: N802
         """Tell of one run: for each turn it waits, that it runs; then how it ended."""

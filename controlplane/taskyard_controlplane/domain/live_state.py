@@ -21,3 +21,14 @@ class LiveState(NamedTuple):
     """What it said last of its progress: a serialised `Payload`, nothing when it said nothing."""
     waits_for: str = ""
     """What has to come before it can be executed, for people; empty when it only waits for its turn."""
+
+
+class InHand(NamedTuple):
+    """A run that an agent, or a session, has in hand at one moment."""
+
+    seq: int
+    kind: int
+    task_name: str
+    caller_task_name: str
+    """Of the run that has called it; empty when that is the flow run itself, or has ended."""
+    state: int

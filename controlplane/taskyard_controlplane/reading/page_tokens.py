@@ -16,6 +16,7 @@ class Listing(IntEnum):
     AGENTS = 3
     STATES = 4
     TASKS = 5
+    SUMMARIES = 7  # 6 are the keys of the cache
 
 
 _KINDS: Final = {

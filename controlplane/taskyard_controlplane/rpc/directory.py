@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from taskyard_contract.errors import NotOwner
-from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.domain.live_state import InHand, LiveState
 from taskyard_controlplane.owner.serving.owner import Owner
 
 ONLY_SHARD: Final = 0
@@ -58,3 +58,8 @@ class Directory:
         """Return the runs that agents of a name execute, as far as an owner in this process knows."""
         place = self._places.get(ONLY_SHARD, "")
         return [] if isinstance(place, str) else place.held_by(agent_name)
+
+    def in_hand(self, flow_run_id: bytes) -> list[InHand]:
+        """Return the runs inside a flow run that are executed now, as an owner here knows."""
+        place = self._places.get(ONLY_SHARD, "")
+        return [] if isinstance(place, str) else place.in_hand(flow_run_id)

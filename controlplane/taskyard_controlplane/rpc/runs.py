@@ -19,6 +19,7 @@ from taskyard_controlplane.reading.messages import log_batch, state_entry
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.reading.summing import RunSummarizer
 from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.following import RETRY_SECONDS, Followers
@@ -41,11 +42,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         counter: RunCounter,
         settings: RpcSettings,
         peers: PeerSettings,
+        summarizer: RunSummarizer,
     ) -> None:
-        """Act through the owners of `directory`, answer from `reading` and `counter`."""
+        """Act through the owners of `directory`, answer from `reading`, `counter` and `summarizer`."""
         self._directory = directory
         self._reading = reading
         self._counter = counter
+        self._summarizer = summarizer
         self._settings = settings
         self._followers = Followers(peers)
         self._watching = RunWatching(directory, reading, self._followers)
@@ -84,6 +87,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         by_state, searched_to_us = await self._counter.count(check_filter(request.filter))
         counts = [pb.StateCount(state=state, runs=by_state[state]) for state in sorted(by_state)]  # type: ignore[arg-type]
         return pb.CountRunsResponse(counts=counts, searched_to_us=searched_to_us)
+
+    async def SummarizeRuns(self, request: pb.SummarizeRunsRequest, context: Any) -> pb.SummarizeRunsResponse:
+        scope = scope_of(check_id(request.flow_run_id, "flow_run_id"))
+        beyond = page_tokens.decode(Listing.SUMMARIES, request.page_token, scope)
+        tasks, position = await self._summarizer.page(request.flow_run_id, beyond, details=request.details)
+        token = page_tokens.encode(Listing.SUMMARIES, position, scope) if position is not None else ""
+        return pb.SummarizeRunsResponse(tasks=tasks, next_page_token=token)
 
     async def WatchRuns(
         self, request: pb.WatchRunsRequest, context: Any

@@ -14,6 +14,7 @@ from taskyard_api.v1 import (
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
+from taskyard_controlplane.reading.summing import RunSummarizer
 from taskyard_controlplane.rpc.admin import AdminService
 from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.blobs import BlobService
@@ -56,7 +57,8 @@ class Services:
         """
         reading = RunReader(reader, background, directory.live_state, directory.held_by)
         counter = RunCounter(reader, background, reading, directory.live_state)
-        self._runs = RunService(directory, reading, counter, settings, peers)
+        summarizer = RunSummarizer(reader, background, directory.in_hand)
+        self._runs = RunService(directory, reading, counter, settings, peers, summarizer)
         streams = Places("streams", most=peers.max_streams, per_address=peers.max_streams_per_address)
         self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,

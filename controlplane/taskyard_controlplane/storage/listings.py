@@ -1,5 +1,9 @@
 """What is said of runs in listings: those that fit a filter, in the order of their numbers, and how many.
 
+What is inside a flow run is also summed up. The database counts, so that half a million runs cost no more
+memory here than ten; and it counts how long they took by the first two digits: a median can be told from
+that, and the counts of pages can be added up.
+
 A search (`searching`) knows of a run only its number; what is shown of it is read at the end, by that.
 """
 
@@ -8,7 +12,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, null, select
+from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, case, cast, func, literal, null, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage import records
@@ -19,7 +23,9 @@ from taskyard_controlplane.storage.interface import (
     OpenRuns,
     RunFilter,
     RunPage,
+    RunSums,
     StoredRun,
+    SummedRuns,
 )
 from taskyard_controlplane.storage.lookups import Lookup
 from taskyard_controlplane.storage.schema import run, template
@@ -55,6 +61,10 @@ _OPEN_BY_NUMBER: Final = Lookup(select(run.c.seq, run.c.run_id, run.c.state), ru
 _seq_of: Final = attrgetter("run.seq")
 NAME: Final = func.coalesce(run.c.name, template.c.name + "-" + ORDINAL)
 """What a run is called when nobody named it."""
+_caller = run.alias("caller")
+_caller_task = template.alias("caller_task")
+DIGITS: Final = 2
+"""Of a duration, that are told apart."""
 _ENDED: Final = run.c.state >= FIRST_FINAL
 _OPEN_STATES: Final = tuple(int(state) for state in RunState if state < FIRST_FINAL)
 
@@ -175,3 +185,51 @@ def open_runs(
     runs = [OpenRun(run_id, state) for _, run_id, state in rows]
     reached_us = 0 if hits.position is None else _submitted_us(connection, hits.position, oldest_first=False)
     return OpenRuns(runs, hits.position, hits.looked_at, reached_us)
+
+
+def sum_up(connection: Connection, flow_seq: int, beyond: int | None, most: int, *, details: bool) -> RunSums:
+    """Sum up runs inside a flow run, oldest first; `Reader.sums` says the rest."""
+    last = _last_of_page(connection, flow_seq, beyond or 0, most)
+    if last is None:
+        return RunSums([], None, beyond or 0)
+    page = [run.c.flow_seq == flow_seq, run.c.seq > (beyond or 0), run.c.seq <= last[0]]
+    keys: list[ColumnElement[Any]] = [run.c.kind, template.c.name, run.c.state]
+    keys += [_caller_task.c.name, *_digits()] if details else [_nothing(), _nothing(), _nothing()]
+    query = (
+        select(
+            *keys,
+            func.count(),
+            func.min(run.c.submitted_us),
+            func.min(run.c.started_us) if details else _nothing(),
+            func.max(run.c.ended_us) if details else _nothing(),
+        )
+        .join(template, template.c.template_id == run.c.template_id)
+        .where(*page)
+        .group_by(*keys[: 6 if details else 3])
+    )
+    if details:
+        query = query.outerjoin(_caller, _caller.c.run_id == run.c.caller_id)
+        query = query.outerjoin(_caller_task, _caller_task.c.template_id == _caller.c.template_id)
+    found = [SummedRuns._make(row) for row in connection.execute(query)]
+    return RunSums(found, last[0] if last[1] == most else None, last[0])
+
+
+def _last_of_page(connection: Connection, flow_seq: int, beyond: int, most: int) -> tuple[int, int] | None:
+    """Return the number of the last run that is looked at, and how many these are: the index knows both."""
+    inside = select(run.c.seq).where(run.c.flow_seq == flow_seq, run.c.seq > beyond)
+    page = inside.order_by(run.c.flow_seq, run.c.seq).limit(most).subquery()
+    last, count = connection.execute(select(func.max(page.c.seq), func.count()).select_from(page)).one()
+    return None if last is None else (last, count)
+
+
+def _nothing() -> ColumnElement[Any]:
+    return null()
+
+
+def _digits() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the first digits of how long a run took, as a text, and how many there are in all."""
+    took = run.c.ended_us - run.c.started_us
+    text = cast(case((took > 0, took), else_=0), Text)
+    known = and_(run.c.started_us.is_not(None), run.c.ended_us.is_not(None))
+    first = case((known, func.substr(text, literal(1, Integer), literal(DIGITS, Integer))))
+    return first, case((known, func.length(text)))

@@ -27,6 +27,7 @@ from taskyard_controlplane.storage.interface import (
     OpenRuns,
     RunFilter,
     RunPage,
+    RunSums,
     StoredLog,
 )
 from taskyard_controlplane.storage.schema import run, run_log, template
@@ -82,6 +83,10 @@ class DatabaseReader:
         with self._connection() as connection:
             templates = self._catalogue.fitting(connection, wanted)
             return listings.open_runs(connection, wanted, templates, beyond_seq, limit, most)
+
+    def sums(self, flow_seq: int, beyond_seq: int | None, most: int, *, details: bool) -> RunSums:
+        with self._connection() as connection:
+            return listings.sum_up(connection, flow_seq, beyond_seq, most, details=details)
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
         with self._connection() as connection:

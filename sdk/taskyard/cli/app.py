@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from taskyard.cli.commands import agent, cache, dev, server, task, version
+from taskyard.cli.commands import agent, cache, dev, server, task, version, watching
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
@@ -29,6 +29,7 @@ app.command("dev", epilog=EPILOG)(dev.dev)
 app.add_typer(server.app, name="server")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run_commands.app, name="run")
+watching.add_to(run_commands.app)
 app.add_typer(task.app, name="task")
 app.add_typer(cache.app, name="cache")
 app.command("version", epilog=EPILOG)(version.version)

@@ -111,6 +111,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("runs", "ListRuns", listing(states=[77]), "filter.states"),
     ("runs", "ListRuns", listing(states=[101] * 20), "filter.states"),
     ("runs", "ListRuns", listing(name_contains="n" * 1_025), "filter.name_contains"),
+    ("runs", "SummarizeRuns", pb.SummarizeRunsRequest(flow_run_id=b"short"), "flow_run_id"),
+    ("runs", "SummarizeRuns", pb.SummarizeRunsRequest(flow_run_id=new_id(), page_token="no"), "page_token"),
     ("admin", "ListAgents", admin.ListAgentsRequest(page_token="no"), "page_token"),
     ("admin", "DrainAgent", admin.DrainAgentRequest(), "agent_id"),
     ("admin", "DrainAgent", admin.DrainAgentRequest(agent_id="a", requested_by="b" * 1_025), "requested_by"),

@@ -16,7 +16,7 @@ from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.domain.live_state import LiveState
+from taskyard_controlplane.domain.live_state import InHand, LiveState
 from taskyard_controlplane.domain.matching import missing
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.domain.model import Run
@@ -44,6 +44,13 @@ MAINTAIN_SECONDS: Final = 3.0
 
 WATCH_SECONDS: Final = 1.0
 """How often somebody looks whether the database answers: what it is told in matters by the second."""
+
+
+def in_hand_of(run: Run, caller: Run | None) -> InHand:
+    """Return what is told of a run that somebody has in hand."""
+    template = run.template
+    by = caller.template.name if caller is not None and caller is not run.flow else ""
+    return InHand(run.seq, template.kind, template.name, by, run.state)
 
 
 class Owner:
@@ -242,6 +249,18 @@ class Owner:
         """Return the runs that agents of a name execute now, or have in hand."""
         agents = self.shard.roster.agents.values()
         return [run_id for agent in agents if agent.name == agent_name for run_id in agent.held]
+
+    def in_hand(self, flow_run_id: bytes) -> list[InHand]:
+        """Return the runs inside a flow run that somebody executes now, or has in hand."""
+        roster, runs = self.shard.roster, self.shard.book.runs
+        held = [agent.held.values() for agent in roster.agents.values()]
+        executed = [session.executing.values() for session in roster.sessions.values()]
+        return [
+            in_hand_of(run, runs.get(run.caller_id or b""))
+            for some in (*held, *executed)
+            for run in some
+            if run.flow is not None and run.flow.run_id == flow_run_id
+        ]
 
     @property
     def changes(self) -> Changes:

@@ -35,9 +35,11 @@ from taskyard_controlplane.storage.interface.results import (
     RunEnd,
     RunHead,
     RunPage,
+    RunSums,
     StoredLog,
     StoredPayloads,
     StoredRun,
+    SummedRuns,
 )
 from taskyard_controlplane.storage.interface.rows import (
     BacklogRow,
@@ -58,8 +60,8 @@ __all__ = [
     "LogRow", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
-    "RunEnd", "RunHead", "RunPage", "StoredLog",
-    "StoredPayloads", "StoredRun",
+    "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",
+    "StoredPayloads", "StoredRun", "SummedRuns",
     "CacheEntries", "CacheReader", "ClearedPart", "EntryPage", "StoredEntry",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",

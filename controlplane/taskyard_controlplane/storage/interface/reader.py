@@ -10,6 +10,7 @@ from taskyard_controlplane.storage.interface.results import (
     ListedRun,
     OpenRuns,
     RunPage,
+    RunSums,
     StoredLog,
 )
 from taskyard_controlplane.storage.interface.rows import EventRow
@@ -83,6 +84,13 @@ class Reader(Protocol):
         """Return runs beyond `beyond_seq` that have not ended and fit otherwise, newest first.
 
         They are looked for among `most` runs, as by `runs`.
+        """
+        ...
+
+    def sums(self, flow_seq: int, beyond_seq: int | None, most: int, *, details: bool) -> RunSums:
+        """Sum up at most `most` runs inside a flow run, oldest first, beyond `beyond_seq`.
+
+        With details: by the task of their caller and by how long they took, too.
         """
         ...
 

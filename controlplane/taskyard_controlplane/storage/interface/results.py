@@ -168,6 +168,34 @@ class OpenRuns(NamedTuple):
     """When the last run that was looked at was submitted; 0 when there are no more."""
 
 
+class SummedRuns(NamedTuple):
+    """Runs inside a flow run that have everything in common that is told of them."""
+
+    kind: int
+    task_name: str
+    state: int  # of those that have not ended, the recorded one
+    caller_task_name: str | None
+    """Of the task whose runs have called them; None when the flow run has, or nobody asked."""
+    first_digits: str | None
+    """Of the microseconds they took; None for those of which that is not known."""
+    digits: int | None
+    """How many digits these have in all."""
+    runs: int
+    first_submitted_us: int
+    first_started_us: int | None
+    last_ended_us: int | None
+
+
+class RunSums(NamedTuple):
+    """Some of the runs inside a flow run, summed up."""
+
+    runs: list[SummedRuns]
+    next_seq: int | None
+    """Where to go on; None when there are no more."""
+    last_seq: int
+    """Of the runs that were looked at."""
+
+
 class StoredLog(NamedTuple):
     """A log record with the run that wrote it."""
 

@@ -717,6 +717,134 @@ class StateCount(google.protobuf.message.Message):
 global___StateCount = StateCount
 
 @typing.final
+class SummarizeRunsRequest(google.protobuf.message.Message):
+    """Request of SummarizeRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    DETAILS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    flow_run_id: builtins.bytes
+    """The flow run."""
+    page_token: builtins.str
+    """`next_page_token` of the page before."""
+    details: builtins.bool
+    """Whether to tell how long runs took, and by which tasks they were called."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        flow_run_id: builtins.bytes = ...,
+        page_token: builtins.str = ...,
+        details: builtins.bool = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["details", b"details", "flow_run_id", b"flow_run_id", "namespace", b"namespace", "page_token", b"page_token"]) -> None: ...
+
+global___SummarizeRunsRequest = SummarizeRunsRequest
+
+@typing.final
+class SummarizeRunsResponse(google.protobuf.message.Message):
+    """Response of SummarizeRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty at the end."""
+    @property
+    def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskSummary]:
+        """The runs that were looked at, by task, in the order in which each task was called first."""
+
+    def __init__(
+        self,
+        *,
+        tasks: collections.abc.Iterable[global___TaskSummary] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]) -> None: ...
+
+global___SummarizeRunsResponse = SummarizeRunsResponse
+
+@typing.final
+class TaskSummary(google.protobuf.message.Message):
+    """The runs of one task or flow inside a flow run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    CALLER_TASK_NAME_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    FIRST_SUBMITTED_US_FIELD_NUMBER: builtins.int
+    FIRST_STARTED_US_FIELD_NUMBER: builtins.int
+    LAST_ENDED_US_FIELD_NUMBER: builtins.int
+    DURATIONS_FIELD_NUMBER: builtins.int
+    kind: taskyard_api.v1.states_pb2.RunKind.ValueType
+    """Whether it is a task or a flow."""
+    task_name: builtins.str
+    """Its name."""
+    caller_task_name: builtins.str
+    """Details: name of the task whose runs have called these; empty for what the flow run has called itself."""
+    first_submitted_us: builtins.int
+    """When the first of them was submitted."""
+    first_started_us: builtins.int
+    """Details: when the first of those that have ended was started, 0 for none."""
+    last_ended_us: builtins.int
+    """Details: when the last of them ended, 0 for none."""
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StateCount]:
+        """How many are in each state that any is in. Of open runs only RUNNING, ASSIGNED and CANCELLING are told apart,
+        where an agent has them; all others are PENDING.
+        """
+
+    @property
+    def durations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DurationCount]:
+        """Details: how long those took that have ended, after a start."""
+
+    def __init__(
+        self,
+        *,
+        kind: taskyard_api.v1.states_pb2.RunKind.ValueType = ...,
+        task_name: builtins.str = ...,
+        caller_task_name: builtins.str = ...,
+        counts: collections.abc.Iterable[global___StateCount] | None = ...,
+        first_submitted_us: builtins.int = ...,
+        first_started_us: builtins.int = ...,
+        last_ended_us: builtins.int = ...,
+        durations: collections.abc.Iterable[global___DurationCount] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_task_name", b"caller_task_name", "counts", b"counts", "durations", b"durations", "first_started_us", b"first_started_us", "first_submitted_us", b"first_submitted_us", "kind", b"kind", "last_ended_us", b"last_ended_us", "task_name", b"task_name"]) -> None: ...
+
+global___TaskSummary = TaskSummary
+
+@typing.final
+class DurationCount(google.protobuf.message.Message):
+    """How many runs took about so long."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DURATION_US_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    duration_us: builtins.int
+    """In microseconds, with two digits that mean something: longer ones are rounded down."""
+    runs: builtins.int
+    """Runs."""
+    def __init__(
+        self,
+        *,
+        duration_us: builtins.int = ...,
+        runs: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duration_us", b"duration_us", "runs", b"runs"]) -> None: ...
+
+global___DurationCount = DurationCount
+
+@typing.final
 class WatchRunsRequest(google.protobuf.message.Message):
     """Request of WatchRuns."""
 

@@ -60,6 +60,11 @@ class RunServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
                 _registered_method=True)
+        self.SummarizeRuns = channel.unary_unary(
+                '/taskyard_api.v1.RunService/SummarizeRuns',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsResponse.FromString,
+                _registered_method=True)
         self.WatchRuns = channel.unary_stream(
                 '/taskyard_api.v1.RunService/WatchRuns',
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.WatchRunsRequest.SerializeToString,
@@ -144,6 +149,20 @@ class RunServiceServicer(object):
         Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
         ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeRuns(self, request, context):
+        """Sums up the runs inside a flow run: how many of each task are in each state, and how long they took. Inside it
+        are the runs that it and its task runs have called, nested flow runs among them, but not what is inside these.
+        A call looks at 50,000 runs at most, oldest first; whoever wants all adds up what the pages say. A page that is
+        not the last, and tells of no open run, stays as it is.
+
+        Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+        length: fix the request).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +264,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CountRuns,
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.SerializeToString,
+            ),
+            'SummarizeRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeRuns,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsResponse.SerializeToString,
             ),
             'WatchRuns': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRuns,
@@ -408,6 +432,33 @@ class RunService(object):
             '/taskyard_api.v1.RunService/CountRuns',
             taskyard__api_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
             taskyard__api_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/SummarizeRuns',
+            taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.SummarizeRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,20 @@ class RunServiceStub:
     Errors: INVALID_ARGUMENT (as ListRuns).
     """
 
+    SummarizeRuns: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.SummarizeRunsRequest,
+        taskyard_api.v1.run_service_pb2.SummarizeRunsResponse,
+    ]
+    """Sums up the runs inside a flow run: how many of each task are in each state, and how long they took. Inside it
+    are the runs that it and its task runs have called, nested flow runs among them, but not what is inside these.
+    A call looks at 50,000 runs at most, oldest first; whoever wants all adds up what the pages say. A page that is
+    not the last, and tells of no open run, stays as it is.
+
+    Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+    length: fix the request).
+    """
+
     WatchRuns: grpc.UnaryStreamMultiCallable[
         taskyard_api.v1.run_service_pb2.WatchRunsRequest,
         taskyard_api.v1.run_service_pb2.WatchRunsResponse,
@@ -207,6 +221,20 @@ class RunServiceAsyncStub:
     Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
     ListRuns does, and at 1,000,000 for open ones where these are few.
     Errors: INVALID_ARGUMENT (as ListRuns).
+    """
+
+    SummarizeRuns: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.SummarizeRunsRequest,
+        taskyard_api.v1.run_service_pb2.SummarizeRunsResponse,
+    ]
+    """Sums up the runs inside a flow run: how many of each task are in each state, and how long they took. Inside it
+    are the runs that it and its task runs have called, nested flow runs among them, but not what is inside these.
+    A call looks at 50,000 runs at most, oldest first; whoever wants all adds up what the pages say. A page that is
+    not the last, and tells of no open run, stays as it is.
+
+    Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+    length: fix the request).
     """
 
     WatchRuns: grpc.aio.UnaryStreamMultiCallable[
@@ -347,6 +375,22 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         Caller: anybody. Idempotency: reads only. A call looks at 100,000 runs at most for those that have ended, as
         ListRuns does, and at 1,000,000 for open ones where these are few.
         Errors: INVALID_ARGUMENT (as ListRuns).
+        """
+
+    @abc.abstractmethod
+    def SummarizeRuns(
+        self,
+        request: taskyard_api.v1.run_service_pb2.SummarizeRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.run_service_pb2.SummarizeRunsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.SummarizeRunsResponse]]:
+        """Sums up the runs inside a flow run: how many of each task are in each state, and how long they took. Inside it
+        are the runs that it and its task runs have called, nested flow runs among them, but not what is inside these.
+        A call looks at 50,000 runs at most, oldest first; whoever wants all adds up what the pages say. A page that is
+        not the last, and tells of no open run, stays as it is.
+
+        Caller: anybody. Idempotency: reads only; a page token stays valid while the database does.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+        length: fix the request).
         """
 
     @abc.abstractmethod

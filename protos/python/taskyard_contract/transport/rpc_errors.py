@@ -142,6 +142,10 @@ def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
         return kept_out(f"the control plane does not let this program in ({text}); check its credentials")
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return ConnectionFailed(f"the control plane could not be reached ({text})", retry_after=1.0)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return TaskyardError(
+            f"the control plane is older than this program, and cannot do this; update it ({text})"
+        )
     return TaskyardError(f"the control plane refused the call ({text})")
 
 

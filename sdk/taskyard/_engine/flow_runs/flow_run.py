@@ -28,6 +28,7 @@ from taskyard._engine.flow_runs.flow_reports import (
     written_value,
 )
 from taskyard._engine.flow_runs.task_runners import runner_of
+from taskyard._engine.progress import is_wanted, showing
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
 from taskyard._engine.world.announcing import look_at_modules
@@ -70,6 +71,7 @@ class FlowRunRecord:
         caller = self._outer or outside_scope()
         self.session: Session = caller.session
         self.name = self._make_name()
+        self._shows_progress = is_wanted(self.session)
         runner = runner_of(flow.settings.task_runner, caller)
         executor = stack.enter_context(runner.serving(self.session))
         own = flow.settings.log_prints
@@ -119,7 +121,7 @@ class FlowRunRecord:
 
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)
-        ordinal = caller.take_ordinals(template.task_key)
+        ordinal = caller.take_flow_ordinal(template.task_key)
         key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
         group = RunGroup(key, ordinal)
         group.add(
@@ -138,7 +140,9 @@ class FlowRunRecord:
         self.context = self._make_context()
         self.session.on_cancel(self.run_id, lambda: self._cancel(stop))
         try:
-            with captured_prints() if self.scope.log_prints else nullcontext(), self.context:
+            prints = captured_prints() if self.scope.log_prints else nullcontext()
+            line = showing(self.name, self.scope, self.session) if self._shows_progress else nullcontext()
+            with line, prints, self.context:
                 yield
         finally:
             self.session.on_cancel(self.run_id, None)

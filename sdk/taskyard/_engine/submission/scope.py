@@ -57,6 +57,7 @@ class Scope:
     """The place calls are made from."""
 
     __slots__ = (
+        "_flow_keys",
         "_lock",
         "_ordinals",
         "_session",
@@ -68,7 +69,9 @@ class Scope:
         "headers",
         "host",
         "kept_futures",
+        "latest_map",
         "log_prints",
+        "numbered_by",
         "queue",
         "task_runner",
     )
@@ -115,7 +118,12 @@ class Scope:
         self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
+        self.numbered_by: Scope | None = None
+        """The scope whose numbers it takes, if it has none of its own."""
+        self.latest_map = ""
+        """Name of the task that was mapped last, for people who look on."""
         self._ordinals: dict[str, int] = {}
+        self._flow_keys: set[str] = set()
         self._lock = threading.Lock()
 
     def served_by(self, executor: LocalExecutor) -> "Scope":
@@ -136,7 +144,8 @@ class Scope:
             code=self.code,
         )
         scope.kept_futures = self.kept_futures
-        scope._ordinals, scope._lock = self._ordinals, self._lock
+        scope.numbered_by = self.numbered_by or self
+        scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
         return scope
 
     @property
@@ -179,6 +188,16 @@ class Scope:
             first = self._ordinals.get(task_key, 0)
             self._ordinals[task_key] = first + count
         return first
+
+    def take_flow_ordinal(self, task_key: str) -> int:
+        """Number the next run of a flow: nobody waits for it as for a task run."""
+        self._flow_keys.add(task_key)
+        return self.take_ordinals(task_key)
+
+    def submitted(self) -> int:
+        """Return how many task runs were submitted from here, or are about to be."""
+        with self._lock:
+            return sum(count for key, count in self._ordinals.items() if key not in self._flow_keys)
 
 
 _outside = Scope()

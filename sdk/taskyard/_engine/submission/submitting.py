@@ -81,6 +81,7 @@ def submit_many(
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
     look_now()
+    scope.latest_map = task.name
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     shared = _shared_upstream(expansion.resolved, wait_for)

@@ -119,6 +119,25 @@ class Client:
         request = run_service_pb2.CountRunsRequest(filter=wanted)
         return self._call(lambda: self._runs().CountRuns(request, timeout=self._seconds))
 
+    async def count_runs_once(self, wanted: run_service_pb2.RunFilter) -> int:
+        """Count runs without repeating a call that fails, on the loop thread: for those who ask often."""
+        request = run_service_pb2.CountRunsRequest(filter=wanted)
+        answer = await _translated(self._once(lambda: self._runs().CountRuns(request, timeout=self._seconds)))
+        return sum(count.runs for count in answer.counts)
+
+    def summarize_runs(
+        self, flow_run_id: bytes, page_token: str = "", *, details: bool = False
+    ) -> run_service_pb2.SummarizeRunsResponse:
+        """Sum up a page of the runs inside a flow run, oldest first.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        request = run_service_pb2.SummarizeRunsRequest(
+            flow_run_id=flow_run_id, page_token=page_token, details=details
+        )
+        return self._call(lambda: self._runs().SummarizeRuns(request, timeout=self._seconds))
+
     def watch_runs(self, wanted: run_service_pb2.RunFilter) -> Iterator[run_service_pb2.WatchRunsResponse]:
         """Yield the runs that fit as they are, then those that change, until it is closed.
 
@@ -332,11 +351,11 @@ class Client:
 
     def _work(self, start: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Return what makes a call, as often as it takes if the client is patient."""
+        return repeated(start) if self._patient else self._once(start)
 
-        async def call() -> T:
-            return await start()
-
-        return repeated(start) if self._patient else call()
+    @staticmethod
+    async def _once(start: Callable[[], Awaitable[T]]) -> T:
+        return await start()
 
     def _call(self, start: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         """Make a call on the loop thread and wait for its answer, at most so long if that is said."""

@@ -70,6 +70,12 @@ class LoopThread:
         if loop is not None:
             loop.call_soon_threadsafe(lambda: loop.create_task(end()))
 
+    def let_know(self, call: Callable[[], object]) -> None:
+        """Have something called on the loop, if there still is one. From any thread; nobody waits."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(call)
+
     def stop(self) -> None:
         """End the loop and its thread. A later use starts a new one."""
         with self._lock:

@@ -39,6 +39,7 @@ from taskyard._network.session.outbox import (
 from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.said import Said
+from taskyard._network.session.tally import Tally, oldest
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard._network.session.world_outbox import WorldOutbox
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -76,6 +77,7 @@ class InFlight:
         self.signalled = False
         self.decisions = Decisions()
         self.said = Said()
+        self.tally = Tally()
         self._wake = wake
         self._call_later = later
         self._caller_run_id = caller_run_id
@@ -175,10 +177,10 @@ class InFlight:
         if self._worlds.add(world):
             self.signal()
 
-    def outstanding(self) -> list[AwaitedRun]:
-        """Return the runs that have not ended."""
+    def outstanding(self, most: int | None = None) -> list[AwaitedRun]:
+        """Return the runs that have not ended; not more than `most` of them, the oldest ones."""
         # Copied in one step, because the loop's thread takes runs out meanwhile.
-        return list(self._outstanding.copy().values())
+        return list(self._outstanding.copy().values() if most is None else oldest(self._outstanding, most))
 
     def failed(self) -> bool:
         """Say whether the session is over, for whoever waits for room in the outbox."""
@@ -327,6 +329,7 @@ class InFlight:
 
     def _settle(self, results: pb.ResultBatch) -> None:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
+        self.tally.note(results, self._outstanding)
         pop = self._outstanding.pop
         awaited = []
         for run_id, data in zip(results.run_ids, results.data, strict=True):
@@ -373,6 +376,7 @@ class InFlight:
         self._ending.pop(run_id, None)
         run = self._outstanding.pop(run_id, None)
         if run is not None:
+            self.tally.note_refused(run)
             run.settle(error)
         else:
             self.decisions.refuse(run_id, error)

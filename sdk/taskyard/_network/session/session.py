@@ -18,6 +18,7 @@ from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import LoopThread, at_exit, loop_thread, not_at_exit
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
+from taskyard._network.session.tally import Ends
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
@@ -53,6 +54,8 @@ class Session:
             thread: Where its stream lives.
         """
         self._thread = thread
+        self.caller_run_id = caller_run_id
+        """The run inside which it was opened; empty in the programs of people."""
         self.patience = CONNECT_FROM_RUN_SECONDS if caller_run_id else CONNECT_SECONDS
         """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
@@ -168,6 +171,14 @@ class Session:
     def outstanding_of(self, origin: object) -> list[AwaitedRun]:
         """Return the runs submitted from one origin that have not ended."""
         return [run for run in self.in_flight.outstanding() if run.origin is origin]
+
+    def count_ends(self, ends: Ends) -> None:
+        """Count in `ends` the runs of its origin that end from now on."""
+        self._thread.loop().call_soon_threadsafe(self.in_flight.tally.begin, ends)
+
+    def count_ends_no_more(self, ends: Ends) -> None:
+        """Take back a `count_ends`."""
+        self._thread.let_know(lambda: self.in_flight.tally.end(ends))
 
     def client(self) -> Client:
         """Return unary calls to the same control plane, as patient as the stream."""
