@@ -40,6 +40,7 @@ from taskyard_controlplane.storage.interface.results import (
     StoredRun,
 )
 from taskyard_controlplane.storage.interface.rows import (
+    AgentRow,
     BacklogRow,
     CacheRow,
     DispatchRow,
@@ -54,7 +55,7 @@ from taskyard_controlplane.storage.interface.rows import (
 from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
-    "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
+    "AgentRow", "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
     "LogRow", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
