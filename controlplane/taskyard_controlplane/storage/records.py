@@ -223,7 +223,7 @@ def dispatches(connection: Connection) -> list[DispatchRow]:
 def agent_numbers(connection: Connection, agent_ids: Collection[str]) -> dict[str, int]:
     newest = func.max(agent.c.number)
     query = select(agent.c.agent_id, newest).where(agent.c.agent_id.in_(agent_ids)).group_by(agent.c.agent_id)
-    return {agent_id: number for agent_id, number in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def log_marks(connection: Connection) -> list[LogMarkRow]:

@@ -59,7 +59,7 @@ logger = logging.getLogger("taskyard.task_runners")
 GOODBYE_SECONDS: Final = 1.0
 """How long the end of a session is put off for reports on their way; what is lost is executed again."""
 FAREWELL_SECONDS: Final = 0.2
-"""The same for the answer to the farewell, a matter of a millisecond; without it the server waits for the lease."""
+"""The same for the answer to the farewell, which comes within a millisecond."""
 
 
 class ThreadAgent:

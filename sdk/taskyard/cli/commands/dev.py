@@ -3,12 +3,14 @@
 Invariant: the yard ends with this command, however this command ends; on Linux also when it is killed.
 """
 
+import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,6 +19,12 @@ from taskyard.cli.programs import command_of, flags
 from taskyard_contract.programs.dying_with_parent import before_exec
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import home_directory, yard_address
+
+
+_ENDS: Final = (
+    b"taskyard yard ends: what is running has 30 seconds, Ctrl-C once more ends it at once\n"
+)
+_ENDS_NOW: Final = b"taskyard yard ends at once\n"
 
 
 def dev(
@@ -53,10 +61,15 @@ def _supervise(command: list[str], directory: Path) -> int:
     It has a session of its own, so that Ctrl-C reaches this process alone, which passes it on once.
     """
     process: subprocess.Popen[str] | None = None
+    asked = 0
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
         if process is None:
             raise typer.Exit(128 + number)
+        # Not by `print`: a signal may come while another line is written.
+        os.write(sys.stderr.fileno(), (_ENDS_NOW if asked else _ENDS))
+        asked += 1
         process.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
