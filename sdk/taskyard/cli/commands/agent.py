@@ -8,7 +8,7 @@ from taskyard.cli.exits import EPILOG, CliError
 from taskyard.cli.programs import become, flags
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
-from taskyard.cli.views.output import JsonOption, clock_time, gibibytes, print_json, print_table
+from taskyard.cli.views.output import Column, JsonOption, gibibytes, moment_cell, print_json, print_table
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.states import AgentState
 
@@ -97,7 +97,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             str(agent.slots),
             str(agent.held_runs),
             gibibytes(agent.memory_used_bytes, agent.memory_total_bytes),
-            clock_time(agent.last_seen_us)[:-4],
+            moment_cell(agent.last_seen_us),
             agent.version,
             ", ".join(pythons_of(agent.capabilities)),
             ", ".join(agent.queues),
@@ -108,11 +108,20 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     ]
     print_table(
         (
-            "NAME", "STATE", "SLOTS", "HOLDS", "MEMORY", "LAST SEEN", "VERSION", "PYTHON", "QUEUES",
-            "LABELS", "CONDITION",
+            Column("NAME", least=12, tail=6),
+            "STATE",
+            "SLOTS",
+            "HOLDS",
+            Column("MEMORY", rank=2),
+            Column("LAST SEEN", rank=5),
+            Column("VERSION", rank=4),
+            Column("PYTHON", rank=3),
+            Column("QUEUES", least=7),
+            Column("LABELS", least=10, rank=1),
+            Column("CONDITION", least=16),
         ),
         rows,
-    )  # fmt: skip
+    )
 
 
 @app.command("drain", epilog=EPILOG)

@@ -9,7 +9,17 @@ import typer
 from taskyard.cli.exits import EPILOG, CliError
 from taskyard.cli.moments import moment_us
 from taskyard.cli.server_option import ServerOption, calls_of
-from taskyard.cli.views.output import JsonOption, clock_time, print_json, print_pairs, print_table
+from taskyard.cli.views.output import (
+    NAMES,
+    Column,
+    JsonOption,
+    clock_time,
+    moment_cell,
+    print_json,
+    print_pairs,
+    print_table,
+)
+from taskyard.cli.views.runs import id_cells
 from taskyard_contract.ids import format_id
 
 if TYPE_CHECKING:
@@ -39,17 +49,25 @@ def ls(
     elif not entries:
         print("no cached results")
     else:
+        ids = id_cells([entry.run_id for entry in entries])
         rows = [
             (
-                entry.key,
-                clock_time(entry.ended_us)[:-4],
-                _expires(entry)[:-4] or "never",
-                format_id(entry.run_id),
                 entry.run_name,
+                moment_cell(entry.ended_us),
+                moment_cell(entry.expires_us) or "never",
+                ids[entry.run_id],
+                entry.key,
             )
             for entry in entries
         ]
-        print_table(("KEY", "COMPUTED", "EXPIRES", "RUN", "NAME"), rows)
+        columns = (
+            NAMES,
+            Column("COMPUTED", rank=2),
+            Column("EXPIRES", rank=1),
+            Column("RUN"),
+            Column("KEY", least=16),
+        )
+        print_table(columns, rows)
 
 
 @app.command("show", epilog=EPILOG)

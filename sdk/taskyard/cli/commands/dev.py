@@ -20,10 +20,7 @@ from taskyard_contract.programs.dying_with_parent import before_exec
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import home_directory, yard_address
 
-
-_ENDS: Final = (
-    b"taskyard yard ends: what is running has 30 seconds, Ctrl-C once more ends it at once\n"
-)
+_ENDS: Final = b"taskyard yard ends: what is running has 30 seconds, Ctrl-C once more ends it at once\n"
 _ENDS_NOW: Final = b"taskyard yard ends at once\n"
 
 
@@ -61,15 +58,14 @@ def _supervise(command: list[str], directory: Path) -> int:
     It has a session of its own, so that Ctrl-C reaches this process alone, which passes it on once.
     """
     process: subprocess.Popen[str] | None = None
-    asked = 0
+    signals: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
         if process is None:
             raise typer.Exit(128 + number)
         # Not by `print`: a signal may come while another line is written.
-        os.write(sys.stderr.fileno(), (_ENDS_NOW if asked else _ENDS))
-        asked += 1
+        os.write(sys.stderr.fileno(), _ENDS_NOW if signals else _ENDS)
+        signals.append(number)
         process.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -87,6 +83,8 @@ def _supervise(command: list[str], directory: Path) -> int:
         if process.stdout.readline():
             print(_ready_line(directory), flush=True)
         code = process.wait()
+    if signals and code == -signal.SIGTERM:  # it had not begun to serve: so it was this signal that ended it
+        return 128 + signals[0]
     return code if code >= 0 else 128 - code
 
 

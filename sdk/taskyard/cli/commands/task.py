@@ -6,7 +6,7 @@ import typer
 
 from taskyard.cli.exits import EPILOG
 from taskyard.cli.server_option import ServerOption, calls_of
-from taskyard.cli.views.output import JsonOption, print_json, print_table
+from taskyard.cli.views.output import Column, JsonOption, print_json, print_table
 
 app = typer.Typer(
     help="Look at tasks that agents have registered by name.", epilog=EPILOG, no_args_is_help=True
@@ -50,4 +50,12 @@ def ls(
             )
             for task in tasks
         ]
-        print_table(("NAME", "VERSION", "QUEUES", "ENCODINGS", "AGENTS", "DESCRIPTION"), rows)
+        columns = (
+            Column("NAME", least=16),
+            Column("VERSION", rank=3),
+            Column("QUEUES", least=7, rank=1),
+            Column("ENCODINGS", least=12, rank=2),
+            "AGENTS",
+            Column("DESCRIPTION", least=12),
+        )
+        print_table(columns, rows)
