@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.exits import CliError
+from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.programs import become, flags
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
@@ -15,16 +16,19 @@ from taskyard_contract.states import AgentState
 if TYPE_CHECKING:
     from taskyard_api.v1.admin_service_pb2 import Agent
 
-app = typer.Typer(help="Run an agent, look at agents, drain them.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Run an agent, look at agents, drain them.")
 
 
-@app.command("start", epilog=f"{EPILOG} Once the agent runs, its own codes hold: see docs/cli.md.")
+@app.command("start", epilog="Once the agent runs, its own exit codes hold: see docs/cli.md.")
 def start(
     server: ServerOption = "",
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many runs at the same time.", show_default="one per processor"
+            callback=at_least(1),
+            metavar="N",
+            help="How many runs at the same time.",
+            show_default="one per processor",
         ),
     ] = None,
     queue: Annotated[
@@ -51,7 +55,7 @@ def start(
     max_waiting: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            callback=at_least(1),
             metavar="N",
             help="How many runs may wait for runs they have submitted, each in a process of its own.",
             show_default="by free memory and open files",
@@ -76,7 +80,7 @@ def _checked_label(text: str) -> str:
     return text
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     """List agents, connected ones first."""
     from taskyard.cli.views.documents import agent_document, name_in
@@ -124,7 +128,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     )
 
 
-@app.command("drain", epilog=EPILOG)
+@app.command("drain")
 def drain(
     agent: Annotated[
         str, typer.Argument(metavar="AGENT", help="Id of an agent, or its name.", show_default=False)

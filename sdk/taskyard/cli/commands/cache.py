@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.exits import CliError
 from taskyard.cli.moments import moment_us
+from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import (
     NAMES,
@@ -25,13 +26,15 @@ from taskyard_contract.ids import format_id
 if TYPE_CHECKING:
     from taskyard_api.v1.cache_service_pb2 import CacheEntry
 
-app = typer.Typer(help="Look at cached results, and clear them.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Look at cached results, and clear them.")
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many entries to list.")] = 100,
+    limit: Annotated[
+        int, typer.Option(callback=at_least(1), metavar="N", help="How many entries to list.")
+    ] = 100,
     task: Annotated[
         str,
         typer.Option(metavar="NAME", help="Only results of the task of this name.", show_default=False),
@@ -70,7 +73,7 @@ def ls(
         print_table(columns, rows)
 
 
-@app.command("show", epilog=EPILOG)
+@app.command("show")
 def show(
     key: Annotated[
         str,
@@ -102,7 +105,7 @@ def show(
     )
 
 
-@app.command("clear", epilog=EPILOG)
+@app.command("clear")
 def clear(
     server: ServerOption = "",
     key: Annotated[

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from taskyard import settings
+from taskyard.cli.plain_help import at_least
 from taskyard.cli.programs import command_of, flags
 from taskyard_contract.programs.dying_with_parent import before_exec
 from taskyard_contract.programs.extras import require_extra
@@ -37,7 +38,10 @@ def dev(
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many runs at the same time.", show_default="one per processor"
+            callback=at_least(1),
+            metavar="N",
+            help="How many runs at the same time.",
+            show_default="one per processor",
         ),
     ] = None,
 ) -> None:

@@ -20,7 +20,8 @@ from taskyard.cli.commands.run_options import (
     since_us,
     states_of,
 )
-from taskyard.cli.exits import EPILOG, CliError, until_interrupted
+from taskyard.cli.exits import CliError, until_interrupted
+from taskyard.cli.plain_help import Commands
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from taskyard.cli.views.inside import Inside
     from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry
 
-app = typer.Typer(help="Look at runs, read their logs, cancel them.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Look at runs, read their logs, cancel them.")
 
 RunArgument = Annotated[
     str,
@@ -44,7 +45,7 @@ RunArgument = Annotated[
 ]
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
     limit: LimitOption = 20,
@@ -97,7 +98,7 @@ def ls(
     search.say_how_far()
 
 
-@app.command("show", epilog=EPILOG)
+@app.command("show")
 def show(
     run: RunArgument,
     server: ServerOption = "",
@@ -153,7 +154,7 @@ def _check_completed(ended: "Run") -> None:
         raise CliError(f"{ended.name} ended {state_of(ended)[1]}")
 
 
-@app.command("logs", epilog=EPILOG)
+@app.command("logs")
 def logs(
     run: RunArgument,
     server: ServerOption = "",
@@ -188,7 +189,7 @@ def logs(
                 view.print_page(page)
 
 
-@app.command("cancel", epilog=EPILOG)
+@app.command("cancel")
 def cancel(run: RunArgument, server: ServerOption = "", reason: ReasonOption = "") -> None:
     """Ask for a run to be cancelled. A flow run takes its open runs with it."""
     from taskyard.cli.finding import find_run

@@ -4,13 +4,11 @@ from typing import Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG
+from taskyard.cli.plain_help import Commands
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import Column, JsonOption, print_json, print_table
 
-app = typer.Typer(
-    help="Look at tasks that agents have registered by name.", epilog=EPILOG, no_args_is_help=True
-)
+app = Commands(help="Look at tasks that agents have registered by name.")
 
 
 @app.callback()
@@ -18,7 +16,7 @@ def task() -> None:
     """Look at tasks that agents have registered by name."""
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
     queue: Annotated[

@@ -1,8 +1,8 @@
 """The part of an id that tells runs apart, for people. Pure.
 
 Ids begin with the time in milliseconds, then come a version digit and a count within the millisecond; the
-rest is drawn once for each process. So the beginning is the same for all runs of some minutes, and the end for
-all runs of a program. What differs is in the middle: of ``01a22968-5ba6-7004-9081-9537dfca0000`` that is
+rest is drawn once for each process. So the beginning is the same for all runs of some minutes, and the end
+for all runs of a program. What differs is in the middle: of ``01a22968-5ba6-7004-9081-9537dfca0000`` that is
 ``68-5ba6-7004``, the lower digits of the time and the count. It stands in the whole id as it is written here,
 so that `grep` finds one with the other.
 """
