@@ -61,6 +61,7 @@ _PLAIN: Final = (
     "connection timed out",
     "connection reset by peer",
     "DNS resolution failed",
+    "domain name not found",
 )
 """What is wrong with a connection, as people know it: gRPC has it at the end of a long line about itself."""
 _LONGEST_DETAILS: Final = 200

@@ -107,8 +107,8 @@ def _print_fitted(columns: Sequence[Column], rows: Rows, styles: Sequence[str]) 
         if number not in shown and any(row[number] for row in rows)
     ]
     if left_out:
-        text = f"(not shown on a terminal of {screen.width} columns: {', '.join(left_out)})"
-        screen.print(Text(text, style="dim"))
+        text = f"(no room for {', '.join(left_out)})"
+        screen.print(Text(cut(text, screen.width).rstrip(), style="dim"))
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

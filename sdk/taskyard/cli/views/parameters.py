@@ -48,7 +48,16 @@ _short: Final = Repr()
 _short.maxstring = _short.maxother = 60
 
 
-class _StandIn:
+class _Named(type):
+    """The classes of stand-ins, which are values themselves: functions and classes are passed as arguments."""
+
+    shown: str
+
+    def __repr__(cls) -> str:
+        return cls.shown
+
+
+class _StandIn(metaclass=_Named):
     """Takes the place of an object that is none of Python's plain values."""
 
     shown = ""
@@ -80,7 +89,7 @@ class _StandIn:
 
 def _field(value: Any) -> str:
     """Return one value inside an object; of another object only what it is, or a short pickle had no end."""
-    if isinstance(value, _StandIn):
+    if isinstance(value, _StandIn | _Named):
         return f"{value.shown}(...)"
     return (
         _short.repr(value)
@@ -89,8 +98,8 @@ def _field(value: Any) -> str:
     )
 
 
-def _stand_in(shown: str) -> type[_StandIn]:
-    return type("StandIn", (_StandIn,), {"shown": shown})
+def _stand_in(shown: str) -> Any:
+    return _Named("StandIn", (_StandIn,), {"shown": shown})
 
 
 class _Result(_StandIn):
