@@ -122,7 +122,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             Column("PYTHON", rank=3),
             Column("QUEUES", least=7),
             Column("LABELS", least=10, rank=1),
-            Column("CONDITION", least=16),
+            Column("CONDITION", least=14),
         ),
         rows,
     )

@@ -1,7 +1,7 @@
 """What a run was called with, for people. Pure.
 
 Arguments in Python's own encoding are a pickle, and to read one is to execute what is in it, in an
-interpreter that has the program's modules. Here nothing is executed or imported: what is not one of Python's
+interpreter that has the program's modules. Here nothing is executed or imported: what is none of Python's
 plain values is replaced by a stand-in, which shows the name of its class and its plain attributes.
 """
 
@@ -49,7 +49,7 @@ _short.maxstring = _short.maxother = 60
 
 
 class _Named(type):
-    """The classes of stand-ins, which are values themselves: functions and classes are passed as arguments."""
+    """The classes of stand-ins, which are values too: functions and classes are passed as arguments."""
 
     shown: str
 
