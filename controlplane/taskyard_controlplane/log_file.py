@@ -1,8 +1,9 @@
 """Keeps the log of a yard in the background bounded.
 
-Everybody who belongs to the yard writes into the one file that it was started with: agent, zygotes, workers, and
-whatever these start. So the file cannot be replaced by another one; what is in it is copied, and then it is cut.
-All of them append, so they go on at its new end. What is written between the copy and the cut is lost.
+Everybody who belongs to the yard writes into the one file that it was started with: agent, zygotes,
+workers, and whatever these start. So the file cannot be replaced by another one; what is in it is copied,
+and then it is cut. All of them append, so they go on at its new end. What is written between the copy and
+the cut is lost.
 """
 
 import os

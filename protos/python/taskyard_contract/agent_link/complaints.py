@@ -1,9 +1,9 @@
 """When an agent says that it has no connection. Pure.
 
-A server that is started again is back within a second, and one that is not there may be away for days. So the
-loss of a stream is said at once, that it lasts after ten seconds and then ever more rarely, and that it is over
-once. An agent that has never been connected may have been started together with its server: it says nothing for
-two seconds.
+A server that is started again is back within a second, and one that is not there may be away for days. So
+the loss of a stream is said at once, that it lasts after ten seconds and then ever more rarely, and that
+it is over once. An agent that has never been connected may have been started together with its server: it
+says nothing for two seconds.
 """
 
 from collections.abc import Callable
