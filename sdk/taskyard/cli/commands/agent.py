@@ -9,7 +9,8 @@ from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.programs import become, flags
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
-from taskyard.cli.views.output import Column, JsonOption, gibibytes, moment_cell, print_json, print_table
+from taskyard.cli.views.columns import Column
+from taskyard.cli.views.output import JsonOption, gibibytes, moment_cell, print_json, print_table
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.states import AgentState
 

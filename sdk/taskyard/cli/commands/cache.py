@@ -10,17 +10,17 @@ from taskyard.cli.exits import CliError
 from taskyard.cli.moments import moment_us
 from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.server_option import ServerOption, calls_of
+from taskyard.cli.views.columns import Column
 from taskyard.cli.views.output import (
     NAMES,
-    Column,
     JsonOption,
     clock_time,
+    id_cells,
     moment_cell,
     print_json,
     print_pairs,
     print_table,
 )
-from taskyard.cli.views.runs import id_cells
 from taskyard_contract.ids import format_id
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import typer
 
 from taskyard.cli.plain_help import Commands
 from taskyard.cli.server_option import ServerOption, calls_of
-from taskyard.cli.views.output import Column, JsonOption, print_json, print_table
+from taskyard.cli.views.columns import Column
+from taskyard.cli.views.output import JsonOption, print_json, print_table
 
 app = Commands(help="Look at tasks that agents have registered by name.")
 

@@ -6,12 +6,11 @@ an ellipsis, and a line is never wrapped.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-if TYPE_CHECKING:
-    from taskyard.cli.views.output import Column
+from taskyard.cli.views.columns import Column
 
 GAP: Final = 2
 """Blanks between two columns."""
@@ -25,7 +24,7 @@ class Place(NamedTuple):
     width: int
 
 
-def layout(columns: "Sequence[Column]", rows: Sequence[Sequence[str]], width: int) -> list[Place]:
+def layout(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[Place]:
     """Return which columns are shown on a terminal of so many cells, and how wide each is."""
     wanted = [
         max(map(cell_len, cells)) for cells in zip([each.heading for each in columns], *rows, strict=True)

@@ -6,9 +6,9 @@ Counts are of all runs. Times are of the newest ones, as many as somebody is wil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from taskyard.cli.searching import Search
+from taskyard.cli.views.columns import Column
 from taskyard.cli.views.documents import count_document, moment, shown_state, state_of
-from taskyard.cli.views.output import NAMES, Column, duration, print_heading, print_table
-from taskyard.cli.views.runs import id_cells
+from taskyard.cli.views.output import NAMES, duration, id_cells, print_heading, print_table
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState, StateType, shown_as
 

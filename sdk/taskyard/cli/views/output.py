@@ -7,28 +7,18 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from taskyard.cli.views.columns import Column
+from taskyard_contract.ids import format_id
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Rows = Sequence[Sequence[str]]
-
-
-class Column(NamedTuple):
-    """A column of a table, and what becomes of it on a terminal that is too narrow."""
-
-    heading: str
-    least: int = 0
-    """To how many cells its text may be cut; 0: never."""
-    rank: int = 0
-    """The higher, the earlier it goes; 0: it always stays."""
-    tail: int = 0
-    """How much of its end a text keeps that is cut: the ends of names tell runs apart, as `load-1`."""
-
 
 GIB: Final = 1024**3
 """What memory of machines is thought of in, in bytes."""
@@ -140,6 +130,16 @@ def moment_cell(at_us: int) -> str:
     if not on_terminal():
         return clock_time(at_us)[:-4]
     return short_time(datetime.fromtimestamp(at_us / 1_000_000), datetime.now())
+
+
+def id_cells(ids: Sequence[bytes]) -> dict[bytes, str]:
+    """Return what a table shows of some ids: on a terminal the part that tells them apart, else all."""
+    from taskyard.cli.views.short_ids import ShortIds
+
+    if not on_terminal():
+        return {each: format_id(each) for each in ids}
+    short = ShortIds(ids)
+    return {each: short.of(each) for each in ids}
 
 
 def short_time(at: datetime, now: datetime) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from taskyard.cli.views.columns import Column
 from taskyard.cli.views.documents import count_document, name_in, shown_state, state_of
 from taskyard.cli.views.output import (
     NAMES,
     STATE_STYLES,
-    Column,
     clock_time,
     duration,
+    id_cells,
     moment_cell,
     on_terminal,
     print_heading,
@@ -20,7 +21,6 @@ from taskyard.cli.views.output import (
     print_table,
 )
 from taskyard.cli.views.parameters import shown_parameters
-from taskyard.cli.views.short_ids import ShortIds
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, UpstreamKind
@@ -53,14 +53,6 @@ def print_runs(runs: "Sequence[Run]") -> None:
     ]
     columns = (NAMES, Column("KIND", rank=2), "STATE", Column("SUBMITTED", rank=1), Column("TOOK", rank=3))
     print_table((*columns, Column("ID")), rows, _styles(runs))
-
-
-def id_cells(ids: Sequence[bytes]) -> dict[bytes, str]:
-    """Return what a table shows of some ids: on a terminal the part that tells them apart, else all."""
-    if not on_terminal():
-        return {each: format_id(each) for each in ids}
-    short = ShortIds(ids)
-    return {each: short.of(each) for each in ids}
 
 
 def print_counts(counts: "CountRunsResponse", *, as_json: bool) -> None:
