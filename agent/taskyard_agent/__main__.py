@@ -2,7 +2,11 @@
 
 import sys
 
-from taskyard_agent.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        # In here, because Ctrl-C may come while all of it is imported.
+        from taskyard_agent.cli import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -29,6 +29,7 @@ from taskyard_contract.clock import SystemClock
 from taskyard_contract.encodings import KNOWN
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.programs.event_loops import new_event_loop
+from taskyard_contract.programs.log_lines import say_ready
 from taskyard_contract.world import facts
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,8 @@ class Agent:
             logger.warning("second signal: leaving at once")
             self._hurry.set()
         else:
-            logger.info("draining; runs in progress have %g seconds", self._settings.grace)
+            text = "draining; runs in progress have %g seconds, a second signal ends them at once"
+            logger.info(text, self._settings.grace)
             self._stopping.set()
 
     async def _drain(self) -> None:
@@ -139,7 +141,8 @@ class Agent:
         own = self._settings
         queues = ", ".join(own.queues)
         slots = f"{own.slots} slot{'s' if own.slots != 1 else ''}"
-        print(f"taskyard agent ready: {own.name}, {slots}, queues {queues}, server {own.server}", flush=True)
+        line = f"taskyard agent ready: {own.name}, {slots}, queues {queues}, server {own.server}"
+        say_ready(line, logger)
 
 
 async def _first(serving: "asyncio.Task[None]", *others: Awaitable[Any]) -> None:

@@ -5,9 +5,7 @@ still loading.
 """
 
 import argparse
-import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
@@ -18,6 +16,7 @@ from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
+from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_contract.transport.channels import target_of
 
@@ -122,11 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run an agent; returns the exit code."""
     be_private()
     settings = parse(argv)
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    log_to_stderr(settings.log_level)
 
     environment = {"TASKYARD_SERVER": settings.server}
 

@@ -1,6 +1,12 @@
 """Entry point of ``python -m taskyard_controlplane``."""
 
-from taskyard_controlplane.cli import leave, main
+import sys
 
 if __name__ == "__main__":
-    leave(main())
+    try:
+        # In here, because Ctrl-C may come while all of it is imported.
+        from taskyard_controlplane.cli import leave, main
+
+        leave(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from taskyard_contract.clock import Clock, SystemClock
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.event_loops import new_event_loop
+from taskyard_contract.programs.log_lines import say_ready
 from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
@@ -236,7 +237,7 @@ async def _serve(settings: Settings, ready: Callable[[ControlPlane], str], until
     try:
         await first_of(stopping.wait(), plane.start())
         if not stopping.is_set():
-            print(ready(plane), flush=True)
+            say_ready(ready(plane), _log)
             settle_memory()
             await first_of(stopping.wait(), plane.failed, *([until(plane)] if until else []))
     finally:

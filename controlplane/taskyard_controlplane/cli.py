@@ -14,11 +14,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from taskyard_contract.programs.extras import ExtraMissing, require_extra
 from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
+from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_controlplane.settings import (
     DatabaseSettings,
@@ -29,8 +30,6 @@ from taskyard_controlplane.settings import (
     Settings,
     YardSettings,
 )
-
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class ExitCode(IntEnum):
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        logging.basicConfig(format=LOG_FORMAT, level=_log_level(options), stream=sys.stderr)
+        log_to_stderr(_log_level(options))
         be_private()
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)

@@ -35,6 +35,12 @@ def _require(condition: bool, message: str) -> None:
         raise InvalidSettings(message)
 
 
+def _has_port(address: str) -> bool:
+    """Whether an address is ``HOST:PORT``."""
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) <= 0xFFFF
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
     """Which database runs are recorded in, and how much of it listings may use."""
@@ -99,6 +105,10 @@ class RpcSettings:
 
     def __post_init__(self) -> None:
         _require(bool(self.listen), "the listen address is empty; give HOST:PORT or unix:PATH")
+        _require(
+            self.listen.startswith("unix:") or _has_port(self.listen),
+            f"'{self.listen}' is not a listen address; give HOST:PORT or unix:PATH",
+        )
         for name in ("max_payload_bytes", "max_inline_bytes", "max_page_size", "max_wait_seconds"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be greater than 0")
         _require(self.stop_grace_seconds >= 0, "stop_grace_seconds must not be negative")
@@ -186,6 +196,10 @@ class ProbeSettings:
     max_lag_seconds: float = 10.0
     """An event loop that was busy for longer is reported as unhealthy. Default 10 s: far beyond any
     commit, well below the leases."""
+
+    def __post_init__(self) -> None:
+        known = not self.listen or _has_port(self.listen)
+        _require(known, f"'{self.listen}' is not an address for HTTP; give HOST:PORT")
 
 
 @dataclass(frozen=True, slots=True)

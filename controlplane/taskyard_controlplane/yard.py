@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from taskyard_contract.programs.home_directory import HOME, make_home
 from taskyard_contract.programs.private_files import opener
 from taskyard_controlplane.agent_keeper import AgentKeeper
+from taskyard_controlplane.log_file import LogFile
 from taskyard_controlplane.rpc.addresses import ensure_free, is_listening
 from taskyard_controlplane.settings import YardSettings
 
@@ -124,15 +125,24 @@ class IdleClock:
         return 0 < self._limit <= now - self._since
 
 
+async def _bounded(log_file: LogFile) -> None:
+    try:
+        await asyncio.to_thread(log_file.begin_anew)
+    except OSError as error:  # the disk is full, for example
+        _log.warning("the log cannot be begun anew (%s)", error.strerror)
+
+
 async def _serve_until_idle(settings: YardSettings, keeper: AgentKeeper, plane: "ControlPlane") -> None:
     """Return when the yard has nothing to do any more, or its home was removed."""
     clock = IdleClock(settings.idle_seconds)
     interval = min(LONGEST_LOOK_SECONDS, settings.idle_seconds / 4 or LONGEST_LOOK_SECONDS)
-    loop = asyncio.get_running_loop()
+    loop, log_file = asyncio.get_running_loop(), LogFile(settings.home)
     try:
         # Looked at now and then: telling the yard of every change would cost each run something.
-        while settings.socket.exists() and not clock.observe(plane.owner.idle(), loop.time()):  # noqa: ASYNC110
+        while settings.socket.exists() and not clock.observe(plane.owner.idle(), loop.time()):
             await asyncio.sleep(interval)
+            if log_file.is_full():
+                await _bounded(log_file)
         _log.info("the yard has nothing to do and ends")
         settings.socket.unlink(missing_ok=True)  # new clients must not find a yard that is ending
     finally:

@@ -296,7 +296,7 @@ def test_an_upgrade_takes_very_many_templates(urls: tuple[str, str]) -> None:
             ],
         )
         command.upgrade(_config(connection), "head")
-        assert recorded_revision(connection) == "0007"
+        assert recorded_revision(connection) == REVISION
     engine.dispose()
 
 

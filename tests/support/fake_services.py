@@ -21,6 +21,7 @@ from taskyard_contract.transport.channels import SERVER_OPTIONS
 from taskyard_contract.transport.rpc_errors import to_status
 
 PAGE = 3
+
 START_US = 1_767_225_600_000_000  # 2026-01-01, midnight in UTC
 
 
@@ -44,6 +45,14 @@ def make_run(number: int, prefix: str = "019b7600", **fields: Any) -> pb.Run:
         "queue": "default",
     }
     return pb.Run(**{**usual, **fields})
+
+
+def _fits(run: pb.Run, wanted: pb.RunFilter) -> bool:
+    if wanted.flow_run_id and (
+        run.run_id == wanted.flow_run_id or run.state not in (wanted.states or [run.state])
+    ):
+        return False
+    return wanted.name_contains in run.name
 
 
 @dataclass
@@ -118,7 +127,7 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
             if end - start == self.most_looked_at:
                 looked_at = self.runs[end - 1].submitted_us
                 return pb.ListRunsResponse(runs=found, next_page_token=str(end), searched_to_us=looked_at)
-            if request.filter.name_contains in self.runs[end].name:
+            if _fits(self.runs[end], request.filter):
                 found.append(self.runs[end])
         return pb.ListRunsResponse(runs=found)
 

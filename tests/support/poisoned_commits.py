@@ -148,7 +148,7 @@ def _spoilable(name: str, column: int, value: Any) -> bool:
     """Whether a column holds a number or a text, and says neither what a row is about nor what it means."""
     kept = {
         "new_runs": (0, 3, 7),
-        "ended": (9,),
+        "ended": (10,),
         "events": (0,),
         "cache": (1,),
         "logs": (0,),

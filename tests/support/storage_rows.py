@@ -56,6 +56,7 @@ def ended(seq: int, **changes: Any) -> EndedRow:
         ended_us=NOW_US + 20,
         result=b"result",
         outcome=None,
+        agent_number=None,
         seq=seq,
     )
     return row._replace(**changes)

@@ -42,6 +42,7 @@ from typing import Final, NoReturn
 from taskyard_agent.runner.serving import CannotServe, registered
 from taskyard_contract.programs.dying_with_parent import die_with
 from taskyard_contract.programs.log_levels import log_level
+from taskyard_contract.programs.log_lines import log_to_stderr
 
 SPAWN: Final = struct.Struct("<I")
 """Request: number of the worker; its data socket, control socket and board come with it."""
@@ -250,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--preload", action="append", default=[], help="module to import before forking")
     parser.add_argument("--serve", action="append", default=[], help="module whose tasks workers serve")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=log_level(os.environ), stream=sys.stderr)
+    log_to_stderr(log_level(os.environ))
     # Its own session: a Ctrl-C in the terminal is the agent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(arguments.agent, signal.SIGTERM)

@@ -6,7 +6,7 @@ them live at the same time and each is made and dropped within milliseconds.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, Executor, RunKind, RunState
@@ -66,11 +66,20 @@ class Submitter(Protocol):
         """Tell it that a run was not accepted."""
 
 
+class AgentIdentity(NamedTuple):
+    """An agent as it is remembered by the runs it had: one object for all of them."""
+
+    agent_id: str
+    number: int | None = None
+    """Under which its name is recorded; None when nobody recorded it."""
+
+
 class Holder(Protocol):
     """The agent that executes a run, or has it in hand, as far as its run knows it."""
 
     name: str
     agent_id: str
+    identity: AgentIdentity
     held: "dict[bytes, Run]"
 
     def cancel(self, run: "Run") -> None:
@@ -198,7 +207,7 @@ class Run:
         "infra_retries",
         "input_bytes",
         "inputs",
-        "last_agent_id",
+        "last_agent",
         "message",
         "name",
         "needed_by",
@@ -255,7 +264,7 @@ class Run:
         self.ended_us = 0
         self.agent: Holder | None = None
         # Of the agent that had it last, or to which an earlier owner has recorded to have assigned it.
-        self.last_agent_id: str | None = None
+        self.last_agent: AgentIdentity | None = None
         self.declined_by: Holder | None = None  # until it is queued again
         self.dispatch: list[int] | None = None
         self.queued = False

@@ -153,9 +153,9 @@ class Pick(NamedTuple):
         return cls(frozenset(int(state) for state in wanted.states), wanted.agent_name)
 
     def fits(self, run: pb.Run) -> bool:
-        """Whether a run fits at the moment, if it does otherwise."""
+        """Whether a run fits at the moment, if it does otherwise. One that has ended names its agent, too."""
         return (not self.states or run.state in self.states) and (
-            not self.agent_name or run.agent_name == self.agent_name
+            not self.agent_name or (run.agent_name == self.agent_name and run.state < FIRST_FINAL)
         )
 
     @property

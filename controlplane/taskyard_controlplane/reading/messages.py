@@ -16,7 +16,7 @@ from taskyard_api.v1 import (
     template_pb2,
 )
 from taskyard_contract.ids import ID_BYTES
-from taskyard_contract.states import FIRST_FINAL
+from taskyard_contract.states import FIRST_FINAL, StateReason
 from taskyard_contract.wire_failures import bounded_failure
 from taskyard_contract.wire_text import bounded
 from taskyard_controlplane.domain.live_state import LiveState
@@ -105,6 +105,8 @@ def run_message(
         if live is not None and live.progress:
             message.progress.MergeFromString(live.progress)
     if run.state >= FIRST_FINAL:
+        if run.reason != StateReason.CACHED:  # else an agent may have computed its key, and no more
+            message.agent_id, message.agent_name = listed.agent_id or "", listed.agent_name or ""
         _write_end(message, run, outcome, template.result_encoding or template.encoding, include_result)
         if brief:
             _without_encoded(message)

@@ -14,7 +14,7 @@ a connection that failed is thrown away, so that the next call starts with a new
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import Final
@@ -117,6 +117,12 @@ class BaseStore(ABC):
     def dispatches(self) -> list[DispatchRow]:
         with self._connected() as connection:
             return records.dispatches(connection)
+
+    def agent_numbers(self, agent_ids: Collection[str]) -> dict[str, int]:
+        if not agent_ids:
+            return {}
+        with self._connected() as connection:
+            return records.agent_numbers(connection, agent_ids)
 
     def log_marks(self) -> list[LogMarkRow]:
         with self._connected() as connection:

@@ -28,7 +28,7 @@ from taskyard_controlplane.storage.interface import (
     SummedRuns,
 )
 from taskyard_controlplane.storage.lookups import Lookup
-from taskyard_controlplane.storage.schema import run, template
+from taskyard_controlplane.storage.schema import agent, run, template
 from taskyard_controlplane.storage.searching import (
     ORDINAL,
     Conditions,
@@ -42,18 +42,24 @@ from taskyard_controlplane.storage.searching import (
 )
 
 _flow = run.alias("flow")
+_BESIDE: Final = (
+    template.c.definition,
+    _flow.c.run_id.label("flow_run_id"),
+    agent.c.agent_id,
+    agent.c.name.label("agent_name"),
+)
 LISTED: Final = (
-    select(*records.RUN_COLUMNS, template.c.definition, _flow.c.run_id.label("flow_run_id"))
+    select(*records.RUN_COLUMNS, *_BESIDE)
     .join(template, template.c.template_id == run.c.template_id)
     .outerjoin(_flow, _flow.c.seq == run.c.flow_seq)
+    .outerjoin(agent, agent.c.number == run.c.agent_number)
 )
 """Runs with all that is said of them; `listed` reads the rows."""
 _RUN_WIDTH: Final = len(records.RUN_COLUMNS)
 _PAYLOADS: Final = ("args", "result")  # not for listings, unless they are asked for
 _BRIEF: Final = LISTED.with_only_columns(
     *(null().label(column.name) if column.name in _PAYLOADS else column for column in records.RUN_COLUMNS),
-    template.c.definition,
-    _flow.c.run_id.label("flow_run_id"),
+    *_BESIDE,
     maintain_column_froms=True,
 )
 _BY_NUMBER: Final = {False: Lookup(_BRIEF, run.c.seq), True: Lookup(LISTED, run.c.seq)}
@@ -74,7 +80,7 @@ Templates = list[int] | None
 
 def listed(row: Sequence[Any]) -> ListedRun:
     """Return the run in a row of `LISTED`."""
-    return ListedRun(StoredRun._make(row[:_RUN_WIDTH]), row[_RUN_WIDTH], row[_RUN_WIDTH + 1])
+    return ListedRun(StoredRun._make(row[:_RUN_WIDTH]), *row[_RUN_WIDTH : _RUN_WIDTH + len(_BESIDE)])
 
 
 def find_runs(

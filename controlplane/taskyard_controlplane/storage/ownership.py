@@ -26,7 +26,7 @@ from sqlalchemy import Column, Connection, delete, func, insert, inspect, select
 
 from taskyard_contract.errors import NotOwner
 from taskyard_controlplane.storage.interface import Ownership
-from taskyard_controlplane.storage.schema import commit_log, dispatch, run, shard_owner, template
+from taskyard_controlplane.storage.schema import agent, commit_log, dispatch, run, shard_owner, template
 
 SHARD: Final = 0
 """The only shard of this version."""
@@ -110,6 +110,7 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
         next_template_id=_largest(connection, template.c.template_id) + 1,
         low_seq=low_seq,
         next_dispatch=_largest(connection, dispatch.c.number) + 1,
+        next_agent=_largest(connection, agent.c.number) + 1,
     )
 
 

@@ -4,7 +4,7 @@ Everything here is off the path of an ordinary run, so it is plain SQLAlchemy, t
 Invariant: nothing here writes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Select, case, exists, func, null, select
@@ -26,6 +26,7 @@ from taskyard_controlplane.storage.interface import (
 )
 from taskyard_controlplane.storage.lookups import Lookup
 from taskyard_controlplane.storage.schema import (
+    agent,
     backlog,
     cache_entry,
     dispatch,
@@ -217,6 +218,12 @@ def open_events(connection: Connection, first_seq: int, last_seq: int) -> list[E
 def dispatches(connection: Connection) -> list[DispatchRow]:
     query = select(*(dispatch.c[name] for name in DispatchRow._fields)).order_by(dispatch.c.number)
     return [DispatchRow._make(row) for row in connection.execute(query)]
+
+
+def agent_numbers(connection: Connection, agent_ids: Collection[str]) -> dict[str, int]:
+    newest = func.max(agent.c.number)
+    query = select(agent.c.agent_id, newest).where(agent.c.agent_id.in_(agent_ids)).group_by(agent.c.agent_id)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def log_marks(connection: Connection) -> list[LogMarkRow]:

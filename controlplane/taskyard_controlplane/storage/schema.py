@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunKind, RunState
 
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -80,6 +80,7 @@ run = Table(
     Column("result", LargeBinary),
     Column("outcome", LargeBinary),
     Column("headers", LargeBinary),
+    Column("agent_number", Integer),
     # A submission repeated after a lost acknowledgement; runs asked for by id.
     UniqueConstraint("run_id"),
     CheckConstraint(_is_a_state(), name="state"),
@@ -159,6 +160,16 @@ dispatch = Table(
     Column("session_id", LargeBinary, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("entries", LargeBinary, nullable=False),
+)
+
+# By number only: whoever reads a run knows it.
+agent = Table(
+    "agent",
+    metadata,
+    Column("number", _Key, primary_key=True, autoincrement=False),
+    Column("agent_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
 )
 
 backlog = Table(

@@ -10,6 +10,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
-    from taskyard.cli.app import run
+    try:
+        from taskyard.cli.app import run
 
-    sys.exit(run())
+        sys.exit(run())
+    except KeyboardInterrupt:  # while all of it is imported
+        sys.exit(130)

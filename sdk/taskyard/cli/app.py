@@ -6,33 +6,54 @@ never in a traceback.
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from taskyard.cli.commands import agent, cache, dev, server, task, version, watching
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
+from taskyard.cli.plain_help import HELP_NAMES, Commands
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.programs.extras import ExtraMissing
 from taskyard_contract.programs.home_directory import HomeUnusable
 
-app = typer.Typer(
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version.version()
+        raise typer.Exit
+
+
+app = Commands(
     name="taskyard",
-    help="Durable Python tasks and flows: run a yard, look at runs, cancel them.",
     epilog=EPILOG,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
-app.command("dev", epilog=EPILOG)(dev.dev)
+
+
+@app.callback()
+def taskyard(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, help="Show which version this is and exit.", callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Durable Python tasks and flows: run a yard, look at runs, cancel them."""
+
+
+app.command("dev")(dev.dev)
 app.add_typer(server.app, name="server")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run_commands.app, name="run")
 watching.add_to(run_commands.app)
 app.add_typer(task.app, name="task")
 app.add_typer(cache.app, name="cache")
-app.command("version", epilog=EPILOG)(version.version)
+app.command("version")(version.version)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

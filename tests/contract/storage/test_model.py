@@ -188,6 +188,7 @@ class StoresAgainstModel(RuleBasedStateMachine):
                 next_template_id=TEMPLATE_ID + 1,
                 low_seq=1,
                 next_dispatch=1,
+                next_agent=1,
             )
         self.batch = Batches()
 

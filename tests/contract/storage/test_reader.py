@@ -56,6 +56,29 @@ def test_a_run_outside_of_flows_has_no_flow_run(reader: Reader) -> None:
     assert listed.flow_run_id is None
 
 
+def test_an_ended_run_comes_with_the_agent_that_had_it(
+    database: Database, store: Store, batch: Batches
+) -> None:
+    store.commit(
+        batch(
+            templates=[template(1)],
+            agents=[(1, "id-a", "a", NOW_US), (2, "id-b", "b", NOW_US), (3, "id-a", "a", NOW_US)],
+            new_runs=[new_run(1), new_run(2), new_run(3)],
+            ended=[ended(1, agent_number=2), ended(2), ended(3, agent_number=9)],
+        )
+    )
+    reader = database.reader()
+    found = {
+        listed.run.seq: (listed.agent_id, listed.agent_name)
+        for listed in reader.runs(RunFilter(), None, 9).runs
+    }
+    assert found == {1: ("id-b", "b"), 2: (None, None), 3: (None, None)}
+    listed = reader.run(run_id(1))
+    assert listed is not None
+    assert (listed.agent_id, listed.agent_name) == ("id-b", "b")
+    assert store.agent_numbers(["id-a", "id-b", "nobody"]) == {"id-a": 3, "id-b": 2}
+
+
 def test_an_unknown_run_is_none(reader: Reader) -> None:
     assert reader.run(run_id(99)) is None
 

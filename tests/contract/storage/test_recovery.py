@@ -32,7 +32,7 @@ def _reopened(database: Database, store: Store) -> tuple[Store, Ownership]:
 
 def test_an_empty_database_starts_from_one(database: Database) -> None:
     assert database.store().open() == Ownership(
-        generation=1, next_seq=1, next_template_id=1, low_seq=1, next_dispatch=1
+        generation=1, next_seq=1, next_template_id=1, low_seq=1, next_dispatch=1, next_agent=1
     )
 
 
@@ -42,11 +42,14 @@ def test_counting_goes_on_where_it_stopped(database: Database, store: Store, bat
             templates=[template(4)],
             new_runs=[new_run(17)],
             dispatches=[(9, "agent", b"s", NOW_US, b"")],
+            agents=[(6, "agent", "name", NOW_US)],
             low_seq=12,
         )
     )
     _, ownership = _reopened(database, store)
-    assert ownership == Ownership(generation=2, next_seq=18, next_template_id=5, low_seq=12, next_dispatch=10)
+    assert ownership == Ownership(
+        generation=2, next_seq=18, next_template_id=5, low_seq=12, next_dispatch=10, next_agent=7
+    )
 
 
 def test_the_low_mark_survives_trimming(database: Database, store: Store, batch: Batches) -> None:

@@ -201,6 +201,6 @@ def test_one_long_run_does_not_keep_every_later_dispatch() -> None:
         assert it.owner.open_count() == 1
         rows = await it.ask(it.store.dispatches)
         assert max(len(it.shard.dispatcher.log.entries), len(rows)) < 100
-        assert read_dispatches(rows)[it.runs[long_run].seq] == (agent.assigned[long_run], "a")
+        assert read_dispatches(rows, {"a": 7})[it.runs[long_run].seq] == (agent.assigned[long_run], ("a", 7))
 
     play(scenario)

@@ -101,7 +101,7 @@ def test_a_yard_that_lacks_its_extra_says_what_to_install(
         double(1)
     last = str(caught.value).splitlines()[-1].strip()
     assert last.startswith("taskyard: the local yard needs sqlalchemy, which is not installed; ")
-    assert last.endswith("pip install 'taskyard[server]'")
+    assert "pip install 'taskyard[server]', or in a checkout of it: " in last
 
 
 def test_a_yard_that_never_listens_is_given_up(

@@ -19,7 +19,8 @@ def test_all_that_is_missing_is_named_with_what_to_install(monkeypatch: pytest.M
         require_extra("server", "a server")
     assert str(caught.value) == (
         "a server needs sqlalchemy, grpc_health, which are not installed; "
-        "install what is missing with: pip install 'taskyard[server]'"
+        "install what is missing with: pip install 'taskyard[server]', or in a checkout of it: "
+        "pip install '.[server]'"
     )
 
 

@@ -89,7 +89,7 @@ def test_a_missing_extra_is_one_line_before_anything_is_made(
     assert main(arguments) == ExitCode.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert f"needs {absent}, which is not installed; " in line
-    assert line.endswith(f"pip install 'taskyard[{extra}]'")
+    assert line.endswith(f"pip install 'taskyard[{extra}]', or in a checkout of it: pip install '.[{extra}]'")
     assert not list(tmp_path.iterdir())
 
 

@@ -148,4 +148,4 @@ def _taken_out(commit: Commit, found: Sequence[RefusedRow]) -> dict[str, list[Ta
 
 def _plainest_end(run: Run) -> EndedRow:
     """Return an end that says nothing but that, for a run whose own counters cannot be stored."""
-    return EndedRow(int(RunState.CRASHED), 0, 1, 0, 0, None, run.ended_us, None, run.outcome, run.seq)
+    return EndedRow(int(RunState.CRASHED), 0, 1, 0, 0, None, run.ended_us, None, run.outcome, None, run.seq)

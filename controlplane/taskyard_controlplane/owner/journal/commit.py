@@ -69,8 +69,13 @@ class Commit:
             or self.submitted
             or self.decided
             or self.overdue
-            or self.rows.rows() - len(self.rows.dispatches)
+            or self.rows.rows() - self.riding
         )
+
+    @property
+    def riding(self) -> int:
+        """How many rows wait to be taken along: they are no reason for a commit."""
+        return len(self.rows.dispatches) + len(self.rows.agents)
 
     def renewed(self) -> "Commit":
         """Return another one in its place, if nothing is in it."""

@@ -140,7 +140,7 @@ class Committer:
 
     def _ride_over(self) -> None:
         self._riding = False
-        if self.open.rows.dispatches:
+        if self.open.riding:
             self.open.overdue = True
             self.touch()
 

@@ -9,8 +9,10 @@ so, and end with `touch`.
 
 from collections.abc import Callable, Iterable
 
+from taskyard_api.v1.agent_service_pb2 import AgentHello
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull
+from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
@@ -35,9 +37,10 @@ HIGHEST_NUMBER = (1 << 63) - 1
 class Journal:
     """Writes into the open commit."""
 
-    def __init__(self, committer: Committer) -> None:
-        """Write into what `committer` commits next."""
+    def __init__(self, committer: Committer, next_agent: int = 1) -> None:
+        """Write into what `committer` commits next; `next_agent` is the first free number of an agent."""
         self._committer = committer
+        self._next_agent = next_agent
         self.touch = committer.touch
 
     @property
@@ -168,6 +171,17 @@ class Journal:
     def forget_log_marks(self, up_to_us: int) -> None:
         """Forget, with the next commit, of sessions that have not logged since. No reason for one."""
         self.open.rows.log_marks_removed.append((up_to_us,))
+
+    def new_agent(self, hello: AgentHello, at_us: int) -> int:
+        """Record the name of an agent, and return the number by which runs that end say where they ran.
+
+        It goes with whatever commit comes next: no run ends before, and until one does nobody needs it.
+        """
+        number, self._next_agent = self._next_agent, self._next_agent + 1
+        name = bounded(hello.name or hello.agent_id, NAME_LIMIT)
+        self.open.rows.agents.append((number, bounded(hello.agent_id, NAME_LIMIT), name, at_us))
+        self._committer.take_along()
+        return number
 
     def dispatched(self, number: int, agent: AgentSession, at_us: int, entries: bytes) -> None:
         """Record what an agent was assigned, with whatever commit comes next: normally that of the reports.

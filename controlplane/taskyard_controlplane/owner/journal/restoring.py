@@ -1,27 +1,32 @@
 """Rows -> records: what a run was, as far as the database knows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import Wait, waits_of_template
 from taskyard_controlplane.domain.machine import admit, restore
-from taskyard_controlplane.domain.model import AGENT, Run
+from taskyard_controlplane.domain.model import AGENT, AgentIdentity, Run
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.storage.interface import DispatchRow, EventRow, RunHead
 
 _UPSTREAM: Final = int(Wait.UPSTREAM)
 
 
-def read_dispatches(rows: Iterable[DispatchRow]) -> dict[int, tuple[int, str]]:
-    """Return the last recorded epoch of each run, and the id of the agent it went to, by seq."""
-    assigned: dict[int, tuple[int, str]] = {}
+def read_dispatches(
+    rows: Iterable[DispatchRow], numbers: Mapping[str, int]
+) -> dict[int, tuple[int, AgentIdentity]]:
+    """Return the last recorded epoch of each run, and the agent it went to, by seq; `numbers` says under
+    which number the agents are recorded, by their ids.
+    """
+    assigned: dict[int, tuple[int, AgentIdentity]] = {}
     for row in rows:
+        agent = AgentIdentity(row.agent_id, numbers.get(row.agent_id))
         values = memoryview(row.entries).cast("Q")
         for index in range(0, len(values), 2):
             seq, epoch = values[index], values[index + 1]
             if seq not in assigned or epoch > assigned[seq][0]:
-                assigned[seq] = epoch, row.agent_id
+                assigned[seq] = epoch, agent
     return assigned
 
 

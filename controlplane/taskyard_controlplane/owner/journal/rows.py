@@ -27,7 +27,8 @@ def ended_row(run: Run) -> tuple[object, ...]:
     """Return the `EndedRow` of a run."""
     return (
         run.state, run.reason, run.attempt, run.infra_retries, run.epoch,
-        run.started_us, run.ended_us, run.result, run.outcome, run.seq,
+        run.started_us, run.ended_us, run.result, run.outcome,
+        run.last_agent.number if run.last_agent is not None else None, run.seq,
     )  # fmt: skip
 
 

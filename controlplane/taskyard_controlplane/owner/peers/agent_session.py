@@ -7,7 +7,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.states import AgentState
 from taskyard_controlplane.domain.matching import offer_of
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import AgentIdentity, Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.peers.task_offers import TaskOffers
 from taskyard_controlplane.owner.timers import Timer
@@ -37,10 +37,13 @@ class AgentSession(Peer):
     `assigned` all it ever got, so that no message about credit can be lost or counted twice.
     """
 
-    def __init__(self, hello: pb.AgentHello, now: float, now_us: int) -> None:
-        """Open a session from the first frame; `now` is monotonic, `now_us` wall time."""
+    def __init__(self, hello: pb.AgentHello, now: float, now_us: int, number: int | None = None) -> None:
+        """Open a session from the first frame; `now` is monotonic, `now_us` wall time, and `number` under
+        which the agent is recorded.
+        """
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
+        self.identity = AgentIdentity(hello.agent_id, number)
         self.session_id = hello.session_id
         self.offer = offer_of(
             hello.queues, hello.capabilities, hello.labels, [task.name for task in hello.tasks]

@@ -47,8 +47,8 @@ def may_report(agent: AgentSession, run: Run, epoch: int, succession: Succession
         return False
     if run.agent is agent:
         return True
-    if epoch == run.epoch and (run.agent is not None or run.last_agent_id is not None):
-        return run.agent is None and run.last_agent_id == agent.agent_id
+    if epoch == run.epoch and (run.agent is not None or run.last_agent is not None):
+        return run.agent is None and _had_it_last(agent, run)
     return matches(run.template.need, agent.offer)
 
 
@@ -56,9 +56,13 @@ def may_log(agent: AgentSession, run: Run, succession: Succession) -> bool:
     """Whether log records of a run are taken from an agent: it has it, or had it last, or may have it."""
     if run.agent is not None:
         return run.agent is agent
-    if run.last_agent_id is not None:
-        return run.last_agent_id == agent.agent_id
+    if run.last_agent is not None:
+        return _had_it_last(agent, run)
     return may_be_assigned(run, succession.believed_below) and matches(run.template.need, agent.offer)
+
+
+def _had_it_last(agent: AgentSession, run: Run) -> bool:
+    return run.last_agent is not None and run.last_agent.agent_id == agent.agent_id
 
 
 def owns(session: Submitter, run: Run) -> bool:

@@ -144,6 +144,7 @@ class Reporting:
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
         self._journal.counted(len(chunk.columns))
         base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
+        number = agent.identity.number
         # The lists of the open commit are taken once and rows are made in place, because this loop runs once
         # for every run there is: the verbs of the journal would cost as much as all of the rest of it.
         commit = self._journal.open
@@ -182,7 +183,7 @@ class Reporting:
             completed += 1
             ended_rows.append(  # `rows.ended_row`
                 (COMPLETED, 0, run.attempt, run.infra_retries, run.epoch,
-                 began, run.ended_us, result, run.outcome, run.seq)
+                 began, run.ended_us, result, run.outcome, number, run.seq)
             )  # fmt: skip
             if run.cache_key is not None:
                 cache_rows.append(cache_row(run))

@@ -189,7 +189,7 @@ def release(run: Run) -> None:
     agent = run.agent
     if agent is not None:
         agent.held.pop(run.run_id, None)
-        run.agent, run.last_agent_id = None, agent.agent_id
+        run.agent, run.last_agent = None, agent.identity
     if run.dispatch is not None:
         run.dispatch[1] -= 1
         run.dispatch = None

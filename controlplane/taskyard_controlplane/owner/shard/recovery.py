@@ -35,7 +35,7 @@ from taskyard_controlplane.domain.edges import split_edges
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
-from taskyard_controlplane.domain.model import HELD, SESSION, Run
+from taskyard_controlplane.domain.model import HELD, SESSION, AgentIdentity, Run
 from taskyard_controlplane.owner.journal.restoring import read_dispatches
 from taskyard_controlplane.owner.journal.seen_digests import SeenDigests
 from taskyard_controlplane.owner.journal.templates import Beside
@@ -62,13 +62,16 @@ PAGE_RUNS: Final = 5_000
 """Read at a time, without what is large of them: a few megabytes, and a fraction of a second."""
 
 
+NO_AGENT: Final = AgentIdentity("")
+
+
 class Found(NamedTuple):
     """What the database holds, but for the open runs themselves."""
 
     ownership: Ownership
     seen: SeenDigests
     backlog: list[tuple[str, int, int]]
-    assigned: dict[int, tuple[int, str]]
+    assigned: dict[int, tuple[int, AgentIdentity]]
     log_marks: list[LogMarkRow]
     runs: Iterator[RunHead]
     """Reads them in pages; to be used where the store may be."""
@@ -89,7 +92,8 @@ def read_store(store: Store) -> Found:
         TaskyardError: The database cannot be used.
     """
     ownership = store.open()
-    assigned = read_dispatches(store.dispatches())
+    dispatches = store.dispatches()
+    assigned = read_dispatches(dispatches, store.agent_numbers({row.agent_id for row in dispatches}))
     runs = store.open_runs(ownership.low_seq)
     seen = SeenDigests()
     for digest in store.template_digests():
@@ -176,10 +180,10 @@ def _restored(
     shard: Shard,
     row: RunHead,
     events: list[EventRow],
-    assigned: dict[int, tuple[int, str]],
+    assigned: dict[int, tuple[int, AgentIdentity]],
     clock: Clock,
 ) -> None:
-    epoch, agent_id = assigned.get(row.seq, (0, ""))
+    epoch, agent = assigned.get(row.seq, (0, NO_AGENT))
     run, due_us = shard.stored.restore(row, events, epoch)
     if run.template.executor == SESSION:
         if run.state in (RunState.PENDING, RunState.AWAITING_RETRY):
@@ -188,8 +192,8 @@ def _restored(
             run.started_us = run.submitted_us
     elif run.state in HELD:
         if run.epoch == epoch:
-            run.last_agent_id = agent_id
-            shard.book.orphans.setdefault(agent_id, []).append(run)
+            run.last_agent = agent
+            shard.book.orphans.setdefault(agent.agent_id, []).append(run)
         shard.cache.leads(run)
     elif due_us is not None:
         run.cache_decided = run.cache_key is not None

@@ -79,15 +79,15 @@ class Shard:
         self.generation = owned.generation
         self.succession = Succession(owned.generation, owned.next_seq)
         self.committer, self.timers = committer, timers
-        self._make_journal(store, clock, limits.memory)
+        self._make_journal(store, clock, limits.memory, owned.next_agent)
         self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
         self._follow_commits(clock, metrics)
 
-    def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits) -> None:
+    def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits, next_agent: int) -> None:
         self.book, self.roster = RunBook(memory), Roster(memory)
         self.templates = Templates(store, self.committer, memory)
-        self.journal = Journal(self.committer)
+        self.journal = Journal(self.committer, next_agent)
         self.watchers = Watchers(self.book)
         self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
         self.stored = StoredRuns(

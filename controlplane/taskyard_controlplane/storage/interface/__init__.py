@@ -42,6 +42,7 @@ from taskyard_controlplane.storage.interface.results import (
     SummedRuns,
 )
 from taskyard_controlplane.storage.interface.rows import (
+    AgentRow,
     BacklogRow,
     CacheRow,
     DispatchRow,
@@ -56,8 +57,8 @@ from taskyard_controlplane.storage.interface.rows import (
 from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
-    "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow", "LogMarkRow",
-    "LogRow", "NewRunRow", "TemplateRow",
+    "AgentRow", "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
+    "LogMarkRow", "LogRow", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",

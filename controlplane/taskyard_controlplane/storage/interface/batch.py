@@ -32,6 +32,7 @@ class WriteBatch:
     )  # fmt: skip
 
     templates: list[tuple[int, bytes, bytes, str]]
+    agents: list[tuple[int, str, str, int]]
     new_runs: list[tuple[object, ...]]
     keys: list[tuple[object, ...]]
     ended: list[tuple[object, ...]]

@@ -32,6 +32,7 @@ class StoredRun(NamedTuple):
     ended_us: int | None
     result: bytes | None
     outcome: bytes | None
+    agent_number: int | None = None
 
 
 class RunHead(NamedTuple):
@@ -120,14 +121,17 @@ class Ownership(NamedTuple):
     next_template_id: int
     low_seq: int  # no open run has a lower seq
     next_dispatch: int
+    next_agent: int
 
 
 class ListedRun(NamedTuple):
-    """A run for people: the record with its template's definition and its flow run's id."""
+    """A run for people: the record with its template's definition, its flow run's id, and who had it last."""
 
     run: StoredRun
     definition: bytes
     flow_run_id: bytes | None
+    agent_id: str | None = None
+    agent_name: str | None = None
 
 
 class RunPage(NamedTuple):

@@ -41,6 +41,7 @@ class EndedRow(NamedTuple):
     ended_us: int
     result: bytes | None  # an ordinary inline result in the template's encoding
     outcome: bytes | None  # a serialised RunOutcome, for everything else
+    agent_number: int | None  # of the agent that had it last
     seq: int
 
 
@@ -81,6 +82,15 @@ class DispatchRow(NamedTuple):
     session_id: bytes
     at_us: int
     entries: bytes  # per run: 8 bytes seq, 8 bytes epoch, little endian
+
+
+class AgentRow(NamedTuple):
+    """The name of an agent, under a number that is new each time an owner meets it: ended runs name that."""
+
+    number: int
+    agent_id: str
+    name: str
+    at_us: int  # when it came
 
 
 class BacklogRow(NamedTuple):

@@ -21,7 +21,7 @@ What can go wrong, and what then holds:
 Invariant: `Store.commit` is all or nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from taskyard_controlplane.storage.interface.batch import WriteBatch
@@ -111,6 +111,10 @@ class Store(Protocol):
 
     def dispatches(self) -> list[DispatchRow]:
         """Return the recorded dispatches in order."""
+        ...
+
+    def agent_numbers(self, agent_ids: Collection[str]) -> dict[str, int]:
+        """Return the newest number of each of some agents, as far as they are recorded."""
         ...
 
     def log_marks(self) -> list[LogMarkRow]:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from taskyard_controlplane.storage.interface.rows import (
+    AgentRow,
     BacklogRow,
     CacheRow,
     DispatchRow,
@@ -64,6 +65,7 @@ class Write(NamedTuple):
 # that submits it), and endings before the cache entries that point at them.
 WRITES: Final = (
     Write("templates", "template", TemplateRow, Rule.KEEP_FIRST, "template_id"),
+    Write("agents", "agent", AgentRow, Rule.KEEP_FIRST, "number"),
     Write(
         "new_runs",
         "run",

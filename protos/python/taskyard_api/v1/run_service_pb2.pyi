@@ -317,7 +317,9 @@ class Run(google.protobuf.message.Message):
     queue: builtins.str
     """Queue it waits or waited in."""
     agent_name: builtins.str
-    """Name of the agent that executes it, while one does."""
+    """Name of the agent that executes it, while one does; of a run that has ended, of the one that had it last. Empty
+    when none had it, and of runs that ended under a release before this.
+    """
     cache_key: builtins.str
     """Cache key."""
     priority: builtins.int
@@ -325,7 +327,7 @@ class Run(google.protobuf.message.Message):
     due_us: builtins.int
     """When its next attempt is due; 0 unless it waits for that."""
     agent_id: builtins.str
-    """Id of the agent that executes it, while one does."""
+    """Id of the agent that `agent_name` names."""
     cached_run_id: builtins.bytes
     """CACHED: the run that computed its result. Empty when that was taken by an older server."""
     @property

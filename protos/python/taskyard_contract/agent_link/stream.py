@@ -17,6 +17,7 @@ from grpc import aio
 
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceStub
+from taskyard_contract.agent_link.complaints import Complaints
 from taskyard_contract.agent_link.session import LinkSession
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
@@ -72,6 +73,7 @@ class AgentStream:
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reconnecting = Reconnecting(clock.monotonic, draw)
+        self._complaints = Complaints(clock.monotonic)
         self._call: _Call | None = None
         self._handshake: asyncio.Timeout | None = None
         session.wake = self._pending.set
@@ -123,10 +125,20 @@ class AgentStream:
         retry = self._reconnecting.failed(error)
         if retry is None:
             raise error
-        logger.warning("lost the stream to %s: %s", self.address, error)
+        self._complain(error)
         self.address = retry.address or self._configured
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), retry.delay)
+
+    def _complain(self, error: TaskyardError) -> None:
+        seconds = self._complaints.failed()
+        if seconds is None:
+            logger.debug("no stream to %s: %s", self.address, error)
+        elif seconds < 1.0:
+            logger.warning("lost the stream to %s: %s", self.address, error)
+        else:
+            text = "no connection to %s for %.0f s: %s; trying again until there is one"
+            logger.warning(text, self.address, seconds, error)
 
     async def _serve(self) -> None:
         # A channel of its own for each attempt: an old one would wait out its back-off.
@@ -168,6 +180,8 @@ class AgentStream:
         self._session.welcomed(frame)
         self._say_dropped()
         self._reconnecting.welcomed()
+        if (seconds := self._complaints.welcomed()) is not None:
+            logger.info("connected to %s after %.1f s", self.address, seconds)
         self._pending.set()
         self._settled.set()
         if self._on_ready is not None:

@@ -41,5 +41,6 @@ def require_extra(extra: str, who: str) -> None:
         verb = "is" if len(missing) == 1 else "are"
         raise ExtraMissing(
             f"{who} needs {', '.join(missing)}, which {verb} not installed; "
-            f"install what is missing with: pip install 'taskyard[{extra}]'"
+            f"install what is missing with: pip install 'taskyard[{extra}]', or in a checkout of it: "
+            f"pip install '.[{extra}]'"
         )

@@ -52,6 +52,19 @@ _KEPT_OUT: Final[dict[Any, type[TaskyardError]]] = {
 }
 
 
+_PLAIN: Final = (
+    "connection refused",
+    "no such file or directory",
+    "permission denied",
+    "no route to host",
+    "network is unreachable",
+    "connection timed out",
+    "connection reset by peer",
+    "DNS resolution failed",
+    "domain name not found",
+)
+"""What is wrong with a connection, as people know it: gRPC has it at the end of a long line about itself."""
+_LONGEST_DETAILS: Final = 200
 _RESET: Final = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 
 
@@ -136,7 +149,7 @@ def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
         detail = errors_pb2.ErrorDetail()
         if packed.Unpack(detail):
             return from_detail(detail, str(error.details()))
-    text = f"{error.code().name.lower().replace('_', ' ')}: {error.details()}"
+    text = _plain(error)
     kept_out = _KEPT_OUT.get(error.code())
     if kept_out is not None:
         return kept_out(f"the control plane does not let this program in ({text}); check its credentials")
@@ -147,6 +160,18 @@ def from_rpc_error(error: RpcErrorLike) -> TaskyardError:
             f"the control plane is older than this program, and cannot do this; update it ({text})"
         )
     return TaskyardError(f"the control plane refused the call ({text})")
+
+
+def _plain(error: RpcErrorLike) -> str:
+    """Return what is wrong in the words of the operating system, where gRPC quotes them."""
+    details = str(error.details())
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        known = next((text for text in _PLAIN if text.lower() in details.lower()), "")
+        if known:
+            return known
+    if len(details) > _LONGEST_DETAILS:
+        details = f"{details[:_LONGEST_DETAILS]}..."
+    return f"{error.code().name.lower().replace('_', ' ')}: {details}"
 
 
 def was_reset(error: RpcErrorLike) -> bool:

@@ -58,6 +58,8 @@ from taskyard_contract.states import StateReason
 logger = logging.getLogger("taskyard.task_runners")
 GOODBYE_SECONDS: Final = 1.0
 """How long the end of a session is put off for reports on their way; what is lost is executed again."""
+FAREWELL_SECONDS: Final = 0.2
+"""The same for the answer to the farewell, which comes within a millisecond."""
 
 
 class ThreadAgent:
@@ -123,8 +125,14 @@ class ThreadAgent:
         self._closed = True
 
     async def _stop(self) -> None:
+        import asyncio
+
         await self._stream.settle(GOODBYE_SECONDS)
+        # The server forgets at once whoever drains and leaves; otherwise it would wait for the lease, and say
+        # that an agent was lost.
+        self._link.drain()
         self._stream.stop()
+        await asyncio.wait([self._task], timeout=FAREWELL_SECONDS)
         self._task.cancel()
 
     # For the threads that submit.

@@ -72,13 +72,16 @@ class Client:
         if channel is not None:
             loop_thread.run(channel.close(), CALL_SECONDS)
 
-    def get_run(self, run_id: bytes, include_result: bool = False) -> run_service_pb2.Run:
-        """Read one run, with the bytes of its result only if they are asked for.
+    def get_run(
+        self, run_id: bytes, include_result: bool = False, *, full: bool = False
+    ) -> run_service_pb2.Run:
+        """Read one run, with the bytes of its result, and with its arguments, only if they are asked for.
 
         Raises:
             RunNotFound: There is no such run.
         """
-        request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result)
+        view = run_service_pb2.RUN_VIEW_FULL if full else run_service_pb2.RUN_VIEW_BASIC
+        request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result, view=view)
         return self._call(lambda: self._runs().GetRun(request, timeout=self._seconds)).run
 
     def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:

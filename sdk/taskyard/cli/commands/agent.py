@@ -4,27 +4,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.exits import CliError
+from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.programs import become, flags
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, address_of, calls_of
-from taskyard.cli.views.output import JsonOption, clock_time, gibibytes, print_json, print_table
+from taskyard.cli.views.columns import Column
+from taskyard.cli.views.output import JsonOption, gibibytes, moment_cell, print_json, print_table
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.states import AgentState
 
 if TYPE_CHECKING:
     from taskyard_api.v1.admin_service_pb2 import Agent
 
-app = typer.Typer(help="Run an agent, look at agents, drain them.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Run an agent, look at agents, drain them.")
 
 
-@app.command("start", epilog=f"{EPILOG} Once the agent runs, its own codes hold: see docs/cli.md.")
+@app.command("start", epilog="Once the agent runs, its own exit codes hold: see docs/cli.md.")
 def start(
     server: ServerOption = "",
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many runs at the same time.", show_default="one per processor"
+            callback=at_least(1),
+            metavar="N",
+            help="How many runs at the same time.",
+            show_default="one per processor",
         ),
     ] = None,
     queue: Annotated[
@@ -51,7 +56,7 @@ def start(
     max_waiting: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            callback=at_least(1),
             metavar="N",
             help="How many runs may wait for runs they have submitted, each in a process of its own.",
             show_default="by free memory and open files",
@@ -76,7 +81,7 @@ def _checked_label(text: str) -> str:
     return text
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     """List agents, connected ones first."""
     from taskyard.cli.views.documents import agent_document, name_in
@@ -97,7 +102,7 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
             str(agent.slots),
             str(agent.held_runs),
             gibibytes(agent.memory_used_bytes, agent.memory_total_bytes),
-            clock_time(agent.last_seen_us)[:-4],
+            moment_cell(agent.last_seen_us),
             agent.version,
             ", ".join(pythons_of(agent.capabilities)),
             ", ".join(agent.queues),
@@ -108,14 +113,23 @@ def ls(server: ServerOption = "", as_json: JsonOption = False) -> None:
     ]
     print_table(
         (
-            "NAME", "STATE", "SLOTS", "HOLDS", "MEMORY", "LAST SEEN", "VERSION", "PYTHON", "QUEUES",
-            "LABELS", "CONDITION",
+            Column("NAME", least=12, tail=6),
+            "STATE",
+            "SLOTS",
+            "HOLDS",
+            Column("MEMORY", rank=2),
+            Column("LAST SEEN", rank=5),
+            Column("VERSION", rank=4),
+            Column("PYTHON", rank=3),
+            Column("QUEUES", least=7),
+            Column("LABELS", least=10, rank=1),
+            Column("CONDITION", least=14),
         ),
         rows,
-    )  # fmt: skip
+    )
 
 
-@app.command("drain", epilog=EPILOG)
+@app.command("drain")
 def drain(
     agent: Annotated[
         str, typer.Argument(metavar="AGENT", help="Id of an agent, or its name.", show_default=False)

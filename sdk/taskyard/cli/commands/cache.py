@@ -6,22 +6,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG, CliError
+from taskyard.cli.exits import CliError
 from taskyard.cli.moments import moment_us
+from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.server_option import ServerOption, calls_of
-from taskyard.cli.views.output import JsonOption, clock_time, print_json, print_pairs, print_table
+from taskyard.cli.views.columns import Column
+from taskyard.cli.views.output import (
+    NAMES,
+    JsonOption,
+    clock_time,
+    id_cells,
+    moment_cell,
+    print_json,
+    print_pairs,
+    print_table,
+)
 from taskyard_contract.ids import format_id
 
 if TYPE_CHECKING:
     from taskyard_api.v1.cache_service_pb2 import CacheEntry
 
-app = typer.Typer(help="Look at cached results, and clear them.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Look at cached results, and clear them.")
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many entries to list.")] = 100,
+    limit: Annotated[
+        int, typer.Option(callback=at_least(1), metavar="N", help="How many entries to list.")
+    ] = 100,
     task: Annotated[
         str,
         typer.Option(metavar="NAME", help="Only results of the task of this name.", show_default=False),
@@ -39,20 +52,28 @@ def ls(
     elif not entries:
         print("no cached results")
     else:
+        ids = id_cells([entry.run_id for entry in entries])
         rows = [
             (
-                entry.key,
-                clock_time(entry.ended_us)[:-4],
-                _expires(entry)[:-4] or "never",
-                format_id(entry.run_id),
                 entry.run_name,
+                moment_cell(entry.ended_us),
+                moment_cell(entry.expires_us) or "never",
+                ids[entry.run_id],
+                entry.key,
             )
             for entry in entries
         ]
-        print_table(("KEY", "COMPUTED", "EXPIRES", "RUN", "NAME"), rows)
+        columns = (
+            NAMES,
+            Column("COMPUTED", rank=2),
+            Column("EXPIRES", rank=1),
+            Column("RUN"),
+            Column("KEY", least=16),
+        )
+        print_table(columns, rows)
 
 
-@app.command("show", epilog=EPILOG)
+@app.command("show")
 def show(
     key: Annotated[
         str,
@@ -84,7 +105,7 @@ def show(
     )
 
 
-@app.command("clear", epilog=EPILOG)
+@app.command("clear")
 def clear(
     server: ServerOption = "",
     key: Annotated[

@@ -3,20 +3,26 @@
 Invariant: the yard ends with this command, however this command ends; on Linux also when it is killed.
 """
 
+import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from taskyard import settings
+from taskyard.cli.plain_help import at_least
 from taskyard.cli.programs import command_of, flags
 from taskyard_contract.programs.dying_with_parent import before_exec
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import home_directory, yard_address
+
+_ENDS: Final = b"taskyard yard ends: what is running has 30 seconds, Ctrl-C once more ends it at once\n"
+_ENDS_NOW: Final = b"taskyard yard ends at once\n"
 
 
 def dev(
@@ -32,7 +38,10 @@ def dev(
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many runs at the same time.", show_default="one per processor"
+            callback=at_least(1),
+            metavar="N",
+            help="How many runs at the same time.",
+            show_default="one per processor",
         ),
     ] = None,
 ) -> None:
@@ -53,10 +62,14 @@ def _supervise(command: list[str], directory: Path) -> int:
     It has a session of its own, so that Ctrl-C reaches this process alone, which passes it on once.
     """
     process: subprocess.Popen[str] | None = None
+    signals: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if process is None:
             raise typer.Exit(128 + number)
+        # Not by `print`: a signal may come while another line is written.
+        os.write(sys.stderr.fileno(), _ENDS_NOW if signals else _ENDS)
+        signals.append(number)
         process.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -74,6 +87,8 @@ def _supervise(command: list[str], directory: Path) -> int:
         if process.stdout.readline():
             print(_ready_line(directory), flush=True)
         code = process.wait()
+    if signals and code == -signal.SIGTERM:  # it had not begun to serve: so it was this signal that ended it
+        return 128 + signals[0]
     return code if code >= 0 else 128 - code
 
 

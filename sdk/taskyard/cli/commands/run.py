@@ -20,26 +20,32 @@ from taskyard.cli.commands.run_options import (
     since_us,
     states_of,
 )
-from taskyard.cli.exits import EPILOG, CliError, until_interrupted
+from taskyard.cli.exits import CliError, until_interrupted
+from taskyard.cli.plain_help import Commands
 from taskyard.cli.requesting import ReasonOption, who_asks
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, shown_as
 
 if TYPE_CHECKING:
-    from taskyard_api.v1.run_service_pb2 import Run
+    from collections.abc import Sequence
 
-app = typer.Typer(help="Look at runs, read their logs, cancel them.", epilog=EPILOG, no_args_is_help=True)
+    from taskyard.cli.views.inside import Inside
+    from taskyard_api.v1.run_service_pb2 import Run, RunStateEntry
+
+app = Commands(help="Look at runs, read their logs, cancel them.")
 
 RunArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="Id of a run, at least its first 8 digits, or its name.", show_default=False
+        metavar="RUN",
+        help="Id of a run, the part of it that 'run ls' shows, or its name.",
+        show_default=False,
     ),
 ]
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
     limit: LimitOption = 20,
@@ -92,7 +98,7 @@ def ls(
     search.say_how_far()
 
 
-@app.command("show", epilog=EPILOG)
+@app.command("show")
 def show(
     run: RunArgument,
     server: ServerOption = "",
@@ -105,7 +111,7 @@ def show(
     completed.
     """
     from taskyard.cli.finding import find_run
-    from taskyard.cli.views.documents import run_document, state_document
+    from taskyard.cli.views.inside import inside, print_inside
     from taskyard.cli.views.runs import print_run, wait_for
 
     with calls_of(server) as api:
@@ -113,14 +119,32 @@ def show(
         if wait and found.state < FIRST_FINAL:
             with until_interrupted():
                 wait_for(api, found)
-            found = api.get_run(found.run_id)
+        found = api.get_run(found.run_id, full=True)
         states = api.list_run_states(found.run_id)
+        within = inside(api, found) if int(found.kind) == RunKind.FLOW else None
         if as_json:
-            print_json({**run_document(found), "states": [state_document(entry) for entry in states]})
+            print_json(_shown_document(found, states, within))
         else:
             print_run(api, found, states)
+            if within is not None:
+                print_inside(within, found)
     if wait:
         _check_completed(found)
+
+
+def _shown_document(
+    run: "Run", states: "Sequence[RunStateEntry]", within: "Inside | None"
+) -> dict[str, object]:
+    from taskyard.cli.views.documents import run_document, state_document
+    from taskyard.cli.views.inside import inside_document
+    from taskyard.cli.views.parameters import parameter_document
+
+    return {
+        **run_document(run),
+        "parameters": parameter_document(run),
+        "states": [state_document(entry) for entry in states],
+        "inside": None if within is None else inside_document(within),
+    }
 
 
 def _check_completed(ended: "Run") -> None:
@@ -130,7 +154,7 @@ def _check_completed(ended: "Run") -> None:
         raise CliError(f"{ended.name} ended {state_of(ended)[1]}")
 
 
-@app.command("logs", epilog=EPILOG)
+@app.command("logs")
 def logs(
     run: RunArgument,
     server: ServerOption = "",
@@ -165,14 +189,14 @@ def logs(
                 view.print_page(page)
 
 
-@app.command("cancel", epilog=EPILOG)
+@app.command("cancel")
 def cancel(run: RunArgument, server: ServerOption = "", reason: ReasonOption = "") -> None:
     """Ask for a run to be cancelled. A flow run takes its open runs with it."""
     from taskyard.cli.finding import find_run
     from taskyard.cli.views.documents import state_of
 
     with calls_of(server) as api:
-        found = find_run(api, run)
+        found = find_run(api, run, to_change=True)
         if found.state >= FIRST_FINAL:
             print(f"{found.name} has ended already: {state_of(found)[1]}")
             return

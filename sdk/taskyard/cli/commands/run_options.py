@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from taskyard.cli.moments import moment_us
+from taskyard.cli.plain_help import at_least
 from taskyard_contract.states import RunState, StateType, shown_as
 
 
@@ -17,11 +18,15 @@ class Kind(str, Enum):
     TASK = "task"
 
 
-LimitOption = Annotated[int, typer.Option(min=1, help="How many runs to list.")]
-KindOption = Annotated[Kind | None, typer.Option(help="Only flow runs, or only task runs.")]
+LimitOption = Annotated[int, typer.Option(callback=at_least(1), metavar="N", help="How many runs to list.")]
+KindOption = Annotated[
+    Kind | None, typer.Option(metavar="flow|task", help="Only flow runs, or only task runs.")
+]
 StateOption = Annotated[
     list[str],
-    typer.Option(help="Only runs in this state, for example failed or notready. May be repeated."),
+    typer.Option(
+        metavar="STATE", help="Only runs in this state, for example failed or notready. May be repeated."
+    ),
 ]
 FlowOption = Annotated[
     str, typer.Option(metavar="RUN", help="Only runs inside this flow run.", show_default=False)

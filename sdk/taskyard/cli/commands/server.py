@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from taskyard import settings
-from taskyard.cli.exits import EPILOG
+from taskyard.cli.plain_help import Commands, at_least
 from taskyard.cli.programs import become, flags
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import database_url, make_home
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL
 from taskyard_contract.transport.channels import DEFAULT_HTTP_PORT
 
-app = typer.Typer(help="Run a control plane.", epilog=EPILOG, no_args_is_help=True)
+app = Commands(help="Run a control plane.")
 
 ListenOption = Annotated[
     str | None,
@@ -42,7 +42,7 @@ DatabaseOption = Annotated[
 AgentLeaseOption = Annotated[
     float | None,
     typer.Option(
-        min=0.1,
+        callback=at_least(0.1),
         metavar="SECONDS",
         help="How long an agent may be silent before its runs go to others.",
         show_default="30",
@@ -51,7 +51,7 @@ AgentLeaseOption = Annotated[
 SessionLeaseOption = Annotated[
     float | None,
     typer.Option(
-        min=0.1,
+        callback=at_least(0.1),
         metavar="SECONDS",
         help="How long a client may be gone before its flow runs are crashed.",
         show_default="30",
@@ -68,7 +68,7 @@ def _group() -> None:
     """Keep `start` a command of its own although it is the only one."""
 
 
-@app.command("start", epilog=f"{EPILOG} Once the server runs, its own codes hold: see docs/cli.md.")
+@app.command("start", epilog="Once the server runs, its own exit codes hold: see docs/cli.md.")
 def start(
     listen: ListenOption = None,
     http: HttpOption = None,

@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from taskyard.cli.exits import EPILOG
+from taskyard.cli.plain_help import Commands
 from taskyard.cli.server_option import ServerOption, calls_of
+from taskyard.cli.views.columns import Column
 from taskyard.cli.views.output import JsonOption, print_json, print_table
 
-app = typer.Typer(
-    help="Look at tasks that agents have registered by name.", epilog=EPILOG, no_args_is_help=True
-)
+app = Commands(help="Look at tasks that agents have registered by name.")
 
 
 @app.callback()
@@ -18,7 +17,7 @@ def task() -> None:
     """Look at tasks that agents have registered by name."""
 
 
-@app.command("ls", epilog=EPILOG)
+@app.command("ls")
 def ls(
     server: ServerOption = "",
     queue: Annotated[
@@ -50,4 +49,12 @@ def ls(
             )
             for task in tasks
         ]
-        print_table(("NAME", "VERSION", "QUEUES", "ENCODINGS", "AGENTS", "DESCRIPTION"), rows)
+        columns = (
+            Column("NAME", least=16),
+            Column("VERSION", rank=3),
+            Column("QUEUES", least=7, rank=1),
+            Column("ENCODINGS", least=12, rank=2),
+            "AGENTS",
+            Column("DESCRIPTION", least=12),
+        )
+        print_table(columns, rows)

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from taskyard.cli.views.columns import Column
+from taskyard_contract.ids import format_id
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,6 +25,8 @@ GIB: Final = 1024**3
 
 LAST_WIDTH: Final = 12
 """How much of the last column is worth a table."""
+NAMES: Final = Column("NAME", least=16, tail=6)
+"""The names of runs."""
 
 STATE_STYLES: Final = {
     "COMPLETED": "green",
@@ -46,35 +51,54 @@ def print_json(document: Any, *, lines: bool = False) -> None:
     print(json.dumps(document, ensure_ascii=False, indent=None if lines else 2), flush=lines)
 
 
-def print_table(columns: Sequence[str], rows: Rows, styles: Sequence[str] = ()) -> None:
-    """Print rows under headings.
+def on_terminal() -> bool:
+    """Whether people see what is printed, so that it is made to fit."""
+    return sys.stdout.isatty()
+
+
+def print_table(columns: Sequence[str | Column], rows: Rows, styles: Sequence[str] = ()) -> None:
+    """Print rows under headings; on a terminal as wide as that is, in a pipe with everything.
 
     Args:
-        columns: The headings. The last column may be cut off on a terminal that is too narrow; on one that
-            is narrower still, lines are wrapped and nothing is cut off.
+        columns: The headings. Of those that say no more the last one may be cut off.
         rows: The cells.
         styles: A colour for each row, used on terminals only.
     """
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    if sys.stdout.isatty() and sum(widths[:-1]) + 2 * len(widths) + LAST_WIDTH <= console().width:
-        _print_rich(columns, rows, styles)
+    last = len(columns) - 1
+    known = [
+        each if isinstance(each, Column) else Column(each, LAST_WIDTH if number == last else 0)
+        for number, each in enumerate(columns)
+    ]
+    if on_terminal():
+        _print_fitted(known, rows, styles)
         return
-    for row in (columns, *rows):
+    headings = [each.heading for each in known]
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, *rows):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip())
 
 
-def _print_rich(columns: Sequence[str], rows: Rows, styles: Sequence[str]) -> None:
-    from rich.table import Table
+def _print_fitted(columns: Sequence[Column], rows: Rows, styles: Sequence[str]) -> None:
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns[:-1]:
-        table.add_column(heading, no_wrap=True)
-    table.add_column(columns[-1], overflow="ellipsis", no_wrap=True)
-    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
-        table.add_row(*(Text(cell, style=style) for cell in row))
-    console().print(table, soft_wrap=False)
+    from taskyard.cli.views.fitting import GAP, cut, layout
+
+    screen = console()
+    places = layout(columns, rows, screen.width)
+    headings = [each.heading for each in columns]
+    for row, style in zip((headings, *rows), ("bold", *(styles or [""] * len(rows))), strict=True):
+        cells = [cut(row[number], width, columns[number].tail) for number, width in places]
+        screen.print(Text((" " * GAP).join(cells).rstrip(), style=style))
+    shown = {number for number, _ in places}
+    left_out = [
+        each.heading
+        for number, each in enumerate(columns)
+        if number not in shown and any(row[number] for row in rows)
+    ]
+    if left_out:
+        text = f"(no room for {', '.join(left_out)})"
+        screen.print(Text(cut(text, screen.width).rstrip(), style="dim"))
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -97,6 +121,32 @@ def clock_time(at_us: int) -> str:
     if not at_us:
         return ""
     return datetime.fromtimestamp(at_us / 1_000_000).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def moment_cell(at_us: int) -> str:
+    """Return a time for a table: on a terminal only what is not of course, in a pipe the whole of it."""
+    if not at_us:
+        return ""
+    if not on_terminal():
+        return clock_time(at_us)[:-4]
+    return short_time(datetime.fromtimestamp(at_us / 1_000_000), datetime.now())
+
+
+def id_cells(ids: Sequence[bytes]) -> dict[bytes, str]:
+    """Return what a table shows of some ids: on a terminal the part that tells them apart, else all."""
+    from taskyard.cli.views.short_ids import ShortIds
+
+    if not on_terminal():
+        return {each: format_id(each) for each in ids}
+    short = ShortIds(ids)
+    return {each: short.of(each) for each in ids}
+
+
+def short_time(at: datetime, now: datetime) -> str:
+    """Return a time as people say it at another: 22:23:55 of the same day, Nov 29 22:23, or a day."""
+    if at.date() == now.date():
+        return at.strftime("%H:%M:%S")
+    return at.strftime("%b %d %H:%M" if at.year == now.year else "%Y-%m-%d")
 
 
 def duration(from_us: int, to_us: int) -> str:

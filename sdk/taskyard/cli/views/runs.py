@@ -2,18 +2,25 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from taskyard.cli.views.columns import Column
 from taskyard.cli.views.documents import count_document, name_in, shown_state, state_of
 from taskyard.cli.views.output import (
+    NAMES,
     STATE_STYLES,
     clock_time,
     duration,
+    id_cells,
+    moment_cell,
+    on_terminal,
     print_heading,
     print_json,
     print_pairs,
     print_table,
 )
+from taskyard.cli.views.parameters import shown_parameters
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, UpstreamKind
@@ -32,18 +39,20 @@ def print_runs(runs: "Sequence[Run]") -> None:
     if not runs:
         print("no runs")
         return
+    shown = id_cells([run.run_id for run in runs])
     rows = [
         (
-            format_id(run.run_id),
+            run.name,
             name_in(RunKind, run.kind).lower(),
             state_of(run)[1],
-            clock_time(run.submitted_us)[:-4],
+            moment_cell(run.submitted_us),
             duration(run.started_us, run.ended_us),
-            run.name,
+            shown[run.run_id],
         )
         for run in runs
     ]
-    print_table(("ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"), rows, _styles(runs))
+    columns = (NAMES, Column("KIND", rank=2), "STATE", Column("SUBMITTED", rank=1), Column("TOOK", rank=3))
+    print_table((*columns, Column("ID")), rows, _styles(runs))
 
 
 def print_counts(counts: "CountRunsResponse", *, as_json: bool) -> None:
@@ -81,7 +90,7 @@ def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> N
     if states:
         print_heading("States")
         rows = [
-            (clock_time(one.at_us), str(one.attempt), state_of(one)[1], _first_line(one.message))
+            (_state_time(one.at_us), str(one.attempt), state_of(one)[1], _first_line(one.message))
             for one in states
         ]
         print_table(("AT", "ATTEMPT", "STATE", "MESSAGE"), rows, _styles(states))
@@ -91,8 +100,6 @@ def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> N
     if run.HasField("failure"):
         print_heading("Failure")
         _print_failure(run.failure)
-    if int(run.kind) == RunKind.FLOW:
-        print(f"\nThe runs inside: taskyard run ls --flow {format_id(run.run_id)}")
 
 
 def _properties(run: "Run") -> list[tuple[str, str]]:
@@ -104,6 +111,7 @@ def _properties(run: "Run") -> list[tuple[str, str]]:
         ("id", format_id(run.run_id)),
         ("state", f"{state}: {_first_line(run.message)}" if run.message else state),
         (kind, run.task_name),
+        ("called with", shown_parameters(run)),
         ("flow run", format_id(run.flow_run_id)),
         ("called by", format_id(run.caller_run_id)),
         ("attempt", str(run.attempt)),
@@ -122,22 +130,23 @@ def _source_of(api: "Client", run: "Run") -> str:
     """Return which run computed a result that was taken from the cache."""
     if not run.cached_run_id:
         return ""
-    name = _name_and_state(api, run.cached_run_id)[1]
+    name = _state_and_name(api, run.cached_run_id)[1]
     return f"{format_id(run.cached_run_id)} ({name})" if name else format_id(run.cached_run_id)
 
 
 def _print_upstream(api: "Client", upstream: "Sequence[Upstream]") -> None:
     shown = upstream[:SHOWN_UPSTREAM]
-    rows = [
-        (format_id(edge.run_id), name_in(UpstreamKind, edge.kind).lower(), *_name_and_state(api, edge.run_id))
-        for edge in shown
-    ]
-    print_table(("ID", "KIND", "STATE", "NAME"), rows)
+    ids = id_cells([edge.run_id for edge in shown])
+    rows = []
+    for edge in shown:
+        state, name = _state_and_name(api, edge.run_id)
+        rows.append((name, name_in(UpstreamKind, edge.kind).lower(), state, ids[edge.run_id]))
+    print_table((NAMES, Column("KIND", rank=1), "STATE", Column("ID")), rows)
     if len(upstream) > len(shown):
         print(f"... and {len(upstream) - len(shown)} more; --json lists all")
 
 
-def _name_and_state(api: "Client", run_id: bytes) -> tuple[str, str]:
+def _state_and_name(api: "Client", run_id: bytes) -> tuple[str, str]:
     try:
         run = api.get_run(run_id)
     except RunNotFound:  # removed by retention
@@ -153,6 +162,14 @@ def _print_failure(failure: "Failure") -> None:
         print(failure.traceback.rstrip("\n"))
     else:
         print(f"{failure.type}: {failure.message}")
+
+
+def _state_time(at_us: int) -> str:
+    """Return when a state began, to the millisecond; on a terminal without the day if that is today."""
+    text = clock_time(at_us)
+    if on_terminal() and text[:10] == datetime.now().strftime("%Y-%m-%d"):
+        return text[11:]
+    return text
 
 
 def _first_line(text: str) -> str:

@@ -21,9 +21,10 @@ def entry(number: int, **fields) -> pb.CacheEntry:
 def test_entries_of_all_pages_are_listed(services, call):
     services.cached = [entry(number) for number in range(5)]
     heading, *lines = call("cache", "ls").lines
-    assert heading.split() == ["KEY", "COMPUTED", "EXPIRES", "RUN", "NAME"]
-    assert [line.split()[0] for line in lines] == [f"key-{number}" for number in range(5)]
-    assert lines[1].split()[3:] == ["never", format_id(run_id(1)), "add-1"]
+    assert heading.split() == ["NAME", "COMPUTED", "EXPIRES", "RUN", "KEY"]
+    assert [line.split()[-1] for line in lines] == [f"key-{number}" for number in range(5)]
+    assert lines[1].split()[0] == "add-1"
+    assert lines[1].split()[3:] == ["never", format_id(run_id(1)), "key-1"]
     assert len(call("cache", "ls", "--limit", "2").lines) == 3
 
 

@@ -1,8 +1,13 @@
+import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from taskyard.cli import programs
+from taskyard.cli.app import app
 from taskyard_contract.versions import VERSION
 
 
@@ -123,23 +128,38 @@ def test_version(bare_call):
     assert bare_call("version", "--json").document["version"] == VERSION
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        (),
-        ("run",),
-        ("run", "ls"),
-        ("run", "show"),
-        ("run", "logs"),
-        ("run", "cancel"),
-        ("agent", "ls"),
-        ("dev",),
-    ],
-)
-def test_help_names_the_exit_codes(bare_call, command):
+def test_the_version_is_an_option_too(bare_call):
+    assert bare_call("--version").out == bare_call("version").out
+
+
+def words(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of all commands and groups."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from words(command, (*path, name))
+
+
+COMMANDS = list(words(get_command(app)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_people_need_and_no_types(bare_call, command):
     called = bare_call(*command, "--help")
+    text = " ".join(called.out.split())
     assert called.code == 0
-    assert "3 no server could be reached" in " ".join(called.out.split())
+    assert "Show this message and exit." in text
+    assert not re.search(r"<\w+( range)?>|<(list|int|bool|str|float)\b|\[x>=|BOOLEAN|INTEGER", text)
+    assert ("3 no server could be reached" in text) == (command == ()), "exit codes are in one place"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "ls", "--limit", "0"), ("agent", "start", "--slots", "0"), ("dev", "--slots", "-1")]
+)
+def test_numbers_that_are_too_small_are_refused(bare_call, became, arguments):
+    called = bare_call(*arguments)
+    assert called.code == 2
+    assert "is too small; give 1 or more" in called.err
+    assert became == {}
 
 
 def test_no_command_is_wrong_usage(bare_call):

@@ -17,13 +17,13 @@ def test_piped_output_is_aligned_and_complete(services, call):
         make_run(3, kind=2, state=RunState.RUNNING, ended_us=0),
     ]
     heading, first, second, third = call("run", "ls").lines
-    assert heading.split() == ["ID", "KIND", "STATE", "SUBMITTED", "TOOK", "NAME"]
-    assert first.endswith("a" * 120)
-    assert first.startswith(format_id(run_id(1)))
+    assert heading.split() == ["NAME", "KIND", "STATE", "SUBMITTED", "TOOK", "ID"]
+    assert first.startswith("a" * 120)
+    assert first.endswith(format_id(run_id(1)))
     assert " Cached " in second
     assert " flow " in third
     assert " Running " in third
-    assert {line.index("add-") for line in (second, third)} == {heading.index("NAME")}
+    assert {line.index("019b7600") for line in (second, third)} == {heading.index("ID")}
 
 
 def test_nothing_to_list_is_said(call):

@@ -68,6 +68,7 @@ WITHOUT_A_COMMIT = {
     "dispatched",
     "dispatches_over_below",
     "forget_log_marks",
+    "new_agent",
     "nothing_open_below",
 }
 """These have no hurry, and say so."""
@@ -93,6 +94,16 @@ def test_what_is_said_is_in_a_commit_that_will_be_written(verb: str):
 def test_every_verb_is_held_to_it():
     verbs = {name for name in vars(Journal) if not name.startswith("_")} - QUESTIONS
     assert verbs == VERBS.keys() | WITHOUT_A_COMMIT
+
+
+def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own():
+    committer = Scheduled()
+    journal = Journal(committer, 7)  # type: ignore[arg-type]
+    named = agent_service_pb2.AgentHello(agent_id="a", name="anvil")
+    assert (journal.new_agent(named, 5), journal.new_agent(named, 6)) == (7, 8)
+    assert committer.open.rows.agents == [(7, "a", "anvil", 5), (8, "a", "anvil", 6)]
+    assert (committer.riding, committer.touched) == (2, 0)
+    assert committer.open.empty(), "it is no reason to commit"
 
 
 def test_a_dispatch_rides_on_the_next_commit():

@@ -7,7 +7,7 @@ import pytest
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.errors import PermissionDenied, RunNotFound
 from taskyard_contract.states import RunKind, RunState
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import AgentIdentity, Run, Template
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -64,7 +64,7 @@ def test_whoever_has_a_run_in_hand_reports_about_it_and_nobody_else() -> None:
 
 def test_what_an_earlier_owner_had_assigned_is_reported_by_the_agent_it_has_recorded() -> None:
     lost = run(epoch=EARLIER)
-    lost.last_agent_id = "a"
+    lost.last_agent = AgentIdentity("a")
     assert may_report(agent("a"), lost, EARLIER, OWNER)
     assert not may_report(agent("b"), lost, EARLIER, OWNER)
 
@@ -97,7 +97,7 @@ def test_nobody_is_believed_about_a_run_with_a_key_unless_that_is_recorded() -> 
     assert not may_report(agent("a"), keyed, EARLIER, OWNER)
     assert not may_log(agent("a"), keyed, OWNER)
     recorded = run(epoch=EARLIER)
-    recorded.cache_key, recorded.last_agent_id = "k", "a"
+    recorded.cache_key, recorded.last_agent = "k", AgentIdentity("a")
     assert may_report(agent("a"), recorded, EARLIER, OWNER)
     assert not may_report(agent("a"), recorded, EARLIER + 1, OWNER)
 
@@ -113,9 +113,9 @@ def test_log_records_are_taken_from_whoever_has_the_run_or_may_have_it() -> None
     assert may_log(one, held_by(one), OWNER)
     assert not may_log(other, held_by(one), OWNER)
     lost = run(epoch=EARLIER)
-    lost.last_agent_id = "a"
+    lost.last_agent = AgentIdentity("a")
     assert (may_log(one, lost, OWNER), may_log(other, lost, OWNER)) == (True, False)
-    lost.last_agent_id = None
+    lost.last_agent = None
     assert may_log(other, lost, OWNER)
     assert not may_log(agent("c", queue="other"), lost, OWNER)
     waiting = run(RunState.READY, epoch=NOW)
