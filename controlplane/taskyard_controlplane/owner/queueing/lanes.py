@@ -1,6 +1,4 @@
-"""Ready runs in the order in which they start if nobody else is there, and how many are taken at a time: those
-from the front that go into one chunk. Pure.
-"""
+"""Ready runs in the order in which they start where nobody else is, and what goes into a chunk. Pure."""
 
 from collections import deque
 from collections.abc import Iterator, Set
