@@ -18,8 +18,7 @@ from itertools import count
 from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.queueing.lanes import Lane, OneNeed, Served
-from taskyard_controlplane.owner.queueing.taking import take_alike
+from taskyard_controlplane.owner.queueing.lanes import Lane, OneNeed, Served, take_alike
 
 QUANTUM_MS: Final = 20.0
 """A turn: some chunks, so that frames stay full while sessions take turns, and less than people notice."""
