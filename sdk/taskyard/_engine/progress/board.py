@@ -97,7 +97,7 @@ class Board:
         most = max(1, min(MOST_ROWS, height // 3))
         rows = [one.row(width - 1, colours=settings.wants_colours()) for one in due[-most:]]
         if len(due) > most:
-            rows.append(f"and {len(due) - most:,} more flow runs"[: width - 1])
+            rows.append(f"and {len(due) - most:,} more"[: width - 1])
         return [row for row in rows if row]
 
     def forget(self) -> None:
