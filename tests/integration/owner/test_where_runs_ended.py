@@ -58,6 +58,7 @@ def test_a_run_that_is_lost_with_its_agent_names_it() -> None:
         agent = it.agent("never")
         for name in "abcdef":
             it.owner.connections.agents.lost(agent.agent)
+            await it.settle()
             if run_id not in it.runs:
                 break
             agent = it.agent(name)

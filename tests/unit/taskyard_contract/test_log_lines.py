@@ -60,6 +60,19 @@ def test_in_a_file_that_is_the_log_the_ready_line_is_one_of_the_log(
     assert (tmp_path / "out").read_text() == ("" if same else "ready\n")
 
 
+def test_a_log_that_takes_no_such_lines_has_it_as_it_was_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with open(tmp_path / "log", "a") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        monkeypatch.setattr(sys, "stdout", log)
+        quiet = logging.getLogger("quiet")
+        quiet.setLevel(logging.ERROR)
+        say_ready("ready", quiet)
+        monkeypatch.undo()
+    assert (tmp_path / "log").read_text() == "ready\n"
+
+
 def test_without_files_it_is_printed(monkeypatch: pytest.MonkeyPatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)

@@ -9,7 +9,6 @@ so, and end with `touch`.
 
 from collections.abc import Callable, Iterable
 
-from taskyard_api.v1.agent_service_pb2 import AgentHello
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
@@ -172,16 +171,18 @@ class Journal:
         """Forget, with the next commit, of sessions that have not logged since. No reason for one."""
         self.open.rows.log_marks_removed.append((up_to_us,))
 
-    def new_agent(self, hello: AgentHello, at_us: int) -> int:
-        """Record the name of an agent, and return the number by which runs that end say where they ran.
+    def works(self, agent: AgentSession, at_us: int) -> None:
+        """Record the name of an agent that gets its first run, under the number by which runs that end say
+        where they ran. Others come and go, and leave nothing behind.
 
-        It goes with whatever commit comes next: no run ends before, and until one does nobody needs it.
+        It goes with whatever commit comes next: no run of it ends before.
         """
-        number, self._next_agent = self._next_agent, self._next_agent + 1
-        name = bounded(hello.name or hello.agent_id, NAME_LIMIT)
-        self.open.rows.agents.append((number, bounded(hello.agent_id, NAME_LIMIT), name, at_us))
-        self._committer.take_along()
-        return number
+        if agent.identity.number is None:
+            number, self._next_agent = self._next_agent, self._next_agent + 1
+            agent.identity = agent.identity._replace(number=number)
+            texts = bounded(agent.agent_id, NAME_LIMIT), bounded(agent.name, NAME_LIMIT)
+            self.open.rows.agents.append((number, *texts, at_us))
+            self._committer.take_along()
 
     def dispatched(self, number: int, agent: AgentSession, at_us: int, entries: bytes) -> None:
         """Record what an agent was assigned, with whatever commit comes next: normally that of the reports.

@@ -37,13 +37,11 @@ class AgentSession(Peer):
     `assigned` all it ever got, so that no message about credit can be lost or counted twice.
     """
 
-    def __init__(self, hello: pb.AgentHello, now: float, now_us: int, number: int | None = None) -> None:
-        """Open a session from the first frame; `now` is monotonic, `now_us` wall time, and `number` under
-        which the agent is recorded.
-        """
+    def __init__(self, hello: pb.AgentHello, now: float, now_us: int) -> None:
+        """Open a session from the first frame; `now` is monotonic, `now_us` wall time."""
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
-        self.identity = AgentIdentity(hello.agent_id, number)
+        self.identity = AgentIdentity(hello.agent_id)
         self.session_id = hello.session_id
         self.offer = offer_of(
             hello.queues, hello.capabilities, hello.labels, [task.name for task in hello.tasks]

@@ -37,6 +37,8 @@ class DispatchLog:
 
     def record(self, agent: AgentSession, runs: list[Run]) -> None:
         """Log that an agent holds some runs, each under its epoch."""
+        now_us = self._clock.now_us()
+        self._journal.works(agent, now_us)
         entries = array("Q")
         entry = [self._number, len(runs)]
         for run in runs:
@@ -45,7 +47,7 @@ class DispatchLog:
             run.dispatch = entry
         self._open.append(entry)
         self._number += 1
-        self._journal.dispatched(entry[0], agent, self._clock.now_us(), entries.tobytes())
+        self._journal.dispatched(entry[0], agent, now_us, entries.tobytes())
 
     def forget(self, agents: Iterable[AgentSession]) -> int | None:
         """Return the number below which no row has open runs; None when nothing changed.

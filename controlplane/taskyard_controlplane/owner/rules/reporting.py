@@ -125,6 +125,7 @@ class Reporting:
             return False
         if run.agent is not None and run.agent is not agent:
             release(run)  # of two restated assignments the later one counts
+        self._journal.works(agent, self._clock.now_us())
         run.epoch, run.agent = epoch, agent
         agent.held[run.run_id] = run
         if self._changes.watched:

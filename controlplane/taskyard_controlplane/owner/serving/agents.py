@@ -43,7 +43,6 @@ class Agents:
         self._agents = shard.roster.agents
         self._log_marks = shard.roster.log_marks
         self._committer = shard.committer
-        self._journal = shard.journal
         self._timers = shard.timers
         self._settling = shard.settling
         self._reporting = shard.reporting
@@ -81,8 +80,7 @@ class Agents:
         agent = self._known(hello, now)
         if agent is None:
             self._roster.check_agent(caller)
-            now_us = self._clock.now_us()
-            agent = AgentSession(hello, now, now_us, self._journal.new_agent(hello, now_us))
+            agent = AgentSession(hello, now, self._clock.now_us())
             # What carried logs was recorded with everything before it, whichever server it was sent to.
             agent.last_report = agent.durable_up_to = self._log_marks.of(hello.session_id)
             self._agents[hello.agent_id] = agent

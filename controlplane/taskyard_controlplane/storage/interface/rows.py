@@ -85,12 +85,14 @@ class DispatchRow(NamedTuple):
 
 
 class AgentRow(NamedTuple):
-    """The name of an agent, under a number that is new each time an owner meets it: ended runs name that."""
+    """The name of an agent that got runs, under a number that is new for each of its processes, and for each
+    owner: ended runs name that.
+    """
 
     number: int
     agent_id: str
     name: str
-    at_us: int  # when it came
+    at_us: int  # when it got the first
 
 
 class BacklogRow(NamedTuple):

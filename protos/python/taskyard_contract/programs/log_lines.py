@@ -48,7 +48,7 @@ def say_ready(line: str, logger: logging.Logger) -> None:
     Where standard output goes into the file of the log, as that of a yard in the background, it is a line of
     the log.
     """
-    if _into_one_file():
+    if logger.isEnabledFor(logging.INFO) and _into_one_file():
         logger.info("%s", line)
     else:
         print(line, flush=True)

@@ -56,6 +56,8 @@ def _widened(shown: Sequence[int], least: Sequence[int], wanted: Sequence[int], 
 
 def cut(text: str, width: int, tail: int = 0) -> str:
     """Return a text in exactly so many cells: filled up, or without what comes before its last characters."""
+    if not text.isprintable():  # names may hold anything, and must not move the cursor
+        text = "".join(each if each.isprintable() else " " for each in text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     end = min(tail, (width - 1) // 2)

@@ -51,6 +51,10 @@ def test_what_is_cut_is_exactly_as_wide_as_asked(text, width, tail):
     assert cell_len(cut(text, width, tail)) == width
 
 
+def test_what_would_move_the_cursor_is_blank():
+    assert cut("a\x1b[2Jb\nc", 9) == "a [2Jb c "
+
+
 def test_a_cut_name_keeps_its_number():
     assert cut("extract-customers-1234", 14, 6) == "extract…s-1234"
     assert cut("extract-customers-1234", 14) == "extract-custo…"

@@ -68,8 +68,8 @@ WITHOUT_A_COMMIT = {
     "dispatched",
     "dispatches_over_below",
     "forget_log_marks",
-    "new_agent",
     "nothing_open_below",
+    "works",
 }
 """These have no hurry, and say so."""
 
@@ -99,9 +99,12 @@ def test_every_verb_is_held_to_it():
 def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own():
     committer = Scheduled()
     journal = Journal(committer, 7)  # type: ignore[arg-type]
-    named = agent_service_pb2.AgentHello(agent_id="a", name="anvil")
-    assert (journal.new_agent(named, 5), journal.new_agent(named, 6)) == (7, 8)
-    assert committer.open.rows.agents == [(7, "a", "anvil", 5), (8, "a", "anvil", 6)]
+    hello = agent_service_pb2.AgentHello(agent_id="a", name="anvil")
+    first, second = AgentSession(hello, 0.0, 0), AgentSession(hello, 0.0, 0)
+    for agent, at_us in ((first, 5), (second, 6), (first, 7)):
+        journal.works(agent, at_us)
+    assert (first.identity, second.identity) == (("a", 7), ("a", 8))
+    assert committer.open.rows.agents == [(7, "a", "anvil", 5), (8, "a", "anvil", 6)], "once each"
     assert (committer.riding, committer.touched) == (2, 0)
     assert committer.open.empty(), "it is no reason to commit"
 
