@@ -95,6 +95,20 @@ class Backlog:
         """Return how many runs are only in the database."""
         return sum(self._counts.values()) + self._parking.count()
 
+    def count_before(self, need: Need, priority: int, *, due: bool = False) -> int:
+        """Return how many runs are only in the database with those of a need and priority; at least one.
+
+        Args:
+            need: What they need.
+            priority: Their priority.
+            due: Whether those are meant that have waited for others, and are read back one by one.
+        """
+        if due:
+            return max(1, self._parking.count_due(need, priority))
+        return max(
+            1, self._counts.get((need.lane, priority), 0) + self._counts.get((need.queue, priority), 0)
+        )
+
     def low_seq(self) -> int | None:
         """Return a number that no seq in the backlog is below; None when the backlog is empty."""
         lows = [self._from[key] for key, count in self._counts.items() if count]

@@ -150,6 +150,10 @@ class Delivery:
         """How many chunks wait for what they carry, or for room."""
         return len(self._waiting) + len(self._tasks)
 
+    def waits_for(self, run: Run) -> bool:
+        """Whether what a run carries is still being read, or waits for that. For people who ask."""
+        return any(run in parcel.runs for parcel in self._waiting)
+
     # What is only in the database.
 
     def _load(self) -> None:

@@ -128,6 +128,10 @@ class Matchmaking:
                 return taken
         return []
 
+    def served(self, agent: AgentSession) -> list[list[ReadyQueue]]:
+        """Return the queues that an agent is fed from, name by name, in the order in which it wants to."""
+        return self._served.get(agent, [])
+
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any
         more; whether there were such queues. Whoever keeps what `queue_of` returned asks again then.

@@ -1,0 +1,130 @@
+"""What is around runs that wait: the agents, and whose runs are before them or executed meanwhile.
+
+Made for one question about a few runs, within one moment of the event loop. All of it is looked at once, and
+only if somebody asks: counting a long queue takes some milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Final
+
+from taskyard_contract.states import RunState
+from taskyard_controlplane.domain.explaining import AgentView, Line
+from taskyard_controlplane.domain.matching import matches
+from taskyard_controlplane.domain.model import Holder, Run, Submitter
+from taskyard_controlplane.domain.wait_reasons import Others
+from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.line import MOST_COUNTED, ahead_of
+from taskyard_controlplane.owner.shard.shard import Shard
+
+RUNNING: Final = int(RunState.RUNNING)
+
+
+class Bystanders:
+    """Everybody around the runs of a question."""
+
+    def __init__(self, shard: Shard) -> None:
+        """Look at what is in `shard` now."""
+        self._roster = shard.roster
+        self._ready = shard.dispatcher.ready
+        self._lines: dict[tuple[object, ...], Line] = {}
+        self._to_count = MOST_COUNTED
+
+    @cached_property
+    def _views(self) -> dict[Holder, AgentView]:
+        return {agent: view_of(agent) for agent in self._roster.agents.values()}
+
+    @cached_property
+    def views(self) -> list[AgentView]:
+        """All agents whose lease has not lapsed."""
+        return list(self._views.values())
+
+    def view(self, agent: Holder | None) -> AgentView | None:
+        """Return one of these."""
+        return self._views.get(agent) if agent is not None else None
+
+    @cached_property
+    def _postponing(self) -> list[ClientSession]:
+        return [session for session in self._roster.sessions.values() if session.postponed]
+
+    def is_postponed(self, run_id: bytes) -> bool:
+        """Whether some program was asked to submit a run again later."""
+        return any(run_id in session.postponed for session in self._postponing)
+
+    @cached_property
+    def _executed(self) -> Counter[tuple[Run | None, Submitter | None]]:
+        agents = self._roster.agents.values()
+        held = (run for agent in agents for run in agent.held.values())
+        return Counter((run.flow, run.session) for run in held if run.state == RUNNING)
+
+    def executed_by(self, agent: AgentSession, waiting: Run) -> tuple[tuple[Others, ...], int]:
+        """Return whose runs an agent executes, and how many are of the program of a run that waits."""
+        whose = self._told(waiting, (run for run in agent.held.values() if run.state == RUNNING))
+        return whose, sum(others.runs for others in whose if others.own)
+
+    def line_of(self, run: Run) -> Line:
+        """Return who is in the way of a ready run.
+
+        Counted for each, until much has been counted for this question; from then on those that stand in one
+        place are told what was counted for another one there.
+        """
+        template = run.template
+        place = (template.need, template.priority, run.session, run.flow, run.waited_for_by)
+        known = self._lines.get(place)
+        if known is not None and self._to_count <= 0:
+            return known
+        line = self._lines[place] = self._counted(run)
+        return line
+
+    def _counted(self, run: Run) -> Line:
+        able = [agent for agent in self._roster.agents.values() if matches(run.template.need, agent.offer)]
+        held = (each for agent in able for each in agent.held.values() if each.state == RUNNING)
+        ahead = list(ahead_of(self._ready, run, able))
+        self._to_count -= len(ahead)
+        return Line(self._told(run, ahead), self._told(run, held), self.own_executing(run))
+
+    def own_executing(self, run: Run) -> int:
+        """Return how many runs of the same program are executed, wherever."""
+        executed = self._executed.items()
+        return sum(count for (flow, session), count in executed if _is_own(flow, session, run))
+
+    def _told(self, waiting: Run, runs: Iterable[Run]) -> tuple[Others, ...]:
+        """Return whose some runs are, the most first."""
+        counted: Counter[Others] = Counter()
+        for (flow, session), count in Counter((run.flow, run.session) for run in runs).items():
+            counted[self._others(flow, session, waiting)] += count
+        return tuple(others._replace(runs=count) for others, count in counted.most_common())
+
+    def _others(self, flow: Run | None, session: Submitter | None, waiting: Run) -> Others:
+        own = _is_own(flow, session, waiting)
+        if flow is not None:
+            return Others(0, flow.shown_name, flow.run_id, own)
+        known = self._roster.session(session.session_id if session is not None else None)
+        return Others(0, known.name if known is not None else "", own=own)
+
+
+def of_one_program(run: Run, other: Run) -> bool:
+    """Whether two runs are of the same program."""
+    return _is_own(run.flow, run.session, other)
+
+
+def _is_own(flow: Run | None, session: Submitter | None, other: Run) -> bool:
+    # What task runs call belongs to sessions of their workers, and to the same flow run.
+    return (session is not None and session is other.session) or (flow is not None and flow is other.flow)
+
+
+def view_of(agent: AgentSession) -> AgentView:
+    """Return an agent as the rules see it."""
+    return AgentView(
+        agent.name,
+        agent.offer,
+        agent.connected,
+        agent.draining,
+        agent.condition,
+        agent.away,
+        agent.paused,
+        agent.nested_only,
+        agent.credit,
+    )
