@@ -73,13 +73,14 @@ class InFlight:
         self.trouble = ""
         self.fatal: TaskyardError | None = None
         self.signalled = False
+        self.news = 0  # batches of outcomes: they show that runs get on
         self.decisions = Decisions()
         self.on_logs: Callable[[pb.LogBatch], None] | None = None
         self.on_dropped_logs: Callable[[int], None] | None = None
         self.on_lost_logs: Callable[[int], None] | None = None
         self._wake = wake
         self._call_later = later
-        self._caller_run_id = caller_run_id
+        self.caller_run_id = caller_run_id
         self._streams = 0
         self._sent = Unacknowledged()
         self._outbox = Outbox(self._sent.to_define)
@@ -181,6 +182,10 @@ class InFlight:
         # Copied in one step, because the loop's thread takes runs out meanwhile.
         return list(self._outstanding.copy().values())
 
+    def is_outstanding(self, run_id: bytes) -> bool:
+        """Say whether a run is one of this session that has not ended."""
+        return run_id in self._outstanding
+
     def failed(self) -> bool:
         """Say whether the session is over, for whoever waits for room in the outbox."""
         return self.fatal is not None
@@ -202,7 +207,7 @@ class InFlight:
             protocol_max=PROTOCOL_MAX,
             session_id=self.session_id,
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
-            caller_run_id=self._caller_run_id,
+            caller_run_id=self.caller_run_id,
             stream_number=self._streams,
         )
 
@@ -331,6 +336,7 @@ class InFlight:
 
     def _settle(self, results: pb.ResultBatch) -> None:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
+        self.news += 1
         pop = self._outstanding.pop
         awaited = []
         for run_id, data in zip(results.run_ids, results.data, strict=True):
@@ -347,11 +353,8 @@ class InFlight:
             run.announce()
 
     def _forget_ending(self, results: pb.ResultBatch) -> None:
-        pop = self._ending.pop
-        for run_id in results.run_ids:
-            pop(run_id, None)
-        for outcome in results.others:
-            pop(outcome.run_id, None)
+        for run_id in (*results.run_ids, *(outcome.run_id for outcome in results.others)):
+            self._ending.pop(run_id, None)
 
     def _apply_refusals(self, refusals: Refusals) -> None:
         early = self._asked_for_too_early(refusals)
