@@ -45,7 +45,9 @@ class _Told(NamedTuple):
     key: Hashable
     obstacle: bool
     text: str
-    """What follows "waits"."""
+    """The reason, after "waits: "."""
+    for_whom: str = ""
+    """The run whose reason that is, where it is another one."""
 
 
 def lines_of(explanations: Sequence["Explanation"], waited_for: int) -> list[WaitLine]:
@@ -76,11 +78,11 @@ def _moves(explanation: "Explanation") -> bool:
 
 def _told(explanation: "Explanation") -> _Told:
     if not explanation.waits:
-        return _Told("unsent", False, ": it has not reached the control plane yet")
+        return _Told("unsent", False, "it has not reached the control plane yet")
     decisive = _decisive(explanation.waits)
     about = decisive.about
-    whom = f" for '{about.name or about.run_id.hex()}'" if decisive.HasField("about") else ""
-    return _Told(_key(explanation.waits, decisive), _is_obstacle(decisive), f"{whom}: {decisive.message}")
+    whom = f"'{about.name or about.run_id.hex()}'" if decisive.HasField("about") else ""
+    return _Told(_key(explanation.waits, decisive), _is_obstacle(decisive), decisive.message, whom)
 
 
 def _decisive(waits: Iterable["Wait"]) -> "Wait":
@@ -112,8 +114,11 @@ def _key(waits: Iterable["Wait"], decisive: "Wait") -> Hashable:
 def _line(group: Sequence[tuple[str, _Told]], asked: int, waited_for: int) -> WaitLine:
     name, told = group[0]
     level = logging.WARNING if told.obstacle else logging.INFO
+    whom = f" for {told.for_whom}" if told.for_whom else ""
     count = len(group) * waited_for // asked
     if count == 1:
-        return WaitLine(told.key, level, name, f"waits{told.text}" if name else f"a run waits{told.text}")
+        return WaitLine(told.key, level, name, f"{'' if name else 'a run '}waits{whom}: {told.text}")
+    if any(one.for_whom != told.for_whom for _, one in group):
+        whom = f" for others, such as {told.for_whom}"
     about = "about " if len(group) < asked < waited_for else ""
-    return WaitLine(told.key, level, "", f"{about}{count:,} runs wait{told.text}")
+    return WaitLine(told.key, level, "", f"{about}{count:,} runs wait{whom}: {told.text}")
