@@ -39,7 +39,7 @@ class Line(NamedTuple):
     """Who is in a run's way."""
 
     ahead: tuple[Others, ...] = ()
-    """Runs that start before it."""
+    """Runs that start before it, or in turn with it."""
     executed: tuple[Others, ...] = ()
     """Runs that the agents execute which could execute it."""
     own_executing: int = 0
@@ -97,14 +97,13 @@ def _what_keeps(agent: AgentView) -> Reason:
 
 def _turn_of(run: Standing, agents: Sequence[AgentView]) -> tuple[Reason, ...]:
     line = run.line()
-    ahead = sum(others.runs for others in line.ahead)
     queue, priority, own = run.need.queue, run.priority, line.own_executing
-    if ahead:
-        reason = wait_reasons.queued(queue, priority, ahead, line.ahead, own)
-        if own or not line.executed or not all(others.own for others in line.ahead):
-            return (reason,)
-        # It is not its own program that it waits for in the first place.
-        return wait_reasons.slots_taken(queue, priority, line.executed, own, is_next=False), reason
-    if any(agent.credit > 0 for agent in agents):
-        return (wait_reasons.turn(),)
-    return (wait_reasons.slots_taken(queue, priority, line.executed, own),)
+    full = not any(agent.credit > 0 for agent in agents)
+    if not line.ahead:
+        reason = wait_reasons.slots_taken(queue, priority, line.executed, own)
+        return (reason if full else wait_reasons.turn(),)
+    reason = wait_reasons.queued(queue, priority, line.ahead, own)
+    if not full or any(not (others.own or others.takes_turns) for others in line.ahead):
+        return (reason,)
+    # What it waits for in the first place are the slots: others are not certainly before it.
+    return wait_reasons.slots_taken(queue, priority, line.executed, own, is_next=False), reason

@@ -19,6 +19,10 @@ HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCE
 """The states in which an agent has the run in hand."""
 SESSION: Final = int(Executor.SESSION)
 AGENT: Final = int(Executor.AGENT)
+MEAN_MEMORY: Final = 16
+"""Runs after which the next ones count as much for the mean duration as all that came before."""
+LEAST_MEAN_MS: Final = 0.001
+"""Added to each duration, so that a mean that is known is never 0."""
 
 
 def executor_of(kind: int) -> int:
@@ -33,6 +37,8 @@ class Submitter(Protocol):
     """The session a run belongs to, as far as its run knows it."""
 
     session_id: bytes
+    share: int
+    """The number under which its runs take turns with those of other sessions; never 0."""
     caller_run_id: bytes
     """The task run it was opened in; empty for none."""
     executing: "dict[bytes, Run]"
@@ -86,6 +92,7 @@ class Template:
         "kind",
         "max_infra_retries",
         "max_retries",
+        "mean_ms",
         "name",
         "need",
         "priority",
@@ -153,8 +160,16 @@ class Template:
         self.max_infra_retries = max_infra_retries
         self.cache_expiration_us = cache_expiration_us
         self.refresh_cache = refresh_cache
+        self.mean_ms = 0.0
+        """How long its runs take, of late; 0 as long as none has ended."""
         self.refusal: TaskyardError | None = None
         """Why nothing of it is executed, if there is a reason."""
+
+    def took(self, runs: int, busy_us: int) -> None:
+        """Take in how long some of its runs took together."""
+        each = busy_us / runs / 1_000 + LEAST_MEAN_MS
+        mean = self.mean_ms
+        self.mean_ms = mean + (each - mean) * runs / (runs + MEAN_MEMORY) if mean else each
 
 
 class Run:

@@ -33,6 +33,8 @@ class Others(NamedTuple):
     flow_run_id: bytes = b""
     own: bool = False
     """Whether they are of the program that waits."""
+    takes_turns: bool = False
+    """Whether they and the run that waits start in turn, and need not all start before it."""
 
 
 class Reason(NamedTuple):
@@ -45,6 +47,7 @@ class Reason(NamedTuple):
     queue: str = ""
     priority: int = 0
     ahead: int = 0
+    """How many runs certainly start before it."""
     whose: tuple[Others, ...] = ()
     executing: int = 0
     """How many of the runs that are waited for, or waited behind and of the same program, are executed."""
@@ -177,13 +180,21 @@ def agent_declined(agent: str) -> Reason:
     return Reason(WaitReason.AGENT_DECLINED, text, agent=agent)
 
 
-def queued(queue: str, priority: int, ahead: int, whose: Sequence[Others], executing: int) -> Reason:
-    """Others start before it."""
-    are = "is" if ahead == 1 else "are"
-    text = f"{_runs_of(ahead, whose)} {are} ahead"
-    if len(whose) > 1:
-        text += f", {whose[0].runs:,} of them {_of(whose[0])}"
-    named = tuple(whose[:MOST_NAMED])
+def queued(queue: str, priority: int, whose: Sequence[Others], executing: int) -> Reason:
+    """Others start before it, or take turns with it."""
+    first = [others for others in whose if not others.takes_turns]
+    turns = [others for others in whose if others.takes_turns]
+    said = []
+    if first:
+        count = sum(others.runs for others in first)
+        most = f", {first[0].runs:,} of them {_of(first[0])}" if len(first) > 1 else ""
+        said.append(f"{_runs_of(count, first)} {'is' if count == 1 else 'are'} ahead{most}")
+    if turns:
+        count = sum(others.runs for others in turns)
+        most = f", {turns[0].runs:,} of them {_of(turns[0])}" if len(turns) > 1 else ""
+        said.append(f"it takes turns with {_runs_of(count, turns)}{most}")
+    text, named = ", and ".join(said), tuple(whose[:MOST_NAMED])
+    ahead = sum(others.runs for others in first)
     return Reason(
         WaitReason.QUEUED, text, queue=queue, priority=priority, ahead=ahead, whose=named, executing=executing
     )

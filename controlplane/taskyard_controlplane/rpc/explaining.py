@@ -86,7 +86,7 @@ def _recorded(rows: Sequence[ListedRun]) -> Recorded:
         run = listed.run
         template = read_stored(TemplateRow(run.template_id, b"", listed.definition, ""))
         recorded[run.run_id] = RecordedRun(
-            _name(listed), run.state, template.need, template.priority, run.upstream or b""
+            _name(listed), run.state, template.need, template.priority, run.upstream or b"", run.session_id
         )
     return recorded
 

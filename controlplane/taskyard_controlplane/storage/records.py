@@ -243,9 +243,9 @@ def backlog_page(connection: Connection, lane: str, priority: int, after_seq: in
 
 
 def parked_page(connection: Connection, lane: str, after_seq: int, limit: int) -> list[ParkedRow]:
-    """Return the edges of the next runs of a lane of the backlog beyond `after_seq`, in order."""
+    """Return what is needed to park the next runs of a lane of the backlog beyond `after_seq`, in order."""
     query = (
-        select(backlog.c.seq, run.c.template_id, run.c.upstream)
+        select(backlog.c.seq, run.c.template_id, run.c.upstream, run.c.session_id)
         .join(run, backlog.c.seq == run.c.seq)
         .where(backlog.c.queue == lane, backlog.c.priority == 0, backlog.c.seq > after_seq)
     )

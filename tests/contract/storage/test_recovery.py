@@ -146,9 +146,12 @@ def test_they_are_found_page_by_page(store: Store, batch: Batches) -> None:
 
 def test_runs_that_wait_for_others_leave_the_backlog_one_by_one(store: Store, batch: Batches) -> None:
     edges = [run_id(seq) + b"\x01" for seq in range(301)]
-    runs = [new_run(seq, upstream=edges[seq], template_id=seq % 3) for seq in range(1, 301)]
+    whose = {seq: b"m" * 16 if seq % 2 else None for seq in range(1, 301)}
+    runs = [
+        new_run(seq, upstream=edges[seq], template_id=seq % 3, session_id=whose[seq]) for seq in range(1, 301)
+    ]
     store.commit(batch(new_runs=runs, backlog_added=[("", 0, seq) for seq in range(1, 301)]))
-    assert store.parked_page("", 4, 2) == [(5, 2, edges[5]), (6, 0, edges[6])]
+    assert store.parked_page("", 4, 2) == [(5, 2, edges[5], b"m" * 16), (6, 0, edges[6], None)]
     assert store.parked_page("default", -1, 2) == []
     store.commit(batch(backlog_taken=[(seq,) for seq in range(299, 0, -1)]))
     assert [row[0] for row in store.parked_page("", -1, 1_000)] == [300]

@@ -5,6 +5,7 @@ the client has read others; log records beyond it are only in the database, and 
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Final
 
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -65,6 +66,17 @@ def fitting(items: list[bytes]) -> int:
     return count
 
 
+def share_number(session_id: bytes | None) -> int:
+    """Return the number under which the runs of a session take turns with those of others; 0 for no session.
+
+    Agents are told it, and the backlog is kept by it: so it is the same after a restart, and does not give
+    away the id, which opens the session to whoever has it.
+    """
+    if not session_id:
+        return 0
+    return int.from_bytes(blake2b(session_id, digest_size=8).digest(), "big") or 1
+
+
 class ClientSession(Peer):
     """One process that submits runs and waits for their outcomes."""
 
@@ -79,6 +91,7 @@ class ClientSession(Peer):
         """Open a session that shares `windows` with others; `now` is monotonic."""
         super().__init__(name)
         self.session_id = session_id
+        self.share = share_number(session_id)
         self.caller_run_id = caller_run_id
         self.disconnected_at: float | None = now
         self.templates: dict[int, int] = {}

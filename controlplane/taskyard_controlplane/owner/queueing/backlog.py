@@ -1,15 +1,19 @@
 """Queued runs beyond the memory window.
 
-Per lane and priority a window of ready runs is in memory; further submissions only leave rows, which are read
-back in order when the window runs low. So memory and the cost of a dispatch do not grow with the queue.
+Per session, need and priority a window of ready runs is in memory; further submissions only leave rows, which
+are read back in order when the window runs low. So memory and the cost of a dispatch do not grow with the
+queue. The more sessions wait beside each other, the smaller is the window of each: so memory is bounded for
+all of them together, and however many runs one of them has, those of another get into it, and there sessions
+take turns.
 
-A lane holds runs with equal needs, as the ready queues do, or else a window full of runs that no agent can
-execute would hide all others behind it. Its name stands in the database where a queue was named by releases
-that did not keep needs apart: a lane called like a queue is their backlog, with runs of any need. It is added
-to until it is empty, so that nothing overtakes what it holds.
+What is only in the database stands in lanes. A lane holds runs of one session with equal needs, or else a
+window full of runs that no agent can execute, or of a session that has very many, would hide all others
+behind it. Its name stands in the database where earlier releases named a queue, or a need: a lane called like
+one of these is their backlog, with runs of any need or session. Such a lane is added to until it is empty, so
+that nothing overtakes what it holds.
 """
 
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,7 +21,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.admission import waits_of
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.matching import Need
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import Run, Submitter, Template
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
@@ -25,12 +29,16 @@ from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Beside, FoundRuns, Templates
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.queueing.parking import WAITING_LANE, Parking
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue
+from taskyard_controlplane.owner.queueing.standing import NOBODYS, share_of
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import BacklogPage, Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
+LEAST_WINDOW: Final = 256
+"""What each session has however many there are: a chunk of the quickest runs."""
 
 _ENQUEUE: Final = int(Effect.ENQUEUE)
 
@@ -43,9 +51,10 @@ def page_of(window: int) -> int:
 
 
 Key = tuple[str, int]  # lane, priority
+Place = tuple[ReadyQueue, int]  # and share
 
 MAX_OWN: Final = 4_096
-"""Templates whose places are remembered; they are looked up again when so many have come."""
+"""Lanes of a template and session that are remembered; they are named again when so many have come."""
 
 
 class Backlog:
@@ -80,11 +89,11 @@ class Backlog:
         self._endings = endings
         self._parking = parking
         self._window = window
-        self._low = self._page = page_of(window)
-        self._needs: dict[str, set[Need]] = {}
-        """What is known to be in a lane: one need, unless an earlier release wrote it."""
-        self._own: dict[int, tuple[Key, deque[Run]]] = {}
-        """Where the runs of a template wait while there is no backlog, by its number."""
+        self._places: dict[Key, set[Place]] = {}
+        """Where the runs of lanes with a backlog are in memory: in one place, unless an earlier release wrote
+        them."""
+        self._own: dict[tuple[int, int], tuple[Key, ReadyQueue]] = {}
+        """Where the runs of a template and a session wait, by their numbers."""
         self._counts: dict[Key, int] = {}
         self._last_read: dict[Key, int] = {}
         self._reading: set[Key] = set()
@@ -95,19 +104,30 @@ class Backlog:
         """Return how many runs are only in the database."""
         return sum(self._counts.values()) + self._parking.count()
 
-    def count_before(self, need: Need, priority: int, *, due: bool = False) -> int:
-        """Return how many runs are only in the database with those of a need and priority; at least one.
+    def beyond(self, share: int, priority: int) -> int:
+        """Return how many runs of a session are only in the database, at a priority; for people.
+
+        Of what was queued before a restart nothing is known before some of it has been read back.
+        """
+        return sum(
+            count
+            for key, count in self._counts.items()
+            if key[1] == priority and any(of == share for _, of in self._places.get(key, ()))
+        )
+
+    def beside(self, need: Need, priority: int, share: int, *, due: bool = False) -> int:
+        """Return how many runs are only in the database with one of a session; for people. At least one.
 
         Args:
-            need: What they need.
-            priority: Their priority.
-            due: Whether those are meant that have waited for others, and are read back one by one.
+            need: What it needs.
+            priority: Its priority.
+            share: The number of the session.
+            due: Whether it has waited for others, and is read back one by one.
         """
         if due:
-            return max(1, self._parking.count_due(need, priority))
-        return max(
-            1, self._counts.get((need.lane, priority), 0) + self._counts.get((need.queue, priority), 0)
-        )
+            return max(1, self._parking.count_due(need, priority, share))
+        lanes = (f"{need.lane}, session {share:x}", need.lane, need.queue)
+        return max(1, sum(self._counts.get((lane, priority), 0) for lane in lanes))
 
     def low_seq(self) -> int | None:
         """Return a number that no seq in the backlog is below; None when the backlog is empty."""
@@ -120,52 +140,63 @@ class Backlog:
         self._counts = {(lane, priority): count for lane, priority, count in counts if lane != WAITING_LANE}
         self._from = dict.fromkeys(self._counts, low_seq)
 
-    def admits(self, template: Template, count: int) -> bool:
-        """Whether so many new runs of a template should leave only rows."""
-        if not self._counts and not self._parking.due:
-            # There is no backlog at all, so nothing but the template decides where its runs wait. That is
-            # looked up once: names and needs are compared by their texts, and this is asked for every run.
-            own = self._own.get(template.template_id)
-            if own is None:
-                if len(self._own) >= MAX_OWN:
-                    self._own.clear()
-                own = self._own[template.template_id] = self._own_lane(template)
-            key, ready = own
-            incoming = self._incoming.get(key, 0) + count
-            if len(ready) + incoming <= self._window:
-                self._incoming[key] = incoming
-                return False
+    def admits(self, template: Template, session: Submitter | None, count: int) -> bool:
+        """Whether so many new runs of a template and a session should leave only rows."""
+        share = session.share if session is not None else NOBODYS
+        key, queue = self._own_lane(template, share)
+        if self._counts or self._parking.due:
+            key = self._key(template, share)
+            if self._counts.get(key) or self._parking.has_due(template, share):
+                # Behind a backlog everything queues up, or later runs would overtake earlier ones.
+                return True
+        waiting = queue.waiting(share, template.priority)
+        incoming = self._incoming.get(key, 0) + count
+        sessions = queue.ready.sessions(template.priority) + (not waiting)
+        if waiting + incoming > self._window_among(sessions):
             return True
-        key = self._key(template)
-        self._needs.setdefault(key[0], set()).add(template.need)
-        if self._counts.get(key) or self._parking.has_due(template):
-            # Behind a backlog everything queues up, or later runs would overtake earlier ones.
-            return True
-        if self._waiting(key) + self._incoming.get(key, 0) + count > self._window:
-            return True
-        self._incoming[key] = self._incoming.get(key, 0) + count
+        self._incoming[key] = incoming
         return False
 
-    def _own_lane(self, template: Template) -> tuple[Key, deque[Run]]:
-        need, priority = template.need, template.priority
-        self._needs.setdefault(need.lane, set()).add(need)
-        return (need.lane, priority), self._dispatcher.runs(need, priority)
+    def _window_among(self, sessions: int) -> int:
+        """Return how many runs each of some sessions has in memory."""
+        return max(self._window // max(1, sessions), min(LEAST_WINDOW, self._window))
 
-    def _key(self, template: Template) -> Key:
-        of_any_need = (template.queue, template.priority)
-        return of_any_need if self._counts.get(of_any_need) else (template.need.lane, template.priority)
+    def _own_lane(self, template: Template, share: int) -> tuple[Key, ReadyQueue]:
+        # Looked up once: names and needs are compared by their texts, and this is asked for every run.
+        own = self._own.get((template.template_id, share))
+        if own is None:
+            if len(self._own) >= MAX_OWN:
+                self._own.clear()
+            key = f"{template.need.lane}, session {share:x}", template.priority
+            own = self._own[template.template_id, share] = key, self._dispatcher.ready.of_template(template)
+        return own
+
+    def _key(self, template: Template, share: int) -> Key:
+        """Return where runs of a session wait: with those of others, if an earlier release has put any."""
+        for lane in (template.queue, template.need.lane):
+            if self._counts.get((lane, template.priority)):
+                return lane, template.priority
+        return self._own_lane(template, share)[0]
 
     def _waiting(self, key: Key) -> int:
-        lane, priority = key
-        return sum(len(self._dispatcher.runs(need, priority)) for need in self._needs.get(lane, ()))
+        return sum(queue.waiting(share, key[1]) for queue, share in self._places.get(key, ()))
+
+    def _low(self, key: Key, lanes: int) -> int:
+        """Return below how many ready runs of a lane more are read, which is as many; others have as many
+        `lanes` at its priority.
+        """
+        sessions = [queue.ready.sessions(key[1]) for queue, _ in self._places.get(key, ())]
+        return page_of(self._window_among(max(lanes, *sessions, 1)))
 
     def arrived(self) -> None:
         """Note that everything `admits` let through has been committed and enqueued."""
         self._incoming.clear()
 
-    def add(self, template: Template, seqs: range) -> None:
+    def add(self, template: Template, session: Submitter | None, seqs: range) -> None:
         """Let new runs, whose rows are in the open commit, wait in the database."""
-        key = self._key(template)
+        share = session.share if session is not None else NOBODYS
+        key = self._key(template, share)
+        self._places.setdefault(key, set()).add((self._own_lane(template, share)[1], share))
         self._journal.backlogged(*key, seqs)
         if not self._counts.get(key):
             self._from[key] = seqs[0]
@@ -181,11 +212,9 @@ class Backlog:
         """Let go of what has ended in the ready queues, and of what is known of lanes that are no more."""
         if self._dispatcher.ready.tidy():
             self._own.clear()
-            known = self._dispatcher.ready.queues
-            lanes = {lane for lane, _ in self._counts}
-            self._needs = {
-                lane: needs for lane, needs in self._needs.items() if lane in lanes or needs & known.keys()
-            }
+            known = set(self._dispatcher.ready.queues.values())
+            for places in self._places.values():
+                places -= {place for place in places if place[0] not in known}
 
     def refill(self) -> None:
         """Read back where the window runs low. Cheap when there is nothing to do."""
@@ -193,16 +222,31 @@ class Backlog:
             self._parking.refill()
         if not self._counts:
             return
+        lanes = Counter(priority for _, priority in self._counts)
         for key, count in list(self._counts.items()):
+            if key in self._reading:
+                continue
             if not count:
-                del self._counts[key]
-            elif key not in self._reading and self._waiting(key) < self._low:
-                self._read(key)
+                self._forget(key)
+                continue
+            low = self._low(key, lanes[key[1]])
+            if self._waiting(key) < low:
+                self._read(key, low)
 
-    def _read(self, key: Key) -> None:
+    def _forget(self, key: Key) -> None:
+        del self._counts[key]
+        self._places.pop(key, None)
+        self._from.pop(key, None)
+        self._journal.then(lambda: self._forget_last_read(key))  # when the rows are gone that were read
+
+    def _forget_last_read(self, key: Key) -> None:
+        if key not in self._counts:
+            self._last_read.pop(key, None)
+
+    def _read(self, key: Key, limit: int) -> None:
         lane, priority = key
         self._reading.add(key)
-        after, limit = self._last_read.get(key, -1), self._page
+        after = self._last_read.get(key, -1)
 
         def read() -> tuple[BacklogPage, Beside]:
             page = self._store.backlog_page(lane, priority, after, limit)
@@ -215,23 +259,27 @@ class Backlog:
             if future.cancelled() or future.exception() is not None:
                 return  # the next refill tries again
             page, beside = future.result()
-            self._came_back(key, page, self._templates.take(beside))
+            self._came_back(key, page, limit, self._templates.take(beside))
 
         future.add_done_callback(done)
 
-    def _came_back(self, key: Key, page: BacklogPage, found: FoundRuns) -> None:
-        if page.looked_at < self._page:
+    def _came_back(self, key: Key, page: BacklogPage, limit: int, found: FoundRuns) -> None:
+        if page.looked_at < limit:
             # The end was reached. What the page could not see is in the commit that is open now, because
             # reading and committing take turns.
             self._counts[key] = self._journal.backlogged_in(*key)
         else:
             self._counts[key] = max(1, self._counts.get(key, 0) - page.looked_at)
         if page.looked_at:
-            self._needs.setdefault(key[0], set()).update(template.need for template in found.templates)
             self._last_read[key] = page.last_seq
             self._from[key] = page.last_seq + 1
             self._journal.taken_from_backlog(*key, page.last_seq)
-            self.let_in(self._stored.load(found).values())
+            runs = self._stored.load(found).values()
+            of_template = self._dispatcher.ready.of_template
+            kinds = {(run.template, share_of(run)) for run in runs}
+            places = {(of_template(template), share) for template, share in kinds}
+            self._places.setdefault(key, set()).update(places)
+            self.let_in(runs)
 
     def let_in(self, runs: Iterable[Run]) -> None:
         """Let runs that came back from the database wait for what they wait for, or start."""

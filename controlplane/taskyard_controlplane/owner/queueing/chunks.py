@@ -10,7 +10,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
-from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, SHARED_BYTES
+from taskyard_controlplane.owner.queueing.taking import MAX_CHUNK_BYTES, SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
 NOTHING_LOADED: Final = StoredPayloads({}, {})
@@ -28,6 +28,7 @@ def write_chunk(
     *,
     with_inputs: bool = True,
     progress: ProgressOfRuns | None = None,
+    share: int = 0,
 ) -> pb.AssignChunk:
     """Write the assignment of some runs.
 
@@ -38,6 +39,7 @@ def write_chunk(
         loaded: What was read of the payload that they do not have in memory.
         with_inputs: Whether results of upstream runs are part of it.
         progress: What runs said last of their progress in attempts before.
+        share: The number of the session whose turns they take.
 
     Raises:
         PayloadMissing: Something is neither in memory nor in `loaded`.
@@ -53,6 +55,7 @@ def write_chunk(
         run_ids=b"".join([run.run_id for run in runs]),
         nested=bool(caller_id),
         caller_run_id=caller_id,
+        share=share,
     )
     flow = runs[0].flow
     if flow is not None:

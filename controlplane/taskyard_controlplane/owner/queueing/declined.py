@@ -18,6 +18,7 @@ from taskyard_contract.states import StateReason
 from taskyard_controlplane.domain.model import Holder, Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
+from taskyard_controlplane.owner.queueing.standing import Standing
 from taskyard_controlplane.owner.timers import Timers
 
 FIRST_PAUSE: Final = 0.1
@@ -29,9 +30,15 @@ LONGEST_PAUSE: Final = 5.0
 class Declined:
     """The declined runs of a shard, apart by who declined them."""
 
-    def __init__(self, timers: Timers, take_back: Callable[[list[Run]], None]) -> None:
-        """Hand runs to `take_back` when the pause of who declined them is over."""
+    def __init__(
+        self, timers: Timers, take_back: Callable[[list[Run]], None], standing: Callable[[Run], Standing]
+    ) -> None:
+        """Hand runs to `take_back` when the pause of who declined them is over.
+
+        Whose turns they take meanwhile, `standing` says.
+        """
         self._timers = timers
+        self._standing = standing
         self._take_back = take_back
         self._groups: dict[Holder, Matchmaking] = {}
 
@@ -39,7 +46,7 @@ class Declined:
         """Offer a run to all of `agents` but who declined it."""
         group = self._groups.get(decliner)
         if group is None:
-            group = self._groups[decliner] = Matchmaking()
+            group = self._groups[decliner] = Matchmaking(standing=self._standing)
             for agent in agents:
                 group.serve(agent)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(decliner.declines, 16))

@@ -49,6 +49,8 @@ class Parcel(NamedTuple):
     template_index: int
     first_epoch: int
     runs: list[Run]
+    share: int
+    """The number of the session whose turns they take."""
 
     @property
     def lapsed(self) -> bool:
@@ -106,10 +108,15 @@ class Delivery:
         self._loading = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run]) -> None:
-        """Send the chunk of some runs to the agent that holds them; that it does is in the open commit."""
+    def send(
+        self, agent: AgentSession, template_index: int, first_epoch: int, runs: list[Run], share: int
+    ) -> None:
+        """Send the chunk of some runs to the agent that holds them; that it does is in the open commit.
+
+        They take the turns of the session with the number `share`.
+        """
         for part in parts_of(runs, self._progress) if self._progress else (runs,):  # nearly always one
-            self._send_after(Parcel(agent, agent.close, template_index, first_epoch, part))
+            self._send_after(Parcel(agent, agent.close, template_index, first_epoch, part, share))
             first_epoch += len(part)
 
     def _send_after(self, parcel: Parcel) -> None:
@@ -129,12 +136,23 @@ class Delivery:
             self._waiting.append(parcel)
             self._load()
         else:
-            agent.assign(
-                write_chunk(parcel.template_index, parcel.first_epoch, runs, progress=self._progress)
-            )
+            agent.assign(self._written(parcel))
             for run in large:
                 self._ledger.put_away(run)
             agent.wake()
+
+    def _written(
+        self, parcel: Parcel, loaded: StoredPayloads = NOTHING_LOADED, *, with_inputs: bool = True
+    ) -> pb.AssignChunk:
+        return write_chunk(
+            parcel.template_index,
+            parcel.first_epoch,
+            parcel.runs,
+            loaded,
+            with_inputs=with_inputs,
+            progress=self._progress,
+            share=parcel.share,
+        )
 
     def _send_recorded(self, parcel: Parcel) -> None:
         if parcel.lapsed:
@@ -212,9 +230,7 @@ class Delivery:
             return
         for part in _what_is_left(parcel):
             try:
-                chunk = write_chunk(
-                    part.template_index, part.first_epoch, part.runs, loaded, progress=self._progress
-                )
+                chunk = self._written(part, loaded)
             except Exception as unwritable:
                 self._not_sent(part, unwritable)
             else:
@@ -244,14 +260,7 @@ class Delivery:
             loaded = NOTHING_LOADED
             if isinstance(run.args, int):
                 loaded = await self._committer.run(lambda: self._store.payloads([run.seq], []))
-            chunk = write_chunk(
-                parcel.template_index,
-                parcel.first_epoch,
-                parcel.runs,
-                loaded,
-                with_inputs=False,
-                progress=self._progress,
-            )
+            chunk = self._written(parcel, loaded, with_inputs=False)
             written = await self.bodies.add(LargeBody(run, chunk.body))
         except Exception as error:  # whatever it is: somebody waits for this run
             if not parcel.lapsed:

@@ -17,13 +17,12 @@ assigned is logged as one row a round with whatever commit is next, and a run wh
 is assigned anew, under an epoch that makes the first execution stale. (Not so with cache keys: `delivery`.)
 """
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.templates import Templates
@@ -33,7 +32,10 @@ from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
 from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
+from taskyard_controlplane.owner.queueing.lanes import Served
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
+from taskyard_controlplane.owner.queueing.ready_queues import Ahead
+from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
 from taskyard_controlplane.owner.timers import Timers
 
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
@@ -52,10 +54,12 @@ class Dispatcher:
         timers: Timers,
         first_epoch: int,
         worlds: ProgramWorlds,
+        runs: Mapping[bytes, Run],
     ) -> None:
         """Assign under epochs above the first of this owner, which makes those of earlier ones stale.
 
-        Agents are sent what programs have handed over for their `worlds`.
+        Agents are sent what programs have handed over for their `worlds`. A run takes the turns of the
+        session whose run waits for it, which is among `runs`.
         """
         self._worlds = worlds
         self._delivery = delivery
@@ -64,8 +68,9 @@ class Dispatcher:
         self._changes = changes
         self._metrics = metrics
         self._epoch = first_epoch
-        self.ready = Matchmaking(worlds.is_awaited)
-        self.declined = Declined(timers, self._enqueue_again)
+        self._standing = partial(standing_of, runs=runs)
+        self.ready = Matchmaking(worlds.is_awaited, self._standing)
+        self.declined = Declined(timers, self._enqueue_again, self._standing)
         self.agents: list[AgentSession] = []
 
     def enqueue(self, run: Run) -> None:
@@ -94,9 +99,16 @@ class Dispatcher:
             self.enqueue(run)
         self.pump()
 
-    def runs(self, need: Need, priority: int) -> deque[Run]:
-        """Return the ready runs of a need and priority that nobody waits for: always the same object."""
-        return self.ready.queue_of(need).lane.runs(priority)
+    def ahead_of(self, run: Run, served: Served | None = None) -> list[Ahead]:
+        """Return who has runs that come before a ready run, or take turns with it, in queues of its name.
+
+        What needs something else counts if it is among those that are `served`, or if that is None.
+        """
+        return self.ready.of_template(run.template).ready.ahead_of(run, self._standing(run), served)
+
+    def standing(self, run: Run) -> Standing:
+        """Return whose turns a run takes, and among whom."""
+        return self._standing(run)
 
     def add(self, agent: AgentSession) -> None:
         """Let an agent take part."""
@@ -154,7 +166,7 @@ class Dispatcher:
         index = agent.template_index(
             template, self._templates.codes.get(template.code_digest), self._worlds.variables_of(template)
         )
-        self._delivery.send(agent, index, first_epoch, runs)
+        self._delivery.send(agent, index, first_epoch, runs, self._standing(runs[0]).share)
 
     def forget(self) -> int | None:
         """Return the number below which no row of a dispatch has open runs; None when nothing changed."""

@@ -6,13 +6,16 @@ nobody can execute: an agent never looks at a queue that is not for it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from taskyard_controlplane.domain.matching import Need, matches
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.ready_queues import READY, ReadyQueue, pop_first
+from taskyard_controlplane.owner.queueing.lanes import Served
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
+from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
+from taskyard_controlplane.owner.queueing.taking import READY
 
 MAX_TEMPLATES: Final = 4_096
 """Whose queue is remembered; it is looked up again when so many have come."""
@@ -27,23 +30,36 @@ def _never(world: tuple[bytes, int] | None) -> bool:
     return False
 
 
+def _alone(run: Run) -> Standing:
+    """Know of no other run that could wait for this one."""
+    return standing_of(run, {})
+
+
 class Matchmaking:
     """The ready queues of a shard, by need, and the agents that are fed from them."""
 
-    def __init__(self, is_awaited: Callable[[tuple[bytes, int] | None], bool] = _never) -> None:
+    def __init__(
+        self,
+        is_awaited: Callable[[tuple[bytes, int] | None], bool] = _never,
+        standing: Callable[[Run], Standing] = _alone,
+    ) -> None:
         """Know no need and no agent yet.
 
         Args:
             is_awaited: Whether the program of a world has to come back before its runs are of use to any
                 agent. When that changes, `look_again`.
+            standing: Says whose turns a run takes, and among whom.
         """
         self._is_awaited = is_awaited
+        self._standing = standing
         self.queues: dict[Need, ReadyQueue] = {}
+        self.names: dict[str, ReadyRuns] = {}
+        """What is ready in queues of one name, whatever it needs."""
         # By number of the template: hashing a need for every run would cost more than all the rest of
         # queueing it. Not by the template itself, which this would keep in memory.
         self._by_template: dict[int, ReadyQueue] = {}
-        # For each agent, and each queue name it serves in its own order: the queues it can be fed from.
-        self._served: dict[AgentSession, list[list[ReadyQueue]]] = {}
+        # For each agent, and each queue name it serves in its own order: what it can be fed from there.
+        self._served: dict[AgentSession, list[tuple[ReadyRuns, set[ReadyQueue]]]] = {}
         self.ended = 0
         """How many runs have ended in their queue since it was tidied; counted where runs end."""
         self._many = FEW_QUEUES
@@ -79,32 +95,44 @@ class Matchmaking:
         """Return the runs behind which a run has to wait: they are those of all runs of its template, session
         and caller, until something is taken out.
         """
-        template = run.template
+        return self.of_template(run.template).place_of(run, self._standing(run))
+
+    def of_template(self, template: Template) -> ReadyQueue:
+        """Return the queue in which the runs of a template wait."""
         queue = self._by_template.get(template.template_id)
         if queue is None:
             if len(self._by_template) >= MAX_TEMPLATES:
                 self._by_template.clear()
             queue = self._by_template[template.template_id] = self.queue_of(template.need)
-        return queue.place_of(run)
+        return queue
 
     def queue_of(self, need: Need) -> ReadyQueue:
         """Return the queue of a need, opened for the agents that meet it if it is new."""
         queue = self.queues.get(need)
         if queue is None:
-            queue = self.queues[need] = ReadyQueue()
+            queue = self.queues[need] = ReadyQueue(self._ready(need.queue))
             for agent, served in self._served.items():
                 if self._matches(need, agent):
-                    served[agent.offer.queues.index(need.queue)].append(queue)
+                    served[agent.offer.queues.index(need.queue)][1].add(queue)
         return queue
+
+    def _ready(self, name: str) -> ReadyRuns:
+        ready = self.names.get(name)
+        if ready is None:
+            ready = self.names[name] = ReadyRuns()
+        return ready
 
     def serve(self, agent: AgentSession) -> None:
         """Feed an agent from all queues that are for it."""
         self._served[agent] = [
-            [
-                queue
-                for need, queue in self.queues.items()
-                if need.queue == name and self._matches(need, agent)
-            ]
+            (
+                self._ready(name),
+                {
+                    queue
+                    for need, queue in self.queues.items()
+                    if need.queue == name and self._matches(need, agent)
+                },
+            )
             for name in agent.offer.queues
         ]
 
@@ -122,15 +150,15 @@ class Matchmaking:
 
     def pop(self, agent: AgentSession, limit: int) -> list[Run]:
         """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
-        for queues in self._served[agent]:
-            taken = pop_first(queues, limit, agent.nested_only)
+        for ready, queues in self._served[agent]:
+            taken = ready.pop(queues, limit, agent.nested_only)
             if taken:
                 return taken
         return []
 
-    def served(self, agent: AgentSession) -> list[list[ReadyQueue]]:
-        """Return the queues that an agent is fed from, name by name, in the order in which it wants to."""
-        return self._served.get(agent, [])
+    def served(self, agent: AgentSession) -> Sequence[tuple[ReadyRuns, Served]]:
+        """Return what an agent is fed from, name by name, in the order in which it wants to."""
+        return self._served.get(agent, ())
 
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any
@@ -138,26 +166,31 @@ class Matchmaking:
 
         An agent drops what has ended when it comes upon it, so this is for queues that none is fed from.
         """
-        waiting = sum(
-            len(runs)
-            for queue in self.queues.values()
-            for lane in queue.lanes()
-            for runs in lane.priorities.values()
-        )
+        waiting = sum(len(each.runs) for ready in self.names.values() for each in ready)
         if self.ended * ENDED_SHARE <= waiting and len(self.queues) <= self._many:
             return False
         self.ended = 0
+        for ready in self.names.values():
+            ready.tidy()
+        if len(self.queues) <= self._many:
+            return False
         before = len(self.queues)
-        left = {need: queue.tidy() for need, queue in self.queues.items()}
-        if before > self._many:
-            self.queues = {need: queue for need, queue in self.queues.items() if left[need]}
-            self._many = max(FEW_QUEUES, 2 * len(self.queues))
+        used = {each.need for ready in self.names.values() for each in ready}
+        self.queues = {need: queue for need, queue in self.queues.items() if queue in used}
+        self._many = max(FEW_QUEUES, 2 * len(self.queues))
         if len(self.queues) == before:
             return False
+        names = {need.queue for need in self.queues}
+        self.names = {name: ready for name, ready in self.names.items() if name in names}
         self._by_template.clear()
         self.look_again()
         return True
 
     def remaining(self) -> list[Run]:
-        """Take all ready runs out, in the order in which they would start, need by need."""
-        return [run for queue in self.queues.values() for lane in queue.lanes() for run in lane.clear()]
+        """Take all ready runs out, in the order in which they would start, session by session."""
+        runs = [run for ready in self.names.values() for each in ready for run in each.runs]
+        for run in runs:
+            run.queued = False
+        for ready in self.names.values():
+            ready.clear()
+        return [run for run in runs if run.state == READY]

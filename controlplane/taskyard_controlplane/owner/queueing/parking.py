@@ -26,8 +26,10 @@ from taskyard_controlplane.owner.journal.queued_endings import QueuedEndings
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import FoundRuns, Templates
+from taskyard_controlplane.owner.peers.client_session import share_number
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.queueing.parked_circles import ParkedCircles
+from taskyard_controlplane.owner.queueing.standing import NOBODYS, share_of
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.parked import MOST_LANES, Parked
 from taskyard_controlplane.owner.rules.settling import Settling
@@ -39,6 +41,8 @@ MOST_OPEN: Final = 50_000
 READ_AT_ONCE: Final = 2_048
 """So many are read back at a time, however few are ready: those that find that they cannot go on end at once,
 and memory would hold their records, rows and outcomes until two commits are over."""
+OWN_LANES: Final = MOST_LANES // 2
+"""So many lanes are those of single sessions; beyond, sessions share one of a need and a priority."""
 WAITING_LANE: Final = ""
 """Where they stand in the table of the backlog: no queue has an empty name."""
 
@@ -85,17 +89,17 @@ class Parking:
         self._most_open = most_open
         self.due = self._parked.due
         """What is due; looked at before anything here is asked, where that happens for every run."""
-        self._lanes: dict[tuple[Need, int], int] = {}
-        self._by_number: list[tuple[Need, int]] = []
+        self._lanes: dict[tuple[Need, int, int], int] = {}
+        self._by_number: list[tuple[Need, int, int]] = []
         self._reading: set[int] = set()
 
     def count(self) -> int:
         """Return how many runs are parked."""
         return self._parked.count
 
-    def count_due(self, need: Need, priority: int) -> int:
+    def count_due(self, need: Need, priority: int, share: int) -> int:
         """Return how many runs of a lane are due and not read yet."""
-        lane = self._lanes.get((need, priority))
+        lane = self._lanes.get((need, priority, share))
         return len(self.due.get(lane, ())) if lane is not None else 0
 
     def low_seq(self) -> int | None:
@@ -108,7 +112,7 @@ class Parking:
             self._circles.may_be_closed()
         if not waits & _CONNECT or waits & _NOT_ALONE or run.caller_id or len(self._runs) < self._most_open:
             return False
-        lane = self._lane(run.template)
+        lane = self._lane(run.template, share_of(run))
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False
         if self._upstream.waits_for(run.run_id):
@@ -119,25 +123,36 @@ class Parking:
         self._journal.backlogged(WAITING_LANE, 0, (run.seq,))
         return True
 
-    def _lane(self, template: Template) -> int | None:
-        """Return the number of the lane that runs of a template will stand in, None if there are too many."""
-        lane = (template.need, template.priority)
+    def _lane(self, template: Template, share: int) -> int | None:
+        """Return the number of the lane that runs will stand in, None if there are too many."""
+        lane = (template.need, template.priority, share)
         number = self._lanes.get(lane)
-        if number is None and len(self._lanes) < MOST_LANES:
-            number = self._lanes[lane] = len(self._lanes)
-            self._by_number.append(lane)
+        if number is not None:
+            return number
+        if len(self._lanes) >= OWN_LANES and share != NOBODYS:
+            # Numbers cannot be given anew as long as any are in use.
+            if self._parked.kept() or self.due or self._reading:
+                return self._lane(template, NOBODYS)
+            self._lanes.clear()
+            self._by_number.clear()
+        if len(self._lanes) >= MOST_LANES:
+            return None
+        number = self._lanes[lane] = len(self._lanes)
+        self._by_number.append(lane)
         return number
 
     def restore(self, rows: Sequence[ParkedRow], templates: Mapping[int, Template]) -> None:
         """Park again, during recovery, what was parked; how upstream runs ended is for the caller to ask."""
-        lanes = {number: self._lane(template) or 0 for number, template in templates.items()}
+        lanes = {
+            (number, session_id): self._lane(templates[number], share_number(session_id)) or 0
+            for number, session_id in {(row[1], row[3]) for row in rows}
+        }
         self._parked.restore(rows, lanes)
 
     def refill(self) -> None:
         """Read back what is due where few runs are ready. Cheap when nothing is."""
         for lane in list(self.due):
-            need, priority = self._by_number[lane]
-            if lane not in self._reading and len(self._dispatcher.runs(need, priority)) < self._page:
+            if lane not in self._reading and self._is_low(*self._by_number[lane]):
                 self._reading.add(lane)
                 seqs = self._parked.take(lane, min(self._page, READ_AT_ONCE))
                 if self._journal.has_backlogged:
@@ -146,9 +161,14 @@ class Parking:
                 else:
                     self._read(lane, seqs)
 
-    def has_due(self, template: Template) -> bool:
-        """Whether runs that are due will stand in the lane of a template, before any that are new."""
-        return self._lanes.get((template.need, template.priority)) in self.due
+    def _is_low(self, need: Need, priority: int, share: int) -> bool:
+        queue = self._dispatcher.ready.queue_of(need)
+        return queue.waiting(share, priority) * max(1, queue.ready.sessions(priority)) < self._page
+
+    def has_due(self, template: Template, share: int) -> bool:
+        """Whether runs that are due will stand before new ones of a template and a session."""
+        need, priority = template.need, template.priority
+        return any(self._lanes.get((need, priority, each)) in self.due for each in {share, NOBODYS})
 
     def _read(self, lane: int, seqs: list[int]) -> None:
         future = self._committer.run(lambda: self._templates.beside(self._store.heads_by_seq(seqs)))

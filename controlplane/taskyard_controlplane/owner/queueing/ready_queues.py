@@ -1,205 +1,166 @@
-"""The order in which ready runs start: by priority, and first of all what others wait for.
+"""The order in which ready runs start: by priority, then sessions in turn, and of each session first of all
+what others wait for.
 
-A run that was submitted from inside another run comes before new work, the latest family first: its caller
-waits and keeps a process, so that depth first is what keeps the number of waiting processes small.
+A run that was submitted from inside another run comes before new work of its session, the latest family
+first: its caller waits and keeps a process, so that depth first is what keeps the number of waiting processes
+small. It takes the turns of its caller's session and is at least as urgent as its caller (`standing`).
 
-Runs with different needs stand in different queues, so that those which no agent can execute block nobody.
-Who can execute several kinds is fed by the same order across all of their queues (`pop_first`).
+Runs with different needs are kept apart, so that those which no agent can execute block nobody. Who can
+execute several kinds is fed in the same order across all of them: turns are taken by all that stands in
+queues of one name, whatever it needs.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import count
-from typing import Final
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, size_of
 from taskyard_controlplane.domain.model import Run
-
-READY: Final = int(RunState.READY)
-MAX_CHUNK_BYTES: Final = 512 * 1024
-"""Where a chunk of large arguments ends: it is copied several times, and one worker gets all of it."""
-
-SHARED_BYTES: Final = 1024
-"""A larger input is in a chunk once, however many of its runs need it."""
-
-Rank = tuple[int, int, int]  # family (the latest is lowest), priority, seq
-
-_family_numbers = count(1)
-"""One for all queues, so that the ages of families in different queues can be compared."""
-_NO_FAMILY: Final = 1
-"""Above the rank of every family, which is its number, negative."""
+from taskyard_controlplane.owner.queueing.lanes import OneNeed, Served
+from taskyard_controlplane.owner.queueing.standing import Standing
+from taskyard_controlplane.owner.queueing.turns import Turns
 
 
-class Lane:
-    """Runs by priority, in the order they came."""
+class ReadyRuns:
+    """What is ready in the queues of one name."""
 
-    __slots__ = ("_sorted", "priorities", "rank")
-
-    def __init__(self, rank: int) -> None:
-        """Take the place `rank` among all lanes; lower ones come first."""
-        self.rank = rank
-        self.priorities: dict[int, deque[Run]] = {}
-        self._sorted: list[int] = []
-
-    def runs(self, priority: int) -> deque[Run]:
-        """Return the queue of a priority, which stays the same object: whoever asks may keep it."""
-        runs = self.priorities.get(priority)
-        if runs is None:
-            runs = self.priorities[priority] = deque()
-            self._sorted = sorted(self.priorities)
-        return runs
-
-    def pop(self, limit: int) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run from the front; lower priorities first."""
-        for priority in self._sorted:
-            taken = _pop_alike(self.priorities[priority], limit)
-            if taken:
-                return taken
-        return []
-
-    def clear(self) -> list[Run]:
-        """Take all ready runs."""
-        runs = [run for priority in self._sorted for run in self.priorities[priority]]
-        for run in runs:
-            run.queued = False
-        self.priorities.clear()
-        self._sorted.clear()
-        return [run for run in runs if run.state == READY]
-
-    def tidy(self) -> int:
-        """Drop the runs that ended, or began, while they waited; returns how many are left."""
-        left = 0
-        for runs in self.priorities.values():
-            ready = [run for run in runs if run.state == READY]
-            if len(ready) < len(runs):
-                for run in runs:
-                    run.queued = run.state == READY
-                runs.clear()
-                runs.extend(ready)
-            left += len(ready)
-        return left
-
-    def first(self) -> Rank | None:
-        """Return the rank of the run that `pop` would take first."""
-        for priority in self._sorted:
-            runs = self.priorities[priority]
-            _drop_stale(runs)
-            if runs:
-                return self.rank, priority, runs[0].seq
-        return None
-
-
-class ReadyQueue:
-    """The runs with equal needs that could start now."""
-
-    __slots__ = ("_families", "lane")
+    __slots__ = ("_sorted", "_turns")
 
     def __init__(self) -> None:
-        """Hold new work in one lane, and each family in one of its own while it has runs here."""
-        self.lane = Lane(_NO_FAMILY)
-        self._families: dict[bytes, Lane] = {}
+        """Have no runs."""
+        self._turns: dict[int, Turns] = {}
+        self._sorted: list[int] = []
 
-    def place_of(self, run: Run) -> deque[Run]:
-        """Return the runs of a run's kind, behind which it has to wait."""
-        caller_id = run.waited_for_by
-        if not caller_id:
-            lane = self.lane
-        else:
-            known = self._families.get(caller_id)
-            if known is None:
-                known = self._families[caller_id] = Lane(-next(_family_numbers))
-            lane = known
-        return lane.runs(run.template.priority)
+    def __iter__(self) -> Iterator["Waiting"]:
+        """Iterate over all runs, those included that have ended here, in the order in which they would start
+        if each session had a turn that is long enough for everything.
+        """
+        for priority in self._sorted:
+            for share in self._turns[priority].shares.values():
+                for lane in share.lanes():
+                    for need, runs in lane:
+                        yield Waiting(priority, share.key, need, runs)
 
-    def pop(self, limit: int, nested_only: bool = False) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run: what others wait for first, or only that."""
-        while self._families:
-            caller_id = next(reversed(self._families))
-            taken = self._families[caller_id].pop(limit)
+    def turns(self, priority: int) -> Turns:
+        """Return the sessions that have runs at a priority."""
+        turns = self._turns.get(priority)
+        if turns is None:
+            turns = self._turns[priority] = Turns()
+            self._sorted = sorted(self._turns)
+        return turns
+
+    def pop(self, served: Served, limit: int, nested_only: bool = False) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run, which an agent gets next.
+
+        Args:
+            served: What it can execute.
+            limit: Most runs.
+            nested_only: Whether to take only what other runs wait for.
+        """
+        for priority in self._sorted:
+            turns = self._turns[priority]
+            taken = turns.pop(served, limit, nested_only)
             if taken:
                 return taken
-            del self._families[caller_id]
-        return [] if nested_only else self.lane.pop(limit)
-
-    def first(self, nested_only: bool = False) -> Rank | None:
-        """Return the rank of the run that `pop` would take first; None when it would take none."""
-        while self._families:
-            caller_id = next(reversed(self._families))
-            rank = self._families[caller_id].first()
-            if rank is not None:
-                return rank
-            del self._families[caller_id]
-        return None if nested_only else self.lane.first()
-
-    def tidy(self) -> int:
-        """Drop the runs that ended, or began, while they waited; returns how many are left."""
-        families = {caller_id: lane.tidy() for caller_id, lane in self._families.items()}
-        self._families = {key: lane for key, lane in self._families.items() if families[key]}
-        return self.lane.tidy() + sum(families.values())
-
-    def lanes(self) -> list[Lane]:
-        """Return all lanes: that of new work, and one per family."""
-        return [self.lane, *self._families.values()]
-
-
-def pop_first(queues: Sequence[ReadyQueue], limit: int, nested_only: bool) -> list[Run]:
-    """Take up to `limit` runs of one template and flow run from that of several queues which is first."""
-    if len(queues) == 1:  # nearly always: then nothing is compared
-        return queues[0].pop(limit, nested_only)
-    ranked = [(rank, queue) for queue in queues if (rank := queue.first(nested_only)) is not None]
-    return min(ranked, key=lambda entry: entry[0])[1].pop(limit, nested_only) if ranked else []
-
-
-def _drop_stale(runs: deque[Run]) -> None:
-    # Runs that were cancelled or adopted while they waited are still in the deque; their state says so.
-    while runs and runs[0].state != READY:
-        runs.popleft().queued = False
-
-
-def _pop_alike(runs: deque[Run], limit: int) -> list[Run]:
-    _drop_stale(runs)
-    if not runs:
+            if not turns.shares:
+                self._forget(priority)
         return []
-    template, flow = runs[0].template, runs[0].flow
-    taken: list[Run] = []
-    size = 0
-    shared: set[bytes] = set()
-    while runs and len(taken) < limit:
-        run = runs[0]
-        if run.state != READY:
-            runs.popleft().queued = False
-            continue
-        if run.template is not template or run.flow is not flow:
-            break
-        args = run.args
-        if args:
-            size += len(args) if type(args) is bytes else size_of(args)
-        if run.inputs:
-            size += _input_bytes(run, shared)
-        if run.headers or run.name or run.args_blob:
-            size += _extra_bytes(run)
-        if size > MAX_CHUNK_BYTES and taken:
-            break
-        runs.popleft().queued = False
-        taken.append(run)
-    return taken
+
+    def _forget(self, priority: int) -> None:
+        """Forget a priority that nobody has runs at; whoever iterates goes on with the old list."""
+        del self._turns[priority]
+        self._sorted = sorted(self._turns)
+
+    def sessions(self, priority: int) -> int:
+        """Return how many sessions take turns at a priority."""
+        turns = self._turns.get(priority)
+        return len(turns.shares) if turns is not None else 0
+
+    def waiting(self, need: OneNeed, share: int, priority: int) -> int:
+        """Return how many runs of a session and a need are here at a priority that nobody waits for."""
+        turns = self._turns.get(priority)
+        if turns is None or share not in turns.shares:
+            return 0
+        return len(turns.shares[share].new.runs(priority, need))
+
+    def ahead_of(self, run: Run, standing: Standing, served: Served | None = None) -> list["Ahead"]:
+        """Return who has runs that come before a ready run, or take turns with it: the most urgent first.
+
+        Of what needs something else only that counts which is `served` with it, unless that is None.
+
+        Costs a little for each session, and for the run's own a look at each of the runs there.
+        """
+        found: dict[tuple[int, int], Ahead] = {}
+        reached = False
+        for each in self:
+            if each.priority > standing.priority:
+                break
+            if served is not None and each.need not in served:
+                continue
+            count, key = len(each.runs), (each.priority, each.share)
+            if key == (standing.priority, standing.share):
+                position = next((at for at, one in enumerate(each.runs) if one is run), None)
+                count = 0 if reached else count if position is None else position
+                reached = reached or position is not None
+            if count:
+                before = found.get(key)
+                found[key] = (
+                    Ahead(*key, count, each.runs[0])
+                    if before is None
+                    else before._replace(runs=before.runs + count)
+                )
+        return list(found.values())
+
+    def clear(self) -> None:
+        """Let go of all runs."""
+        self._turns.clear()
+        self._sorted = []
+
+    def tidy(self) -> None:
+        """Drop the runs that ended, or began, while they waited."""
+        for priority, turns in list(self._turns.items()):
+            turns.tidy()
+            if not turns.shares:
+                self._forget(priority)
 
 
-def _extra_bytes(run: Run) -> int:
-    """Return what few runs have beside arguments and inputs, and adds to a chunk as well."""
-    return len(run.headers or b"") + len(run.name or "") + len(run.args_blob or b"")
+class Waiting(NamedTuple):
+    """Ready runs of one session that have everything else in common, in the order in which they start."""
+
+    priority: int
+    share: int
+    """The number of the session."""
+    need: OneNeed
+    runs: deque[Run]
 
 
-def _input_bytes(run: Run, shared: set[bytes]) -> int:
-    """Return what the inputs of a run add to a chunk; those that are in it already are in `shared`."""
-    inputs = run.inputs or ()
-    size = INPUT_OVERHEAD * len(inputs) + run.input_bytes
-    if run.input_bytes > SHARED_BYTES:
-        for upstream_id, result, outcome in inputs:
-            each = size_of(result if outcome is None else outcome)
-            if each > SHARED_BYTES:
-                if upstream_id in shared:
-                    size -= each
-                shared.add(upstream_id)
-    return size
+class Ahead(NamedTuple):
+    """How many runs of a session may start before a certain run, and which one of them is next.
+
+    Those that ended while they waited may be counted, and those that are only in the database are not.
+    """
+
+    priority: int
+    share: int
+    """The number of the session; that of the run itself for those it will certainly start after."""
+    runs: int
+    next_run: Run
+    """Of the session that has submitted them, and of their flow run, if they have one."""
+
+
+class ReadyQueue(OneNeed):
+    """The runs with equal needs that could start now: one among several of `ready`."""
+
+    __slots__ = ("ready",)
+
+    def __init__(self, ready: ReadyRuns) -> None:
+        """Have no runs among `ready`, those in queues of the same name."""
+        self.ready = ready
+
+    def place_of(self, run: Run, standing: Standing) -> deque[Run]:
+        """Return the runs behind which a run has to wait. The same ones until something is taken out."""
+        share = self.ready.turns(standing.priority).share(standing.share)
+        return share.place_of(run, self, standing.caller_id)
+
+    def waiting(self, share: int, priority: int) -> int:
+        """Return how many runs of a session are here at a priority that nobody waits for."""
+        return self.ready.waiting(self, share, priority)

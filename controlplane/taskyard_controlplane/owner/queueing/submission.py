@@ -265,8 +265,8 @@ class Submission:
              None, arg, None, None, None, now_us, headers)
             for seq, run_id, arg in zip(seqs, run_ids, each_args, strict=False)
         ]  # fmt: skip
-        if self._backlog.admits(template, len(run_ids)):
-            self._backlog.add(template, seqs)
+        if self._backlog.admits(template, session, len(run_ids)):
+            self._backlog.add(template, session, seqs)
             session.may_be_in_backlog = True
         else:
             new = [
@@ -364,9 +364,13 @@ class Submission:
 
     def _leave_in_database(self, run: Run, waits: int, edges: Sequence[Edge]) -> bool:
         """Leave of a new run nothing but its row, when there are many before it."""
-        if waits_in_backlog(waits) and not run.caller_id and self._backlog.admits(run.template, 1):
+        if (
+            waits_in_backlog(waits)
+            and not run.caller_id
+            and self._backlog.admits(run.template, run.session, 1)
+        ):
             # It waits for nothing that its turn would not be early enough for.
             self._journal.queued(run)
-            self._backlog.add(run.template, range(run.seq, run.seq + 1))
+            self._backlog.add(run.template, run.session, range(run.seq, run.seq + 1))
             return True
         return bool(edges) and self._parking.parks(run, waits, edges)

@@ -72,15 +72,20 @@ class Parked:
         block = seq >> BLOCK_BITS
         self._blocks[block] = self._blocks.get(block, 0) + 1
 
-    def restore(self, rows: Iterable[tuple[int, int, bytes]], lanes: Mapping[int, int]) -> None:
-        """Park runs again: `rows` have a seq, a number that stands for one of `lanes`, and edges."""
+    def restore(
+        self,
+        rows: Iterable[tuple[int, int, bytes, bytes | None]],
+        lanes: Mapping[tuple[int, bytes | None], int],
+    ) -> None:
+        """Park runs again: `rows` have a seq, edges in the middle, and two that stand for one of `lanes`."""
         blocks = self._blocks
-        for seq, number, packed in rows:
+        for seq, number, packed, session_id in rows:
+            lane = lanes[number, session_id]
             if len(packed) != EDGE_BYTES:
-                self.add(seq, lanes[number], split_edges(packed))
+                self.add(seq, lane, split_edges(packed))
                 continue
             # As `add` does, for what most of them are.
-            upstream_id, entry = packed[:-1], seq << _SHIFT | lanes[number] << KIND_BITS | packed[-1]
+            upstream_id, entry = packed[:-1], seq << _SHIFT | lane << KIND_BITS | packed[-1]
             others = self.awaited.get(upstream_id)
             if others is None:
                 self.awaited[upstream_id] = entry

@@ -148,6 +148,7 @@ class Reporting:
         commit = self._journal.open
         ended_rows, cache_rows, effects_of = commit.rows.ended, commit.rows.cache, commit.effects
         completed = 0
+        template: Template | None = None
         for position in range(len(results)):
             run_id = run_ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES]
             run = held.get(run_id)
@@ -155,6 +156,7 @@ class Reporting:
                 run = self._find(agent, run_id, epoch + position)
                 if run is None:
                     continue
+            template = run.template
             began = base_us + started[position]
             if exceptions is not None and position in exceptions:
                 report = exceptions[position]
@@ -171,7 +173,7 @@ class Reporting:
                 run.reason = StateReason.CANCEL_REQUESTED
                 self._settling.settle(run, effects, run.attempt, run.started_us)
                 continue
-            if run.template.bare:
+            if template.bare:
                 result = run.result = results[position]
             else:
                 run.message = ""
@@ -184,6 +186,8 @@ class Reporting:
             if run.cache_key is not None:
                 cache_rows.append(cache_row(run))
             effects_of.append((run, effects))
+        if template is not None:
+            template.took(len(results), sum(durations))
         if completed:
             self._journal.touch()
             self._metrics.count_ended(COMPLETED, completed)

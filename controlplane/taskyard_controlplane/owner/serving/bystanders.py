@@ -16,9 +16,11 @@ from taskyard_controlplane.domain.model import Holder, Run, Submitter
 from taskyard_controlplane.domain.wait_reasons import Others
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.line import MOST_COUNTED, ahead_of
+from taskyard_controlplane.owner.queueing.line import before
 from taskyard_controlplane.owner.shard.shard import Shard
 
+MOST_COUNTED: Final = 50_000
+"""Runs that are looked at in queues for one question, some 5 ms."""
 RUNNING: Final = int(RunState.RUNNING)
 
 
@@ -28,7 +30,7 @@ class Bystanders:
     def __init__(self, shard: Shard) -> None:
         """Look at what is in `shard` now."""
         self._roster = shard.roster
-        self._ready = shard.dispatcher.ready
+        self._dispatcher = shard.dispatcher
         self._lines: dict[tuple[object, ...], Line] = {}
         self._to_count = MOST_COUNTED
 
@@ -81,9 +83,12 @@ class Bystanders:
     def _counted(self, run: Run) -> Line:
         able = [agent for agent in self._roster.agents.values() if matches(run.template.need, agent.offer)]
         held = (each for agent in able for each in agent.held.values() if each.state == RUNNING)
-        ahead = list(ahead_of(self._ready, run, able))
-        self._to_count -= len(ahead)
-        return Line(self._told(run, ahead), self._told(run, held), self.own_executing(run))
+        ahead: Counter[Others] = Counter()
+        for one in before(self._dispatcher, run, able):
+            others = self._others(one.one.flow, one.one.session, run)
+            ahead[others._replace(takes_turns=one.takes_turns)] += one.runs
+        self._to_count -= sum(ahead.values())
+        return Line(_most_first(ahead), self._told(run, held), self.own_executing(run))
 
     def own_executing(self, run: Run) -> int:
         """Return how many runs of the same program are executed, wherever."""
@@ -95,7 +100,7 @@ class Bystanders:
         counted: Counter[Others] = Counter()
         for (flow, session), count in Counter((run.flow, run.session) for run in runs).items():
             counted[self._others(flow, session, waiting)] += count
-        return tuple(others._replace(runs=count) for others, count in counted.most_common())
+        return _most_first(counted)
 
     def _others(self, flow: Run | None, session: Submitter | None, waiting: Run) -> Others:
         own = _is_own(flow, session, waiting)
@@ -103,6 +108,10 @@ class Bystanders:
             return Others(0, flow.shown_name, flow.run_id, own)
         known = self._roster.session(session.session_id if session is not None else None)
         return Others(0, known.name if known is not None else "", own=own)
+
+
+def _most_first(counted: Counter[Others]) -> tuple[Others, ...]:
+    return tuple(others._replace(runs=count) for others, count in counted.most_common())
 
 
 def of_one_program(run: Run, other: Run) -> bool:

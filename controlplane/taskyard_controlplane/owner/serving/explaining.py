@@ -18,6 +18,7 @@ from taskyard_controlplane.domain.matching import Need, matches
 from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.wait_reasons import MOST_NAMED, Explained, Reason, RunName
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.queueing.standing import NOBODYS
 from taskyard_controlplane.owner.rules.upstream import HOLD
 from taskyard_controlplane.owner.serving.bystanders import Bystanders, of_one_program, view_of
 from taskyard_controlplane.owner.shard.shard import Shard
@@ -42,6 +43,7 @@ class RecordedRun(NamedTuple):
     priority: int
     edges: bytes
     """As rows have them."""
+    session_id: bytes | None
 
 
 Recorded = Mapping[bytes, RecordedRun]
@@ -276,7 +278,10 @@ class Question:
             causes = self._chain(cause) if cause is not None else ()
             about = _name(cause) if cause is not None else None
             return Explained(name, (reason, *(each._replace(about=each.about or about) for each in causes)))
-        count = self._shard.backlog.count_before(row.need, row.priority, due=row.state == RunState.PENDING)
+        session = self._shard.roster.session(row.session_id)
+        share = session.share if session is not None else NOBODYS
+        due = row.state == RunState.PENDING
+        count = self._shard.backlog.beside(row.need, row.priority, share, due=due)
         waits = [wait_reasons.backlog(row.need.queue, row.priority, count)]
         lack = lack_of_agents(row.need, self._around.views)
         return Explained(name, (*([lack] if lack is not None else ()), *waits))

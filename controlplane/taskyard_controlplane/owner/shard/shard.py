@@ -129,7 +129,7 @@ class Shard:
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(
             self.delivery, log, self.templates, self.changes, metrics, self.timers,
-            self.succession.first_epoch, self.roster.worlds,
+            self.succession.first_epoch, self.roster.worlds, self.book.runs,
         )  # fmt: skip
         circles = ParkedCircles(
             store, self.committer, self.journal, self.stored, self.templates, self.settling

@@ -62,8 +62,8 @@ class RunHead(NamedTuple):
     outcome: Kept
 
 
-ParkedRow = tuple[int, int, bytes]
-"""Of a run that waits for others in the backlog: seq, template, edges. There may be a million."""
+ParkedRow = tuple[int, int, bytes, bytes | None]
+"""Of a run that waits for others in the backlog: seq, template, edges, session. There may be a million."""
 
 
 class RunEnd(NamedTuple):

@@ -955,6 +955,7 @@ class AssignChunk(google.protobuf.message.Message):
     BODY_BLOB_FIELD_NUMBER: builtins.int
     NESTED_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
     first_epoch: builtins.int
     """Epoch of the first one; the others follow on."""
     template: builtins.int
@@ -967,6 +968,11 @@ class AssignChunk(google.protobuf.message.Message):
     """They were submitted from inside a run, which may be waiting for them: to be executed before others."""
     caller_run_id: builtins.bytes
     """That run, when they are nested: all of one chunk were submitted from the same one."""
+    share: builtins.int
+    """The session whose turns they take: an agent that has runs of several sessions in hand lets these take
+    turns, as the server does. A number that says nothing else about the session; 0 when nobody's session has
+    submitted them, and from servers that do not say.
+    """
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
         """Blobs the worker will need, to be fetched first."""
@@ -989,9 +995,10 @@ class AssignChunk(google.protobuf.message.Message):
         body_blob: taskyard_api.v1.common_pb2.BlobRef | None = ...,
         nested: builtins.bool = ...,
         caller_run_id: builtins.bytes = ...,
+        share: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["body_blob", b"body_blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "share", b"share", "template", b"template"]) -> None: ...
 
 global___AssignChunk = AssignChunk
 

@@ -1150,7 +1150,7 @@ class Wait(google.protobuf.message.Message):
     priority: builtins.int
     """Priority in that queue."""
     ahead: builtins.int
-    """How many runs start before it."""
+    """How many runs certainly start before it."""
     executing: builtins.int
     """How many runs that it waits for, or of its own session that it waits behind, are executed now: with any, all is
     in order and takes its time.
@@ -1169,7 +1169,9 @@ class Wait(google.protobuf.message.Message):
 
     @property
     def whose(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunsAhead]:
-        """Whose they are, the most first; of SLOTS_TAKEN, whose runs have the slots. At most 5."""
+        """Whose runs are before it, or take turns with it, the most first; of SLOTS_TAKEN, whose runs have the slots. At
+        most 5.
+        """
 
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunRef]:
@@ -1240,6 +1242,7 @@ class RunsAhead(google.protobuf.message.Message):
     FLOW_RUN_ID_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     OWN_FIELD_NUMBER: builtins.int
+    TAKES_TURNS_FIELD_NUMBER: builtins.int
     runs: builtins.int
     """How many."""
     flow_run_id: builtins.bytes
@@ -1247,7 +1250,9 @@ class RunsAhead(google.protobuf.message.Message):
     name: builtins.str
     """Name of that flow run, else of the session; empty for runs that were submitted without one."""
     own: builtins.bool
-    """Whether they are of the session that the waiting run is of."""
+    """Whether they are of the session that the waiting run is of, or of the same flow run."""
+    takes_turns: builtins.bool
+    """Whether their session and that of the waiting run take turns, so that they need not all start before it."""
     def __init__(
         self,
         *,
@@ -1255,7 +1260,8 @@ class RunsAhead(google.protobuf.message.Message):
         flow_run_id: builtins.bytes = ...,
         name: builtins.str = ...,
         own: builtins.bool = ...,
+        takes_turns: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "name", b"name", "own", b"own", "runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "name", b"name", "own", b"own", "runs", b"runs", "takes_turns", b"takes_turns"]) -> None: ...
 
 global___RunsAhead = RunsAhead

@@ -227,9 +227,9 @@ class _WaitReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     WAIT_REASON_AGENT_DECLINED: _WaitReason.ValueType  # 17
     """The only agent that could execute it gave it back, and gets it again after a moment: `agent_name`."""
     WAIT_REASON_QUEUED: _WaitReason.ValueType  # 18
-    """Other runs start before it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
+    """Other runs start before it, or in turn with it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
     WAIT_REASON_SLOTS_TAKEN: _WaitReason.ValueType  # 19
-    """It is the next of its queue, and all slots are taken: `queue`, `priority`, `whose`, `executing`."""
+    """All slots for it are taken: `queue`, `priority`, `whose`, `executing`."""
     WAIT_REASON_BACKLOG: _WaitReason.ValueType  # 20
     """It is only in the database, until those before it have started: `queue`, `priority`, `runs_left` of them."""
     WAIT_REASON_AGENT_HAS_IT: _WaitReason.ValueType  # 21
@@ -289,9 +289,9 @@ WAIT_REASON_AGENT_NESTED_ONLY: WaitReason.ValueType  # 16
 WAIT_REASON_AGENT_DECLINED: WaitReason.ValueType  # 17
 """The only agent that could execute it gave it back, and gets it again after a moment: `agent_name`."""
 WAIT_REASON_QUEUED: WaitReason.ValueType  # 18
-"""Other runs start before it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
+"""Other runs start before it, or in turn with it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
 WAIT_REASON_SLOTS_TAKEN: WaitReason.ValueType  # 19
-"""It is the next of its queue, and all slots are taken: `queue`, `priority`, `whose`, `executing`."""
+"""All slots for it are taken: `queue`, `priority`, `whose`, `executing`."""
 WAIT_REASON_BACKLOG: WaitReason.ValueType  # 20
 """It is only in the database, until those before it have started: `queue`, `priority`, `runs_left` of them."""
 WAIT_REASON_AGENT_HAS_IT: WaitReason.ValueType  # 21

@@ -6,7 +6,9 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.ready_queues import MAX_CHUNK_BYTES, ReadyQueue, pop_first
+from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
+from taskyard_controlplane.owner.queueing.standing import standing_of
+from taskyard_controlplane.owner.queueing.taking import MAX_CHUNK_BYTES
 
 
 def template(priority: int = 0) -> Template:
@@ -22,21 +24,32 @@ def ready(number: int, of: Template = PLAIN, caller: bytes = b"", args: bytes = 
     return run
 
 
+CALLERS = {caller: ready(200) for caller in (b"p", b"q")}
+
+
 def filled(*runs: Run) -> ReadyQueue:
-    queue = ReadyQueue()
+    queue = ReadyQueue(ReadyRuns())
     for run in runs:
         put(queue, run)
     return queue
 
 
+def beside(queue: ReadyQueue, *runs: Run) -> ReadyQueue:
+    """Return a queue of the same name for another need."""
+    other = ReadyQueue(queue.ready)
+    for run in runs:
+        put(other, run)
+    return other
+
+
 def put(queue: ReadyQueue, run: Run) -> None:
-    queue.place_of(run).append(run)
+    queue.place_of(run, standing_of(run, CALLERS)).append(run)
 
 
-def order(queue: ReadyQueue, limit: int = 100) -> list[list[int]]:
-    """Take everything, at most `limit` at a time."""
+def order(*queues: ReadyQueue, limit: int = 100, nested_only: bool = False) -> list[list[int]]:
+    """Take everything that who can execute what stands in some queues gets, at most `limit` at a time."""
     taken = []
-    while runs := queue.pop(limit):
+    while runs := queues[0].ready.pop(set(queues), limit, nested_only):
         taken.append([run.seq for run in runs])
     return taken
 
@@ -92,9 +105,7 @@ def test_the_latest_family_comes_first_and_is_in_order_itself() -> None:
 
 def test_a_family_that_comes_back_is_the_latest_again() -> None:
     queue = filled(ready(0, caller=b"p"), ready(1, caller=b"q"))
-    assert [run.seq for run in queue.pop(9)] == [1]
-    assert [run.seq for run in queue.pop(9)] == [0]
-    assert queue.pop(9) == []
+    assert order(queue) == [[1], [0]]
     put(queue, ready(2, caller=b"q"))
     put(queue, ready(3, caller=b"p"))
     assert order(queue) == [[3], [2]]
@@ -106,31 +117,40 @@ def test_runs_of_a_session_inside_a_run_count_as_nested() -> None:
     assert order(filled(ready(0), inside)) == [[1], [0]]
 
 
-def shared_order(*queues: ReadyQueue, nested_only: bool = False) -> list[list[int]]:
-    """Take everything from several queues, as who is fed from all of them does."""
-    taken = []
-    while runs := pop_first(queues, 100, nested_only):
-        taken.append([run.seq for run in runs])
-    return taken
+def test_what_a_run_waits_for_is_as_urgent_as_that_run() -> None:
+    assert order(filled(ready(0), ready(1, template(5), caller=b"p"), ready(2, template(-1)))) == [
+        [2],
+        [1],
+        [0],
+    ]
 
 
 def test_several_queues_are_emptied_as_if_they_were_one() -> None:
     low = template(5)
     left = filled(ready(0), ready(3), ready(5, low), ready(6, caller=b"p"))
-    right = filled(ready(1, template()), ready(4, template(-1)), ready(7, caller=b"q"))
-    assert shared_order(left, right) == [[7], [6], [4], [0, 3], [1], [5]]
+    right = beside(left, ready(1, template()), ready(4, template(-1)), ready(7, caller=b"q"))
+    assert order(left, right) == [[4], [7], [6], [0, 3], [1], [5]]
 
 
 def test_of_several_queues_only_what_others_wait_for_can_be_taken() -> None:
-    left, right = filled(ready(0), ready(2, caller=b"p")), filled(ready(1))
-    assert shared_order(left, right, nested_only=True) == [[2]]
-    assert shared_order(left, right) == [[0], [1]]
+    left = filled(ready(0), ready(2, caller=b"p"))
+    right = beside(left, ready(1))
+    assert order(left, right, nested_only=True) == [[2]]
+    assert order(left, right) == [[0], [1]]
 
 
 def test_what_is_not_ready_any_more_is_not_first_in_any_queue() -> None:
     gone, nested = ready(0), ready(2, caller=b"p")
-    queues = filled(gone, ready(3)), filled(ready(1)), filled(nested)
+    left = filled(gone, ready(3))
+    queues = left, beside(left, ready(1)), beside(left, nested)
     for run in (gone, nested):
         restore(run, RunState.CANCELLED)
-    assert shared_order(*queues) == [[1], [3]]
-    assert shared_order(*queues) == []
+    assert order(*queues) == [[1], [3]]
+    assert not left.ready.sessions(0)
+
+
+def test_what_nobody_here_can_execute_hides_nothing() -> None:
+    left = filled(ready(0), ready(2, caller=b"p"))
+    right = beside(left, ready(1), ready(3, caller=b"p"), ready(4, caller=b"q"))
+    assert order(left) == [[2], [0]]
+    assert order(right) == [[4], [3], [1]]
