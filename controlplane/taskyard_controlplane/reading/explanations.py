@@ -40,7 +40,13 @@ def _wait(reason: Reason, names: Names) -> pb.Wait:
         missing=dict(reason.missing),
     )
     for others in reason.whose:
-        message.whose.add(runs=others.runs, flow_run_id=others.flow_run_id, name=others.name, own=others.own)
+        message.whose.add(
+            runs=others.runs,
+            flow_run_id=others.flow_run_id,
+            name=others.name,
+            own=others.own,
+            takes_turns=others.takes_turns,
+        )
     if reason.about is not None:
         message.about.CopyFrom(_ref(reason.about))
     return message

@@ -5,7 +5,7 @@ serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each c
 underneath, and `_call` runs it on the loop thread.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from taskyard._network.server.loop_thread import loop_thread
@@ -191,14 +191,22 @@ class Client:
         request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=reason, requested_by=requested_by)
         return int(self._call(lambda: self._runs().CancelRun(request, timeout=self._seconds)).state)
 
-    def explain(self, run_ids: Sequence[bytes]) -> "Sequence[run_service_pb2.Explanation]":
-        """Read why runs wait, in the order in which they are named; at most 100.
+    def explain(self, run_id: bytes) -> "run_service_pb2.Explanation | None":
+        """Read why a run waits; None when the server is of a release that cannot say it."""
+        request = run_service_pb2.ExplainRequest(run_ids=[run_id])
 
-        Raises:
-            NotSupported: The server is of a release that cannot say it.
-        """
-        request = run_service_pb2.ExplainRequest(run_ids=run_ids)
-        return self._call(lambda: self._runs().Explain(request, timeout=self._seconds)).explanations
+        async def ask() -> "run_service_pb2.ExplainResponse | None":
+            import grpc
+
+            try:
+                return await self._runs().Explain(request, timeout=self._seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
+
+        answer = self._call(ask)
+        return answer.explanations[0] if answer is not None else None
 
     def submit_runs(self, request: run_service_pb2.SubmitRunsRequest) -> run_service_pb2.SubmitRunsResponse:
         """Submit runs that belong to no session."""
