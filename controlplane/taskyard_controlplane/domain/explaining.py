@@ -103,7 +103,8 @@ def _turn_of(run: Standing, agents: Sequence[AgentView]) -> tuple[Reason, ...]:
         reason = wait_reasons.slots_taken(queue, priority, line.executed, own)
         return (reason if full else wait_reasons.turn(),)
     reason = wait_reasons.queued(queue, priority, line.ahead, own)
-    if not full or any(not (others.own or others.takes_turns) for others in line.ahead):
+    certain = [others for others in line.ahead if not others.takes_turns]
+    if not full or any(not others.own for others in certain) or (certain and own):
         return (reason,)
-    # What it waits for in the first place are the slots: others are not certainly before it.
+    # What it waits for in the first place are the slots: nobody else is certainly before it.
     return wait_reasons.slots_taken(queue, priority, line.executed, own, is_next=False), reason

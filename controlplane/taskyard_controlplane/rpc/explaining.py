@@ -11,10 +11,11 @@ from typing import Final
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract.errors import InvalidRequest, StorageUnavailable
 from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.domain.edges import EDGE_BYTES
 from taskyard_controlplane.domain.wait_reasons import Explained, RunName
 from taskyard_controlplane.owner.journal.template_reading import read_stored
 from taskyard_controlplane.owner.queueing.checks import check_id
-from taskyard_controlplane.owner.serving.explaining import Recorded, RecordedRun
+from taskyard_controlplane.owner.serving.explaining import MOST_EDGES, RecordedRun
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.reading.explanations import Names, explanation, unnamed
 from taskyard_controlplane.reading.messages import name_of, outcome_of, template_of
@@ -24,6 +25,8 @@ from taskyard_controlplane.storage.interface import ListedRun, TemplateRow
 
 MOST_RUNS: Final = 100
 """In one request: as many as show what thousands of them have in common."""
+MOST_FURTHER: Final = 100
+"""Further runs that are read for them, which they wait for."""
 READ_AT_ONCE: Final = 10
 """Rows that are in memory at a time."""
 
@@ -49,23 +52,32 @@ class RunExplaining:
             raise InvalidRequest(text, field="run_ids", limit=MOST_RUNS)
         for position, run_id in enumerate(run_ids):
             check_id(run_id, f"run_ids[{position}]")
-        owner = self._directory.owner()
-        found: dict[bytes, Explained] = {}
-        known, unknown = owner.explaining.parted(dict.fromkeys(run_ids))
-        found.update(owner.explaining.explain(known, {}))
-        for start in range(0, len(unknown), READ_AT_ONCE):
-            found.update(await self._explained(owner, unknown[start : start + READ_AT_ONCE]))
+        found = await self._explained(self._directory.owner(), list(dict.fromkeys(run_ids)))
         names = await self._names(unnamed(found.values()))
         return pb.ExplainResponse(explanations=[explanation(found[run_id], names) for run_id in run_ids])
 
-    async def _explained(self, owner: Owner, run_ids: Sequence[bytes]) -> dict[bytes, Explained]:
-        try:
-            rows = await self._reading.rows(run_ids)
-        except StorageUnavailable:
-            if not all(owner.explaining.knows(run_id) for run_id in run_ids):
-                raise
-            rows = []
-        return owner.explaining.explain(run_ids, _recorded(rows))
+    async def _explained(self, owner: Owner, run_ids: list[bytes]) -> dict[bytes, Explained]:
+        """Explain runs; rows are read until nothing is missing, or enough has been read."""
+        recorded: dict[bytes, RecordedRun] = {}
+        missing, room = owner.explaining.unknown(run_ids), MOST_RUNS + MOST_FURTHER
+        while True:
+            missing = [run_id for run_id in missing if run_id not in recorded][:room]
+            room -= len(missing)
+            try:
+                await self._read(missing, recorded)
+            except StorageUnavailable:
+                if not all(map(owner.explaining.knows, run_ids)):
+                    raise
+                missing, room = [], 0
+            found, further = owner.explaining.explain(run_ids, recorded)
+            if not missing or not further or not room:
+                return found
+            missing = further
+
+    async def _read(self, run_ids: Sequence[bytes], recorded: dict[bytes, RecordedRun]) -> None:
+        for start in range(0, len(run_ids), READ_AT_ONCE):
+            for listed in await self._reading.rows(run_ids[start : start + READ_AT_ONCE]):
+                recorded[listed.run.run_id] = _recorded(listed)
 
     async def _names(self, run_ids: Sequence[bytes]) -> Names:
         """Return the names of runs that are waited for and not in memory."""
@@ -80,15 +92,11 @@ class RunExplaining:
         return named
 
 
-def _recorded(rows: Sequence[ListedRun]) -> Recorded:
-    recorded: dict[bytes, RecordedRun] = {}
-    for listed in rows:
-        run = listed.run
-        template = read_stored(TemplateRow(run.template_id, b"", listed.definition, ""))
-        recorded[run.run_id] = RecordedRun(
-            _name(listed), run.state, template.need, template.priority, run.upstream or b"", run.session_id
-        )
-    return recorded
+def _recorded(listed: ListedRun) -> RecordedRun:
+    run = listed.run
+    template = read_stored(TemplateRow(run.template_id, b"", listed.definition, ""))
+    edges = (run.upstream or b"")[: MOST_EDGES * EDGE_BYTES]
+    return RecordedRun(_name(listed), run.state, template.need, template.priority, edges, run.session_id)
 
 
 def _name(listed: ListedRun) -> str:

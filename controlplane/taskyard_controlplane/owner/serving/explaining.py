@@ -57,22 +57,25 @@ class Explaining:
         self.shard = shard
         self.clock = clock
 
-    def parted(self, run_ids: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Part some runs into those that can be explained at once, and those whose rows are needed."""
-        known, unknown = list[bytes](), list[bytes]()
-        for run_id in run_ids:
-            run = self.shard.book.runs.get(run_id)
-            (unknown if run is None or _needs_edges(run) else known).append(run_id)
-        return known, unknown
+    def unknown(self, run_ids: Iterable[bytes]) -> list[bytes]:
+        """Return those of some runs whose rows are needed to explain them."""
+        runs = self.shard.book.runs
+        return [run_id for run_id in run_ids if (run := runs.get(run_id)) is None or _needs_edges(run)]
 
     def knows(self, run_id: bytes) -> bool:
         """Whether a run is in memory."""
         return run_id in self.shard.book.runs
 
-    def explain(self, run_ids: Sequence[bytes], recorded: Recorded) -> dict[bytes, Explained]:
-        """Say of some runs why they wait. Those that there are not have no state."""
+    def explain(
+        self, run_ids: Sequence[bytes], recorded: Recorded
+    ) -> tuple[dict[bytes, Explained], list[bytes]]:
+        """Say of some runs why they wait. Those that there are not have no state.
+
+        Returns:
+            The explanations, and further runs whose rows would tell more of what is waited for.
+        """
         question = Question(self.shard, self.clock, recorded)
-        return {run_id: question.of(run_id) for run_id in run_ids}
+        return {run_id: question.of(run_id) for run_id in run_ids}, list(question.missing)
 
     def obstacle(self, run: Run) -> str:
         """Say in a few words what keeps a ready run from every agent; "" when it only waits for its turn.
@@ -104,6 +107,8 @@ class Question:
         self._runs = shard.book.runs
         self._around = Bystanders(shard)
         self._edges_left = MOST_EDGES
+        self.missing: dict[bytes, None] = {}
+        """Runs that are waited for, and whose rows are not at hand, each once."""
 
     def of(self, run_id: bytes) -> Explained:
         """Say why a run waits."""
@@ -168,9 +173,11 @@ class Question:
         if not left:
             return (wait_reasons.database(_NOT_RECORDED),)
         recorded = self._recorded.get(run.run_id)
+        if recorded is None and _needs_edges(run):
+            self.missing[run.run_id] = None
         edges = run.upstream if run.upstream is not None else recorded.edges if recorded else b""
         reason = self._upstream(left, edges)
-        if len(edges) > MOST_EDGES * EDGE_BYTES and not reason.executing:  # they were not all looked at
+        if len(edges) >= MOST_EDGES * EDGE_BYTES and not reason.executing:  # they were not all looked at
             reason = reason._replace(executing=self._around.own_executing(run))
         return (reason,)
 

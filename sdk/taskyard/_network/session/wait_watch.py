@@ -22,8 +22,8 @@ REPEAT_SECONDS: Final = 60.0
 """How often people are reminded."""
 FORGET_SECONDS: Final = 10.0
 """How long nobody has to have waited for what was said to be forgotten."""
-MOST_ASKED: Final = 100
-"""Runs that one question is about, see `Explain`."""
+MOST_ASKED: Final = 20
+"""Runs that one question is about: enough to see what thousands have in common."""
 
 Waiting = dict[bytes, object]
 """Runs that are waited for, by id, each with the context of the code that does."""
