@@ -23,8 +23,9 @@ from taskyard_controlplane.storage import create_reader
 class Asker:
     """Asks an owner, and the database beside it, as the service does."""
 
-    def __init__(self, explaining: RunExplaining) -> None:
-        self._explaining = explaining
+    def __init__(self, directory: Directory, reading: RunReader) -> None:
+        self.reading = reading
+        self._explaining = RunExplaining(directory, reading)
 
     async def about(self, *run_ids: bytes) -> list[pb.Explanation]:
         answer = await self._explaining.answer(pb.ExplainRequest(run_ids=run_ids))
@@ -61,5 +62,5 @@ async def asking(directory: Path, **options: Any) -> AsyncIterator[tuple[World, 
         known, reader = Directory(), create_reader(url)
         known.note(it.owner)
         with ThreadPoolExecutor(1) as threads:
-            yield it, Asker(RunExplaining(known, RunReader(reader, Background(threads))))
+            yield it, Asker(known, RunReader(reader, Background(threads)))
         reader.close()
