@@ -7,6 +7,7 @@ only if somebody asks: counting a long queue takes some milliseconds.
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 from taskyard_contract.states import RunState
@@ -57,13 +58,19 @@ class Bystanders:
 
     @cached_property
     def _executed(self) -> Counter[tuple[Run | None, Submitter | None]]:
-        agents = self._roster.agents.values()
-        held = (run for agent in agents for run in agent.held.values())
-        return Counter((run.flow, run.session) for run in held if run.state == RUNNING)
+        return Counter((run.flow, run.session) for run in self._executing)
+
+    @cached_property
+    def _executing(self) -> set[Run]:
+        return {run for agent in self._roster.agents.values() for run in executed_by(agent)}
+
+    def executes(self, run: Run) -> bool:
+        """Whether somebody executes a run."""
+        return run.state == RUNNING or run in self._executing
 
     def executed_by(self, agent: AgentSession, waiting: Run) -> tuple[tuple[Others, ...], int]:
         """Return whose runs an agent executes, and how many are of the program of a run that waits."""
-        whose = self._told(waiting, (run for run in agent.held.values() if run.state == RUNNING))
+        whose = self._told(waiting, executed_by(agent))
         return whose, sum(others.runs for others in whose if others.own)
 
     def line_of(self, run: Run) -> Line:
@@ -82,7 +89,7 @@ class Bystanders:
 
     def _counted(self, run: Run) -> Line:
         able = [agent for agent in self._roster.agents.values() if matches(run.template.need, agent.offer)]
-        held = (each for agent in able for each in agent.held.values() if each.state == RUNNING)
+        held = (each for agent in able for each in executed_by(agent))
         ahead: Counter[Others] = Counter()
         for one in before(self._dispatcher, run, able):
             others = self._others(one.one.flow, one.one.session, run)
@@ -122,6 +129,16 @@ def of_one_program(run: Run, other: Run) -> bool:
 def _is_own(flow: Run | None, session: Submitter | None, other: Run) -> bool:
     # What task runs call belongs to sessions of their workers, and to the same flow run.
     return (session is not None and session is other.session) or (flow is not None and flow is other.flow)
+
+
+def executed_by(agent: AgentSession) -> list[Run]:
+    """Return the runs that an agent executes.
+
+    Agents may leave out that runs have started, and some never say it. Of those it is taken that they execute
+    what they have had for longest.
+    """
+    executed = [run for run in agent.held.values() if run.state == RUNNING]
+    return executed or list(islice(agent.held.values(), agent.slots))
 
 
 def view_of(agent: AgentSession) -> AgentView:

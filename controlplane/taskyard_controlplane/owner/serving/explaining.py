@@ -134,7 +134,7 @@ class Question:
     def _cause(self, reason: Reason) -> Run | None:
         """Return the run whose wait is the cause of another one: the first that is not executed."""
         named = (self._runs.get(run.run_id) for run in reason.runs)
-        return next((run for run in named if run is not None and run.state != RUNNING), None)
+        return next((run for run in named if run is not None and not self._around.executes(run)), None)
 
     def _reasons(self, run: Run) -> tuple[Reason, ...]:
         if run.ended:
@@ -164,7 +164,7 @@ class Question:
     def _inside(self, flow: Run) -> tuple[Reason, ...]:
         """Return why a flow run does not get on: while nothing is executed of what is open inside it."""
         some = [run for run in self._shard.book.some_inside(flow, MOST_LOOKED_AT) if not run.ended]
-        if flow.state != RUNNING or not some or any(run.state == RUNNING for run in some):
+        if flow.state != RUNNING or not some or any(map(self._around.executes, some)):
             return ()
         return (wait_reasons.runs_inside(self._shard.book.count_inside(flow), _names(some)),)
 
@@ -189,7 +189,7 @@ class Question:
             if run is None:
                 if len(others) < MOST_NAMED and self._shard.upstream.waits_for(upstream_id):
                     others.append(RunName(upstream_id))
-            elif run.state == RUNNING:
+            elif self._around.executes(run):
                 executing += 1
                 if len(others) < MOST_NAMED:
                     others.append(_name(run))
@@ -259,7 +259,7 @@ class Question:
         leader = flight[0] if flight else run
         if leader is run:
             return (wait_reasons.database("the database is asked for its cache key"),)
-        executing = leader.state == RUNNING and of_one_program(leader, run)
+        executing = self._around.executes(leader) and of_one_program(leader, run)
         return (wait_reasons.cache_leader(_name(leader), executing),)
 
     def _of_cancelling(self, run: Run) -> tuple[Reason, ...]:

@@ -274,6 +274,20 @@ def test_an_agent_that_has_a_slot_for_it_may_leave_out_that_it_started(ask: Ask)
     ask(scenario)
 
 
+def test_an_agent_that_never_says_that_runs_start_is_taken_to_execute_the_first(ask: Ask) -> None:
+    async def scenario(it: World, asker: Asker) -> None:
+        client, agent = it.client(), it.agent("threads", credit=4)
+        ids = await client.submit(6)
+        await assigned(it, agent)
+        text = "agent 'threads' has it and starts it when a slot is free"
+        wait = await asker.wait(ids[3], W.AGENT_HAS_IT, text)
+        assert ([each.runs for each in wait.whose], wait.executing) == ([2], 2)
+        assert (await asker.waits(ids[5]))[0].executing == 2
+        assert [await asker.line(run_id) for run_id in ids] == [""] * 6
+
+    ask(scenario)
+
+
 def test_a_flow_run_has_the_reasons_of_what_is_inside(ask: Ask) -> None:
     async def scenario(it: World, asker: Asker) -> None:
         client = it.client()
