@@ -17,7 +17,7 @@ from taskyard_controlplane.domain.model import Holder, Run, Submitter
 from taskyard_controlplane.domain.wait_reasons import Others
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.line import before
+from taskyard_controlplane.owner.serving.line import before
 from taskyard_controlplane.owner.shard.shard import Shard
 
 MOST_COUNTED: Final = 50_000

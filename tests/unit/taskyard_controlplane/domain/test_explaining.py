@@ -18,7 +18,10 @@ def view(name: str = "a", **fields: Any) -> AgentView:
     return AgentView(name, fields.pop("offer", OFFER), **fields)
 
 
-def standing(line: Line = Line(), **fields: Any) -> Standing:
+NOBODY = Line()
+
+
+def standing(line: Line = NOBODY, **fields: Any) -> Standing:
     return Standing(Need("default"), 0, lambda: line, **fields)
 
 
