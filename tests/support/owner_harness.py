@@ -306,14 +306,14 @@ class Agent(Peer):
 
     def report(
         self, run_ids: list[bytes], *, epoch: int | None = None, value: bytes = b"result",
-        began_us: int = 0, **exception: Any,
+        began_us: int = 0, took_us: int = 5, **exception: Any,
     ) -> None:  # fmt: skip
-        """Report the end of runs, 5 us after they began: `value` for each, or the exception described."""
+        """Report the end of runs, `took_us` after they began: `value` for each, or what is described."""
         self._reports += 1
         chunks = []
         for run_id in run_ids:
             columns = ap.ReportColumns(
-                base_us=began_us or self._world.clock.now_us(), started_us=[0], durations_us=[5],
+                base_us=began_us or self._world.clock.now_us(), started_us=[0], durations_us=[took_us],
                 results=[b"" if exception else value],
                 exceptions=[ap.ReportException(position=0, **exception)] if exception else [],
             )  # fmt: skip

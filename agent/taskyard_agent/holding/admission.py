@@ -6,6 +6,8 @@ the first leaf is executed. So there are three modes, by how many runs wait.
 
 *Open*: anything is started. *Crowded*, from two waiting runs a slot on: only runs are started that other runs
 wait for (`nested`), which end waiting instead of adding to it. The server is told, and sends only such ones.
+Sessions of which no run waits have no part in this: their runs are started as always, and wait at most in
+addition to the others.
 *Deep*, from half of what the agent allows on: only what the run has submitted that began to wait last, one
 run at a time to a worker, and no more at once than may still wait. So a tree is walked depth first, and the
 other half is there for its depth.

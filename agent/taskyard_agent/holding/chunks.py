@@ -30,6 +30,7 @@ class Chunk:
         "first_epoch",
         "ids",
         "nested",
+        "share",
         "template",
     )
 
@@ -44,6 +45,7 @@ class Chunk:
         nested: bool = False,
         caller: bytes = b"",
         body_digest: bytes = b"",
+        share: int = 0,
     ) -> None:
         """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``.
 
@@ -57,6 +59,7 @@ class Chunk:
             caller: The run that has submitted them, when they are nested and the server says so.
             body_digest: The blob that holds the body, when it is too large for a frame: only the worker that
                 executes the chunk reads it. `body` then has no inputs, or nothing at all.
+            share: The number of the session whose turns they take.
         """
         self.template = template
         self.first_epoch = first_epoch
@@ -66,6 +69,7 @@ class Chunk:
         self.nested = nested
         self.caller = caller
         self.body_digest = body_digest
+        self.share = share
         self._parsed: pb.ChunkBody | None = None
 
     @classmethod
@@ -86,6 +90,7 @@ class Chunk:
             nested=message.nested,
             caller=message.caller_run_id,
             body_digest=body_digest,
+            share=message.share,
         )
 
     def __len__(self) -> int:
@@ -115,6 +120,8 @@ class Chunk:
             carve_body(self._parsed, start, stop).SerializeToString(),
             blobs=self.blobs,
             nested=self.nested,
+            caller=self.caller,
+            share=self.share,
         )
 
 

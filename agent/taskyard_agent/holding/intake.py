@@ -2,21 +2,21 @@
 
 Three things decide whether a run that has not started is wanted here. *Room*: a window of as many runs as are
 executed in a moment, measured; runs that wait for others take no room. *Crowding*: while many runs wait for
-runs of their own, only such runs are wanted (`admission`). *Draining*: an agent that is to leave wants
-nothing, except what its own waiting runs may be waiting for. *Closed*: while the disk is full nothing at all
-is wanted, because what it would return has no place. Whoever has runs that have not started (fetched,
-revoked, left over by a dead worker) hands them in here, and they are queued or given back.
+runs of their own, only such runs are wanted of their sessions (`admission`). *Draining*: an agent that is to
+leave wants nothing, except what its own waiting runs may be waiting for. *Closed*: while the disk is full
+nothing at all is wanted, because what it would return has no place. Whoever has runs that have not started
+(fetched, revoked, left over by a dead worker) hands them in here, and they are queued or given back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Container
 from typing import Final
 
 from taskyard_agent.holding.admission import MOST_WAITING, Admission
 from taskyard_agent.holding.chunks import CARVE_BYTES, Span
 from taskyard_agent.holding.holdings import Holdings
-from taskyard_agent.holding.queue import SpanQueue
+from taskyard_agent.holding.queue import EVERYBODY, SpanQueue
 from taskyard_contract.agent_link.handler import Demand
-from taskyard_contract.agent_link.window import WindowSizer
+from taskyard_contract.agent_link.window import PIPELINE_SECONDS, WindowSizer
 
 GIVE_BACK_SECONDS: Final = 1.0
 """Between two times that stranded runs are given back: while the server has credit left they come again."""
@@ -33,6 +33,7 @@ class Intake:
         latest: Callable[[], bytes | None] = lambda: None,
         executing: Callable[[], int] = lambda: 0,
         most_waiting: int = MOST_WAITING,
+        whose: Callable[[], Collection[int]] | None = None,
     ) -> None:
         """Serve an executor of so many slots.
 
@@ -43,6 +44,7 @@ class Intake:
             latest: Names the run that was the last to begin to wait; None when there is none.
             executing: Says how many workers have runs and do not wait.
             most_waiting: How many runs may wait and have their slot served by others.
+            whose: Says of which sessions runs wait for others; None when nobody knows.
         """
         self.queue = SpanQueue()
         self.sizer = WindowSizer(slots)
@@ -51,6 +53,7 @@ class Intake:
         self._waiting = waiting
         self._latest = latest
         self._executing = executing
+        self._whose = whose
         self.doubtful = False
         """Whether the lease may be about to lapse, so that nothing moves for another reason."""
         self._draining = False
@@ -64,12 +67,30 @@ class Intake:
         if admission.crowded:  # counted only when it matters
             in_hand -= admission.passable(self.queue.nested)
         window = 0 if self._closed else sizer.window
-        return Demand(in_hand, window, sizer.chunk_size, admission.crowded)
+        restricted = self._restricted()
+        shares = tuple(sorted(restricted)) if isinstance(restricted, Collection) else ()
+        return Demand(in_hand, window, sizer.chunk_size, admission.crowded, shares)
+
+    def _restricted(self) -> Container[int]:
+        """Return of which sessions only such runs may start that others wait for.
+
+        Those that crowd the agent: it is no reason to let the runs of others wait. When as many runs wait as
+        may, none of anybody is to be added.
+        """
+        admission = self._admission
+        if not admission.crowded:
+            return ()
+        full = self._whose is None or self._waiting() >= admission.most
+        return EVERYBODY if full or self._whose is None else self._whose()
 
     @property
     def pipelined(self) -> bool:
         """Whether a worker should have its next runs before it asks."""
         return self.sizer.pipelined and not self._admission.deep
+
+    def is_quick(self, span: Span) -> bool:
+        """Whether some runs may wait behind others in a worker: there they hold nobody up for long."""
+        return len(span) * span.chunk.template.seconds <= PIPELINE_SECONDS
 
     def wants(self, span: Span) -> bool:
         """Whether runs that have not started may start here."""
@@ -77,7 +98,7 @@ class Intake:
             return False
         if self._draining:
             return span.chunk.nested and self._waiting() > 0
-        return span.chunk.nested or not self._admission.crowded
+        return span.chunk.nested or span.chunk.share not in self._restricted()
 
     def put_back(self, spans: list[Span]) -> None:
         """Queue runs before all others, or give back those that will not start here."""
@@ -94,19 +115,24 @@ class Intake:
         if admission.deep:
             # One by one: what is given along may begin when something else comes first.
             startable = admission.may_start(self._executing())
-            span = self.queue.pop(1, nested_only=True, caller=self._latest()) if startable else None
+            span = self.queue.pop(1, self._restricted(), caller=self._latest()) if startable else None
         else:
-            span = self.queue.pop(self.sizer.chunk_size, admission.crowded)
+            span = self.queue.pop(self.sizer.chunk_size, self._restricted())
         if span is None or len(span.chunk.body) <= CARVE_BYTES:
             return span
         return self._holdings.slim(span)
 
+    def gave(self, span: Span) -> None:
+        """Take in that a worker has got what was `next`."""
+        self.queue.spent(span)
+
     def weigh(self) -> None:
         """Look whether so many runs wait for others now that nothing new should be started."""
         waiting = self._waiting()
-        if self._admission.weigh(waiting, self.queue.nested):
+        self._admission.weigh(waiting, self.queue.nested)
+        if self._admission.crowded:
             # Others may start them, and room is needed for what is waited for.
-            self._holdings.give_back(self.queue.pop_last(self.queue.runs))
+            self._holdings.give_back(self.queue.pop_last(self.queue.runs, self._restricted()))
         if self._draining and not waiting:
             self._holdings.give_back(self.queue.clear())  # nobody here waits for any of it any more
         self._holdings.session.wake()

@@ -9,7 +9,16 @@ from typing import Final
 
 from taskyard_agent.holding.worlds import GivenWorld, Worlds
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.agent_link.window import CHUNK_SECONDS
 
+UNMEASURED_SECONDS: Final = CHUNK_SECONDS / 16
+"""What a run is taken for whose like has not ended here: some of them go out together, and not very many."""
+LEAST_SECONDS: Final = 1e-6
+"""Added to each duration, so that nothing takes no time at all."""
+MEMORY_QUICKER: Final = 4
+MEMORY_SLOWER: Final = 16
+"""Runs after which the next ones count as much as all that came before. Few for quicker ones: first runs are
+slow, they import things."""
 MAX_TEMPLATES: Final = 256
 """Kept at most, here and in each worker: code of yesterday's scripts must not pile up."""
 
@@ -24,6 +33,7 @@ class LocalTemplate:
         "encoded",
         "heartbeat_timeout",
         "index",
+        "seconds",
         "timeout",
         "world",
     )
@@ -35,12 +45,28 @@ class LocalTemplate:
         self.index = index
         self.definition = definition
         self.encoded = definition.SerializeToString()
+        self.seconds = UNMEASURED_SECONDS
+        """How long one of its runs takes, of late."""
         self.timeout = definition.template.timeout_ms / 1000
         self.heartbeat_timeout = definition.template.heartbeat_timeout_ms / 1000
         self.digest = definition.template.code.blob_digest
         self.world = world
         self.bundle = world.bundle if world is not None else b""
         """What has to be unpacked before its runs can start."""
+
+    @property
+    def most_at_once(self) -> int:
+        """How many of its runs a worker gets at a time: what a moment is enough for."""
+        return max(1, int(CHUNK_SECONDS / self.seconds))
+
+    def took(self, runs: int, busy_seconds: float) -> None:
+        """Take in how long some of its runs took together."""
+        each = busy_seconds / runs + LEAST_SECONDS
+        if self.seconds == UNMEASURED_SECONDS:
+            self.seconds = each
+        else:
+            memory = MEMORY_QUICKER if each < self.seconds else MEMORY_SLOWER
+            self.seconds += (each - self.seconds) * runs / (runs + memory)
 
 
 class LocalTemplates:

@@ -1,7 +1,8 @@
 """From the queue to workers.
 
 Idle workers come first. Only when all of them have something, and runs are so quick that a worker would wait
-for its next chunk, each gets a second one: more would be runs that nobody else can have.
+for its next chunk, each gets a second one: more would be runs that nobody else can have. What no worker can
+have at the moment stays first: as workers get nothing else meanwhile, one becomes free for it.
 """
 
 from itertools import count
@@ -62,10 +63,12 @@ class Dispatcher:
         if (chunk.blobs or chunk.template.bundle) and not self._transfers.present(span):
             self._transfers.fetch(span)  # removed meanwhile, to make room
             return True
-        worker = self._staff.worker_for(chunk.template.world, depth)
+        quick = not depth or self._intake.is_quick(span)
+        worker = self._staff.worker_for(chunk.template.world, depth) if quick else None
         if worker is None:
             self._intake.queue.put_back([span])
             return False
         worker.give(next(self._numbers), span)
+        self._intake.gave(span)
         self._staff.given(worker)
         return True

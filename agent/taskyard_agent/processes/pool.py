@@ -77,6 +77,7 @@ class ProcessPool:
             self._latest_waiting,
             workforce.executing,
             workforce.most_waiting,
+            workforce.blocked_shares,
         )
         self.endings = Endings(self.holdings, workforce)
         self.room = Room(blobs.directory, self._evict)

@@ -69,7 +69,10 @@ class Reception:
             return
         if worker.blocked:
             self._unblock_empty(worker)
-        self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
+        seconds = busy_us / _MICROSECONDS
+        self._intake.sizer.ended(runs, seconds)
+        if runs:
+            span.chunk.template.took(runs, seconds)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:
             self._transfers.upload(span, tail, blobs)

@@ -148,7 +148,7 @@ class Watchdog:
         if limit and seconds >= limit:
             self._endings.kill(worker, Why.TIMED_OUT, span.key(position))
         waiting = worker.runs() - (position - span.start) - 1
-        if waiting and seconds > SLOW_SECONDS and self._wanted_elsewhere():
+        if waiting and seconds > SLOW_SECONDS and self._wanted_elsewhere(span.chunk.share):
             worker.revoke_all()
         settled = seconds > STARTED_SECONDS and not waiting
         until_timeout = max(LEAST_LOOK_SECONDS, limit - seconds) if limit else IDLE_LOOK_SECONDS
@@ -165,8 +165,10 @@ class Watchdog:
             self._endings.kill(worker, Why.SILENT, span.key(progress.position))
         return max(LEAST_LOOK_SECONDS, left)
 
-    def _wanted_elsewhere(self) -> bool:
-        return self._workforce.idle() or self._intake.stranded() > 0
+    def _wanted_elsewhere(self, share: int) -> bool:
+        """Whether others could start what waits behind a slow run of a session, or something else should."""
+        intake = self._intake
+        return self._workforce.idle() or intake.queue.has_others(share) or intake.stranded() > 0
 
 
 def _same_run(before: Progress | None, now: Progress) -> bool:

@@ -125,6 +125,15 @@ class Workforce:
         # With each frame: a list, which is quicker than a generator.
         return len([True for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT])
 
+    def blocked_shares(self) -> frozenset[int]:
+        """Return the numbers of the sessions whose runs wait for other runs."""
+        return frozenset(
+            span.chunk.share
+            for worker in self.workers.values()
+            if worker.blocked and worker.phase not in LEFT
+            for span in worker.spans.values()
+        )
+
     def pids(self) -> list[int]:
         """Return the process ids of the workers whose exit is not confirmed."""
         return [worker.pid for worker in self.workers.values()]

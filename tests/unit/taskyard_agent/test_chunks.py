@@ -1,7 +1,7 @@
 """Spans of assigned chunks: every run is in exactly one of them."""
 
 from taskyard_agent.holding.chunks import Chunk, Span
-from taskyard_agent.holding.queue import SpanQueue
+from taskyard_agent.holding.queue import EVERYBODY, SpanQueue
 from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2
@@ -64,8 +64,12 @@ def test_what_one_run_has_submitted_can_be_taken_before_the_rest() -> None:
         one.chunk.nested, one.chunk.caller = True, caller
         queue.add(one)
     queue.add(span(2, 30))
-    assert queue.pop(9, caller=b"c") is None
-    taken = [queue.pop(9, caller=b"b"), queue.pop(1, caller=b"a"), queue.pop(9, caller=b"a")]
+    assert queue.pop(9, EVERYBODY, caller=b"c") is None
+    taken = [
+        queue.pop(9, EVERYBODY, caller=b"b"),
+        queue.pop(1, EVERYBODY, caller=b"a"),
+        queue.pop(9, EVERYBODY, caller=b"a"),
+    ]
     assert epochs([one for one in taken if one is not None]) == [10, 11, 20, 21]
     assert (queue.runs, queue.nested) == (4, 2)
 
@@ -73,11 +77,11 @@ def test_what_one_run_has_submitted_can_be_taken_before_the_rest() -> None:
 def test_an_older_server_does_not_say_who_has_submitted_what() -> None:
     queue = SpanQueue()
     queue.add(span(2))
-    assert queue.pop(9, caller=b"c") is None
+    assert queue.pop(9, EVERYBODY, caller=b"c") is None
     one = span(2, 10)
     one.chunk.nested = True
     queue.add(one)
-    assert queue.pop(9, caller=b"c") is one
+    assert queue.pop(9, EVERYBODY, caller=b"c") is one
 
 
 def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None:
@@ -92,10 +96,10 @@ def test_what_other_runs_wait_for_is_taken_first_the_latest_before_all() -> None
     assert first is not None
     assert epochs([first]) == [20, 21], "and what is left of it stays in front"
     assert [epochs([taken]) for taken in queue.pop_last(99)] == [[30], [0, 1]]
-    rest = [queue.pop(9, nested_only=True) for _ in range(2)]
+    rest = [queue.pop(9, EVERYBODY) for _ in range(2)]
     assert epochs([one for one in rest if one is not None]) == [22, 10, 11]
     queue.add(span(1))
-    assert queue.pop(9, nested_only=True) is None
+    assert queue.pop(9, EVERYBODY) is None
 
 
 def test_the_end_of_a_queue_is_given_back_first() -> None:

@@ -171,6 +171,18 @@ def test_wanting_nested_runs_only_is_said_when_it_changes() -> None:
     assert drained(session)[0].credit.nested_only, "a new stream starts without"
 
 
+def test_whose_nested_runs_are_wanted_only_is_said_when_it_changes() -> None:
+    handler = Recorder()
+    session = open_session(handler)
+    drained(session)
+    for shares, heard in (((), [[]]), ((7,), [[7]]), ((7,), []), ((7, 8), [[7, 8]])):
+        handler.wanted = Demand(0, 2, 1, True, shares)
+        assert [list(frame.credit.nested_only_shares) for frame in drained(session)] == heard
+    session.hello(1.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert list(drained(session)[0].credit.nested_only_shares) == [7, 8]
+
+
 def test_frames_become_calls_in_order() -> None:
     handler = Recorder()
     session = open_session(handler)

@@ -66,6 +66,9 @@ class AgentSession(Peer):
         self.assigned = 0
         self.chunk_size = 1
         self.nested_only = False
+        """Whether it takes only runs that others wait for."""
+        self.nested_only_shares: frozenset[int] = frozenset()
+        """Of which sessions only such runs; of all of them when it names none."""
         self.paused = False
         """Whether it is sent nothing for a while, because what it was sent last did not arrive."""
         self.unreceived = 0
@@ -136,7 +139,7 @@ class AgentSession(Peer):
         """Attach a stream. Credit, templates and unsent frames belong to a stream and start anew."""
         super().attach(wake, close, caller)
         self.granted = self.assigned = 0
-        self.nested_only = False
+        self.nested_only, self.nested_only_shares = False, frozenset()
         self.condition = ""
         self._templates, self._last_index = {}, 0
         self._new_templates, self._chunks, self._cancel, self._ended_worlds = [], [], [], []

@@ -16,6 +16,7 @@ from taskyard_controlplane.owner.queueing.lanes import Served
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
 from taskyard_controlplane.owner.queueing.taking import READY
+from taskyard_controlplane.owner.queueing.turns import EVERYBODY
 
 MAX_TEMPLATES: Final = 4_096
 """Whose queue is remembered; it is looked up again when so many have come."""
@@ -150,8 +151,9 @@ class Matchmaking:
 
     def pop(self, agent: AgentSession, limit: int) -> list[Run]:
         """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
+        restricted = (agent.nested_only_shares or EVERYBODY) if agent.nested_only else ()
         for ready, queues in self._served[agent]:
-            taken = ready.pop(queues, limit, agent.nested_only)
+            taken = ready.pop(queues, limit, restricted)
             if taken:
                 return taken
         return []
@@ -162,28 +164,26 @@ class Matchmaking:
 
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any
-        more; whether there were such queues. Whoever keeps what `queue_of` returned asks again then.
+        more; whether that was looked for. Whoever keeps what `queue_of` returned asks again then.
 
         An agent drops what has ended when it comes upon it, so this is for queues that none is fed from.
         """
         waiting = sum(len(each.runs) for ready in self.names.values() for each in ready)
-        if self.ended * ENDED_SHARE <= waiting and len(self.queues) <= self._many:
+        many = max(len(self.queues), len(self.names)) > self._many
+        if self.ended * ENDED_SHARE <= waiting and not many:
             return False
         self.ended = 0
         for ready in self.names.values():
             ready.tidy()
-        if len(self.queues) <= self._many:
+        if not many:
             return False
-        before = len(self.queues)
         used = {each.need for ready in self.names.values() for each in ready}
         self.queues = {need: queue for need, queue in self.queues.items() if queue in used}
-        self._many = max(FEW_QUEUES, 2 * len(self.queues))
-        if len(self.queues) == before:
-            return False
         names = {need.queue for need in self.queues}
         self.names = {name: ready for name, ready in self.names.items() if name in names}
         self._by_template.clear()
         self.look_again()
+        self._many = max(FEW_QUEUES, 2 * max(len(self.queues), len(self.names)))
         return True
 
     def remaining(self) -> list[Run]:

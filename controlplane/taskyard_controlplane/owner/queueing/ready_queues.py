@@ -11,7 +11,7 @@ queues of one name, whatever it needs.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from taskyard_controlplane.domain.model import Run
@@ -48,13 +48,13 @@ class ReadyRuns:
             self._sorted = sorted(self._turns)
         return turns
 
-    def pop(self, served: Served, limit: int, nested_only: bool = False) -> list[Run]:
+    def pop(self, served: Served, limit: int, nested_only: Container[int] = ()) -> list[Run]:
         """Take up to `limit` runs of one template and flow run, which an agent gets next.
 
         Args:
             served: What it can execute.
             limit: Most runs.
-            nested_only: Whether to take only what other runs wait for.
+            nested_only: The sessions of which to take only what other runs wait for.
         """
         for priority in self._sorted:
             turns = self._turns[priority]

@@ -13,7 +13,8 @@ takes then is over as soon as another one comes.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container
+from itertools import count
 from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
@@ -30,10 +31,36 @@ MOST_MS: Final = 10_000.0
 """What the longest run counts: many a long run only waits for others, and its slot does not."""
 
 
+class Everybody:
+    """All sessions."""
+
+    def __contains__(self, share: object) -> bool:
+        """Say yes."""
+        return True
+
+
+EVERYBODY: Final = Everybody()
+
+
 def cost_of(template: Template) -> float:
     """Return how many milliseconds a run of a template counts."""
     mean = template.mean_ms
     return min(max(mean, LEAST_MS), MOST_MS) if mean else UNMEASURED_MS
+
+
+_ages = count(1)
+"""One count for all, so that the ages of families with different needs can be compared."""
+
+
+class Family(Lane):
+    """What one run waits for, of one need."""
+
+    __slots__ = ("age",)
+
+    def __init__(self) -> None:
+        """Be the latest family."""
+        super().__init__()
+        self.age = next(_ages)
 
 
 class Share:
@@ -46,17 +73,16 @@ class Share:
         self.key = key
         self.credit_ms = QUANTUM_MS
         self.new = Lane()
-        self.families: dict[bytes, Lane] = {}
-        """By the run that waits for what is in there; the latest family is the last."""
+        self.families: dict[OneNeed, dict[bytes, Family]] = {}
+        """By need, and by the run that waits for what is in there; the latest family is the last. There may be
+        many of a need, so an agent never looks at those of needs that it does not meet."""
 
     def place_of(self, run: Run, need: OneNeed, caller_id: bytes) -> deque[Run]:
         """Return the runs behind which a run has to wait; `caller_id` is the one that waits for it."""
-        lane = self.new
+        lane: Lane = self.new
         if caller_id:
-            family = self.families.get(caller_id)
-            if family is None:
-                family = self.families[caller_id] = Lane()
-            lane = family
+            families = self.families.setdefault(need, {})
+            lane = families.get(caller_id) or families.setdefault(caller_id, Family())
         return lane.runs(run.template.priority, need)
 
     def first(self, served: Served, nested_only: bool) -> deque[Run] | None:
@@ -65,33 +91,43 @@ class Share:
         return runs if runs is not None or nested_only else self.new.first(served)
 
     def _first_nested(self, served: Served) -> deque[Run] | None:
-        found, gone = None, []
-        for caller_id, family in reversed(self.families.items()):
-            found = family.first(served)
-            if found is not None:
-                break
-            if family.empty:
-                gone.append(caller_id)
-        for caller_id in gone:
-            del self.families[caller_id]
-        return found
+        latest: Family | None = None
+        for need, families in self.families.items():
+            if need in served:
+                family = _latest(families)
+                if family is not None and (latest is None or family.age > latest.age):
+                    latest = family
+        return latest.first(served) if latest is not None else None
 
-    def lanes(self) -> Iterator[Lane]:
-        """Iterate over its lanes in the order in which they are emptied."""
-        yield from reversed(self.families.values())
-        yield self.new
+    def lanes(self) -> list[Lane]:
+        """Return its lanes in the order in which they are emptied."""
+        families = [family for families in self.families.values() for family in families.values()]
+        return [*sorted(families, key=lambda family: -family.age), self.new]
 
     def tidy(self) -> bool:
         """Drop what has ended while it waited; returns whether anything is left."""
         for lane in self.lanes():
             lane.tidy()
-        self.families = {key: lane for key, lane in self.families.items() if not lane.empty}
+        for need, families in list(self.families.items()):
+            self.families[need] = {key: family for key, family in families.items() if not family.empty}
+            if not self.families[need]:
+                del self.families[need]
         return not self.empty
 
     @property
     def empty(self) -> bool:
         """Whether it has nothing that could start."""
-        return all(lane.empty for lane in self.lanes())
+        return self.new.empty and not any(map(_latest, self.families.values()))
+
+
+def _latest(families: dict[bytes, Family]) -> Family | None:
+    """Return the latest family that has something; later ones that have not are dropped."""
+    while families:
+        caller_id, family = next(reversed(families.items()))
+        if not family.empty:
+            return family
+        del families[caller_id]
+    return None
 
 
 class Turns:
@@ -114,7 +150,7 @@ class Turns:
         """Drop what ended while it waited, and who has nothing left."""
         self.shares = {key: share for key, share in self.shares.items() if share.tidy()}
 
-    def pop(self, served: Served, limit: int, nested_only: bool) -> list[Run]:
+    def pop(self, served: Served, limit: int, nested_only: Container[int]) -> list[Run]:
         """Take up to `limit` runs of one template and flow run for an agent, from whose turn it is."""
         found = self._next(served, nested_only)
         if found is None:
@@ -139,12 +175,12 @@ class Turns:
         share.credit_ms += QUANTUM_MS
         self.shares[share.key] = self.shares.pop(share.key)
 
-    def _next(self, served: Served, nested_only: bool) -> tuple[Share, deque[Run]] | None:
+    def _next(self, served: Served, nested_only: Container[int]) -> tuple[Share, deque[Run]] | None:
         """Return whose turn it is among those that have something for an agent, and what they have."""
         found, gone = None, []
         indebted: list[tuple[Share, deque[Run]]] = []
         for share in self.shares.values():
-            runs = share.first(served, nested_only)
+            runs = share.first(served, share.key in nested_only)
             if runs is None:
                 if share.empty:
                     gone.append(share.key)

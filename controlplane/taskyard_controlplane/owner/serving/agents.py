@@ -149,6 +149,7 @@ class Agents:
             agent.granted = frame.credit.granted_total
             agent.chunk_size = frame.credit.chunk_size
             agent.nested_only = frame.credit.nested_only
+            agent.nested_only_shares = frozenset(frame.credit.nested_only_shares)
             self._dispatcher.pump()
 
     async def receive_durably(self, agent: AgentSession, frame: pb.AgentFrame) -> None:

@@ -611,6 +611,7 @@ class Credit(google.protobuf.message.Message):
     GRANTED_TOTAL_FIELD_NUMBER: builtins.int
     CHUNK_SIZE_FIELD_NUMBER: builtins.int
     NESTED_ONLY_FIELD_NUMBER: builtins.int
+    NESTED_ONLY_SHARES_FIELD_NUMBER: builtins.int
     granted_total: builtins.int
     """Runs it has asked for on this stream, a cumulative count: a lost or repeated frame can neither
     create nor leak a slot. It falls when the agent takes unused credit back.
@@ -619,14 +620,19 @@ class Credit(google.protobuf.message.Message):
     """Most runs in one chunk; a chunk is executed by one worker in order."""
     nested_only: builtins.bool
     """Only runs that were submitted from inside other runs: enough of those wait here for theirs."""
+    @property
+    def nested_only_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of which sessions only such runs (AssignChunk.share): those whose runs wait here. None for all of them."""
+
     def __init__(
         self,
         *,
         granted_total: builtins.int = ...,
         chunk_size: builtins.int = ...,
         nested_only: builtins.bool = ...,
+        nested_only_shares: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
 
 global___Credit = Credit
 

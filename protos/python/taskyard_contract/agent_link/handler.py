@@ -34,6 +34,8 @@ class Demand(NamedTuple):
     chunk_size: int
     nested_only: bool = False
     """Whether only runs are wanted that were submitted from inside other runs."""
+    nested_only_shares: tuple[int, ...] = ()
+    """Of which sessions only such runs; empty for all of them."""
 
 
 class LinkHandler(Protocol):

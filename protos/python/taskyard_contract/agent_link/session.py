@@ -24,6 +24,8 @@ else may be lost with a stream. What the session was ever sent, and neither side
 names: so the server may take what is not named for never received.
 """
 
+from typing import Final
+
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link.credit import CreditLedger
@@ -34,6 +36,9 @@ from taskyard_contract.agent_link.pending import Pending
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
+
+_ANY: Final[tuple[bool, tuple[int, ...]]] = (False, ())
+"""Runs of all kinds are wanted."""
 
 
 class LinkSession(Pending):
@@ -59,7 +64,7 @@ class LinkSession(Pending):
         self._heartbeat = 0
         self._told_draining = False
         self._told_condition = ""
-        self._told_nested_only = False
+        self._told_nested_only = _ANY
         self._told_memory = True
 
     def drain(self) -> None:
@@ -82,7 +87,7 @@ class LinkSession(Pending):
         self._credit = CreditLedger()
         self._templates = {}
         self._heartbeat = 0
-        self._told_draining = self._told_nested_only = False
+        self._told_draining, self._told_nested_only = False, _ANY
         self._told_condition = ""
         self._told_memory = self._memory is None
         self._resend, self._started = [], []
@@ -163,12 +168,17 @@ class LinkSession(Pending):
     def _next_credit(self) -> pb.Credit | None:
         if self.draining:
             return None
-        in_hand, window, chunk_size, nested_only = self._handler.demand()
+        in_hand, window, chunk_size, only, shares = self._handler.demand()
         total = self._credit.advance(in_hand, window, self.identity.slots)
-        if total is None and nested_only is self._told_nested_only:
+        if total is None and (only, shares) == self._told_nested_only:
             return None
-        self._told_nested_only = nested_only
-        return pb.Credit(granted_total=self._credit.granted, chunk_size=chunk_size, nested_only=nested_only)
+        self._told_nested_only = only, shares
+        return pb.Credit(
+            granted_total=self._credit.granted,
+            chunk_size=chunk_size,
+            nested_only=only,
+            nested_only_shares=shares,
+        )
 
     def welcomed(self, frame: pb.ServerFrame) -> None:
         """Take the first frame of a stream.

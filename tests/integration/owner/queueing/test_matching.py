@@ -232,7 +232,7 @@ def test_what_a_run_waits_for_comes_first_whatever_it_needs(nested_only: bool) -
         await it.settle()
         agent.send(credit=ap.Credit(granted_total=9, chunk_size=1, nested_only=nested_only))
         got = await assigned(it, agent)
-        assert got == [*nested, *([] if nested_only else [new])]
+        assert got == [*reversed(nested), *([] if nested_only else [new])]
 
     play(scenario)
 

@@ -9,6 +9,7 @@ from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import standing_of
 from taskyard_controlplane.owner.queueing.taking import MAX_CHUNK_BYTES
+from taskyard_controlplane.owner.queueing.turns import EVERYBODY
 
 
 def template(priority: int = 0) -> Template:
@@ -49,7 +50,7 @@ def put(queue: ReadyQueue, run: Run) -> None:
 def order(*queues: ReadyQueue, limit: int = 100, nested_only: bool = False) -> list[list[int]]:
     """Take everything that who can execute what stands in some queues gets, at most `limit` at a time."""
     taken = []
-    while runs := queues[0].ready.pop(set(queues), limit, nested_only):
+    while runs := queues[0].ready.pop(set(queues), limit, EVERYBODY if nested_only else ()):
         taken.append([run.seq for run in runs])
     return taken
 

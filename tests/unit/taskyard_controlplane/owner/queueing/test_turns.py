@@ -10,7 +10,7 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import standing_of
-from taskyard_controlplane.owner.queueing.turns import LEAST_MS, MOST_MS, QUANTUM_MS, cost_of
+from taskyard_controlplane.owner.queueing.turns import EVERYBODY, LEAST_MS, MOST_MS, QUANTUM_MS, cost_of
 
 
 class Queue:
@@ -44,7 +44,7 @@ class Queue:
 
     def take(self, limit: int = 1, *needs: ReadyQueue, nested_only: bool = False) -> str:
         """Return whose runs are taken next, a letter for each."""
-        taken = self.ready.pop(set(needs or (self.one, self.other)), limit, nested_only)
+        taken = self.ready.pop(set(needs or (self.one, self.other)), limit, EVERYBODY if nested_only else ())
         return "".join(run.session.name if run.session is not None else "-" for run in taken)  # type: ignore[attr-defined]
 
     def starts(self, count: int, limit: int = 1) -> str:
