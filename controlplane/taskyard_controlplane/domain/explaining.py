@@ -27,12 +27,19 @@ class AgentView(NamedTuple):
     paused: bool = False
     """Whether it is sent nothing, because what it was sent last did not arrive."""
     nested_only: bool = False
+    """Whether it takes only what others wait for, of some sessions or of all."""
+    nested_only_shares: frozenset[int] = frozenset()
+    """The numbers of these sessions; empty for all."""
     credit: int = 0
 
     @property
     def takes_work(self) -> bool:
         """Whether it can be given runs at all at the moment."""
         return self.connected and not (self.draining or self.condition or self.away or self.paused)
+
+    def is_crowded_by(self, share: int) -> bool:
+        """Whether it takes of a session only what others wait for."""
+        return self.nested_only and (not self.nested_only_shares or share in self.nested_only_shares)
 
 
 class Line(NamedTuple):
@@ -54,6 +61,8 @@ class Standing(NamedTuple):
     line: Callable[[], Line]
     nested: bool = False
     """Whether others wait for it."""
+    share: int = 0
+    """The number of its session."""
     declined_by: AgentView | None = None
     """The agent that gave it back a moment ago."""
 
@@ -76,7 +85,7 @@ def why_queued(run: Standing, agents: Sequence[AgentView]) -> tuple[Reason, ...]
     willing = [agent for agent in able if agent.takes_work]
     if not willing:
         return kept
-    meant = [agent for agent in willing if run.nested or not agent.nested_only]
+    meant = [agent for agent in willing if run.nested or not agent.is_crowded_by(run.share)]
     if not meant:
         return tuple(wait_reasons.agent_nested_only(agent.name) for agent in willing[:MOST_NAMED]) + kept
     others = [agent for agent in meant if agent is not run.declined_by]

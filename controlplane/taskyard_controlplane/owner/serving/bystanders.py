@@ -152,5 +152,6 @@ def view_of(agent: AgentSession) -> AgentView:
         agent.away,
         agent.paused,
         agent.nested_only,
+        agent.nested_only_shares,
         agent.credit,
     )

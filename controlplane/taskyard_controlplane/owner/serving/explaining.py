@@ -216,6 +216,7 @@ class Question:
             run.template.priority,
             lambda: self._around.line_of(run),
             nested=bool(run.waited_for_by),
+            share=self._shard.dispatcher.standing(run).share,
             declined_by=self._around.view(self._shard.dispatcher.declined.decliner_of(run)),
         )
         return why_queued(standing, self._around.views)

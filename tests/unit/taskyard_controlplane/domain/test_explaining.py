@@ -68,6 +68,12 @@ def test_what_others_wait_for_is_taken_by_all() -> None:
     assert codes(why_queued(standing(nested=False), agents)) == [W.AGENT_NESTED_ONLY]
 
 
+def test_an_agent_may_be_crowded_by_some_programs_only() -> None:
+    agents = [view(nested_only=True, nested_only_shares=frozenset({1, 2}), credit=1)]
+    assert codes(why_queued(standing(share=2), agents)) == [W.AGENT_NESTED_ONLY]
+    assert codes(why_queued(standing(share=3), agents)) == [W.TURN]
+
+
 def test_who_gave_it_back_may_not_have_it_and_others_may() -> None:
     picky, other = view("picky", credit=1), view("other", credit=1)
     run = standing(declined_by=picky)
