@@ -1,9 +1,9 @@
 """Why a run in a queue is not given to an agent: the rules, in the order in which they decide. Pure.
 
-The agents are asked in three steps. Whether any of them could execute the run at all: when not, whatever else
-they do is of no interest. Whether one of those takes work at the moment: when not, each says what keeps it.
-And only then who is before the run: that is what most runs wait for, and takes time to count, so it is
-counted when it is asked for. Behind the last rule nothing is in the run's way, and that is what is said.
+The agents are asked in three steps. Whether any of them could execute the run at all (`lack_of_agents`): when
+not, whatever else they do is of no interest. Whether one of those takes work at the moment: when not, each
+says what keeps it. And only then who is before the run: that is what most runs wait for, and takes time to
+count, so it is counted when it is asked for. Behind the last rule nothing is in the run's way, and that is said.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,12 +75,13 @@ def lack_of_agents(need: Need, agents: Sequence[AgentView]) -> Reason | None:
     return None if lack is None else wait_reasons.no_agent(lack, need.queue)
 
 
-def why_queued(run: Standing, agents: Sequence[AgentView]) -> tuple[Reason, ...]:
-    """Return why a ready run is not given to an agent, what decides first."""
-    lack = lack_of_agents(run.need, agents)
-    if lack is not None:
-        return (lack,)
-    able = [agent for agent in agents if matches(run.need, agent.offer)]
+def why_queued(run: Standing, able: Sequence[AgentView]) -> tuple[Reason, ...]:
+    """Return why a ready run is not given to an agent, what decides first.
+
+    Args:
+        run: The run.
+        able: All agents that could execute it.
+    """
     kept = tuple(_what_keeps(agent) for agent in able if not agent.takes_work)[:MOST_NAMED]
     willing = [agent for agent in able if agent.takes_work]
     if not willing:

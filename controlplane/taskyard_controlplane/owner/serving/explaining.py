@@ -207,10 +207,12 @@ class Question:
         need = run.template.need
         if need.world is not None and self._shard.roster.worlds.is_awaited(need.world):
             return (wait_reasons.world_away(need.queue, need.world),)
+        lack = self._around.lack(need)
         if not run.queued:  # so nobody looks for an agent yet
-            lack = lack_of_agents(need, self._around.views)
             reason = wait_reasons.database(_NOT_RECORDED)
             return (reason,) if lack is None else (lack, reason)
+        if lack is not None:
+            return (lack,)
         standing = Standing(
             need,
             run.template.priority,
@@ -219,7 +221,7 @@ class Question:
             share=self._shard.dispatcher.standing(run).share,
             declined_by=self._around.view(self._shard.dispatcher.declined.decliner_of(run)),
         )
-        return why_queued(standing, self._around.views)
+        return why_queued(standing, self._around.able(need))
 
     def _of_held(self, run: Run) -> tuple[Reason, ...]:
         agent = run.agent
@@ -228,7 +230,7 @@ class Question:
         assert isinstance(agent, AgentSession)
         if not agent.connected:
             return (wait_reasons.agent_away(agent.name, has_it=True),)
-        if self._shard.delivery.waits_for(run):
+        if self._around.is_being_read(run):
             return (wait_reasons.delivery(agent.name),)
         free = len(agent.held) <= agent.slots
         whose, executing = self._around.executed_by(agent, run)
@@ -279,9 +281,11 @@ class Question:
             return Explained(name._replace(state=ended[0]))
         if row.state >= FIRST_FINAL:
             return Explained(name)
-        open_edges = [edge for edge in self._some_of(row.edges) if self._is_open(edge[0])]
-        if row.state == RunState.PENDING and open_edges:
-            reason = self._upstream(len(open_edges), pack_edges(open_edges))
+        some = self._some_of(row.edges)
+        open_edges = [edge for edge in some if self._is_open(edge[0])]
+        all_seen = len(some) * EDGE_BYTES == len(row.edges) and len(some) < MOST_EDGES
+        if row.state == RunState.PENDING and (open_edges or not all_seen):
+            reason = self._upstream(max(1, len(open_edges)), pack_edges(open_edges))
             cause = self._cause(reason)
             causes = self._chain(cause) if cause is not None else ()
             about = _name(cause) if cause is not None else None
@@ -291,7 +295,7 @@ class Question:
         due = row.state == RunState.PENDING
         count = self._shard.backlog.beside(row.need, row.priority, share, due=due)
         waits = [wait_reasons.backlog(row.need.queue, row.priority, count)]
-        lack = lack_of_agents(row.need, self._around.views)
+        lack = self._around.lack(row.need)
         return Explained(name, (*([lack] if lack is not None else ()), *waits))
 
     def _is_open(self, upstream_id: bytes) -> bool:

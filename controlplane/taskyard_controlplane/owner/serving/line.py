@@ -5,9 +5,10 @@ the run is counted, and from queues of other names only what each of them prefer
 So the answer is never too high.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
@@ -25,40 +26,48 @@ class InTheWay(NamedTuple):
     """Whether its session and that of the run that waits take turns, and it need not start before that."""
 
 
-def before(dispatcher: Dispatcher, run: Run, agents: Sequence[AgentSession]) -> list[InTheWay]:
+class ServedByAll(NamedTuple):
+    """What all of some agents are fed from."""
+
+    preferred: list[tuple[ReadyRuns, Served]]
+    """Queues of other names that all of them are fed from before those of one name."""
+    own: Served
+    """What they can execute of the queues of that name."""
+
+
+def served_by_all(dispatcher: Dispatcher, need: Need, agents: Sequence[AgentSession]) -> ServedByAll:
+    """Return what all agents are fed from that could execute runs with a need."""
+    each = [dict(dispatcher.ready.served(agent)) for agent in agents]
+    queue = dispatcher.ready.queues.get(need)
+    if queue is None or not each:
+        return ServedByAll([], set())
+    preferred: list[tuple[ReadyRuns, Served]] = []
+    for name in each[0]:
+        if name is queue.ready:
+            break
+        if all(_is_sooner(list(names), name, queue.ready) for names in each[1:]):
+            preferred.append((name, _shared(name, each)))
+    return ServedByAll(preferred, _shared(queue.ready, each))
+
+
+def before(dispatcher: Dispatcher, run: Run, served: ServedByAll) -> list[InTheWay]:
     """Return whose runs some agents are fed with before a run that is in a queue, or in turn with it."""
-    served = [dict(dispatcher.ready.served(agent)) for agent in agents]
-    own = dispatcher.ready.of_template(run.template).ready
     found = [
-        InTheWay(len(runs), runs[0], takes_turns=False)
-        for name in _preferred(own, served)
-        for runs in _of_all(name, _shared(name, served))
+        InTheWay(len(each.runs), each.runs[0], takes_turns=False)
+        for name, needs in served.preferred
+        for each in name
+        if each.runs and each.need in needs
     ]
     standing = dispatcher.standing(run)
-    for ahead in dispatcher.ahead_of(run, _shared(own, served)):
+    for ahead in dispatcher.ahead_of(run, served.own):
         takes_turns = ahead.share != standing.share and ahead.priority >= standing.priority
         found.append(InTheWay(ahead.runs, ahead.next_run, takes_turns))
     return found
 
 
-def _preferred(own: ReadyRuns, served: Sequence[dict[ReadyRuns, Served]]) -> Iterator[ReadyRuns]:
-    """Iterate over the queues that all agents are fed from before those of a name."""
-    for other in served[0] if served else ():
-        if other is own:
-            return
-        if all(other in names and _is_sooner(list(names), other, own) for names in served[1:]):
-            yield other
-
-
 def _is_sooner(names: list[ReadyRuns], one: ReadyRuns, other: ReadyRuns) -> bool:
-    return other not in names or names.index(one) < names.index(other)
+    return one in names and (other not in names or names.index(one) < names.index(other))
 
 
-def _shared(name: ReadyRuns, served: Sequence[dict[ReadyRuns, Served]]) -> Served:
-    """Return what all agents can execute of the queues of a name."""
-    sets = [set(names.get(name, ())) for names in served]
-    return set.intersection(*sets) if sets else set()
-
-
-def _of_all(ready: ReadyRuns, served: Served) -> Iterator[Sequence[Run]]:
-    return (each.runs for each in ready if each.runs and each.need in served)
+def _shared(name: ReadyRuns, each: Sequence[dict[ReadyRuns, Served]]) -> Served:
+    return set.intersection(*(set(names.get(name, ())) for names in each))

@@ -6,8 +6,8 @@ import pytest
 
 from taskyard_contract.states import WaitReason as W
 from taskyard_controlplane.domain import wait_reasons
-from taskyard_controlplane.domain.explaining import AgentView, Line, Standing, why_queued
-from taskyard_controlplane.domain.matching import Need, offer_of
+from taskyard_controlplane.domain.explaining import AgentView, Line, Standing, lack_of_agents, why_queued
+from taskyard_controlplane.domain.matching import Need, matches, offer_of
 from taskyard_controlplane.domain.wait_reasons import Others, Reason, RunName
 
 OFFER = offer_of(["default"], [])
@@ -25,6 +25,13 @@ def standing(line: Line = NOBODY, **fields: Any) -> Standing:
     return Standing(Need("default"), 0, lambda: line, **fields)
 
 
+def why(run: Standing, agents: list[AgentView]) -> tuple[Reason, ...]:
+    """Ask as the owner does: whether anybody is able, and then what keeps those that are."""
+    lack = lack_of_agents(run.need, agents)
+    able = [agent for agent in agents if matches(run.need, agent.offer)]
+    return (lack,) if lack is not None else why_queued(run, able)
+
+
 def codes(reasons: tuple[Reason, ...]) -> list[W]:
     return [reason.code for reason in reasons]
 
@@ -34,9 +41,9 @@ def test_what_nobody_can_execute_is_not_counted_in_a_queue() -> None:
         raise AssertionError("nobody asked")
 
     run = Standing(Need("default"), 0, line)
-    assert codes(why_queued(run, [])) == [W.NO_AGENT]
-    assert codes(why_queued(run, [view(offer=ELSEWHERE, draining=True)])) == [W.NO_AGENT_FOR_QUEUE]
-    assert codes(why_queued(run, [view(draining=True)])) == [W.AGENT_DRAINING]
+    assert codes(why(run, [])) == [W.NO_AGENT]
+    assert codes(why(run, [view(offer=ELSEWHERE, draining=True)])) == [W.NO_AGENT_FOR_QUEUE]
+    assert codes(why(run, [view(draining=True)])) == [W.AGENT_DRAINING]
 
 
 @pytest.mark.parametrize(
@@ -51,34 +58,34 @@ def test_what_nobody_can_execute_is_not_counted_in_a_queue() -> None:
     ],
 )
 def test_each_agent_says_what_keeps_it(fields: dict[str, Any], reason: W) -> None:
-    assert codes(why_queued(standing(), [view(**fields), view("b", offer=ELSEWHERE, credit=9)])) == [reason]
-    both = why_queued(standing(), [view(**fields), view("b")])
+    assert codes(why(standing(), [view(**fields), view("b", offer=ELSEWHERE, credit=9)])) == [reason]
+    both = why(standing(), [view(**fields), view("b")])
     expected = [W.SLOTS_TAKEN] if reason == W.AGENT_NESTED_ONLY else [W.SLOTS_TAKEN, reason]
     assert codes(both) == expected, "but it is not what decides where others could"
 
 
 def test_an_agent_that_is_away_counts_where_no_other_could() -> None:
     gone = view("gone", connected=False)
-    assert codes(why_queued(standing(), [gone, view("b", offer=ELSEWHERE)])) == [W.AGENT_AWAY]
+    assert codes(why(standing(), [gone, view("b", offer=ELSEWHERE)])) == [W.AGENT_AWAY]
 
 
 def test_what_others_wait_for_is_taken_by_all() -> None:
     agents = [view(nested_only=True, credit=1)]
-    assert codes(why_queued(standing(nested=True), agents)) == [W.TURN]
-    assert codes(why_queued(standing(nested=False), agents)) == [W.AGENT_NESTED_ONLY]
+    assert codes(why(standing(nested=True), agents)) == [W.TURN]
+    assert codes(why(standing(nested=False), agents)) == [W.AGENT_NESTED_ONLY]
 
 
 def test_an_agent_may_be_crowded_by_some_programs_only() -> None:
     agents = [view(nested_only=True, nested_only_shares=frozenset({1, 2}), credit=1)]
-    assert codes(why_queued(standing(share=2), agents)) == [W.AGENT_NESTED_ONLY]
-    assert codes(why_queued(standing(share=3), agents)) == [W.TURN]
+    assert codes(why(standing(share=2), agents)) == [W.AGENT_NESTED_ONLY]
+    assert codes(why(standing(share=3), agents)) == [W.TURN]
 
 
 def test_who_gave_it_back_may_not_have_it_and_others_may() -> None:
     picky, other = view("picky", credit=1), view("other", credit=1)
     run = standing(declined_by=picky)
-    assert codes(why_queued(run, [picky])) == [W.AGENT_DECLINED]
-    assert codes(why_queued(run, [picky, other])) == [W.TURN]
+    assert codes(why(run, [picky])) == [W.AGENT_DECLINED]
+    assert codes(why(run, [picky, other])) == [W.TURN]
 
 
 OWN = Others(7, "flow-0", b"f" * 16, own=True)
@@ -101,7 +108,7 @@ EXECUTED = (Others(2, "mighty-bittern", b"m" * 16),)
     ],
 )
 def test_who_is_before_it(line: Line, credit: int, reasons: list[W]) -> None:
-    assert codes(why_queued(standing(line), [view(credit=credit)])) == reasons
+    assert codes(why(standing(line), [view(credit=credit)])) == reasons
 
 
 @pytest.mark.parametrize(
