@@ -281,8 +281,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
     Args:
         fn: The function, when used without options.
         **options: name, description, tags, version: for people and for filters; queue, agent_labels (a
-            mapping: the labels, with their values, of the agents that may execute it), priority: where and
-            how soon its runs start; retries, retry_delay_seconds (a number, a list or a callable),
+            mapping: the labels, with their values, of the agents that may execute it), priority (the lower
+            number goes first): where and how soon its runs start; retries, retry_delay_seconds (a number, a list or a callable),
             retry_jitter_factor, retry_condition_fn, timeout_seconds, heartbeat_timeout (for how many
             seconds it may go without calling `heartbeat`): what happens when it fails; result_encoding
             ("pickle", "json" or "bytes"): how results are written, for readers in other languages;

@@ -55,7 +55,14 @@ class Served:
             self.runs.append(run)
             self.matchmaking.append(run)
 
+    def pop(self, limit: int) -> list[Run]:
+        got = self.matchmaking.pop(self.agent, limit)
+        for run in got:
+            restore(run, RunState.ASSIGNED)
+        return got
+
     def take(self, limit: int, *_: object) -> list[Run]:
+        """Take runs, and look at all that wait."""
         ready = [run.template.priority for run in self.runs if run.state == RunState.READY]
         got = self.matchmaking.pop(self.agent, limit)
         assert bool(got) is bool(ready)
@@ -108,7 +115,7 @@ def test_who_always_has_work_gets_a_share_of_the_time(
     used = dict.fromkeys(map(id, SESSIONS[: len(lengths)]), 0.0)
     costs = [cost_of(run.template) for run in it.runs[::MANY]]
     for number in range(chunks):
-        got = it.take(limits[number % len(limits)])
+        got = it.pop(limits[number % len(limits)])
         used[id(got[0].session)] += len(got) * cost_of(got[0].template)
         if any(run.state == RunState.ASSIGNED for run in it.runs[MANY - 1 :: MANY]):
             break  # one has nothing left
@@ -124,10 +131,10 @@ def test_a_run_of_a_session_that_comes_waits_for_a_turn_of_each_other(
     for session, ms in enumerate(lengths):
         it.put(session, 0, MANY, ms)
     for _ in range(before):
-        it.take(limit)
+        it.pop(limit)
     it.put(3, 0, 1, 0.0)
     waited = 0.0
-    while (got := it.take(limit))[0].session is not SESSIONS[3]:
+    while (got := it.pop(limit))[0].session is not SESSIONS[3]:
         waited += len(got) * cost_of(got[0].template)
     assert waited <= sum(QUANTUM_MS + cost_of(run.template) for run in it.runs[: MANY * len(lengths) : MANY])
 

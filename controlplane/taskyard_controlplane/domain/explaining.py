@@ -3,7 +3,7 @@
 The agents are asked in three steps. Whether any of them could execute the run at all (`lack_of_agents`): when
 not, whatever else they do is of no interest. Whether one of those takes work at the moment: when not, each
 says what keeps it. And only then who is before the run: that is what most runs wait for, and takes time to
-count, so it is counted when it is asked for. Behind the last rule nothing is in the run's way, and that is said.
+count, so it is counted when it is asked for. Behind the last rule nothing is in the way, and that is said.
 """
 
 from collections.abc import Callable, Sequence

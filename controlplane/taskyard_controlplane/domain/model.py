@@ -160,8 +160,7 @@ class Template:
         self.max_infra_retries = max_infra_retries
         self.cache_expiration_us = cache_expiration_us
         self.refresh_cache = refresh_cache
-        self.mean_ms = 0.0
-        """How long its runs take, of late; 0 as long as none has ended."""
+        self.mean_ms = 0.0  # how long its runs take, of late; 0 as long as none has ended
         self.refusal: TaskyardError | None = None
         """Why nothing of it is executed, if there is a reason."""
 

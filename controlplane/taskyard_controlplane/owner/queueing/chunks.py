@@ -10,7 +10,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.memory import Input, Kept
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
-from taskyard_controlplane.owner.queueing.taking import MAX_CHUNK_BYTES, SHARED_BYTES
+from taskyard_controlplane.owner.queueing.lanes import MAX_CHUNK_BYTES, SHARED_BYTES
 from taskyard_controlplane.storage.interface import StoredPayloads
 
 NOTHING_LOADED: Final = StoredPayloads({}, {})

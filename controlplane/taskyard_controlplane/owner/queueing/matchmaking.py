@@ -12,10 +12,9 @@ from typing import Final
 from taskyard_controlplane.domain.matching import Need, matches
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.lanes import Served
+from taskyard_controlplane.owner.queueing.lanes import READY, Served
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
-from taskyard_controlplane.owner.queueing.taking import READY
 from taskyard_controlplane.owner.queueing.turns import EVERYBODY
 
 MAX_TEMPLATES: Final = 4_096

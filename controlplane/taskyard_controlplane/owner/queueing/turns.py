@@ -18,8 +18,7 @@ from itertools import count
 from typing import Final
 
 from taskyard_controlplane.domain.model import Run, Template
-from taskyard_controlplane.owner.queueing.lanes import Lane, OneNeed, Served
-from taskyard_controlplane.owner.queueing.taking import take_alike
+from taskyard_controlplane.owner.queueing.lanes import Lane, OneNeed, Served, take_alike
 
 QUANTUM_MS: Final = 20.0
 """A turn: some chunks, so that frames stay full while sessions take turns, and less than people notice."""
@@ -74,8 +73,8 @@ class Share:
         self.credit_ms = QUANTUM_MS
         self.new = Lane()
         self.families: dict[OneNeed, dict[bytes, Family]] = {}
-        """By need, and by the run that waits for what is in there; the latest family is the last. There may be
-        many of a need, so an agent never looks at those of needs that it does not meet."""
+        """By need, and by the run that waits for what is in there; the latest family is the last. There may
+        be many of a need, so an agent never looks at those of needs that it does not meet."""
 
     def place_of(self, run: Run, need: OneNeed, caller_id: bytes) -> deque[Run]:
         """Return the runs behind which a run has to wait; `caller_id` is the one that waits for it."""

@@ -13,6 +13,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, template_pb2
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.owner.peers.client_session import share_number
+from taskyard_controlplane.owner.queueing import parking
 from taskyard_controlplane.owner.queueing.backlog import LEAST_WINDOW, WINDOW
 
 CODE = template_pb2.Code(task_name="task")
@@ -280,3 +281,24 @@ def test_who_is_ahead_of_a_run_can_be_asked() -> None:
         assert 0 < it.shard.backlog.beyond(theirs, 0) == it.owner.backlog_count()
 
     play(scenario, window=20)
+
+
+def test_lanes_of_parked_runs_are_used_again_and_shared_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parking, "OWN_LANES", 2)
+
+    async def scenario(it: World) -> None:
+        agent = it.agent(credit=0)
+        one_at_a_time(agent)
+        for _ in range(3):
+            ids: list[bytes] = []
+            for client in [it.client() for _ in range(4)]:
+                [gate] = await client.submit()
+                ids += [gate, *await client.submit(5, upstream=[(at, gate) for at in range(5)])]
+            await it.settle()
+            assert it.shard.parking.count() == 20
+            assert sorted(await drain(it, agent)) == sorted(ids)
+            assert len(it.shard.parking._lanes) <= 3, "two of sessions, and one of all others"
+
+    play(scenario, most_open=0, window=10)

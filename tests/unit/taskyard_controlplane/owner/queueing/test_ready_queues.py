@@ -6,9 +6,9 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.queueing.lanes import MAX_CHUNK_BYTES
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import standing_of
-from taskyard_controlplane.owner.queueing.taking import MAX_CHUNK_BYTES
 from taskyard_controlplane.owner.queueing.turns import EVERYBODY
 
 
