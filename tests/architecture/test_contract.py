@@ -12,6 +12,7 @@ PAIRS = [
     (states.RunKind, states_pb2.RunKind),
     (states.RunState, states_pb2.RunState),
     (states.StateReason, states_pb2.StateReason),
+    (states.WaitReason, states_pb2.WaitReason),
     (states.AgentState, states_pb2.AgentState),
     (states.Executor, states_pb2.Executor),
     (states.UpstreamKind, session_service_pb2.UpstreamKind),

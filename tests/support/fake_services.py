@@ -70,6 +70,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
     refuse: TaskyardError | None = None
     fails_with: TaskyardError | None = None
     """What becomes of streams of who follows, after the first message."""
+    explains: list[pb.Wait] | None = field(default_factory=list)
+    """Why runs wait; None for a server that cannot say it."""
     cancelled_state: int = RunState.CANCELLED
     waits_left: int = 0
     most_looked_at: int = 100_000
@@ -190,6 +192,14 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
         if position >= visible:
             return pb.ListRunLogsResponse(next_page_token=request.page_token)
         return pb.ListRunLogsResponse(logs=self.log[position].logs, next_page_token=str(position + 1))
+
+    def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802
+        if self.explains is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        [run_id] = request.run_ids
+        run = self._run(run_id, context)
+        explanation = pb.Explanation(run_id=run_id, state=run.state, name=run.name, waits=self.explains)
+        return pb.ExplainResponse(explanations=[explanation])
 
     def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:  # noqa: N802
         self.asked.append(request)

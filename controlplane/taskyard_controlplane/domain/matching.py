@@ -169,8 +169,19 @@ def matches(need: Need, offer: Offer) -> bool:
     return mismatch(need, offer) is None
 
 
-def missing(need: Need, offers: Iterable[Offer]) -> str:
-    """Say what no agent has that runs with this need wait for; "" when some agent can execute them.
+class Lack(NamedTuple):
+    """What no agent has that runs wait for."""
+
+    mismatch: Mismatch | None
+    """What the agents lack that come closest; None when there are no agents at all."""
+    text: str
+    """For people."""
+    facts: tuple[tuple[str, str], ...]
+    """What is asked for, by what it is."""
+
+
+def lacking(need: Need, offers: Iterable[Offer]) -> Lack | None:
+    """Say what no agent has that runs with this need wait for; None when some agent can execute them.
 
     Of several agents the one counts that comes closest: the others were never meant.
     """
@@ -178,10 +189,18 @@ def missing(need: Need, offers: Iterable[Offer]) -> str:
     for offer in offers:
         reason = mismatch(need, offer)
         if reason is None:
-            return ""
+            return None
         if closest is None or _ORDER.index(reason) > _ORDER.index(closest):
             closest = reason
-    return "no agent is connected" if closest is None else f"no agent {_WANTED[closest](need)}"
+    if closest is None:
+        return Lack(None, "no agent is connected", (("queue", need.queue),))
+    return Lack(closest, f"no agent {_WANTED[closest](need)}", _FACTS[closest](need))
+
+
+def missing(need: Need, offers: Iterable[Offer]) -> str:
+    """Say what `lacking` says, for people; "" when some agent can execute runs with this need."""
+    lack = lacking(need, offers)
+    return "" if lack is None else lack.text
 
 
 _ORDER: Final = tuple(reason for reason, _ in _RULES)
@@ -197,3 +216,13 @@ _WANTED: Final[Mapping[Mismatch, Callable[[Need], str]]] = {
     Mismatch.ENVIRONMENT: lambda need: f"has the environment '{need.environment}'",
 }
 """What is missing where each reason is the closest."""
+_FACTS: Final[Mapping[Mismatch, Callable[[Need], tuple[tuple[str, str], ...]]]] = {
+    Mismatch.QUEUE: lambda need: (("queue", need.queue),),
+    Mismatch.CODE: lambda need: (("code", need.code),),
+    Mismatch.ENCODING: lambda need: (("encoding", need.encoding), ("result_encoding", need.result_encoding)),
+    Mismatch.LABELS: lambda need: tuple((f"label {name}", value) for name, value in sorted(need.labels)),
+    Mismatch.TASK: lambda need: (("task", need.task),),
+    Mismatch.PYTHON: lambda need: (("python", need.python),),
+    Mismatch.ENVIRONMENT: lambda need: (("environment", need.environment),),
+}
+"""The same for programs."""

@@ -25,11 +25,12 @@ def _nothing() -> None:
 class Timer:
     """Something that will be done once, unless it is cancelled."""
 
-    __slots__ = ("_timers", "action", "name")
+    __slots__ = ("_timers", "action", "due", "name")
 
-    def __init__(self, timers: "Timers", name: str, action: Callable[[], None]) -> None:
-        """Wait in the heap of `timers`."""
+    def __init__(self, timers: "Timers", name: str, action: Callable[[], None], due: float) -> None:
+        """Wait in the heap of `timers` until `due`, which is monotonic."""
         self.name = name
+        self.due = due
         self.action = action
         self._timers = timers
 
@@ -68,11 +69,11 @@ class Timers:
 
     def after(self, seconds: float, action: Callable[[], None], *, name: str) -> Timer:
         """Call `action` once, `seconds` from now; never, after `stop`. The name says for what, to people."""
-        timer = Timer(self, name, action)
+        due = self._clock.monotonic() + max(0.0, seconds)
+        timer = Timer(self, name, action, due)
         if self._stopped:
             timer.action = _nothing
             return timer
-        due = self._clock.monotonic() + max(0.0, seconds)
         heapq.heappush(self._heap, (due, next(self._order), timer))
         if self._heap[0][0] == due:
             self._arm()

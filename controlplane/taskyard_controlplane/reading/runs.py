@@ -183,6 +183,11 @@ class RunReader:
         waiting = [one.run.seq for one in entries if _waits(self._live_state(one))]
         return await self._background(self._reader.last_events, waiting) if waiting else {}
 
+    async def rows(self, run_ids: Sequence[bytes]) -> list[ListedRun]:
+        """Return what is recorded of those of some runs that there are, without arguments and results."""
+        among = RunFilter(run_ids=tuple(run_ids))
+        return (await self._background(self._reader.runs, among, None, len(run_ids), MOST_LOOKED_AT)).runs
+
     async def history(self, run_id: bytes) -> list[HistoryEntry]:
         """Return every state a run has been in, oldest first.
 

@@ -22,6 +22,7 @@ from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.reading.summing import RunSummarizer
 from taskyard_controlplane.reading.tokens import scope_of
 from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.explaining import RunExplaining
 from taskyard_controlplane.rpc.following import RETRY_SECONDS, Followers
 from taskyard_controlplane.rpc.tailing import LogTailing
 from taskyard_controlplane.rpc.watching import RunWatching
@@ -53,6 +54,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         self._followers = Followers(peers)
         self._watching = RunWatching(directory, reading, self._followers)
         self._tailing = LogTailing(directory, reading, self._followers)
+        self._explaining = RunExplaining(directory, reading)
         self._waits: set[asyncio.Timeout] = set()
         self._stopping = False
 
@@ -129,6 +131,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         async with aclosing(self._tailing.messages(request, context.peer())) as messages:
             async for message in messages:
                 yield message
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        return await self._explaining.answer(request)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
         run_id = check_id(request.run_id)

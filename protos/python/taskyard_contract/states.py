@@ -60,6 +60,39 @@ def known_reason(number: int) -> int:
     return number if number in _REASONS else StateReason.NONE
 
 
+class WaitReason(IntEnum):
+    """Why a run is not executed yet."""
+
+    UPSTREAM = 1
+    RETRY_DELAY = 2
+    CACHE_LEADER = 3
+    PROGRAM_AWAY = 4
+    NO_AGENT = 5
+    NO_AGENT_FOR_QUEUE = 6
+    NO_AGENT_LOADS_CODE = 7
+    NO_AGENT_KNOWS_ENCODING = 8
+    NO_AGENT_HAS_LABELS = 9
+    NO_AGENT_HAS_TASK = 10
+    NO_AGENT_HAS_PYTHON = 11
+    NO_AGENT_HAS_ENVIRONMENT = 12
+    AGENT_CONDITION = 13
+    AGENT_DRAINING = 14
+    AGENT_AWAY = 15
+    AGENT_NESTED_ONLY = 16
+    AGENT_DECLINED = 17
+    QUEUED = 18
+    SLOTS_TAKEN = 19
+    BACKLOG = 20
+    AGENT_HAS_IT = 21
+    DELIVERY = 22
+    DATABASE = 23
+    PROGRAM_STARTS = 24
+    OVERLOADED = 25
+    CANCELLING = 26
+    RUNS_INSIDE = 27
+    TURN = 28
+
+
 class UpstreamKind(IntEnum):
     """What an upstream run is to a downstream run."""
 

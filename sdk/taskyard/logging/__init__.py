@@ -13,6 +13,7 @@ from taskyard.logging.loggers import (
     get_run_logger,
     show,
     show_as_from_here,
+    show_from_here,
 )
 from taskyard.logging.output import say_dropped_output, show_said
 from taskyard.logging.prints import capture_prints, captured_prints
@@ -26,6 +27,7 @@ __all__ = [
     "say_dropped_output",
     "show",
     "show_as_from_here",
+    "show_from_here",
     "show_said",
 ]
 

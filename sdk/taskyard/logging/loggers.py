@@ -8,6 +8,7 @@ threads of its own may use it too.
 import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import Context, copy_context
+from time import time_ns
 from typing import Any, Final, ParamSpec
 
 from taskyard import settings
@@ -160,6 +161,19 @@ def show_as_from_here() -> None:
     in the context of another one.
     """
     _shown.place = copy_context()
+
+
+def show_from_here(run_name: str, level: int, message: str, *, flow: bool = False) -> None:
+    """Show what this process has to say of a run that it waits for, where code that waits shows its records.
+
+    Args:
+        run_name: The run; empty when it is about several.
+        level: Its numeric level.
+        message: Its text.
+        flow: Whether the run is a flow run.
+    """
+    place = _shown.place.copy() if _shown.place is not None else copy_context()
+    place.run(show, run_name, time_ns() // 1000, level, message, FLOW_RUNS if flow else TASK_RUNS)
 
 
 def in_shown_place(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -9,7 +9,7 @@ run must not cost a pass over everybody's runs.
 """
 
 from collections import deque
-from itertools import takewhile
+from itertools import chain, islice, takewhile
 from typing import Final
 
 from taskyard_contract.states import RunKind
@@ -196,6 +196,15 @@ class RunBook:
     def inside(self, flow: Run) -> list[Run]:
         """Return the runs inside a flow run, in the order they came: they end with it."""
         return _in_order(list(self._groups.get(flow, {}).values()))
+
+    def some_inside(self, flow: Run, most: int) -> list[Run]:
+        """Return up to so many of the runs inside a flow run, session by session in the order they came."""
+        groups = self._groups.get(flow, {}).values()
+        return list(islice(chain.from_iterable(groups), most))
+
+    def count_inside(self, flow: Run) -> int:
+        """Return how many runs inside a flow run are in memory."""
+        return sum(map(len, self._groups.get(flow, {}).values()))
 
     def open_run(self, run_id: bytes) -> Run | None:
         """Return a run that has not ended."""

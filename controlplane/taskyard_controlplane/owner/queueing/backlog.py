@@ -20,6 +20,7 @@ from typing import Final
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.admission import waits_of
 from taskyard_controlplane.domain.effects import Effect
+from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run, Submitter, Template
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.journal import Journal
@@ -113,6 +114,20 @@ class Backlog:
             for key, count in self._counts.items()
             if key[1] == priority and any(of == share for _, of in self._places.get(key, ()))
         )
+
+    def beside(self, need: Need, priority: int, share: int, *, due: bool = False) -> int:
+        """Return how many runs are only in the database with one of a session; for people. At least one.
+
+        Args:
+            need: What it needs.
+            priority: Its priority.
+            share: The number of the session.
+            due: Whether it has waited for others, and is read back one by one.
+        """
+        if due:
+            return max(1, self._parking.count_due(need, priority, share))
+        lanes = (f"{need.lane}, session {share:x}", need.lane, need.queue)
+        return max(1, sum(self._counts.get((lane, priority), 0) for lane in lanes))
 
     def low_seq(self) -> int | None:
         """Return a number that no seq in the backlog is below; None when the backlog is empty."""

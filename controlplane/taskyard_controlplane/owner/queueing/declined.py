@@ -14,6 +14,7 @@ runs to each other without one.
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from taskyard_contract.states import StateReason
 from taskyard_controlplane.domain.model import Holder, Run
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
@@ -62,6 +63,13 @@ class Declined:
             if taken:
                 return taken
         return []
+
+    def decliner_of(self, run: Run) -> Holder | None:
+        """Return the agent that gave a run back, while its pause goes on. For people who ask."""
+        if run.reason != StateReason.GIVEN_BACK:
+            return None
+        last = run.last_agent
+        return next((each for each in self._groups if last and each.agent_id == last.agent_id), None)
 
     def serve(self, agent: AgentSession) -> None:
         """Offer an agent what there is."""

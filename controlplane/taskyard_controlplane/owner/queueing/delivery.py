@@ -11,7 +11,7 @@ fetches the body (`large_bodies`).
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final, NamedTuple
 
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -167,6 +167,10 @@ class Delivery:
     def waiting(self) -> int:
         """How many chunks wait for what they carry, or for room."""
         return len(self._waiting) + len(self._tasks)
+
+    def waiting_runs(self) -> Iterator[Run]:
+        """Iterate over the runs of chunks that wait for what they carry, or for room. For people who ask."""
+        return (run for parcel in self._waiting for run in parcel.runs)
 
     # What is only in the database.
 

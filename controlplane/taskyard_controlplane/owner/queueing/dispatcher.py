@@ -32,9 +32,10 @@ from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
 from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
+from taskyard_controlplane.owner.queueing.lanes import Served
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.queueing.ready_queues import Ahead
-from taskyard_controlplane.owner.queueing.standing import standing_of
+from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
 from taskyard_controlplane.owner.timers import Timers
 
 DISPATCHED: Final = int(RunEvent.DISPATCHED)
@@ -98,9 +99,16 @@ class Dispatcher:
             self.enqueue(run)
         self.pump()
 
-    def ahead_of(self, run: Run) -> list[Ahead]:
-        """Return who has runs that come before a ready run, or take turns with it, in queues of its name."""
-        return self.ready.of_template(run.template).ready.ahead_of(run, self._standing(run))
+    def ahead_of(self, run: Run, served: Served | None = None) -> list[Ahead]:
+        """Return who has runs that come before a ready run, or take turns with it, in queues of its name.
+
+        What needs something else counts if it is among those that are `served`, or if that is None.
+        """
+        return self.ready.of_template(run.template).ready.ahead_of(run, self._standing(run), served)
+
+    def standing(self, run: Run) -> Standing:
+        """Return whose turns a run takes, and among whom."""
+        return self._standing(run)
 
     def add(self, agent: AgentSession) -> None:
         """Let an agent take part."""

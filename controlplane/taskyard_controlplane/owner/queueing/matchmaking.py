@@ -6,13 +6,13 @@ nobody can execute: an agent never looks at a queue that is not for it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from taskyard_controlplane.domain.matching import Need, matches
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.queueing.lanes import READY
+from taskyard_controlplane.owner.queueing.lanes import READY, Served
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
 from taskyard_controlplane.owner.queueing.turns import EVERYBODY
@@ -156,6 +156,10 @@ class Matchmaking:
             if taken:
                 return taken
         return []
+
+    def served(self, agent: AgentSession) -> Sequence[tuple[ReadyRuns, Served]]:
+        """Return what an agent is fed from, name by name, in the order in which it wants to."""
+        return self._served.get(agent, ())
 
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any

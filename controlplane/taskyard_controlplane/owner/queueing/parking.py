@@ -97,6 +97,11 @@ class Parking:
         """Return how many runs are parked."""
         return self._parked.count
 
+    def count_due(self, need: Need, priority: int, share: int) -> int:
+        """Return how many runs of a lane are due and not read yet."""
+        lane = self._lanes.get((need, priority, share))
+        return len(self.due.get(lane, ())) if lane is not None else 0
+
     def low_seq(self) -> int | None:
         """Return a number that no parked run has a lower seq than; None when none is parked."""
         return self._parked.low_seq

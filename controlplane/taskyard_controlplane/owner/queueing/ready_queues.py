@@ -82,8 +82,10 @@ class ReadyRuns:
             return 0
         return len(turns.shares[share].new.runs(priority, need))
 
-    def ahead_of(self, run: Run, standing: Standing) -> list["Ahead"]:
+    def ahead_of(self, run: Run, standing: Standing, served: Served | None = None) -> list["Ahead"]:
         """Return who has runs that come before a ready run, or take turns with it: the most urgent first.
+
+        Of what needs something else only that counts which is `served` with it, unless that is None.
 
         Costs a little for each session, and for the run's own a look at each of the runs there.
         """
@@ -92,6 +94,8 @@ class ReadyRuns:
         for each in self:
             if each.priority > standing.priority:
                 break
+            if served is not None and each.need not in served:
+                continue
             count, key = len(each.runs), (each.priority, each.share)
             if key == (standing.priority, standing.share):
                 position = next((at for at, one in enumerate(each.runs) if one is run), None)

@@ -173,6 +173,11 @@ class Settling:
             name = f"retry of '{run.shown_name}'"
             self._retries[run.seq] = self._timers.after(delay, lambda: self._due(run), name=name)
 
+    def due_of(self, run: Run) -> float | None:
+        """Return when the next attempt of a run is due, monotonic; None when it waits for none here."""
+        timer = self._retries.get(run.seq)
+        return timer.due if timer is not None and timer.pending else None
+
     def _due(self, run: Run) -> None:
         self.apply(run, RunEvent.DUE)
 

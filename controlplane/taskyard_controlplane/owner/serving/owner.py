@@ -17,7 +17,6 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.live_state import InHand, LiveState
-from taskyard_controlplane.domain.matching import missing
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.changes import Changes
@@ -32,6 +31,7 @@ from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
+from taskyard_controlplane.owner.serving.explaining import Explaining
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
@@ -107,6 +107,7 @@ class Owner:
         self.cache = CacheClearing(store, self._committer)
         # All of these from `start` on: which generation this is decides what can be made.
         self.shard: Shard
+        self.explaining: Explaining
         self.connections: Connections
         self._unowned: UnownedRuns
         self._stopping = False
@@ -123,6 +124,7 @@ class Owner:
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
             self._limits, self._draw,
         )  # fmt: skip
+        self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
         await rebuild(self.shard, self._store, found, self.terms.times.agent_lease, self._clock)
@@ -226,7 +228,7 @@ class Owner:
         agent = run.agent
         name, agent_id = (agent.name, agent.agent_id) if agent is not None else ("", "")
         progress = self.shard.book.progress.of(run_id) or b""
-        waits = self._waits_for(run) if run.state == RunState.READY and agent is None else ""
+        waits = self.explaining.obstacle(run) if run.state == RunState.READY and agent is None else ""
         return LiveState(
             run.state,
             run.reason,
@@ -238,12 +240,6 @@ class Owner:
             progress,
             waits,
         )
-
-    def _waits_for(self, run: Run) -> str:
-        need, roster = run.template.need, self.shard.roster
-        if roster.worlds.is_awaited(need.world):
-            return "its program is not connected, and has variables that it needs"
-        return missing(need, (agent.offer for agent in roster.agents.values() if agent.connected))
 
     def held_by(self, agent_name: str) -> list[bytes]:
         """Return the runs that agents of a name execute now, or have in hand."""

@@ -1158,3 +1158,240 @@ class CancelRunResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["state", b"state"]) -> None: ...
 
 global___CancelRunResponse = CancelRunResponse
+
+@typing.final
+class ExplainRequest(google.protobuf.message.Message):
+    """Request of Explain."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_IDS_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    @property
+    def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """The runs. At least one, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        run_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "run_ids", b"run_ids"]) -> None: ...
+
+global___ExplainRequest = ExplainRequest
+
+@typing.final
+class ExplainResponse(google.protobuf.message.Message):
+    """Response of Explain."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXPLANATIONS_FIELD_NUMBER: builtins.int
+    @property
+    def explanations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Explanation]:
+        """One for each run that was asked for, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        explanations: collections.abc.Iterable[global___Explanation] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["explanations", b"explanations"]) -> None: ...
+
+global___ExplainResponse = ExplainResponse
+
+@typing.final
+class Explanation(google.protobuf.message.Message):
+    """Why a run is not executed at the moment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    WAITS_FIELD_NUMBER: builtins.int
+    run_id: builtins.bytes
+    """The run."""
+    state: taskyard_api.v1.states_pb2.RunState.ValueType
+    """Its state; UNSPECIFIED when there is no such run, or not yet."""
+    name: builtins.str
+    """Its name."""
+    @property
+    def waits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Wait]:
+        """What it waits for, what decides first: its own reasons, then those of the runs it waits for (`Wait.about`)."""
+
+    def __init__(
+        self,
+        *,
+        run_id: builtins.bytes = ...,
+        state: taskyard_api.v1.states_pb2.RunState.ValueType = ...,
+        name: builtins.str = ...,
+        waits: collections.abc.Iterable[global___Wait] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "run_id", b"run_id", "state", b"state", "waits", b"waits"]) -> None: ...
+
+global___Explanation = Explanation
+
+@typing.final
+class Wait(google.protobuf.message.Message):
+    """One reason to wait, with the facts it is made of. Which facts there are depends on the reason."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class MissingEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    ABOUT_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    AHEAD_FIELD_NUMBER: builtins.int
+    WHOSE_FIELD_NUMBER: builtins.int
+    EXECUTING_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    RUNS_LEFT_FIELD_NUMBER: builtins.int
+    DUE_US_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    AGENT_CONDITION_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
+    reason: taskyard_api.v1.states_pb2.WaitReason.ValueType
+    """The reason. There may be new ones; `message` can always be shown."""
+    message: builtins.str
+    """The same for people: "no agent serves queue 'gpu'"."""
+    queue: builtins.str
+    """Queue it stands in."""
+    priority: builtins.int
+    """Priority in that queue."""
+    ahead: builtins.int
+    """How many runs certainly start before it."""
+    executing: builtins.int
+    """How many runs that it waits for, or of its own session that it waits behind, are executed now: with any, all is
+    in order and takes its time.
+    """
+    runs_left: builtins.int
+    """How many of these there are in all."""
+    due_us: builtins.int
+    """When it ends, as far as that is known; microseconds since the epoch."""
+    agent_name: builtins.str
+    """The agent it is about."""
+    agent_condition: builtins.str
+    """Why that takes no work, in its own words."""
+    @property
+    def about(self) -> global___RunRef:
+        """The run that has this reason, when it is another one, which this run waits for."""
+
+    @property
+    def whose(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunsAhead]:
+        """Whose runs are before it, or take turns with it, the most first; of SLOTS_TAKEN, whose runs have the slots. At
+        most 5.
+        """
+
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunRef]:
+        """Runs that it waits for: upstream runs, the run that computes its cache key, runs inside. At most 5."""
+
+    @property
+    def missing(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What no agent has, by what it is: "queue", "code", "encoding", "result_encoding", "task", "python",
+        "environment", "world", or "label " and a name.
+        """
+
+    def __init__(
+        self,
+        *,
+        reason: taskyard_api.v1.states_pb2.WaitReason.ValueType = ...,
+        message: builtins.str = ...,
+        about: global___RunRef | None = ...,
+        queue: builtins.str = ...,
+        priority: builtins.int = ...,
+        ahead: builtins.int = ...,
+        whose: collections.abc.Iterable[global___RunsAhead] | None = ...,
+        executing: builtins.int = ...,
+        runs: collections.abc.Iterable[global___RunRef] | None = ...,
+        runs_left: builtins.int = ...,
+        due_us: builtins.int = ...,
+        agent_name: builtins.str = ...,
+        agent_condition: builtins.str = ...,
+        missing: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["about", b"about"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["about", b"about", "agent_condition", b"agent_condition", "agent_name", b"agent_name", "ahead", b"ahead", "due_us", b"due_us", "executing", b"executing", "message", b"message", "missing", b"missing", "priority", b"priority", "queue", b"queue", "reason", b"reason", "runs", b"runs", "runs_left", b"runs_left", "whose", b"whose"]) -> None: ...
+
+global___Wait = Wait
+
+@typing.final
+class RunRef(google.protobuf.message.Message):
+    """A run, as others name it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    run_id: builtins.bytes
+    """Its id."""
+    name: builtins.str
+    """Its name; empty when it is not known."""
+    state: taskyard_api.v1.states_pb2.RunState.ValueType
+    """Its state; UNSPECIFIED when it is not known."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.bytes = ...,
+        name: builtins.str = ...,
+        state: taskyard_api.v1.states_pb2.RunState.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "run_id", b"run_id", "state", b"state"]) -> None: ...
+
+global___RunRef = RunRef
+
+@typing.final
+class RunsAhead(google.protobuf.message.Message):
+    """Runs of one program, or of one flow run of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    OWN_FIELD_NUMBER: builtins.int
+    TAKES_TURNS_FIELD_NUMBER: builtins.int
+    runs: builtins.int
+    """How many."""
+    flow_run_id: builtins.bytes
+    """The flow run they are in; empty when they are in none."""
+    name: builtins.str
+    """Name of that flow run, else of the session; empty for runs that were submitted without one."""
+    own: builtins.bool
+    """Whether they are of the session that the waiting run is of, or of the same flow run."""
+    takes_turns: builtins.bool
+    """Whether their session and that of the waiting run take turns, so that they need not all start before it."""
+    def __init__(
+        self,
+        *,
+        runs: builtins.int = ...,
+        flow_run_id: builtins.bytes = ...,
+        name: builtins.str = ...,
+        own: builtins.bool = ...,
+        takes_turns: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "name", b"name", "own", b"own", "runs", b"runs", "takes_turns", b"takes_turns"]) -> None: ...
+
+global___RunsAhead = RunsAhead

@@ -85,6 +85,11 @@ class RunServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/taskyard_api.v1.RunService/Explain',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/taskyard_api.v1.RunService/CancelRun',
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
@@ -227,6 +232,21 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Says why runs wait: the state of each, and what has to happen before it is executed, what decides first. A run
+        that has ended, or is executed, has no reasons; neither has one that there is not, or not yet, whose state is
+        UNSPECIFIED. A flow run that is executed has the reasons of the runs inside it, while none of them is executed.
+
+        It is true of the moment in which it is asked, and costs the server more than other reads: do not ask for a run
+        more often than once in two seconds. Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: anybody. Idempotency: reads only.
+        Errors: INVALID_ARGUMENT (an id of another length, none, or more than 100: fix the request).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Requests cancellation. A flow run takes its open runs with it.
 
@@ -289,6 +309,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.TailRunLogs,
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ExplainRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ExplainResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -567,6 +592,33 @@ class RunService(object):
             '/taskyard_api.v1.RunService/TailRunLogs',
             taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsRequest.SerializeToString,
             taskyard__api_dot_v1_dot_run__service__pb2.TailRunLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/Explain',
+            taskyard__api_dot_v1_dot_run__service__pb2.ExplainRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -152,6 +152,21 @@ class RunServiceStub:
     (OVERLOADED: too many follow: repeat after the delay), UNAVAILABLE (STOPPING: the server stops).
     """
 
+    Explain: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ExplainRequest,
+        taskyard_api.v1.run_service_pb2.ExplainResponse,
+    ]
+    """Says why runs wait: the state of each, and what has to happen before it is executed, what decides first. A run
+    that has ended, or is executed, has no reasons; neither has one that there is not, or not yet, whose state is
+    UNSPECIFIED. A flow run that is executed has the reasons of the runs inside it, while none of them is executed.
+
+    It is true of the moment in which it is asked, and costs the server more than other reads: do not ask for a run
+    more often than once in two seconds. Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: anybody. Idempotency: reads only.
+    Errors: INVALID_ARGUMENT (an id of another length, none, or more than 100: fix the request).
+    """
+
     CancelRun: grpc.UnaryUnaryMultiCallable[
         taskyard_api.v1.run_service_pb2.CancelRunRequest,
         taskyard_api.v1.run_service_pb2.CancelRunResponse,
@@ -294,6 +309,21 @@ class RunServiceAsyncStub:
     Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
     Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again), RESOURCE_EXHAUSTED
     (OVERLOADED: too many follow: repeat after the delay), UNAVAILABLE (STOPPING: the server stops).
+    """
+
+    Explain: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ExplainRequest,
+        taskyard_api.v1.run_service_pb2.ExplainResponse,
+    ]
+    """Says why runs wait: the state of each, and what has to happen before it is executed, what decides first. A run
+    that has ended, or is executed, has no reasons; neither has one that there is not, or not yet, whose state is
+    UNSPECIFIED. A flow run that is executed has the reasons of the runs inside it, while none of them is executed.
+
+    It is true of the moment in which it is asked, and costs the server more than other reads: do not ask for a run
+    more often than once in two seconds. Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: anybody. Idempotency: reads only.
+    Errors: INVALID_ARGUMENT (an id of another length, none, or more than 100: fix the request).
     """
 
     CancelRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -458,6 +488,23 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         Caller: anybody. Idempotency: reads only; on UNAVAILABLE go on with the last token.
         Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (unknown page token: start again), RESOURCE_EXHAUSTED
         (OVERLOADED: too many follow: repeat after the delay), UNAVAILABLE (STOPPING: the server stops).
+        """
+
+    @abc.abstractmethod
+    def Explain(
+        self,
+        request: taskyard_api.v1.run_service_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.run_service_pb2.ExplainResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ExplainResponse]]:
+        """Says why runs wait: the state of each, and what has to happen before it is executed, what decides first. A run
+        that has ended, or is executed, has no reasons; neither has one that there is not, or not yet, whose state is
+        UNSPECIFIED. A flow run that is executed has the reasons of the runs inside it, while none of them is executed.
+
+        It is true of the moment in which it is asked, and costs the server more than other reads: do not ask for a run
+        more often than once in two seconds. Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: anybody. Idempotency: reads only.
+        Errors: INVALID_ARGUMENT (an id of another length, none, or more than 100: fix the request).
         """
 
     @abc.abstractmethod

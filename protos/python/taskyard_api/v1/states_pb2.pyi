@@ -184,6 +184,134 @@ STATE_REASON_AGENT_DISK_FULL: StateReason.ValueType  # 14
 """CRASHED, READY: the agent's disk was full, or failed, so that what the run needs or returned had no place."""
 global___StateReason = StateReason
 
+class _WaitReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _WaitReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WaitReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    WAIT_REASON_UNSPECIFIED: _WaitReason.ValueType  # 0
+    """Never sent."""
+    WAIT_REASON_UPSTREAM: _WaitReason.ValueType  # 1
+    """Runs it depends on have not ended: `runs`, `runs_left`, `executing`."""
+    WAIT_REASON_RETRY_DELAY: _WaitReason.ValueType  # 2
+    """An attempt failed, and the next one is due at `due_us`."""
+    WAIT_REASON_CACHE_LEADER: _WaitReason.ValueType  # 3
+    """Another run computes the result of its cache key: `runs`."""
+    WAIT_REASON_PROGRAM_AWAY: _WaitReason.ValueType  # 4
+    """Its program is not connected: the one that executes it, or that has the values of variables (`missing`)."""
+    WAIT_REASON_NO_AGENT: _WaitReason.ValueType  # 5
+    """No agent is connected at all."""
+    WAIT_REASON_NO_AGENT_FOR_QUEUE: _WaitReason.ValueType  # 6
+    """No agent serves its queue: `queue`, `missing`. So with the next six: the agents that come closest lack it."""
+    WAIT_REASON_NO_AGENT_LOADS_CODE: _WaitReason.ValueType  # 7
+    """No agent loads its kind of code."""
+    WAIT_REASON_NO_AGENT_KNOWS_ENCODING: _WaitReason.ValueType  # 8
+    """No agent knows the encodings of its arguments and its result."""
+    WAIT_REASON_NO_AGENT_HAS_LABELS: _WaitReason.ValueType  # 9
+    """No agent has the labels it asks for."""
+    WAIT_REASON_NO_AGENT_HAS_TASK: _WaitReason.ValueType  # 10
+    """No agent has registered a task under its name."""
+    WAIT_REASON_NO_AGENT_HAS_PYTHON: _WaitReason.ValueType  # 11
+    """No agent runs its version of Python."""
+    WAIT_REASON_NO_AGENT_HAS_ENVIRONMENT: _WaitReason.ValueType  # 12
+    """No agent has its environment."""
+    WAIT_REASON_AGENT_CONDITION: _WaitReason.ValueType  # 13
+    """The agent that could execute it takes no work: `agent_name`, `agent_condition`."""
+    WAIT_REASON_AGENT_DRAINING: _WaitReason.ValueType  # 14
+    """The agent that could execute it drains: `agent_name`."""
+    WAIT_REASON_AGENT_AWAY: _WaitReason.ValueType  # 15
+    """The agent that has it, or could execute it, is not connected at the moment: `agent_name`."""
+    WAIT_REASON_AGENT_NESTED_ONLY: _WaitReason.ValueType  # 16
+    """So many runs wait on the agent for runs of their own that it starts only what those wait for: `agent_name`."""
+    WAIT_REASON_AGENT_DECLINED: _WaitReason.ValueType  # 17
+    """The only agent that could execute it gave it back, and gets it again after a moment: `agent_name`."""
+    WAIT_REASON_QUEUED: _WaitReason.ValueType  # 18
+    """Other runs start before it, or in turn with it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
+    WAIT_REASON_SLOTS_TAKEN: _WaitReason.ValueType  # 19
+    """All slots for it are taken: `queue`, `priority`, `whose`, `executing`."""
+    WAIT_REASON_BACKLOG: _WaitReason.ValueType  # 20
+    """It is only in the database, until those before it have started: `queue`, `priority`, `runs_left` of them."""
+    WAIT_REASON_AGENT_HAS_IT: _WaitReason.ValueType  # 21
+    """An agent has it in hand, and starts it when a slot is free: `agent_name`, `whose`, `executing`."""
+    WAIT_REASON_DELIVERY: _WaitReason.ValueType  # 22
+    """What it needs is being read for the agent: `agent_name`."""
+    WAIT_REASON_DATABASE: _WaitReason.ValueType  # 23
+    """The database has not recorded, or not answered, what it waits for."""
+    WAIT_REASON_PROGRAM_STARTS: _WaitReason.ValueType  # 24
+    """A flow run whose program has not said yet that it has started."""
+    WAIT_REASON_OVERLOADED: _WaitReason.ValueType  # 25
+    """The server had too much to do to take it; its program submits it again."""
+    WAIT_REASON_CANCELLING: _WaitReason.ValueType  # 26
+    """It is being ended, and its process has not confirmed that: `agent_name`."""
+    WAIT_REASON_RUNS_INSIDE: _WaitReason.ValueType  # 27
+    """A flow run that is executed, while none of the open runs inside it is: `runs`, `runs_left`."""
+    WAIT_REASON_TURN: _WaitReason.ValueType  # 28
+    """Nothing: it is about to be given to an agent."""
+
+class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
+    """Why a run is not executed yet. Facts that come with each are fields of `Wait`."""
+
+WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
+"""Never sent."""
+WAIT_REASON_UPSTREAM: WaitReason.ValueType  # 1
+"""Runs it depends on have not ended: `runs`, `runs_left`, `executing`."""
+WAIT_REASON_RETRY_DELAY: WaitReason.ValueType  # 2
+"""An attempt failed, and the next one is due at `due_us`."""
+WAIT_REASON_CACHE_LEADER: WaitReason.ValueType  # 3
+"""Another run computes the result of its cache key: `runs`."""
+WAIT_REASON_PROGRAM_AWAY: WaitReason.ValueType  # 4
+"""Its program is not connected: the one that executes it, or that has the values of variables (`missing`)."""
+WAIT_REASON_NO_AGENT: WaitReason.ValueType  # 5
+"""No agent is connected at all."""
+WAIT_REASON_NO_AGENT_FOR_QUEUE: WaitReason.ValueType  # 6
+"""No agent serves its queue: `queue`, `missing`. So with the next six: the agents that come closest lack it."""
+WAIT_REASON_NO_AGENT_LOADS_CODE: WaitReason.ValueType  # 7
+"""No agent loads its kind of code."""
+WAIT_REASON_NO_AGENT_KNOWS_ENCODING: WaitReason.ValueType  # 8
+"""No agent knows the encodings of its arguments and its result."""
+WAIT_REASON_NO_AGENT_HAS_LABELS: WaitReason.ValueType  # 9
+"""No agent has the labels it asks for."""
+WAIT_REASON_NO_AGENT_HAS_TASK: WaitReason.ValueType  # 10
+"""No agent has registered a task under its name."""
+WAIT_REASON_NO_AGENT_HAS_PYTHON: WaitReason.ValueType  # 11
+"""No agent runs its version of Python."""
+WAIT_REASON_NO_AGENT_HAS_ENVIRONMENT: WaitReason.ValueType  # 12
+"""No agent has its environment."""
+WAIT_REASON_AGENT_CONDITION: WaitReason.ValueType  # 13
+"""The agent that could execute it takes no work: `agent_name`, `agent_condition`."""
+WAIT_REASON_AGENT_DRAINING: WaitReason.ValueType  # 14
+"""The agent that could execute it drains: `agent_name`."""
+WAIT_REASON_AGENT_AWAY: WaitReason.ValueType  # 15
+"""The agent that has it, or could execute it, is not connected at the moment: `agent_name`."""
+WAIT_REASON_AGENT_NESTED_ONLY: WaitReason.ValueType  # 16
+"""So many runs wait on the agent for runs of their own that it starts only what those wait for: `agent_name`."""
+WAIT_REASON_AGENT_DECLINED: WaitReason.ValueType  # 17
+"""The only agent that could execute it gave it back, and gets it again after a moment: `agent_name`."""
+WAIT_REASON_QUEUED: WaitReason.ValueType  # 18
+"""Other runs start before it, or in turn with it: `queue`, `priority`, `ahead`, `whose`, `executing`."""
+WAIT_REASON_SLOTS_TAKEN: WaitReason.ValueType  # 19
+"""All slots for it are taken: `queue`, `priority`, `whose`, `executing`."""
+WAIT_REASON_BACKLOG: WaitReason.ValueType  # 20
+"""It is only in the database, until those before it have started: `queue`, `priority`, `runs_left` of them."""
+WAIT_REASON_AGENT_HAS_IT: WaitReason.ValueType  # 21
+"""An agent has it in hand, and starts it when a slot is free: `agent_name`, `whose`, `executing`."""
+WAIT_REASON_DELIVERY: WaitReason.ValueType  # 22
+"""What it needs is being read for the agent: `agent_name`."""
+WAIT_REASON_DATABASE: WaitReason.ValueType  # 23
+"""The database has not recorded, or not answered, what it waits for."""
+WAIT_REASON_PROGRAM_STARTS: WaitReason.ValueType  # 24
+"""A flow run whose program has not said yet that it has started."""
+WAIT_REASON_OVERLOADED: WaitReason.ValueType  # 25
+"""The server had too much to do to take it; its program submits it again."""
+WAIT_REASON_CANCELLING: WaitReason.ValueType  # 26
+"""It is being ended, and its process has not confirmed that: `agent_name`."""
+WAIT_REASON_RUNS_INSIDE: WaitReason.ValueType  # 27
+"""A flow run that is executed, while none of the open runs inside it is: `runs`, `runs_left`."""
+WAIT_REASON_TURN: WaitReason.ValueType  # 28
+"""Nothing: it is about to be given to an agent."""
+global___WaitReason = WaitReason
+
 class _Executor:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType

@@ -7,9 +7,11 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from taskyard._data.values.waits import waiting_for
 from taskyard._durable_names import public
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import Arrivals
+from taskyard.context import current_context
 
 R = TypeVar("R")
 
@@ -42,13 +44,16 @@ class FutureList(list[Future[R]]):
             Exception: Whatever the first failed task raised.
         """
         if timeout is None:
-            return [future.result(None, raise_on_failure) for future in self]
+            with waiting_for(self, current_context()):
+                return [future.result(None, raise_on_failure) for future in self]
         deadline = time.monotonic() + timeout
         values = []
-        for future in self:
-            if future.wait(max(0.0, deadline - time.monotonic())) is None:
-                raise TimeoutError(f"Timed out waiting for all futures to complete within {timeout} seconds")
-            values.append(future.result(None, raise_on_failure))
+        with waiting_for(self, current_context()):
+            for future in self:
+                if future.wait(max(0.0, deadline - time.monotonic())) is None:
+                    text = f"Timed out waiting for all futures to complete within {timeout} seconds"
+                    raise TimeoutError(text)
+                values.append(future.result(None, raise_on_failure))
         return values
 
     async def aresult(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
@@ -57,7 +62,8 @@ class FutureList(list[Future[R]]):
 
         try:
             async with asyncio.timeout(timeout):
-                return [await future.aresult(None, raise_on_failure) for future in self]
+                with waiting_for(self, current_context()):
+                    return [await future.aresult(None, raise_on_failure) for future in self]
         except TimeoutError:
             if all(future.done() for future in self):
                 raise  # it is what a task raised
@@ -90,10 +96,11 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
     """
     wanted = set(futures)
     deadline = _deadline(timeout)
-    for future in wanted:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not future.done() and future.wait(left) is None:
-            break
+    with waiting_for(list(wanted), current_context()):
+        for future in wanted:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not future.done() and future.wait(left) is None:
+                break
     done = {future for future in wanted if future.done()}
     return DoneAndNotDone(done, wanted - done)
 

@@ -12,6 +12,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from taskyard._data.values.awaited import AwaitedRun, Origin
+from taskyard._data.values.waits import WAITS, waiting_for
+from taskyard.context import current_context
 
 F = TypeVar("F", bound=AwaitedRun)
 T = TypeVar("T")
@@ -29,9 +31,11 @@ def wait_blocking(future: AwaitedRun, timeout: float | None) -> bool:
     lock.acquire()
     future.when_settled(lock.release)
     try:
+        WAITS[lock] = (future,), current_context()
         with host.blocked() if host is not None else nullcontext():
             return _in_time(lambda left: lock.acquire(timeout=left) or None, timeout) or future.done()
     finally:
+        WAITS.pop(lock, None)
         future.forget(lock.release)
 
 
@@ -64,12 +68,14 @@ async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
     future.when_settled(wake)
     host = future.origin.host
     try:
+        WAITS[settled] = (future,), current_context()
         async with asyncio.timeout(timeout):
             with host.blocked() if host is not None else nullcontext():
                 await settled.wait()
     except TimeoutError:
         return future.done()
     finally:
+        WAITS.pop(settled, None)
         if not settled.is_set():
             future.forget(wake)
     return True
@@ -90,7 +96,7 @@ class Arrivals(Generic[F]):
 
     def __init__(self, futures: Iterable[F]) -> None:
         """Watch some runs; `close` has to follow, or the callbacks would stay with them."""
-        futures = list(futures)
+        self._futures = futures = list(futures)
         self._hosts = {future.origin.host for future in futures}
         self._settled: SimpleQueue[F] = SimpleQueue()
         self._callbacks = [(future, self._callback(future)) for future in futures]
@@ -109,7 +115,11 @@ class Arrivals(Generic[F]):
             for host in self._hosts:
                 if host is not None:
                     stack.enter_context(host.blocked())
-            return _in_time(self._arrived, timeout)
+            try:
+                WAITS[self] = self._futures, current_context()
+                return _in_time(self._arrived, timeout)
+            finally:
+                WAITS.pop(self, None)
 
     def _arrived(self, seconds: float) -> F | None:
         try:
@@ -132,12 +142,14 @@ class Arrivals(Generic[F]):
 def wait_for_all_inside(scope: Origin) -> None:
     """Wait until every run that was submitted from a scope has ended, however it ended."""
     while open_futures := scope.open_futures():
-        for future in open_futures:
-            wait_blocking(future, None)
+        with waiting_for(open_futures, current_context()):
+            for future in open_futures:
+                wait_blocking(future, None)
 
 
 async def wait_for_all_inside_async(scope: Origin) -> None:
     """Wait without blocking the event loop until every run that was submitted from a scope has ended."""
     while open_futures := scope.open_futures():
-        for future in open_futures:
-            await wait_async(future, None)
+        with waiting_for(open_futures, current_context()):
+            for future in open_futures:
+                await wait_async(future, None)

@@ -213,6 +213,23 @@ class Client:
         request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=reason, requested_by=requested_by)
         return int(self._call(lambda: self._runs().CancelRun(request, timeout=self._seconds)).state)
 
+    def explain(self, run_id: bytes) -> "run_service_pb2.Explanation | None":
+        """Read why a run waits; None when the server is of a release that cannot say it."""
+        request = run_service_pb2.ExplainRequest(run_ids=[run_id])
+
+        async def ask() -> "run_service_pb2.ExplainResponse | None":
+            import grpc
+
+            try:
+                return await self._runs().Explain(request, timeout=self._seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
+
+        answer = self._call(ask)
+        return answer.explanations[0] if answer is not None else None
+
     def submit_runs(self, request: run_service_pb2.SubmitRunsRequest) -> run_service_pb2.SubmitRunsResponse:
         """Submit runs that belong to no session."""
         return self._call(lambda: self._runs().SubmitRuns(request, timeout=self._seconds))

@@ -75,12 +75,13 @@ class InFlight:
         self.trouble = ""
         self.fatal: TaskyardError | None = None
         self.signalled = False
+        self.news = 0  # batches of outcomes: they show that runs get on
         self.decisions = Decisions()
         self.said = Said()
         self.tally = Tally()
         self._wake = wake
         self._call_later = later
-        self._caller_run_id = caller_run_id
+        self.caller_run_id = caller_run_id
         self._streams = 0
         self._sent = Unacknowledged()
         self._outbox = Outbox(self._sent.to_define)
@@ -182,6 +183,10 @@ class InFlight:
         # Copied in one step, because the loop's thread takes runs out meanwhile.
         return list(self._outstanding.copy().values() if most is None else oldest(self._outstanding, most))
 
+    def is_outstanding(self, run_id: bytes) -> bool:
+        """Say whether a run is one of this session that has not ended."""
+        return run_id in self._outstanding
+
     def failed(self) -> bool:
         """Say whether the session is over, for whoever waits for room in the outbox."""
         return self.fatal is not None
@@ -203,7 +208,7 @@ class InFlight:
             protocol_max=PROTOCOL_MAX,
             session_id=self.session_id,
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
-            caller_run_id=self._caller_run_id,
+            caller_run_id=self.caller_run_id,
             stream_number=self._streams,
         )
 
@@ -330,6 +335,7 @@ class InFlight:
     def _settle(self, results: pb.ResultBatch) -> None:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
         self.tally.note(results, self._outstanding)
+        self.news += 1
         pop = self._outstanding.pop
         awaited = []
         for run_id, data in zip(results.run_ids, results.data, strict=True):
@@ -346,11 +352,8 @@ class InFlight:
             run.announce()
 
     def _forget_ending(self, results: pb.ResultBatch) -> None:
-        pop = self._ending.pop
-        for run_id in results.run_ids:
-            pop(run_id, None)
-        for outcome in results.others:
-            pop(outcome.run_id, None)
+        for run_id in (*results.run_ids, *(outcome.run_id for outcome in results.others)):
+            self._ending.pop(run_id, None)
 
     def _apply_refusals(self, refusals: Refusals) -> None:
         early = self._asked_for_too_early(refusals)

@@ -27,6 +27,8 @@ from taskyard_contract.transport.channels import target_of
 
 if TYPE_CHECKING:
     # Imports gRPC, which programs need not wait for before their first call.
+    from asyncio import Task
+
     from taskyard._network.session.stream import Stream
 
 logger = logging.getLogger("taskyard.session")
@@ -68,6 +70,7 @@ class Session:
         self.on_close: list[Callable[[], None]] = []
         """What serves this session and has to end before it, in the order of beginning."""
         self._stream: Stream | None = None
+        self._asking: Task[None] | None = None
         self._opening = threading.Lock()
         self._client: Client | None = None
         _made.add(self)
@@ -196,6 +199,9 @@ class Session:
         while self.on_close:
             self.on_close.pop()()
         stream, self._stream = self._stream, None
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            self._thread.loop().call_soon_threadsafe(asking.cancel)
         if stream is not None:
             try:
                 self._thread.run(stream.close(), GOODBYE_SECONDS)
@@ -214,11 +220,16 @@ class Session:
 
     async def _start(self) -> None:
         """Open the stream, unless somebody has done so who was interrupted while waiting for it."""
+        import asyncio
+
         from taskyard._network.session.stream import Stream
+        from taskyard._network.session.wait_asking import WaitAsking
 
         if self._stream is None:
-            self._stream = Stream(self.in_flight)
-            self._stream.start()
+            self._stream = stream = Stream(self.in_flight)
+            stream.start()
+            asking = WaitAsking(self.in_flight, lambda: stream.channel)
+            self._asking = asyncio.get_running_loop().create_task(asking.run())
             at_exit(self.close)
 
     def _call_later(self, delay: float, call: Callable[[], None]) -> None:

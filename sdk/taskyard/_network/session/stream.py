@@ -96,6 +96,7 @@ class Stream:
         self._idle = True
         self._beat_due = False
         self._connected = False
+        self._channel: grpc.aio.Channel | None = None
         self._patience = HELLO_SECONDS
         self._reconnecting = Reconnecting(clock, draw)
         self._task: asyncio.Task[None] | None = None
@@ -108,6 +109,11 @@ class Stream:
     def wake(self) -> None:
         """Say that `next_frame` has something."""
         self._wake.set()
+
+    @property
+    def channel(self) -> grpc.aio.Channel | None:
+        """What the stream is open on, for a call beside it; None while it is not open."""
+        return self._channel if self._connected and not self._closing else None
 
     def leave(self) -> None:
         """Say goodbye without being waited for; must be called on the loop thread."""
@@ -175,7 +181,7 @@ class Stream:
             logger.warning("no control plane answers yet (%s); still trying", error)
 
     async def _one_stream(self, address: str) -> None:
-        channel = self._connect(address)
+        channel = self._channel = self._connect(address)
         try:
             stub: Any = SessionServiceStub(channel)
             call = stub.Connect()
@@ -188,6 +194,7 @@ class Stream:
             except grpc.aio.AioRpcError as error:
                 raise await ending.cause_of(error) from None
         finally:
+            self._channel = None
             await channel.close()
 
     async def _greet(self, call: Any, address: str) -> pb.SessionWelcome:

@@ -111,6 +111,7 @@ def show(
     completed.
     """
     from taskyard.cli.finding import find_run
+    from taskyard.cli.views.documents import wait_document
     from taskyard.cli.views.inside import inside, print_inside
     from taskyard.cli.views.runs import print_run, wait_for
 
@@ -121,11 +122,15 @@ def show(
                 wait_for(api, found)
         found = api.get_run(found.run_id, full=True)
         states = api.list_run_states(found.run_id)
+        explained = api.explain(found.run_id) if found.state < FIRST_FINAL else None
+        waits = explained.waits if explained is not None else ()
         within = inside(api, found) if int(found.kind) == RunKind.FLOW else None
         if as_json:
-            print_json(_shown_document(found, states, within))
+            print_json(
+                {**_shown_document(found, states, within), "waits": [wait_document(wait) for wait in waits]}
+            )
         else:
-            print_run(api, found, states)
+            print_run(api, found, states, waits)
             if within is not None:
                 print_inside(within, found)
     if wait:
@@ -152,6 +157,29 @@ def _check_completed(ended: "Run") -> None:
 
     if int(ended.state) != RunState.COMPLETED:
         raise CliError(f"{ended.name} ended {state_of(ended)[1]}")
+
+
+@app.command("why")
+def why(run: RunArgument, server: ServerOption = "", as_json: JsonOption = False) -> None:
+    """Say why a run is not executed yet: what it waits for, what decides first.
+
+    Of a run that waits for others the causes of their waits are said, too.
+    """
+    from taskyard.cli.finding import find_run
+    from taskyard.cli.views.documents import explanation_document
+    from taskyard.cli.views.waits import print_explanation
+
+    with calls_of(server) as api:
+        found = find_run(api, run)
+        explained = api.explain(found.run_id)
+    if explained is None:
+        raise CliError(
+            "the server is of a release that does not say why runs wait; 'taskyard run show' has what it says"
+        )
+    if as_json:
+        print_json(explanation_document(found, explained))
+    else:
+        print_explanation(found, explained)
 
 
 @app.command("logs")

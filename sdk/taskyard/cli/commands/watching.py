@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from taskyard.cli.commands.run import RunArgument
-from taskyard.cli.exits import EPILOG, CliError, until_interrupted
+from taskyard.cli.exits import CliError, until_interrupted
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import RunState
@@ -13,8 +13,8 @@ from taskyard_contract.states import RunState
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to those of ``taskyard run``."""
-    app.command("watch", epilog=EPILOG)(watch)
-    app.command("tree", epilog=EPILOG)(tree)
+    app.command("watch")(watch)
+    app.command("tree")(tree)
 
 
 def watch(run: RunArgument, server: ServerOption = "") -> None:

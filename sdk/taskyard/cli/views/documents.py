@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from taskyard_contract.ids import format_id
-from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamKind, shown_as
+from taskyard_contract.states import AgentState, RunKind, StateReason, UpstreamKind, WaitReason, shown_as
 
 if TYPE_CHECKING:
     from taskyard_api.v1.admin_service_pb2 import Agent, Task
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from taskyard_api.v1.failure_pb2 import Failure
     from taskyard_api.v1.run_service_pb2 import (
         CountRunsResponse,
+        Explanation,
         ListRunLogsResponse,
         Run,
+        RunRef,
         RunStateEntry,
         TailRunLogsResponse,
+        Wait,
     )
 
 Document = dict[str, Any]
@@ -82,6 +85,53 @@ def run_document(run: "Run") -> Document:
             for edge in run.upstream
         ],
         "failure": failure_document(run.failure) if run.HasField("failure") else None,
+    }
+
+
+def explanation_document(run: "Run", explained: "Explanation") -> Document:
+    """Return why a run waits."""
+    return {
+        "id": format_id(explained.run_id),
+        "name": explained.name or run.name,
+        "state_name": shown_state(explained.state) if explained.state else None,
+        "waits": [wait_document(wait) for wait in explained.waits],
+    }
+
+
+def wait_document(wait: "Wait") -> Document:
+    """Return one reason to wait."""
+    return {
+        "reason": name_in(WaitReason, wait.reason).lower(),
+        "message": wait.message,
+        "about": _ref_document(wait.about) if wait.HasField("about") else None,
+        "queue": wait.queue or None,
+        "priority": wait.priority if wait.queue else None,
+        "ahead": wait.ahead,
+        "whose": [
+            {
+                "runs": others.runs,
+                "name": others.name or None,
+                "flow_run_id": format_id(others.flow_run_id) or None,
+                "own": others.own,
+                "takes_turns": others.takes_turns,
+            }
+            for others in wait.whose
+        ],
+        "executing": wait.executing,
+        "runs": [_ref_document(run) for run in wait.runs],
+        "runs_left": wait.runs_left,
+        "due": moment(wait.due_us),
+        "agent": wait.agent_name or None,
+        "condition": wait.agent_condition or None,
+        "missing": dict(wait.missing),
+    }
+
+
+def _ref_document(run: "RunRef") -> Document:
+    return {
+        "id": format_id(run.run_id),
+        "name": run.name or None,
+        "state_name": shown_state(run.state) if run.state else None,
     }
 
 

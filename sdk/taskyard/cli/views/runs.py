@@ -21,6 +21,7 @@ from taskyard.cli.views.output import (
     print_table,
 )
 from taskyard.cli.views.parameters import shown_parameters
+from taskyard.cli.views.waits import print_waits
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL, RunKind, UpstreamKind
@@ -28,7 +29,7 @@ from taskyard_contract.states import FIRST_FINAL, RunKind, UpstreamKind
 if TYPE_CHECKING:
     from taskyard._network.server.calls import Client
     from taskyard_api.v1.failure_pb2 import Failure
-    from taskyard_api.v1.run_service_pb2 import CountRunsResponse, Run, RunStateEntry, Upstream
+    from taskyard_api.v1.run_service_pb2 import CountRunsResponse, Run, RunStateEntry, Upstream, Wait
 
 SHOWN_UPSTREAM: Final = 20
 """Each costs a call, and a run that gathers a map may have thousands."""
@@ -84,9 +85,14 @@ def wait_for(api: "Client", run: "Run") -> None:
             raise RunNotFound(f"there is no run {format_id(run.run_id)} any more", run_id=run.run_id)
 
 
-def print_run(api: "Client", run: "Run", states: "Sequence[RunStateEntry]") -> None:
-    """Print everything about a run."""
+def print_run(
+    api: "Client", run: "Run", states: "Sequence[RunStateEntry]", waits: "Sequence[Wait]" = ()
+) -> None:
+    """Print everything about a run, and why it waits if it does."""
     print_pairs([*_properties(run), ("result of", _source_of(api, run))])
+    if waits:
+        print_heading("Waits")
+        print_waits(waits)
     if states:
         print_heading("States")
         rows = [
