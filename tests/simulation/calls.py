@@ -13,7 +13,8 @@ from simulation.channel import Channel
 from simulation.history import Spec
 from simulation.plan import Job
 from simulation.program import ADDRESS, Program
-from taskyard._network.server.calls import Client, _translated
+from taskyard._network.server.calling import translated
+from taskyard._network.server.calls import Client
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.errors import Overloaded, StorageFull, TaskyardError
 from taskyard_contract.id_factory import new_id
@@ -37,7 +38,7 @@ class Calls(Client):
         self._channel = Channel(world.net, node)  # type: ignore[assignment]
 
     def _call(self, start: Callable[[], Awaitable[Any]], seconds: float | None = None) -> Any:
-        return _translated(repeated(start, self._world.loop.time))
+        return translated(repeated(start, self._world.loop.time))
 
     async def insisting(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call until it is answered."""

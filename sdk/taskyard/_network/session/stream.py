@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import grpc
 import grpc.aio
 
-from taskyard._network.server.calls import open_channel
+from taskyard._network.server.calling import open_channel
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
 from taskyard_contract.errors import ConnectionFailed, ServerStopping, TaskyardError
