@@ -11,6 +11,7 @@ from taskyard.logging.loggers import (
     show,
     show_as_from_here,
     show_batch,
+    wants_all,
 )
 from taskyard.logging.prints import capture_prints, captured_prints
 
@@ -23,4 +24,5 @@ __all__ = [
     "show",
     "show_as_from_here",
     "show_batch",
+    "wants_all",
 ]

@@ -7,9 +7,9 @@ threads of its own may use it too.
 
 import logging
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from taskyard import settings
 from taskyard._data.runs.records import TaskRun
@@ -19,6 +19,7 @@ from taskyard.logging.formatters import ConsoleHandler
 if TYPE_CHECKING:
     from taskyard_api.v1.session_service_pb2 import LogBatch
 
+T = TypeVar("T")
 ROOT: Final = "taskyard"
 FLOW_RUNS: Final = "taskyard.flow_runs"
 TASK_RUNS: Final = "taskyard.task_runs"
@@ -83,9 +84,11 @@ class SinkHandler(logging.Handler):
     """Hands records of runs to the sink of their run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on a record of a run that has a sink; others are none of its business."""
+        """Hand on a record of a run that has a sink; others are none of its business, and what the control
+        plane has `recorded` itself is there already.
+        """
         context: RunContext | None = getattr(record, "run_context", None)
-        if context is None or context.log_sink is None:
+        if context is None or context.log_sink is None or getattr(record, "recorded", False):
             return
         try:
             run = context.run
@@ -124,6 +127,12 @@ def configure(console: bool = True) -> None:
     root.addHandler(_sink)
     if root.level == logging.NOTSET:
         root.setLevel(settings.log_level())
+
+
+def wants_all() -> bool:
+    """Say whether records of the level DEBUG are wanted of runs."""
+    configure()
+    return logging.getLogger(ROOT).isEnabledFor(logging.DEBUG)
 
 
 def show(run_name: str, at_us: int, level: int, message: str, *, flow: bool = False) -> None:
@@ -165,10 +174,15 @@ def show_as_from_here() -> None:
 
 def show_batch(batch: "LogBatch") -> None:
     """Show log records of runs that other processes wrote."""
+    in_shown_place(_show_all, batch)
+
+
+def in_shown_place(call: Callable[[T], None], told: T) -> None:
+    """Call what shows something as if the code had called it that is to have written it."""
     if _shown.place is None:
-        _show_all(batch)
+        call(told)
     else:
-        _shown.place.copy().run(_show_all, batch)
+        _shown.place.copy().run(call, told)
 
 
 def _show_all(batch: "LogBatch") -> None:

@@ -18,6 +18,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session
 from taskyard._network.session.sessions import current_session
 from taskyard.context import RunContext, current_context
+from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -70,6 +71,7 @@ class Scope:
         "kept_futures",
         "log_prints",
         "queue",
+        "speaks",
         "task_runner",
     )
 
@@ -115,6 +117,8 @@ class Scope:
         self.code = code
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
+        self.speaks = bool(flow_run_id or caller_run_id) and wants_all()
+        """Whether it is said of each run that it was created and submitted: looked up once, for thousands."""
         self._ordinals: dict[str, int] = {}
         self._lock = threading.Lock()
 

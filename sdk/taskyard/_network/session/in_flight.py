@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
+from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
 from taskyard._network.session.outbox import (
     IDS_PER_FRAME,
@@ -75,6 +76,7 @@ class InFlight:
         self.signalled = False
         self.decisions = Decisions()
         self.on_logs: Callable[[pb.LogBatch], None] | None = None
+        self.ends = Ends()
         self.on_dropped_logs: Callable[[int], None] | None = None
         self.on_lost_logs: Callable[[int], None] | None = None
         self._wake = wake
@@ -204,6 +206,7 @@ class InFlight:
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
             caller_run_id=self._caller_run_id,
             stream_number=self._streams,
+            says_ends=True,
         )
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:
@@ -258,14 +261,14 @@ class InFlight:
         if frame.logs_up_to:
             self._logs.acknowledge(frame.logs_up_to)
             self._tell_dropped_logs()
+        if frame.HasField("logs") and self.on_logs is not None:
+            self.on_logs(frame.logs)  # before the outcomes of the runs that wrote them
         if frame.HasField("results"):
             self._settle(frame.results)
         for decision in frame.flow_decisions:
             self.decisions.decide(decision)
         for run_id in frame.cancel_requests:
             self.decisions.stop(run_id)
-        if frame.HasField("logs") and self.on_logs is not None:
-            self.on_logs(frame.logs)
         if frame.dropped_logs and self.on_dropped_logs is not None:
             self.on_dropped_logs(frame.dropped_logs)
 
@@ -337,9 +340,8 @@ class InFlight:
             run = pop(run_id, None)
             if run is not None and run.put(data):
                 awaited.append(run)
-        for outcome in results.others:
-            run = pop(outcome.run_id, None)
-            if run is not None and run.put(outcome):
+        for run, outcome in self.ends.take(self._outstanding, results.others):
+            if run.put(outcome):
                 awaited.append(run)
         if self._ending:
             self._forget_ending(results)

@@ -8,7 +8,7 @@ that a missing server is an error at the first use and not a future that never s
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -21,6 +21,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.states import RunState
 from taskyard_contract.transport.channels import target_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Session:
         """Seconds for which `open` waits for a server."""
         self.in_flight = InFlight(locate, self.wake, self._call_later, caller_run_id)
         self.in_flight.on_logs = _show
+        if not caller_run_id:  # what a task calls is said by the server, to the program
+            self.in_flight.ends.say = _say_ends
         self.in_flight.on_dropped_logs = _say_dropped
         self.in_flight.on_lost_logs = _say_lost
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
@@ -216,6 +219,14 @@ def _show(batch: pb.LogBatch) -> None:
     from taskyard.logging import show_batch  # programs whose tasks log nothing need not import it
 
     show_batch(batch)
+
+
+def _say_ends(outcomes: Sequence[pb.RunOutcome]) -> None:
+    bad = [each for each in outcomes if int(each.state) != RunState.COMPLETED and not each.said]
+    if bad:
+        from taskyard.logging.ends import show_ends  # as above
+
+        show_ends(bad)
 
 
 def _say_dropped(count: int) -> None:
