@@ -4,12 +4,12 @@
       MissingResult                     a completed run has no stored value
       UnfinishedRun                     the run has no result yet
         PausedRun                       the run is paused
+        UpstreamTaskError               an upstream run did not complete, so there never is one
       FailedRun                         the run failed, and its exception object is not available
         RemoteError                     the same, with all that was told of it: failures of other languages
       TooManyWaitingRuns                the run had to wait for others, and its agent lets no more runs wait
       CrashedRun                        the run's process was lost or interrupted
       CancelledRun                      the run was cancelled
-      UpstreamTaskError                 an upstream run did not complete
       MissingContextError               (RuntimeError) called outside of a run
       ConfigurationError                (ValueError) options that contradict each other
       HashError                         (ValueError) no cache key can be computed from these values
@@ -88,6 +88,10 @@ class PausedRun(UnfinishedRun):
     """The run is paused, so it has no result."""
 
 
+class UpstreamTaskError(UnfinishedRun):
+    """An upstream run did not complete, so the run that needs its result cannot start."""
+
+
 class TooManyWaitingRuns(FailedRun):
     """The run had to wait for runs it had submitted, and its agent lets no more runs wait.
 
@@ -102,10 +106,6 @@ class CrashedRun(TaskyardError):
 
 class CancelledRun(TaskyardError):
     """The run was ended, or never begun, because nobody wanted it any more; it has no result."""
-
-
-class UpstreamTaskError(TaskyardError):
-    """An upstream run did not complete, so the run that needs its result cannot start."""
 
 
 class MissingContextError(TaskyardError, RuntimeError):

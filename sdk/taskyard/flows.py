@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
+from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.flow_options import FlowOptions, FlowSettings
@@ -78,7 +79,11 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             from taskyard._engine.flow_runs import async_engine  # as it says itself
 
             return async_engine.run_async(self, call, wait_for, return_state)
-        return engine.run_sync(self, call, wait_for, return_state)
+        try:
+            return engine.run_sync(self, call, wait_for, return_state)
+        except BaseException as error:
+            fold_run(error)
+            raise
 
     if not TYPE_CHECKING:
         from_source = AbsentAttribute("flow")

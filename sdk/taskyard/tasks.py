@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
+from taskyard._data.values.folding import fold_run
 from taskyard._data.values.hashing import task_input_hash
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff, given_function
@@ -92,7 +93,11 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             return call_generator(self, args, kwargs, wait_for, return_state, place_of_generators)
         if self.isasync:
             return call_async(self, args, kwargs, wait_for, return_state, place_of_calls)
-        return call_sync(self, args, kwargs, wait_for, return_state, place_of_calls)
+        try:
+            return call_sync(self, args, kwargs, wait_for, return_state, place_of_calls)
+        except BaseException as error:
+            fold_run(error)
+            raise
 
     @overload
     def submit(

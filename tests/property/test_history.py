@@ -12,8 +12,10 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import replay_events
+from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import EndedRow, EventRow
 
@@ -35,7 +37,8 @@ def settle(run: Run, history: list[RunEvent]) -> OpenCommit:
     commit, clock, loop = OpenCommit(), FakeClock(), asyncio.new_event_loop()
     try:
         journal = Journal(commit)  # type: ignore[arg-type]
-        settling = Settling(journal, Timers(loop, clock), clock, Metrics(), lambda: 0.5)
+        telling = Telling(journal, RunBook(), clock)
+        settling = Settling(journal, Timers(loop, clock), clock, Metrics(), telling, lambda: 0.5)
         for event in history:
             clock.seconds += 1
             settling.apply(run, event, reason=0, message=event.name)

@@ -90,7 +90,7 @@ class Watching(Stream):
 
 
 class Tailing(Stream):
-    """A log that is followed, and the texts that came of it."""
+    """A log that is followed, and the texts of peers that came of it."""
 
     def __init__(self, stub: Any, run_id: bytes, token: str = "") -> None:
         request = pb.TailRunLogsRequest(run_id=run_id, page_token=token)
@@ -102,7 +102,9 @@ class Tailing(Stream):
     def next(self) -> Any:
         message = super().next()
         if message is not None:
-            self.texts += message.logs.messages
+            written = zip(message.logs.loggers, message.logs.messages, strict=True)
+            # What the control plane says of runs itself is not what they wrote.
+            self.texts += [text for logger, text in written if not logger.startswith("taskyard.")]
             self.token = message.next_page_token
             self.complete = message.complete
         return message

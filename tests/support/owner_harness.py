@@ -112,9 +112,13 @@ class World:
             await self.advance(step)
 
     def client(
-        self, session_id: bytes | None = None, caller_run_id: bytes = b"", stream_number: int = 0
+        self,
+        session_id: bytes | None = None,
+        caller_run_id: bytes = b"",
+        stream_number: int = 0,
+        says_ends: bool = False,
     ) -> "Client":
-        return Client(self, session_id or new_id(), caller_run_id, stream_number)
+        return Client(self, session_id or new_id(), caller_run_id, stream_number, says_ends)
 
     def agent(self, agent_id: str = "a", credit: int = 100, chunk: int = 100, **options: Any) -> "Agent":
         return Agent(self, agent_id, credit, chunk, **options)
@@ -154,7 +158,12 @@ class Client(Peer):
     """A session played by the test."""
 
     def __init__(
-        self, world: World, session_id: bytes, caller_run_id: bytes = b"", stream_number: int = 0
+        self,
+        world: World,
+        session_id: bytes,
+        caller_run_id: bytes = b"",
+        stream_number: int = 0,
+        says_ends: bool = False,
     ) -> None:
         super().__init__()
         self._world = world
@@ -166,10 +175,12 @@ class Client(Peer):
         self.refused: dict[bytes, sp.RefusedRun] = {}
         self.decisions: list[sp.FlowDecision] = []
         self.cancel_requests: list[bytes] = []
+        self.shown: list[tuple[str, str]] = []
+        """Names of runs, and what was written of them."""
         self.acknowledged = 0
         hello = sp.SessionHello(
             protocol_min=2, protocol_max=2, session_id=session_id, client_name="test",
-            caller_run_id=caller_run_id, stream_number=stream_number,
+            caller_run_id=caller_run_id, stream_number=stream_number, says_ends=says_ends,
         )  # fmt: skip
         self.session, self.welcome = world.owner.connections.clients.open(
             hello, CALLER, self.wake, self.close
@@ -224,6 +235,7 @@ class Client(Peer):
             self.outcomes.update({outcome.run_id: outcome for outcome in frame.results.others})
             self.refused.update({refused.run_id: refused for refused in frame.refused})
             self.decisions.extend(frame.flow_decisions)
+            self.shown.extend(zip(frame.logs.run_names, frame.logs.messages, strict=True))
             self.cancel_requests.extend(frame.cancel_requests)
 
     def state_of(self, run_id: bytes) -> int | None:

@@ -70,6 +70,11 @@ class Link:
         self.torn = False
         """Whether a frame was cut off, so that nothing can be said any more."""
 
+    @property
+    def max_result_bytes(self) -> int:
+        """The largest result that the server takes, for code that wants to know it before it reports one."""
+        return self._packer.max_payload
+
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
         with self._taking:

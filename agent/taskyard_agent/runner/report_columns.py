@@ -16,7 +16,7 @@ from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.encodings import refusal_of
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.failures import SOURCE, failure_of, text_of, type_name
-from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES, too_large_result
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.states import StateReason
 from taskyard_contract.wire_text import cut
@@ -140,10 +140,7 @@ class Packer:
 
 def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
     """Report a result that no server takes."""
-    message = (
-        f"the result is {size:,} bytes, the server's limit is {limit:,}; "
-        "write it to storage of your own and return a reference to it"
-    )
+    message = too_large_result(size, limit)
     report = _failed(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
     report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding=encoding))
     return report

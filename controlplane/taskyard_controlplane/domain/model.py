@@ -41,6 +41,8 @@ class Submitter(Protocol):
     """The number under which its runs take turns with those of other sessions; never 0."""
     caller_run_id: bytes
     """The task run it was opened in; empty for none."""
+    says_ends: bool
+    """Whether it says itself how runs ended of which it gets the outcomes."""
     executing: "dict[bytes, Run]"
     """Runs whose bodies this session itself executes."""
     held_bytes: int

@@ -5,13 +5,12 @@ is no text becomes an escape sequence. Writing executes foreign code (`__str__`,
 and whatever of `FOREIGN` that raises is survived, so that the run ends with its failure all the same.
 """
 
-import traceback
-from types import TracebackType
 from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract import code_lines, durable_names, pickling
 from taskyard_contract.encodings import PICKLE
+from taskyard_contract.for_people import tracebacks
 from taskyard_contract.wire_failures import CHAIN_LENGTH, ENCODED_LIMIT, TRACEBACK_LIMIT
 from taskyard_contract.wire_text import MESSAGE_LIMIT, NAME_LIMIT, cut, cut_front
 from taskyard_contract.world import inherited
@@ -21,7 +20,6 @@ FOREIGN: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 signal handlers end a program that is told to terminate, and that must not be lost here."""
 SOURCE: Final = "python"
 """The language, for readers in other ones."""
-_OWN_MODULES: Final = ("taskyard.", "taskyard_agent.")
 
 
 def failure_of(
@@ -145,19 +143,6 @@ def _travels(value: object, most: int | None = None) -> bool:
 def _format(error: BaseException) -> str:
     try:
         code_lines.show_lines_of(error.__traceback__)
-        return "".join(traceback.format_exception(type(error), error, _user_frames(error), chain=False))
+        return tracebacks.text_of(error)
     except FOREIGN:
         return ""
-
-
-def _user_frames(error: BaseException) -> TracebackType | None:
-    """Return the traceback without Taskyard's own frames at its top."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and _is_own(frames):
-        frames = frames.tb_next
-    return frames
-
-
-def _is_own(frames: TracebackType) -> bool:
-    name: str = frames.tb_frame.f_globals.get("__name__", "")
-    return name.startswith(_OWN_MODULES)

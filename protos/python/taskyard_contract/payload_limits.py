@@ -24,3 +24,11 @@ MAX_OPTIONS_BYTES: Final = 8 * 1024
 """Of what a program has set in Python itself, as workers on other machines are told."""
 MAX_LABEL_BYTES: Final = 1024
 """Of all labels that a template asks for, names and values: they are part of a name that databases index."""
+
+
+def too_large_result(size: int, limit: int) -> str:
+    """Say that no server takes a result of so many bytes."""
+    return (
+        f"the result is {size:,} bytes, the server's limit is {limit:,}; "
+        "write it to storage of your own and return a reference to it"
+    )

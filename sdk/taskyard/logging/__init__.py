@@ -14,6 +14,7 @@ from taskyard.logging.loggers import (
     show,
     show_as_from_here,
     show_from_here,
+    wants_all,
 )
 from taskyard.logging.output import say_dropped_output, show_said
 from taskyard.logging.prints import capture_prints, captured_prints
@@ -29,6 +30,7 @@ __all__ = [
     "show_as_from_here",
     "show_from_here",
     "show_said",
+    "wants_all",
 ]
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

@@ -82,9 +82,11 @@ class SinkHandler(logging.Handler):
     """Hands records of runs to the sink of their run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on a record of a run that has a sink; others are none of its business."""
+        """Hand on a record of a run that has a sink; others are none of its business, and what the control
+        plane has `recorded` itself is there already.
+        """
         context: RunContext | None = getattr(record, "run_context", None)
-        if context is None or context.log_sink is None:
+        if context is None or context.log_sink is None or getattr(record, "recorded", False):
             return
         try:
             run = context.run
@@ -125,6 +127,12 @@ def configure(console: bool = True) -> None:
         root.setLevel(settings.log_level())
 
 
+def wants_all() -> bool:
+    """Say whether records of the level DEBUG are wanted of runs."""
+    configure()
+    return logging.getLogger(ROOT).isEnabledFor(logging.DEBUG)
+
+
 def show(run_name: str, at_us: int, level: int, message: str, source: str = TASK_RUNS) -> None:
     """Show a record that another process wrote, as if it had been written here.
 
@@ -136,6 +144,8 @@ def show(run_name: str, at_us: int, level: int, message: str, source: str = TASK
         source: The logger it was written to.
     """
     configure()
+    if _shown.end_line is not None:
+        _shown.end_line()
     flow = source.endswith("flow_runs")
     logger = logging.getLogger(FLOW_RUNS if flow else TASK_RUNS)
     if not logger.isEnabledFor(level):
@@ -149,6 +159,8 @@ def show(run_name: str, at_us: int, level: int, message: str, source: str = TASK
 
 class _Shown:
     place: Context | None = None
+    end_line: Callable[[], None] | None = None
+    """Ends the line that output of another process has begun, if any has."""
 
 
 _shown: Final = _Shown()
@@ -174,6 +186,11 @@ def show_from_here(run_name: str, level: int, message: str, *, flow: bool = Fals
     """
     place = _shown.place.copy() if _shown.place is not None else copy_context()
     place.run(show, run_name, time_ns() // 1000, level, message, FLOW_RUNS if flow else TASK_RUNS)
+
+
+def end_lines_by(end_line: Callable[[], None]) -> None:
+    """Have this called before a record of another process is shown."""
+    _shown.end_line = end_line
 
 
 def in_shown_place(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

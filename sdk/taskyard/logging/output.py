@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 
 from taskyard import settings
-from taskyard.logging.loggers import in_shown_place, show
+from taskyard.logging.loggers import end_lines_by, in_shown_place, show
 from taskyard.logging.prints import PrintCapture
 from taskyard_contract.states import OutputStream
 
@@ -46,7 +46,7 @@ class Shown:
 
     def __init__(self) -> None:
         """Begin on an empty line."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._begun: tuple[int, bytes] | None = None
         """The stream and the run whose line is not whole."""
 
@@ -58,7 +58,7 @@ class Shown:
                 if stream in (STDOUT, STDERR):
                     _guarded(self._write, stream, run_id, list(group))
                     continue
-                _guarded(self._end_line)
+                _guarded(self.end_line)
                 for one in group:
                     _guarded(_show_record, one)
 
@@ -67,7 +67,7 @@ class Shown:
         if mode == "off":
             return
         if self._begun not in (None, (stream, run_id)):
-            self._end_line()
+            self.end_line()
         text = b"".join(one.data for one in said).decode(errors="replace")
         goes_on = self._begun is not None
         if mode == "prefixed":
@@ -77,13 +77,15 @@ class Shown:
         target.flush()
         self._begun = None if text.endswith("\n") else (stream, run_id)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
         """Leave the line that somebody has begun, so that nothing is written into it."""
-        if self._begun is not None:
-            stream, _ = self._begun
-            self._begun = None
-            _target(stream).write("\n")
-            _target(stream).flush()
+        if self._begun is None:
+            return
+        with self._lock:
+            begun, self._begun = self._begun, None
+            if begun is not None:
+                _target(begun[0]).write("\n")
+                _target(begun[0]).flush()
 
 
 def _guarded(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -160,6 +162,7 @@ def _handle_further(target: logging.Logger | None, record: logging.LogRecord, ha
 
 
 _shown: Final = Shown()
+end_lines_by(_shown.end_line)
 
 
 def show_said(logs: "LogBatch | None", output: "OutputBatch | None") -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.acceptance
             ["cannot submit 'echo'", "argument 0 (a lock)", "ThreadPool"],
         ),
         ("unpicklable-argument-in-map", "NotPicklable", ["cannot submit 'echo'", "(a lock)"]),
-        ("unpicklable-result", "NotPicklable", ["a value of type lock", "return another"]),
+        ("unpicklable-result", "NotPicklable", ["a value of type lock", "return what can be pickled"]),
         ("large-argument", "PayloadTooLarge", ["arguments of 'echo'", "134,217,728", "pass a reference"]),
         ("large-result", "PayloadTooLarge", ["the result is", "134,217,728", "return a reference"]),
     ],

@@ -34,7 +34,13 @@ from taskyard import (
 )
 from taskyard.cache_policies import INPUTS, NO_CACHE, RUN_ID, TASK_SOURCE
 from taskyard.context import TaskRunContext
-from taskyard.exceptions import MissingResult, NotPicklable, TaskRunTimeoutError, UnfinishedRun
+from taskyard.exceptions import (
+    MissingResult,
+    NotPicklable,
+    TaskRunTimeoutError,
+    UnfinishedRun,
+    UpstreamTaskError,
+)
 from taskyard.runtime import flow_run, task_run
 from taskyard.states import State
 from taskyard.task_runners import ThreadPoolTaskRunner
@@ -161,9 +167,11 @@ def test_row_42_wait_for_orders_and_fails_with_its_upstream() -> None:
         allowed = add.submit(1, wait_for=[allow_failure(bad)]).result()
         mapped = add.map([1, 2], wait_for=[add.submit(0), add(0, return_state=True)]).result()
         assert after is not None
-        return after.name, allowed, mapped, add(1, wait_for=[bad])
+        with pytest.raises(UpstreamTaskError, match="'boom-0' did not reach a 'COMPLETED' state: it failed"):
+            add(1, wait_for=[bad])
+        return after.name, allowed, mapped
 
-    assert main() == ("NotReady", 2, [2, 3], None)
+    assert main() == ("NotReady", 2, [2, 3])
 
 
 def test_row_45_a_map_over_the_future_of_a_list() -> None:
@@ -385,7 +393,9 @@ def test_b7_what_an_upstream_failure_does() -> None:
         state = waiting.wait()
         assert state is not None
         assert (state.name, state.type.value) == ("NotReady", "PENDING")
-        assert state.message == f"Upstream task run '{bad.task_run_id}' did not reach a 'COMPLETED' state."
+        assert state.message == (
+            "Upstream task run 'boom-0' did not reach a 'COMPLETED' state: it failed: ValueError: boom"
+        )
         with pytest.raises(UnfinishedRun):
             waiting.result()
         assert identity([allow_failure(bad)])[0].args == ("boom",)

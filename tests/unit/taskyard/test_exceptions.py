@@ -34,6 +34,7 @@ def test_every_exception_is_in_the_documented_tree(kind: type[TaskyardError]) ->
         (exceptions.TaskRunTimeoutError, TimeoutError),
         (exceptions.FlowRunTimeoutError, TimeoutError),
         (exceptions.PausedRun, exceptions.UnfinishedRun),
+        (exceptions.UpstreamTaskError, exceptions.UnfinishedRun),
     ],
 )
 def test_exceptions_are_also_what_python_calls_them(kind: type[Exception], builtin: type[Exception]) -> None:

@@ -10,7 +10,7 @@ from support.loopback import LoopbackSession
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.templates import group_of
 from taskyard.context import TaskRun, TaskRunContext, tags
-from taskyard.exceptions import ParameterBindError
+from taskyard.exceptions import ParameterBindError, UpstreamTaskError
 from taskyard.futures import Future, FutureList
 from taskyard.states import Failed
 from taskyard.tasks import Task, task, task_input_hash
@@ -116,7 +116,8 @@ def test_b7_a_failed_upstream_run_leaves_its_consumer_not_ready(inside: Scope) -
     state = add.submit(bad).wait(0)
     assert state is not None
     assert (state.name, state.is_pending()) == ("NotReady", True)
-    assert add(bad) is None  # type: ignore[arg-type]
+    with pytest.raises(UpstreamTaskError, match="did not reach a 'COMPLETED' state"):
+        add(bad)  # type: ignore[arg-type]
     assert task(lambda error: repr(error)).submit(allow_failure(bad)).result(0) == "ValueError('x')"
 
 

@@ -14,7 +14,8 @@ The steps, and why in this order:
 3. New runs go on: into their queue, or to wait for what they wait for. Before effects, because a run that was
    cancelled in the same commit is enqueued and, being ended, passed over; the other way round, an end would
    be told of a run that later turns up in a queue.
-4. Acknowledgements of reports, and of log records, are noted: what they report is durable.
+4. Acknowledgements of reports, and of log records, are noted: what they report is durable. What the commit
+   says of runs is sent to those who are to be shown it.
 5. Effects, in the order in which the transitions happened.
 6. Answers of the database to questions that rode on the commit. After effects, because a run that ended in
    this commit has delivered itself by then, and is found as recent by whoever asks again.
@@ -102,6 +103,9 @@ class AfterCommit:
         self._acknowledgements.reported(commit.reported)
         if commit.logged:
             self._acknowledgements.logged(commit.logged)
+        for listener, record in commit.lines:  # before the outcomes of the same runs
+            listener.push_log(record)
+            told[listener] = None
         self._perform(commit, told)
         if commit.rows.lookup_runs:
             self._upstream.looked_up(commit.rows.lookup_runs, result.runs)

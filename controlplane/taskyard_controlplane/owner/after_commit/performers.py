@@ -115,4 +115,10 @@ class Performers:
 
     def _cancel_inside(self, flow: Run) -> None:
         end = partial(self._cancelling.end_with_flow, flow)
-        self._endings.inside(flow, self._book.inside(flow), end, queued=self._backlog.count() > 0)
+        self._endings.inside(
+            flow,
+            self._book.inside(flow),
+            end,
+            partial(self._cancelling.all_ended_with_flow, flow),
+            queued=self._backlog.count() > 0,
+        )

@@ -73,6 +73,8 @@ class Refusals:
             # wait for the recorded run, and be remembered as how that one ended.
             for each in (commit, self._journal.open):
                 each.effects = [(run, effects) for run, effects in each.effects if run.seq not in annulled]
+                each.rows.logs = [row for row in each.rows.logs if row[0] not in annulled]
+                each.lines = [line for line in each.lines if line[1][0] not in commit.duplicates]
 
     def full(self, commit: Commit, error: StorageFull, *, behind: bool) -> None:
         """Take the new runs out of a commit that found the database full, and say so.
@@ -129,7 +131,7 @@ class Refusals:
     def _strip(self, commit: Commit) -> None:
         """Leave in a commit only what is not about its new runs."""
         rows, still_open = commit.rows, self._journal.open
-        seqs = {row[0] for row in rows.new_runs}
+        seqs, ids = {row[0] for row in rows.new_runs}, {row[1] for row in rows.new_runs}
         commit.submitted = [run for run in commit.submitted if run.seq not in seqs]  # others were read back
         commit.payload_bytes -= sum(len(row[_ARGS]) for row in rows.new_runs if row[_ARGS])  # type: ignore[arg-type, misc]
         rows.new_runs.clear()
@@ -137,6 +139,7 @@ class Refusals:
         self._drop_logs(commit)
         rows.ended = [row for row in rows.ended if row[-1] not in seqs]
         rows.events = [row for row in rows.events if row[0] not in seqs]
+        commit.lines = [(session, record) for session, record in commit.lines if record[0] not in ids]
         commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
         if commit is not still_open:
             moved = sum(len(data) for _, data in rows.blobs)
@@ -181,4 +184,5 @@ def _leave_out(commit: Commit, seqs: Container[int]) -> None:
     rows.cache = [row for row in rows.cache if row[1] not in seqs]
     commit.submitted = [run for run in commit.submitted if run.seq not in seqs]
     commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
+    commit.lines = [(session, record) for session, record in commit.lines if record[0] not in ids]
     commit.decided = [(session, said) for session, said in commit.decided if said.run_id not in ids]

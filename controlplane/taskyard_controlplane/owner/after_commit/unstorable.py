@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.clock import Clock
+from taskyard_contract.for_people.run_lines import is_end
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.after_commit.refusals import Refusals
@@ -116,10 +117,13 @@ class Unstorable:
             rows = each.rows
             rows.ended = [row for row in rows.ended if row[-1] != run.seq]
             rows.cache = [row for row in rows.cache if row[1] != run.seq]
+            rows.logs = [row for row in rows.logs if row[0] != run.seq or not is_end(str(row[-1]))]
+            each.lines = [line for line in each.lines if line[1][0] != run.run_id or not is_end(line[1][4])]
             each.effects = [(other, effects) for other, effects in each.effects if other is not run]
         open_rows = self._journal.open.rows
         open_rows.events = [row for row in open_rows.events if row[0] != run.seq]
         effects = self._settling.give_up(run, why)
+        self._settling.tell_end(run)
         commit.effects.append((run, effects))
         if not commit.set_aside:
             add_end(commit.rows, ended_row(run))

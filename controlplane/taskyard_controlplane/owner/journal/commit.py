@@ -5,7 +5,8 @@ from typing import Final, Protocol
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull, TaskyardError
-from taskyard_controlplane.domain.model import Run
+from taskyard_controlplane.domain.model import Run, Submitter
+from taskyard_controlplane.owner.journal.log_records import Record
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, WriteBatch
@@ -20,8 +21,8 @@ class Commit:
     """Rows and promises, gathered until the database is free."""
 
     __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "logged", "overdue", "payload_bytes", "refused",
-        "reported", "rows", "set_aside", "submitted", "then", "unstorable",
+        "accepted", "decided", "duplicates", "effects", "lines", "logged", "overdue", "payload_bytes",
+        "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -36,6 +37,8 @@ class Commit:
         """Up to which number each agent is told that its reports are durable."""
         self.logged: dict[AgentSession | ClientSession, int] = {}
         """Up to which number the log records that each peer sent are in it."""
+        self.lines: list[tuple[Submitter, Record]] = []
+        """What sessions are shown of what it says of runs."""
         self.effects: list[tuple[Run, int]] = []
         """What follows from transitions, in the order in which they happened."""
         self.decided: list[tuple[ClientSession, FlowDecision]] = []
@@ -68,6 +71,7 @@ class Commit:
             or self.effects
             or self.submitted
             or self.decided
+            or self.lines
             or self.overdue
             or self.rows.rows() - self.riding
         )

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import Run, Submitter, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.committer import Committer
+from taskyard_controlplane.owner.journal.log_records import Record
 from taskyard_controlplane.owner.journal.rows import (
     add_end,
     cache_row,
@@ -158,6 +159,11 @@ class Journal:
         """Record what a run wrote, which is in the flow run of this number (`RunBook.flow_seq_of`)."""
         level = min(level, HIGHEST_LEVEL)
         self.open.rows.logs.append(log_row(run, flow_seq, at_us, level, logger, message))
+        self.touch()
+
+    def tells(self, session: Submitter, record: Record) -> None:
+        """Show a session, after the commit, what it says of a run."""
+        self.open.lines.append((session, record))
         self.touch()
 
     def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:

@@ -9,7 +9,6 @@ same runs is ended there (`end_if_due`) before it can start.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from taskyard_contract.errors import StorageUnavailable
@@ -91,8 +90,10 @@ class QueuedEndings:
         after = None if up_to_seq is None else -1
         self._begin(session, Ending(deque(runs), page, up_to_seq or 0, end, over, after))
 
-    def inside(self, flow: Run, runs: Iterable[Run], end: End, *, queued: bool) -> None:
-        """Do `end` with runs inside a flow run, and with those in the backlog, unless none is `queued`."""
+    def inside(self, flow: Run, runs: Iterable[Run], end: End, over: Over, *, queued: bool) -> None:
+        """Do `end` with runs inside a flow run, and with those in the backlog, unless none is `queued`; and
+        `over` when there are no more.
+        """
         known = self._under_way.get(flow)
         if known is not None:  # it was cancelled, and has ended by now
             known.records.extend(runs)
@@ -103,8 +104,12 @@ class QueuedEndings:
             return self._store.backlog_of_flow(seq, after, limit)
 
         self._book.ending_flows[seq] = flow
-        over = partial(self._book.ending_flows.pop, seq, None)
-        self._begin(flow, Ending(deque(runs), page, ALL, end, over, -1 if queued else None))
+
+        def all_over() -> None:
+            self._book.ending_flows.pop(seq, None)
+            over()
+
+        self._begin(flow, Ending(deque(runs), page, ALL, end, all_over, -1 if queued else None))
 
     def end_if_due(self, run: Run) -> None:
         """End a run that came into memory while all that it belongs to is being ended."""

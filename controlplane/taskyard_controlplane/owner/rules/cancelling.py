@@ -12,8 +12,15 @@ from taskyard_contract.wire_text import NAME_LIMIT, cut
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.rules.settling import Settling
-
-FLOW_ENDED: Final = "its flow run ended before the run could start"
+from taskyard_controlplane.owner.rules.telling import (
+    FLOW_ENDED,
+    MANY,
+    TOGETHER,
+    Telling,
+    ended_together,
+    open_ones,
+    with_flow,
+)
 
 
 class Wish(NamedTuple):
@@ -46,13 +53,22 @@ NOBODY_SAYS: Final = Wish()
 class Cancelling:
     """Ends runs that are in memory."""
 
-    def __init__(self, settling: Settling) -> None:
-        """Apply the events through `settling`."""
+    def __init__(self, settling: Settling, telling: Telling) -> None:
+        """Apply the events through `settling`; `telling` says of many at once what became of them."""
         self._settling = settling
+        self._telling = telling
 
     def request(self, runs: Iterable[Run], wish: Wish = NOBODY_SAYS) -> None:
         """Request the end of some runs because somebody wants it."""
-        self._request(runs, wish.told("cancelled", "cancellation was requested"))
+        runs = list(runs)
+        if len(runs) <= MANY:
+            self._request(runs, wish.told("cancelled", "cancellation was requested"))
+            return
+        for run in runs:
+            if run.flow is not None:
+                self._telling.inside_ended(run.flow, open_ones([run]))
+        self._request(runs, wish.told(TOGETHER, TOGETHER))
+        self._telling.say_left_inside()
 
     def _request(self, runs: Iterable[Run], message: str) -> None:
         for run in list(runs):
@@ -68,16 +84,25 @@ class Cancelling:
         """
         message = wish.told("withdrawn", FLOW_ENDED) if wish.reason else FLOW_ENDED
         for run in list(runs):
-            self._settling.apply(
+            gone = self._settling.apply(
                 run,
                 RunEvent.WITHDRAWN,
                 reason=StateReason.CANCEL_REQUESTED,
                 message=message,
             )
+            if gone and run.flow is not None and message is FLOW_ENDED:
+                self._telling.inside_ended(run.flow)
+        self._telling.say_left_inside()
 
     def end_with_flow(self, flow: Run, runs: Iterable[Run]) -> None:
         """Request the end of runs inside a flow run that has ended or is being cancelled."""
-        self._request(runs, f"the flow run '{flow.shown_name}' ended or was cancelled")
+        runs = list(runs)
+        self._telling.inside_ended(flow, open_ones(runs))
+        self._request(runs, with_flow(flow))
+
+    def all_ended_with_flow(self, flow: Run) -> None:
+        """Say how many runs the end of a flow run has ended, or will: some still execute."""
+        self._telling.say_inside(flow)
 
     def end_with_session(self, name: str, runs: Iterable[Run]) -> None:
         """Tell runs that the session they belong to is gone: what it executed itself crashes, what has not
@@ -86,3 +111,9 @@ class Cancelling:
         message = f"the process that owned it ({name}) is gone"
         for run in list(runs):
             self._settling.apply(run, RunEvent.SESSION_LOST, reason=StateReason.SESSION_LOST, message=message)
+            if ended_together(run) and run.flow is not None:
+                self._telling.inside_ended(run.flow)
+
+    def all_ended_with_session(self) -> None:
+        """Say of the flow runs that ended with their sessions how many runs inside did."""
+        self._telling.say_left_inside()

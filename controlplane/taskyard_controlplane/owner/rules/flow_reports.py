@@ -15,6 +15,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest, PermissionDenied
 from taskyard_contract.states import FlowEvent, RunState, StateReason, known_reason
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
+from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
@@ -24,8 +25,9 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.rules.authority import owns
-from taskyard_controlplane.owner.rules.outcome_messages import write_outcome
+from taskyard_controlplane.owner.rules.outcome_messages import why_of, write_outcome
 from taskyard_controlplane.owner.rules.settling import Settling, what_was_asked
+from taskyard_controlplane.owner.rules.telling import Telling
 
 _EVENTS: Final[dict[int, RunEvent]] = {
     FlowEvent.STARTED: RunEvent.STARTED,
@@ -46,6 +48,7 @@ class FlowReports:
         book: RunBook,
         journal: Journal,
         settling: Settling,
+        telling: Telling,
         changes: Changes,
         clock: Clock,
         max_inline_bytes: int,
@@ -56,6 +59,7 @@ class FlowReports:
         self._book = book
         self._journal = journal
         self._settling = settling
+        self._telling = telling
         self._changes = changes
         self._clock = clock
         self._draw = draw
@@ -83,17 +87,20 @@ class FlowReports:
             session.wake()
             return True
         stale = 0 < report.attempt < run.attempt and run.state != RunState.CANCELLING
-        if not stale:
-            self._apply(run, event, report)
+        attempt = run.attempt
+        effects = 0 if stale else self._apply(run, event, report)
         state = run.state if not stale else _STALE.get(event, RunState.AWAITING_RETRY)
-        self._journal.decided(session, self._decision(run, state))
+        decision = self._decision(run, state)
+        if effects & Effect.NEXT_ATTEMPT:
+            self._telling.retried(run, attempt, why_of(report.failure, run), decision.retry_after_ms / 1000)
+        self._journal.decided(session, decision)
         return True
 
-    def _apply(self, run: Run, event: RunEvent, report: pb.FlowReport) -> None:
+    def _apply(self, run: Run, event: RunEvent, report: pb.FlowReport) -> int:
         attempt, started_us, asked = run.attempt, run.started_us, what_was_asked(run)
         effects = transition(run, event)
         if not effects:
-            return
+            return 0
         now_us = report.occurred_us or self._clock.now_us()
         run.reason, run.message = known_reason(report.reason), bounded(report.message)
         if asked and run.reason != StateReason.STATE_BY_HAND:
@@ -102,7 +109,7 @@ class FlowReports:
             run.started_us = max(now_us, run.submitted_us)  # the client's clock may be behind
             if self._changes.watched:
                 self._changes.noticed([run])
-            return
+            return effects
         state_name = bounded(report.state_name, NAME_LIMIT)
         if run.ended:
             run.ended_us = now_us
@@ -115,6 +122,7 @@ class FlowReports:
                 failure=report.failure if report.HasField("failure") else None,
             )
         self._settling.settle(run, effects, attempt, started_us, state_name)
+        return effects
 
     def _kept(self, report: pb.FlowReport) -> common_pb2.Payload | None:
         """Return the value that is recorded: none if it is larger than its session was told to send inline.
@@ -135,6 +143,7 @@ class FlowReports:
             state=state,  # type: ignore[arg-type]  # the enums are numerically equal
             retry_after_ms=round(retry_after * 1000),
             attempt=run.attempt,
+            message=run.message if state == RunState.CANCELLED else "",
         )
 
 

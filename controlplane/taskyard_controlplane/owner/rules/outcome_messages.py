@@ -4,14 +4,22 @@ Ordinary results (completed, inline, in the template's encoding) have no such me
 bytes, because they are nearly all there is.
 """
 
+from typing import Final
+
 from taskyard_api.v1 import agent_service_pb2, common_pb2, failure_pb2, session_service_pb2
+from taskyard_contract.for_people import run_lines
 from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunState
 from taskyard_contract.wire_failures import bounded_failure
+from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import BARE_ENCODING, Run
 from taskyard_controlplane.owner.rules.labels import without_encoded
 
 Hit = tuple[bytes, bytes | None, bytes | None, str]
 """A result from the cache: of which run; bare result, or outcome; and the encoding of a bare one."""
+
+SAID: Final = session_service_pb2.RunOutcome(said=True).SerializeToString()
+"""Appended to an outcome, it marks it: fields of a message may come in any order."""
 
 
 def write_outcome(
@@ -21,8 +29,10 @@ def write_outcome(
     result: common_pb2.Payload | None = None,
     failure: failure_pb2.Failure | None = None,
     cached_run_id: bytes = b"",
+    said: bool = False,
 ) -> bytes:
-    """Serialise the outcome of a run that has just ended."""
+    """Serialise the outcome of a run that has just ended; `said`: together with others, see `telling`."""
+    completed = run.state == RunState.COMPLETED
     outcome = session_service_pb2.RunOutcome(
         run_id=run.run_id,
         state=run.state,  # type: ignore[arg-type]  # the enums are numerically equal
@@ -32,8 +42,11 @@ def write_outcome(
         result=result,
         failure=bounded_failure(failure) if failure is not None else None,
         ended_us=run.ended_us,
-        run_name=run.name or "",
+        run_name=(run.name or "") if completed else run.shown_name,
         cached_run_id=cached_run_id,
+        attempt=0 if completed else run.attempt,
+        attempts=0 if completed else run.template.max_retries + 1,
+        said=said,
     )
     return outcome.SerializeToString()
 
@@ -72,9 +85,28 @@ def copy_outcome(run: Run, hit: Hit) -> bytes:
     return write_outcome(run, result=copied, cached_run_id=source_id)
 
 
-def upstream_message(upstream_id: bytes) -> str:
-    """Say why a run whose upstream did not complete never starts (semantics B7)."""
-    return f"Upstream task run '{format_id(upstream_id)}' did not reach a 'COMPLETED' state."
+def why_of(failure: failure_pb2.Failure, run: Run) -> str:
+    """Say in a few words why an attempt of a run failed, which its record has the rest of."""
+    return run_lines.why_failed(failure.type, failure.message, run.message, run.reason)
+
+
+def upstream_message(upstream_id: bytes, outcome: Kept) -> str:
+    """Say why a run never starts whose upstream run did not complete (semantics B7): that of the first one in
+    a row of such runs.
+
+    Args:
+        upstream_id: The upstream run.
+        outcome: How it ended, as far as it is in memory.
+    """
+    told = session_service_pb2.RunOutcome.FromString(outcome) if isinstance(outcome, bytes) else _NOTHING
+    if int(told.state) == RunState.NOT_READY and told.message:
+        return told.message
+    failure, name = told.failure, told.run_name or format_id(upstream_id)
+    why = run_lines.why_failed(failure.type, failure.message, told.message, int(told.reason))
+    return run_lines.upstream_failed(name, int(told.state), why)
+
+
+_NOTHING: Final = session_service_pb2.RunOutcome()
 
 
 def never_message(upstream_id: bytes) -> str:

@@ -27,7 +27,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.rules.authority import may_report
-from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report
+from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report, why_of
 from taskyard_controlplane.owner.rules.saying import Saying
 from taskyard_controlplane.owner.rules.settling import Settling, release, what_was_asked
 
@@ -224,7 +224,8 @@ class Reporting:
                 run.reason, state_name = StateReason.CANCEL_REQUESTED, ""
             else:
                 run.outcome = outcome_of_report(run, report, inline)
-        self._settling.settle(run, effects, attempt, started_us, state_name)
+        why = "" if run.ended else why_of(report.failure, run)
+        self._settling.settle(run, effects, attempt, started_us, state_name, why)
 
     def _started(self, agent: AgentSession, started: pb.StartedRun) -> None:
         # Only what a hello restated, or this owner assigned, is held: to be told that a run started, long ago

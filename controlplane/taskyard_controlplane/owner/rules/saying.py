@@ -1,8 +1,4 @@
-"""What runs say while they execute: log records, which are kept, and output, which is only shown.
-
-Both are shown by the program that all of it is about: runs that a task has submitted belong to a session of
-its worker, which has no terminal, so what they say goes to the session of that task's run, and so on upwards.
-"""
+"""What runs say while they execute: log records, which are kept, and output, which is only shown."""
 
 from itertools import chain, repeat
 from typing import Final
@@ -18,9 +14,8 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.pushed_output import Piece
 from taskyard_controlplane.owner.rules.authority import may_log
+from taskyard_controlplane.owner.rules.listeners import listener_of
 
-MAX_DEPTH: Final = 1_000
-"""Of calls inside calls: deeper than any program gets, and never round in a circle."""
 MAX_PIECE_BYTES: Final = 1024 * 1024
 """What agents send together is less."""
 
@@ -43,7 +38,7 @@ class Saying:
             if run is None:
                 continue
             self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
-            shown_by = self.shown_by(run)
+            shown_by = listener_of(run, self._runs)
             if shown_by is not None:
                 shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken[shown_by] = None
@@ -63,7 +58,7 @@ class Saying:
         )
         for run_id, at_us, stream, data, name in columns:
             run = self._run_of(agent, run_id)
-            shown_by = self.shown_by(run) if run is not None else None
+            shown_by = listener_of(run, self._runs) if run is not None else None
             if run is None or shown_by is None or len(data) > MAX_PIECE_BYTES:
                 continue
             at_us = min(max(at_us, 0), LATEST_US)
@@ -76,15 +71,3 @@ class Saying:
     def _run_of(self, agent: AgentSession, run_id: bytes) -> Run | None:
         run = agent.held.get(run_id) or self._runs.get(run_id)
         return run if run is not None and may_log(agent, run, self._succession) else None
-
-    def shown_by(self, run: Run) -> Submitter | None:
-        """Return the session of the program that what a run says is shown by; None for a run of nobody's."""
-        session = run.session
-        for _ in range(MAX_DEPTH):
-            if session is None or not session.caller_run_id:
-                break
-            caller = self._runs.get(session.caller_run_id)
-            if caller is None or caller.session is None:
-                break
-            session = caller.session
-        return session

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from taskyard_contract.clock import Clock
+from taskyard_contract.for_people.run_lines import why_failed
 from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
@@ -17,7 +18,8 @@ from taskyard_controlplane.domain.model import AGENT, HELD, Run
 from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.owner.rules.outcome_messages import Hit, copy_outcome, write_outcome
+from taskyard_controlplane.owner.rules.outcome_messages import SAID, Hit, copy_outcome, write_outcome
+from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timer, Timers
 
 _FOLLOWED: Final = int(AFTER_COMMIT | Effect.RECORD_EVENT)
@@ -38,9 +40,13 @@ class Settling:
         timers: Timers,
         clock: Clock,
         metrics: Metrics,
+        telling: Telling,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Settle into the open commit; `draw` gives numbers from [0, 1) for jitter."""
+        """Settle into the open commit, where `telling` says what people are to hear of it; `draw` gives
+        numbers from [0, 1) for jitter.
+        """
+        self._telling = telling
         self._journal = journal
         self._timers = timers
         self._clock = clock
@@ -92,7 +98,13 @@ class Settling:
             self.settle(run, effects, attempt, None)
 
     def settle(
-        self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str = ""
+        self,
+        run: Run,
+        effects: int,
+        attempt: int,
+        started_us: int | None,
+        state_name: str = "",
+        why: str = "",
     ) -> None:
         """Write the rows of a transition and remember its effects until they are durable.
 
@@ -102,6 +114,7 @@ class Settling:
             attempt: Which attempt it was before.
             started_us: When that attempt had started.
             state_name: The name users gave to the state, if they did.
+            why: Why an attempt failed, in a few words; its message when left out.
         """
         if run.agent is not None and run.state not in HELD:
             release(run)
@@ -110,15 +123,20 @@ class Settling:
         if effects & _RECORD_END:
             self._record_end(run, state_name)
         elif effects & _RECORD_EVENT:
-            self._record_event(run, effects, attempt, started_us, state_name)
+            self._record_event(run, effects, attempt, started_us, state_name, why)
         if effects & _FOLLOWED:
             self._journal.follows(run, effects)
 
     def end_refused(self, run: Run) -> None:
         """Crash a run that was recorded, and whose template is refused today."""
         effects = self.give_up(run, str(run.template.refusal))
+        self.tell_end(run)
         self._journal.ended(run)
         self._journal.follows(run, effects)
+
+    def tell_end(self, run: Run) -> None:
+        """Say of a run that was given up how it ended."""
+        self._telling.ended(run)
 
     def give_up(self, run: Run, message: str) -> int:
         """Crash a run whose last transition cannot be recorded; returns what follows. Writes no row."""
@@ -136,17 +154,20 @@ class Settling:
 
     def _record_end(self, run: Run, state_name: str) -> None:
         run.ended_us = run.ended_us or self._clock.now_us()
+        said = self._telling.ended(run, state_name)
         if run.result is None and run.outcome is None:
-            run.outcome = write_outcome(run, state_name=state_name)
+            run.outcome = write_outcome(run, state_name=state_name, said=said)
+        elif said and run.outcome is not None:
+            run.outcome += SAID
         self._journal.ended(run)
         if run.cache_key is not None and run.state == RunState.COMPLETED and run.reason != StateReason.CACHED:
             self._journal.cached(run)
         self._metrics.count_ended(run.state)
 
     def _record_event(
-        self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str
+        self, run: Run, effects: int, attempt: int, started_us: int | None, state_name: str, why: str
     ) -> None:
-        now_us = self._clock.now_us()
+        now_us, delay = self._clock.now_us(), 0.0
         due_us = None
         if effects & _SET_RETRY_TIMER:
             base = delay_after(run.template, run.attempt - 1)
@@ -155,8 +176,12 @@ class Settling:
             self.wake_later(run, delay)
         if effects & _NEXT_ATTEMPT:
             self._metrics.retries += 1
+            if run.template.executor == AGENT:  # a session is told when to go on, and that is said with it
+                why = why or why_failed("", "", run.message, run.reason)
+                self._telling.retried(run, attempt, why, delay)
         if effects & _INFRA_RETRY:
             self._metrics.infra_retries += 1
+            self._telling.repeated(run)
         if effects & (_NEXT_ATTEMPT | _INFRA_RETRY):
             if started_us is not None:
                 # The attempt that ends here: the row of the run keeps only the last one's start.

@@ -11,7 +11,7 @@ from typing import Any, Final
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.edges import Edge, accepts, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Kept
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
@@ -92,6 +92,8 @@ class UpstreamEdges:
         self._apply, self._hurry = settling.apply, settling.hurry
         self._unknown: dict[bytes, list[Run | int]] = {}
         """Who waits for runs that are not in memory; as `Run.downstream`."""
+        self._said: tuple[bytes, str] = (b"", "")
+        """What was said last of a run that did not complete."""
 
     def connect(self, run: Run, edges: Sequence[Edge]) -> None:
         """Make a new run wait for its upstream runs, and for its own commit."""
@@ -242,7 +244,7 @@ class UpstreamEdges:
         if not accepts(kind, state):
             if run.reason != StateReason.UPSTREAM:
                 run.reason = StateReason.UPSTREAM
-                run.message = upstream_message(upstream_id) if state else never_message(upstream_id)
+                run.message = self._why(upstream_id, outcome) if state else never_message(upstream_id)
         elif kind in _WITH_DATA:
             if run.inputs is None:
                 run.inputs = []
@@ -257,6 +259,14 @@ class UpstreamEdges:
                 run.input_bytes += payload
                 run.absent_bytes += payload
             run.inputs.append((upstream_id, result, outcome))
+
+    def _why(self, upstream_id: bytes, outcome: Kept) -> str:
+        """Say why those that wait for a run never start: read once, however many these are."""
+        known_id, text = self._said
+        if known_id != upstream_id:
+            text = upstream_message(upstream_id, outcome)
+            self._said = upstream_id, text
+        return text
 
     def _check(self, run: Run) -> None:
         if run.state != RunState.PENDING or run.upstream_left >= HOLD:

@@ -79,6 +79,7 @@ class Clients:
         else:
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
+        session.says_ends = hello.says_ends
         session.replace_stream(hello.stream_number)
         session.attach(wake, close, caller)
         for run in session.executing.values():
@@ -179,6 +180,7 @@ class Clients:
             self._cancelling.end_with_session(session.name, runs)
 
         def forget() -> None:
+            self._cancelling.all_ended_with_session()
             # One that came back has its lease; what it has submitted since may have to end with that.
             if self._sessions.get(session.session_id) is session and session.attachments == attachments:
                 del self._sessions[session.session_id]

@@ -41,6 +41,7 @@ from taskyard_controlplane.owner.rules.cancelling import Cancelling
 from taskyard_controlplane.owner.rules.flow_reports import FlowReports
 from taskyard_controlplane.owner.rules.reporting import Reporting
 from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Ownership, Store
@@ -100,14 +101,15 @@ class Shard:
         self.roster.windows.read_back = self.stored.read_back
 
     def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
-        self.settling = Settling(self.journal, self.timers, clock, metrics, draw)
+        telling = Telling(self.journal, self.book, clock)
+        self.settling = Settling(self.journal, self.timers, clock, metrics, telling, draw)
         self.upstream = UpstreamEdges(self.book, self.journal, self.settling, limits.memory.inputs)
         self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics)
         self.admission = Admission(self.upstream, self.cache)
-        self.cancelling = Cancelling(self.settling)
+        self.cancelling = Cancelling(self.settling, telling)
         max_inline_bytes = limits.max_inline_bytes
         self.flow_reports = FlowReports(
-            self.book, self.journal, self.settling, self.changes, clock, max_inline_bytes, draw
+            self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes, draw
         )
         self.reporting = Reporting(
             self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,

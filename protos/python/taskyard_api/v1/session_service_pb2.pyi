@@ -288,6 +288,7 @@ class SessionHello(google.protobuf.message.Message):
     CLIENT_NAME_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     STREAM_NUMBER_FIELD_NUMBER: builtins.int
+    SAYS_ENDS_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the client speaks."""
@@ -303,6 +304,10 @@ class SessionHello(google.protobuf.message.Message):
     """Counts the streams of this session, from 1. When two of them arrive in another order than they were opened
     in, the older one is refused. 0 says nothing: the stream that arrives last stays.
     """
+    says_ends: builtins.bool
+    """Whether the client says itself how runs ended, of whose outcomes it hears. Otherwise it is sent a log record of
+    each end that is not a completion.
+    """
     namespace: builtins.str
     """Only "default", or empty, which means the same."""
     def __init__(
@@ -314,9 +319,10 @@ class SessionHello(google.protobuf.message.Message):
         client_name: builtins.str = ...,
         caller_run_id: builtins.bytes = ...,
         stream_number: builtins.int = ...,
+        says_ends: builtins.bool = ...,
         namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "session_id", b"session_id", "stream_number", b"stream_number"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_run_id", b"caller_run_id", "client_name", b"client_name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "says_ends", b"says_ends", "session_id", b"session_id", "stream_number", b"stream_number"]) -> None: ...
 
 global___SessionHello = SessionHello
 
@@ -799,6 +805,9 @@ class RunOutcome(google.protobuf.message.Message):
     ENDED_US_FIELD_NUMBER: builtins.int
     RUN_NAME_FIELD_NUMBER: builtins.int
     CACHED_RUN_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
+    SAID_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The run."""
     state: taskyard_api.v1.states_pb2.RunState.ValueType
@@ -812,9 +821,15 @@ class RunOutcome(google.protobuf.message.Message):
     ended_us: builtins.int
     """When it ended."""
     run_name: builtins.str
-    """Its name, when the usual one was replaced."""
+    """Its name: of a run that did not complete always, of others when the usual one was replaced."""
     cached_run_id: builtins.bytes
     """CACHED: the run that computed the result."""
+    attempt: builtins.int
+    """Of a run that did not complete: the attempt it ended in, counting from 1."""
+    attempts: builtins.int
+    """And how many it could have had. 0: not known."""
+    said: builtins.bool
+    """Whether its end need not be said by whoever hears of it, because it was said together with those of others."""
     @property
     def result(self) -> taskyard_api.v1.common_pb2.Payload:
         """Its value."""
@@ -836,9 +851,12 @@ class RunOutcome(google.protobuf.message.Message):
         ended_us: builtins.int = ...,
         run_name: builtins.str = ...,
         cached_run_id: builtins.bytes = ...,
+        attempt: builtins.int = ...,
+        attempts: builtins.int = ...,
+        said: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["failure", b"failure", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cached_run_id", b"cached_run_id", "ended_us", b"ended_us", "failure", b"failure", "message", b"message", "reason", b"reason", "result", b"result", "run_id", b"run_id", "run_name", b"run_name", "state", b"state", "state_name", b"state_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "cached_run_id", b"cached_run_id", "ended_us", b"ended_us", "failure", b"failure", "message", b"message", "reason", b"reason", "result", b"result", "run_id", b"run_id", "run_name", b"run_name", "said", b"said", "state", b"state", "state_name", b"state_name"]) -> None: ...
 
 global___RunOutcome = RunOutcome
 
@@ -852,6 +870,7 @@ class FlowDecision(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """The flow run."""
     state: taskyard_api.v1.states_pb2.RunState.ValueType
@@ -860,6 +879,8 @@ class FlowDecision(google.protobuf.message.Message):
     """AWAITING_RETRY: run the body again after this long."""
     attempt: builtins.int
     """Attempts so far, the current one included."""
+    message: builtins.str
+    """CANCELLED: who asked for it and why, for people."""
     def __init__(
         self,
         *,
@@ -867,8 +888,9 @@ class FlowDecision(google.protobuf.message.Message):
         state: taskyard_api.v1.states_pb2.RunState.ValueType = ...,
         retry_after_ms: builtins.int = ...,
         attempt: builtins.int = ...,
+        message: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "retry_after_ms", b"retry_after_ms", "run_id", b"run_id", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "message", b"message", "retry_after_ms", b"retry_after_ms", "run_id", b"run_id", "state", b"state"]) -> None: ...
 
 global___FlowDecision = FlowDecision
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 from uuid import UUID
 
 from taskyard import _durable_names
+from taskyard._data.values.folding import raises_of_runs
 from taskyard._durable_names import public
 from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import (
@@ -21,7 +22,9 @@ from taskyard.exceptions import (
     PausedRun,
     TaskyardError,
     UnfinishedRun,
+    UpstreamTaskError,
 )
+from taskyard_contract.for_people.run_lines import state_text
 from taskyard_contract.states import StateType
 
 R = TypeVar("R")
@@ -174,6 +177,7 @@ class State(Generic[R]):
         """Say whether the run has ended."""
         return self.type in FINAL_TYPES
 
+    @raises_of_runs
     def result(self, raise_on_failure: bool = True) -> Any:
         """Return the value of the run.
 
@@ -184,6 +188,7 @@ class State(Generic[R]):
         Raises:
             PausedRun: The run is paused.
             UnfinishedRun: The run has not ended.
+            UpstreamTaskError: It never starts, because an upstream run did not complete.
             MissingResult: The run completed and nothing was stored.
             Exception: Whatever ended the run, when `raise_on_failure`.
         """
@@ -237,7 +242,8 @@ class State(Generic[R]):
             raise PausedRun("the run is paused, its result is not available")
         if self.type not in FINAL_TYPES:
             because = f": {self.message}" if self.message else ""
-            raise UnfinishedRun(f"the run is in state {self.name}, its result is not available{because}")
+            kind = UpstreamTaskError if _never_starts(self) else UnfinishedRun
+            raise kind(f"the run is in state {self.name}, its result is not available{because}")
 
     if not TYPE_CHECKING:  # type checkers would stop checking names of attributes
 
@@ -264,10 +270,7 @@ class State(Generic[R]):
 
     def __str__(self) -> str:
         """Show it for people, like `Completed('text')`."""
-        shown = [repr(self.message)] if self.message else []
-        if self.name.lower() != self.type.value.lower():
-            shown.append(f"type={self.type.value}")
-        return f"{self.name}({', '.join(shown)})"
+        return state_text(self.name, self.type, self.message)
 
 
 @public("taskyard.states")
@@ -280,6 +283,10 @@ def is_state(value: object) -> TypeGuard[State[Any]]:
 def is_state_iterable(value: object) -> TypeGuard[Iterable[State[Any]]]:
     """Say whether a value is a list, tuple or set, not empty, of nothing but states."""
     return isinstance(value, (list, tuple, set)) and bool(value) and all(map(is_state, value))
+
+
+def _never_starts(state: State[Any]) -> bool:
+    return state.type is StateType.PENDING and state.name == "NotReady"
 
 
 def _holds_states(data: object) -> bool:

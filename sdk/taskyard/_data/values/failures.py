@@ -16,6 +16,7 @@ from taskyard_contract.languages.remote_errors import error_of
 Decode = Callable[[common_pb2.Payload], Any]
 """Turns a payload into a value."""
 
+_WHERE: Final = "\nWhere it was raised:\n"
 _FRAMES: Final = "File "
 """Is in every traceback that says more than the exception's own text."""
 
@@ -54,10 +55,18 @@ def exception_of(
     """
     exception = _decoded_exception(failure, decode) or _in_words(failure, fallback)
     if _FRAMES in failure.traceback:
-        exception.add_note(f"\nWhere it was raised:\n{failure.traceback.rstrip()}")
+        _note_frames(exception, failure.traceback.rstrip())
     if failure.HasField("cause"):
         exception.__cause__ = exception_of(failure.cause, decode)
     return exception
+
+
+def _note_frames(exception: BaseException, frames: str) -> None:
+    """Note where an exception was raised; what was noted of it on its way here is in that already."""
+    notes: Any = getattr(exception, "__notes__", None)
+    if isinstance(notes, list):
+        notes[:] = [note for note in notes if not (str(note).startswith(_WHERE) and str(note) in frames)]
+    exception.add_note(f"{_WHERE}{frames}")
 
 
 def _decoded_exception(failure: failure_pb2.Failure, decode: Decode) -> BaseException | None:

@@ -6,14 +6,17 @@ Invariant: making one never fails: what cannot be pickled becomes a failure that
 from typing import Any, Final, NamedTuple
 
 from taskyard._data.runs.state import State
-from taskyard._data.values.failures import interruption_of, message_of
-from taskyard.exceptions import NotPicklable, NotSerializable
+from taskyard._data.values.culprits import culprit_in
+from taskyard._data.values.failures import exception_of, interruption_of, message_of
+from taskyard.exceptions import NotPicklable, NotSerializable, PayloadTooLarge
 from taskyard_api.v1 import agent_service_pb2, failure_pb2, template_pb2
+from taskyard_contract import pickling
 from taskyard_contract.encodings import PICKLE, encode, encode_as, has_type, payload_of, refusal_of
 from taskyard_contract.execution import result_encoding_of
 from taskyard_contract.failures import FOREIGN, failure_of, text_of
+from taskyard_contract.payload_limits import too_large_result
 from taskyard_contract.pickling import dumps_for_later
-from taskyard_contract.states import ReportKind, StateReason
+from taskyard_contract.states import ReportKind, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
 Report = agent_service_pb2.ReportException
@@ -71,6 +74,29 @@ def unfit(error: Exception, wire: Wire = PICKLES) -> Report:
     report = failed(error, wire=wire)
     report.not_retriable = True
     return report
+
+
+def too_large(size: int, limit: int, run_name: str = "", wire: Wire = PICKLES) -> Report:
+    """Report a result that no server takes."""
+    error = PayloadTooLarge(too_large_result(size, limit), limit=limit)
+    return _report(
+        ReportKind.FAILED,
+        run_name,
+        reason=StateReason.RESULT_REFUSED,
+        message=str(error),
+        failure=failure_of(error, encoding=wire.arguments),
+    )
+
+
+def is_failure(report: object) -> bool:
+    """Whether something is a report of a failure, and no value."""
+    return isinstance(report, Report) and int(report.kind) == ReportKind.FAILED
+
+
+def state_of(report: Report) -> State[Any]:
+    """Return the state that hooks are shown for a report of a failure."""
+    error = exception_of(report.failure, lambda payload: pickling.loads(payload.data))
+    return State(StateType.FAILED, message=report.message, data=error)
 
 
 def interrupted(error: BaseException, run_name: str = "", wire: Wire = PICKLES) -> Report:
@@ -151,10 +177,20 @@ def _refused(value: Any, error: BaseException, wire: Wire) -> Report:
 def _refusal(value: Any, error: BaseException, encoding: str) -> NotPicklable | NotSerializable:
     if encoding != PICKLE:
         return NotSerializable(refusal_of(value, encoding, error))
-    kind = type(value).__qualname__
+    where, culprit = _culprit(value)
+    which = f": {where} is of type {type(culprit).__qualname__}" if culprit is not value else ""
     return NotPicklable(
-        f"the task returned a value of type {kind} that cannot be pickled ({text_of(error)}); return another"
+        f"the task returned a value of type {type(value).__qualname__} that cannot be pickled{which} "
+        f"({text_of(error)}); return what can be pickled, or use ThreadPoolTaskRunner, which keeps values in "
+        "the process"
     )
+
+
+def _culprit(value: Any) -> tuple[str, object]:
+    try:
+        return culprit_in("result", value) or ("result", value)
+    except FOREIGN:  # it looks into everything, and executes what answers
+        return "result", value
 
 
 def _report(kind: ReportKind, run_name: str, **fields: Any) -> Report:

@@ -13,7 +13,7 @@ from taskyard._engine.execution import reports
 from taskyard._engine.execution.task_attempt import Report
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard.exceptions import ParameterBindError, ParameterTypeError
-from taskyard.logging import configure
+from taskyard.logging import configure, wants_all
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation, WorkerHost
 
@@ -25,6 +25,7 @@ class ServedTask(TaskBody):
         """Serve a task; what it logs is sent and not shown."""
         configure(console=False)
         super().__init__(task, log_prints=False)
+        self.speaks = wants_all()
         self._validator = ParameterValidator(task.fn, task.signature, "Task")
 
     def call(
@@ -36,7 +37,7 @@ class ServedTask(TaskBody):
             try:
                 args, kwargs = self._fitted(args, kwargs)
             except (ParameterBindError, ParameterTypeError) as error:
-                return reports.unfit(error, self.wire_of(invocation))
+                return self.refused(invocation, host, reports.unfit(error, self.wire_of(invocation)))
         return super().call(invocation, host, args, kwargs)
 
     def _fitted(

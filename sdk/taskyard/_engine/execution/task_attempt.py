@@ -6,7 +6,7 @@ nothing else.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State, is_state
@@ -20,9 +20,12 @@ from taskyard.context import TaskRunContext
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.execution import Invocation, WorkerHost
-from taskyard_contract.states import StateReason, StateType
+from taskyard_contract.for_people import run_lines
+from taskyard_contract.states import ReportKind, RunState, StateReason, StateType
 
+Exceptional: Final = agent_service_pb2.ReportException
 Report = bytes | agent_service_pb2.ReportException
+Write = Callable[[Any, Invocation], Any]
 
 
 class TaskAttempt:
@@ -95,14 +98,46 @@ class TaskAttempt:
             wait_for_all_inside(scope)
         return value
 
-    def ended(self, value: Any) -> Any:
-        """Handle what the function returned; returns the value, or a report."""
+    def ended(self, value: Any, write: Write | None = None) -> Any:
+        """Handle what the function returned.
+
+        Args:
+            value: The value.
+            write: Encodes it, or returns a report of why it cannot be; without one it stays as it is.
+
+        Returns:
+            The value as it is, or was written, or a report.
+        """
         if is_state(value):
             return self._ended_with(value)
-        hooks = self.task.settings.on_completion
-        if hooks:
-            self._run_hooks(hooks, State(StateType.COMPLETED, data=value))
-        return value if not self._name else reports.succeeded(value, self._name, self._wire())
+        if self._name:
+            report: Any = reports.succeeded(value, self._name, self._wire())
+        else:
+            report = value if write is None else write(value, self.invocation)
+        settings = self.task.settings
+        if type(report) is Exceptional and reports.is_failure(report):
+            return self.refused(report)
+        if settings.on_completion or settings.on_failure:
+            size, limit = _size(report), getattr(self.context.host, "max_result_bytes", 0)
+            if limit and size > limit:  # said by its worker of results of other tasks
+                return self.refused(reports.too_large(size, limit, self._name, self._wire()), last=False)
+            self._run_hooks(settings.on_completion, State(StateType.COMPLETED, data=value))
+        return report
+
+    def say_completed(self, report: Any) -> None:
+        """Say that the run completed, if it did; of all other ends the control plane does."""
+        if type(report) is not Exceptional:
+            self._logger().debug("%s", run_lines.finished(RunState.COMPLETED, StateReason.NONE, "", ""))
+        elif int(report.kind) == ReportKind.SUCCEEDED:
+            state = run_lines.finished(
+                RunState.COMPLETED, StateReason.NONE, report.state_name, report.message
+            )
+            self._logger().debug("%s", state)
+
+    def refused(self, report: agent_service_pb2.ReportException, *, last: bool = True) -> Report:
+        """Handle an attempt that failed beside its function: by its arguments, or the form of its value."""
+        report.run_name = self._name
+        return self._failed_with(reports.state_of(report), report, last)
 
     def _ended_with(self, state: State[Any]) -> Report:
         """Handle a state that the function returned by hand."""
@@ -138,23 +173,11 @@ class TaskAttempt:
             retries_left = False
         if not retries_left:
             self._run_hooks(settings.on_failure, state)
-            self._log_end(state)
         return report
 
     def interrupted(self, error: BaseException) -> Report:
         """Handle a signal or an exit: the run crashed, and is not repeated."""
-        from asyncio import CancelledError
-
-        report = reports.interrupted(error, self._name, self._wire())
-        if isinstance(
-            error, (KeyboardInterrupt, SystemExit, CancelledError)
-        ):  # others come from the agent, which decides what they mean
-            self._log_end(State(StateType.CRASHED, message=report.message))
-        return report
-
-    def _log_end(self, state: State[Any]) -> None:
-        """Say that the run did not complete: nobody may ever ask for its result. Others end silently."""
-        self._logger().error("Finished in state %s", state)
+        return reports.interrupted(error, self._name, self._wire())
 
     def _may_retry(self, state: State[Any]) -> bool:
         """Ask the task's own condition; one that fails itself forbids the retry."""
@@ -175,3 +198,10 @@ class TaskAttempt:
 
     def _logger(self) -> Any:
         return get_run_logger(self.context)
+
+
+def _size(report: Any) -> int:
+    """Return how large a result is; 0 for what has not been written."""
+    if isinstance(report, Exceptional):
+        return len(report.result.data)
+    return len(report) if type(report) is bytes else 0

@@ -10,9 +10,9 @@ from typing import Any, Self
 from taskyard import _durable_names
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution import reports
-from taskyard._engine.execution.task_attempt import Report, TaskAttempt
+from taskyard._engine.execution.task_attempt import Report, TaskAttempt, Write
 from taskyard.exceptions import RunCancelled
-from taskyard.logging import capture_prints, configure
+from taskyard.logging import capture_prints, configure, wants_all
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.arguments import read_arguments
 from taskyard_contract.execution import Invocation, WorkerHost
@@ -20,6 +20,9 @@ from taskyard_contract.execution import Invocation, WorkerHost
 
 class TaskBody:
     """The code of a task as a worker holds it."""
+
+    speaks = False
+    """Whether it is said of each run that it completed."""
 
     _latest: tuple[object, reports.Wire] = (None, reports.PICKLES)
     """The template of the run before, nearly always that of the next one as well, and how its runs report."""
@@ -38,7 +41,9 @@ class TaskBody:
     def arrived(cls, task: TaskDefinition[..., Any], log_prints: bool) -> Self:
         """Return the code in a worker, where log records are sent and not shown."""
         configure(console=False)
-        return cls(task, log_prints)
+        body = cls(task, log_prints)
+        body.speaks = wants_all()
+        return body
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a worker from release 0.1.0, which pickled attributes."""
@@ -51,16 +56,26 @@ class TaskBody:
             args, kwargs = read_arguments(invocation)
         except Exception as error:  # unpickling runs foreign code: a missing module, a class that refuses
             wire = self.wire_of(invocation)
-            return reports.unavailable(error, "the arguments of the run could not be loaded", wire)
+            report = reports.unavailable(error, "the arguments of the run could not be loaded", wire)
+            return self.refused(invocation, host, report)
         return self.call(invocation, host, args, kwargs)
 
     def call(
         self, invocation: Invocation, host: WorkerHost, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Report:
         """Execute one attempt with arguments that are already values."""
-        value = self.run(invocation, host, args, kwargs)
-        if isinstance(value, agent_service_pb2.ReportException):
-            return value
+        report: Report = self.run(invocation, host, args, kwargs, write=self._written)
+        return report
+
+    def refused(
+        self, invocation: Invocation, host: WorkerHost, report: agent_service_pb2.ReportException
+    ) -> Report:
+        """Report an attempt whose function cannot be called, after its hooks have heard of it."""
+        attempt = TaskAttempt(self.task, invocation, host, (), {}, self.log_prints)
+        with attempt.context:
+            return attempt.refused(report)
+
+    def _written(self, value: Any, invocation: Invocation) -> Report:
         return reports.encoded(value, self.wire_of(invocation), self.task.has_cache_key)
 
     def wire_of(self, invocation: Invocation) -> reports.Wire:
@@ -78,8 +93,9 @@ class TaskBody:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         keep: Callable[[Any], None] | None = None,
+        write: Write | None = None,
     ) -> Any:
-        """Execute one attempt; returns the value, or a report of anything but an ordinary value.
+        """Execute one attempt; returns the value, or a report of anything but an ordinary one.
 
         Args:
             invocation: The attempt.
@@ -87,6 +103,7 @@ class TaskBody:
             args: Positional arguments.
             kwargs: Keyword arguments.
             keep: Gets the exception object that ended the attempt, when it need not leave this process.
+            write: Encodes the value, see `TaskAttempt.ended`.
         """
         task = self.task
         attempt = TaskAttempt(task, invocation, host, args, kwargs, self.log_prints)
@@ -109,4 +126,7 @@ class TaskBody:
                 if keep is not None:
                     keep(error)
                 return attempt.interrupted(error)
-            return attempt.ended(value)
+            report = attempt.ended(value, write)
+            if self.speaks:
+                attempt.say_completed(report)
+            return report

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack, closing
 from typing import Any
 
+from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
     LoopInterrupter,
@@ -36,6 +37,13 @@ def run_async(
     flow.signature.check(*call)
 
     async def run() -> Any:
+        try:
+            return await run_folded()
+        except BaseException as error:
+            fold_run(error)
+            raise
+
+    async def run_folded() -> Any:
         for future in upstream_of(call, wait_for):
             await future.await_state()
         parameters = flow.signature.bind(*resolved(call, wait_for))

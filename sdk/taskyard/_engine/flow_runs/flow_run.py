@@ -4,7 +4,6 @@ Invariant: what a caller is told (value, exception, state) is what the control p
 it did not take as meant, because the run had been cancelled meanwhile, changes the answer.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.runs.state import State
 from taskyard._data.values.failures import interruption_of, message_of
+from taskyard._data.values.folding import raises_of_runs
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
@@ -36,11 +36,13 @@ from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable
-from taskyard.logging import captured_prints, get_run_logger, show_as_from_here
+from taskyard.logging import captured_prints, get_logger, get_run_logger, show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.failures import text_of, type_name
+from taskyard_contract.for_people import run_lines
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
-from taskyard_contract.states import FlowEvent, RunState, StateReason, StateType
+from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType
 
 INTERRUPTED_SECONDS: Final = 2.0
 """How long an interrupted process waits for the control plane to note that."""
@@ -89,6 +91,8 @@ class FlowRunRecord:
         )
         self.context = self._make_context()
         self._submit(caller)
+        if self.scope.speaks:
+            get_logger("engine").debug("%s", run_lines.created(self.name, flow.name, RunKind.FLOW))
 
     def _make_name(self) -> str:
         template = self._settings.flow_run_name
@@ -241,16 +245,32 @@ class FlowRunRecord:
         """Take the control plane's decision; returns the delay before the next attempt, or None."""
         state = int(decision.state)
         if state == RunState.AWAITING_RETRY:
-            self.attempt_number = decision.attempt or self.attempt_number + 1
             delay = decision.retry_after_ms / 1000
-            self._logger().info("Flow run %r failed and is retried in %g s", self.name, delay)
+            self._tell(run_lines.RETRY_LEVEL, self._retry_text(delay))
+            self.attempt_number = decision.attempt or self.attempt_number + 1
             return delay
         if state != _RECORDED.get(self.state.type):
             self._overruled(state)
+        if self.state.is_cancelled() and decision.message not in ("", self.state.message):
+            self.state = State(StateType.CANCELLED, message=decision.message)
         self._run_hooks(self._final_hooks())
-        level = logging.INFO if self.state.is_completed() else logging.ERROR
-        self._logger().log(level, "Finished in state %s", self.state)
+        level = run_lines.level_of(_RECORDED.get(self.state.type, RunState.FAILED))
+        attempts = self._settings.retries + 1
+        said = run_lines.finished_in(self.state)
+        which = run_lines.which_attempt(_RECORDED.get(self.state.type, 0), self.attempt_number, attempts)
+        self._tell(level, f"{said}{which}")
         return None
+
+    def _retry_text(self, delay: float) -> str:
+        state, error = self.state, self._error
+        reason = StateReason.TIMED_OUT if state.name == "TimedOut" else StateReason.NONE
+        kind, text = (type_name(error), text_of(error)) if error is not None else ("", "")
+        why = run_lines.why_failed(kind, text, state.message or "", reason)
+        return run_lines.failed_attempt(self.attempt_number, self._settings.retries + 1, why, delay)
+
+    def _tell(self, level: int, text: str) -> None:
+        """Show what the control plane has recorded in the run's log itself, together with the state."""
+        get_run_logger(self.context, recorded=True).log(level, "%s", text)
 
     def _overruled(self, state: int) -> None:
         """Adopt a state that somebody else decided: a cancellation that was faster, a lost session."""
@@ -274,6 +294,7 @@ class FlowRunRecord:
     def _run_hooks(self, hooks: tuple[Callable[..., Any], ...]) -> None:
         run_hooks(hooks, self.flow, self.context, self.state)
 
+    @raises_of_runs
     def result(self, return_state: bool) -> Any:
         """Return, or raise, what the caller of the flow gets."""
         if return_state:

@@ -12,6 +12,7 @@ from uuid import UUID
 from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.awaited import AwaitedRun, Origin, run
+from taskyard._data.values.folding import fold_run
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
@@ -62,22 +63,30 @@ class Future(AwaitedRun, Generic[R]):
 
         Raises:
             TimeoutError: The run did not end in time.
-            UnfinishedRun: The run will never start, because an upstream run did not complete.
+            UpstreamTaskError: The run will never start, because an upstream run did not complete.
             Exception: Whatever the task raised.
         """
         if self._outcome is None and not wait_blocking(self, timeout):
             raise self._timed_out(timeout)
-        return self._result(raise_on_failure)
+        try:
+            return self._result(raise_on_failure)
+        except BaseException as error:
+            fold_run(error)
+            raise
 
     async def aresult(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the run without blocking the event loop, and return its value, like `result`."""
         if self._outcome is None and not await wait_async(self, timeout):
             raise self._timed_out(timeout)
-        if isinstance(self._outcome, pb.RunOutcome) and self._outcome.result.HasField("blob"):
-            import asyncio
+        try:
+            if isinstance(self._outcome, pb.RunOutcome) and self._outcome.result.HasField("blob"):
+                import asyncio
 
-            return await asyncio.to_thread(self._result, raise_on_failure)
-        return self._result(raise_on_failure)
+                return await asyncio.to_thread(self._result, raise_on_failure)
+            return self._result(raise_on_failure)
+        except BaseException as error:
+            fold_run(error)
+            raise
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait for the value: ``await future``."""

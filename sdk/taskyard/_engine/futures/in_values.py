@@ -11,7 +11,9 @@ from taskyard._data.values.containers import with_parts
 from taskyard._engine.futures.future import Future
 from taskyard.exceptions import UpstreamTaskError
 from taskyard.utilities.annotations import Annotation, allow_failure, opaque, quote
-from taskyard_contract.states import UpstreamKind
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.for_people.run_lines import upstream_failed, why_failed
+from taskyard_contract.states import RunState, UpstreamKind
 
 Replace = Callable[[Future[Any], int], Any]
 """Gets a future and its `UpstreamKind`, returns what takes its place."""
@@ -77,4 +79,16 @@ def value_of(future: Future[Any], kind: int) -> Any:
         return state.result(raise_on_failure=False)
     if may_fail and state.name == "NotReady":
         return None
-    raise UpstreamTaskError(f"Upstream task run '{future.task_run_id}' did not reach a 'COMPLETED' state.")
+    raise upstream_error(future)
+
+
+def upstream_error(future: Future[Any]) -> UpstreamTaskError:
+    """Say that a run did not complete which something needs, as the control plane says it of runs."""
+    outcome = future.outcome
+    if not isinstance(outcome, pb.RunOutcome):
+        return UpstreamTaskError(upstream_failed(str(future.task_run_id), 0, ""))
+    if int(outcome.state) == RunState.NOT_READY and outcome.message:
+        return UpstreamTaskError(outcome.message)
+    failure, name = outcome.failure, outcome.run_name or str(future.task_run_id)
+    why = why_failed(failure.type, failure.message, outcome.message, int(outcome.reason))
+    return UpstreamTaskError(upstream_failed(name, int(outcome.state), why))

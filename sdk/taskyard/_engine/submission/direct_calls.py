@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
 from taskyard._data.runs.state import State
+from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.scope import Scope
@@ -56,13 +57,17 @@ def call_async(
     task.signature.check(args, kwargs)
 
     async def call() -> Any:
-        future = submit_one(task, _looked_at(place), args, kwargs, wait_for)
+        future = submit_one(task, _looked_at(place), args, kwargs, wait_for, at_once=True)
         try:
             state = await future.await_state()
         except BaseException:
             _give_up(future)
             raise
-        return state if return_state else _value(future)
+        try:
+            return state if return_state else _value(future)
+        except BaseException as error:
+            fold_run(error)
+            raise
 
     return named(call(), task.name)
 
@@ -140,15 +145,16 @@ def _looked_at(place: Place) -> Scope:
 def _value(future: Future[Any]) -> Any:
     """Return what a direct call returns.
 
-    A state that the task made by hand is returned as it is, unless it holds a value. A run that
-    never starts because of an upstream failure has no value: None.
+    A state that the task made by hand is returned as it is, unless it holds a value.
+
+    Raises:
+        UpstreamTaskError: The run never starts, because an upstream run did not complete.
+        Exception: Whatever the task raised.
     """
     outcome = future.outcome
     if isinstance(outcome, pb.RunOutcome):
-        state: State[Any] = future.get_state()
-        if int(outcome.state) == RunState.NOT_READY:
-            return None
         by_hand = int(outcome.reason) == StateReason.STATE_BY_HAND
         if by_hand and int(outcome.state) in _WITHOUT_VALUE:
+            state: State[Any] = future.get_state()
             return state
     return future.result()

@@ -12,7 +12,8 @@ from typing import Any
 from taskyard._data.runs.state import is_state
 from taskyard._engine.definitions.signatures import CallSignature
 from taskyard._engine.futures.future import Future
-from taskyard.exceptions import MappingLengthMismatch, MappingMissingIterable, UpstreamTaskError
+from taskyard._engine.futures.in_values import upstream_error
+from taskyard.exceptions import MappingLengthMismatch, MappingMissingIterable
 from taskyard.utilities.annotations import Annotation, allow_failure, unmapped
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -100,9 +101,7 @@ def _top_value(value: Any, resolved: list[Any], may_fail: bool) -> Any:
         state = value.state
         if state.is_completed() or not (state.is_final() or state.name == "NotReady"):
             raise  # the connection's failure, not the run's
-        raise UpstreamTaskError(
-            f"Upstream task run '{value.task_run_id}' did not reach a 'COMPLETED' state."
-        ) from error
+        raise upstream_error(value) from error
 
 
 def _is_mapped(value: object) -> bool:

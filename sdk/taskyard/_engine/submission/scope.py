@@ -18,6 +18,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session
 from taskyard._network.session.sessions import current_session
 from taskyard.context import RunContext, current_context
+from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -73,6 +74,7 @@ class Scope:
         "log_prints",
         "numbered_by",
         "queue",
+        "speaks",
         "task_runner",
     )
 
@@ -122,6 +124,8 @@ class Scope:
         """The scope whose numbers it takes, if it has none of its own."""
         self.latest_map = ""
         """Name of the task that was mapped last, for people who look on."""
+        self.speaks = bool(flow_run_id or caller_run_id) and wants_all()
+        """Whether it is said of each run that it was created and submitted: looked up once, for thousands."""
         self._ordinals: dict[str, int] = {}
         self._flow_keys: set[str] = set()
         self._lock = threading.Lock()

@@ -16,6 +16,7 @@ from taskyard._engine.submission.arguments import add_order, check_upstream, off
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
 from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.speaking import say_submitted
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
@@ -35,6 +36,7 @@ def submit_one(
     wait_for: object = None,
     direct: bool = False,
     lazy: bool = False,
+    at_once: bool = False,
 ) -> Future[Any]:
     """Submit one run of a task.
 
@@ -46,6 +48,7 @@ def submit_one(
         wait_for: What else must have ended before.
         direct: Whether the caller waits for it, and could execute it in its own thread.
         lazy: Whether the caller takes values while it is executed, so that no result can stand for it.
+        at_once: Whether the caller waits for it without executing it.
 
     Raises:
         ParameterBindError: The arguments do not fit.
@@ -68,6 +71,9 @@ def submit_one(
         scope.kept_futures.append(future)
     ordinal = scope.take_ordinals(task.task_key)
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
+    if scope.speaks:
+        name = extra.name if extra is not None else ""
+        say_submitted(task, [name or f"{task.name}-{ordinal}"], at_once=direct or at_once)
     return future
 
 
@@ -101,6 +107,8 @@ def submit_many(
     for group in groups.all:
         end = start + len(group.run_ids)
         scope.session.submit_group(group, futures[start:end])
+        if scope.speaks:
+            say_submitted(task, group.names(task.name), at_once=False)
         start = end
     return futures
 

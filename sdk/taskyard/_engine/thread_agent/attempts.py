@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, Final, Protocol
 
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
-from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, wire_of
+from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, is_failure, wire_of
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
 from taskyard._engine.thread_agent.forked import end_child, forks
@@ -310,8 +310,17 @@ class ThreadAttempt:
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
+        body.speaks = kept.scope.speaks
         with captured_prints() if body.log_prints else nullcontext():
-            return body.run(self._invocation, self, args, kwargs, self._ended_by)
+            return body.run(self._invocation, self, args, kwargs, self._ended_by, self._if_it_has_a_form)
+
+    def _if_it_has_a_form(self, value: Any, invocation: Invocation) -> Any:
+        """Return a value, or why it has no form in the encoding that is asked for: hooks hear of that."""
+        wire, task = wire_of(invocation.template), self._kept.task
+        if wire is PICKLES or not task.settings.on_failure:
+            return value
+        report = encoded(value, wire, task.has_cache_key)
+        return report if is_failure(report) else value
 
     def _arguments(self) -> Arguments:
         return self._kept.arguments(self._agent.results)

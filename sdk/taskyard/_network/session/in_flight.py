@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
+from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
 from taskyard._network.session.outbox import (
     IDS_PER_FRAME,
@@ -79,6 +80,7 @@ class InFlight:
         self.decisions = Decisions()
         self.said = Said()
         self.tally = Tally()
+        self.ends = Ends()
         self._wake = wake
         self._call_later = later
         self.caller_run_id = caller_run_id
@@ -210,6 +212,7 @@ class InFlight:
             client_name=f"{socket.gethostname()}:{os.getpid()} python-{VERSION}",
             caller_run_id=self.caller_run_id,
             stream_number=self._streams,
+            says_ends=True,
         )
 
     def on_welcome(self, welcome: pb.SessionWelcome) -> None:
@@ -342,9 +345,8 @@ class InFlight:
             run = pop(run_id, None)
             if run is not None and run.put(data):
                 awaited.append(run)
-        for outcome in results.others:
-            run = pop(outcome.run_id, None)
-            if run is not None and run.put(outcome):
+        for run, outcome in self.ends.take(self._outstanding, results.others):
+            if run.put(outcome):
                 awaited.append(run)
         if self._ending:
             self._forget_ending(results)

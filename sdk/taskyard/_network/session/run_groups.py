@@ -94,6 +94,13 @@ class RunGroup:
         self.cache_keys.append(cache_key)
         self.size += 4 * len(cache_key)  # a character takes at most four bytes
 
+    def names(self, task_name: str) -> list[str]:
+        """Return the names of its runs, as they are shown; for people, so it may take a while."""
+        names = [f"{task_name}-{self.first_ordinal + position}" for position in range(len(self.run_ids))]
+        for extra in self.extras:
+            names[extra.position] = extra.name or names[extra.position]
+        return names
+
     def to_message(self, index: int) -> pb.RunGroup:
         """Write the group as a message that names its template by `index`."""
         group = pb.RunGroup(

@@ -8,7 +8,7 @@ that a missing server is an error at the first use and not a future that never s
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -23,6 +23,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.states import RunState
 from taskyard_contract.transport.channels import target_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Session:
         said = self.in_flight.said
         said.show, said.dropped_output = _show, _say_dropped_output
         said.dropped_logs, said.lost_logs = _say_dropped, _say_lost
+        if not caller_run_id:  # what a task calls is said by the server, to the program
+            self.in_flight.ends.say = _say_ends
         # Bound once: these two are called for each run, and a method that only hands on would be felt.
         self.submit = self.in_flight.submit
         self.submit_group = self.in_flight.submit_group
@@ -246,6 +249,14 @@ def _say_dropped_output(lines: int) -> None:
     from taskyard.logging import say_dropped_output
 
     say_dropped_output(lines)
+
+
+def _say_ends(outcomes: Sequence[pb.RunOutcome]) -> None:
+    bad = [each for each in outcomes if int(each.state) != RunState.COMPLETED and not each.said]
+    if bad:
+        from taskyard.logging.ends import show_ends  # as above
+
+        show_ends(bad)
 
 
 def _say_dropped(count: int) -> None:

@@ -20,7 +20,8 @@ EARLIER: Final = (1 << 32) + 77
 async def log_of(it: World, run_id: bytes) -> list[str]:
     [row] = await it.ask(lambda: it.store.runs_by_id([run_id]))
     with closing(create_reader(it.url)) as reader:
-        return [record.message for record in reader.logs(row.seq, 0, 100, 10_000)]
+        logs = reader.logs(row.seq, 0, 100, 10_000)
+        return [log.message for log in logs if not log.logger.startswith("taskyard.")]
 
 
 async def assert_disbelieved(it: World, run_ids: Iterable[bytes]) -> None:

@@ -273,3 +273,60 @@ def test_a_result_that_cannot_be_pickled_is_refused() -> None:
     assert (report.kind, report.reason) == (ReportKind.FAILED, StateReason.RESULT_REFUSED)
     assert "cannot be pickled" in report.message
     assert report.not_retriable
+
+
+def heard_by(of: Task[..., Any]) -> list[tuple[str, str]]:
+    """Let hooks of a task note what they hear."""
+    heard: list[tuple[str, str]] = []
+    of.on_failure(lambda task, run, state: heard.append((state.name, type(state.data).__name__)))
+    of.on_completion(lambda task, run, state: heard.append((state.name, "")))
+    return heard
+
+
+def test_b6_hooks_hear_of_a_result_that_cannot_be_pickled() -> None:
+    import threading
+
+    of = task(retries=3)(lambda: {"lock": [threading.Lock()]})
+    heard = heard_by(of)
+    report = execute(of)
+    assert heard == [("Failed", "NotPicklable")]
+    assert "result['lock'][0] is of type lock" in report.message
+    assert report.not_retriable
+
+
+def test_b6_hooks_hear_of_arguments_that_cannot_be_loaded() -> None:
+    of = task(lambda x: x)
+    heard = heard_by(of)
+    invocation = Invocation(new_id(), 1, plain_template(of, frozenset()), b"\x80\x05damaged")
+    TaskBody(of, False).execute(invocation, Host())
+    assert heard == [("Failed", "UnpicklingError")]
+
+
+@pytest.mark.parametrize(("attempt", "heard_of"), [(1, []), (2, [("Failed", "PayloadTooLarge")])])
+def test_b6_hooks_hear_of_a_result_that_is_too_large_after_the_last_attempt(
+    attempt: int, heard_of: list[tuple[str, str]]
+) -> None:
+    of = task(retries=1)(lambda: bytes(2_000))
+    heard, host = heard_by(of), Host()
+    host.max_result_bytes = 1_000  # type: ignore[attr-defined]
+    report = execute(of, host=host, attempt=attempt)
+    assert report.reason == StateReason.RESULT_REFUSED
+    assert "the server's limit is 1,000" in report.message
+    assert heard == heard_of
+
+
+def test_b6_hooks_hear_of_an_ordinary_result() -> None:
+    of = task(lambda: 1)
+    heard = heard_by(of)
+    assert execute(of) == 1
+    assert heard == [("Completed", "")]
+
+
+def test_row_69_a_worker_says_nothing_of_a_run_that_failed_and_completion_only_if_that_is_wanted() -> None:
+    host = Host()
+    execute(fail, "bad", host=host)
+    assert host.logs == [], "the control plane says it"
+    logging.getLogger("taskyard").setLevel(logging.DEBUG)
+    body = TaskBody.arrived(add, False)
+    body.execute(Invocation(new_id(), 1, plain_template(add, frozenset()), pickling.dumps(((1,), {}))), host)
+    assert host.logs == [(logging.DEBUG, "Finished in state Completed()")]

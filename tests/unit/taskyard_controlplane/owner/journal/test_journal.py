@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "cached": (lambda it: it.cached(run()), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
     "logged": (lambda it: it.logged(run(), 0, 5, 20, "logger", "text"), "rows.logs"),
+    "tells": (lambda it: it.tells(SESSION, (b"r" * 16, 5, 20, "logger", "text", "run")), "lines"),
     "look_up_run": (lambda it: it.look_up_run(b"r" * 16), "rows.lookup_runs"),
     "look_up_key": (lambda it: it.look_up_key("k"), "rows.lookup_keys"),
     "logs_came": (lambda it: it.logs_came(SESSION, 3, 5), "rows.log_marks"),
