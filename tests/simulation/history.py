@@ -37,6 +37,7 @@ KINDS: Mapping[str, str] = {
     "event": "an exception was recorded; value: (state, reason, attempt, infra_retries)",
     "recorded": "an end was recorded; value: (state, reason, attempt, infra_retries, result)",
     "log_recorded": "a log record is in the database; value: the text",
+    "said": "a line of the control plane's own is in the log of a run; value: the text",
     "final": "what the database says at the end; value: (state, result)",
     "listed": "the database lists a run at the end among those that ended badly; value: its state there",
     "died": "a process was killed; who: which, for agents their session",

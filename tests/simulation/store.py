@@ -14,6 +14,7 @@ from simulation.history import Event
 from simulation.loop import NodeKilled, SimulatedClock
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
+from taskyard_contract.for_people.run_lines import FLOW_LOGGER, TASK_LOGGER
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import LogRow, NewRunRow, WriteBatch
 from taskyard_controlplane.storage.ownership import check_generation
@@ -46,7 +47,8 @@ class Compiled(LRUCache[Any, Any]):
 
 
 _CALLER, _SESSION = NewRunRow._fields.index("caller_id"), NewRunRow._fields.index("session_id")
-_MESSAGE = LogRow._fields.index("message")
+_MESSAGE, _LOGGER = LogRow._fields.index("message"), LogRow._fields.index("logger")
+OWN_LOGGERS = (TASK_LOGGER, FLOW_LOGGER)
 _names = count(1)
 _compiled = Compiled(1000)
 _template: list[sqlite3.Connection] = []
@@ -155,7 +157,8 @@ class Database:
             seq, _, state, reason, attempt, infra, epoch, *_ = row
             add(Event(at, "event", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra)))  # type: ignore[call-overload, arg-type]
         for row in batch.logs:
-            add(Event(at, "log_recorded", runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
+            kind = "said" if row[_LOGGER] in OWN_LOGGERS else "log_recorded"
+            add(Event(at, kind, runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
         for row in batch.ended:
             state, reason, attempt, infra, epoch, _, _, result, outcome, seq = row
             result = result_of(result, outcome)  # type: ignore[arg-type]

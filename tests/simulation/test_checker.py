@@ -63,6 +63,7 @@ FINAL = "final", "r", 0, "", (COMPLETED, b"x")
 DISPATCHED = "dispatched", "r", E1, "agent"
 DIED = "died", "", 0, "agent"
 CHILD = submitted("child", upstream=("r",))
+SAID = ("said", "r", 0, "", "Finished in state Failed()")
 LOGGED, LOG_RECORDED = ("logged", "r", E1, "w", "a"), ("log_recorded", "r", 0, "", "a")
 STRUCK = "struck", "", 0, "agent", 1
 WHOLE = history(SUBMITTED, ("inserted", "r"), DISPATCHED, GIVEN, ENDED, RECORDED, FINAL)
@@ -134,6 +135,7 @@ BROKEN: dict[str, list[Event]] = {
     "one-run-per-id": history(("accepted", "r", 0, "c", "first"), ("accepted", "r", 0, "c", "other")),
     "logged-once": history(LOGGED, LOG_RECORDED, LOG_RECORDED),
     "logs-are-complete": history(LOGGED, RECORDED),
+    "ends-are-said-once": history(recorded(FAILED), SAID, SAID),
 }
 KEPT: dict[str, list[Event]] = {
     "acknowledged-runs-are-recorded": history(SUBMITTED, ("acknowledged", "r", 0, "c"), ("inserted", "r")),
@@ -186,6 +188,7 @@ KEPT: dict[str, list[Event]] = {
     ),
     "one-run-per-id": history(("accepted", "r", 0, "c", "first"), ("accepted", "s", 0, "c", "other")),
     "logged-once": history(LOGGED, LOG_RECORDED),
+    "ends-are-said-once": history(recorded(FAILED), SAID, RECORDED),
     "logs-are-complete": history(
         ("logged", "r", E1, "one that died", "b"), LOGGED, RECORDED, LOG_RECORDED
     ),

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from simulation.history import Event
-from simulation.rules.index import COMPLETED, FAILED, Index, rule
+from simulation.rules.index import COMPLETED, CRASHED, FAILED, Index, rule
+from taskyard_contract.for_people.run_lines import is_end
+from taskyard_contract.states import RunState
 
 SERVER: Final = "server"
 """Who says that the database had no room for records."""
@@ -20,6 +22,28 @@ def logged_once(index: Index) -> Iterator[str]:
             yield f"the log record {text!r} is there {count} times"
         if text not in said:
             yield f"nobody has logged {text!r}"
+
+
+@rule
+def ends_are_said_once(index: Index) -> Iterator[str]:
+    """Of each run that did not complete one line says how it ended; of those that were cancelled at most one.
+
+    Unless the server said that records were given up.
+    """
+    ends = {event.run: event.value[0] for event in index.kind("recorded")}
+    said = Counter(event.run for event in index.kind("said") if is_end(event.value))
+    for run, count in said.items():
+        if count > 1:
+            yield f"the end of {run} is said {count} times"
+        if run not in ends:
+            yield f"the end of {run} is said, which has not ended"
+    unsaid = [run for run, state in ends.items() if state in _ALWAYS_SAID and not said[run]]
+    dropped = sum(event.value for event in index.kind("logs_dropped") if event.who == SERVER)
+    if len(unsaid) > dropped:
+        yield f"{len(unsaid)} ends are not said, one of them that of {unsaid[0]}"
+
+
+_ALWAYS_SAID: Final = (FAILED, CRASHED, int(RunState.NOT_READY))
 
 
 @rule
