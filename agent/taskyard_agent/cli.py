@@ -10,8 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
+from typing import Final
 
 from taskyard_agent import waiting_limit
+from taskyard_agent.holding.admission import COROUTINES_PER_SLOT
 from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
@@ -20,6 +22,10 @@ from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.programs.private_files import be_private
 from taskyard_contract.transport.channels import target_of
+
+
+MOST_COROUTINES: Final = 5_000
+"""For each slot: as many again may wait for others in the same process."""
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
@@ -55,6 +61,14 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         help="how many runs may wait for runs they have submitted, each in a process of its own (default: by"
         " free memory and open files)",
     )
+    parser.add_argument(
+        "--coroutines",
+        type=_coroutines,
+        default=COROUTINES_PER_SLOT,
+        metavar="N",
+        help="how many async tasks go on together for each slot, in one process (default:"
+        f" {COROUTINES_PER_SLOT}; 0: each takes a slot, as other tasks do)",
+    )
     given = parser.parse_args(argv)
     try:
         settings = Settings(
@@ -67,6 +81,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             serve=tuple(dict.fromkeys(given.serve)),
             grace=max(0.0, given.grace),
             max_waiting=_max_waiting(given.max_waiting, given.slots),
+            coroutines=given.coroutines,
             log_level=log_level(os.environ),
         )
         make_home(settings.state_dir)
@@ -109,6 +124,14 @@ def _count_of(what: str) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _coroutines(text: str) -> int:
+    if not text.isdigit() or int(text) > MOST_COROUTINES:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of async tasks for each slot; give 0 to {MOST_COROUTINES:,}"
+        )
+    return int(text)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -11,8 +11,10 @@ from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
 from taskyard_agent.holding.room import Room
+from taskyard_agent.processes import lane_endings
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.lane_handle import LaneHandle
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
@@ -58,8 +60,25 @@ class Reception:
             self._holdings.session.progress(pb.RunProgress.FromString(body))
         elif kind == frames.UNSTORED:
             self._on_unstored(worker, body)
+        elif isinstance(worker, LaneHandle):
+            self._on_lane_frame(worker, kind, body)
         else:
             self._on_blocked(worker, kind == frames.BLOCKED)
+
+    def _on_lane_frame(self, lane: LaneHandle, kind: int, body: bytes) -> None:
+        if kind == frames.STOPPED:
+            number, position = frames.STOPPED_BODY.unpack(body)
+            _, confirm = lane.stopping.get((number, position), (0.0, True))
+            one = lane.reported(number, position, position + 1)
+            if one is not None:
+                lane_endings.end_stopped(self._holdings, one, confirm)
+        elif kind == frames.AWAITING:
+            (lane.awaiting,) = frames.AWAITING_BODY.unpack(body)
+            self._holdings.session.wake()
+        else:
+            lane.blocked = kind == frames.BLOCKED and bool(lane.spans)
+            if lane.blocked:
+                lane.revoke_all()  # what it has not begun may be what its code waits for
 
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
         number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
@@ -69,7 +88,8 @@ class Reception:
             return
         if worker.blocked:
             self._unblock_empty(worker)
-        self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
+        if not worker.is_lane:  # what runs there for long takes nobody's room
+            self._intake.sizer.ended(runs, busy_us / _MICROSECONDS)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:
             self._transfers.upload(span, tail, blobs)
@@ -95,7 +115,7 @@ class Reception:
         self._room.lacked(size, reason)
 
     def _unblock_empty(self, worker: WorkerHandle) -> None:
-        if not worker.spans:
+        if not worker.spans and not worker.is_lane:
             self._on_blocked(worker, False)  # a thread waits, which its run has left behind
 
     def _on_blocked(self, worker: WorkerHandle, blocked: bool) -> None:

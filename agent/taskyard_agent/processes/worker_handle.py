@@ -38,6 +38,9 @@ def place_of(world: GivenWorld | None) -> bytes:
 class WorkerHandle:
     """A worker process, from the request to fork it until its exit is confirmed."""
 
+    is_lane = False
+    """Whether it executes runs of coroutine functions, many together, and counts for no slot."""
+
     def __init__(
         self,
         number: int,
@@ -104,6 +107,9 @@ class WorkerHandle:
             ImpossibleEvent: It does not fit the present one.
         """
         self.phase = after(self.phase, event)
+
+    def begin(self) -> None:
+        """Say what it is to be, now that it takes frames: a worker is what it is."""
 
     @property
     def available(self) -> bool:
@@ -237,8 +243,11 @@ class WorkerHandle:
         return self._tell(0)
 
     def _tell(self, number: int) -> bool:
+        return self._ask(frames.REVOKE.pack(number))
+
+    def _ask(self, message: bytes) -> bool:
         try:
-            self._control.send(frames.REVOKE.pack(number))
+            self._control.send(message)
         except OSError:
             return False  # full: asked again soon; closed: its exit is about to be noticed
         return True

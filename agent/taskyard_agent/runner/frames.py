@@ -22,6 +22,8 @@ WORLD: Final = 6
 and the file with its facts."""
 NO_WORLD: Final = 7
 """The same where workers cannot be as their program: why, in words."""
+LANE: Final = 12
+"""The worker is a lane from here on: it executes runs of coroutine functions, all that it is given together."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17
@@ -31,10 +33,14 @@ UNBLOCKED: Final = 20
 UNSTORED: Final = 21
 PROGRESS: Final = 22
 """A serialised RunProgress."""
+STOPPED: Final = 28
+"""A run of a lane has ended because it was to be cancelled."""
+AWAITING: Final = 29
+"""How many runs of a lane wait for other runs."""
 
 _PREFIX: Final = struct.Struct("<IB")
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 """Of these frames. A program may bring a worker of another release: the two have to find out at once."""
 READY_BODY: Final = struct.Struct("<IH")
 """The worker's process id, and its version of the link; what has another size is of an older release."""
@@ -52,8 +58,18 @@ UNSTORED_HEAD: Final = struct.Struct("<QIQ")
 """Number and position of a run whose result the disk had no room for, and its size; the reason follows."""
 BLOB_ENTRY: Final = struct.Struct("<32sQ")
 """Digest and size of a result that the worker has written to the blob directory."""
+STOPPED_BODY: Final = struct.Struct("<QI")
+"""Number and position of a run."""
+AWAITING_BODY: Final = struct.Struct("<I")
+"""How many."""
 
 # On the control socket, one message each.
+CONTROL_BYTES: Final = 64
+"""The longest of them, and more."""
+LANE_CANCEL: Final = struct.Struct("<QI")
+"""To a lane: number and position of a run that is to end."""
+LANE_LOOK: Final = b"?"
+"""To a lane: its loop does not go round; what keeps it is to be named."""
 REVOKE: Final = struct.Struct("<Q")
 """Number of the chunk whose unstarted runs are taken back; 0: flush what has ended."""
 REVOKED: Final = struct.Struct("<QI")

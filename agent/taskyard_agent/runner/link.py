@@ -63,6 +63,8 @@ class Link:
         self._pid = os.getpid()
         self.torn = False
         """Whether a frame was cut off, so that nothing can be said any more."""
+        self.successor: Link | None = None
+        """Who answers the agent from now on: the worker has become a lane."""
 
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
@@ -130,12 +132,16 @@ class Link:
         """Answer the agent on the control socket until it closes. Runs in a thread of its own."""
         # A task may close descriptors that are not its own; the agent notices that and ends the worker.
         with suppress(OSError):
-            while message := self._control.recv(frames.REVOKE.size):
-                (number,) = frames.REVOKE.unpack(message)
-                if number:
-                    self._control.sendall(frames.REVOKED.pack(number, self._revoke(number)))
-                else:
-                    self.flush()
+            while message := self._control.recv(frames.CONTROL_BYTES):
+                (self.successor or self).on_control(message)
+
+    def on_control(self, message: bytes) -> None:
+        """Act on what the agent asks, in the thread that listens."""
+        (number,) = frames.REVOKE.unpack(message)
+        if number:
+            self._control.sendall(frames.REVOKED.pack(number, self._revoke(number)))
+        else:
+            self.flush()
 
     def _revoke(self, number: int) -> int:
         """Take back what has not started of a chunk; returns the position from which on nothing starts."""

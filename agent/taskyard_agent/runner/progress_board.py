@@ -9,7 +9,10 @@ import os
 import struct
 from typing import Final, NamedTuple
 
-_SIZE: Final = 4096  # memory is mapped by pages, so less would not be smaller
+_SIZE: Final = 1 << 20
+"""Most of it is for lanes (`lane_board`), and is no memory before it is written."""
+LANE_AT: Final = 4096
+"""Where their part begins: on a page of its own."""
 _RUN: Final = struct.Struct("<QQQ")
 _LOGS: Final = struct.Struct("<Q")
 _LOGS_AT: Final = _RUN.size
@@ -62,6 +65,11 @@ class BoardReader:
     def __init__(self, descriptor: int) -> None:
         """Map it for reading; the descriptor may be closed afterwards."""
         self._map = mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ)
+
+    @property
+    def page(self) -> mmap.mmap:
+        """The memory itself, for whoever reads another part of it."""
+        return self._map
 
     def read(self) -> Progress:
         """Return what the worker is doing. May mix two runs if the worker writes at this moment."""

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -24,6 +24,9 @@ from taskyard_agent.runner import frames
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
+from taskyard_agent.runner.lane import Lane, LaneEnded, Opened
+from taskyard_agent.runner.lane_board import LaneBoard
+from taskyard_agent.runner.lane_link import LaneLink
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
@@ -68,7 +71,8 @@ class Worker:
 
     def __init__(self, data: socket.socket, control: socket.socket, board: int, blobs: Path) -> None:
         """Serve an agent over two sockets and a progress board; large payloads are files in `blobs`."""
-        self._data = data
+        self._data, self._control = data, control
+        self._slots = board
         self._board = BoardWriter(board)
         self._packer = Packer(blobs)
         self._link = Link(data, control, self._board, self._packer)
@@ -91,8 +95,20 @@ class Worker:
         self._link.send(frames.READY, frames.READY_BODY.pack(os.getpid(), frames.LINK_VERSION))
         reader = frames.FrameReader()
         while data := self._data.recv(frames.READ_BYTES):
-            for kind, body in reader.feed(data):
+            received = iter(reader.feed(data))
+            for kind, body in received:
+                if kind == frames.LANE:
+                    return self._become_lane(reader, received)
                 self._on_frame(kind, body)
+        return None
+
+    def _become_lane(self, reader: frames.FrameReader, rest: Iterator[tuple[int, bytes]]) -> None:
+        """Execute coroutines from here on, all that come together."""
+        slots = LaneBoard(self._slots)
+        link = LaneLink(self._data, self._control, self._board, self._packer, slots)
+        lane = Lane(self, link, slots, self._data)
+        self._link.successor = link
+        lane.serve(reader, rest)
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> NoReturn:
         self._leaving = Terminated
@@ -106,11 +122,14 @@ class Worker:
         self._hold.end()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
-        if kind == frames.CHUNK:
-            self._on_chunk(body)
-        elif kind == frames.CHUNK_IN_FILE:
-            self._on_chunk(body, in_file=True)
-        elif kind == frames.TEMPLATE:
+        if kind in (frames.CHUNK, frames.CHUNK_IN_FILE):
+            self._on_chunk(kind, body)
+        else:
+            self.take(kind, body)
+
+    def take(self, kind: int, body: bytes) -> None:
+        """Take a frame that is no chunk."""
+        if kind == frames.TEMPLATE:
             (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
             definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
             self._templates[index] = definition
@@ -126,19 +145,25 @@ class Worker:
         elif kind == frames.SETTINGS:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
-    def _on_chunk(self, frame: bytes, in_file: bool = False) -> None:
+    def open(self, kind: int, frame: bytes) -> Opened:
+        """Read a chunk, and load its code."""
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
-        # Noted before anything is parsed: if loading the code kills the process, it was this run.
-        now = time.monotonic_ns()
-        note_run(self._board.map, 0, number, start, now)
         ids_start = frames.CHUNK_HEAD.size
         rest = frame[ids_start + ids_size :]
-        body = pb.ChunkBody.FromString(self._blobs.read(rest) if in_file else rest)
+        body = pb.ChunkBody.FromString(self._blobs.read(rest) if kind == frames.CHUNK_IN_FILE else rest)
         definition = self._templates[index]
         code = self._code_of(definition)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
-        self._packer.encoding = result_encoding_of(definition.template)
-        self._packer.arguments = definition.template.encoding
+        return Opened(number, start, stop, chunk, code)
+
+    def _on_chunk(self, kind: int, frame: bytes) -> None:
+        number, _, _, start, _, _ = frames.CHUNK_HEAD.unpack_from(frame)
+        # Noted before anything is parsed: if loading the code kills the process, it was this run.
+        now = time.monotonic_ns()
+        note_run(self._board.map, 0, number, start, now)
+        _, start, stop, chunk, code = self.open(kind, frame)
+        self._packer.encoding = result_encoding_of(chunk.template)
+        self._packer.arguments = chunk.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         if names := main_module.altered():
@@ -220,6 +245,8 @@ def main(data: socket.socket, control: socket.socket, board: int, blobs: Path) -
         Worker(data, control, board, blobs).serve()
     except Leaving as leaving:
         code = leaving.code
+    except LaneEnded as ended:
+        code = int(ended.code or 0)
     except ConnectionError:
         code = os.EX_OK  # the agent is gone
     except BaseException:

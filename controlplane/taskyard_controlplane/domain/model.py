@@ -115,6 +115,7 @@ class Template:
         code_digest: bytes = b"",
         labels: Labels = frozenset(),
         world: tuple[bytes, int] | None = None,
+        coroutine: bool = False,
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
         jitter: float = 0.0,
@@ -145,6 +146,7 @@ class Template:
             python_version,
             environment,
             world,
+            coroutine,
         )
         self.code_digest = code_digest
         self.max_retries = max_retries

@@ -44,6 +44,8 @@ class Matchmaking:
         self._by_template: dict[int, ReadyQueue] = {}
         # For each agent, and each queue name it serves in its own order: the queues it can be fed from.
         self._served: dict[AgentSession, list[list[ReadyQueue]]] = {}
+        # Of coroutines, for agents that have room for these beside their slots.
+        self._apart: dict[AgentSession, list[list[ReadyQueue]]] = {}
         self.ended = 0
         """How many runs have ended in their queue since it was tidied; counted where runs end."""
         self._many = FEW_QUEUES
@@ -92,18 +94,25 @@ class Matchmaking:
         queue = self.queues.get(need)
         if queue is None:
             queue = self.queues[need] = ReadyQueue()
-            for agent, served in self._served.items():
+            for agent, ordinary in self._served.items():
                 if self._matches(need, agent):
+                    served = self._apart[agent] if need.coroutine and agent.coroutines else ordinary
                     served[agent.offer.queues.index(need.queue)].append(queue)
         return queue
 
     def serve(self, agent: AgentSession) -> None:
         """Feed an agent from all queues that are for it."""
-        self._served[agent] = [
+        self._served[agent] = self._queues_for(agent, False)
+        self._apart[agent] = self._queues_for(agent, True)
+
+    def _queues_for(self, agent: AgentSession, apart: bool) -> list[list[ReadyQueue]]:
+        return [
             [
                 queue
                 for need, queue in self.queues.items()
-                if need.queue == name and self._matches(need, agent)
+                if need.queue == name
+                and (need.coroutine and agent.coroutines > 0) is apart
+                and self._matches(need, agent)
             ]
             for name in agent.offer.queues
         ]
@@ -119,11 +128,19 @@ class Matchmaking:
     def leave(self, agent: AgentSession) -> None:
         """Feed an agent no more."""
         self._served.pop(agent, None)
+        self._apart.pop(agent, None)
 
-    def pop(self, agent: AgentSession, limit: int) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
-        for queues in self._served[agent]:
-            taken = pop_first(queues, limit, agent.nested_only)
+    def pop(self, agent: AgentSession, limit: int, apart: bool = False) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run that an agent is fed with next.
+
+        Args:
+            agent: The agent.
+            limit: Most runs.
+            apart: Whether of coroutines for which it has room beside its slots, or of all others.
+        """
+        nested_only = agent.apart.nested_only if apart else agent.nested_only
+        for queues in self._apart[agent] if apart else self._served[agent]:
+            taken = pop_first(queues, limit, nested_only)
             if taken:
                 return taken
         return []

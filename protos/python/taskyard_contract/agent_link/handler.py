@@ -24,6 +24,8 @@ class Identity:
     capabilities: tuple[str, ...] = ()
     tasks: Sequence[pb.TaskOffer] = ()
     """Those that it serves by name."""
+    coroutines: int = 0
+    """How many runs of coroutine functions it executes beside its slots; 0 when they take slots."""
 
 
 class Demand(NamedTuple):
@@ -34,6 +36,8 @@ class Demand(NamedTuple):
     chunk_size: int
     nested_only: bool = False
     """Whether only runs are wanted that were submitted from inside other runs."""
+    coroutines: "Demand | None" = None
+    """How many runs of coroutine functions, for which there is room apart; None when they take slots."""
 
 
 class LinkHandler(Protocol):

@@ -31,6 +31,7 @@ from taskyard_contract.agent_link.handler import Identity, LinkHandler
 from taskyard_contract.agent_link.lease import Lease
 from taskyard_contract.agent_link.outbox import Outbox
 from taskyard_contract.agent_link.pending import Pending
+from taskyard_contract.capabilities import COROUTINES
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
@@ -53,13 +54,17 @@ class LinkSession(Pending):
         self._outbox = Outbox()
         self._resend: list[pb.AgentFrame] = []
         self._credit = CreditLedger()
+        self._apart = CreditLedger()
+        """Of coroutines, while the server counts them apart."""
+        self.counts_apart = False
+        """Whether the server gives coroutines apart from what takes slots."""
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._hello_at = 0.0
         self._streams = 0
         self._heartbeat = 0
         self._told_draining = False
         self._told_condition = ""
-        self._told_nested_only = False
+        self._told_nested_only = (False, False)
         self._told_memory = True
 
     def drain(self) -> None:
@@ -79,10 +84,10 @@ class LinkSession(Pending):
 
     def hello(self, now: float) -> pb.AgentFrame:
         """Return the first frame of a new stream; everything that belonged to an older one is forgotten."""
-        self._credit = CreditLedger()
+        self._credit, self._apart = CreditLedger(), CreditLedger()
         self._templates = {}
         self._heartbeat = 0
-        self._told_draining = self._told_nested_only = False
+        self._told_draining, self._told_nested_only = False, (False, False)
         self._told_condition = ""
         self._told_memory = self._memory is None
         self._resend, self._started = [], []
@@ -104,6 +109,7 @@ class LinkSession(Pending):
             held=self._held(),
             agent_version=VERSION,
             stream_number=self._streams,
+            coroutines=own.coroutines,
         )
         return pb.AgentFrame(hello=hello)
 
@@ -163,12 +169,23 @@ class LinkSession(Pending):
     def _next_credit(self) -> pb.Credit | None:
         if self.draining:
             return None
-        in_hand, window, chunk_size, nested_only = self._handler.demand()
-        total = self._credit.advance(in_hand, window, self.identity.slots)
-        if total is None and nested_only is self._told_nested_only:
+        demand, own = self._handler.demand(), self.identity
+        total = self._credit.advance(demand.in_hand, demand.window, own.slots)
+        apart = demand.coroutines if self.counts_apart else None
+        if apart is not None and self._apart.advance(apart.in_hand, apart.window, own.slots) is not None:
+            total = self._credit.granted
+        nested_only = demand.nested_only, apart is not None and apart.nested_only
+        if total is None and nested_only == self._told_nested_only:
             return None
         self._told_nested_only = nested_only
-        return pb.Credit(granted_total=self._credit.granted, chunk_size=chunk_size, nested_only=nested_only)
+        return pb.Credit(
+            granted_total=self._credit.granted,
+            chunk_size=demand.chunk_size,
+            nested_only=nested_only[0],
+            coroutines_granted_total=self._apart.granted,
+            coroutines_chunk_size=apart.chunk_size if apart is not None else 0,
+            coroutines_nested_only=nested_only[1],
+        )
 
     def welcomed(self, frame: pb.ServerFrame) -> None:
         """Take the first frame of a stream.
@@ -184,6 +201,7 @@ class LinkSession(Pending):
         self._outbox.acknowledge(frame.reported_up_to)
         self._resend = self._outbox.unacknowledged()
         self.dropped_logs += self._outbox.lost_logs()
+        self.counts_apart = self.identity.coroutines > 0 and COROUTINES in welcome.capabilities
         self._handler.on_welcome(welcome)
         if welcome.drop:
             self._handler.on_drop(welcome.drop)
@@ -214,7 +232,8 @@ class LinkSession(Pending):
                 raise TaskyardError(
                     f"the server sent a chunk of template {chunk.template}, which this stream never defined"
                 )
-            self._credit.received(len(chunk.run_ids) // ID_BYTES)
+            ledger = self._apart if self.counts_apart and template.template.coroutine else self._credit
+            ledger.received(len(chunk.run_ids) // ID_BYTES)
             self._handler.on_assign(chunk, template)
         if frame.cancel:
             self._handler.on_cancel(frame.cancel)

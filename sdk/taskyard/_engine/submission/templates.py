@@ -146,6 +146,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         heartbeat_timeout_ms=settings.heartbeat_timeout_ms,
         cache_expiration_ms=settings.cache_expiration_ms,
         refresh_cache=bool(settings.refresh_cache),
+        coroutine=task.isasync,
     )
 
 
@@ -153,6 +154,7 @@ def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
     """Write the template of runs that are executed by whoever serves the task's name, in any language."""
     message = plain_template(task, tags)
     message.encoding, message.result_encoding = JSON, ""
+    message.coroutine = False  # how it is executed there is not known here
     message.code.task_name = task.name
     return message
 
