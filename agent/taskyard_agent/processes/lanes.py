@@ -10,9 +10,10 @@ something to do. Lanes whose loop does not go round, or whose code waits and kee
 others take their place. Runs that await others without keeping the loop take no room; when many do, only what
 runs wait for is wanted (`nested_only`), as with workers.
 
-A task one of whose runs had to be ended with its process, and runs whose process died with several in it,
-share no process any more: they are executed by ordinary workers, one at a time, so that others are not
-repeated again and again on their account, and who kills its process is known.
+A task one of whose runs has kept its loop to wait for others, or had to be ended with its process, shares no
+process any more, and neither do runs whose process died with several in it: they are executed by ordinary
+workers, as runs that take slots are. So others are not held up, or repeated, again and again on their account,
+and who kills its process is known.
 Invariant: a run that is queued here is in exactly one group, and leaves it for a lane, or for the account.
 """
 
@@ -188,7 +189,9 @@ class Lanes:
         window = 0 if self._intake.closed else self._room
         if awaiting < 2 * self._room:
             self._bound = 2 * self._room
-        in_hand = max(0, self._holdings.coroutines - awaiting)
+        # One that is executed by a worker takes a slot, unless it waits: there is as much less room.
+        alone = max(0, self._holdings.coroutines - self._holdings.in_lanes - self._workforce.blocked())
+        in_hand = max(0, self._holdings.in_lanes - awaiting) + alone * self._per_slot
         return Demand(in_hand, window, min(self._per_slot, MOST_CHUNK), awaiting >= self._bound)
 
     def reconsider(self, now: float) -> None:
@@ -259,6 +262,8 @@ class Lanes:
             lane.place = place_of(world)
             lane.gone = partial(self._leave, group)
             group.lanes.append(lane)
+            if group.depth:
+                self._workforce.prepare()  # after it, which need not wait for the imports
 
     def _makes_place(self, group: LaneGroup) -> bool:
         """Let lanes go that have no runs, or say that there are too many; what runs wait for always has one."""

@@ -78,6 +78,9 @@ class Reception:
         else:
             lane.blocked = kind == frames.BLOCKED and bool(lane.spans)
             if lane.blocked:
+                number, _ = frames.STOPPED_BODY.unpack(body)
+                if number in lane.spans:
+                    lane.spans[number].chunk.template.alone = True  # others of its task are better off apart
                 lane.revoke_all()  # what it has not begun may be what its code waits for
 
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:

@@ -186,10 +186,14 @@ class Workforce:
             if self._waiting is None:
                 self.spawn()
         if blocked:
-            for zygote in self._zygotes.values():
-                zygote.prepare()  # after the first substitute, which need not wait for the imports
+            self.prepare()  # after the first substitute, which need not wait for the imports
         if self._retiring is None and self._resting():
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
+
+    def prepare(self) -> None:
+        """Have workers that are forked from here on know what calling tasks needs."""
+        for zygote in self._zygotes.values():
+            zygote.prepare()
 
     def _resting(self) -> list[WorkerHandle]:
         return [worker for worker in self.workers.values() if worker.phase is WorkerPhase.RESTING]

@@ -59,7 +59,7 @@ UNSTORED_HEAD: Final = struct.Struct("<QIQ")
 BLOB_ENTRY: Final = struct.Struct("<32sQ")
 """Digest and size of a result that the worker has written to the blob directory."""
 STOPPED_BODY: Final = struct.Struct("<QI")
-"""Number and position of a run."""
+"""Number and position of a run; of lanes, also that of the run which is blocked or goes on."""
 AWAITING_BODY: Final = struct.Struct("<I")
 """How many."""
 

@@ -170,11 +170,12 @@ class LaneLink(Link):
         for progress in words.values():
             self._write(frames.pack(frames.PROGRESS, progress.SerializeToString()))
 
-    def blocks(self, blocked: bool) -> None:
-        """Say that code keeps the loop while it waits for other runs: nothing else goes on here meanwhile."""
+    def blocks(self, blocked: bool, number: int, position: int) -> None:
+        """Say that a run keeps the loop while it waits for other runs: nothing else goes on here meanwhile."""
         with suppress(OSError):
             self.flush()
-            self.send(frames.BLOCKED if blocked else frames.UNBLOCKED)
+            kind = frames.BLOCKED if blocked else frames.UNBLOCKED
+            self.send(kind, frames.STOPPED_BODY.pack(number, position))
 
 
 def _groups(ended: list[EndedRun]) -> Iterator[list[EndedRun]]:

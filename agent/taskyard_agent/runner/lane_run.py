@@ -172,11 +172,12 @@ class LaneRun:
             finally:
                 self._lane.loop.call_soon_threadsafe(self._count, -1)
             return
-        self._lane.link.blocks(True)
+        self._lane.link.blocks(True, self.number, self.position)
         try:
             yield
         finally:
-            self._lane.link.blocks(False)
+            self._hear()  # to wait for others was no silence
+            self._lane.link.blocks(False, self.number, self.position)
 
 
 async def _executed(code: TaskCode, invocation: Invocation, host: Any) -> Outcome:

@@ -56,6 +56,8 @@ from taskyard_contract.ids import format_id, split_ids
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger("taskyard.task_runners")
+MOST_CHUNK: Final = 16
+"""Coroutines that come together: they begin at the same time."""
 GOODBYE_SECONDS: Final = 1.0
 """How long the end of a session is put off for reports on their way; what is lost is executed again."""
 
@@ -63,17 +65,28 @@ GOODBYE_SECONDS: Final = 1.0
 class ThreadAgent:
     """The runs of one session that this process executes itself. Implements `LinkHandler`."""
 
-    def __init__(self, session: Session, max_workers: int, number: int = 0) -> None:
-        """Serve with so many places; `number` tells several of one session apart."""
+    def __init__(self, session: Session, max_workers: int, coroutines: int = 0, number: int = 0) -> None:
+        """Serve with so many places, and others for so many runs of coroutine functions.
+
+        Args:
+            session: Whose runs.
+            max_workers: Places.
+            coroutines: Places for coroutine functions; 0 when they take those of all.
+            number: Tells several of one session apart.
+        """
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
+        self.coroutines = AttemptThreads(coroutines, self._wake)
+        """Of coroutine functions: each has a thread with a loop of its own, because its code may block that."""
         self.results: Results = WeakKeyDictionary()
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
         self._callers = 0
         self._iterating = 0
+        self._coroutines = 0
+        """How many attempts have places for coroutine functions."""
         self._closed = False
         identity = Identity(
             agent_id=self.queue,
@@ -82,6 +95,7 @@ class ThreadAgent:
             queues=(self.queue,),
             slots=max_workers,
             # Tasks never leave this process, so they are known here by their names alone.
+            coroutines=coroutines,
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
@@ -117,6 +131,7 @@ class ThreadAgent:
         self._closed = True
         loop_thread.run(self._stop())
         self.threads.close()
+        self.coroutines.close()
 
     def leave_to_parent(self) -> None:
         """Report nothing any more: this process is a child of the one that serves."""
@@ -273,6 +288,7 @@ class ThreadAgent:
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._attempts.get(attempt.key.run_id) is attempt:
             del self._attempts[attempt.key.run_id]
+            self._coroutines -= attempt.apart
         if attempt.dropped:
             self._link.wake()
         elif columns is None:
@@ -299,14 +315,16 @@ class ThreadAgent:
                 self, kept, key, template.template, body, body.ordinals[position], extras.get(position)
             )
             self._attempts[run_id] = attempt
+            self._coroutines += attempt.apart
             if kept.direct:
                 kept.assigned.put(attempt)
                 if kept.left is not None:
                     _give_up_assigned(kept, kept.left)
             else:
                 # Somebody waits for a nested run, and holds up others by that.
-                self.threads.add(attempt, first=chunk.nested)
+                attempt.threads.add(attempt, first=chunk.nested)
         self.threads.start()
+        self.coroutines.start()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
         """End runs: at once what has not started, the others at their next bytecode."""
@@ -314,7 +332,7 @@ class ThreadAgent:
             attempt = self._attempts.get(key.run_id)
             if attempt is None or attempt.key.epoch != key.epoch:
                 continue
-            if self.threads.take_back(attempt):
+            if attempt.threads.take_back(attempt):
                 self._report(attempt, None)
             else:
                 attempt.cancel()
@@ -329,7 +347,7 @@ class ThreadAgent:
             if attempt is None:
                 continue
             attempt.dropped = True
-            if self.threads.take_back(attempt):
+            if attempt.threads.take_back(attempt):
                 self._report(attempt, None)
 
     def on_doubt(self, doubtful: bool) -> None:
@@ -347,8 +365,15 @@ class ThreadAgent:
 
     def demand(self) -> Demand:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
-        in_hand = len(self._attempts) - self.threads.blocked_now - self._iterating
-        return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
+        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._iterating
+        window = 2 * self.threads.places + self._callers
+        own = self.coroutines
+        apart = Demand(max(0, self._coroutines - own.blocked_now), own.places, MOST_CHUNK) if own.places else None
+        return Demand(max(0, in_hand), window, 1, coroutines=apart)
+
+    def counts_apart(self) -> bool:
+        """Whether coroutine functions have places of their own, for this agent and for the server."""
+        return self._link.counts_apart
 
 
 def _holds_states(call: Arguments) -> bool:
