@@ -41,6 +41,7 @@ class Stage:
         nested: bool = False,
         blobs: bool = False,
         heartbeat_timeout_ms: int = 0,
+        **template_fields: Any,
     ) -> list[pb.RunKey]:
         ids = new_ids(count)
         body = pb.ChunkBody(args=[b""] * count, ordinals=range(count)).SerializeToString()
@@ -51,7 +52,9 @@ class Stage:
             chunk.blobs.add(digest=DIGEST)
         keys = [pb.RunKey(run_id=run_id, epoch=self._epoch + at) for at, run_id in enumerate(ids)]
         self._epoch += count
-        one = template_pb2.RunTemplate(name=f"task {template}", heartbeat_timeout_ms=heartbeat_timeout_ms)
+        one = template_pb2.RunTemplate(
+            name=f"task {template}", heartbeat_timeout_ms=heartbeat_timeout_ms, **template_fields
+        )
         self.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=template, template=one))
         return keys
 

@@ -31,7 +31,7 @@ def settle(
     if ending is not None:
         ending.done()
     live = {(one.number, one.position) for _, one in lane.live()}
-    stopping, spans = lane.stopping, dict(lane.spans)
+    stopping, spans = dict(lane.stopping), dict(lane.spans)  # which empty below
     ended = {key for key in live | stopping.keys() if lane.is_open(*key)}
     for number, position in sorted(ended):
         one = spans[number].one(position)
