@@ -23,7 +23,7 @@ class FarEnd:
         self.control.setblocking(False)
         self._reader = frames.FrameReader()
         self._board = progress_board.BoardWriter(lines.far_board)
-        os.close(lines.far_board)
+        self._board_descriptor = lines.far_board
 
     def heartbeat(self, ago: float) -> None:
         """Note on the board that what is executing said something so many seconds ago."""
@@ -65,10 +65,20 @@ class FarEnd:
             except BlockingIOError:
                 return asked
 
+    def asked(self) -> list[bytes]:
+        """Everything that was asked on the control socket since."""
+        asked = []
+        while True:
+            try:
+                asked.append(self.control.recv(frames.CONTROL_BYTES))
+            except BlockingIOError:
+                return asked
+
     def close(self) -> None:
         self.data.close()
         self.control.close()
         self._board.map.close()
+        os.close(self._board_descriptor)
 
 
 class FakeZygote:

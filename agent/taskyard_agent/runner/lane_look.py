@@ -1,5 +1,7 @@
 """What keeps the loop of a lane from going round, in words for the run's log."""
 
+import os
+import sys
 import sysconfig
 from types import FrameType
 from typing import Final
@@ -7,18 +9,23 @@ from typing import Final
 _LIBRARIES: Final = tuple(
     path for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_paths().get(name))
 )
-_OWN: Final = ("/taskyard/", "/taskyard_agent/", "/taskyard_contract/")
+_OWN: Final = ("taskyard", "taskyard_agent", "taskyard_contract")
 
 
 def place_of(frame: FrameType) -> str:
     """Return the innermost place in code of the user's; where there is none, the innermost of all."""
     found: FrameType | None = frame
+    others = (*_LIBRARIES, *_own_directories(), "<frozen")
     while found is not None:
-        file = found.f_code.co_filename
-        if not file.startswith(_LIBRARIES) and not any(own in file for own in _OWN):
+        if not found.f_code.co_filename.startswith(others):
             return _text(found)
         found = found.f_back
     return _text(frame)
+
+
+def _own_directories() -> list[str]:
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in _OWN]
+    return [os.path.dirname(file) + os.sep for file in files if file]
 
 
 def _text(frame: FrameType) -> str:
