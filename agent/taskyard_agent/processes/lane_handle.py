@@ -119,6 +119,11 @@ class LaneHandle(WorkerHandle):
         self._forget(number)
         return span
 
+    def _forget(self, number: int) -> None:
+        super()._forget(number)
+        if not self.spans:
+            self.late = self.named = self.blocked = False  # nothing is there that could keep its loop
+
     def surrender(self) -> list[Span]:
         """Take off everything that is open, in parts."""
         parts = [

@@ -164,6 +164,22 @@ def test_a_lane_that_is_kept_gets_nothing_and_another_one_comes() -> None:
     play(scenario)
 
 
+def test_a_lane_that_was_kept_takes_runs_again_when_its_own_have_ended() -> None:
+    async def scenario(stage: Stage) -> None:
+        lanes = LaneStage(stage)
+        lane, far, board = await lanes.one()
+        board.beat(time.monotonic_ns() - 2_000_000_000)
+        lane.busy_since_ns = 1
+        stage.pool._lane_watch.look()
+        far.report(next(iter(lane.spans)), 0, 1)
+        await eventually(lambda: not lane.spans)
+        assert not lane.late, "nobody looks at a lane without runs"
+        lanes.assign(1)
+        assert (lane.runs(), lanes.lanes) == (1, [lane])
+
+    play(scenario)
+
+
 def test_what_has_not_begun_in_a_lane_that_is_kept_is_asked_back() -> None:
     async def scenario(stage: Stage) -> None:
         lanes = LaneStage(stage)
