@@ -32,7 +32,8 @@ from taskyard_agent.runner.lane_board import LaneBoard
 from taskyard_agent.runner.lane_link import Asked, EndedRun, LaneLink
 from taskyard_agent.runner.lane_look import place_of, words_for
 from taskyard_agent.runner.lane_run import LaneRun
-from taskyard_contract.execution import TaskCode
+from taskyard_agent.runner.link import Link
+from taskyard_contract.execution import Invocation, TaskCode
 
 BEAT_SECONDS: Final = 0.05
 """Between two notes that the loop goes round, while anything is live."""
@@ -61,8 +62,12 @@ class Desk(Protocol):
         """Take a frame that is no chunk."""
         ...
 
-    def open(self, kind: int, body: bytes) -> Opened:
-        """Read a chunk, and load its code."""
+    def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
+        """Read a chunk, and load its code; `restore` says whether to put back what runs have changed around them."""
+        ...
+
+    def say_changes(self, run: Invocation, link: Link) -> None:
+        """Say in the log of a run what has been changed that others will not see."""
         ...
 
 
@@ -144,7 +149,7 @@ class Lane:
         (number,) = frames.REVOKE.unpack_from(body)
         if not self.link.begins(number):
             return
-        opened = self._desk.open(kind, body)
+        opened = self._desk.open(kind, body, restore=not self._runs)
         self.link.wall_ns = time.time_ns() - time.monotonic_ns()
         for position in range(opened.start, opened.stop):
             run = LaneRun(self, opened.chunk, number, position)
@@ -179,6 +184,8 @@ class Lane:
         if self._ending and not self._cleaning:
             raise LaneEnded(128 + signal.SIGTERM)  # what was raised in the run has not come through
         del self._runs[run.number, run.position], self._of_task[run.task]
+        if not self._runs:
+            self._desk.say_changes(run.invocation, self.link)
         self.link.over.append(ended)
         self.changed()
 

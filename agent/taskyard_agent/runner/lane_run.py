@@ -9,8 +9,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import Context
-from typing import Any, Protocol
+from contextvars import Context, ContextVar
+from typing import Any, Final, Protocol
 
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard
@@ -22,6 +22,11 @@ from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import StateReason
 
 Clock = Callable[[], int]
+
+
+_current: Final[ContextVar["LaneRun | None"]] = ContextVar("taskyard_lane_run", default=None)
+current_run = _current.get
+"""Returns the run of a lane that the current code belongs to, tasks and threads that it has started included."""
 
 
 class LaneOfRun(Protocol):
@@ -71,6 +76,7 @@ class LaneRun:
     def start(self, code: TaskCode, context: Context) -> None:
         """Begin it, with the next turn of the loop."""
         loop, template = self._lane.loop, self._chunk.template
+        context.run(_current.set, self)
         self.task = loop.create_task(self._execute(code), context=context)
         self.task.add_done_callback(self._never_began)
         if template.timeout_ms:

@@ -145,14 +145,14 @@ class Worker:
         elif kind == frames.SETTINGS:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
-    def open(self, kind: int, frame: bytes) -> Opened:
-        """Read a chunk, and load its code."""
+    def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
+        """Read a chunk, and load its code; `restore` says whether to put back what runs have changed around them."""
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         ids_start = frames.CHUNK_HEAD.size
         rest = frame[ids_start + ids_size :]
         body = pb.ChunkBody.FromString(self._blobs.read(rest) if kind == frames.CHUNK_IN_FILE else rest)
         definition = self._templates[index]
-        code = self._code_of(definition)
+        code = self._code_of(definition, restore)
         chunk = Chunk(epoch, frame[ids_start : ids_start + ids_size], definition.template, body, self._blobs)
         return Opened(number, start, stop, chunk, code)
 
@@ -166,10 +166,7 @@ class Worker:
         self._packer.arguments = chunk.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
-        if names := main_module.altered():
-            self._say(_altered(names), chunk.invocation(stop - 1))
-        for trouble in module_parts.troubles():
-            self._say(trouble, chunk.invocation(stop - 1))
+        self.say_changes(chunk.invocation(stop - 1), self._link)
         self._link.flush()
         if self._leaving is not None:
             raise self._leaving
@@ -177,10 +174,17 @@ class Worker:
             raise RuntimeError("a report to the agent was cut off: what it told of has to be executed again")
         self._board.idle()
 
-    def _code_of(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
+    def say_changes(self, run: Invocation, link: Link) -> None:
+        """Say in the log of a run what has been changed that others will not see."""
+        if names := main_module.altered():
+            _say(_altered(names), run, link)
+        for trouble in module_parts.troubles():
+            _say(trouble, run, link)
+
+    def _code_of(self, definition: template_pb2.TemplateDefinition, restore: bool) -> TaskCode:
         """Return what executes the runs of a template, in the world of their program."""
         try:
-            self._surroundings.enter(definition.variables)
+            self._surroundings.enter(definition.variables, restore)
         except NoWorld as error:
             return UnavailableCode(
                 f"task '{definition.template.name}' cannot be executed here: {error}", error
@@ -224,11 +228,6 @@ class Worker:
                     return
                 size, flush_at = 0, now + FLUSH_NS
 
-    def _say(self, text: str, run: Invocation) -> None:
-        """Have a warning in the log of a run."""
-        at_us = time.time_ns() // 1000
-        self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
-
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""
         if isinstance(outcome, bytes) or self._leaving is not Copied:
@@ -264,6 +263,12 @@ def _leave(code: int) -> NoReturn:
             continue  # nobody reads it any more
     # Not sys.exit: threads that user code left behind must not keep the process.
     os._exit(code)
+
+
+def _say(text: str, run: Invocation, link: Link) -> None:
+    """Have a warning in the log of a run."""
+    at_us = time.time_ns() // 1000
+    link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
 
 
 def _altered(names: Sequence[str]) -> str:
