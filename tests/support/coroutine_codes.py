@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pickle
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -70,14 +69,10 @@ class Coroutines:
         time.sleep(seconds)  # noqa: ASYNC251 - that is what it is for
         return os.getpid()
 
-    async def do_die_once(self, invocation: Invocation, host: Any, note: str) -> str:
-        """Kill the process, the first time."""
-        if Path(note).exists():
-            return "second time"
-        Path(note).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    async def do_die(self, invocation: Invocation, host: Any, signum: int) -> None:
+        await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signum)
         await asyncio.sleep(60)
-        return ""
 
     async def do_fork(self, invocation: Invocation, host: Any, note: str) -> int:
         """Go on in both, and await something there."""

@@ -34,7 +34,8 @@ class Stage:
         self.pool.serve(self.told)  # type: ignore[arg-type]
         self._epoch = 1
         self._caller = b""
-        self._again: list[bytes] = []
+        self.again: list[bytes] = []
+        """Ids of the runs that are assigned next, when they were before."""
 
     def assign(
         self,
@@ -45,7 +46,7 @@ class Stage:
         heartbeat_timeout_ms: int = 0,
         **template_fields: Any,
     ) -> list[pb.RunKey]:
-        ids = self._again or new_ids(count)
+        ids = self.again or new_ids(count)
         body = pb.ChunkBody(args=[b""] * count, ordinals=range(count)).SerializeToString()
         chunk = pb.AssignChunk(
             first_epoch=self._epoch, template=template, run_ids=b"".join(ids), body=body, nested=nested
@@ -70,9 +71,9 @@ class Stage:
 
     def assign_again(self, key: pb.RunKey, **template_fields: Any) -> None:
         """Assign a run once more, under another epoch."""
-        self._again = [key.run_id]
+        self.again = [key.run_id]
         self.assign(1, **template_fields)
-        self._again = []
+        self.again = []
 
     def look_at_disk(self) -> None:
         """Look whether there is room, as is done each second while there was none."""

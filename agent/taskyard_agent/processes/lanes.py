@@ -11,8 +11,8 @@ others take their place. Runs that await others without keeping the loop take no
 runs wait for is wanted (`nested_only`), as with workers.
 
 A task one of whose runs has kept its loop to wait for others, or had to be ended with its process, shares no
-process any more, and neither do runs whose process died with several in it: they are executed by ordinary
-workers, as runs that take slots are. So others are not held up, or repeated, again and again on their account,
+process any more, and neither do runs whose process died twice with several in it: they are executed by
+ordinary workers, as runs that take slots are. So others are not held up, or repeated, again and again on their account,
 and who kills its process is known.
 Invariant: a run that is queued here is in exactly one group, and leaves it for a lane, or for the account.
 """
@@ -45,6 +45,8 @@ MOST_KEPT: Final = 4
 """For each slot, so many lanes without runs are kept for their programs."""
 MOST_SUSPECTS: Final = 10_000
 """Of which is remembered that their process died with them."""
+SUSPECTED_FROM: Final = 2
+"""Deaths after which a run shares no process any more; that leaves it an attempt of the three that servers allow."""
 PATIENCE_SECONDS: Final = 0.1
 """When many wait for others and nothing goes on for so long, more is begun after all."""
 _TAKES: Final = frozenset({WorkerPhase.IDLE, WorkerPhase.BUSY})
@@ -86,7 +88,8 @@ class Lanes:
         self._take_number = take_number
         self._loop = asyncio.get_running_loop()
         self._groups: dict[tuple[bytes, int], LaneGroup] = {}
-        self._suspects: dict[bytes, None] = {}
+        self._suspects: dict[bytes, int] = {}
+        """How often their process died, with several runs in it, by run."""
         self._bound = 2 * self._room
         self._quiet_since: float | None = None
 
@@ -124,7 +127,8 @@ class Lanes:
             chunk.in_lane = not (self._suspects and self._is_suspected(chunk))
 
     def _is_suspected(self, chunk: Chunk) -> bool:
-        return any(run_id in self._suspects for run_id in split_ids(chunk.ids))
+        deaths = self._suspects.get
+        return any(deaths(run_id, 0) >= SUSPECTED_FROM for run_id in split_ids(chunk.ids))
 
     def _depth_below(self, caller: bytes) -> int:
         for worker in self._workforce.workers.values() if caller else ():
@@ -284,9 +288,13 @@ class Lanes:
     # What is learned.
 
     def suspect(self, span: Span) -> None:
-        """Have runs executed apart when they come again: their process died, and who ended it is not known."""
+        """Note that a process died with these runs, and who of them ended it is not known.
+
+        After the first time they share a process again: most deaths are the machine's doing, and to execute
+        hundreds of coroutines one by one takes long. After the second they do not.
+        """
         for run_id in split_ids(span.chunk.ids_of(span.start, len(span))):
-            self._suspects[run_id] = None
+            self._suspects[run_id] = self._suspects.pop(run_id, 0) + 1
         while len(self._suspects) > MOST_SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
 

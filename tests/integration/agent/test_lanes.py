@@ -264,15 +264,18 @@ def test_an_exit_beside_a_run_does_not_end_the_lane(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_runs_whose_process_died_with_several_are_executed_apart_when_they_come_again(tmp_path: Path) -> None:
+def test_runs_whose_process_died_twice_with_several_are_executed_apart(tmp_path: Path) -> None:
     async def main() -> None:
         async with agent_and_server(tmp_path, slots=1, prepare=with_coroutines) as (_, server):
-            ids = server.assign(CODE, [call("die_once", str(tmp_path / "died")), call("pid", 0.3)])
-            await server.until(lambda: set(ids) <= set(server.lost))
-            for run_id in ids:
-                server._assign_again(run_id)
-            await server.until(lambda: set(ids) <= set(server.outcomes))
-            assert server.result(ids[0]) == "second time"
+            ids = server.assign(CODE, [call("pid", 0.3), call("die", signal.SIGKILL)])
+            for _ in range(2):
+                await server.until(lambda: set(ids) <= set(server.lost))
+                server.lost.clear()
+                for run_id in ids:
+                    server._assign_again(run_id)
+            await server.until(lambda: ids[0] in server.outcomes and ids[1] in server.lost)
+            assert ids[0] not in server.lost
+            assert "not known" not in server.lost[ids[1]].message
 
     asyncio.run(main())
 

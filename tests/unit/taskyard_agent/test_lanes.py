@@ -296,7 +296,7 @@ def test_queued_coroutines_are_cancelled_where_they_wait() -> None:
     play(scenario)
 
 
-def test_suspects_are_executed_by_workers() -> None:
+def test_runs_whose_process_died_twice_with_several_are_executed_by_workers() -> None:
     async def scenario(stage: Stage) -> None:
         lanes = LaneStage(stage)
         await stage.ready()
@@ -304,6 +304,9 @@ def test_suspects_are_executed_by_workers() -> None:
         keys = [key for span in lane.spans.values() for key in span.run_keys()]
         stage.zygote.exited(lane.number, 9)
         assert sorted(stage.told.lost_runs) == sorted(ids(keys))
+        stage.again = ids(keys)
+        lane, _, _ = await lanes.one(2)
+        stage.zygote.exited(lane.number, 9)
         stage.assign_again(keys[0], coroutine=True)
         await eventually(lambda: bool(stage.worker().spans))
         assert lanes.lanes == []
