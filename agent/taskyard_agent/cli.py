@@ -23,7 +23,6 @@ from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.programs.private_files import be_private
 from taskyard_contract.transport.channels import target_of
 
-
 MOST_COROUTINES: Final = 5_000
 """For each slot: as many again may wait for others in the same process."""
 

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC222, ASYNC230, ASYNC240, ASYNC251 - what blocks here is what is to be tested
 """Code of coroutine functions that tests have lanes execute. Lanes import it: `tests` is on their path."""
 
 import asyncio
@@ -66,7 +67,7 @@ class Coroutines:
     async def do_block(self, invocation: Invocation, host: Any, seconds: float, note: str = "") -> int:
         if note:
             Path(note).write_text(str(os.getpid()))
-        time.sleep(seconds)  # noqa: ASYNC251 - that is what it is for
+        time.sleep(seconds)
         return os.getpid()
 
     async def do_die(self, invocation: Invocation, host: Any, signum: int) -> None:
@@ -89,7 +90,7 @@ class Coroutines:
         with host.blocked() if blocking else host.awaiting():
             while not Path(note).exists():
                 if blocking:
-                    time.sleep(0.01)  # noqa: ASYNC251
+                    time.sleep(0.01)
                 else:
                     await asyncio.sleep(0.01)
         return os.getpid()

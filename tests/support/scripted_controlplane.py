@@ -118,7 +118,9 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         coroutine: bool = False,
     ) -> None:
         """Define a template whose code is a blob (inline or in the store) or a reference."""
-        template = template_pb2.RunTemplate(name="task", encoding=encoding, timeout_ms=timeout_ms, coroutine=coroutine)
+        template = template_pb2.RunTemplate(
+            name="task", encoding=encoding, timeout_ms=timeout_ms, coroutine=coroutine
+        )
         if reference:
             template.code.reference = reference
         if code:

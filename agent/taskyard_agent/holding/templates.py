@@ -43,7 +43,7 @@ class LocalTemplate:
         self.coroutine = definition.template.coroutine
         """Whether its runs can share a process."""
         self.alone = False
-        """Whether they have to have one for themselves all the same: one of them had to be ended with its process."""
+        """Whether each has to have one for itself all the same: one of them was no good company."""
         self.world = world
         self.bundle = world.bundle if world is not None else b""
         """What has to be unpacked before its runs can start."""

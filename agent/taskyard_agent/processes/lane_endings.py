@@ -2,7 +2,8 @@
 
 The run on whose account it was ended pays: it timed out, is cancelled, or dropped. All others that were live
 are lost as with a machine, and repeated. When a lane died by itself nobody knows which of them ended it: all
-are lost, as WORKER_DIED, and are executed apart when that happens to them again. What had not begun is begun elsewhere.
+are lost, as WORKER_DIED, and are executed apart when that happens to them again. What had not begun is begun
+elsewhere.
 """
 
 from collections.abc import Callable

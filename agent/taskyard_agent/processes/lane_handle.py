@@ -127,7 +127,9 @@ class LaneHandle(WorkerHandle):
     def surrender(self) -> list[Span]:
         """Take off everything that is open, in parts."""
         parts = [
-            part for number, span in self.spans.items() for part in _open_parts(span, self.open.get(number, 0))
+            part
+            for number, span in self.spans.items()
+            for part in _open_parts(span, self.open.get(number, 0))
         ]
         self.spans.clear()
         self.open.clear()
@@ -139,7 +141,9 @@ class LaneHandle(WorkerHandle):
         if not self.spans:
             return []  # a lane that was closed has no board any more
         return [
-            (self.spans[one.number], one) for one in self._slots.live() if self.is_open(one.number, one.position)
+            (self.spans[one.number], one)
+            for one in self._slots.live()
+            if self.is_open(one.number, one.position)
         ]
 
     @property

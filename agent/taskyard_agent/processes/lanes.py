@@ -3,7 +3,7 @@
 Runs of coroutine functions are credited apart from slots: so many for each slot, however long they wait. They
 are executed in lanes, processes with one event loop each. A lane belongs to one program, as every worker, and
 to one depth: what a run submits is executed in a lane in which none of those wait that wait for it. So code
-that keeps a loop while it waits for its own runs, as a call of a task with `def` does, keeps these from nothing.
+that keeps a loop while it waits for its own runs, as a call of a task with `def` does, does not keep these.
 
 For each program and depth there are as many lanes as slots at most; a second one comes when the first has
 something to do. Lanes whose loop does not go round, or whose code waits and keeps it, are given nothing, and
@@ -12,8 +12,8 @@ runs wait for is wanted (`nested_only`), as with workers.
 
 A task one of whose runs has kept its loop to wait for others, or had to be ended with its process, shares no
 process any more, and neither do runs whose process died twice with several in it: they are executed by
-ordinary workers, as runs that take slots are. So others are not held up, or repeated, again and again on their account,
-and who kills its process is known.
+ordinary workers, as runs that take slots are. So others are not held up, or repeated, again and again on
+their account, and who kills its process is known.
 Invariant: a run that is queued here is in exactly one group, and leaves it for a lane, or for the account.
 """
 
@@ -46,7 +46,7 @@ MOST_KEPT: Final = 4
 MOST_SUSPECTS: Final = 10_000
 """Of which is remembered that their process died with them."""
 SUSPECTED_FROM: Final = 2
-"""Deaths after which a run shares no process any more; that leaves it an attempt of the three that servers allow."""
+"""Deaths after which a run shares no process any more: it has one more infrastructure retry by default."""
 PATIENCE_SECONDS: Final = 0.1
 """When many wait for others and nothing goes on for so long, more is begun after all."""
 _TAKES: Final = frozenset({WorkerPhase.IDLE, WorkerPhase.BUSY})
@@ -92,6 +92,11 @@ class Lanes:
         """How often their process died, with several runs in it, by run."""
         self._bound = 2 * self._room
         self._quiet_since: float | None = None
+        self._nothing_held = Demand(0, self._room, self._chunk_size)
+
+    @property
+    def _chunk_size(self) -> int:
+        return min(self._per_slot, MOST_CHUNK)
 
     @property
     def _room(self) -> int:
@@ -189,6 +194,8 @@ class Lanes:
         """Say how many coroutines are wanted; None when they take slots."""
         if not (self.counted_apart and self._per_slot):
             return None
+        if not (self._groups or self._holdings.coroutines or self._intake.closed):
+            return self._nothing_held  # with each frame, where nobody has async tasks
         awaiting = self.awaiting
         window = 0 if self._intake.closed else self._room
         if awaiting < 2 * self._room:
@@ -196,10 +203,10 @@ class Lanes:
         # One that is executed by a worker takes a slot, unless it waits: there is as much less room.
         alone = max(0, self._holdings.coroutines - self._holdings.in_lanes - self._workforce.blocked())
         in_hand = max(0, self._holdings.in_lanes - awaiting) + alone * self._per_slot
-        return Demand(in_hand, window, min(self._per_slot, MOST_CHUNK), awaiting >= self._bound)
+        return Demand(in_hand, window, self._chunk_size, awaiting >= self._bound)
 
     def reconsider(self, now: float) -> None:
-        """Want more after all, when many wait for others and nothing goes on: it may be what they wait for."""
+        """Want more after all, when many wait for others and nothing goes on: they may wait for that."""
         awaiting = self.awaiting
         if awaiting < self._bound or self._holdings.coroutines > awaiting:
             self._quiet_since = None
@@ -270,7 +277,7 @@ class Lanes:
                 self._workforce.prepare()  # after it, which need not wait for the imports
 
     def _makes_place(self, group: LaneGroup) -> bool:
-        """Let lanes go that have no runs, or say that there are too many; what runs wait for always has one."""
+        """Let lanes go that have no runs, or say that there are too many; for nested runs there never are."""
         lanes = [lane for lane in self if lane.phase not in LEFT]
         most = MOST_KEPT * self._slots
         idle = [lane for lane in lanes if lane.phase is WorkerPhase.IDLE and lane not in group.lanes]
@@ -297,4 +304,3 @@ class Lanes:
             self._suspects[run_id] = self._suspects.pop(run_id, 0) + 1
         while len(self._suspects) > MOST_SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
-

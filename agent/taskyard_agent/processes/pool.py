@@ -95,7 +95,13 @@ class ProcessPool:
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self.lanes = self._dispatcher.lanes = Lanes(
-            slots, coroutines, workforce, self.holdings, self.intake, self.transfers, self._dispatcher.take_number
+            slots,
+            coroutines,
+            workforce,
+            self.holdings,
+            self.intake,
+            self.transfers,
+            self._dispatcher.take_number,
         )
         self.endings.suspect = self.lanes.suspect
         self._lane_watch = self._dispatcher.lane_watch = LaneWatch(

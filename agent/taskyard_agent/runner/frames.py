@@ -23,7 +23,7 @@ and the file with its facts."""
 NO_WORLD: Final = 7
 """The same where workers cannot be as their program: why, in words."""
 LANE: Final = 12
-"""The worker is a lane from here on: it executes runs of coroutine functions, all that it is given together."""
+"""The worker is a lane from here on: it executes coroutines, all that it is given together."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17

@@ -2,8 +2,8 @@
 
 All that a lane is given it begins at once: how many that are is the agent's affair. The loop lives as long as
 the process, because asynchronous libraries keep connections and locks for their loop. The thread that listens
-to the agent cancels runs by way of the loop, says what keeps the loop when the agent asks, and tells ends that
-the loop cannot tell because it is kept.
+to the agent cancels runs by way of the loop, says what keeps the loop when the agent asks, and tells the ends
+that the loop cannot tell because it is kept.
 
 A run that forks must not go on as two: in the copy the loop executes nothing further, and the process ends
 with what the run was just doing. SIGTERM is raised in the code that is executed, or in the loop that waits;
@@ -63,7 +63,7 @@ class Desk(Protocol):
         ...
 
     def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
-        """Read a chunk, and load its code; `restore` says whether to put back what runs have changed around them."""
+        """Read a chunk and load its code; with `restore`, put back what runs have changed around them."""
         ...
 
     def say_changes(self, run: Invocation, link: Link) -> None:
@@ -95,7 +95,11 @@ class Lane:
         link.asked = Asked(self._cancel_soon, self._look)
 
     def serve(self, reader: frames.FrameReader, rest: Iterable[tuple[int, bytes]]) -> None:
-        """Execute runs until the agent closes the link; `rest` has come already, and `reader` what follows it.
+        """Execute runs until the agent closes the link.
+
+        Args:
+            reader: Has what came of the next frame.
+            rest: Frames that have come already.
 
         Raises:
             LaneEnded: The agent ends this process.

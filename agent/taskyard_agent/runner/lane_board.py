@@ -1,4 +1,4 @@
-"""The part of a progress board that lanes use: which runs are live in a process, and whether its loop goes round.
+"""The part of a progress board that lanes use: which runs are live, and whether the loop goes round.
 
 An ordinary worker is at one run, a lane at many, so it has a slot of this page for each of them. A slot is
 taken before its run is begun and free when the report of its end has been written: whatever a lane had in

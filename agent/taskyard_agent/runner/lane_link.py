@@ -1,8 +1,8 @@
 """A lane's end of its link: reports of runs that end in any order, and what the agent asks meanwhile.
 
 What ends in one turn of the loop is told in one write: runs that follow one another in their chunk in one
-report, each group in the encoding of its own template. The slots of the board are given back after that write,
-so that a lane that dies in between loses what nobody has heard of.
+report, each group in the encoding of its own template. The slots of the board are given back after that
+write, so that a lane that dies in between loses what nobody has heard of.
 Invariant: a chunk is begun or was revoked as a whole, because a lane begins all that it reads.
 """
 
@@ -50,7 +50,12 @@ class LaneLink(Link):
     """What a lane says to its agent."""
 
     def __init__(
-        self, data: socket.socket, control: socket.socket, board: BoardWriter, packer: Packer, slots: LaneBoard
+        self,
+        data: socket.socket,
+        control: socket.socket,
+        board: BoardWriter,
+        packer: Packer,
+        slots: LaneBoard,
     ) -> None:
         """Speak over two sockets, as a worker does; `slots` are given back when ends were told."""
         super().__init__(data, control, board, packer)
@@ -171,7 +176,7 @@ class LaneLink(Link):
             self._write(frames.pack(frames.PROGRESS, progress.SerializeToString()))
 
     def blocks(self, blocked: bool, number: int, position: int) -> None:
-        """Say that a run keeps the loop while it waits for other runs: nothing else goes on here meanwhile."""
+        """Say that a run keeps the loop while it waits for other runs: nothing else goes on here."""
         with suppress(OSError):
             self.flush()
             kind = frames.BLOCKED if blocked else frames.UNBLOCKED

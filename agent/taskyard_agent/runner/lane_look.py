@@ -7,7 +7,9 @@ from types import FrameType
 from typing import Final
 
 _LIBRARIES: Final = tuple(
-    path for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_paths().get(name))
+    path
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_paths().get(name))
 )
 _OWN: Final = ("taskyard", "taskyard_agent", "taskyard_contract")
 

@@ -26,7 +26,7 @@ Clock = Callable[[], int]
 
 _current: Final[ContextVar["LaneRun | None"]] = ContextVar("taskyard_lane_run", default=None)
 current_run = _current.get
-"""Returns the run of a lane that the current code belongs to, tasks and threads that it has started included."""
+"""Returns the run of a lane that the current code belongs to, with what it has started beside itself."""
 
 
 class LaneOfRun(Protocol):
@@ -154,7 +154,7 @@ class LaneRun:
 
     @contextmanager
     def awaiting(self) -> Iterator[None]:
-        """Say that the run waits for others meanwhile, and lets the loop go round: others may have its place."""
+        """Say that the run waits for others and lets the loop go round: one more may have its place."""
         self._count(1)
         try:
             yield
@@ -170,7 +170,7 @@ class LaneRun:
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Say that code waits for other runs meanwhile; in the thread of the loop that keeps all runs here."""
+        """Say that code waits for other runs; in the thread of the loop that keeps all runs here."""
         if not self._lane.in_loop():
             self._lane.loop.call_soon_threadsafe(self._count, 1)
             try:

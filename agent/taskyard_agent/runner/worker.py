@@ -146,7 +146,7 @@ class Worker:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
     def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
-        """Read a chunk, and load its code; `restore` says whether to put back what runs have changed around them."""
+        """Read a chunk and load its code; with `restore`, put back what runs have changed around them."""
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         ids_start = frames.CHUNK_HEAD.size
         rest = frame[ids_start + ids_size :]

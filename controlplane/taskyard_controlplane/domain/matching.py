@@ -41,7 +41,7 @@ class Need(NamedTuple):
     """That of the program which hands variables over for its workers; None when it hands over none. It has no
     part in matching: no agent is of use before the program is there."""
     coroutine: bool = False
-    """Whether its function is a coroutine function: many agents have room for these apart. Any agent executes them."""
+    """Whether its function is a coroutine function: any agent executes it, many have room for these apart."""
 
     @property
     def lane(self) -> str:

@@ -24,7 +24,7 @@ def with_coroutines(server: ScriptedControlPlane) -> None:
 
 async def read(note: Path) -> int:
     await eventually(lambda: note.exists() and bool(note.read_text()), 20)
-    return int(note.read_text())
+    return int(note.read_text())  # noqa: ASYNC240 - a few bytes
 
 
 def test_coroutines_go_on_together_in_one_process_and_one_loop(tmp_path: Path) -> None:
@@ -184,7 +184,10 @@ def test_the_death_of_a_lane_loses_what_was_live_and_nothing_else(tmp_path: Path
             note = tmp_path / "note"
             done = server.assign(CODE, [call("pid")] * 3)
             await server.until(lambda: set(done) <= set(server.outcomes))
-            live = [*server.assign(CODE, [call("note", str(note), 60.0)]), *server.assign(CODE, [call("pid", 60.0)])]
+            live = [
+                *server.assign(CODE, [call("note", str(note), 60.0)]),
+                *server.assign(CODE, [call("pid", 60.0)]),
+            ]
             os.kill(await read(note), signal.SIGKILL)
             await server.until(lambda: set(live) <= set(server.lost))
             assert set(server.lost) == set(live)

@@ -89,10 +89,16 @@ def test_more_slots_than_one_page_are_read(lines: Lines) -> None:
 
 
 def ended(
-    lines: Lines, number: int, position: int, outcome: Outcome | None, template: template_pb2.RunTemplate = PLAIN
+    lines: Lines,
+    number: int,
+    position: int,
+    outcome: Outcome | None,
+    template: template_pb2.RunTemplate = PLAIN,
 ) -> None:
     slot = lines.slots.take(number, position, 1_000 * (position + 1))
-    lines.link.over.append(EndedRun(number, position, template, slot, outcome, 1_000 * (position + 1), 9_000_000))
+    lines.link.over.append(
+        EndedRun(number, position, template, slot, outcome, 1_000 * (position + 1), 9_000_000)
+    )
 
 
 def reports(told: list[tuple[int, bytes]]) -> list[tuple[int, int, list[bytes]]]:

@@ -1,4 +1,4 @@
-"""Which lane gets what, how much is asked for, and when a lane is ended; workers, boards and clock are made up."""
+"""Which lane gets what, how much is asked for, and when a lane is ended; everything around is made up."""
 
 import time
 

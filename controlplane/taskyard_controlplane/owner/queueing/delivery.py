@@ -267,7 +267,9 @@ class Delivery:
     def _not_sent(self, parcel: Parcel, error: BaseException) -> None:
         """Try again later when the database will get better, and fail what can never be sent."""
         agent, runs = parcel.agent, parcel.runs
-        agent.charge(runs[0].template, -len(runs))  # the agent will not give back credit for what it never got
+        agent.charge(
+            runs[0].template, -len(runs)
+        )  # the agent will not give back credit for what it never got
         epochs = [(run, epoch) for epoch, run in enumerate(runs, parcel.first_epoch) if run.epoch == epoch]
         if isinstance(error, StorageUnavailable | StorageFull):
             self._timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs), name="give back")

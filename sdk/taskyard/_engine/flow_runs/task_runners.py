@@ -49,7 +49,7 @@ class ThreadPoolTaskRunner(TaskRunner):
     """
 
     coroutines = 0
-    """How many async tasks go on at the same time beside those that `max_workers` counts; 0 when it counts them too."""
+    """How many async tasks go on beside those that `max_workers` counts; 0 when it counts them as well."""
 
     def __init__(self, max_workers: int | None = None) -> None:
         """Use at most `max_workers` threads at a time.

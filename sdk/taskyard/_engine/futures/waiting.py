@@ -76,7 +76,7 @@ async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
 
 
 def awaiting(host: Host) -> AbstractContextManager[None]:
-    """Say that code waits for other runs and lets its loop go round: where others share that, nothing is held up."""
+    """Say that code waits for other runs and lets its loop go round: what shares that is not held up."""
     say: Callable[[], AbstractContextManager[None]] = getattr(host, "awaiting", host.blocked)
     return say()
 

@@ -81,7 +81,9 @@ def _make_template(
     message.queue = scope.queue
     message.ClearField("agent_labels")  # they choose among agents, and it is executed here
     message.code.task_name = task.task_key
-    message.coroutine = task.isasync and not task.isgenerator  # those go on in the loop of whoever takes the values
+    message.coroutine = (
+        task.isasync and not task.isgenerator
+    )  # those go on in the loop of whoever takes the values
     return Template(message)
 
 

@@ -78,7 +78,7 @@ class ThreadAgent:
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
         self.coroutines = AttemptThreads(coroutines, self._wake)
-        """Of coroutine functions: each has a thread with a loop of its own, because its code may block that."""
+        """Of coroutine functions: each has a thread with a loop of its own, which its code may block."""
         self.results: Results = WeakKeyDictionary()
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
@@ -368,7 +368,9 @@ class ThreadAgent:
         in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._iterating
         window = 2 * self.threads.places + self._callers
         own = self.coroutines
-        apart = Demand(max(0, self._coroutines - own.blocked_now), own.places, MOST_CHUNK) if own.places else None
+        apart = (
+            Demand(max(0, self._coroutines - own.blocked_now), own.places, MOST_CHUNK) if own.places else None
+        )
         return Demand(max(0, in_hand), window, 1, coroutines=apart)
 
     def counts_apart(self) -> bool:

@@ -434,7 +434,9 @@ def test_b11_coroutines_in_one_loop_have_contexts_and_prints_of_their_own() -> N
     async def both() -> list[Any]:
         template = plain_template(says, frozenset())
         runs = [
-            body.execute_async(Invocation(new_id(), 1, template, pickling.dumps(((f"{at}",), {})), ordinal=at), host)
+            body.execute_async(
+                Invocation(new_id(), 1, template, pickling.dumps(((f"{at}",), {})), ordinal=at), host
+            )
             for at, host in enumerate(hosts)
         ]
         return await asyncio.gather(*runs)
