@@ -34,6 +34,8 @@ class LaneHandle(WorkerHandle):
         """How many of them wait for other runs without keeping the loop."""
         self.late = False
         """Whether its loop was seen not to go round."""
+        self.kept = False
+        """Whether code keeps its loop while it waits for other runs."""
         self.busy_since_ns = 0
         self.stopping: dict[tuple[int, int], tuple[float, bool]] = {}
         """Runs that were told to end: by when they have to, and whether that is confirmed."""
@@ -57,7 +59,7 @@ class LaneHandle(WorkerHandle):
     @property
     def takes_coroutines(self) -> bool:
         """Whether it may be given some."""
-        return not (self.phase in LEFT or self.blocked or self.deaf or self.late)
+        return not (self.phase in LEFT or self.kept or self.deaf or self.late)
 
     @property
     def active(self) -> int:
@@ -122,7 +124,7 @@ class LaneHandle(WorkerHandle):
     def _forget(self, number: int) -> None:
         super()._forget(number)
         if not self.spans:
-            self.late = self.named = self.blocked = False  # nothing is there that could keep its loop
+            self.late = self.named = self.kept = False  # nothing is there that could keep its loop
 
     def surrender(self) -> list[Span]:
         """Take off everything that is open, in parts."""

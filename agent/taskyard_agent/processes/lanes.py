@@ -146,7 +146,7 @@ class Lanes:
         """Whether runs that have not started may start here."""
         if self._intake.closed:
             return False
-        waits = self._workforce.blocked() or self.awaiting or any(lane.blocked for lane in self)
+        waits = self._workforce.blocked() or self.awaiting or any(lane.kept for lane in self)
         return not self._intake.draining or (span.chunk.nested and bool(waits))
 
     def add(self, span: Span) -> None:
@@ -257,7 +257,7 @@ class Lanes:
 
     def _grow(self, group: LaneGroup) -> None:
         """Begin another lane of a group, if it may have one more and none is on its way."""
-        lanes = [lane for lane in group.lanes if lane.phase not in LEFT and not lane.blocked]
+        lanes = [lane for lane in group.lanes if lane.phase not in LEFT and not lane.kept]
         if any(lane.phase is WorkerPhase.STARTING for lane in lanes) or not self._workforce.may_spawn:
             return
         late = min(self._slots, sum(lane.late for lane in lanes))
@@ -285,7 +285,7 @@ class Lanes:
         for lane in idle[: max(0, len(lanes) + 1 - most)]:
             self._workforce.retire(lane)
             lanes.remove(lane)
-        held = sum(lane.blocked for lane in lanes)
+        held = sum(lane.kept for lane in lanes)
         return group.depth > 0 or (len(lanes) - held < most and held <= self._workforce.most_waiting)
 
     def _leave(self, group: LaneGroup, lane: LaneHandle) -> None:

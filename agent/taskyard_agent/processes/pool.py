@@ -69,8 +69,7 @@ class ProcessPool:
             clock_ns: What workers note when a run starts: monotonic nanoseconds of this machine.
             worlds: Knows the worlds of programs.
             bundles: Where the code of programs on other machines is unpacked.
-            coroutines: How many runs of coroutine functions go on together for each slot, beside what takes
-                slots; 0 has them take slots.
+            coroutines: How many go on together for each slot, beside it; 0 has them take slots.
         """
         if bundles is None:
             bundles = UnpackedBundles(blobs.directory.with_name("bundles"), blobs)
@@ -94,10 +93,29 @@ class ProcessPool:
         )
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
+        self._begin_lanes(slots, coroutines, clock_ns)
+        self._leave = leave
+        blobs.in_use = self._blobs_in_use
+        blobs.writers = workforce.pids
+        bundles.in_use = self._bundles_in_use
+        workforce.attach(self._reception())
+
+    def _reception(self) -> Reception:
+        return Reception(
+            self.workforce,
+            self.holdings,
+            self.intake,
+            self.transfers,
+            self.room,
+            self.endings,
+            self._dispatcher,
+        )
+
+    def _begin_lanes(self, slots: int, per_slot: int, clock_ns: Callable[[], int]) -> None:
         self.lanes = self._dispatcher.lanes = Lanes(
             slots,
-            coroutines,
-            workforce,
+            per_slot,
+            self.workforce,
             self.holdings,
             self.intake,
             self.transfers,
@@ -105,22 +123,7 @@ class ProcessPool:
         )
         self.endings.suspect = self.lanes.suspect
         self._lane_watch = self._dispatcher.lane_watch = LaneWatch(
-            self.lanes, workforce, self.endings, self.holdings, clock_ns
-        )
-        self._leave = leave
-        blobs.in_use = self._blobs_in_use
-        blobs.writers = workforce.pids
-        bundles.in_use = self._bundles_in_use
-        workforce.attach(
-            Reception(
-                workforce,
-                self.holdings,
-                self.intake,
-                self.transfers,
-                self.room,
-                self.endings,
-                self._dispatcher,
-            )
+            self.lanes, self.workforce, self.endings, self.holdings, clock_ns
         )
 
     def serve(self, session: LinkSession) -> None:

@@ -76,8 +76,8 @@ class Reception:
             (lane.awaiting,) = frames.AWAITING_BODY.unpack(body)
             self._holdings.session.wake()
         else:
-            lane.blocked = kind == frames.BLOCKED and bool(lane.spans)
-            if lane.blocked:
+            lane.kept = kind == frames.BLOCKED and bool(lane.spans)
+            if lane.kept:
                 number, _ = frames.STOPPED_BODY.unpack(body)
                 if number in lane.spans:
                     lane.spans[number].chunk.template.alone = True  # others of its task are better off apart
@@ -118,7 +118,7 @@ class Reception:
         self._room.lacked(size, reason)
 
     def _unblock_empty(self, worker: WorkerHandle) -> None:
-        if not worker.spans and not worker.is_lane:
+        if not worker.spans:
             self._on_blocked(worker, False)  # a thread waits, which its run has left behind
 
     def _on_blocked(self, worker: WorkerHandle, blocked: bool) -> None:

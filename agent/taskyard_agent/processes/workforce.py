@@ -123,13 +123,7 @@ class Workforce:
     def blocked(self) -> int:
         """Return how many workers wait for other runs."""
         # With each frame: a list, which is quicker than a generator.
-        return len(
-            [
-                True
-                for worker in self.workers.values()
-                if worker.blocked and worker.phase not in LEFT and not worker.is_lane
-            ]
-        )
+        return len([True for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT])
 
     def pids(self) -> list[int]:
         """Return the process ids of the workers whose exit is not confirmed."""
@@ -154,11 +148,7 @@ class Workforce:
 
     def latest_waiting(self) -> WorkerHandle | None:
         """Return the worker whose run waits for other runs and was the last to begin with it."""
-        waiting = [
-            worker
-            for worker in self.workers.values()
-            if worker.blocked and worker.phase not in LEFT and not worker.is_lane
-        ]
+        waiting = [worker for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT]
         return max(waiting, key=lambda worker: worker.waits_since, default=None)
 
     def dispatch(self) -> None:

@@ -150,8 +150,7 @@ class Template:
         )
         self.code_digest = code_digest
         self.max_retries = max_retries
-        self.delays = delays
-        self.jitter = jitter
+        self.delays, self.jitter = delays, jitter
         self.max_infra_retries = max_infra_retries
         self.cache_expiration_us = cache_expiration_us
         self.refresh_cache = refresh_cache

@@ -206,7 +206,7 @@ def test_a_run_whose_code_keeps_the_loop_to_wait_is_executed_by_a_worker_the_nex
         lane, far, _ = await lanes.one()
         number = next(iter(lane.spans))
         far.data.sendall(frames.pack(frames.BLOCKED, frames.STOPPED_BODY.pack(number, 0)))
-        await eventually(lambda: lane.blocked)
+        await eventually(lambda: lane.kept)
         lanes.assign(1)
         await eventually(lambda: bool(stage.worker().spans))
         assert lanes.template().alone
