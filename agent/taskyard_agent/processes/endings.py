@@ -31,6 +31,7 @@ from taskyard_agent.processes.terminating import Ending, Why, describe_exit
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.execution import expired_silent, expired_timeout
 from taskyard_contract.states import StateReason
 
 MAX_STRIKES: Final = 3
@@ -122,13 +123,11 @@ class Endings:
         if position is None or position in span.unwanted:
             return [span]
         if ending.why is Why.TIMED_OUT:
-            limit = span.chunk.template.timeout
-            message = f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
+            message = expired_timeout(span.chunk.template.timeout)
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
         if ending.why is Why.SILENT:
-            limit = span.chunk.template.heartbeat_timeout
-            message = f"the attempt said nothing of its progress for {limit:g} seconds and was ended"
+            message = expired_silent(span.chunk.template.heartbeat_timeout)
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
         if ending.why is Why.WAITING_REFUSED:

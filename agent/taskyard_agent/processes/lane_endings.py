@@ -12,6 +12,7 @@ from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.processes.lane_handle import LaneHandle
 from taskyard_agent.processes.terminating import Ending, Why, describe_exit
+from taskyard_contract.execution import expired_silent, expired_timeout
 from taskyard_contract.states import StateReason
 
 SHARED = "the process that it shared with other async tasks was ended on account of one of these"
@@ -67,12 +68,9 @@ def _end_on_account(holdings: Holdings, one: Span, ending: Ending) -> None:
     elif one.find(ending.key) is None:
         holdings.lose(one, StateReason.WORKER_DIED, SHARED)
     elif why is Why.TIMED_OUT:
-        message = f"the attempt exceeded its timeout of {template.timeout:g} seconds and was ended"
-        holdings.lose(one, StateReason.TIMED_OUT, message)
+        holdings.lose(one, StateReason.TIMED_OUT, expired_timeout(template.timeout))
     elif why is Why.SILENT:
-        limit = template.heartbeat_timeout
-        message = f"the attempt said nothing of its progress for {limit:g} seconds and was ended"
-        holdings.lose(one, StateReason.TIMED_OUT, message)
+        holdings.lose(one, StateReason.TIMED_OUT, expired_silent(template.heartbeat_timeout))
     else:
         holdings.lose(one, StateReason.WORKER_DIED, SHARED)
 

@@ -39,6 +39,8 @@ class LaneHandle(WorkerHandle):
         self.busy_since_ns = 0
         self.stopping: dict[tuple[int, int], tuple[float, bool]] = {}
         """Runs that were told to end: by when they have to, and whether that is confirmed."""
+        self.untold: set[tuple[int, int]] = set()
+        """Those of them that it could not be told of yet: its socket was full."""
         self.started: set[tuple[int, int]] = set()
         """Runs that were reported as started."""
         self.named = False
@@ -157,9 +159,12 @@ class LaneHandle(WorkerHandle):
         """Return for how long its loop has not gone round."""
         return (now_ns - max(self._slots.beaten_ns(), self.busy_since_ns)) / 1e9 if self.count else 0.0
 
-    def cancel(self, number: int, position: int) -> bool:
-        """Have a run end at its next await; returns whether that could be said."""
-        return self._ask(frames.LANE_CANCEL.pack(number, position))
+    def cancel(self, number: int, position: int) -> None:
+        """Have a run end at its next await; what cannot be said now is said at the next look."""
+        if self._ask(frames.LANE_CANCEL.pack(number, position)):
+            self.untold.discard((number, position))
+        else:
+            self.untold.add((number, position))
 
     def name_what_keeps_it(self) -> None:
         """Have it say in the log of a run what keeps its loop."""

@@ -108,6 +108,8 @@ class LaneWatch:
 
     def _judge_runs(self, lane: LaneHandle, live: list[tuple[Span, LiveRun]], now_ns: int) -> None:
         now = self._loop.time()
+        for key in list(lane.untold):
+            lane.cancel(*key)
         for number, position in [key for key, (by, _) in lane.stopping.items() if now >= by]:
             if lane.is_open(number, position):
                 _, confirm = lane.stopping[number, position]

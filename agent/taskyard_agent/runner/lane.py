@@ -214,7 +214,8 @@ class Lane:
     def _cancel(self, number: int, position: int) -> None:
         run = self._runs.get((number, position))
         if run is not None:
-            run.cancel()
+            if not run.cancelled:  # or it would be interrupted while it cleans up
+                run.cancel()
         elif self.link.is_ahead(number):
             self._unwanted.add((number, position))
 

@@ -101,6 +101,8 @@ class LaneRun:
 
     def _end(self, outcome: Outcome) -> None:
         self._over = True
+        if self._awaits:  # a thread waits, which it leaves behind
+            self._lane.link.awaits(-1)
         if self.expired and not _says_expired(outcome):
             outcome = _timed_out(self.expired)
         for timer in self._timers:
@@ -149,6 +151,8 @@ class LaneRun:
         self._lane.link.heartbeat(progress)
 
     def _hear(self) -> None:
+        if self._over:
+            return  # a thread that it has left behind: the slot may be another run's by now
         self._heard = self._clock()
         self._lane.slots.heard(self._slot, AWAITS if self._awaits else self._heard)
 
@@ -162,6 +166,8 @@ class LaneRun:
             self._count(-1)
 
     def _count(self, by: int) -> None:
+        if self._over:
+            return
         self._awaits += by
         if self._awaits == (1 if by > 0 else 0):
             self._hear()

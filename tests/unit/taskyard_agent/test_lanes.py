@@ -284,6 +284,22 @@ def test_a_cancelled_coroutine_that_ends_leaves_its_lane_alone() -> None:
     play(scenario)
 
 
+def test_a_cancellation_that_a_full_socket_does_not_take_is_said_again() -> None:
+    async def scenario(stage: Stage) -> None:
+        lanes = LaneStage(stage)
+        lane, far, _ = await lanes.one(1)
+        while lane.poke():
+            pass
+        [span] = lane.spans.values()
+        stage.pool.on_cancel([span.key(0)])
+        far.asked()
+        stage.pool._lane_watch.look()
+        stage.pool._lane_watch.look()
+        assert far.asked().count(frames.LANE_CANCEL.pack(next(iter(lane.spans)), 0)) == 1
+
+    play(scenario)
+
+
 def test_queued_coroutines_are_cancelled_where_they_wait() -> None:
     async def scenario(stage: Stage) -> None:
         lanes = LaneStage(stage)
