@@ -367,11 +367,14 @@ class ThreadAgent:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
         in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._iterating
         window = 2 * self.threads.places + self._callers
+        return Demand(max(0, in_hand), window, 1, coroutines=self._demand_of_coroutines())
+
+    def _demand_of_coroutines(self) -> Demand | None:
         own = self.coroutines
-        apart = (
-            Demand(max(0, self._coroutines - own.blocked_now), own.places, MOST_CHUNK) if own.places else None
-        )
-        return Demand(max(0, in_hand), window, 1, coroutines=apart)
+        if not own.places:
+            return None
+        # Half as many again: a few freed places are not told at once, and nobody else could execute these.
+        return Demand(max(0, self._coroutines - own.blocked_now), own.places * 3 // 2, MOST_CHUNK)
 
     def counts_apart(self) -> bool:
         """Whether coroutine functions have places of their own, for this agent and for the server."""
