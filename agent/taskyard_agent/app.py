@@ -67,6 +67,7 @@ class Agent:
             labels=settings.labels,
             capabilities=(*CAPABILITIES, CODE_BY_NAME) if offers else CAPABILITIES,
             tasks=offers,
+            coroutines=settings.slots * settings.coroutines,
         )
         blobs = BlobStore(settings.blob_dir, lambda: self._stream.address, settings.blob_bytes)
         workforce = Workforce(
@@ -77,7 +78,13 @@ class Agent:
             settings.state_dir / facts.WORLDS, own_interpreter(), bundles.file, apart=bool(settings.serve)
         )
         self._pool = ProcessPool(
-            settings.slots, workforce, blobs, self._stopping.set, worlds=worlds, bundles=bundles
+            settings.slots,
+            workforce,
+            blobs,
+            self._stopping.set,
+            worlds=worlds,
+            bundles=bundles,
+            coroutines=settings.coroutines,
         )
         self._session = LinkSession(identity, self._pool)
         self._stream = AgentStream(settings.server, self._session, SystemClock(), on_ready=self._announce)

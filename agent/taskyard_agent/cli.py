@@ -8,8 +8,10 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
+from typing import Final
 
 from taskyard_agent import waiting_limit
+from taskyard_agent.holding.admission import COROUTINES_PER_SLOT
 from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
@@ -19,6 +21,9 @@ from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_contract.transport.channels import target_of
+
+MOST_COROUTINES: Final = 5_000
+"""For each slot: as many again may wait for others in the same process."""
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
@@ -54,6 +59,14 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         help="how many runs may wait for runs they have submitted, each in a process of its own (default: by"
         " free memory and open files)",
     )
+    parser.add_argument(
+        "--coroutines",
+        type=_coroutines,
+        default=COROUTINES_PER_SLOT,
+        metavar="N",
+        help="how many async tasks go on together for each slot, in one process (default:"
+        f" {COROUTINES_PER_SLOT}; 0: each takes a slot, as other tasks do)",
+    )
     given = parser.parse_args(argv)
     try:
         settings = Settings(
@@ -66,6 +79,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             serve=tuple(dict.fromkeys(given.serve)),
             grace=max(0.0, given.grace),
             max_waiting=_max_waiting(given.max_waiting, given.slots),
+            coroutines=given.coroutines,
             log_level=log_level(os.environ),
         )
         make_home(settings.state_dir)
@@ -108,6 +122,14 @@ def _count_of(what: str) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _coroutines(text: str) -> int:
+    if not text.isdigit() or int(text) > MOST_COROUTINES:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of async tasks for each slot; give 0 to {MOST_COROUTINES:,}"
+        )
+    return int(text)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taskyard_agent.holding.admission import MOST_WAITING
+from taskyard_agent.holding.admission import COROUTINES_PER_SLOT, MOST_WAITING
 from taskyard_contract.programs.home_directory import home_directory
 
 DEFAULT_QUEUE = "default"
@@ -35,6 +35,8 @@ class Settings:
     grace: float = DEFAULT_GRACE
     max_waiting: int = MOST_WAITING
     """How many runs may wait for runs of their own; each of them keeps a process."""
+    coroutines: int = COROUTINES_PER_SLOT
+    """How many async tasks go on together for each slot, beside what takes slots; 0 has them take slots."""
     blob_bytes: int = 2 * 1024**3
     log_level: int = logging.INFO
     state_dir: Path = field(default_factory=home)

@@ -4,9 +4,11 @@ Two agents, short leases. Whatever happens to one of them, the client gets every
 history of what was executed agrees with what is recorded.
 """
 
+import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,10 +48,10 @@ def executions(running: Installation) -> int:
     return len(read_history(running.history).executions) if running.history.exists() else 0
 
 
-def check(running: Installation, client: Child, timeout: float = 90) -> None:
+def check(running: Installation, client: Child, timeout: float = 90, runs: int = RUNS) -> None:
     """Wait for the client's results and compare them with everything else."""
     records = running.succeeded(client, timeout)
-    assert len(records) == RUNS
+    assert len(records) == runs
     running.stop_server()
     history = read_history(running.history)
     print(f"{history.repeated()} executions were repeated")
@@ -171,3 +173,24 @@ def test_a_stopped_control_plane(running: Installation) -> None:
     running.server.send(signal.SIGCONT)
     running.wait_for(lambda: executions(running) > before, LEASE, "work goes on")
     check(running, client)
+
+
+def test_processes_of_many_coroutines_are_killed(running: Installation) -> None:
+    """All that was live in one is executed again; nothing is lost, and no effect on a state is doubled."""
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    drawn = random.Random(seed)
+    agent = running.start_agent("only", slots=2)
+    client = running.start_client("coroutines", 2_000, 400)
+    for count in (150, 300, 450):
+        running.wait_for(lambda most=count: executions(running) >= most, 30, f"{count} executions")
+        assert client.running, client.describe()
+        lanes = Counter(execution.pid for execution in read_history(running.history).executions[-100:])
+        victim = drawn.choice([pid for pid in lanes if is_alive(pid)])
+        os.kill(victim, signal.SIGKILL)
+        running.wait_for(
+            lambda dead=victim: f"worker {dead}: the worker process was killed" in agent.errors(),
+            1.0, "the death is noticed",
+        )  # fmt: skip
+    check(running, client, runs=2_000)
+    assert read_history(running.history).repeated() > 0

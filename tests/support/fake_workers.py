@@ -25,7 +25,7 @@ class FarEnd:
         self.control.setblocking(False)
         self._reader = frames.FrameReader()
         self._board = progress_board.BoardWriter(lines.far_board)
-        os.close(lines.far_board)
+        self._board_descriptor = lines.far_board
         self.output, self.errors = lines.far_output, lines.far_errors
 
     def heartbeat(self, ago: float) -> None:
@@ -68,13 +68,22 @@ class FarEnd:
             except BlockingIOError:
                 return asked
 
+    def asked(self) -> list[bytes]:
+        """Everything that was asked on the control socket since."""
+        asked = []
+        while True:
+            try:
+                asked.append(self.control.recv(frames.CONTROL_BYTES))
+            except BlockingIOError:
+                return asked
+
     def close(self) -> None:
         self.data.close()
         self.control.close()
         self._board.map.close()
-        for descriptor in filter(None, (self.output, self.errors)):
+        for descriptor in filter(None, (self._board_descriptor, self.output, self.errors)):
             os.close(descriptor)
-        self.output = self.errors = 0
+        self._board_descriptor = self.output = self.errors = 0
 
 
 class FakeZygote:

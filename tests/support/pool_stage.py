@@ -33,6 +33,9 @@ class Stage:
         self.pool.room._space = lambda _: (self.free_bytes, 1 << 40)
         self.pool.serve(self.told)  # type: ignore[arg-type]
         self._epoch = 1
+        self._caller = b""
+        self.again: list[bytes] = []
+        """Ids of the runs that are assigned next, when they were before."""
 
     def assign(
         self,
@@ -41,19 +44,36 @@ class Stage:
         nested: bool = False,
         blobs: bool = False,
         heartbeat_timeout_ms: int = 0,
+        **template_fields: Any,
     ) -> list[pb.RunKey]:
-        ids = new_ids(count)
+        ids = self.again or new_ids(count)
         body = pb.ChunkBody(args=[b""] * count, ordinals=range(count)).SerializeToString()
         chunk = pb.AssignChunk(
             first_epoch=self._epoch, template=template, run_ids=b"".join(ids), body=body, nested=nested
         )
+        chunk.caller_run_id = self._caller
         if blobs:
             chunk.blobs.add(digest=DIGEST)
         keys = [pb.RunKey(run_id=run_id, epoch=self._epoch + at) for at, run_id in enumerate(ids)]
         self._epoch += count
-        one = template_pb2.RunTemplate(name=f"task {template}", heartbeat_timeout_ms=heartbeat_timeout_ms)
+        one = template_pb2.RunTemplate(
+            name=f"task {template}", heartbeat_timeout_ms=heartbeat_timeout_ms, **template_fields
+        )
         self.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=template, template=one))
         return keys
+
+    def nest(self, caller: pb.RunKey, **template_fields: Any) -> pb.RunKey:
+        """Assign a run that another one has submitted."""
+        self._caller = caller.run_id
+        [key] = self.assign(1, nested=True, **template_fields)
+        self._caller = b""
+        return key
+
+    def assign_again(self, key: pb.RunKey, **template_fields: Any) -> None:
+        """Assign a run once more, under another epoch."""
+        self.again = [key.run_id]
+        self.assign(1, **template_fields)
+        self.again = []
 
     def look_at_disk(self) -> None:
         """Look whether there is room, as is done each second while there was none."""

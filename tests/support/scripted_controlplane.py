@@ -16,6 +16,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2, common_pb2, template_pb2
 from taskyard_api.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
+from taskyard_contract.capabilities import COROUTINES
 from taskyard_contract.errors import BlobNotFound, TaskyardError
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.ids import split_ids
@@ -58,6 +59,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         self.heartbeat_ms = 200
         self.max_inline = MAX_INLINE_BYTES
         self.max_payload = MAX_PAYLOAD_BYTES
+        self.capabilities = [COROUTINES]
         self.acknowledge = True
         self.answer_heartbeats = True
         self.refusal: TaskyardError | None = None
@@ -113,9 +115,12 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
         in_store: bool = False,
         encoding: str = "python/pickle5",
         timeout_ms: int = 0,
+        coroutine: bool = False,
     ) -> None:
         """Define a template whose code is a blob (inline or in the store) or a reference."""
-        template = template_pb2.RunTemplate(name="task", encoding=encoding, timeout_ms=timeout_ms)
+        template = template_pb2.RunTemplate(
+            name="task", encoding=encoding, timeout_ms=timeout_ms, coroutine=coroutine
+        )
         if reference:
             template.code.reference = reference
         if code:
@@ -228,6 +233,7 @@ class ScriptedControlPlane(AgentServiceServicer, BlobServiceServicer):
             drop=self.drop(hello),
             max_inline_bytes=self.max_inline,
             max_payload_bytes=self.max_payload,
+            capabilities=self.capabilities,
         )
 
     async def _read(self, stream: AgentStreamSide, frames: AsyncIterator[pb.AgentFrame]) -> None:

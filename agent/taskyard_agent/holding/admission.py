@@ -37,6 +37,8 @@ REFUSAL_SECONDS: Final = 10.0
 """So long nothing moves before a run is refused: what it waits for may come from another agent."""
 MOST_WAITING: Final = 200
 """How many runs may wait unless the agent is told something else."""
+COROUTINES_PER_SLOT: Final = 100
+"""Runs of coroutine functions that go on together for each slot, unless an agent is told otherwise."""
 _ENOUGH_PER_SLOT: Final = 2
 """One for each slot would leave a slot idle whenever its run goes on and nothing has come yet."""
 _PASSABLE_PER_SLOT: Final = 32

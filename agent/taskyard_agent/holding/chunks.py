@@ -27,8 +27,10 @@ class Chunk:
         "body",
         "body_digest",
         "caller",
+        "depth",
         "first_epoch",
         "ids",
+        "in_lane",
         "nested",
         "share",
         "template",
@@ -70,6 +72,10 @@ class Chunk:
         self.caller = caller
         self.body_digest = body_digest
         self.share = share
+        self.in_lane = False
+        """Whether its runs share a process with others, in which all of them go on together."""
+        self.depth = 0
+        """Of how many runs that are executed here one waits for the next, and the last for these."""
         self._parsed: pb.ChunkBody | None = None
 
     @classmethod
@@ -113,7 +119,7 @@ class Chunk:
         """Return some of the runs as a chunk of its own."""
         if self._parsed is None:
             self._parsed = pb.ChunkBody.FromString(self.body)
-        return Chunk(
+        carved = Chunk(
             self.template,
             self.first_epoch + start,
             self.ids_of(start, stop - start),
@@ -123,6 +129,8 @@ class Chunk:
             caller=self.caller,
             share=self.share,
         )
+        carved.in_lane, carved.depth = self.in_lane, self.depth
+        return carved
 
 
 def carve_body(body: pb.ChunkBody, start: int, stop: int) -> pb.ChunkBody:

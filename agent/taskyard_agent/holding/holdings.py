@@ -32,6 +32,10 @@ class Holdings:
         self.session: LinkSession
         self.runs = 0
         """How many runs are in hand."""
+        self.in_lanes = 0
+        """How many of these share processes."""
+        self.coroutines = 0
+        """How many are of coroutine functions, wherever they are executed."""
         self._open: dict[Chunk, int] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -43,7 +47,14 @@ class Holdings:
         span = chunk.whole()
         self._open[chunk] = (1 << span.stop) - 1
         self.runs += span.stop
+        if chunk.template.coroutine:
+            self._count_coroutines(chunk, span.stop)
         return span
+
+    def _count_coroutines(self, chunk: Chunk, runs: int) -> None:
+        self.coroutines += runs
+        if chunk.in_lane:
+            self.in_lanes += runs
 
     def run_keys(self) -> Iterator[pb.RunKey]:
         """Name every run in hand."""
@@ -77,6 +88,8 @@ class Holdings:
             runs = self._remove(span)
             self._open[slim.chunk] = (1 << len(slim)) - 1
             self.runs += runs
+            if slim.chunk.template.coroutine:
+                self._count_coroutines(slim.chunk, runs)
         return slim
 
     def report(self, span: Span, columns: bytes) -> None:
@@ -146,4 +159,6 @@ class Holdings:
             self._open[chunk] = before ^ leaving
         runs = leaving.bit_count()
         self.runs -= runs
+        if chunk.template.coroutine:
+            self._count_coroutines(chunk, -runs)
         return runs

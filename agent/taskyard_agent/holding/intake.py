@@ -63,7 +63,7 @@ class Intake:
     def demand(self) -> Demand:
         """Say how much work is wanted; a run that waits for others takes no room."""
         sizer, admission = self.sizer, self._admission
-        in_hand = self._holdings.runs - self._waiting()
+        in_hand = self._holdings.runs - self._holdings.in_lanes - self._waiting()
         if admission.crowded:  # counted only when it matters
             in_hand -= admission.passable(self.queue.nested)
         window = 0 if self._closed else sizer.window
@@ -108,6 +108,16 @@ class Intake:
             (wanted if self.wants(span) else unwanted).append(span)
         self._holdings.give_back(unwanted)
         self.queue.put_back(wanted)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing at all is wanted."""
+        return self._closed
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing is wanted but what runs here wait for."""
+        return self._draining
 
     def next(self) -> Span | None:
         """Take what a worker should have next."""

@@ -27,7 +27,9 @@ class LocalTemplate:
     """A template, encoded once for all workers."""
 
     __slots__ = (
+        "alone",
         "bundle",
+        "coroutine",
         "definition",
         "digest",
         "encoded",
@@ -50,6 +52,10 @@ class LocalTemplate:
         self.timeout = definition.template.timeout_ms / 1000
         self.heartbeat_timeout = definition.template.heartbeat_timeout_ms / 1000
         self.digest = definition.template.code.blob_digest
+        self.coroutine = definition.template.coroutine
+        """Whether its runs can share a process."""
+        self.alone = False
+        """Whether each has to have one for itself all the same: one of them was no good company."""
         self.world = world
         self.bundle = world.bundle if world is not None else b""
         """What has to be unpacked before its runs can start."""

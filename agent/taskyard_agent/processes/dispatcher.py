@@ -10,6 +10,8 @@ from itertools import count
 from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.intake import Intake
+from taskyard_agent.processes.lane_watch import LaneWatch
+from taskyard_agent.processes.lanes import Lanes
 from taskyard_agent.processes.staff import Staff
 from taskyard_agent.processes.watchdog import Watchdog
 from taskyard_agent.processes.workforce import Workforce
@@ -27,6 +29,8 @@ class Dispatcher:
         self._transfers = transfers
         self._watchdog = watchdog
         self._numbers = count(1)  # 0 means "everything" on the control socket
+        self.lanes: Lanes
+        self.lane_watch: LaneWatch
         self._doubtful = False
 
     def doubt(self, doubtful: bool) -> None:
@@ -37,8 +41,14 @@ class Dispatcher:
 
     def requeue(self, spans: list[Span]) -> None:
         """Take in runs that have not started after all."""
-        self._intake.put_back(spans)
+        self._intake.put_back([span for span in spans if not span.chunk.in_lane])
+        if in_lanes := [span for span in spans if span.chunk.in_lane]:
+            self.lanes.put_back(in_lanes)
         self.dispatch()
+
+    def take_number(self) -> int:
+        """Return a number for a span that is given to a worker."""
+        return next(self._numbers)
 
     def dispatch(self) -> None:
         """Give out what can be given out."""
@@ -46,6 +56,10 @@ class Dispatcher:
             return
         if self._intake.queue.runs:
             self._give_out()
+        if self.lanes.is_used:
+            for lane in self.lanes.dispatch():
+                self._staff.given(lane)
+            self.lane_watch.arm()
         self._watchdog.arm()
 
     def _give_out(self) -> None:

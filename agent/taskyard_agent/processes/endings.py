@@ -19,14 +19,19 @@ started counts as ended only when the exit of its process is confirmed, and only
 worker ended pays for it; all others of that worker execute elsewhere.
 """
 
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.holdings import Holdings
+from taskyard_agent.processes import lane_endings
+from taskyard_agent.processes.lane_handle import LaneHandle
 from taskyard_agent.processes.terminating import Ending, Why, describe_exit
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.execution import expired_silent, expired_timeout
 from taskyard_contract.states import StateReason
 
 MAX_STRIKES: Final = 3
@@ -40,6 +45,9 @@ class Endings:
         """End runs of `holdings` in workers of `workforce`."""
         self._holdings = holdings
         self._workforce = workforce
+        self._loop = asyncio.get_running_loop()
+        self.suspect: Callable[[Span], None] = lambda span: None
+        """Takes runs whose process died with several of them in it."""
 
     def end(self, worker: WorkerHandle, number: int, position: int, confirm: bool) -> None:
         """End a run: with its process when it is executing, without when it has not started.
@@ -50,6 +58,11 @@ class Endings:
             position: Its position.
             confirm: Whether to report its end as a cancellation.
         """
+        if isinstance(worker, LaneHandle):
+            by = self._loop.time() + (Why.CANCELLED if confirm else Why.DROPPED).grace
+            worker.stopping.setdefault((number, position), (by, confirm))
+            worker.cancel(number, position)
+            return
         span = worker.spans[number]
         executing = worker.executing()
         if executing is not None and executing[0] == number and executing[2].position == position:
@@ -77,6 +90,8 @@ class Endings:
 
     def settle(self, worker: WorkerHandle, status: int | None) -> list[Span]:
         """End the run on whose account a worker ended; returns what is left for another one."""
+        if isinstance(worker, LaneHandle):
+            return self._settle_lane(worker, status)
         executing, ending = worker.executing(), worker.ending
         if ending is not None:
             ending.done()
@@ -94,18 +109,25 @@ class Endings:
                 rest += self._holdings.sift(part)
         return rest
 
+    def _settle_lane(self, lane: LaneHandle, status: int | None) -> list[Span]:
+        blameless = bool(lane.live()) or lane.ending is not None
+        given = next(iter(lane.spans), 0) not in lane.undelivered
+        rest = lane_endings.settle(self._holdings, lane, status, self.suspect)
+        lane.gone(lane)
+        if blameless or not (rest and given):
+            return rest
+        return [*self._strike(rest[0], status), *rest[1:]]  # it died while it loaded code, for example
+
     def _on_account(self, span: Span, ending: Ending) -> list[Span]:
         position = span.find(ending.key)
         if position is None or position in span.unwanted:
             return [span]
         if ending.why is Why.TIMED_OUT:
-            limit = span.chunk.template.timeout
-            message = f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
+            message = expired_timeout(span.chunk.template.timeout)
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
         if ending.why is Why.SILENT:
-            limit = span.chunk.template.heartbeat_timeout
-            message = f"the attempt said nothing of its progress for {limit:g} seconds and was ended"
+            message = expired_silent(span.chunk.template.heartbeat_timeout)
             self._holdings.lose(span.one(position), StateReason.TIMED_OUT, message)
             return span.without(position)
         if ending.why is Why.WAITING_REFUSED:

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from taskyard_agent.holding.admission import COROUTINES_PER_SLOT
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.chunks import Chunk
@@ -27,6 +28,8 @@ from taskyard_agent.holding.unpacked_bundles import UnpackedBundles
 from taskyard_agent.holding.worlds import Worlds
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.lane_watch import LaneWatch
+from taskyard_agent.processes.lanes import Lanes
 from taskyard_agent.processes.reception import Reception
 from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.watchdog import Watchdog
@@ -36,6 +39,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import LinkSession
 from taskyard_contract.agent_link.handler import Demand
+from taskyard_contract.capabilities import COROUTINES
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
 
 logger = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ class ProcessPool:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         worlds: Worlds | None = None,
         bundles: UnpackedBundles | None = None,
+        coroutines: int = COROUTINES_PER_SLOT,
     ) -> None:
         """Execute up to `slots` runs at a time in `workforce`.
 
@@ -64,6 +69,7 @@ class ProcessPool:
             clock_ns: What workers note when a run starts: monotonic nanoseconds of this machine.
             worlds: Knows the worlds of programs.
             bundles: Where the code of programs on other machines is unpacked.
+            coroutines: How many go on together for each slot, beside it; 0 has them take slots.
         """
         if bundles is None:
             bundles = UnpackedBundles(blobs.directory.with_name("bundles"), blobs)
@@ -88,20 +94,37 @@ class ProcessPool:
         )
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
+        self._begin_lanes(slots, coroutines, clock_ns)
         self._leave = leave
         blobs.in_use = self._blobs_in_use
         blobs.writers = workforce.pids
         bundles.in_use = self._bundles_in_use
-        workforce.attach(
-            Reception(
-                workforce,
-                self.holdings,
-                self.intake,
-                self.transfers,
-                self.room,
-                self.endings,
-                self._dispatcher,
-            )
+        workforce.attach(self._reception())
+
+    def _reception(self) -> Reception:
+        return Reception(
+            self.workforce,
+            self.holdings,
+            self.intake,
+            self.transfers,
+            self.room,
+            self.endings,
+            self._dispatcher,
+        )
+
+    def _begin_lanes(self, slots: int, per_slot: int, clock_ns: Callable[[], int]) -> None:
+        self.lanes = self._dispatcher.lanes = Lanes(
+            slots,
+            per_slot,
+            self.workforce,
+            self.holdings,
+            self.intake,
+            self.transfers,
+            self._dispatcher.take_number,
+        )
+        self.endings.suspect = self.lanes.suspect
+        self._lane_watch = self._dispatcher.lane_watch = LaneWatch(
+            self.lanes, self.workforce, self.endings, self.holdings, clock_ns
         )
 
     def serve(self, session: LinkSession) -> None:
@@ -112,12 +135,14 @@ class ProcessPool:
     def close(self) -> None:
         """End all workers and transfers, whatever they are at."""
         self._watchdog.stop()
+        self._lane_watch.stop()
         self.room.stop()
         self.transfers.close()
         self.workforce.close()
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
         """Tell the workers the server's limits, and the server again what has started."""
+        self.lanes.counted_apart = COROUTINES in welcome.capabilities
         limits = frames.SETTINGS_BODY.pack(
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
@@ -126,19 +151,22 @@ class ProcessPool:
             if worker.world is not None and not worker.spans:
                 worker.world.unsure = True  # its program may have ended while there was no stream
         self._watchdog.restate()
+        self._lane_watch.restate()
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Queue a chunk, after its blobs have come."""
         local = self.templates.of(template)
         if local.world is not None:
             local.world.unsure = False
-        span = self.holdings.accept(Chunk.assigned(chunk, local))
-        if not self.intake.wants(span):
+        assigned = Chunk.assigned(chunk, local)
+        self.lanes.place(assigned)
+        span = self.holdings.accept(assigned)
+        if not (self.lanes if assigned.in_lane else self.intake).wants(span):
             self.holdings.give_back([span])
         elif span.chunk.blobs or (local.bundle and not self.transfers.present(span)):
             self.transfers.fetch(span)
         else:
-            self.intake.queue.add(span)
+            (self.lanes if assigned.in_lane else self.intake.queue).add(span)
             self._dispatcher.dispatch()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
@@ -160,7 +188,7 @@ class ProcessPool:
                 worker.world.ended = True
 
     def _end(self, key: pb.RunKey, confirm: bool) -> None:
-        waiting = self.intake.queue.remove(key) or self.transfers.remove(key)
+        waiting = self.intake.queue.remove(key) or self.lanes.remove(key) or self.transfers.remove(key)
         if waiting is None:
             self._end_in_worker(key, confirm)
         elif confirm:
@@ -202,6 +230,7 @@ class ProcessPool:
         self._leave()
         self.holdings.session.drain()
         self.intake.drain()
+        self.lanes.sift()
         self._dispatcher.requeue(self.transfers.clear())
         for worker in self.workforce.workers.values():
             worker.revoke_all()
@@ -211,6 +240,7 @@ class ProcessPool:
         closed = bool(self.room.condition)
         self.holdings.session.condition = self.room.condition
         self.intake.close(closed)
+        self.lanes.sift()
         if closed:
             self._dispatcher.requeue(self.transfers.clear())
             for worker in self.workforce.workers.values():
@@ -229,7 +259,7 @@ class ProcessPool:
 
     def demand(self) -> Demand:
         """Say how much work is wanted."""
-        return self.intake.demand()
+        return self.intake.demand()._replace(coroutines=self.lanes.demand())
 
     def stop_running(self) -> None:
         """End the runs that are still executing: the agent's grace is over."""
@@ -238,6 +268,9 @@ class ProcessPool:
             if executing is not None:
                 _, span, progress = executing
                 self.endings.kill(worker, Why.STOPPED, span.key(progress.position))
+            elif worker.is_lane and worker.spans:
+                first = next(iter(worker.spans.values()))
+                self.endings.kill(worker, Why.STOPPED, first.key(first.start))
 
     async def emptied(self) -> None:
         """Wait until no run is in hand."""

@@ -11,8 +11,10 @@ from taskyard_agent.holding.blob_transfers import BlobTransfers
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.intake import Intake
 from taskyard_agent.holding.room import Room
+from taskyard_agent.processes import lane_endings
 from taskyard_agent.processes.dispatcher import Dispatcher
 from taskyard_agent.processes.endings import Endings
+from taskyard_agent.processes.lane_handle import LaneHandle
 from taskyard_agent.processes.output_relay import OutputRelay, pieces_of
 from taskyard_agent.processes.worker_handle import WorkerHandle
 from taskyard_agent.processes.workforce import Workforce
@@ -62,6 +64,8 @@ class Reception:
             self._holdings.session.progress(pb.RunProgress.FromString(body))
         elif kind == frames.UNSTORED:
             self._on_unstored(worker, body)
+        elif isinstance(worker, LaneHandle):
+            self._on_lane_frame(worker, kind, body)
         else:
             self._on_blocked(worker, kind == frames.BLOCKED)
 
@@ -74,6 +78,24 @@ class Reception:
         self._output.pass_on(worker, [*worker.shelved(), *worker.output.read_rest()])
         self._output.tell_dropped(worker)
 
+    def _on_lane_frame(self, lane: LaneHandle, kind: int, body: bytes) -> None:
+        if kind == frames.STOPPED:
+            number, position = frames.STOPPED_BODY.unpack(body)
+            _, confirm = lane.stopping.get((number, position), (0.0, True))
+            one = lane.reported(number, position, position + 1)
+            if one is not None:
+                lane_endings.end_stopped(self._holdings, one, confirm)
+        elif kind == frames.AWAITING:
+            (lane.awaiting,) = frames.AWAITING_BODY.unpack(body)
+            self._holdings.session.wake()
+        else:
+            lane.kept = kind == frames.BLOCKED and bool(lane.spans)
+            if lane.kept:
+                number, _ = frames.STOPPED_BODY.unpack(body)
+                if number in lane.spans:
+                    lane.spans[number].chunk.template.alone = True  # others of its task are better off apart
+                lane.revoke_all()  # what it has not begun may be what its code waits for
+
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
         number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
         span = worker.reported(number, start, start + runs)
@@ -85,10 +107,11 @@ class Reception:
         self.on_output(worker)  # what these runs have printed comes before their ends
         if worker.allowance.dropped_lines:
             self._output.tell_dropped(worker)
-        seconds = busy_us / _MICROSECONDS
-        self._intake.sizer.ended(runs, seconds)
-        if runs:
-            span.chunk.template.took(runs, seconds)
+        if not worker.is_lane:  # what runs there for long takes nobody's room, and nobody's turn
+            seconds = busy_us / _MICROSECONDS
+            self._intake.sizer.ended(runs, seconds)
+            if runs:
+                span.chunk.template.took(runs, seconds)
         tail = body[frames.REPORT_HEAD.size :]
         if blobs:
             self._transfers.upload(span, tail, blobs)

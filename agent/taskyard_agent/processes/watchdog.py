@@ -70,7 +70,7 @@ class Watchdog:
         self._started.clear()
 
     def _anything_to_see(self) -> bool:
-        return any(worker.spans for worker in self._workforce.workers.values())
+        return any(worker.spans and not worker.is_lane for worker in self._workforce.workers.values())
 
     def _tick(self) -> None:
         delay = self.look()
@@ -88,7 +88,7 @@ class Watchdog:
         now_ns = self._clock_ns()
         seen, self._seen = self._seen, {}
         for worker in list(self._workforce.workers.values()):
-            if worker.phase is not WorkerPhase.BUSY:
+            if worker.phase is not WorkerPhase.BUSY or worker.is_lane:
                 continue
             nothing_new = self._next_look.get(worker.number, now) - now
             if nothing_new > 0 and worker.blocked and worker.number in seen:

@@ -41,6 +41,9 @@ def place_of(world: GivenWorld | None) -> bytes:
 class WorkerHandle:
     """A worker process, from the request to fork it until its exit is confirmed."""
 
+    is_lane = False
+    """Whether it executes runs of coroutine functions, many together, and counts for no slot."""
+
     def __init__(
         self,
         number: int,
@@ -115,6 +118,9 @@ class WorkerHandle:
         """
         self.phase = after(self.phase, event)
 
+    def begin(self) -> None:
+        """Say what it is to be, now that it takes frames: a worker is what it is."""
+
     @property
     def available(self) -> bool:
         """Whether it may be given runs."""
@@ -151,10 +157,13 @@ class WorkerHandle:
         return progress.number, span, progress
 
     def _latest_run(self) -> bytes:
-        """Return the id of the run it is on, or was on when that was asked last."""
+        """Return the id of the run it is on, or was on when last asked; of several that go on any."""
         executing = self.executing()
         if executing is not None:
             self._latest = executing[1].key(executing[2].position).run_id
+        elif self.spans:
+            span = next(iter(self.spans.values()))
+            self._latest = span.key(span.start).run_id
         return self._latest
 
     def shelved(self) -> Iterator[Piece]:
@@ -258,8 +267,11 @@ class WorkerHandle:
         return self._tell(0)
 
     def _tell(self, number: int) -> bool:
+        return self._ask(frames.REVOKE.pack(number))
+
+    def _ask(self, message: bytes) -> bool:
         try:
-            self._control.send(frames.REVOKE.pack(number))
+            self._control.send(message)
         except OSError:
             return False  # full: asked again soon; closed: its exit is about to be noticed
         return True

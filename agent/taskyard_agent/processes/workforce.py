@@ -148,7 +148,10 @@ class Workforce:
 
     def at_work(self) -> int:
         """Return how many workers count as such: those that rest or are on their way out do not."""
-        return sum(worker.phase in AT_WORK and not worker.spare for worker in self.workers.values())
+        return sum(
+            worker.phase in AT_WORK and not (worker.spare or worker.is_lane)
+            for worker in self.workers.values()
+        )
 
     def idle(self) -> bool:
         """Whether a worker that could take runs has none."""
@@ -156,7 +159,9 @@ class Workforce:
 
     def executing(self) -> int:
         """Return how many workers have runs and do not wait for other runs."""
-        return sum(bool(worker.spans) and not worker.blocked for worker in self.workers.values())
+        return sum(
+            bool(worker.spans) and not (worker.blocked or worker.is_lane) for worker in self.workers.values()
+        )
 
     def latest_waiting(self) -> WorkerHandle | None:
         """Return the worker whose run waits for other runs and was the last to begin with it."""
@@ -175,7 +180,7 @@ class Workforce:
         surplus = self.at_work() - self._size - min(blocked, self.most_waiting)
         # The newest first: older ones have more code loaded.
         for worker in reversed(self.workers.values()):
-            if surplus > 0 and worker.phase is WorkerPhase.IDLE:
+            if surplus > 0 and worker.phase is WorkerPhase.IDLE and not worker.is_lane:
                 worker.rest()
                 surplus -= 1
         # Those that know a program first: an unused one is for the next.
@@ -188,10 +193,14 @@ class Workforce:
             if self._waiting is None:
                 self.spawn()
         if blocked:
-            for zygote in self._zygotes.values():
-                zygote.prepare()  # after the first substitute, which need not wait for the imports
+            self.prepare()  # after the first substitute, which need not wait for the imports
         if self._retiring is None and self._resting():
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
+
+    def prepare(self) -> None:
+        """Have workers that are forked from here on know what calling tasks needs."""
+        for zygote in self._zygotes.values():
+            zygote.prepare()
 
     def _resting(self) -> list[WorkerHandle]:
         return [worker for worker in self.workers.values() if worker.phase is WorkerPhase.RESTING]
@@ -231,12 +240,26 @@ class Workforce:
         if self._retiring is None:
             self._retiring = self._loop.call_later(REST_SECONDS, self._retire)
 
-    def spawn(self, interpreter: Interpreter | None = None, spare: bool = False) -> None:
+    @property
+    def may_spawn(self) -> bool:
+        """Whether a process can be asked for now: not while a machine that had none is given time."""
+        return self._waiting is None and not self._closed
+
+    def spawn(
+        self,
+        interpreter: Interpreter | None = None,
+        spare: bool = False,
+        make: Callable[..., WorkerHandle] = WorkerHandle,
+    ) -> WorkerHandle | None:
         """Have a worker forked.
 
         Args:
             interpreter: What its zygote is started by; None for that of the agent.
             spare: Whether it is for later, and not at work.
+            make: Makes what the agent has of it.
+
+        Returns:
+            It; None when that is not possible now, and is tried again later.
         """
         try:
             zygote = self._zygotes.get(interpreter) or self._begin_zygote(interpreter)
@@ -246,14 +269,15 @@ class Workforce:
             if interpreter is not None and interpreter not in self._zygotes:
                 self._give_up(interpreter, f"{error.strerror or error}")
             self._failed()
-            return
-        worker = WorkerHandle(next(self._numbers), lines, self._loop, interpreter, spare)
+            return None
+        worker = make(next(self._numbers), lines, self._loop, interpreter, spare)
         if not zygote.spawn(worker.number, lines):
             worker.close()
             self._later()
-            return
+            return None
         self.workers[worker.number] = worker
         worker.listen(self._on_data, self._on_control, self._on_output)
+        return worker
 
     def close_unused(self) -> None:
         """End the zygotes of programs' interpreters that have no workers any more."""
@@ -293,6 +317,7 @@ class Workforce:
     def _again(self) -> None:
         self._waiting = None
         self.fit()
+        self._events.dispatch()  # lanes are not counted, but were kept from coming as well
 
     def _on_spawned(self, number: int, pid: int) -> None:
         worker = self.workers.get(number)
@@ -331,6 +356,7 @@ class Workforce:
         worker.apply(WorkerEvent.READY)
         if self._greeting:
             worker.send(self._greeting)
+        worker.begin()
         if worker.spare:
             worker.spare = False
             worker.rest()

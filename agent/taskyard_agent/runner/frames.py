@@ -22,6 +22,8 @@ WORLD: Final = 6
 and the file with its facts."""
 NO_WORLD: Final = 7
 """The same where workers cannot be as their program: why, in words."""
+LANE: Final = 12
+"""The worker is a lane from here on: it executes coroutines, all that it is given together."""
 # Kinds of frames from the worker.
 READY: Final = 16
 REPORT: Final = 17
@@ -33,6 +35,10 @@ PROGRESS: Final = 22
 """A serialised RunProgress."""
 OUTPUT: Final = 23
 """A serialised OutputBatch."""
+STOPPED: Final = 28
+"""A run of a lane has ended because it was to be cancelled."""
+AWAITING: Final = 29
+"""How many runs of a lane wait for other runs."""
 
 _PREFIX: Final = struct.Struct("<IB")
 
@@ -55,8 +61,18 @@ UNSTORED_HEAD: Final = struct.Struct("<QIQ")
 """Number and position of a run whose result the disk had no room for, and its size; the reason follows."""
 BLOB_ENTRY: Final = struct.Struct("<32sQ")
 """Digest and size of a result that the worker has written to the blob directory."""
+STOPPED_BODY: Final = struct.Struct("<QI")
+"""Number and position of a run; of lanes, also that of the run which is blocked or goes on."""
+AWAITING_BODY: Final = struct.Struct("<I")
+"""How many."""
 
 # On the control socket, one message each.
+CONTROL_BYTES: Final = 64
+"""The longest of them, and more."""
+LANE_CANCEL: Final = struct.Struct("<QI")
+"""To a lane: number and position of a run that is to end."""
+LANE_LOOK: Final = b"?"
+"""To a lane: its loop does not go round; what keeps it is to be named."""
 REVOKE: Final = struct.Struct("<Q")
 """Number of the chunk whose unstarted runs are taken back; 0: flush what has ended."""
 REVOKED: Final = struct.Struct("<QI")

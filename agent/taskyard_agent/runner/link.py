@@ -64,16 +64,23 @@ class Link:
         self._waiting = 0
         self._pid = os.getpid()
         self.output = Output(board, self._executing, self.flush)
-        self.output.on_unsent = self._note_unsent
+        self.print_from(self.output)
         self.ids = b""
         """Those of the runs of the chunk, for output that comes."""
         self.torn = False
         """Whether a frame was cut off, so that nothing can be said any more."""
+        self.successor: Link | None = None
+        """Who answers the agent from now on: the worker has become a lane."""
 
     @property
     def max_result_bytes(self) -> int:
         """The largest result that the server takes, for code that wants to know it before it reports one."""
         return self._packer.max_payload
+
+    def print_from(self, output: Output) -> None:
+        """Send what runs print into `output` from now on."""
+        self.output = output
+        output.whose, output.flush_all, output.on_unsent = self._executing, self.flush, self._note_unsent
 
     def begin(self, number: int, start: int, stop: int) -> deque[int]:
         """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
@@ -142,12 +149,16 @@ class Link:
         """Answer the agent on the control socket until it closes. Runs in a thread of its own."""
         # A task may close descriptors that are not its own; the agent notices that and ends the worker.
         with suppress(OSError):
-            while message := self._control.recv(frames.REVOKE.size):
-                (number,) = frames.REVOKE.unpack(message)
-                if number:
-                    self._control.sendall(frames.REVOKED.pack(number, self._revoke(number)))
-                else:
-                    self.flush()
+            while message := self._control.recv(frames.CONTROL_BYTES):
+                (self.successor or self).on_control(message)
+
+    def on_control(self, message: bytes) -> None:
+        """Act on what the agent asks, in the thread that listens."""
+        (number,) = frames.REVOKE.unpack(message)
+        if number:
+            self._control.sendall(frames.REVOKED.pack(number, self._revoke(number)))
+        else:
+            self.flush()
 
     def _revoke(self, number: int) -> int:
         """Take back what has not started of a chunk; returns the position from which on nothing starts."""
@@ -183,8 +194,9 @@ class Link:
     def _executing(self) -> bytes:
         """Return the id of the run that executes; where none does, of the last one of the chunk."""
         position = self._board.position()
-        start = (self._stop - 1 if position is None else position) * ID_BYTES
-        return self.ids[start : start + ID_BYTES]
+        if position is None:
+            return self.ids[-ID_BYTES:]
+        return self.ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES]
 
     def heartbeat(self, progress: pb.RunProgress) -> None:
         """Say that the run goes on, and how far it is. The board has it at once, the agent a few a second."""

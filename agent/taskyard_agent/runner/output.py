@@ -60,8 +60,10 @@ class Output:
         """Descriptor of what is written while no run executes."""
         self.on_unsent: Callable[[], None] = _nobody
         """Called when there is something to send, and was not before."""
-        self._whose = whose
-        self._flush = flush
+        self.is_shared = False
+        """Whether several runs go on together: then nobody can say whose the pipes are."""
+        self.whose = whose
+        self.flush_all = flush
         self._pieces: deque[Piece] = deque()
         self._bytes = 0
         self._lines = {STDOUT: Lines(), STDERR: Lines()}
@@ -86,7 +88,7 @@ class Output:
 
     def run(self) -> bytes:
         """Return the id of the run that the calling code belongs to."""
-        return current_run.get() or self._whose()
+        return current_run.get() or self.whose()
 
     def write(self, stream: int, data: bytes) -> None:
         """Take what user code writes."""
@@ -107,7 +109,7 @@ class Output:
         if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
-            self._flush()
+            self.flush_all()
 
     def _write_through(self, stream: int, data: bytes) -> None:
         """Write into the pipe, where others write, too: whole lines, as any program does."""
@@ -128,7 +130,7 @@ class Output:
             self._put(self.run(), LOGGER, data)
         self.on_unsent()
         if self._bytes > MAX_UNSENT:
-            self._flush()
+            self.flush_all()
 
     def _put(self, run_id: bytes, stream: int, data: bytes) -> None:
         if data:
@@ -159,11 +161,11 @@ class Output:
         """Note that another process is about to be started, which may write."""
         if self._direct:
             return
-        self._flush()  # what was written before is on its way before anything the other process writes
-        if current_run.get():
-            return  # among others, of which nobody can say whose the pipes are
+        self.flush_all()  # what was written before is on its way before anything the other process writes
+        if self.is_shared:
+            return
         with self._lock:
-            self._starter = self._whose()
+            self._starter = self.whose()
             self._direct = self.loose = True
             for stream in self._lines:
                 self.flush(stream)  # it goes on in the pipe
@@ -180,6 +182,14 @@ class Output:
                 else:
                     self._put(self._owners[stream], stream, rest)
             self._direct = self.loose = False
+
+    def ended(self, run_id: bytes) -> None:
+        """End the lines of one of several runs that go on together."""
+        with self._lock:
+            for stream, lines in self._lines.items():
+                if lines.begun and self._owners[stream] == run_id:
+                    self._put(run_id, stream, lines.end())
+            self.loose = any(lines.begun for lines in self._lines.values())
 
     def become_copy(self) -> None:
         """Be in a fork of the worker: what waits is the worker's to send, and locks may be held for ever."""

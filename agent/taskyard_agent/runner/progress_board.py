@@ -11,9 +11,12 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-_PAGE: Final = 4096  # memory is mapped by pages, so less would not be smaller
-_SHELF: Final = 128 * 1024  # pages that nobody writes to are not there
-_SIZE: Final = _PAGE + _SHELF
+_SIZE: Final = 1 << 20
+"""Most of it is for lanes (`lane_board`), and is no memory before it is written."""
+LANE_AT: Final = 4096
+"""Where their part begins: on a page of its own."""
+_SHELF_AT: Final = 768 * 1024
+"""Where that part begins which has what was printed, up to the end."""
 _RUN: Final = struct.Struct("<QQQ")
 _LOGS: Final = struct.Struct("<Q")
 _LOGS_AT: Final = _RUN.size
@@ -79,13 +82,19 @@ class BoardReader:
         """Map it for reading; the descriptor may be closed afterwards."""
         self._map = mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ)
 
+    @property
+    def page(self) -> mmap.mmap:
+        """The memory itself, for whoever reads another part of it."""
+        return self._map
+
     def read(self) -> Progress:
         """Return what the worker is doing. May mix two runs if the worker writes at this moment."""
         return Progress(*_ALL.unpack_from(self._map))
 
     def shelved(self) -> Iterator[Piece]:
         """Return what was printed and not sent. To be asked when the worker has ended."""
-        start, end = _PAGE + _USED.size, _PAGE + _USED.size + _USED.unpack_from(self._map, _PAGE)[0]
+        start = _SHELF_AT + _USED.size
+        end = start + _USED.unpack_from(self._map, _SHELF_AT)[0]
         while start + _PIECE.size <= min(end, _SIZE):
             run_id, at_us, stream, size = _PIECE.unpack_from(self._map, start)
             start += _PIECE.size + size
@@ -115,19 +124,19 @@ class BoardWriter:
 
     def shelve(self, piece: Piece) -> None:
         """Note what was printed; what there is no room for may be lost with this process."""
-        start = _PAGE + _USED.size + self._shelved
+        start = _SHELF_AT + _USED.size + self._shelved
         end = start + _PIECE.size + len(piece.data)
         if end > _SIZE:
             return
         self.map[start:end] = _PIECE.pack(*piece[:3], len(piece.data)) + piece.data
-        self._shelved = end - _PAGE - _USED.size
-        _USED.pack_into(self.map, _PAGE, self._shelved)
+        self._shelved = end - _SHELF_AT - _USED.size
+        _USED.pack_into(self.map, _SHELF_AT, self._shelved)
 
     def clear_shelf(self) -> None:
         """Note that all of it was sent."""
         if self._shelved:
             self._shelved = 0
-            _USED.pack_into(self.map, _PAGE, 0)
+            _USED.pack_into(self.map, _SHELF_AT, 0)
 
     def logs(self, unsent: int) -> None:
         """Note how many log records, words of progress and pieces of output wait."""

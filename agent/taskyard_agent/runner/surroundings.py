@@ -56,11 +56,12 @@ class Surroundings:
         """Be told that no worker of this agent can be in its program's world."""
         self._missing = why
 
-    def enter(self, variables: Mapping[str, str] = _NONE) -> None:
+    def enter(self, variables: Mapping[str, str] = _NONE, restore: bool = True) -> None:
         """Be in the world that was announced, as its program has left it.
 
         Args:
             variables: Those that the program has handed over; they count where it is on another machine.
+            restore: Whether to put back what runs have changed; not while some of them go on.
 
         Raises:
             NoWorld: It cannot be entered; the message says what is missing.
@@ -80,7 +81,7 @@ class Surroundings:
                 _check_variables(world, handed_over)
                 self._stay(world, handed_over)
             self._next = None
-        elif self._entered:
+        elif self._entered and restore:
             self._restore()
 
     def _try_to_enter(self, file: str, world: template_pb2.World, handed_over: dict[str, str]) -> None:

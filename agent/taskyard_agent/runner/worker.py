@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -24,6 +24,9 @@ from taskyard_agent.runner import children, frames, no_terminal, output, unshown
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
+from taskyard_agent.runner.lane import Lane, LaneEnded, Opened
+from taskyard_agent.runner.lane_board import LaneBoard
+from taskyard_agent.runner.lane_link import LaneLink
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
@@ -78,7 +81,8 @@ class Worker:
             blobs: Where large payloads are, as files.
             own_log: Descriptor to write to what is said by nobody's run.
         """
-        self._data = data
+        self._data, self._control = data, control
+        self._slots = board
         self._board = BoardWriter(board)
         self._packer = Packer(blobs)
         self._link = Link(data, control, self._board, self._packer)
@@ -104,8 +108,22 @@ class Worker:
         self._link.send(frames.READY, ready)
         reader = frames.FrameReader()
         while data := self._data.recv(frames.READ_BYTES):
-            for kind, body in reader.feed(data):
+            received = iter(reader.feed(data))
+            for kind, body in received:
+                if kind == frames.LANE:
+                    return self._become_lane(reader, received)
                 self._on_frame(kind, body)
+        return None
+
+    def _become_lane(self, reader: frames.FrameReader, rest: Iterator[tuple[int, bytes]]) -> None:
+        """Execute coroutines from here on, all that come together."""
+        slots = LaneBoard(self._slots)
+        link = LaneLink(self._data, self._control, self._board, self._packer, slots)
+        link.print_from(self._link.output)
+        link.output.is_shared = True
+        lane = Lane(self, link, slots, self._data)
+        self._link.successor = link
+        lane.serve(reader, rest)
 
     def _watch_output(self) -> None:
         output.install(self._link.output)
@@ -126,11 +144,14 @@ class Worker:
         self._hold.end()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
-        if kind == frames.CHUNK:
-            self._on_chunk(body)
-        elif kind == frames.CHUNK_IN_FILE:
-            self._on_chunk(body, in_file=True)
-        elif kind == frames.TEMPLATE:
+        if kind in (frames.CHUNK, frames.CHUNK_IN_FILE):
+            self._on_chunk(kind, body)
+        else:
+            self.take(kind, body)
+
+    def take(self, kind: int, body: bytes) -> None:
+        """Take a frame that is no chunk."""
+        if kind == frames.TEMPLATE:
             (index,) = frames.TEMPLATE_HEAD.unpack_from(body)
             definition = template_pb2.TemplateDefinition.FromString(body[frames.TEMPLATE_HEAD.size :])
             self._templates[index] = definition
@@ -146,28 +167,32 @@ class Worker:
         elif kind == frames.SETTINGS:
             self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
 
-    def _on_chunk(self, frame: bytes, in_file: bool = False) -> None:
+    def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
+        """Read a chunk and load its code; with `restore`, put back what runs have changed around them."""
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
+        ids_start = frames.CHUNK_HEAD.size
+        rest = frame[ids_start + ids_size :]
+        body = pb.ChunkBody.FromString(self._blobs.read(rest) if kind == frames.CHUNK_IN_FILE else rest)
+        definition = self._templates[index]
+        ids = frame[ids_start : ids_start + ids_size]
+        (self._link.successor or self._link).ids = ids
+        with self._link.output.aside():
+            code = self._code_of(definition, restore)
+        chunk = Chunk(epoch, ids, definition.template, body, self._blobs)
+        return Opened(number, start, stop, chunk, code)
+
+    def _on_chunk(self, kind: int, frame: bytes) -> None:
+        number, _, _, start, _, _ = frames.CHUNK_HEAD.unpack_from(frame)
         # Noted before anything is parsed: if loading the code kills the process, it was this run.
         now = time.monotonic_ns()
         note_run(self._board.map, 0, number, start, now)
-        ids_start = frames.CHUNK_HEAD.size
-        rest = frame[ids_start + ids_size :]
-        body = pb.ChunkBody.FromString(self._blobs.read(rest) if in_file else rest)
-        definition = self._templates[index]
-        self._link.ids = ids = frame[ids_start : ids_start + ids_size]
-        with self._link.output.aside():
-            code = self._code_of(definition)
-        chunk = Chunk(epoch, ids, definition.template, body, self._blobs)
-        self._packer.encoding = result_encoding_of(definition.template)
-        self._packer.arguments = definition.template.encoding
+        _, start, stop, chunk, code = self.open(kind, frame)
+        self._packer.encoding = result_encoding_of(chunk.template)
+        self._packer.arguments = chunk.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         self._link.output.settle()
-        if names := main_module.altered():
-            self._say(_altered(names), chunk.invocation(stop - 1))
-        for trouble in module_parts.troubles():
-            self._say(trouble, chunk.invocation(stop - 1))
+        self.say_changes(chunk.invocation(stop - 1), self._link)
         self._link.flush()
         if self._leaving is not None:
             raise self._leaving
@@ -175,10 +200,17 @@ class Worker:
             raise RuntimeError("a report to the agent was cut off: what it told of has to be executed again")
         self._board.idle()
 
-    def _code_of(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
+    def say_changes(self, run: Invocation, link: Link) -> None:
+        """Say in the log of a run what has been changed that others will not see."""
+        if names := main_module.altered():
+            _say(_altered(names), run, link)
+        for trouble in module_parts.troubles():
+            _say(trouble, run, link)
+
+    def _code_of(self, definition: template_pb2.TemplateDefinition, restore: bool) -> TaskCode:
         """Return what executes the runs of a template, in the world of their program."""
         try:
-            self._surroundings.enter(definition.variables)
+            self._surroundings.enter(definition.variables, restore)
         except NoWorld as error:
             return UnavailableCode(
                 f"task '{definition.template.name}' cannot be executed here: {error}", error
@@ -224,11 +256,6 @@ class Worker:
                     return
                 size, flush_at = 0, now + FLUSH_NS
 
-    def _say(self, text: str, run: Invocation) -> None:
-        """Have a warning in the log of a run."""
-        at_us = time.time_ns() // 1000
-        self._link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
-
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""
         if isinstance(outcome, bytes) or self._leaving is not Copied:
@@ -245,6 +272,8 @@ def main(data: socket.socket, control: socket.socket, board: int, blobs: Path, o
         Worker(data, control, board, blobs, own_log).serve()
     except Leaving as leaving:
         code = leaving.code
+    except LaneEnded as ended:
+        code = int(ended.code or 0)
     except ConnectionError:
         code = os.EX_OK  # the agent is gone
     except BaseException:
@@ -262,6 +291,12 @@ def _leave(code: int) -> NoReturn:
             continue  # nobody reads it any more
     # Not sys.exit: threads that user code left behind must not keep the process.
     os._exit(code)
+
+
+def _say(text: str, run: Invocation, link: Link) -> None:
+    """Have a warning in the log of a run."""
+    at_us = time.time_ns() // 1000
+    link.log((run.run_id, at_us, logging.WARNING, "taskyard.task_runs", text, run.run_name))
 
 
 def _altered(names: Sequence[str]) -> str:

@@ -40,6 +40,8 @@ class Need(NamedTuple):
     world: tuple[bytes, int] | None = None
     """That of the program which hands variables over for its workers; None when it hands over none. It has no
     part in matching: no agent is of use before the program is there."""
+    coroutine: bool = False
+    """Whether its function is a coroutine function: any agent executes it, many have room for these apart."""
 
     @property
     def lane(self) -> str:
@@ -53,6 +55,7 @@ class Need(NamedTuple):
                 ("Python", self.python),
                 ("environment", self.environment),
                 ("program", f"{self.world[0].hex()}/{self.world[1]}" if self.world else ""),
+                ("coroutines", "yes" if self.coroutine else ""),
             )
             if value
         )

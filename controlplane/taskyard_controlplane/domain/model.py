@@ -136,6 +136,7 @@ class Template:
         code_digest: bytes = b"",
         labels: Labels = frozenset(),
         world: tuple[bytes, int] | None = None,
+        coroutine: bool = False,
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
         jitter: float = 0.0,
@@ -166,11 +167,11 @@ class Template:
             python_version,
             environment,
             world,
+            coroutine,
         )
         self.code_digest = code_digest
         self.max_retries = max_retries
-        self.delays = delays
-        self.jitter = jitter
+        self.delays, self.jitter = delays, jitter
         self.max_infra_retries = max_infra_retries
         self.cache_expiration_us = cache_expiration_us
         self.refresh_cache = refresh_cache

@@ -20,6 +20,8 @@ PYTHON_PREFIX: Final = "interpreter/python"
 """Before a version: `interpreter/python3.12` executes code that Python 3.12 has compiled."""
 ENVIRONMENT_PREFIX: Final = "environment/"
 """Before the name of an environment that an agent has."""
+COROUTINES: Final = "coroutines"
+"""What a server says in `AgentWelcome.capabilities` that counts credit for coroutines apart."""
 
 
 def own_version() -> str:

@@ -90,6 +90,16 @@ def result_encoding_of(template: template_pb2.RunTemplate) -> str:
     return template.result_encoding or template.encoding
 
 
+def expired_timeout(limit: float) -> str:
+    """Say that an attempt took too long."""
+    return f"the attempt exceeded its timeout of {limit:g} seconds and was ended"
+
+
+def expired_silent(limit: float) -> str:
+    """Say that an attempt was silent for too long."""
+    return f"the attempt said nothing of its progress for {limit:g} seconds and was ended"
+
+
 class WorkerHost(Protocol):
     """What the worker offers to the code it executes."""
 
@@ -113,6 +123,10 @@ class TaskCode(Protocol):
             (`position` is filled in by the worker).
         """
         ...
+
+    # Code of a coroutine function has, beside this, what executes it among others in a loop that is running:
+    # `async def execute_async(invocation, host)`, which returns the same. Its host has `awaiting` beside
+    # `blocked`, for waits that let the loop go round, `expired` and `cancelled`.
 
 
 class Servable(Protocol):

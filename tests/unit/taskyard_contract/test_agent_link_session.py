@@ -334,3 +334,54 @@ def test_a_hello_says_which_tasks_are_served() -> None:
     assert [offer.name for offer in LinkSession(identity, Recorder()).hello(0.0).hello.tasks] == [
         "image.resize"
     ]
+
+
+APART = pb.AgentWelcome(protocol=1, lease_ms=30_000, heartbeat_ms=5_000, capabilities=["coroutines"])
+
+
+def open_apart(handler: Recorder, welcome: pb.AgentWelcome = APART, coroutines: int = 200) -> LinkSession:
+    session = LinkSession(Identity("host/a", b"s" * 16, "a", ("default",), 2, coroutines=coroutines), handler)
+    assert session.hello(0.0).hello.coroutines == coroutines
+    session.welcomed(pb.ServerFrame(welcome=welcome))
+    return session
+
+
+def assigned(index: int, runs: int, coroutine: bool) -> pb.ServerFrame:
+    definition = template_pb2.TemplateDefinition(index=index)
+    definition.template.coroutine = coroutine
+    chunk = pb.AssignChunk(first_epoch=1, template=index, run_ids=b"r" * 16 * runs)
+    return pb.ServerFrame(templates=[definition], chunks=[chunk])
+
+
+def test_credit_for_coroutines_is_a_count_of_its_own() -> None:
+    handler = Recorder()
+    handler.wanted = Demand(0, 2, 1, coroutines=Demand(0, 200, 100))
+    session = open_apart(handler)
+    frame = session.next_frame()
+    assert frame is not None
+    credit = frame.credit
+    assert (credit.granted_total, credit.chunk_size, credit.nested_only) == (2, 1, False)
+    assert (credit.coroutines_granted_total, credit.coroutines_chunk_size) == (200, 100)
+    session.received(assigned(1, 100, True), 1.0)
+    session.received(assigned(2, 2, False), 1.0)
+    handler.wanted = Demand(2, 2, 1, coroutines=Demand(40, 200, 100, nested_only=True))
+    frame = session.next_frame()
+    assert frame is not None
+    assert (frame.credit.granted_total, frame.credit.coroutines_granted_total) == (2, 260)
+    assert (frame.credit.nested_only, frame.credit.coroutines_nested_only) == (False, True)
+    assert session.next_frame() is None
+
+
+@pytest.mark.parametrize("coroutines", [0, 200])
+def test_without_both_sides_coroutines_are_counted_as_all_runs(coroutines: int) -> None:
+    handler = Recorder()
+    handler.wanted = Demand(0, 2, 1, coroutines=Demand(0, 200, 100) if coroutines else None)
+    session = open_apart(handler, WELCOME if coroutines else APART, coroutines)
+    frame = session.next_frame()
+    assert frame is not None
+    assert (frame.credit.granted_total, frame.credit.coroutines_granted_total) == (2, 0)
+    session.received(assigned(1, 2, True), 1.0)
+    handler.wanted = handler.wanted._replace(in_hand=0)
+    frame = session.next_frame()
+    assert frame is not None
+    assert frame.credit.granted_total == 4

@@ -72,6 +72,7 @@ def read_template(
         code_digest=message.code.blob_digest,
         labels=_labels(message),
         world=(message.world.id, message.world.revision) if message.world.variables else None,
+        coroutine=message.coroutine,
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
         jitter=_jitter(message.retry.jitter_factor),

@@ -30,6 +30,19 @@ def _first_of(items: list[T], size_of: Callable[[T], int]) -> list[T]:
     return items
 
 
+class Allowance:
+    """Credit for coroutines, of an agent that has room for them apart from its slots."""
+
+    __slots__ = ("assigned", "chunk_size", "granted", "nested_only")
+
+    def __init__(self) -> None:
+        """Allow nothing yet; one for each stream."""
+        self.granted = 0
+        self.assigned = 0
+        self.chunk_size = 1
+        self.nested_only = False
+
+
 class AgentSession(Peer):
     """One agent process: what it offers, what it holds, and what is to be sent to it.
 
@@ -70,6 +83,10 @@ class AgentSession(Peer):
         """Whether it takes only runs that others wait for."""
         self.nested_only_shares: frozenset[int] = frozenset()
         """Of which sessions only such runs; of all of them when it names none."""
+        self.coroutines = hello.coroutines
+        """How many runs of coroutine functions it executes beside its slots; 0: they take slots."""
+        self.apart = Allowance()
+        """Credit for these."""
         self.paused = False
         """Whether it is sent nothing for a while, because what it was sent last did not arrive."""
         self.unreceived = 0
@@ -122,9 +139,27 @@ class AgentSession(Peer):
     @property
     def credit(self) -> int:
         """How many more runs the agent takes."""
-        if self.draining or self.paused or self.away or self.close is None:
-            return 0
-        return self.granted - self.assigned
+        return self.granted - self.assigned if self._takes_work else 0
+
+    @property
+    def credit_apart(self) -> int:
+        """How many more runs of coroutine functions it takes, beside those that take slots."""
+        return self.apart.granted - self.apart.assigned if self.coroutines and self._takes_work else 0
+
+    @property
+    def _takes_work(self) -> bool:
+        return not (self.draining or self.paused or self.away or self.close is None)
+
+    def takes_apart(self, template: Template) -> bool:
+        """Say whether it has room for the runs of a template that is no room of its slots."""
+        return self.coroutines > 0 and template.need.coroutine
+
+    def charge(self, template: Template, runs: int) -> None:
+        """Count runs of a template as assigned; as not assigned after all, when they are less than none."""
+        if self.takes_apart(template):
+            self.apart.assigned += runs
+        else:
+            self.assigned += runs
 
     @property
     def reported_up_to(self) -> int:
@@ -141,6 +176,7 @@ class AgentSession(Peer):
         super().attach(wake, close, caller)
         self.granted = self.assigned = 0
         self.nested_only, self.nested_only_shares = False, frozenset()
+        self.apart = Allowance()
         self.condition = ""
         self._templates, self._last_index = {}, 0
         self._new_templates, self._chunks, self._cancel, self._ended_worlds = [], [], [], []

@@ -54,12 +54,12 @@ class Declined:
             self._timers.after(pause, lambda: self.release(decliner), name=f"pause of '{decliner.name}'")
         group.append(run)
 
-    def pop(self, agent: AgentSession, limit: int) -> list[Run]:
+    def pop(self, agent: AgentSession, limit: int, apart: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run that others have declined."""
         if agent in self._groups:
             return []
         for group in self._groups.values():
-            taken = group.pop(agent, limit)
+            taken = group.pop(agent, limit, apart)
             if taken:
                 return taken
         return []

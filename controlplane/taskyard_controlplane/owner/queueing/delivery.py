@@ -269,7 +269,7 @@ class Delivery:
         if parcel.lapsed:
             return
         if not parcel.still_held():
-            parcel.agent.assigned -= 1
+            parcel.agent.charge(run.template, -1)
         else:
             chunk.body_blob.CopyFrom(written.body)
             chunk.blobs.extend(written.blobs)
@@ -280,7 +280,9 @@ class Delivery:
     def _not_sent(self, parcel: Parcel, error: BaseException) -> None:
         """Try again later when the database will get better, and fail what can never be sent."""
         agent, runs = parcel.agent, parcel.runs
-        agent.assigned -= len(runs)  # the agent will not give back credit for what it never got
+        agent.charge(
+            runs[0].template, -len(runs)
+        )  # the agent will not give back credit for what it never got
         epochs = [(run, epoch) for epoch, run in enumerate(runs, parcel.first_epoch) if run.epoch == epoch]
         if isinstance(error, StorageUnavailable | StorageFull):
             self._timers.after(REPEAT_SECONDS, lambda: self._give_back(epochs), name="give back")
@@ -298,5 +300,6 @@ class Delivery:
 def _what_is_left(parcel: Parcel) -> list[Parcel]:
     """Return what is still to be sent of a chunk; its agent gets the credit for the rest back."""
     parts = parcel.still_held()
-    parcel.agent.assigned -= len(parcel.runs) - sum(len(part.runs) for part in parts)
+    left = len(parcel.runs) - sum(len(part.runs) for part in parts)
+    parcel.agent.charge(parcel.runs[0].template, -left)
     return parts

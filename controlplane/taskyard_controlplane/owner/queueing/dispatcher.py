@@ -11,6 +11,9 @@ queues do not always end up with the same one. What an agent gave back goes to t
 A chunk holds runs of one template and one flow run, because these are said once for all of it; it is executed
 by one worker in order and gets consecutive epochs, of which only the first is sent.
 
+Many agents have room for coroutines beside their slots, and grant credit for these apart. Then they are fed
+with them apart as well, after the rest of the round; neither takes anything from the other.
+
 The epoch is what a report has to name, so it must be new for every assignment, whoever made the one before:
 the generation of the owner in the upper half, a counter in the lower. Nothing here awaits or writes: what was
 assigned is logged as one row a round with whatever commit is next, and a run whose assignment a crash forgot
@@ -134,6 +137,9 @@ class Dispatcher:
         hungry = [agent for agent in self.agents if agent.credit > 0]
         while hungry:
             hungry = [agent for agent in hungry if self._feed(agent)]
+        hungry = [agent for agent in self.agents if agent.credit_apart > 0]
+        while hungry:
+            hungry = [agent for agent in hungry if self._feed_apart(agent)]
         # A different agent is first next time, so that short queues do not always go to the same one.
         if len(self.agents) > 1:
             self.agents.append(self.agents.pop(0))
@@ -147,6 +153,15 @@ class Dispatcher:
         self._assign(agent, runs)
         return agent.credit > 0
 
+    def _feed_apart(self, agent: AgentSession) -> bool:
+        """Assign one chunk of coroutines to an agent that has room for them beside its slots."""
+        limit = min(agent.credit_apart, max(1, agent.apart.chunk_size))
+        runs = self.declined.pop(agent, limit, apart=True) or self.ready.pop(agent, limit, apart=True)
+        if not runs:
+            return False
+        self._assign(agent, runs)
+        return agent.credit_apart > 0
+
     def _assign(self, agent: AgentSession, runs: list[Run]) -> None:
         first_epoch = self._epoch + 1
         self._epoch += len(runs)
@@ -157,7 +172,7 @@ class Dispatcher:
             run.agent = agent
             held[run.run_id] = run
             epoch += 1
-        agent.assigned += len(runs)
+        agent.charge(runs[0].template, len(runs))
         self._metrics.assigned_runs += len(runs)
         self.log.record(agent, runs)
         if self._changes.watched:

@@ -6,7 +6,7 @@ nobody can execute: an agent never looks at a queue that is not for it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from taskyard_controlplane.domain.matching import Need, matches
@@ -60,6 +60,8 @@ class Matchmaking:
         self._by_template: dict[int, ReadyQueue] = {}
         # For each agent, and each queue name it serves in its own order: what it can be fed from there.
         self._served: dict[AgentSession, list[tuple[ReadyRuns, set[ReadyQueue]]]] = {}
+        # Of coroutines, for agents that have room for these beside their slots.
+        self._apart: dict[AgentSession, list[tuple[ReadyRuns, set[ReadyQueue]]]] = {}
         self.ended = 0
         """How many runs have ended in their queue since it was tidied; counted where runs end."""
         self._many = FEW_QUEUES
@@ -111,8 +113,9 @@ class Matchmaking:
         queue = self.queues.get(need)
         if queue is None:
             queue = self.queues[need] = ReadyQueue(self._ready(need.queue))
-            for agent, served in self._served.items():
+            for agent, ordinary in self._served.items():
                 if self._matches(need, agent):
+                    served = self._apart[agent] if need.coroutine and agent.coroutines else ordinary
                     served[agent.offer.queues.index(need.queue)][1].add(queue)
         return queue
 
@@ -124,13 +127,19 @@ class Matchmaking:
 
     def serve(self, agent: AgentSession) -> None:
         """Feed an agent from all queues that are for it."""
-        self._served[agent] = [
+        self._served[agent] = self._queues_for(agent, apart=False)
+        self._apart[agent] = self._queues_for(agent, apart=True)
+
+    def _queues_for(self, agent: AgentSession, *, apart: bool) -> list[tuple[ReadyRuns, set[ReadyQueue]]]:
+        return [
             (
                 self._ready(name),
                 {
                     queue
                     for need, queue in self.queues.items()
-                    if need.queue == name and self._matches(need, agent)
+                    if need.queue == name
+                    and (need.coroutine and agent.coroutines > 0) is apart
+                    and self._matches(need, agent)
                 },
             )
             for name in agent.offer.queues
@@ -147,12 +156,21 @@ class Matchmaking:
     def leave(self, agent: AgentSession) -> None:
         """Feed an agent no more."""
         self._served.pop(agent, None)
+        self._apart.pop(agent, None)
 
-    def pop(self, agent: AgentSession, limit: int) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run that an agent is fed with next."""
-        restricted = (agent.nested_only_shares or EVERYBODY) if agent.nested_only else ()
-        for ready, queues in self._served[agent]:
-            taken = ready.pop(queues, limit, restricted)
+    def pop(self, agent: AgentSession, limit: int, apart: bool = False) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run that an agent is fed with next.
+
+        Args:
+            agent: The agent.
+            limit: Most runs.
+            apart: Whether of coroutines for which it has room beside its slots, or of all others.
+        """
+        restricted: Container[int] = (agent.nested_only_shares or EVERYBODY) if agent.nested_only else ()
+        if apart:
+            restricted = EVERYBODY if agent.apart.nested_only else ()
+        for ready, queues in self._apart[agent] if apart else self._served[agent]:
+            taken = ready.pop(queues, limit, restricted, apart)
             if taken:
                 return taken
         return []

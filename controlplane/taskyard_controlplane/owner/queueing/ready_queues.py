@@ -48,17 +48,20 @@ class ReadyRuns:
             self._sorted = sorted(self._turns)
         return turns
 
-    def pop(self, served: Served, limit: int, nested_only: Container[int] = ()) -> list[Run]:
+    def pop(
+        self, served: Served, limit: int, nested_only: Container[int] = (), apart: bool = False
+    ) -> list[Run]:
         """Take up to `limit` runs of one template and flow run, which an agent gets next.
 
         Args:
             served: What it can execute.
             limit: Most runs.
             nested_only: The sessions of which to take only what other runs wait for.
+            apart: Whether they share a process there, and so take no time of a slot.
         """
         for priority in self._sorted:
             turns = self._turns[priority]
-            taken = turns.pop(served, limit, nested_only)
+            taken = turns.pop(served, limit, nested_only, apart)
             if taken:
                 return taken
             if not turns.shares:

@@ -149,8 +149,11 @@ class Turns:
         """Drop what ended while it waited, and who has nothing left."""
         self.shares = {key: share for key, share in self.shares.items() if share.tidy()}
 
-    def pop(self, served: Served, limit: int, nested_only: Container[int]) -> list[Run]:
-        """Take up to `limit` runs of one template and flow run for an agent, from whose turn it is."""
+    def pop(self, served: Served, limit: int, nested_only: Container[int], apart: bool = False) -> list[Run]:
+        """Take up to `limit` runs of one template and flow run for an agent, from whose turn it is.
+
+        Those that are executed `apart` from slots wait beside each other: of these the number counts.
+        """
         found = self._next(served, nested_only)
         if found is None:
             return []
@@ -160,7 +163,7 @@ class Turns:
             share.credit_ms = 0.0
             taken = take_alike(runs, limit)
         else:
-            cost = cost_of(runs[0].template)
+            cost = LEAST_MS if apart else cost_of(runs[0].template)
             taken = take_alike(runs, min(limit, max(1, int(share.credit_ms / cost))))
             share.credit_ms -= cost * len(taken)
         if not runs and share.empty:

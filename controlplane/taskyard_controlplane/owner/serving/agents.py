@@ -6,6 +6,7 @@ This is what the RPC layer talks to on behalf of agents.
 import logging
 
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.capabilities import COROUTINES
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     AgentNotFound,
@@ -86,6 +87,7 @@ class Agents:
             self._agents[hello.agent_id] = agent
         agent.replace_stream(hello.stream_number)
         agent.last_seen, agent.last_seen_us = now, self._clock.now_us()
+        agent.coroutines = hello.coroutines
         agent.attach(wake, close, caller)
         self._dispatcher.add(agent)
         welcome = self._welcome(protocol)
@@ -103,6 +105,7 @@ class Agents:
             server_version=VERSION,
             limits=limits_of(terms),
             owners=owned_here(),
+            capabilities=[COROUTINES],
         )
 
     def _known(self, hello: pb.AgentHello, now: float) -> AgentSession | None:
@@ -150,6 +153,9 @@ class Agents:
             agent.chunk_size = frame.credit.chunk_size
             agent.nested_only = frame.credit.nested_only
             agent.nested_only_shares = frozenset(frame.credit.nested_only_shares)
+            agent.apart.granted = frame.credit.coroutines_granted_total
+            agent.apart.chunk_size = frame.credit.coroutines_chunk_size
+            agent.apart.nested_only = frame.credit.coroutines_nested_only
             self._dispatcher.pump()
 
     async def receive_durably(self, agent: AgentSession, frame: pb.AgentFrame) -> None:

@@ -42,6 +42,7 @@ class PolledAgent:
         # Made once: the owner tells connections apart by the identity of these.
         self.wake: Callable[[], None] = self._wake
         self.close: Callable[[TaskyardError], None] = self._close
+        request.hello.ClearField("coroutines")  # polls ask for runs of all kinds together
         agent, welcome = agents.open(request.hello, caller, self.wake, self.close)
         self.exchange = PolledExchange(agent, request.number)
         agents.receive(agent, said_with(request))

@@ -542,6 +542,7 @@ class AgentHello(google.protobuf.message.Message):
     STREAM_NUMBER_FIELD_NUMBER: builtins.int
     TASKS_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
+    COROUTINES_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the agent speaks."""
     protocol_max: builtins.int
@@ -564,6 +565,10 @@ class AgentHello(google.protobuf.message.Message):
     """
     namespace: builtins.str
     """Only "default", or empty, which means the same."""
+    coroutines: builtins.int
+    """Runs of coroutine functions (`RunTemplate.coroutine`) that it executes at the same time, beside those that take
+    slots: it grants credit for them apart. 0: they take slots, as all runs do.
+    """
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves, at least one. At most 1,024, of 1 KiB."""
@@ -611,8 +616,9 @@ class AgentHello(google.protobuf.message.Message):
         stream_number: builtins.int = ...,
         tasks: collections.abc.Iterable[global___TaskOffer] | None = ...,
         namespace: builtins.str = ...,
+        coroutines: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "coroutines", b"coroutines", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
 
 global___AgentHello = AgentHello
 
@@ -625,6 +631,9 @@ class Credit(google.protobuf.message.Message):
     GRANTED_TOTAL_FIELD_NUMBER: builtins.int
     CHUNK_SIZE_FIELD_NUMBER: builtins.int
     NESTED_ONLY_FIELD_NUMBER: builtins.int
+    COROUTINES_GRANTED_TOTAL_FIELD_NUMBER: builtins.int
+    COROUTINES_CHUNK_SIZE_FIELD_NUMBER: builtins.int
+    COROUTINES_NESTED_ONLY_FIELD_NUMBER: builtins.int
     NESTED_ONLY_SHARES_FIELD_NUMBER: builtins.int
     granted_total: builtins.int
     """Runs it has asked for on this stream, a cumulative count: a lost or repeated frame can neither
@@ -634,6 +643,14 @@ class Credit(google.protobuf.message.Message):
     """Most runs in one chunk; a chunk is executed by one worker in order."""
     nested_only: builtins.bool
     """Only runs that were submitted from inside other runs: enough of those wait here for theirs."""
+    coroutines_granted_total: builtins.int
+    """The same three for runs of coroutine functions, from agents that take them apart (`AgentHello.coroutines`) and of
+    servers that know of it (`AgentWelcome.capabilities` has "coroutines"). 0 else.
+    """
+    coroutines_chunk_size: builtins.int
+    """See above."""
+    coroutines_nested_only: builtins.bool
+    """See above."""
     @property
     def nested_only_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Of which sessions only such runs (AssignChunk.share): those whose runs wait here. None for all of them."""
@@ -644,9 +661,12 @@ class Credit(google.protobuf.message.Message):
         granted_total: builtins.int = ...,
         chunk_size: builtins.int = ...,
         nested_only: builtins.bool = ...,
+        coroutines_granted_total: builtins.int = ...,
+        coroutines_chunk_size: builtins.int = ...,
+        coroutines_nested_only: builtins.bool = ...,
         nested_only_shares: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "coroutines_chunk_size", b"coroutines_chunk_size", "coroutines_granted_total", b"coroutines_granted_total", "coroutines_nested_only", b"coroutines_nested_only", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
 
 global___Credit = Credit
 
@@ -940,7 +960,7 @@ class AgentWelcome(google.protobuf.message.Message):
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Features beyond this version of the contract, by name."""
+        """Features beyond this version of the contract, by name: "coroutines" counts credit for coroutines apart."""
 
     def __init__(
         self,
@@ -963,7 +983,7 @@ global___AgentWelcome = AgentWelcome
 
 @typing.final
 class AssignChunk(google.protobuf.message.Message):
-    """Runs of one template and one flow run, executed by one worker in order."""
+    """Runs of one template and one flow run, executed by one worker in order; those of a coroutine function all together."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

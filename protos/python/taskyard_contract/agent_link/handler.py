@@ -24,6 +24,8 @@ class Identity:
     capabilities: tuple[str, ...] = ()
     tasks: Sequence[pb.TaskOffer] = ()
     """Those that it serves by name."""
+    coroutines: int = 0
+    """How many runs of coroutine functions it executes beside its slots; 0 when they take slots."""
 
 
 class Demand(NamedTuple):
@@ -36,6 +38,8 @@ class Demand(NamedTuple):
     """Whether only runs are wanted that were submitted from inside other runs."""
     nested_only_shares: tuple[int, ...] = ()
     """Of which sessions only such runs; empty for all of them."""
+    coroutines: "Demand | None" = None
+    """How many runs of coroutine functions, for which there is room apart; None when they take slots."""
 
 
 class LinkHandler(Protocol):

@@ -33,11 +33,12 @@ from taskyard_contract.agent_link.handler import Identity, LinkHandler
 from taskyard_contract.agent_link.lease import Lease
 from taskyard_contract.agent_link.outbox import Outbox
 from taskyard_contract.agent_link.pending import Pending
+from taskyard_contract.capabilities import COROUTINES
 from taskyard_contract.errors import InvalidRequest, TaskyardError
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
-_ANY: Final[tuple[bool, tuple[int, ...]]] = (False, ())
+_ANY: Final[tuple[bool, tuple[int, ...], bool]] = (False, (), False)
 """Runs of all kinds are wanted."""
 
 
@@ -58,6 +59,10 @@ class LinkSession(Pending):
         self._outbox = Outbox()
         self._resend: list[pb.AgentFrame] = []
         self._credit = CreditLedger()
+        self._apart = CreditLedger()
+        """Of coroutines, while the server counts them apart."""
+        self.counts_apart = False
+        """Whether the server gives coroutines apart from what takes slots."""
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
         self._hello_at = 0.0
         self._streams = 0
@@ -84,7 +89,7 @@ class LinkSession(Pending):
 
     def hello(self, now: float) -> pb.AgentFrame:
         """Return the first frame of a new stream; everything that belonged to an older one is forgotten."""
-        self._credit = CreditLedger()
+        self._credit, self._apart = CreditLedger(), CreditLedger()
         self._templates = {}
         self._heartbeat = 0
         self._told_draining, self._told_nested_only = False, _ANY
@@ -109,6 +114,7 @@ class LinkSession(Pending):
             held=self._held(),
             agent_version=VERSION,
             stream_number=self._streams,
+            coroutines=own.coroutines,
         )
         return pb.AgentFrame(hello=hello)
 
@@ -168,16 +174,23 @@ class LinkSession(Pending):
     def _next_credit(self) -> pb.Credit | None:
         if self.draining:
             return None
-        in_hand, window, chunk_size, only, shares = self._handler.demand()
-        total = self._credit.advance(in_hand, window, self.identity.slots)
-        if total is None and (only, shares) == self._told_nested_only:
+        demand, own = self._handler.demand(), self.identity
+        total = self._credit.advance(demand.in_hand, demand.window, own.slots)
+        apart = demand.coroutines if self.counts_apart else None
+        if apart is not None and self._apart.advance(apart.in_hand, apart.window, own.slots) is not None:
+            total = self._credit.granted
+        only = demand.nested_only, demand.nested_only_shares, apart is not None and apart.nested_only
+        if total is None and only == self._told_nested_only:
             return None
-        self._told_nested_only = only, shares
+        self._told_nested_only = only
         return pb.Credit(
             granted_total=self._credit.granted,
-            chunk_size=chunk_size,
-            nested_only=only,
-            nested_only_shares=shares,
+            chunk_size=demand.chunk_size,
+            nested_only=demand.nested_only,
+            nested_only_shares=demand.nested_only_shares,
+            coroutines_granted_total=self._apart.granted,
+            coroutines_chunk_size=apart.chunk_size if apart is not None else 0,
+            coroutines_nested_only=only[2],
         )
 
     def welcomed(self, frame: pb.ServerFrame) -> None:
@@ -194,6 +207,7 @@ class LinkSession(Pending):
         self._outbox.acknowledge(frame.reported_up_to)
         self._resend = self._outbox.unacknowledged()
         self.dropped_logs += self._outbox.lost_logs()
+        self.counts_apart = self.identity.coroutines > 0 and COROUTINES in welcome.capabilities
         self._handler.on_welcome(welcome)
         if welcome.drop:
             self._handler.on_drop(welcome.drop)
@@ -224,7 +238,8 @@ class LinkSession(Pending):
                 raise TaskyardError(
                     f"the server sent a chunk of template {chunk.template}, which this stream never defined"
                 )
-            self._credit.received(len(chunk.run_ids) // ID_BYTES)
+            ledger = self._apart if self.counts_apart and template.template.coroutine else self._credit
+            ledger.received(len(chunk.run_ids) // ID_BYTES)
             self._handler.on_assign(chunk, template)
         if frame.cancel:
             self._handler.on_cancel(frame.cancel)

@@ -10,11 +10,16 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from taskyard._engine.execution.interrupts import run_interruptibly
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 LAZY: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -46,6 +51,10 @@ class _Runners(threading.local):
 
 
 _runners = _Runners()
+MOST_BESIDE: Final = 1000
+"""Threads that hooks and the like of runs in one loop may have."""
+_pool: "tuple[int, ThreadPoolExecutor] | None" = None
+_shared_loop: Final[ContextVar["AbstractEventLoop | None"]] = ContextVar("taskyard_shared_loop", default=None)
 
 
 def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
@@ -56,10 +65,36 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     return run_interruptibly(partial(own.runner.run, context=contextvars.copy_context()), work)
 
 
+async def called_beside(call: Callable[[], T]) -> T:
+    """Call what belongs to a run and may wait, such as hooks, in a thread: the loop goes on with other runs.
+
+    What of it is asynchronous is executed in the loop all the same: connections and locks belong to that.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    _shared_loop.set(loop)
+    context = contextvars.copy_context()
+    return await loop.run_in_executor(_threads(), context.run, call)
+
+
+def _threads() -> "ThreadPoolExecutor":
+    """Return threads of which there are as many as wait: one of them may wait for what another one does."""
+    global _pool
+    if _pool is None or _pool[0] != os.getpid():
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = os.getpid(), ThreadPoolExecutor(MOST_BESIDE, thread_name_prefix="taskyard-hook")
+    return _pool[1]
+
+
 def run_beside_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end; where a loop runs already, which could not, in another thread."""
     import asyncio
 
+    shared = _shared_loop.get()
+    if shared is not None and shared.is_running() and asyncio._get_running_loop() is None:
+        return asyncio.run_coroutine_threadsafe(work, shared).result()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -85,6 +120,13 @@ def called(call: Callable[[], Any]) -> Any:
     """Call something that may be async."""
     value = call()
     return run_beside_loop(value) if inspect.iscoroutine(value) else value
+
+
+async def awaited(value: Any) -> Any:
+    """Execute the same in the loop that is running."""
+    if isinstance(value, CoroutineType):
+        return await value
+    return list(value) if isinstance(value, GeneratorType) else await _collected(value)
 
 
 def executed(value: Any) -> Any:

@@ -40,6 +40,18 @@ class ServedTask(TaskBody):
                 return self.refused(invocation, host, reports.unfit(error, self.wire_of(invocation)))
         return super().call(invocation, host, args, kwargs)
 
+    async def call_async(
+        self, invocation: Invocation, host: WorkerHost, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Report:
+        """Do so in the loop that is running."""
+        args = self.task.prefix + args
+        if invocation.encoding != PICKLE:
+            try:
+                args, kwargs = self._fitted(args, kwargs)
+            except (ParameterBindError, ParameterTypeError) as error:
+                return reports.unfit(error, self.wire_of(invocation))
+        return await super().call_async(invocation, host, args, kwargs)
+
     def _fitted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -13,9 +13,9 @@ from taskyard._data.runs.state import State, is_state
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution import reports
-from taskyard._engine.execution.coroutines import LAZY, called, executed
+from taskyard._engine.execution.coroutines import LAZY, awaited, called, executed
 from taskyard._engine.execution.hooks import run_hooks
-from taskyard._engine.futures.waiting import wait_for_all_inside
+from taskyard._engine.futures.waiting import wait_for_all_inside, wait_for_all_inside_async
 from taskyard.context import TaskRunContext
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
@@ -96,6 +96,16 @@ class TaskAttempt:
         scope = self.context.scope
         if scope is not None:  # the function has called other tasks
             wait_for_all_inside(scope)
+        return value
+
+    async def await_function(self) -> Any:
+        """Call the user's function in the loop that is running, and wait for everything that it started."""
+        value = self.task.fn(*self._args, **self._kwargs)
+        if isinstance(value, LAZY):
+            value = await awaited(value)
+        scope = self.context.scope
+        if scope is not None:
+            await wait_for_all_inside_async(scope)
         return value
 
     def ended(self, value: Any, write: Write | None = None) -> Any:

@@ -5,13 +5,15 @@ user code does; only the end of the process itself is left to the agent to notic
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 from taskyard import _durable_names
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution import reports
+from taskyard._engine.execution.coroutines import called_beside
 from taskyard._engine.execution.task_attempt import Report, TaskAttempt, Write
-from taskyard.exceptions import RunCancelled
+from taskyard.exceptions import RunCancelled, TaskRunTimeoutError
 from taskyard.logging import capture_prints, configure, wants_all
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.arguments import read_arguments
@@ -126,7 +128,69 @@ class TaskBody:
                 if keep is not None:
                     keep(error)
                 return attempt.interrupted(error)
-            report = attempt.ended(value, write)
-            if self.speaks:
-                attempt.say_completed(report)
-            return report
+            return self._ended(attempt, value, write)
+
+    def _ended(self, attempt: TaskAttempt, value: Any, write: Write | None) -> Any:
+        report = attempt.ended(value, write)
+        if self.speaks:
+            attempt.say_completed(report)
+        return report
+
+    async def execute_async(self, invocation: Invocation, host: WorkerHost) -> Report:
+        """Execute one attempt of a coroutine function, among others in the loop that is running."""
+        try:
+            args, kwargs = read_arguments(invocation)
+        except Exception as error:
+            wire = self.wire_of(invocation)
+            report = reports.unavailable(error, "the arguments of the run could not be loaded", wire)
+            refused: Report = await self._beside(partial(self.refused, invocation, host, report))
+            return refused
+        return await self.call_async(invocation, host, args, kwargs)
+
+    async def call_async(
+        self, invocation: Invocation, host: WorkerHost, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Report:
+        """Do so with arguments that are already values."""
+        report: Report = await self.run_async(invocation, host, args, kwargs, self._written)
+        return report
+
+    async def run_async(
+        self,
+        invocation: Invocation,
+        host: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        write: Write | None = None,
+    ) -> Any:
+        """Execute one attempt in a loop; returns the value, or a report of anything but an ordinary one.
+
+        `host.expired` and `host.cancelled` say why it was cancelled; hooks and other functions around the
+        user's own get a thread, because they may wait. `write` encodes the value, see `TaskAttempt.ended`.
+        """
+        attempt = TaskAttempt(self.task, invocation, host, args, kwargs, self.log_prints)
+        if self.log_prints:
+            capture_prints()
+        with attempt.context:
+            if self.task.worker_work and (report := await called_beside(attempt.prepare)) is not None:
+                return report
+            try:
+                value = await attempt.await_function()
+                if not host.expired:
+                    return await self._beside(partial(self._ended, attempt, value, write))
+                failure: Exception = TaskRunTimeoutError(host.expired)
+            except Exception as error:
+                failure = error
+            except BaseException as error:
+                if not host.expired:
+                    if host.cancelled:
+                        raise
+                    return attempt.interrupted(error)
+                failure = TaskRunTimeoutError(host.expired)
+                failure.__cause__ = error
+            return await self._beside(partial(attempt.failed, failure))
+
+    async def _beside(self, call: Callable[[], Any]) -> Any:
+        """Say how an attempt has ended: in a thread where functions of the user's are called for it."""
+        settings = self.task.settings
+        waits = settings.on_completion or settings.on_failure or settings.retry_condition_fn
+        return await called_beside(call) if waits else call()

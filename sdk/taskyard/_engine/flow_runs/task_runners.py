@@ -48,27 +48,36 @@ class ThreadPoolTaskRunner(TaskRunner):
     Python ends first.
     """
 
+    coroutines = 0
+    """How many async tasks go on beside those that `max_workers` counts; 0 when it counts them as well."""
+
     def __init__(self, max_workers: int | None = None) -> None:
-        """Use at most `max_workers` threads at a time; by default what Python's own pools use.
+        """Use at most `max_workers` threads at a time.
+
+        By default as many as Python's own pools use, and beside them up to 100 for async tasks, which mostly
+        wait: a number that somebody gives is meant for all tasks.
 
         Raises:
             ValueError: `max_workers` is less than 1.
         """
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"'max_workers' must be at least 1, got {max_workers}")
+        self.coroutines = 0 if max_workers else MOST_COROUTINES
         self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
 
     def serving(self, session: Session) -> AbstractContextManager[LocalExecutor | None]:
         """Serve the session's own queue in this process."""
         from taskyard._engine.thread_agent.serving import serve_locally
 
-        return serve_locally(session, self.max_workers)
+        return serve_locally(session, self.max_workers, self.coroutines)
 
     def __repr__(self) -> str:
         """Show it as it is written."""
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
 
 
+MOST_COROUTINES: Final = 100
+"""Async tasks that go on at the same time, where nobody says how many tasks may."""
 _AGENTS: Final = "agents"
 _KNOWN: Final[dict[str, type[TaskRunner]]] = {_AGENTS: AgentTaskRunner, "threads": ThreadPoolTaskRunner}
 

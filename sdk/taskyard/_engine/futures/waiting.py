@@ -7,11 +7,11 @@ grow the future.
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
-from taskyard._data.values.awaited import AwaitedRun, Origin
+from taskyard._data.values.awaited import AwaitedRun, Host, Origin
 from taskyard._data.values.waits import WAITS, waiting_for
 from taskyard.context import current_context
 
@@ -70,7 +70,7 @@ async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
     try:
         WAITS[settled] = (future,), current_context()
         async with asyncio.timeout(timeout):
-            with host.blocked() if host is not None else nullcontext():
+            with awaiting(host) if host is not None else nullcontext():
                 await settled.wait()
     except TimeoutError:
         return future.done()
@@ -79,6 +79,12 @@ async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
         if not settled.is_set():
             future.forget(wake)
     return True
+
+
+def awaiting(host: Host) -> AbstractContextManager[None]:
+    """Say that code waits for other runs and lets its loop go round: what shares that is not held up."""
+    say: Callable[[], AbstractContextManager[None]] = getattr(host, "awaiting", host.blocked)
+    return say()
 
 
 def waker(loop: Any, callback: Callable[[], None]) -> Callable[[], None]:

@@ -81,6 +81,9 @@ def _make_template(
     message.queue = scope.queue
     message.ClearField("agent_labels")  # they choose among agents, and it is executed here
     message.code.task_name = task.task_key
+    message.coroutine = (
+        task.isasync and not task.isgenerator
+    )  # those go on in the loop of whoever takes the values
     return Template(message)
 
 
@@ -146,6 +149,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         heartbeat_timeout_ms=settings.heartbeat_timeout_ms,
         cache_expiration_ms=settings.cache_expiration_ms,
         refresh_cache=bool(settings.refresh_cache),
+        coroutine=task.isasync,
     )
 
 
@@ -153,6 +157,7 @@ def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
     """Write the template of runs that are executed by whoever serves the task's name, in any language."""
     message = plain_template(task, tags)
     message.encoding, message.result_encoding = JSON, ""
+    message.coroutine = False  # how it is executed there is not known here
     message.code.task_name = task.name
     return message
 

@@ -56,6 +56,8 @@ from taskyard_contract.ids import format_id, split_ids
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger("taskyard.task_runners")
+MOST_CHUNK: Final = 16
+"""Coroutines that come together: they begin at the same time."""
 GOODBYE_SECONDS: Final = 1.0
 """How long the end of a session is put off for reports on their way; what is lost is executed again."""
 FAREWELL_SECONDS: Final = 0.2
@@ -65,17 +67,28 @@ FAREWELL_SECONDS: Final = 0.2
 class ThreadAgent:
     """The runs of one session that this process executes itself. Implements `LinkHandler`."""
 
-    def __init__(self, session: Session, max_workers: int, number: int = 0) -> None:
-        """Serve with so many places; `number` tells several of one session apart."""
+    def __init__(self, session: Session, max_workers: int, coroutines: int = 0, number: int = 0) -> None:
+        """Serve with so many places, and others for so many runs of coroutine functions.
+
+        Args:
+            session: Whose runs.
+            max_workers: Places.
+            coroutines: Places for coroutine functions; 0 when they take those of all.
+            number: Tells several of one session apart.
+        """
         self.session = session
         self.queue = f"session-{session.session_id.hex()}" + (f"-{number}" if number else "")
         self.threads = AttemptThreads(max_workers, self._wake)
+        self.coroutines = AttemptThreads(coroutines, self._wake)
+        """Of coroutine functions: each has a thread with a loop of its own, which its code may block."""
         self.results: Results = WeakKeyDictionary()
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
         self._callers = 0
         self._iterating = 0
+        self._coroutines = 0
+        """How many attempts have places for coroutine functions."""
         self._closed = False
         identity = Identity(
             agent_id=self.queue,
@@ -84,6 +97,7 @@ class ThreadAgent:
             queues=(self.queue,),
             slots=max_workers,
             # Tasks never leave this process, so they are known here by their names alone.
+            coroutines=coroutines,
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
@@ -119,6 +133,7 @@ class ThreadAgent:
         self._closed = True
         loop_thread.run(self._stop())
         self.threads.close()
+        self.coroutines.close()
 
     def leave_to_parent(self) -> None:
         """Report nothing any more: this process is a child of the one that serves."""
@@ -281,6 +296,7 @@ class ThreadAgent:
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
         if self._attempts.get(attempt.key.run_id) is attempt:
             del self._attempts[attempt.key.run_id]
+            self._coroutines -= attempt.apart
         if attempt.dropped:
             self._link.wake()
         elif columns is None:
@@ -307,14 +323,16 @@ class ThreadAgent:
                 self, kept, key, template.template, body, body.ordinals[position], extras.get(position)
             )
             self._attempts[run_id] = attempt
+            self._coroutines += attempt.apart
             if kept.direct:
                 kept.assigned.put(attempt)
                 if kept.left is not None:
                     _give_up_assigned(kept, kept.left)
             else:
                 # Somebody waits for a nested run, and holds up others by that.
-                self.threads.add(attempt, first=chunk.nested)
+                attempt.threads.add(attempt, first=chunk.nested)
         self.threads.start()
+        self.coroutines.start()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
         """End runs: at once what has not started, the others at their next bytecode."""
@@ -322,7 +340,7 @@ class ThreadAgent:
             attempt = self._attempts.get(key.run_id)
             if attempt is None or attempt.key.epoch != key.epoch:
                 continue
-            if self.threads.take_back(attempt):
+            if attempt.threads.take_back(attempt):
                 self._report(attempt, None)
             else:
                 attempt.cancel()
@@ -337,7 +355,7 @@ class ThreadAgent:
             if attempt is None:
                 continue
             attempt.dropped = True
-            if self.threads.take_back(attempt):
+            if attempt.threads.take_back(attempt):
                 self._report(attempt, None)
 
     def on_doubt(self, doubtful: bool) -> None:
@@ -355,8 +373,20 @@ class ThreadAgent:
 
     def demand(self) -> Demand:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
-        in_hand = len(self._attempts) - self.threads.blocked_now - self._iterating
-        return Demand(max(0, in_hand), 2 * self.threads.places + self._callers, 1)
+        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._iterating
+        window = 2 * self.threads.places + self._callers
+        return Demand(max(0, in_hand), window, 1, coroutines=self._demand_of_coroutines())
+
+    def _demand_of_coroutines(self) -> Demand | None:
+        own = self.coroutines
+        if not own.places:
+            return None
+        # Half as many again: a few freed places are not told at once, and nobody else could execute these.
+        return Demand(max(0, self._coroutines - own.blocked_now), own.places * 3 // 2, MOST_CHUNK)
+
+    def counts_apart(self) -> bool:
+        """Whether coroutine functions have places of their own, for this agent and for the server."""
+        return self._link.counts_apart
 
 
 def _holds_states(call: Arguments) -> bool:

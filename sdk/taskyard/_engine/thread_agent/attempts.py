@@ -46,7 +46,12 @@ class AttemptOwner(LocalExecutor, Protocol):
 
     session: Session
     threads: AttemptThreads
+    coroutines: AttemptThreads
     results: Results
+
+    def counts_apart(self) -> bool:
+        """Whether coroutine functions have places of their own."""
+        ...
 
     def progress(self, progress: pb.RunProgress) -> None:
         """Tell how far a run is."""
@@ -74,6 +79,9 @@ class ThreadAttempt:
         self._agent = agent
         self._kept = kept
         self.key = key
+        self.apart = template.coroutine and agent.counts_apart()
+        """Whether it has a place that is for coroutine functions."""
+        self.threads = agent.coroutines if self.apart else agent.threads
         self.dropped = False
         self.reported = False
         self.for_the_caller: BaseException | None = None
@@ -133,7 +141,7 @@ class ThreadAttempt:
     @contextmanager
     def blocked(self) -> Iterator[None]:
         """Say that the code waits for other runs meanwhile."""
-        with self.calling(), self._agent.threads.blocked():
+        with self.calling(), self.threads.blocked():
             yield
 
     def calling(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""The thread agents of this process: one for each session and number of places, until the session ends."""
+"""The thread agents of this process: one for each session and numbers of places, until the session ends."""
 
 import os
 import threading
@@ -11,16 +11,17 @@ from taskyard._network.session.session import Session
 
 
 @contextmanager
-def serve_locally(session: Session, max_workers: int) -> Iterator[LocalExecutor]:
+def serve_locally(session: Session, max_workers: int, coroutines: int) -> Iterator[LocalExecutor]:
     """Serve runs of a session in this process; the server stays for the next flow until the session ends."""
     with _lock:
         if session not in _serving:
             _serving[session] = {}
             session.on_close.append(lambda: _end(session))
         known = _serving[session]
-        served = known.get(max_workers)
+        served = known.get((max_workers, coroutines))
         if served is None:
-            served = known[max_workers] = ThreadAgent(session, max_workers, len(known))
+            served = ThreadAgent(session, max_workers, coroutines, len(known))
+            known[max_workers, coroutines] = served
     yield served
 
 
@@ -38,6 +39,6 @@ def _after_fork() -> None:
 
 
 _lock = threading.Lock()
-_serving: dict[Session, dict[int, ThreadAgent]] = {}
-"""By session and number of places, until the session ends. Forked processes have sessions of their own."""
+_serving: dict[Session, dict[tuple[int, int], ThreadAgent]] = {}
+"""By session and numbers of places, until the session ends. Forked processes have sessions of their own."""
 os.register_at_fork(after_in_child=_after_fork)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 app = Commands(help="Run an agent, look at agents, drain them.")
 
 
+_COROUTINES = "How many async tasks go on together for each slot, in one process; 0: each takes a slot."
+
+
 @app.command("start", epilog="Once the agent runs, its own exit codes hold: see docs/cli.md.")
 def start(
     server: ServerOption = "",
@@ -62,6 +65,7 @@ def start(
             show_default="by free memory and open files",
         ),
     ] = None,
+    coroutines: Annotated[int, typer.Option(callback=at_least(0), metavar="N", help=_COROUTINES)] = 100,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
     require_extra("agent", "'taskyard agent start'")
@@ -69,7 +73,13 @@ def start(
     many += [text for one in label for text in ("--label", _checked_label(one))]
     many += [text for one in serve for text in ("--serve", one)]
     options = flags(
-        {"--server": address_of(server), "--slots": slots, "--name": name, "--max-waiting": max_waiting}
+        {
+            "--server": address_of(server),
+            "--slots": slots,
+            "--name": name,
+            "--max-waiting": max_waiting,
+            "--coroutines": coroutines,
+        }
     )
     become("taskyard_agent", [*options, *many])
 

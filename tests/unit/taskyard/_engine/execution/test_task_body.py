@@ -1,6 +1,8 @@
 """What a worker does with one attempt: sections B3 to B7 and B16."""
 
+import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -330,3 +332,176 @@ def test_row_69_a_worker_says_nothing_of_a_run_that_failed_and_completion_only_i
     body = TaskBody.arrived(add, False)
     body.execute(Invocation(new_id(), 1, plain_template(add, frozenset()), pickling.dumps(((1,), {}))), host)
     assert host.logs == [(logging.DEBUG, "Finished in state Completed()")]
+
+
+class LaneHost(Host):
+    """A host of coroutines that share a loop."""
+
+    expired = ""
+    cancelled = False
+
+
+def execute_async(of: Task[..., Any], *args: Any, host: LaneHost | None = None, **fields: Any) -> Any:
+    """Execute one attempt in a loop; returns the value, or the report."""
+    data = pickling.dumps((args, {})) if args else b""
+    invocation = Invocation(new_id(), 1, plain_template(of, frozenset()), data, **fields)
+    report = asyncio.run(TaskBody(of, False).execute_async(invocation, host or LaneHost()))
+    return pickling.loads(report) if isinstance(report, bytes) else report
+
+
+def test_only_templates_of_coroutine_functions_say_so() -> None:
+    @task
+    async def coroutine() -> None: ...
+
+    assert plain_template(coroutine, frozenset()).coroutine
+    assert not plain_template(add, frozenset()).coroutine
+
+
+def test_b16_a_coroutine_is_executed_in_the_loop_that_is_running() -> None:
+    @task
+    async def where(x: int) -> tuple[int, str]:
+        await asyncio.sleep(0)
+        return x, get_run_context().run.name
+
+    assert execute_async(where, 4) == (4, "where-0")
+
+    @task
+    async def values(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+
+    assert execute_async(values, 3) == [0, 1, 2]
+    assert execute_async(add, 1, 2) == 3, "whatever its template says"
+
+
+def test_b3_what_a_coroutine_raises_in_a_shared_loop_is_reported() -> None:
+    @task
+    async def fails(error: type[BaseException]) -> None:
+        raise error("mine")
+
+    host = LaneHost()
+    report = execute_async(fails, ValueError, host=host)
+    assert (report.kind, report.failure.message) == (ReportKind.FAILED, "mine")
+    assert host.logs == [], "the control plane says it"
+    assert execute_async(fails, SystemExit).kind == ReportKind.INTERRUPTED
+    assert execute_async(fails, asyncio.CancelledError).kind == ReportKind.INTERRUPTED
+    invocation = Invocation(new_id(), 1, plain_template(fails, frozenset()), b"\x80\x05damaged")
+    unread = asyncio.run(TaskBody(fails, False).execute_async(invocation, LaneHost()))
+    assert isinstance(unread, pb.ReportException)
+    assert unread.reason == StateReason.CODE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_a_coroutine_whose_time_is_up_timed_out_whatever_it_makes_of_that(swallows: bool) -> None:
+    host = LaneHost()
+    seen: list[str] = []
+
+    @task(on_failure=[lambda task, run, state: seen.append(state.name)], timeout_seconds=5)
+    async def slow() -> str:
+        host.expired = "too slow"
+        if not swallows:
+            raise asyncio.CancelledError
+        return "done all the same"
+
+    report = execute_async(slow, host=host)
+    assert (report.kind, report.reason, report.message) == (
+        ReportKind.FAILED,
+        StateReason.TIMED_OUT,
+        "too slow",
+    )
+    assert seen == ["TimedOut"]
+    assert report.failure.type.endswith("TaskRunTimeoutError")
+
+
+def test_a_cancelled_coroutine_is_left_to_its_lane() -> None:
+    host = LaneHost()
+    hooks: list[str] = []
+
+    @task(on_failure=[lambda task, run, state: hooks.append(state.name)])
+    async def stopped() -> None:
+        host.cancelled = True
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        execute_async(stopped, host=host)
+    assert (hooks, host.logs) == ([], [])
+
+
+def test_b6_hooks_and_conditions_do_not_keep_a_shared_loop() -> None:
+    threads: list[tuple[str, bool]] = []
+    loops: list[object] = []
+
+    def note(name: str) -> None:
+        threads.append((name, threading.current_thread() is threading.main_thread()))
+
+    async def on_completion(task: Any, run: Any, state: Any) -> None:
+        await asyncio.sleep(0)
+        loops.append(asyncio.get_running_loop())
+        assert get_run_context().run.name == run.name == "named"
+
+    def name_of() -> str:
+        note("name")
+        return "named"
+
+    def on_running(task: Any, run: Any, state: Any) -> None:
+        note("running")
+
+    @task(task_run_name=name_of, on_running=[on_running], on_completion=[on_completion])
+    async def hooked(x: int) -> int:
+        loops.append(asyncio.get_running_loop())
+        return x
+
+    report = execute_async(hooked, 3)
+    assert (report.run_name, pickling.loads(report.result.data)) == ("named", 3)
+    assert threads == [("name", False), ("running", False)]
+    assert loops[0] is loops[1], "connections and locks belong to that loop"
+
+    def may_retry(task: Any, run: Any, state: Any) -> bool:
+        note("condition")
+        return False
+
+    @task(retries=2, retry_condition_fn=may_retry)
+    async def fails() -> None:
+        raise ValueError
+
+    assert execute_async(fails).not_retriable
+    assert threads[-1] == ("condition", False)
+
+
+def test_b5_a_cache_key_is_proposed_from_a_shared_loop_unless_decided() -> None:
+    called: list[int] = []
+
+    @task(cache_key_fn=lambda context, parameters: f"key-{parameters['x']}")
+    async def cached(x: int) -> int:
+        called.append(x)
+        return x
+
+    report = execute_async(cached, 5)
+    assert (report.kind, report.cache_key, called) == (ReportKind.CACHE_KEY, "key-5", [])
+    assert execute_async(cached, 5, cache_key_decided=True, cache_key="key-5") == 5
+
+
+def test_b11_coroutines_in_one_loop_have_contexts_and_prints_of_their_own() -> None:
+    @task(log_prints=True)
+    async def says(text: str) -> str:
+        print(f"begin {text}", end="")
+        await asyncio.sleep(0)
+        print(f", end {text}")
+        return get_run_context().run.name
+
+    body = TaskBody(says, True)
+    hosts = [LaneHost(), LaneHost()]
+
+    async def both() -> list[Any]:
+        template = plain_template(says, frozenset())
+        runs = [
+            body.execute_async(
+                Invocation(new_id(), 1, template, pickling.dumps(((f"{at}",), {})), ordinal=at), host
+            )
+            for at, host in enumerate(hosts)
+        ]
+        return await asyncio.gather(*runs)
+
+    names = [pickling.loads(report) for report in asyncio.run(both())]
+    assert names == ["says-0", "says-1"]
+    assert [host.logs for host in hosts] == [[(20, f"begin {at}, end {at}")] for at in range(2)]
