@@ -6,6 +6,7 @@ account, and the others in it are repeated), and runs that have begun, which the
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ from taskyard_agent.processes.terminating import Why
 from taskyard_agent.processes.worker_phase import WorkerPhase
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner.lane_board import LiveRun
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
 """Between two looks; what has to be exact is timed by the lane itself."""
@@ -130,5 +133,12 @@ class LaneWatch:
 
     def _kill(self, lane: LaneHandle, why: Why, span: Span, position: int) -> None:
         """End a lane on account of a run that does not end; others of its task get processes of their own."""
-        span.chunk.template.alone = True
+        template = span.chunk.template
+        template.alone = True
+        logger.warning(
+            "worker %d: a run of '%s' does not end, its process is ended; %d other runs in it are repeated",
+            lane.pid,
+            template.definition.template.name,
+            max(0, lane.count - 1),
+        )
         self._endings.kill(lane, why, span.key(position))
