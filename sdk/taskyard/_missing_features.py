@@ -124,7 +124,12 @@ def absent_names(module: str) -> Callable[[str], Any]:
             if name == "__path__":
                 _refuse_submodule(module)
             raise AttributeError(f"module '{module}' has no attribute '{name}'")
-        importing = _is_importing(sys._getframe(1))
+        asking = sys._getframe(1)
+        if (
+            asking.f_code.co_name == "_handle_fromlist"
+        ):  # whether it has to import a submodule: it may be there
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        importing = _is_importing(asking)
         why = _reason_for(inside, name) or (_place_of(name) if importing else None)
         if why and importing:
             raise ImportError(f"cannot import name '{name}' from '{module}': {with_page(why)}", name=module)

@@ -16,7 +16,7 @@ from simulation.loop import EPOCH_US, Node
 from simulation.program import Program
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.link import MAX_UNSENT_LOGS
-from taskyard_agent.runner.output import MARK_BYTES
+from taskyard_agent.runner.output.printed import MARK_BYTES
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2, template_pb2

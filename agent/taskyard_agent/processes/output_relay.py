@@ -7,7 +7,7 @@ from typing import Final
 
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.processes.worker_handle import WorkerHandle
-from taskyard_agent.runner.output import STDERR, batch_of
+from taskyard_agent.runner.output.printed import STDERR, batch_of
 from taskyard_agent.runner.progress_board import Piece
 from taskyard_api.v1 import session_service_pb2 as pb
 

@@ -15,9 +15,9 @@ from taskyard_agent.holding.chunks import Span
 from taskyard_agent.holding.templates import MAX_TEMPLATES, LocalTemplate
 from taskyard_agent.holding.worlds import GivenWorld, Interpreter
 from taskyard_agent.processes.lines import WorkerLines
-from taskyard_agent.processes.output_allowance import OutputAllowance
+from taskyard_agent.processes.output.allowance import OutputAllowance
+from taskyard_agent.processes.output.pipes import WorkerOutput
 from taskyard_agent.processes.terminating import Ending
-from taskyard_agent.processes.worker_output import WorkerOutput
 from taskyard_agent.processes.worker_phase import WorkerEvent, WorkerPhase, after
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import Piece, Progress
@@ -87,7 +87,7 @@ class WorkerHandle:
         self.revoking: set[int] = set()
         """Spans that were asked back and not answered for yet."""
         self.output = WorkerOutput(lines, self._latest_run)
-        self.allowance = OutputAllowance(loop.time())
+        self.allowance = OutputAllowance()
         self._latest = b""
         self._board = lines.board
         self._data = lines.data

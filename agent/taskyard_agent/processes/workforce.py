@@ -27,7 +27,8 @@ from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import describe_exit, signal_group
 from taskyard_agent.processes.worker_handle import WorkerHandle
-from taskyard_agent.processes.worker_phase import AT_WORK, LEFT, WorkerEvent, WorkerPhase
+from taskyard_agent.processes.worker_phase import LEFT, WorkerEvent, WorkerPhase
+from taskyard_agent.processes.workers import Workers
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.runner import frames
 
@@ -77,7 +78,7 @@ class WorkerEvents(Protocol):
         ...
 
 
-class Workforce:
+class Workforce(Workers):
     """A fixed number of workers at work, and one more for each that waits for other runs."""
 
     def __init__(
@@ -97,8 +98,8 @@ class Workforce:
             most_waiting: How many of those whose run waits for others get a substitute.
             start_other: Returns what forks workers in the interpreter of a program, when that is another.
         """
+        super().__init__()
         self.most_waiting = most_waiting
-        self.workers: dict[int, WorkerHandle] = {}
         self._size = size
         self._start_zygote = start_zygote
         self._make_lines = make_lines
@@ -127,46 +128,6 @@ class Workforce:
         for worker in self.workers.values():
             if worker.phase is not WorkerPhase.STARTING and worker.phase not in LEFT:
                 worker.send(frame)
-
-    def blocked(self) -> int:
-        """Return how many workers wait for other runs."""
-        # With each frame: a list, which is quicker than a generator.
-        return len([True for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT])
-
-    def blocked_shares(self) -> frozenset[int]:
-        """Return the numbers of the sessions whose runs wait for other runs."""
-        return frozenset(
-            span.chunk.share
-            for worker in self.workers.values()
-            if worker.blocked and worker.phase not in LEFT
-            for span in worker.spans.values()
-        )
-
-    def pids(self) -> list[int]:
-        """Return the process ids of the workers whose exit is not confirmed."""
-        return [worker.pid for worker in self.workers.values()]
-
-    def at_work(self) -> int:
-        """Return how many workers count as such: those that rest or are on their way out do not."""
-        return sum(
-            worker.phase in AT_WORK and not (worker.spare or worker.is_lane)
-            for worker in self.workers.values()
-        )
-
-    def idle(self) -> bool:
-        """Whether a worker that could take runs has none."""
-        return any(worker.available and not worker.spans for worker in self.workers.values())
-
-    def executing(self) -> int:
-        """Return how many workers have runs and do not wait for other runs."""
-        return sum(
-            bool(worker.spans) and not (worker.blocked or worker.is_lane) for worker in self.workers.values()
-        )
-
-    def latest_waiting(self) -> WorkerHandle | None:
-        """Return the worker whose run waits for other runs and was the last to begin with it."""
-        waiting = [worker for worker in self.workers.values() if worker.blocked and worker.phase not in LEFT]
-        return max(waiting, key=lambda worker: worker.waits_since, default=None)
 
     def dispatch(self) -> None:
         """Have given out what can be: something may have become possible to start."""

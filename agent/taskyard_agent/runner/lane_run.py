@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any, Final, Protocol
 
-from taskyard_agent.runner import output
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard
 from taskyard_agent.runner.lane_link import EndedRun, LaneLink
+from taskyard_agent.runner.output import printed
 from taskyard_agent.runner.report_columns import Outcome, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.execution import Invocation, TaskCode, expired_silent, expired_timeout
@@ -78,7 +78,7 @@ class LaneRun:
         """Begin it, with the next turn of the loop."""
         loop, template = self._lane.loop, self._chunk.template
         context.run(_current.set, self)
-        context.run(output.current_run.set, self.invocation.run_id)
+        context.run(printed.current_run.set, self.invocation.run_id)
         self.task = loop.create_task(self._execute(code), context=context)
         self.task.add_done_callback(self._never_began)
         if template.timeout_ms:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from taskyard_agent.runner import frames
-from taskyard_agent.runner.output import Output
+from taskyard_agent.runner.output.printed import Output
 from taskyard_agent.runner.progress_board import BoardWriter
 from taskyard_agent.runner.report_columns import Ended, NoRoom, Packer
 from taskyard_api.v1 import agent_service_pb2 as pb

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from taskyard_agent.runner import children, frames, no_terminal, output, unshown_records
+from taskyard_agent.runner import frames
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
@@ -28,6 +28,7 @@ from taskyard_agent.runner.lane import Lane, LaneEnded, Opened
 from taskyard_agent.runner.lane_board import LaneBoard
 from taskyard_agent.runner.lane_link import LaneLink
 from taskyard_agent.runner.link import Link
+from taskyard_agent.runner.output import children, no_terminal, printed, unshown_records
 from taskyard_agent.runner.progress_board import BoardWriter, note_run
 from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_agent.runner.surroundings import NoWorld, Surroundings
@@ -126,7 +127,7 @@ class Worker:
         lane.serve(reader, rest)
 
     def _watch_output(self) -> None:
-        output.install(self._link.output)
+        printed.install(self._link.output)
         unshown_records.install(self._link.output.record)
         no_terminal.install()
         children.notice(self._link.output.child_begins)

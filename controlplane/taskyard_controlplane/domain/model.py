@@ -158,17 +158,9 @@ class Template:
         self.bare = self.result_encoding == BARE_ENCODING
         self.code = code
         self.need = Need(
-            queue,
-            code,
-            encoding,
-            labels,
-            self.result_encoding,
-            task_name,
-            python_version,
-            environment,
-            world,
-            coroutine,
-        )
+            queue, code, encoding, labels, self.result_encoding, task_name, python_version, environment,
+            world, coroutine,
+        )  # fmt: skip
         self.code_digest = code_digest
         self.max_retries = max_retries
         self.delays, self.jitter = delays, jitter

@@ -59,7 +59,7 @@ class Crowded:
 
 def test_only_nested_runs_are_wanted_of_who_crowds_an_agent() -> None:
     it = Crowded(crowd=2)
-    assert it.intake.demand()[3:] == (True, (CROWD,))
+    assert it.intake.demand()[3:5] == (True, (CROWD,))
     assert it.comes(CROWD) is None
     nested, new = it.comes(CROWD, caller=b"p"), it.comes(OTHER)
     assert it.starts() == [nested, new]
@@ -67,7 +67,7 @@ def test_only_nested_runs_are_wanted_of_who_crowds_an_agent() -> None:
 
 def test_nobody_is_restricted_where_few_runs_wait() -> None:
     it = Crowded(crowd=1)
-    assert it.intake.demand()[3:] == (False, ())
+    assert it.intake.demand()[3:5] == (False, ())
     assert it.comes(CROWD) is not None
 
 
@@ -92,5 +92,5 @@ def test_a_deep_agent_starts_what_the_latest_waits_for_and_what_others_have() ->
 
 def test_where_as_many_wait_as_may_nothing_new_starts_of_anybody() -> None:
     it = Crowded(crowd=MOST)
-    assert it.intake.demand()[3:] == (True, ())
+    assert it.intake.demand()[3:5] == (True, ())
     assert it.comes(OTHER) is None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskyard_agent.runner import progress_board
-from taskyard_agent.runner.output import DESCRIPTORS, MAX_UNSENT, STDERR, STDOUT, Output, current_run
+from taskyard_agent.runner.output.printed import DESCRIPTORS, MAX_UNSENT, STDERR, STDOUT, Output, current_run
 from taskyard_api.v1 import session_service_pb2 as pb
 
 A, B = b"a" * 16, b"b" * 16
@@ -29,7 +29,7 @@ class Place:
             os.set_blocking(near, False)
             assert far > 2
         monkeypatch.setattr(
-            "taskyard_agent.runner.output.DESCRIPTORS",
+            "taskyard_agent.runner.output.printed.DESCRIPTORS",
             {stream: far for stream, (_, far) in self._pipes.items()},
         )
 
@@ -99,7 +99,7 @@ def test_a_run_that_leaves_a_line_open_has_it_ended(place: Place) -> None:
 
 
 def test_a_line_that_goes_on_is_sent_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard_agent.runner.output.HOLD_NS", 0)
+    monkeypatch.setattr("taskyard_agent.runner.output.printed.HOLD_NS", 0)
     place.output.write(STDOUT, b"50 %")
     assert place.flush() == [(A, STDOUT, b"50 %")]
     place.output.write(STDOUT, b" 100 %\n")

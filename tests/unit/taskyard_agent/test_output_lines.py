@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard_agent.runner.output_lines import CUT, MAX_LINE, Lines
+from taskyard_agent.runner.output.lines import CUT, MAX_LINE, Lines
 
 
 @given(st.lists(st.binary(max_size=40).map(lambda part: part.replace(b"x", b"\n")), max_size=30))

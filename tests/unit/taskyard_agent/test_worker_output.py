@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard_agent.processes.worker_output import Pipe
-from taskyard_agent.runner.output import STDOUT
-from taskyard_agent.runner.output_lines import MAX_LINE
+from taskyard_agent.processes.output.pipes import Pipe
+from taskyard_agent.runner.output.lines import MAX_LINE
+from taskyard_agent.runner.output.printed import STDOUT
 
 MARK = b"\xff\0" + bytes(range(14))
 OTHER = b"o" * 16

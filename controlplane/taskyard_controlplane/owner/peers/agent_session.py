@@ -37,8 +37,7 @@ class Allowance:
 
     def __init__(self) -> None:
         """Allow nothing yet; one for each stream."""
-        self.granted = 0
-        self.assigned = 0
+        self.granted = self.assigned = 0
         self.chunk_size = 1
         self.nested_only = False
 
@@ -56,17 +55,15 @@ class AgentSession(Peer):
         self.agent_id = hello.agent_id
         self.identity = AgentIdentity(hello.agent_id)
         self.session_id = hello.session_id
-        self.offer = offer_of(
-            hello.queues, hello.capabilities, hello.labels, [task.name for task in hello.tasks]
-        )
+        names = [task.name for task in hello.tasks]
+        self.offer = offer_of(hello.queues, hello.capabilities, hello.labels, names)
         self.queues = self.offer.queues
         self.tasks = TaskOffers(hello.tasks, self.offer)
         self.capabilities = tuple(hello.capabilities)
         self.slots = hello.slots
         self.labels = dict(hello.labels)
         self.version = hello.agent_version
-        self.connected_us = now_us
-        self.last_seen_us = now_us
+        self.connected_us = self.last_seen_us = now_us
         self.last_seen = now
         self.draining = False
         self.memory = (0, 0)
@@ -76,8 +73,7 @@ class AgentSession(Peer):
         self.asked_to_drain = False
         """Whether it has not answered yet that it drains."""
         self.held: dict[bytes, Run] = {}
-        self.granted = 0
-        self.assigned = 0
+        self.granted = self.assigned = 0
         self.chunk_size = 1
         self.nested_only = False
         """Whether it takes only runs that others wait for."""

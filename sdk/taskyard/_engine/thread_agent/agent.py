@@ -85,8 +85,7 @@ class ThreadAgent:
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
-        self._callers = 0
-        self._iterating = 0
+        self._callers = self._iterating = 0
         self._coroutines = 0
         """How many attempts have places for coroutine functions."""
         self._closed = False
@@ -96,8 +95,8 @@ class ThreadAgent:
             name=f"session {format_id(session.session_id)}",
             queues=(self.queue,),
             slots=max_workers,
-            # Tasks never leave this process, so they are known here by their names alone.
             coroutines=coroutines,
+            # Tasks never leave this process, so they are known here by their names alone.
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
@@ -106,9 +105,8 @@ class ThreadAgent:
     async def _start(self) -> None:
         import asyncio
 
-        stream = AgentStream(self.session.locate(), self._link, SystemClock())
-        self._stream = stream
-        self._task = asyncio.get_running_loop().create_task(self._run(stream))
+        self._stream = AgentStream(self.session.locate(), self._link, SystemClock())
+        self._task = asyncio.get_running_loop().create_task(self._run(self._stream))
 
     async def _run(self, stream: AgentStream) -> None:
         try:
@@ -143,8 +141,7 @@ class ThreadAgent:
         import asyncio
 
         await self._stream.settle(GOODBYE_SECONDS)
-        # The server forgets at once whoever drains and leaves; otherwise it would wait for the lease, and say
-        # that an agent was lost.
+        # The server forgets at once whoever drains and leaves; else it would say that an agent was lost.
         self._link.drain()
         self._stream.stop()
         await asyncio.wait([self._task], timeout=FAREWELL_SECONDS)

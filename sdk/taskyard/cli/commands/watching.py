@@ -6,6 +6,7 @@ import typer
 
 from taskyard.cli.commands.run import RunArgument
 from taskyard.cli.exits import CliError, until_interrupted
+from taskyard.cli.plain_help import at_least
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.output import JsonOption, print_json
 from taskyard_contract.states import RunState
@@ -38,7 +39,9 @@ def watch(run: RunArgument, server: ServerOption = "") -> None:
 def tree(
     run: RunArgument,
     server: ServerOption = "",
-    depth: Annotated[int, typer.Option(min=1, help="How deep to look into nested flow runs.")] = 5,
+    depth: Annotated[
+        int, typer.Option(callback=at_least(1), metavar="N", help="How deep to look into nested flow runs.")
+    ] = 5,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run has called, and what that has called: runs of the same task in one line."""

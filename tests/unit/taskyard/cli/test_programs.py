@@ -93,7 +93,7 @@ def test_agent_start_becomes_the_agent(bare_call, became):
         bare_call("agent", "start", *arguments)
     assert became["arguments"] == [
         *("-m", "taskyard_agent", "--server", "h:1", "--slots", "3"),
-        *("--name", "me", "--queue", "a", "--queue", "b", "--label", "x=1"),
+        *("--name", "me", "--coroutines", "100", "--queue", "a", "--queue", "b", "--label", "x=1"),
     ]
 
 

@@ -43,7 +43,7 @@ def test_sessions_inside_tasks_say_nothing() -> None:
 
 def test_logs_of_a_frame_come_before_its_outcomes(session: LoopbackSession) -> None:
     order: list[str] = []
-    session.in_flight.on_logs = lambda batch: order.append("logs")
+    session.in_flight.said.show = lambda logs, output: order.append("logs")
     session.in_flight.ends.say = lambda outcomes: order.append("end")
     future: Future[Any] = Future(new_id(), session.scope())
     session.watch(future)

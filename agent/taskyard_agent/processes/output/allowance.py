@@ -15,17 +15,20 @@ BYTES_PER_SECOND: Final = 4 * 1024 * 1024
 class OutputAllowance:
     """The bytes that one worker's runs may print now."""
 
-    def __init__(self, now: float) -> None:
-        """Begin with all that may come at once; `now` is monotonic, in seconds."""
+    def __init__(self) -> None:
+        """Begin with all that may come at once."""
         self._left = float(BURST_BYTES)
-        self._since = now
+        self._since = 0.0
         self.dropped_lines = 0
         """Lines that were not passed on, since somebody took the count."""
         self.dropped_of = b""
         """The id of the run that wrote the first of them."""
 
     def take(self, data: bytes, now: float) -> bool:
-        """Say whether what was printed may be passed on; counts its lines when it may not."""
+        """Say whether what was printed may be passed on; counts its lines when it may not.
+
+        `now` is monotonic, in seconds.
+        """
         self._left = min(BURST_BYTES, self._left + (now - self._since) * BYTES_PER_SECOND)
         self._since = now
         if len(data) > self._left:

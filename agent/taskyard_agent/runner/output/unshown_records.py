@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from taskyard_agent.runner.output_lines import MAX_LINE
+from taskyard_agent.runner.output.lines import MAX_LINE
 from taskyard_contract.world import log_settings
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
-from taskyard_agent.runner.output_lines import Lines
+from taskyard_agent.runner.output.lines import Lines
 from taskyard_agent.runner.progress_board import BoardWriter, Piece
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import OutputStream

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from taskyard_agent.processes.lines import WorkerLines
-from taskyard_agent.runner.output import HOLD_NS, MARK_BYTES, STDERR, STDOUT
-from taskyard_agent.runner.output_lines import Lines
+from taskyard_agent.runner.output.lines import Lines
+from taskyard_agent.runner.output.printed import HOLD_NS, MARK_BYTES, STDERR, STDOUT
 from taskyard_agent.runner.progress_board import Piece
 from taskyard_contract.ids import ID_BYTES
 

@@ -1,0 +1,1 @@
+"""What runs write to standard output and error, and to loggers: from user code to the agent."""
