@@ -142,16 +142,21 @@ def _label(text: str) -> tuple[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run an agent; returns the exit code."""
     be_private()
+    own_limit = waiting_limit.raise_descriptors()
     settings = parse(argv)
     log_to_stderr(settings.log_level)
 
     environment = {"TASKYARD_SERVER": settings.server}
 
     def start() -> ZygoteClient:
-        return ZygoteClient(settings.blob_dir, settings.preload, environment, settings.serve)
+        return ZygoteClient(
+            settings.blob_dir, settings.preload, environment, settings.serve, descriptors=own_limit
+        )
 
     def start_other(interpreter: Interpreter) -> ZygoteClient:
-        return ZygoteClient(settings.blob_dir, (), environment, interpreter=interpreter)
+        return ZygoteClient(
+            settings.blob_dir, (), environment, interpreter=interpreter, descriptors=own_limit
+        )
 
     # Before the zygote: it imports the same modules, and would only say once more why it cannot.
     offers = offers_of(settings.serve)

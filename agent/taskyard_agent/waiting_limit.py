@@ -14,8 +14,10 @@ MEMORY_SHARE: Final = 0.5
 """Of what is free when the agent starts; the rest is for the runs that are executed."""
 LEAST: Final = 16
 """On a machine without memory too: calls that are nested a few times must not fail."""
-_DESCRIPTORS_EACH: Final = 3
-"""What the agent has open for each process: two sockets and the progress board."""
+_DESCRIPTORS_EACH: Final = 5
+"""What the agent has open for each process: two sockets, the progress board, and two pipes."""
+_MOST_DESCRIPTORS: Final = 1 << 16
+"""As many as this process asks for, if it may: each process that waits takes some."""
 _OTHER_DESCRIPTORS: Final = 160
 """What it has open besides: connections, event loops, files on their way to the store."""
 _CGROUP: Final = Path("/sys/fs/cgroup")
@@ -37,6 +39,18 @@ def default_limit(slots: int, available_bytes: int, descriptors: int) -> int:
 def most_by_descriptors(slots: int, descriptors: int) -> int:
     """Return for how many waiting runs, besides its slots, an agent can open what it needs; at least one."""
     return max(1, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH - slots)
+
+
+def raise_descriptors() -> int:
+    """Let this process have as many files open as the system allows; returns how many it had before.
+
+    What it starts has to set that again: programs may depend on small numbers.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return soft
 
 
 def allowed_descriptors() -> int:

@@ -31,6 +31,7 @@ class ZygoteClient:
         environment: dict[str, str],
         serve: Sequence[str] = (),
         interpreter: Interpreter | None = None,
+        descriptors: int | None = None,
     ) -> None:
         """Start it; it takes requests before it has finished its imports.
 
@@ -40,11 +41,12 @@ class ZygoteClient:
             environment: What to add to the variables of this process.
             serve: Modules whose tasks workers serve.
             interpreter: The program's own, when it is not that of this process.
+            descriptors: How many files workers may have open, when that differs from this process.
         """
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with far:
             self._process = subprocess.Popen(
-                _command(far.fileno(), blobs, preload, serve, interpreter),
+                _command(far.fileno(), blobs, preload, serve, interpreter, descriptors),
                 pass_fds=[far.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
@@ -147,9 +149,16 @@ def _variables(interpreter: Interpreter | None) -> dict[str, str]:
 
 
 def _command(
-    control: int, blobs: Path, preload: Sequence[str], serve: Sequence[str], interpreter: Interpreter | None
+    control: int,
+    blobs: Path,
+    preload: Sequence[str],
+    serve: Sequence[str],
+    interpreter: Interpreter | None,
+    descriptors: int | None,
 ) -> list[str]:
     command = ["--agent", str(os.getpid()), "--control", str(control), "--blobs", str(blobs)]
+    if descriptors is not None:
+        command += ["--descriptors", str(descriptors)]
     for module in preload:
         command += ["--preload", module]
     for module in serve:

@@ -27,6 +27,7 @@ import gc
 import logging
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -250,7 +251,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--blobs", type=Path, required=True, help="directory of large payloads")
     parser.add_argument("--preload", action="append", default=[], help="module to import before forking")
     parser.add_argument("--serve", action="append", default=[], help="module whose tasks workers serve")
+    parser.add_argument("--descriptors", type=int, help="how many files workers may have open")
     arguments = parser.parse_args(argv)
+    if arguments.descriptors is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (arguments.descriptors, hard))
     log_to_stderr(log_level(os.environ))
     # Its own session: a Ctrl-C in the terminal is the agent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -112,7 +112,29 @@ def test_runs_in_one_process_have_lines_of_their_own(place: Place) -> None:
     place.output.write(STDOUT, b"of b\n")
     current_run.reset(token)
     place.output.write(STDOUT, b"again\n")
-    assert place.flush() == [(A, STDOUT, b"of a, \n"), (B, STDOUT, b"of b\n"), (A, STDOUT, b"again\n")]
+    assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
+
+
+def test_the_line_of_one_of_several_runs_ends_with_it(place: Place) -> None:
+    place.output.write(STDOUT, b"of a")
+    token = current_run.set(B)
+    place.output.write(STDOUT, b"of b")
+    current_run.reset(token)
+    place.output.ended(A)
+    assert place.flush() == [(A, STDOUT, b"of a\n")]
+    assert place.output.loose
+    place.output.ended(B)
+    assert place.flush() == [(B, STDOUT, b"of b\n")]
+    assert not place.output.loose
+
+
+def test_among_several_runs_nobody_writes_into_the_pipes(place: Place) -> None:
+    place.output.is_shared = True
+    place.output.write(STDOUT, b"before\n")
+    place.output.child_begins()
+    place.output.write(STDOUT, b"after\n")
+    assert place.piped(STDOUT) == b""
+    assert [data for _, _, data in [*place.sent, *place.flush()]] == [b"before\n", b"before\n", b"after\n"]
 
 
 def test_the_agent_is_told_that_something_waits(place: Place) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
-from taskyard_agent.runner.output.lines import Lines
+from taskyard_agent.runner.output.lines import MAX_LINE, Lines
 from taskyard_agent.runner.progress_board import BoardWriter, Piece
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.states import OutputStream
@@ -66,8 +66,8 @@ class Output:
         self.flush_all = flush
         self._pieces: deque[Piece] = deque()
         self._bytes = 0
-        self._lines = {STDOUT: Lines(), STDERR: Lines()}
-        self._owners = {STDOUT: b"", STDERR: b""}
+        self._begun: dict[tuple[bytes, int], Lines] = {}
+        """Lines that are not whole, by run and stream."""
         self._lock = threading.RLock()
         self._direct = self._is_copy = self._aside = False
         self._starter = b""
@@ -84,7 +84,7 @@ class Output:
     @property
     def unsent(self) -> int:
         """How much waits to be sent, in pieces and begun lines."""
-        return len(self._pieces) + sum(lines.since_ns > 0 for lines in self._lines.values())
+        return len(self._pieces) + len(self._begun)
 
     def run(self) -> bytes:
         """Return the id of the run that the calling code belongs to."""
@@ -99,28 +99,40 @@ class Output:
             self._write_through(stream, data)
             return
         with self._lock:
-            run_id, lines, waited = self.run(), self._lines[stream], bool(self._pieces)
-            if lines.begun and self._owners[stream] != run_id:
-                self._put(self._owners[stream], stream, lines.end())
-            self._put(run_id, stream, lines.add(data, time.monotonic_ns()))
-            if lines.begun:
-                self._owners[stream] = run_id
-                self.loose = True
+            waited, run_id = bool(self._pieces), self.run()
+            self._put(run_id, stream, self._whole(run_id, stream, data))
         if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
             self.flush_all()
 
+    def _whole(self, run_id: bytes, stream: int, data: bytes) -> bytes:
+        """Return the lines of a run that are whole now; keeps the beginning of another one."""
+        key = run_id, stream
+        lines = self._begun.get(key)
+        if lines is None:
+            if data.endswith(b"\n") and len(data) <= MAX_LINE:
+                return data
+            lines = Lines()
+        whole = lines.add(data, time.monotonic_ns())
+        if lines.begun:
+            self._begun[key] = lines
+            self.loose = True
+        else:
+            self._begun.pop(key, None)
+        return whole
+
     def _write_through(self, stream: int, data: bytes) -> None:
         """Write into the pipe, where others write, too: whole lines, as any program does."""
         with self._lock:
-            _write_all(DESCRIPTORS[stream], self._lines[stream].add(data, time.monotonic_ns()))
+            _write_all(DESCRIPTORS[stream], self._whole(self._starter, stream, data))
 
     def flush(self, stream: int) -> None:
         """Let the beginning of a line into the pipe, if it is for that; else it waits for its end a while."""
-        if self._direct:
+        lines = self._begun.get((self._starter, stream)) if self._direct else None
+        if lines is not None:
             with self._lock:
-                _write_all(DESCRIPTORS[stream], self._lines[stream].overdue(time.monotonic_ns()))
+                _write_all(DESCRIPTORS[stream], lines.overdue(time.monotonic_ns()))
 
     def record(self, data: bytes) -> None:
         """Take a record of `logging` that nobody has shown here."""
@@ -145,8 +157,8 @@ class Output:
             return None
         with self._lock:
             before = time.monotonic_ns() - HOLD_NS
-            for stream, lines in self._lines.items():
-                self._put(self._owners[stream], stream, lines.overdue(before))
+            for (run_id, stream), lines in () if self._direct else self._begun.items():
+                self._put(run_id, stream, lines.overdue(before))
             pieces, self._pieces, self._bytes = self._pieces, deque(), 0
         return batch_of(pieces) if pieces else None
 
@@ -167,35 +179,38 @@ class Output:
         with self._lock:
             self._starter = self.whose()
             self._direct = self.loose = True
-            for stream in self._lines:
-                self.flush(stream)  # it goes on in the pipe
+            for stream in DESCRIPTORS:
+                self.flush(stream)  # a line that was begun goes on in the pipe
 
     def settle(self) -> None:
         """End the lines of the run that ends, and say whose was what is in the pipes."""
         if self._is_copy:
             return
         with self._lock:
-            for stream, lines in self._lines.items():
-                rest = lines.end() if lines.begun else b""
+            begun, self._begun = self._begun, {}
+            for (run_id, stream), lines in begun.items():
                 if self._direct:
-                    _write_all(DESCRIPTORS[stream], rest + self.mark + self._starter)
+                    _write_all(DESCRIPTORS[stream], lines.end())
                 else:
-                    self._put(self._owners[stream], stream, rest)
+                    self._put(run_id, stream, lines.end())
+            if self._direct:
+                for descriptor in DESCRIPTORS.values():
+                    _write_all(descriptor, self.mark + self._starter)
             self._direct = self.loose = False
 
     def ended(self, run_id: bytes) -> None:
         """End the lines of one of several runs that go on together."""
         with self._lock:
-            for stream, lines in self._lines.items():
-                if lines.begun and self._owners[stream] == run_id:
+            for stream in DESCRIPTORS:
+                lines = self._begun.pop((run_id, stream), None)
+                if lines is not None:
                     self._put(run_id, stream, lines.end())
-            self.loose = any(lines.begun for lines in self._lines.values())
+            self.loose = bool(self._begun)
 
     def become_copy(self) -> None:
         """Be in a fork of the worker: what waits is the worker's to send, and locks may be held for ever."""
         self._lock = threading.RLock()
-        self._pieces, self._bytes = deque(), 0
-        self._lines = {STDOUT: Lines(), STDERR: Lines()}
+        self._pieces, self._bytes, self._begun = deque(), 0, {}
         self._direct = self._is_copy = True
 
 
