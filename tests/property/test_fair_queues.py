@@ -119,8 +119,8 @@ def test_who_always_has_work_gets_a_share_of_the_time(
         used[id(got[0].session)] += len(got) * cost_of(got[0].template)
         if any(run.state == RunState.ASSIGNED for run in it.runs[MANY - 1 :: MANY]):
             break  # one has nothing left
-        # Each may be ahead by a turn and what its last run was too long.
-        assert max(used.values()) - min(used.values()) <= 2 * QUANTUM_MS + max(costs)
+        # The bound of deficit round robin: a turn more for one, and a run that was too long for both.
+        assert max(used.values()) - min(used.values()) <= QUANTUM_MS + 2 * max(costs)
 
 
 @given(st.lists(milliseconds, min_size=1, max_size=3), st.integers(0, 40), st.integers(1, 256))
@@ -233,4 +233,4 @@ def test_an_agent_gives_out_equal_shares_of_the_time(lengths: list[float], limit
         if it.given[-1].stop == len(chunk):
             break
         most = max(lengths) * 1.01 + 256 * LEAST_SECONDS
-        assert max(used.values()) - min(used.values()) <= 2 * TURN_SECONDS + most
+        assert max(used.values()) - min(used.values()) <= TURN_SECONDS + 2 * most

@@ -160,7 +160,7 @@ class Database:
             kind = "said" if row[_LOGGER] in OWN_LOGGERS else "log_recorded"
             add(Event(at, kind, runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
         for row in batch.ended:
-            state, reason, attempt, infra, epoch, _, _, result, outcome, seq = row
+            state, reason, attempt, infra, epoch, _, _, result, outcome, _, seq = row
             result = result_of(result, outcome)  # type: ignore[arg-type]
             add(Event(at, "recorded", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra, result)))  # type: ignore[call-overload, arg-type]
 

@@ -73,7 +73,8 @@ def test_pools_with_the_code_of_a_module(project: Project, method: str) -> None:
     project.write(
         {
             "work.py": POOLS.format(imports=""),
-            "main.py": "import sys\nfrom work import program\nprint(program(sys.argv[1]))",
+            "main.py": "import sys\nfrom work import program\n"
+            'if __name__ == "__main__":\n    print(program(sys.argv[1]))',
         }
     )
     assert project.agents("main.py", method) == "(True, True)\n"
