@@ -51,9 +51,11 @@ LINES = {
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
+    """Return what is said of each run, but not why it waits: that depends on how long this machine takes."""
     found: dict[str, list[str]] = {}
     for name, line in re.findall(r"[A-Z] +\| (?:(?:Task|Flow) run ')?([^']*?)'? - (.*)", text):
-        found.setdefault(name, []).append(line)
+        if not re.match(r"waits|(about )?[\d,]+ runs wait", line):
+            found.setdefault(name, []).append(line)
     return found
 
 
