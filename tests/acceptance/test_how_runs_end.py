@@ -4,6 +4,7 @@ import re
 import signal
 from collections import Counter
 
+import pytest
 from support.programs import Stage, eventually
 
 BAD = """
@@ -50,9 +51,11 @@ LINES = {
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
+    """Return what is said of each run, but not why it waits: that depends on how long this machine takes."""
     found: dict[str, list[str]] = {}
     for name, line in re.findall(r"[A-Z] +\| (?:(?:Task|Flow) run ')?([^']*?)'? - (.*)", text):
-        found.setdefault(name, []).append(line)
+        if not re.match(r"waits|(about )?[\d,]+ runs wait", line):
+            found.setdefault(name, []).append(line)
     return found
 
 
@@ -140,3 +143,50 @@ def test_20_000_ordinary_runs_write_no_line(stage: Stage) -> None:
     recorded = lines_of(stage.call("run", "logs", "quiet").stdout)
     assert recorded == lines_of(done.stderr)
     assert Counter({name: len(lines) for name, lines in recorded.items()}) == {"quiet": 2}
+
+
+LEVELS = """
+import logging
+from taskyard import flow, task
+
+@task
+def one(x):
+    return x
+
+@task
+async def other(x):
+    return x
+
+@flow(flow_run_name="levels {level}")
+def main(level):
+    one(1)
+    other.submit(2).result()
+
+for level in ("INFO", "DEBUG", "INFO"):
+    logging.getLogger("taskyard").setLevel(level)
+    main(level)
+"""
+
+
+@pytest.mark.parametrize("runner", ["agents", "threads"])
+def test_a_level_that_the_program_sets_counts_for_its_tasks_from_the_next_flow_run_on(
+    stage: Stage, runner: str
+) -> None:
+    """Rule 69: lifecycle lines."""
+    stage.serve()
+    stage.work("--slots", "1")
+    stage.environment["TASKYARD_TASK_RUNNER"] = runner
+    done = stage.run_script(LEVELS)
+    assert done.returncode == 0, done.stderr
+    for text in (done.stderr, stage.call("run", "logs", "levels DEBUG").stdout):
+        said = lines_of(text)
+        assert said["one-0"] == said["other-0"] == ["Finished in state Completed()"], text
+        created = [line for line in said["levels DEBUG"] if "task run" in line or "immediately" in line]
+        assert created == [
+            "Created task run 'one-0' for task 'one'",
+            "Executing 'one-0' immediately...",
+            "Created task run 'other-0' for task 'other'",
+            "Submitted task run 'other-0' for execution.",
+        ]
+    quiet = ["Beginning flow run 'levels INFO' for flow 'main'", "Finished in state Completed()"]
+    assert lines_of(done.stderr)["levels INFO"] == 2 * quiet

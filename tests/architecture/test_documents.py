@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from taskyard import settings
 from taskyard.cli.app import app
 from taskyard.cli.exits import ExitCode
 from taskyard_controlplane.cli import ExitCode as ServerExitCode
@@ -29,6 +30,29 @@ def test_links_lead_somewhere(document: Path):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what the headings of a page are called in links, as GitHub makes it of them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = [heading.lower() for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE)]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_parts_of_pages_lead_there(document: Path):
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", document.read_text())
+    local = [(page, part) for page, part in links if "://" not in page]
+    pages = [(document.parent / page if page else document, part) for page, part in local]
+    assert [part for page, part in pages if page.suffix == ".md" and part not in anchors(page)] == []
+
+
+def test_every_variable_is_documented():
+    table = settings.__doc__ or ""
+    variables = set(re.findall(r"^\| `(TASKYARD_\w+)`", table, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(TASKYARD_\w+)`", CLI, re.MULTILINE))
+    assert "TASKYARD_OUTPUT" in variables
+    assert variables <= documented
 
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()

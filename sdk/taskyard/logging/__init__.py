@@ -15,6 +15,7 @@ from taskyard.logging.loggers import (
     show_as_from_here,
     show_from_here,
     wants_all,
+    wants_completions,
 )
 from taskyard.logging.output import say_dropped_output, show_said
 from taskyard.logging.prints import capture_prints, captured_prints
@@ -31,6 +32,7 @@ __all__ = [
     "show_from_here",
     "show_said",
     "wants_all",
+    "wants_completions",
 ]
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

@@ -104,6 +104,7 @@ def _text(record: logging.LogRecord) -> str:
 
 
 _plain: Final = logging.Formatter()
+_of_task_runs: Final = logging.getLogger(TASK_RUNS)
 _console: Final = ConsoleHandler()
 _sink: Final = SinkHandler()
 
@@ -130,7 +131,15 @@ def configure(console: bool = True) -> None:
 def wants_all() -> bool:
     """Say whether records of the level DEBUG are wanted of runs."""
     configure()
-    return logging.getLogger(ROOT).isEnabledFor(logging.DEBUG)
+    return wants_completions() or logging.getLogger(FLOW_RUNS).isEnabledFor(logging.DEBUG)
+
+
+def wants_completions() -> bool:
+    """Say whether it is to be said of task runs that they completed.
+
+    A tenth of a microsecond, so it is asked for each run: programs change levels between two of them.
+    """
+    return _of_task_runs.isEnabledFor(logging.DEBUG)
 
 
 def show(run_name: str, at_us: int, level: int, message: str, source: str = TASK_RUNS) -> None:

@@ -13,7 +13,7 @@ from taskyard._engine.execution import reports
 from taskyard._engine.execution.task_attempt import Report
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard.exceptions import ParameterBindError, ParameterTypeError
-from taskyard.logging import configure, wants_all
+from taskyard.logging import configure
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation, WorkerHost
 
@@ -25,7 +25,6 @@ class ServedTask(TaskBody):
         """Serve a task; what it logs is sent and not shown."""
         configure(console=False)
         super().__init__(task, log_prints=False)
-        self.speaks = wants_all()
         self._validator = ParameterValidator(task.fn, task.signature, "Task")
 
     def call(

@@ -14,7 +14,7 @@ from taskyard._engine.execution import reports
 from taskyard._engine.execution.coroutines import called_beside
 from taskyard._engine.execution.task_attempt import Report, TaskAttempt, Write
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError
-from taskyard.logging import capture_prints, configure, wants_all
+from taskyard.logging import capture_prints, configure, wants_completions
 from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.arguments import read_arguments
 from taskyard_contract.execution import Invocation, WorkerHost
@@ -22,9 +22,6 @@ from taskyard_contract.execution import Invocation, WorkerHost
 
 class TaskBody:
     """The code of a task as a worker holds it."""
-
-    speaks = False
-    """Whether it is said of each run that it completed."""
 
     _latest: tuple[object, reports.Wire] = (None, reports.PICKLES)
     """The template of the run before, nearly always that of the next one as well, and how its runs report."""
@@ -43,9 +40,7 @@ class TaskBody:
     def arrived(cls, task: TaskDefinition[..., Any], log_prints: bool) -> Self:
         """Return the code in a worker, where log records are sent and not shown."""
         configure(console=False)
-        body = cls(task, log_prints)
-        body.speaks = wants_all()
-        return body
+        return cls(task, log_prints)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a worker from release 0.1.0, which pickled attributes."""
@@ -132,7 +127,7 @@ class TaskBody:
 
     def _ended(self, attempt: TaskAttempt, value: Any, write: Write | None) -> Any:
         report = attempt.ended(value, write)
-        if self.speaks:
+        if wants_completions():
             attempt.say_completed(report)
         return report
 

@@ -318,7 +318,6 @@ class ThreadAttempt:
         except Exception as error:  # a value may not fit where its future was, in a set for example
             return failed(error)
         body = TaskBody(kept.task, kept.scope.log_prints)
-        body.speaks = kept.scope.speaks
         with captured_prints() if body.log_prints else nullcontext():
             return body.run(self._invocation, self, args, kwargs, self._ended_by, self._if_it_has_a_form)
 

@@ -4,6 +4,7 @@ Logs:
     Created task run 'get_url-1' for task 'get_url'
     Submitted task run 'get_url-1' for execution
     Submitted task run 'get_url-3' for execution
+    Task run 'get_url-[123]' - Finished in state Completed\\(\\)
     INFO .* Flow run '[a-z-]+' - Open issues of each: 1.67
     INFO .* Flow run '[a-z-]+' - Finished in state Completed\\(\\)
 """

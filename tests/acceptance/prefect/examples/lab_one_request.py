@@ -1,12 +1,14 @@
 """A flow that asks a service by a task and prints into its log.
 
 Logs:
-    INFO .* Flow run '[a-z-]+' - .*flow run '[a-z-]+' for flow 'get-repo-info'
+    DEBUG .* taskyard.engine - Created flow run '[a-z-]+' for flow 'get-repo-info'
+    INFO .* Flow run '[a-z-]+' - Beginning flow run '[a-z-]+' for flow 'get-repo-info'
     Created task run 'get_url-0' for task 'get_url'
+    Flow run '[a-z-]+' - Executing 'get_url-0' immediately\\.\\.\\.
     Task run 'get_url-0' - Finished in state Completed\\(\\)
     INFO .* Flow run '[a-z-]+' - people/project statistics:
     INFO .* Flow run '[a-z-]+' - Stars: 12157
-    INFO .* Flow run '[a-z-]+' - Forks: 1251
+    INFO .* Flow run '[a-z-]+' - Forks 🍴 : 1251
     INFO .* Flow run '[a-z-]+' - Finished in state Completed\\(\\)
 """
 
@@ -47,7 +49,7 @@ def get_repo_info(url):
     repository = get_url(url)
     print("people/project statistics:")
     print("Stars:", repository["stargazers_count"])
-    print("Forks:", repository["forks_count"])
+    print("Forks 🍴 :", repository["forks_count"])
 
 
 if __name__ == "__main__":

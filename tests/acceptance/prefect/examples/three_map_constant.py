@@ -13,6 +13,7 @@ from taskyard import flow, task
 
 @task
 def display(prefix, item):
+    # As one text: in threads `print` may be interrupted by others between two of its arguments.
     print(f"{prefix} {item}\n", end="")
 
 

@@ -19,6 +19,7 @@ def one():
 
 @task
 def two(y):
+    # As one text: in threads `print` may be interrupted by others between two of its arguments.
     print(f"two {y}\n", end="")
 
 

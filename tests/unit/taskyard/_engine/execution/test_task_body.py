@@ -328,10 +328,16 @@ def test_row_69_a_worker_says_nothing_of_a_run_that_failed_and_completion_only_i
     host = Host()
     execute(fail, "bad", host=host)
     assert host.logs == [], "the control plane says it"
-    logging.getLogger("taskyard").setLevel(logging.DEBUG)
     body = TaskBody.arrived(add, False)
-    body.execute(Invocation(new_id(), 1, plain_template(add, frozenset()), pickling.dumps(((1,), {}))), host)
-    assert host.logs == [(logging.DEBUG, "Finished in state Completed()")]
+    invocation = Invocation(new_id(), 1, plain_template(add, frozenset()), pickling.dumps(((1,), {})))
+    body.execute(invocation, host)
+    assert host.logs == []
+    logging.getLogger("taskyard").setLevel(logging.DEBUG)
+    body.execute(invocation, host)
+    assert host.logs == [(logging.DEBUG, "Finished in state Completed()")], "the level counts at each run"
+    logging.getLogger("taskyard").setLevel(logging.INFO)
+    body.execute(invocation, host)
+    assert len(host.logs) == 1
 
 
 class LaneHost(Host):
