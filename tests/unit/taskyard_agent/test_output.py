@@ -112,7 +112,20 @@ def test_runs_in_one_process_have_lines_of_their_own(place: Place) -> None:
     place.output.write(STDOUT, b"of b\n")
     current_run.reset(token)
     place.output.write(STDOUT, b"again\n")
-    assert place.flush() == [(A, STDOUT, b"of a, \n"), (B, STDOUT, b"of b\n"), (A, STDOUT, b"again\n")]
+    assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
+
+
+def test_of_runs_in_one_process_the_one_that_ends_has_its_line_ended(place: Place) -> None:
+    place.output.write(STDOUT, b"of a, ")
+    token = current_run.set(B)
+    place.output.write(STDOUT, b"of b")
+    place.output.ended(B)
+    current_run.reset(token)
+    assert place.output.loose
+    place.output.write(STDOUT, b"again\n")
+    place.output.ended(A)
+    assert not place.output.loose
+    assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
 
 
 def test_the_agent_is_told_that_something_waits(place: Place) -> None:

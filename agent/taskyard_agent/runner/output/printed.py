@@ -36,6 +36,8 @@ HOLD_NS: Final = 500_000_000
 """So long the beginning of a line waits for its end."""
 MARK_BYTES: Final = 16
 """Of the secret that marks begin with, so that no program writes one by chance."""
+_IN_PIPE: Final = b""
+"""Instead of a run: the mark in the pipe says whose a line is."""
 
 current_run: ContextVar[bytes] = ContextVar("taskyard_worker_run", default=b"")
 """The id of the run in whose context code is executed; empty where the worker has one run at a time."""
@@ -66,8 +68,8 @@ class Output:
         self.flush_all = flush
         self._pieces: deque[Piece] = deque()
         self._bytes = 0
-        self._lines = {STDOUT: Lines(), STDERR: Lines()}
-        self._owners = {STDOUT: b"", STDERR: b""}
+        self._lines: dict[tuple[int, bytes], Lines] = {}
+        """By stream and run, those lines that were begun; without a run those that go on in the pipe."""
         self._lock = threading.RLock()
         self._direct = self._is_copy = self._aside = False
         self._starter = b""
@@ -84,7 +86,7 @@ class Output:
     @property
     def unsent(self) -> int:
         """How much waits to be sent, in pieces and begun lines."""
-        return len(self._pieces) + sum(lines.since_ns > 0 for lines in self._lines.values())
+        return len(self._pieces) + sum(lines.since_ns > 0 for lines in list(self._lines.values()))
 
     def run(self) -> bytes:
         """Return the id of the run that the calling code belongs to."""
@@ -99,28 +101,35 @@ class Output:
             self._write_through(stream, data)
             return
         with self._lock:
-            run_id, lines, waited = self.run(), self._lines[stream], bool(self._pieces)
-            if lines.begun and self._owners[stream] != run_id:
-                self._put(self._owners[stream], stream, lines.end())
-            self._put(run_id, stream, lines.add(data, time.monotonic_ns()))
-            if lines.begun:
-                self._owners[stream] = run_id
-                self.loose = True
+            run_id, waited = self.run(), bool(self._pieces)
+            self._put(run_id, stream, self._whole(stream, run_id, data))
         if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
             self.flush_all()
 
+    def _whole(self, stream: int, run_id: bytes, data: bytes) -> bytes:
+        """Add to the line of a run; returns the lines that are whole now."""
+        key = stream, run_id
+        lines = self._lines.pop(key, None) or Lines()
+        whole = lines.add(data, time.monotonic_ns())
+        if lines.begun:
+            self._lines[key] = lines
+            self.loose = True
+        return whole
+
     def _write_through(self, stream: int, data: bytes) -> None:
         """Write into the pipe, where others write, too: whole lines, as any program does."""
         with self._lock:
-            _write_all(DESCRIPTORS[stream], self._lines[stream].add(data, time.monotonic_ns()))
+            _write_all(DESCRIPTORS[stream], self._whole(stream, _IN_PIPE, data))
 
     def flush(self, stream: int) -> None:
         """Let the beginning of a line into the pipe, if it is for that; else it waits for its end a while."""
         if self._direct:
             with self._lock:
-                _write_all(DESCRIPTORS[stream], self._lines[stream].overdue(time.monotonic_ns()))
+                lines = self._lines.get((stream, _IN_PIPE))
+                if lines is not None:
+                    _write_all(DESCRIPTORS[stream], lines.overdue(time.monotonic_ns()))
 
     def record(self, data: bytes) -> None:
         """Take a record of `logging` that nobody has shown here."""
@@ -145,8 +154,12 @@ class Output:
             return None
         with self._lock:
             before = time.monotonic_ns() - HOLD_NS
-            for stream, lines in self._lines.items():
-                self._put(self._owners[stream], stream, lines.overdue(before))
+            for (stream, run_id), lines in self._lines.items():
+                part = lines.overdue(before)
+                if run_id != _IN_PIPE:
+                    self._put(run_id, stream, part)
+                else:
+                    _write_all(DESCRIPTORS[stream], part)
             pieces, self._pieces, self._bytes = self._pieces, deque(), 0
         return batch_of(pieces) if pieces else None
 
@@ -167,35 +180,40 @@ class Output:
         with self._lock:
             self._starter = self.whose()
             self._direct = self.loose = True
-            for stream in self._lines:
-                self.flush(stream)  # it goes on in the pipe
+            for stream in DESCRIPTORS:
+                begun = self._lines.pop((stream, self._starter), None)
+                if begun is not None:
+                    self._lines[stream, _IN_PIPE] = begun
+                    self.flush(stream)
 
     def settle(self) -> None:
         """End the lines of the run that ends, and say whose was what is in the pipes."""
         if self._is_copy:
             return
         with self._lock:
-            for stream, lines in self._lines.items():
-                rest = lines.end() if lines.begun else b""
-                if self._direct:
-                    _write_all(DESCRIPTORS[stream], rest + self.mark + self._starter)
-                else:
-                    self._put(self._owners[stream], stream, rest)
+            for stream in DESCRIPTORS if self._direct else ():
+                lines = self._lines.pop((stream, _IN_PIPE), None)
+                rest = lines.end() if lines is not None else b""
+                _write_all(DESCRIPTORS[stream], rest + self.mark + self._starter)
+            for (stream, run_id), lines in self._lines.items():
+                self._put(run_id, stream, lines.end())
+            self._lines.clear()
             self._direct = self.loose = False
 
     def ended(self, run_id: bytes) -> None:
         """End the lines of one of several runs that go on together."""
         with self._lock:
-            for stream, lines in self._lines.items():
-                if lines.begun and self._owners[stream] == run_id:
+            for stream in DESCRIPTORS:
+                lines = self._lines.pop((stream, run_id), None)
+                if lines is not None:
                     self._put(run_id, stream, lines.end())
-            self.loose = any(lines.begun for lines in self._lines.values())
+            self.loose = bool(self._lines)
 
     def become_copy(self) -> None:
         """Be in a fork of the worker: what waits is the worker's to send, and locks may be held for ever."""
         self._lock = threading.RLock()
         self._pieces, self._bytes = deque(), 0
-        self._lines = {STDOUT: Lines(), STDERR: Lines()}
+        self._lines = {}
         self._direct = self._is_copy = True
 
 
