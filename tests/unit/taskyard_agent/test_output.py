@@ -128,6 +128,31 @@ def test_of_runs_in_one_process_the_one_that_ends_has_its_line_ended(place: Plac
     assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
 
 
+def test_what_starts_other_programs_beside_others_prints_in_order_with_them(place: Place) -> None:
+    output = place.output
+    output.is_shared = True
+    output.write(STDOUT, b"before\nbegun, ")
+    output.child_begins()
+    assert place.sent == [(A, STDOUT, b"before\n")]
+    assert place.piped(STDOUT) == output.mark + A + b"begun, "
+    output.write(STDOUT, b"ended\n")
+    token = current_run.set(B)
+    output.write(STDOUT, b"of b\n")
+    output.child_begins()
+    output.write(STDOUT, b"half")
+    output.ended(B)
+    current_run.reset(token)
+    output.write(STDOUT, b"again\n")
+    piped = b"ended\n" + output.mark + B + b"half\n" + output.mark + A + b"again\n"
+    assert place.piped(STDOUT) == piped
+    assert place.sent[1:] == [(B, STDOUT, b"of b\n")]
+    assert place.piped(STDERR) == output.mark + A + output.mark + B
+    output.ended(A)
+    assert not output.loose
+    output.write(STDOUT, b"later\n")
+    assert place.flush()[2:] == [(A, STDOUT, b"later\n")]
+
+
 def test_the_agent_is_told_that_something_waits(place: Place) -> None:
     told: list[int] = []
     place.output.on_unsent = lambda: told.append(place.output.unsent)

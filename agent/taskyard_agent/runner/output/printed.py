@@ -3,7 +3,8 @@
 What Python writes goes along with the reports, in order and ahead of the end of its run: no system call, and
 nothing at all for runs that write nothing. What other programs write, which a run has started, comes through
 pipes that the agent reads. While a run has started any, everything it writes goes through these, so that one
-order holds for all of it; when it ends, a mark in the pipes says whose that was.
+order holds for all of it; when it ends, a mark in the pipes says whose that was. Where several runs go on
+together, such a mark says it beforehand: what follows is of the run that has last started or printed something.
 
 Invariant: what a run has written is under way before its end is. In a copy of this process, which a run has
 forked, everything goes into the pipes: reports are the worker's.
@@ -73,6 +74,10 @@ class Output:
         self._lock = threading.RLock()
         self._direct = self._is_copy = self._aside = False
         self._starter = b""
+        self._starters: set[bytes] = set()
+        """Of runs that go on together those that have started others: what they print goes through the pipes."""
+        self._marked: dict[int, bytes] = {}
+        """By stream, of which of them what is in the pipe now is."""
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -102,7 +107,7 @@ class Output:
             return
         with self._lock:
             run_id, waited = self.run(), bool(self._pieces)
-            self._put(run_id, stream, self._whole(stream, run_id, data))
+            self._say(run_id, stream, self._whole(stream, run_id, data))
         if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
@@ -123,13 +128,27 @@ class Output:
         with self._lock:
             _write_all(DESCRIPTORS[stream], self._whole(stream, _IN_PIPE, data))
 
+    def _say(self, run_id: bytes, stream: int, data: bytes) -> None:
+        """Have something of a run go where it goes by now."""
+        if run_id not in self._starters:
+            self._put(run_id, stream, data)
+        elif data:
+            self._to_pipe(run_id, stream, data)
+
+    def _to_pipe(self, run_id: bytes, stream: int, data: bytes = b"") -> None:
+        """Write into the pipe, of several runs behind a mark that says whose it is, and what follows."""
+        head = b"" if run_id in (_IN_PIPE, self._marked.get(stream)) else self.mark + run_id
+        self._marked[stream] = run_id
+        _write_all(DESCRIPTORS[stream], head + data)
+
     def flush(self, stream: int) -> None:
         """Let the beginning of a line into the pipe, if it is for that; else it waits for its end a while."""
-        if self._direct:
+        if self._direct or self._starters:
             with self._lock:
-                lines = self._lines.get((stream, _IN_PIPE))
-                if lines is not None:
-                    _write_all(DESCRIPTORS[stream], lines.overdue(time.monotonic_ns()))
+                run_id = _IN_PIPE if self._direct else self.run()
+                lines = self._lines.get((stream, run_id))
+                if lines is not None and (self._direct or run_id in self._starters):
+                    self._to_pipe(run_id, stream, lines.overdue(time.monotonic_ns()))
 
     def record(self, data: bytes) -> None:
         """Take a record of `logging` that nobody has shown here."""
@@ -156,10 +175,10 @@ class Output:
             before = time.monotonic_ns() - HOLD_NS
             for (stream, run_id), lines in self._lines.items():
                 part = lines.overdue(before)
-                if run_id != _IN_PIPE:
-                    self._put(run_id, stream, part)
-                else:
+                if run_id == _IN_PIPE:
                     _write_all(DESCRIPTORS[stream], part)
+                else:
+                    self._say(run_id, stream, part)
             pieces, self._pieces, self._bytes = self._pieces, deque(), 0
         return batch_of(pieces) if pieces else None
 
@@ -176,6 +195,7 @@ class Output:
             return
         self.flush_all()  # what was written before is on its way before anything the other process writes
         if self.is_shared:
+            self._start_beside()
             return
         with self._lock:
             self._starter = self.whose()
@@ -185,6 +205,16 @@ class Output:
                 if begun is not None:
                     self._lines[stream, _IN_PIPE] = begun
                     self.flush(stream)
+
+    def _start_beside(self) -> None:
+        """Note that one of several runs starts a process, and say in the pipes that what follows is its."""
+        with self._lock:
+            run_id = self.run()
+            self._starters.add(run_id)
+            self.loose = True
+            for stream in DESCRIPTORS:
+                lines = self._lines.get((stream, run_id))
+                self._to_pipe(run_id, stream, lines.overdue(time.monotonic_ns()) if lines is not None else b"")
 
     def settle(self) -> None:
         """End the lines of the run that ends, and say whose was what is in the pipes."""
@@ -206,14 +236,15 @@ class Output:
             for stream in DESCRIPTORS:
                 lines = self._lines.pop((stream, run_id), None)
                 if lines is not None:
-                    self._put(run_id, stream, lines.end())
-            self.loose = bool(self._lines)
+                    self._say(run_id, stream, lines.end())
+            self._starters.discard(run_id)
+            self.loose = bool(self._lines or self._starters)
 
     def become_copy(self) -> None:
         """Be in a fork of the worker: what waits is the worker's to send, and locks may be held for ever."""
         self._lock = threading.RLock()
         self._pieces, self._bytes = deque(), 0
-        self._lines = {}
+        self._lines, self._starters = {}, set()
         self._direct = self._is_copy = True
 
 
