@@ -78,7 +78,7 @@ class LaneHandle(WorkerHandle):
         return None
 
     def _whose(self, marked: bytes) -> bytes:
-        """Return the marked run while it is open, else another one that is: of those that ended nobody hears."""
+        """Return the marked run while it is open, else another one: of those that ended nobody hears."""
         for number, span in self.spans.items():
             position = span.chunk.ids.find(marked) // ID_BYTES if marked else -1
             if position >= 0 and self.is_open(number, position):

@@ -15,7 +15,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 TELL_SECONDS: Final = 1.0
 """After lines were dropped, until it is said how many."""
 PIECE_BYTES: Final = 64 * 1024
-"""What is longer is passed on in several pieces: room for a line, and far less than servers take at a time."""
+"""What is longer is passed on in several pieces: room for a line, and far less than servers take."""
 BATCH_BYTES: Final = 512 * 1024
 """Of pieces that are passed on together."""
 

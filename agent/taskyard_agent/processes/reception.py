@@ -78,7 +78,7 @@ class Reception:
         """Pass on what runs have printed that are about to be told as ended: it comes before their ends."""
         self.on_output(worker)
         span = worker.spans.get(number)
-        if worker.is_lane and span is not None:
+        if worker.is_lane and span is not None and worker.output.begun:
             ids = span.chunk.ids[start * ID_BYTES : stop * ID_BYTES]
             self._output.pass_on(worker, worker.output.end_those_of(split_ids(ids)))
         if worker.allowance.dropped_lines:

@@ -157,7 +157,7 @@ class WorkerHandle:
         return progress.number, span, progress
 
     def _whose(self, marked: bytes) -> bytes:
-        """Return the id of the run it is on, or was on when last asked: what comes through its pipes is its."""
+        """Return the id of the run it is on, or was on when last asked: what its pipes have is its."""
         executing = self.executing()
         if executing is not None:
             self._latest = executing[1].key(executing[2].position).run_id

@@ -131,7 +131,8 @@ def test_log_prints_makes_them_log_records_and_nothing_else(project: Project) ->
 def test_what_async_tasks_start_prints_for_the_run_that_started_it(project: Project) -> None:
     definitions = (
         "import asyncio\n\n@task\nasync def say(i):\n    print(i, 'begins')\n    print(i, end=' ')\n"
-        "    await asyncio.sleep(0.02)\n    print('goes on')\n    await asyncio.to_thread(print, i, 'a thread')\n"
+        "    await asyncio.sleep(0.02)\n    print('goes on')\n"
+        "    await asyncio.to_thread(print, i, 'a thread')\n"
         "    os.system(f'echo {i} a shell; printf begun')\n    print()\n"
         "    print(i, 'after it')\n    os.system(f'printf \"{i} last\"')"
     )

@@ -128,7 +128,9 @@ def test_a_program_without_standard_output_has_its_errors(
     assert capsys.readouterr().err == "to error\n"
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")]
+)
 def test_what_is_wrong_with_a_stream_is_said_once(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +146,9 @@ def test_what_is_wrong_with_a_stream_is_said_once(
     assert f"output of runs is not shown: standard output takes nothing ({type(error).__name__}: " in said
 
 
-def test_only_ends_of_lines_end_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_ends_of_lines_end_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TASKYARD_OUTPUT", "prefixed")
     Shown().show(None, batch(("a", STDOUT, "one\x0c\u2028more\r\n\r50 %\r100 %\n".encode())))
     assert capsys.readouterr().out == "a | one\x0c\u2028more\r\na | \ra | 50 %\ra | 100 %\n"

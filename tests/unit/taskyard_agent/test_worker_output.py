@@ -29,7 +29,9 @@ class Feed:
     def read(self, data: bytes = b"") -> list[tuple[bytes, bytes]]:
         os.write(self.far, data)
         asked = chain([self.before], repeat(self.executing))
-        told = [(piece.run_id, piece.data) for piece in self.pipe.read(MARK, lambda marked: marked or next(asked))]
+        told = [
+            (piece.run_id, piece.data) for piece in self.pipe.read(MARK, lambda marked: marked or next(asked))
+        ]
         self.before = self.executing
         return told
 

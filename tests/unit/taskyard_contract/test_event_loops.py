@@ -38,5 +38,7 @@ assert os.get_inheritable(1)
 
 
 def test_no_connection_gets_the_number_of_a_standard_stream_that_is_closed() -> None:
-    done = subprocess.run([sys.executable, "-c", CLOSED], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")

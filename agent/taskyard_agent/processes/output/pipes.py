@@ -1,8 +1,8 @@
 """The pipes of one worker: what it prints beside Python, and what the programs print that its runs start.
 
 Whose bytes they are a mark says that the worker writes after a run which has started any (`runner.output`);
-without one they are those of the run that executes. In a lane the mark stands before them. What is read becomes whole lines; the beginning of a line
-is held until it is ended, or half a second has passed.
+without one they are those of the run that executes. In a lane the mark stands before them. What is read
+becomes whole lines; the beginning of a line is held until it is ended, or half a second has passed.
 Invariant: when the pipes are found empty, everything that was written before is passed on or held as a line.
 """
 
@@ -30,7 +30,7 @@ class Pipe:
     """One of the two."""
 
     def __init__(self, descriptor: int, stream: int, announced: bool = False) -> None:
-        """Read from a descriptor what is written to a stream; `announced`: marks stand before what is theirs."""
+        """Read from a descriptor what is written to a stream; `announced`: marks stand in front."""
         self._announced = announced
         self._marked = b""
         self.descriptor = descriptor
@@ -40,6 +40,11 @@ class Pipe:
         self._rest = b""
         self.ended = False
         """Whether nobody has the other end any more."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is in the midst of a line."""
+        return self._lines.begun
 
     @property
     def holds(self) -> bool:
@@ -125,8 +130,8 @@ class WorkerOutput:
 
         Args:
             lines: Has the descriptors.
-            whose: Returns the id of the run that the worker executes, or did last; or the one that was marked.
-            announced: Whether marks stand before what is theirs.
+            whose: Returns the id of the run that the worker executes, or did last.
+            announced: Whether marks stand in front of what they are for.
         """
         self._pipes = Pipe(lines.output, STDOUT, announced), Pipe(lines.errors, STDERR, announced)
         self._whose = whose
@@ -163,6 +168,11 @@ class WorkerOutput:
     def overdue(self) -> list[Piece]:
         """Return the beginnings of lines that have been held for long enough."""
         return [piece for pipe in self._pipes for piece in pipe.overdue()]
+
+    @property
+    def begun(self) -> bool:
+        """Whether one of them is in the midst of a line."""
+        return any(pipe.begun for pipe in self._pipes)
 
     def end_those_of(self, run_ids: Sequence[bytes]) -> list[Piece]:
         """Return the lines that some runs have begun and not ended, before it is told that these ended."""

@@ -4,7 +4,8 @@ What Python writes goes along with the reports, in order and ahead of the end of
 nothing at all for runs that write nothing. What other programs write, which a run has started, comes through
 pipes that the agent reads. While a run has started any, everything it writes goes through these, so that one
 order holds for all of it; when it ends, a mark in the pipes says whose that was. Where several runs go on
-together, such a mark says it beforehand: what follows is of the run that has last started or printed something.
+together, such a mark says it beforehand: what follows is of the run that has last started, or printed,
+something.
 
 Invariant: what a run has written is under way before its end is. In a copy of this process, which a run has
 forked, everything goes into the pipes: reports are the worker's.
@@ -75,7 +76,7 @@ class Output:
         self._direct = self._is_copy = self._aside = False
         self._starter = b""
         self._starters: set[bytes] = set()
-        """Of runs that go on together those that have started others: what they print goes through the pipes."""
+        """Of runs that go on together those that have started programs: their lines go through the pipes."""
         self._marked: dict[int, bytes] = {}
         """By stream, of which of them what is in the pipe now is."""
 
@@ -214,7 +215,9 @@ class Output:
             self.loose = True
             for stream in DESCRIPTORS:
                 lines = self._lines.get((stream, run_id))
-                self._to_pipe(run_id, stream, lines.overdue(time.monotonic_ns()) if lines is not None else b"")
+                self._to_pipe(
+                    run_id, stream, lines.overdue(time.monotonic_ns()) if lines is not None else b""
+                )
 
     def settle(self) -> None:
         """End the lines of the run that ends, and say whose was what is in the pipes."""
