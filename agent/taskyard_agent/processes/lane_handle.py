@@ -16,6 +16,7 @@ from taskyard_agent.runner import frames
 from taskyard_agent.runner.lane_board import LaneBoardReader, LiveRun
 from taskyard_agent.runner.progress_board import Progress
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.ids import ID_BYTES
 
 
 class LaneHandle(WorkerHandle):
@@ -75,6 +76,18 @@ class LaneHandle(WorkerHandle):
     def executing(self) -> tuple[int, Span, Progress] | None:
         """Return nothing: it is at many runs."""
         return None
+
+    def _whose(self, marked: bytes) -> bytes:
+        """Return the marked run while it is open, else another one: of those that ended nobody hears."""
+        for number, span in self.spans.items():
+            position = span.chunk.ids.find(marked) // ID_BYTES if marked else -1
+            if position >= 0 and self.is_open(number, position):
+                return marked
+        for number, span in self.spans.items():
+            remaining = self.open[number]
+            self._latest = span.key((remaining & -remaining).bit_length() - 1).run_id
+            break
+        return self._latest
 
     def give(self, number: int, span: Span) -> None:
         """Send a span, all of whose runs it begins."""

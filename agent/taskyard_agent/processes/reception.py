@@ -21,6 +21,7 @@ from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.ids import ID_BYTES, split_ids
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,16 @@ class Reception:
         """Pass on what has come through a worker's pipes."""
         self._output.pass_on(worker, worker.output.read())
 
+    def _take_output(self, worker: WorkerHandle, number: int, start: int, stop: int) -> None:
+        """Pass on what runs have printed that are about to be told as ended: it comes before their ends."""
+        self.on_output(worker)
+        span = worker.spans.get(number)
+        if worker.is_lane and span is not None and worker.output.begun:
+            ids = span.chunk.ids[start * ID_BYTES : stop * ID_BYTES]
+            self._output.pass_on(worker, worker.output.end_those_of(split_ids(ids)))
+        if worker.allowance.dropped_lines:
+            self._output.tell_dropped(worker)
+
     def on_last_output(self, worker: WorkerHandle) -> None:
         """Pass on what a worker has left that has ended."""
         self._output.pass_on(worker, [*worker.shelved(), *worker.output.read_rest()])
@@ -81,6 +92,7 @@ class Reception:
     def _on_lane_frame(self, lane: LaneHandle, kind: int, body: bytes) -> None:
         if kind == frames.STOPPED:
             number, position = frames.STOPPED_BODY.unpack(body)
+            self._take_output(lane, number, position, position + 1)
             _, confirm = lane.stopping.get((number, position), (0.0, True))
             one = lane.reported(number, position, position + 1)
             if one is not None:
@@ -98,15 +110,13 @@ class Reception:
 
     def _on_report(self, worker: WorkerHandle, body: bytes) -> None:
         number, start, runs, busy_us, blobs = frames.REPORT_HEAD.unpack_from(body)
+        self._take_output(worker, number, start, start + runs)
         span = worker.reported(number, start, start + runs)
         if span is None:
             logger.error("worker %d reported runs of chunk %d, which it does not have", worker.pid, number)
             return
         if worker.blocked:
             self._unblock_empty(worker)
-        self.on_output(worker)  # what these runs have printed comes before their ends
-        if worker.allowance.dropped_lines:
-            self._output.tell_dropped(worker)
         if not worker.is_lane:  # what runs there for long takes nobody's room, and nobody's turn
             seconds = busy_us / _MICROSECONDS
             self._intake.sizer.ended(runs, seconds)

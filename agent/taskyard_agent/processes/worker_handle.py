@@ -86,7 +86,7 @@ class WorkerHandle:
         """Spans that it never got, because its process was gone when they were given to it."""
         self.revoking: set[int] = set()
         """Spans that were asked back and not answered for yet."""
-        self.output = WorkerOutput(lines, self._latest_run)
+        self.output = WorkerOutput(lines, self._whose, announced=self.is_lane)
         self.allowance = OutputAllowance()
         self._latest = b""
         self._board = lines.board
@@ -156,8 +156,8 @@ class WorkerHandle:
             return None
         return progress.number, span, progress
 
-    def _latest_run(self) -> bytes:
-        """Return the id of the run it is on, or was on when last asked; of several that go on any."""
+    def _whose(self, marked: bytes) -> bytes:
+        """Return the id of the run it is on, or was on when last asked: what its pipes have is its."""
         executing = self.executing()
         if executing is not None:
             self._latest = executing[1].key(executing[2].position).run_id

@@ -7,7 +7,6 @@ Records of libraries' loggers go to the handlers that this program has configure
 
 import json
 import logging
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 
 from taskyard import settings
 from taskyard.logging.loggers import end_lines_by, in_shown_place, show
-from taskyard.logging.prints import PrintCapture
+from taskyard.logging.streams import Streams, prefixed
 from taskyard_contract.states import OutputStream
 
 if TYPE_CHECKING:
@@ -47,8 +46,9 @@ class Shown:
     def __init__(self) -> None:
         """Begin on an empty line."""
         self._lock = threading.RLock()
-        self._begun: tuple[int, bytes] | None = None
-        """The stream and the run whose line is not whole."""
+        self._streams = Streams()
+        self._begun: dict[int, bytes] = {}
+        """By stream the run whose line is not whole."""
 
     def show(self, logs: "LogBatch | None", output: "OutputBatch | None") -> None:
         """Show what came together, in the order in which it was said."""
@@ -66,26 +66,37 @@ class Shown:
         mode = settings.output()
         if mode == "off":
             return
-        if self._begun not in (None, (stream, run_id)):
-            self.end_line()
+        self._leave_others(stream, run_id)
         text = b"".join(one.data for one in said).decode(errors="replace")
-        goes_on = self._begun is not None
+        if not text:
+            return
+        goes_on = stream in self._begun
         if mode == "prefixed":
-            text = _prefixed(text, said[0].run_name, goes_on)
-        target = _target(stream)
-        target.write(text)
-        target.flush()
-        self._begun = None if text.endswith("\n") else (stream, run_id)
+            text = prefixed(text, said[0].run_name, goes_on)
+        self._streams.write(stream, text)
+        if text.endswith("\n"):
+            self._begun.pop(stream, None)
+        else:
+            self._begun[stream] = run_id
+
+    def _leave_others(self, stream: int, run_id: bytes) -> None:
+        """End the lines of others where something is about to be written: in files each stream is its own."""
+        begun = dict(self._begun)
+        for each, whose in begun.items():
+            if (each, whose) != (stream, run_id) and (each == stream or self._streams.meet()):
+                self._end(each)
 
     def end_line(self) -> None:
-        """Leave the line that somebody has begun, so that nothing is written into it."""
-        if self._begun is None:
+        """Leave the lines that somebody has begun, so that nothing is written into them."""
+        if not self._begun:
             return
         with self._lock:
-            begun, self._begun = self._begun, None
-            if begun is not None:
-                _target(begun[0]).write("\n")
-                _target(begun[0]).flush()
+            for stream in tuple(self._begun):
+                self._end(stream)
+
+    def _end(self, stream: int) -> None:
+        del self._begun[stream]
+        self._streams.write(stream, "\n")
 
 
 def _guarded(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -108,19 +119,6 @@ def _whose(one: _Said) -> bytes:
     return one.run_id if one.stream in (STDOUT, STDERR) else b""
 
 
-def _target(stream: int) -> Any:
-    if stream == STDERR:
-        return sys.stderr
-    # A run of this process may have its own prints logged, and these are not its own.
-    return sys.stdout.real if type(sys.stdout) is PrintCapture else sys.stdout
-
-
-def _prefixed(text: str, name: str, goes_on: bool) -> str:
-    lines = text.splitlines(keepends=True)
-    first = lines[0] if goes_on else f"{name} | {lines[0]}"
-    return first + "".join(f"{name} | {line}" for line in lines[1:])
-
-
 def _records(batch: "LogBatch | None") -> Iterator[_Said]:
     if batch is None:
         return
@@ -133,7 +131,11 @@ def _pieces(batch: "OutputBatch | None") -> Iterator[_Said]:
     if batch is None:
         return
     columns = batch.run_ids, batch.run_names, batch.at_us, batch.streams, batch.data
+    latest: dict[bytes, int] = {}
     for run_id, name, at_us, stream, data in zip(*columns, strict=True):
+        # Of one run they come in order. When another program has written something is known only by when
+        # it was read, which is a little later than the run itself may have gone on.
+        latest[run_id] = at_us = max(at_us, latest.get(run_id, 0))
         yield _Said(at_us, run_id, name, stream, data)
 
 
@@ -177,4 +179,5 @@ def show_said(logs: "LogBatch | None", output: "OutputBatch | None") -> None:
 
 def say_dropped_output(lines: int) -> None:
     """Say that output was not shown: it is recorded nowhere."""
+    in_shown_place(_shown.end_line)
     logger.warning("%d lines of output are not shown: this program read them too slowly", lines)

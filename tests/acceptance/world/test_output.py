@@ -128,6 +128,23 @@ def test_log_prints_makes_them_log_records_and_nothing_else(project: Project) ->
     ]
 
 
+def test_what_async_tasks_start_prints_for_the_run_that_started_it(project: Project) -> None:
+    definitions = (
+        "import asyncio\n\n@task\nasync def say(i):\n    print(i, 'begins')\n    print(i, end=' ')\n"
+        "    await asyncio.sleep(0.02)\n    print('goes on')\n"
+        "    await asyncio.to_thread(print, i, 'a thread')\n"
+        "    os.system(f'echo {i} a shell; printf begun')\n    print()\n"
+        "    print(i, 'after it')\n    os.system(f'printf \"{i} last\"')"
+    )
+    project.write({"prog.py": program(definitions, "say.map(range(20)).wait()")})
+    shown = said(project.start("prog.py", TASKYARD_OUTPUT="prefixed"))
+    lines = [line.split(" | ") for line in shown.splitlines()]
+    for number in range(20):
+        expected = ["{} begins", "{} goes on", "{} a thread", "{} a shell", "begun", "{} after it", "{} last"]
+        own = [text for name, text in lines if name == f"say-{number}"]
+        assert own == [text.format(number) for text in expected]
+
+
 @pytest.mark.parametrize("last", ["os._exit(7)", "ctypes.string_at(0)", "os.kill(os.getpid(), 9)"])
 def test_last_words_before_a_crash_are_heard(project: Project, last: str) -> None:
     definitions = f'@task\ndef fall():\n    print("last words")\n    {last}'

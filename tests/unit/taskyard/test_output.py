@@ -1,5 +1,6 @@
 """How a program shows what its runs print in other processes."""
 
+import io
 import json
 import logging
 from typing import Any
@@ -37,6 +38,31 @@ def test_a_line_that_was_begun_goes_on_unless_something_comes_in_between(
     shown.show(None, batch(("b", STDOUT, b"other\n")))
     shown.show(None, batch(("a", STDOUT, b" 100 %\n")))
     assert capsys.readouterr().out == "50 % 60 %\nother\n 100 %\n"
+
+
+class Screen(io.StringIO):
+    """A terminal, or a file."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
+@pytest.mark.parametrize(("is_terminal", "end"), [(True, "\n"), (False, "")])
+def test_a_line_is_ended_by_the_other_stream_where_both_are_seen(
+    is_terminal: bool, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen(is_terminal)
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setattr("sys.stderr", Screen(is_terminal))
+    shown = Shown()
+    shown.show(None, batch(("a", STDOUT, b"50 %")))
+    shown.show(None, batch(("a", STDERR, b"careful\n")))
+    shown.show(None, batch(("a", STDOUT, b" 100 %\n")))
+    assert screen.getvalue() == f"50 %{end} 100 %\n"
 
 
 def test_records_and_lines_come_in_the_order_in_which_they_were_said(
@@ -81,6 +107,64 @@ def test_output_may_be_off(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 def test_bytes_that_are_no_text_are_shown_as_well_as_can_be(capsys: pytest.CaptureFixture[str]) -> None:
     Shown().show(None, batch(("a", STDOUT, b"\xff\n")))
     assert capsys.readouterr().out == "\ufffd\n"
+
+
+def test_a_character_that_the_stream_cannot_say_is_written_as_an_escape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+    Shown().show(None, batch(("a", STDOUT, "before\ngrün\nafter\n".encode())))
+    assert raw.getvalue() == b"before\ngr\\xfcn\nafter\n"
+
+
+def test_a_program_without_standard_output_has_its_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    shown = Shown()
+    shown.show(None, batch(("a", STDOUT, b"half"), ("a", STDERR, b"to error\n")))
+    shown.end_line()
+    assert capsys.readouterr().err == "to error\n"
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")]
+)
+def test_what_is_wrong_with_a_stream_is_said_once(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing:
+        def write(self, text: str) -> int:
+            raise error
+
+    monkeypatch.setattr("sys.stdout", Failing())
+    shown = Shown()
+    for _ in range(3):
+        shown.show(None, batch(("a", STDOUT, b"one\n")))
+    [said] = capsys.readouterr().err.splitlines()
+    assert f"output of runs is not shown: standard output takes nothing ({type(error).__name__}: " in said
+
+
+def test_only_ends_of_lines_end_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKYARD_OUTPUT", "prefixed")
+    Shown().show(None, batch(("a", STDOUT, "one\x0c\u2028more\r\n\r50 %\r100 %\n".encode())))
+    assert capsys.readouterr().out == "a | one\x0c\u2028more\r\na | \ra | 50 %\ra | 100 %\n"
+
+
+def test_pieces_of_one_run_stay_in_order_whatever_their_times_say(capsys: pytest.CaptureFixture[str]) -> None:
+    late = batch(("a", STDOUT, b"of a program\n"), at=9)
+    late.MergeFrom(batch(("a", STDOUT, b"after it\n"), ("b", STDOUT, b"first\n"), at=5))
+    Shown().show(None, late)
+    assert capsys.readouterr().out == "first\nof a program\nafter it\n"
+
+
+def test_a_piece_of_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown()
+    shown.show(None, batch(("a", STDOUT, b""), ("b", STDOUT, b"one\n")))
+    assert capsys.readouterr() == ("one\n", "")
 
 
 class Broken:

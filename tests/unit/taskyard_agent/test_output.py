@@ -115,26 +115,42 @@ def test_runs_in_one_process_have_lines_of_their_own(place: Place) -> None:
     assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
 
 
-def test_the_line_of_one_of_several_runs_ends_with_it(place: Place) -> None:
-    place.output.write(STDOUT, b"of a")
+def test_of_runs_in_one_process_the_one_that_ends_has_its_line_ended(place: Place) -> None:
+    place.output.write(STDOUT, b"of a, ")
     token = current_run.set(B)
     place.output.write(STDOUT, b"of b")
-    current_run.reset(token)
-    place.output.ended(A)
-    assert place.flush() == [(A, STDOUT, b"of a\n")]
-    assert place.output.loose
     place.output.ended(B)
-    assert place.flush() == [(B, STDOUT, b"of b\n")]
+    current_run.reset(token)
+    assert place.output.loose
+    place.output.write(STDOUT, b"again\n")
+    place.output.ended(A)
     assert not place.output.loose
+    assert place.flush() == [(B, STDOUT, b"of b\n"), (A, STDOUT, b"of a, again\n")]
 
 
-def test_among_several_runs_nobody_writes_into_the_pipes(place: Place) -> None:
-    place.output.is_shared = True
-    place.output.write(STDOUT, b"before\n")
-    place.output.child_begins()
-    place.output.write(STDOUT, b"after\n")
-    assert place.piped(STDOUT) == b""
-    assert [data for _, _, data in [*place.sent, *place.flush()]] == [b"before\n", b"before\n", b"after\n"]
+def test_what_starts_other_programs_beside_others_prints_in_order_with_them(place: Place) -> None:
+    output = place.output
+    output.is_shared = True
+    output.write(STDOUT, b"before\nbegun, ")
+    output.child_begins()
+    assert place.sent == [(A, STDOUT, b"before\n")]
+    assert place.piped(STDOUT) == output.mark + A + b"begun, "
+    output.write(STDOUT, b"ended\n")
+    token = current_run.set(B)
+    output.write(STDOUT, b"of b\n")
+    output.child_begins()
+    output.write(STDOUT, b"half")
+    output.ended(B)
+    current_run.reset(token)
+    output.write(STDOUT, b"again\n")
+    piped = b"ended\n" + output.mark + B + b"half\n" + output.mark + A + b"again\n"
+    assert place.piped(STDOUT) == piped
+    assert place.sent[1:] == [(B, STDOUT, b"of b\n")]
+    assert place.piped(STDERR) == output.mark + A + output.mark + B
+    output.ended(A)
+    assert not output.loose
+    output.write(STDOUT, b"later\n")
+    assert place.flush()[2:] == [(A, STDOUT, b"later\n")]
 
 
 def test_the_agent_is_told_that_something_waits(place: Place) -> None:

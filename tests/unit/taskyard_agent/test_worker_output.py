@@ -19,17 +19,19 @@ OTHER = b"o" * 16
 class Feed:
     """A pipe, of which the test says when something comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, announced: bool = False) -> None:
         near, self.far = os.pipe()
         os.set_blocking(near, False)
-        self.pipe = Pipe(near, STDOUT)
+        self.pipe = Pipe(near, STDOUT, announced)
         self.executing = self.before = OTHER
         """Which run executes once all has been written that comes, and before."""
 
     def read(self, data: bytes = b"") -> list[tuple[bytes, bytes]]:
         os.write(self.far, data)
         asked = chain([self.before], repeat(self.executing))
-        told = [(piece.run_id, piece.data) for piece in self.pipe.read(MARK, lambda: next(asked))]
+        told = [
+            (piece.run_id, piece.data) for piece in self.pipe.read(MARK, lambda marked: marked or next(asked))
+        ]
         self.before = self.executing
         return told
 
@@ -123,6 +125,30 @@ def test_long_lines_are_cut(feed: Feed) -> None:
 def test_a_pipe_that_everybody_has_closed_is_ended() -> None:
     feed = Feed()
     os.close(feed.far)
-    assert list(feed.pipe.read(MARK, lambda: OTHER)) == []
+    assert list(feed.pipe.read(MARK, lambda marked: OTHER)) == []
     assert feed.pipe.ended
     os.close(feed.pipe.descriptor)
+
+
+@pytest.fixture
+def lane() -> Iterator[Feed]:
+    made = Feed(announced=True)
+    yield made
+    made.close()
+
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def test_in_a_lane_marks_say_whose_what_follows_is(lane: Feed) -> None:
+    told = lane.read(b"nobody's\n" + MARK + A + b"of a\nhalf" + MARK + B + b"of b\n")
+    assert told == [(OTHER, b"nobody's\n"), (A, b"of a\n"), (A, b"half\n"), (B, b"of b\n")]
+    assert lane.read(b"more\n") == [(B, b"more\n")]
+    assert lane.read(MARK[:5]) == []
+    assert lane.read(MARK[5:] + A + b"again\n") == [(A, b"again\n")]
+
+
+def test_a_run_of_a_lane_that_ends_has_its_line_ended(lane: Feed) -> None:
+    assert lane.read(MARK + A + b"half") == []
+    assert list(lane.pipe.end_those_of([B])) == []
+    assert [(piece.run_id, piece.data) for piece in lane.pipe.end_those_of([B, A])] == [(A, b"half\n")]

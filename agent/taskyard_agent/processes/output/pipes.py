@@ -1,15 +1,15 @@
 """The pipes of one worker: what it prints beside Python, and what the programs print that its runs start.
 
 Whose bytes they are a mark says that the worker writes after a run which has started any (`runner.output`);
-without one they are those of the run that executes. What is read becomes whole lines; the beginning of a line
-is held until it is ended, or half a second has passed.
+without one they are those of the run that executes. In a lane the mark stands before them. What is read
+becomes whole lines; the beginning of a line is held until it is ended, or half a second has passed.
 Invariant: when the pipes are found empty, everything that was written before is passed on or held as a line.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from taskyard_agent.processes.lines import WorkerLines
@@ -20,6 +20,8 @@ from taskyard_contract.ids import ID_BYTES
 
 READ_BYTES: Final = 64 * 1024
 """What a pipe holds."""
+Whose = Callable[[bytes], bytes]
+"""Returns the id of the run that what comes is of, given the one that a mark has announced, if any has."""
 MOST_READS: Final = 16
 """At a time: who writes without a pause must not keep the agent from everything else."""
 
@@ -27,8 +29,10 @@ MOST_READS: Final = 16
 class Pipe:
     """One of the two."""
 
-    def __init__(self, descriptor: int, stream: int) -> None:
-        """Read from a descriptor what is written to a stream."""
+    def __init__(self, descriptor: int, stream: int, announced: bool = False) -> None:
+        """Read from a descriptor what is written to a stream; `announced`: marks stand in front."""
+        self._announced = announced
+        self._marked = b""
         self.descriptor = descriptor
         self._stream = stream
         self._lines = Lines()
@@ -38,14 +42,19 @@ class Pipe:
         """Whether nobody has the other end any more."""
 
     @property
+    def begun(self) -> bool:
+        """Whether it is in the midst of a line."""
+        return self._lines.begun
+
+    @property
     def holds(self) -> bool:
         """Whether the beginning of a line is held."""
         return self._lines.since_ns > 0
 
-    def read(self, mark: bytes, whose: Callable[[], bytes]) -> Iterator[Piece]:
+    def read(self, mark: bytes, whose: Whose) -> Iterator[Piece]:
         """Return the lines that have become whole; whose they are is asked before and after a read."""
         for _ in range(MOST_READS):
-            run_id = whose()  # what is not marked in what is read now was its
+            run_id = whose(self._marked)  # what is not marked in what is read now was its
             try:
                 data = os.read(self.descriptor, READ_BYTES)
             except OSError:
@@ -55,19 +64,24 @@ class Pipe:
                 return
             yield from self._parted(self._rest + data, mark, run_id, whose)
 
-    def _parted(self, data: bytes, mark: bytes, run_id: bytes, whose: Callable[[], bytes]) -> Iterator[Piece]:
+    def _parted(self, data: bytes, mark: bytes, run_id: bytes, whose: Whose) -> Iterator[Piece]:
         """Give each part to the run whose mark follows it, and the last one to the run that executes."""
         start = 0
         while (end := data.find(mark, start)) >= 0 and len(data) >= end + MARK_BYTES + ID_BYTES:
             after = end + MARK_BYTES
-            yield from self._add(data[after : after + ID_BYTES], data[start:end])
-            yield from self.end()
+            marked = data[after : after + ID_BYTES]
+            if self._announced:
+                yield from self._add(whose(self._marked), data[start:end])
+                self._marked = marked
+            else:
+                yield from self._add(marked, data[start:end])
+                yield from self.end()
             start = after + ID_BYTES
         last = data[start:]
         # A mark that is cut off says whose this is when the rest of it is read.
         self._rest = last if end >= 0 or _ends_like(last, mark) else b""
         if not self._rest:
-            yield from self._add(whose() if start else run_id, last)
+            yield from self._add(whose(self._marked) if start else run_id, last)
 
     def _add(self, run_id: bytes, data: bytes) -> Iterator[Piece]:
         if not data:
@@ -91,6 +105,11 @@ class Pipe:
         if self._lines.begun:
             yield from self._piece(self._lines.end())
 
+    def end_those_of(self, run_ids: Sequence[bytes]) -> Iterator[Piece]:
+        """End a line that one of some runs has begun."""
+        if self._lines.begun and self._owner in run_ids:
+            yield from self.end()
+
     def rest(self) -> Iterator[Piece]:
         """Return what is held when nothing more can come."""
         rest, self._rest = self._rest, b""
@@ -106,9 +125,15 @@ def _ends_like(data: bytes, mark: bytes) -> bool:
 class WorkerOutput:
     """Both pipes of a worker."""
 
-    def __init__(self, lines: WorkerLines, whose: Callable[[], bytes]) -> None:
-        """Read from `lines`; `whose` returns the id of the run that the worker executes, or did last."""
-        self._pipes = Pipe(lines.output, STDOUT), Pipe(lines.errors, STDERR)
+    def __init__(self, lines: WorkerLines, whose: Whose, announced: bool = False) -> None:
+        """Read from `lines`.
+
+        Args:
+            lines: Has the descriptors.
+            whose: Returns the id of the run that the worker executes, or did last.
+            announced: Whether marks stand in front of what they are for.
+        """
+        self._pipes = Pipe(lines.output, STDOUT, announced), Pipe(lines.errors, STDERR, announced)
         self._whose = whose
         self.mark = b"\0" * MARK_BYTES
         """What the worker's marks begin with; it says so when it is ready."""
@@ -143,6 +168,15 @@ class WorkerOutput:
     def overdue(self) -> list[Piece]:
         """Return the beginnings of lines that have been held for long enough."""
         return [piece for pipe in self._pipes for piece in pipe.overdue()]
+
+    @property
+    def begun(self) -> bool:
+        """Whether one of them is in the midst of a line."""
+        return any(pipe.begun for pipe in self._pipes)
+
+    def end_those_of(self, run_ids: Sequence[bytes]) -> list[Piece]:
+        """Return the lines that some runs have begun and not ended, before it is told that these ended."""
+        return [piece for pipe in self._pipes for piece in pipe.end_those_of(run_ids)]
 
     def read_rest(self) -> list[Piece]:
         """Return what a worker has left that has ended."""

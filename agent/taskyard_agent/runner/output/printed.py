@@ -3,7 +3,9 @@
 What Python writes goes along with the reports, in order and ahead of the end of its run: no system call, and
 nothing at all for runs that write nothing. What other programs write, which a run has started, comes through
 pipes that the agent reads. While a run has started any, everything it writes goes through these, so that one
-order holds for all of it; when it ends, a mark in the pipes says whose that was.
+order holds for all of it; when it ends, a mark in the pipes says whose that was. Where several runs go on
+together, such a mark says it beforehand: what follows is of the run that has last started, or printed,
+something.
 
 Invariant: what a run has written is under way before its end is. In a copy of this process, which a run has
 forked, everything goes into the pipes: reports are the worker's.
@@ -36,6 +38,8 @@ HOLD_NS: Final = 500_000_000
 """So long the beginning of a line waits for its end."""
 MARK_BYTES: Final = 16
 """Of the secret that marks begin with, so that no program writes one by chance."""
+_IN_PIPE: Final = b""
+"""Instead of a run: the mark in the pipe says whose a line is."""
 
 current_run: ContextVar[bytes] = ContextVar("taskyard_worker_run", default=b"")
 """The id of the run in whose context code is executed; empty where the worker has one run at a time."""
@@ -66,11 +70,15 @@ class Output:
         self.flush_all = flush
         self._pieces: deque[Piece] = deque()
         self._bytes = 0
-        self._begun: dict[tuple[bytes, int], Lines] = {}
-        """Lines that are not whole, by run and stream."""
+        self._lines: dict[tuple[int, bytes], Lines] = {}
+        """By stream and run, those lines that were begun; without a run those that go on in the pipe."""
         self._lock = threading.RLock()
         self._direct = self._is_copy = self._aside = False
         self._starter = b""
+        self._starters: set[bytes] = set()
+        """Of runs that go on together those that have started programs: their lines go through the pipes."""
+        self._marked: dict[int, bytes] = {}
+        """By stream, of which of them what is in the pipe now is."""
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -84,7 +92,7 @@ class Output:
     @property
     def unsent(self) -> int:
         """How much waits to be sent, in pieces and begun lines."""
-        return len(self._pieces) + len(self._begun)
+        return len(self._pieces) + sum(lines.since_ns > 0 for lines in list(self._lines.values()))
 
     def run(self) -> bytes:
         """Return the id of the run that the calling code belongs to."""
@@ -99,40 +107,53 @@ class Output:
             self._write_through(stream, data)
             return
         with self._lock:
-            waited, run_id = bool(self._pieces), self.run()
-            self._put(run_id, stream, self._whole(run_id, stream, data))
+            run_id, waited = self.run(), bool(self._pieces)
+            self._say(run_id, stream, self._whole(stream, run_id, data))
         if not waited:
             self.on_unsent()
         if self._bytes > MAX_UNSENT:
             self.flush_all()
 
-    def _whole(self, run_id: bytes, stream: int, data: bytes) -> bytes:
-        """Return the lines of a run that are whole now; keeps the beginning of another one."""
-        key = run_id, stream
-        lines = self._begun.get(key)
+    def _whole(self, stream: int, run_id: bytes, data: bytes) -> bytes:
+        """Add to the line of a run; returns the lines that are whole now."""
+        key = stream, run_id
+        lines = self._lines.pop(key, None)
         if lines is None:
             if data.endswith(b"\n") and len(data) <= MAX_LINE:
-                return data
+                return data  # nearly always
             lines = Lines()
         whole = lines.add(data, time.monotonic_ns())
         if lines.begun:
-            self._begun[key] = lines
+            self._lines[key] = lines
             self.loose = True
-        else:
-            self._begun.pop(key, None)
         return whole
 
     def _write_through(self, stream: int, data: bytes) -> None:
         """Write into the pipe, where others write, too: whole lines, as any program does."""
         with self._lock:
-            _write_all(DESCRIPTORS[stream], self._whole(self._starter, stream, data))
+            _write_all(DESCRIPTORS[stream], self._whole(stream, _IN_PIPE, data))
+
+    def _say(self, run_id: bytes, stream: int, data: bytes) -> None:
+        """Have something of a run go where it goes by now."""
+        if run_id not in self._starters:
+            self._put(run_id, stream, data)
+        elif data:
+            self._to_pipe(run_id, stream, data)
+
+    def _to_pipe(self, run_id: bytes, stream: int, data: bytes = b"") -> None:
+        """Write into the pipe, of several runs behind a mark that says whose it is, and what follows."""
+        head = b"" if run_id in (_IN_PIPE, self._marked.get(stream)) else self.mark + run_id
+        self._marked[stream] = run_id
+        _write_all(DESCRIPTORS[stream], head + data)
 
     def flush(self, stream: int) -> None:
         """Let the beginning of a line into the pipe, if it is for that; else it waits for its end a while."""
-        lines = self._begun.get((self._starter, stream)) if self._direct else None
-        if lines is not None:
+        if self._direct or self._starters:
             with self._lock:
-                _write_all(DESCRIPTORS[stream], lines.overdue(time.monotonic_ns()))
+                run_id = _IN_PIPE if self._direct else self.run()
+                lines = self._lines.get((stream, run_id))
+                if lines is not None and (self._direct or run_id in self._starters):
+                    self._to_pipe(run_id, stream, lines.overdue(time.monotonic_ns()))
 
     def record(self, data: bytes) -> None:
         """Take a record of `logging` that nobody has shown here."""
@@ -157,8 +178,12 @@ class Output:
             return None
         with self._lock:
             before = time.monotonic_ns() - HOLD_NS
-            for (run_id, stream), lines in () if self._direct else self._begun.items():
-                self._put(run_id, stream, lines.overdue(before))
+            for (stream, run_id), lines in self._lines.items():
+                part = lines.overdue(before)
+                if run_id == _IN_PIPE:
+                    _write_all(DESCRIPTORS[stream], part)
+                else:
+                    self._say(run_id, stream, part)
             pieces, self._pieces, self._bytes = self._pieces, deque(), 0
         return batch_of(pieces) if pieces else None
 
@@ -175,42 +200,58 @@ class Output:
             return
         self.flush_all()  # what was written before is on its way before anything the other process writes
         if self.is_shared:
+            self._start_beside()
             return
         with self._lock:
             self._starter = self.whose()
             self._direct = self.loose = True
             for stream in DESCRIPTORS:
-                self.flush(stream)  # a line that was begun goes on in the pipe
+                begun = self._lines.pop((stream, self._starter), None)
+                if begun is not None:
+                    self._lines[stream, _IN_PIPE] = begun
+                    self.flush(stream)
+
+    def _start_beside(self) -> None:
+        """Note that one of several runs starts a process, and say in the pipes that what follows is its."""
+        with self._lock:
+            run_id = self.run()
+            self._starters.add(run_id)
+            self.loose = True
+            for stream in DESCRIPTORS:
+                lines = self._lines.get((stream, run_id))
+                self._to_pipe(
+                    run_id, stream, lines.overdue(time.monotonic_ns()) if lines is not None else b""
+                )
 
     def settle(self) -> None:
         """End the lines of the run that ends, and say whose was what is in the pipes."""
         if self._is_copy:
             return
         with self._lock:
-            begun, self._begun = self._begun, {}
-            for (run_id, stream), lines in begun.items():
-                if self._direct:
-                    _write_all(DESCRIPTORS[stream], lines.end())
-                else:
-                    self._put(run_id, stream, lines.end())
-            if self._direct:
-                for descriptor in DESCRIPTORS.values():
-                    _write_all(descriptor, self.mark + self._starter)
+            for stream in DESCRIPTORS if self._direct else ():
+                lines = self._lines.pop((stream, _IN_PIPE), None)
+                rest = lines.end() if lines is not None else b""
+                _write_all(DESCRIPTORS[stream], rest + self.mark + self._starter)
+            for (stream, run_id), lines in self._lines.items():
+                self._put(run_id, stream, lines.end())
+            self._lines.clear()
             self._direct = self.loose = False
 
     def ended(self, run_id: bytes) -> None:
         """End the lines of one of several runs that go on together."""
         with self._lock:
             for stream in DESCRIPTORS:
-                lines = self._begun.pop((run_id, stream), None)
+                lines = self._lines.pop((stream, run_id), None)
                 if lines is not None:
-                    self._put(run_id, stream, lines.end())
-            self.loose = bool(self._begun)
+                    self._say(run_id, stream, lines.end())
+            self._starters.discard(run_id)
+            self.loose = bool(self._lines or self._starters)
 
     def become_copy(self) -> None:
         """Be in a fork of the worker: what waits is the worker's to send, and locks may be held for ever."""
         self._lock = threading.RLock()
-        self._pieces, self._bytes, self._begun = deque(), 0, {}
+        self._pieces, self._bytes = deque(), 0
+        self._lines, self._starters = {}, set()
         self._direct = self._is_copy = True
 
 

@@ -24,7 +24,10 @@ MAX_RESULT_BYTES: Final = 1024 * 1024
 """Enough that a frame costs little beside what is in it, and little enough to be all that a client which does
 not read has under way."""
 MAX_LOGS_PER_FRAME: Final = 1000
-"""So that results do not wait behind somebody's chatter."""
+"""So that a frame ends."""
+MOST_HELD: Final = 64
+"""Frames for which results wait for what was said before them: more than a window of that takes. Whoever goes
+on talking faster than his program reads must not keep others' results for ever."""
 MAX_REFUSED_PER_FRAME: Final = 4096
 """A refusal with its text has some 250 bytes: a megabyte."""
 
@@ -130,6 +133,8 @@ class ClientSession(Peer):
         self._results_share = Share(self._windows.results, limits.pushed_results)
         self._logs_share = Share(self._windows.logs, limits.pushed_logs)
         self._output = PushedOutput(self._windows.output, limits.pushed_output)
+        self._held = 0
+        """For how many frames results have been waiting for what was said before them."""
         self._owed = Owed()
         self._reading_back = 0
         """How much room is kept for what is being read back; 0 when nothing is."""
@@ -333,10 +338,19 @@ class ClientSession(Peer):
             if self._output:
                 self.wake()
             used = True
-        if self._result_ids or self._others:
+        if (self._result_ids or self._others) and not self._come_later():
             self._write_results(frame.results)
             used = True
         return frame if used else None
+
+    def _come_later(self) -> bool:
+        """Whether results wait for what was said before them: a program may end as soon as it has these."""
+        if not (self._logs or self._dropped_logs or self._output):
+            self._held = 0
+            return False
+        self._held += 1
+        self.wake()
+        return self._held <= MOST_HELD
 
     def _write_results(self, results: pb.ResultBatch) -> None:
         count = fitting(self._result_data)

@@ -30,8 +30,8 @@ from taskyard_controlplane.owner.rules.listeners import listener_of
 
 FLOW_ENDED: Final = "its flow run ended before the run could start"
 """Of runs that were withdrawn."""
-MANY: Final = 100
-"""Runs that are cancelled by one request: of more it is not said one by one."""
+MANY: Final = 10
+"""Runs that are cancelled by one request, a Ctrl-C for example: of more it is not said one by one."""
 TOGETHER: Final = "cancelled together with others"
 """Of such runs."""
 MOST_ALIKE: Final = 1_000

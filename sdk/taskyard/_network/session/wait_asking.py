@@ -99,7 +99,7 @@ class WaitAsking:
         now = self._clock()
         context = waiting[asked[0]]
         for line in lines_of(answers, len(waiting)):
-            if not self._watch.is_news(line.key, now):
+            if not self._watch.is_news(line.key, now, line.is_said):
                 continue
             if self._in_flight.caller_run_id and isinstance(context, RunContext):
                 get_run_logger(context).log(line.level, "%s", _inside(line))

@@ -24,6 +24,8 @@ OBSTACLES: Final = frozenset(
     }
 )
 """Reasons that something is wrong, or missing."""
+_SAID: Final = frozenset({WaitReason.RETRY_DELAY})
+"""Reasons that were said when they began: by the line of the attempt that failed."""
 _OF_OTHERS: Final = frozenset({WaitReason.UPSTREAM, WaitReason.CACHE_LEADER, WaitReason.RUNS_INSIDE})
 """Reasons whose cause is that of another run."""
 
@@ -37,6 +39,8 @@ class WaitLine(NamedTuple):
     name: str
     """The run it is about; empty for several."""
     text: str
+    is_said: bool = False
+    """Whether another line has said it already, so that this one can only remind people."""
 
 
 class _Told(NamedTuple):
@@ -46,6 +50,7 @@ class _Told(NamedTuple):
     obstacle: bool
     text: str
     """The reason, after "waits: "."""
+    is_said: bool = False
     for_whom: str = ""
     """The run whose reason that is, where it is another one."""
 
@@ -82,7 +87,8 @@ def _told(explanation: "Explanation") -> _Told:
     decisive = _decisive(explanation.waits)
     about = decisive.about
     whom = f"'{about.name or about.run_id.hex()}'" if decisive.HasField("about") else ""
-    return _Told(_key(explanation.waits, decisive), _is_obstacle(decisive), decisive.message, whom)
+    is_said = int(decisive.reason) in _SAID
+    return _Told(_key(explanation.waits, decisive), _is_obstacle(decisive), decisive.message, is_said, whom)
 
 
 def _decisive(waits: Iterable["Wait"]) -> "Wait":
@@ -117,8 +123,10 @@ def _line(group: Sequence[tuple[str, _Told]], asked: int, waited_for: int) -> Wa
     whom = f" for {told.for_whom}" if told.for_whom else ""
     count = len(group) * waited_for // asked
     if count == 1:
-        return WaitLine(told.key, level, name, f"{'' if name else 'a run '}waits{whom}: {told.text}")
+        text = f"{'' if name else 'a run '}waits{whom}: {told.text}"
+        return WaitLine(told.key, level, name, text, told.is_said)
     if any(one.for_whom != told.for_whom for _, one in group):
         whom = f" for others, such as {told.for_whom}"
     about = "about " if len(group) < asked < waited_for else ""
-    return WaitLine(told.key, level, "", f"{about}{count:,} runs wait{whom}: {told.text}")
+    text = f"{about}{count:,} runs wait{whom}: {told.text}"
+    return WaitLine(told.key, level, "", text, told.is_said)

@@ -72,14 +72,15 @@ class WaitWatch:
         """Begin anew: there was no connection, and whoever keeps it has said so."""
         self._quiet_since = None
 
-    def is_news(self, key: Hashable, now: float) -> bool:
-        """Say whether a reason should be told now; it is noted that it is."""
+    def is_news(self, key: Hashable, now: float, is_said: bool = False) -> bool:
+        """Say whether a reason should be told now; it is noted that it is, or was by others (`is_said`)."""
         said_at = self._said.get(key)
         if said_at is not None and now - said_at < REPEAT_SECONDS:
             return False
         self._said = {each: at for each, at in self._said.items() if now - at < REPEAT_SECONDS}
         self._said[key] = now
-        return True
+        # What others say is said anew whenever it begins anew: what was noted long ago is not this one.
+        return not is_said or (said_at is not None and now - said_at < 2 * REPEAT_SECONDS)
 
 
 def sample(waiting: Waiting) -> list[bytes]:

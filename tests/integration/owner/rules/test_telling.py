@@ -224,7 +224,7 @@ def test_a_program_that_is_interrupted_says_of_many_runs_at_once_that_it_has_can
         await client.send(flow_reports=[report])
         await it.settle()
         assert await lines(it, flow) == [
-            "101 runs inside it were cancelled",
+            "11 runs inside it were cancelled",
             "Finished in state Crashed('Ctrl-C')",
         ]
         client.receive()

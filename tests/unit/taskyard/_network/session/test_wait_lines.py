@@ -108,3 +108,15 @@ def test_a_run_that_has_not_arrived() -> None:
     unknown = pb.Explanation(run_id=bytes(16))
     assert texts(lines_of([unknown], 1)) == ["a run waits: it has not reached the control plane yet"]
     assert texts(lines_of([unknown] * 2, 5)) == ["5 runs wait: it has not reached the control plane yet"]
+
+
+def test_that_the_next_attempt_is_due_later_was_said_by_the_attempt_that_failed() -> None:
+    due = wait(W.RETRY_DELAY, "attempt 2 is due in 8.0 s", due_us=1)
+    [line] = lines_of([run(1, due)], 1)
+    assert line.is_said
+    assert texts([line]) == ["t-1: waits: attempt 2 is due in 8.0 s"]
+    upstream = wait(W.UPSTREAM, "1 upstream run has not ended: 'a-0'", runs_left=1)
+    cause = pb.Wait.FromString(due.SerializeToString())
+    cause.about.name = "a-0"
+    assert [line.is_said for line in lines_of([run(1, upstream, cause)], 1)] == [True]
+    assert [line.is_said for line in lines_of([run(1, NO_GPU), run(2, due)], 2)] == [False, True]

@@ -99,6 +99,19 @@ def test_what_was_said_is_said_again_after_a_minute_and_another_reason_at_once()
     assert not watch.is_news("b", 100)
 
 
+def test_what_another_line_has_said_is_only_reminded_of() -> None:
+    watch = WaitWatch()
+    told = [now for now in range(0, 200, 5) if watch.is_news("retry delay", now, is_said=True)]
+    assert told == [60, 120, 180]
+
+
+def test_and_said_anew_by_the_other_line_it_is_not_told_at_once() -> None:
+    watch = WaitWatch()
+    assert not watch.is_news("retry delay", 0.0, is_said=True)
+    assert not watch.is_news("retry delay", 600.0, is_said=True), "another attempt has failed since"
+    assert watch.is_news("retry delay", 660.0, is_said=True)
+
+
 def test_when_nobody_has_waited_for_a_while_what_was_said_is_forgotten(future: Future[int]) -> None:
     watch = WaitWatch()
     with waiting_for([future], None):

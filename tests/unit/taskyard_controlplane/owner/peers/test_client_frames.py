@@ -13,6 +13,7 @@ from taskyard_controlplane.owner.peers.client_session import (
     MAX_LOGS_PER_FRAME,
     MAX_RESULT_BYTES,
     MAX_RESULTS_PER_FRAME,
+    MOST_HELD,
     ClientSession,
     Windows,
     fitting,
@@ -214,3 +215,29 @@ def test_what_came_on_a_former_stream_is_not_acknowledged_on_a_new_one() -> None
     assert stream.frames() == [], "the client would take what was refused for accepted"
     session.settle_batches(4, 2)  # resent
     assert [frame.submitted_up_to for frame in stream.frames()] == [4]
+
+
+def test_a_result_comes_after_all_that_was_said_before_it() -> None:
+    stream = Stream()
+    for _ in range(5):
+        stream.session.push_output((bytes(16), 0, 1, bytes(1_000_000), "run"))
+    for _ in range(3 * MAX_LOGS_PER_FRAME):
+        stream.session.push_log((bytes(16), 0, 20, "logger", "message", "run"))
+    stream.session.push_result(new_id(), b"result", None)
+    *said, last = stream.frames()
+    assert len(said) == 4
+    assert not any(frame.HasField("results") for frame in said), "its program may end when it has it"
+    assert len(last.results.run_ids) == 1
+    assert len(last.output.data) == 1
+
+
+def test_who_talks_without_end_does_not_keep_results_for_ever() -> None:
+    stream = Stream()
+    stream.session.push_result(new_id(), b"result", None)
+    frames = []
+    for _ in range(MOST_HELD + 1):
+        for _ in range(2):
+            stream.session.push_output((bytes(16), 0, 1, bytes(1_000_000), "run"))
+        frames.append(stream.session.next_frame())
+        stream.session.written()
+    assert [frame is not None and frame.HasField("results") for frame in frames].index(True) == MOST_HELD
