@@ -3,7 +3,7 @@
 from collections import defaultdict
 from itertools import count
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskyard_agent.holding.chunks import Chunk, Span
@@ -106,6 +106,7 @@ def test_each_ready_run_starts_once_and_those_of_a_session_in_their_order(
     st.lists(st.integers(1, 256), min_size=1, max_size=8),
     st.integers(1, 60),
 )
+@example(lengths=[30.0, 200.0], limits=[1], chunks=39)
 def test_who_always_has_work_gets_a_share_of_the_time(
     lengths: list[float], limits: list[int], chunks: int
 ) -> None:
@@ -120,7 +121,7 @@ def test_who_always_has_work_gets_a_share_of_the_time(
         if any(run.state == RunState.ASSIGNED for run in it.runs[MANY - 1 :: MANY]):
             break  # one has nothing left
         # The bound of deficit round robin: a turn more for one, and a run that was too long for both.
-        assert max(used.values()) - min(used.values()) <= QUANTUM_MS + 2 * max(costs)
+        assert max(used.values()) - min(used.values()) <= QUANTUM_MS + 2 * max(costs) + 1e-6
 
 
 @given(st.lists(milliseconds, min_size=1, max_size=3), st.integers(0, 40), st.integers(1, 256))
@@ -136,7 +137,8 @@ def test_a_run_of_a_session_that_comes_waits_for_a_turn_of_each_other(
     waited = 0.0
     while (got := it.pop(limit))[0].session is not SESSIONS[3]:
         waited += len(got) * cost_of(got[0].template)
-    assert waited <= sum(QUANTUM_MS + cost_of(run.template) for run in it.runs[: MANY * len(lengths) : MANY])
+    turns = sum(QUANTUM_MS + cost_of(run.template) for run in it.runs[: MANY * len(lengths) : MANY])
+    assert waited <= turns + 1e-6
 
 
 class Held:

@@ -16,7 +16,7 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import StorageFull, StorageUnavailable
 from taskyard_contract.for_people.run_lines import FLOW_LOGGER, TASK_LOGGER
 from taskyard_controlplane.storage import create_reader, create_store
-from taskyard_controlplane.storage.interface import LogRow, NewRunRow, WriteBatch
+from taskyard_controlplane.storage.interface import EndedRow, LogRow, NewRunRow, WriteBatch
 from taskyard_controlplane.storage.ownership import check_generation
 
 FULL: Final = "full"
@@ -160,9 +160,9 @@ class Database:
             kind = "said" if row[_LOGGER] in OWN_LOGGERS else "log_recorded"
             add(Event(at, kind, runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
         for row in batch.ended:
-            state, reason, attempt, infra, epoch, _, _, result, outcome, _, seq = row
-            result = result_of(result, outcome)  # type: ignore[arg-type]
-            add(Event(at, "recorded", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra, result)))  # type: ignore[call-overload, arg-type]
+            end = EndedRow._make(row)  # by name: it gains columns
+            value = end.state, end.reason, end.attempt, end.infra_retries, result_of(end.result, end.outcome)
+            add(Event(at, "recorded", runs.get(end.seq, ""), end.epoch, "", value))
 
 
 class WatchedReader:

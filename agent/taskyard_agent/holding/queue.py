@@ -4,6 +4,9 @@ Sessions take turns here as they do at the server (deficit round robin, by measu
 one session's runs would undo that: whose turn it is gives out spans until `TURN_SECONDS` are over. Inside a
 session comes what other runs wait for, the latest first, then the rest in order. The latest first, because a
 run that waits keeps a process: depth first ends the youngest of them soonest.
+
+Coroutines that share a process wait beside each other. In a queue of such runs only their number counts, and
+nothing limits how many go out together but who takes them.
 """
 
 from collections import deque
@@ -74,8 +77,9 @@ class Share:
 class SpanQueue:
     """The spans of each session, and the order in which sessions take turns."""
 
-    def __init__(self) -> None:
-        """Count from the start: `runs` is asked for with each dispatch."""
+    def __init__(self, apart: bool = False) -> None:
+        """Count from the start: `runs` is asked for with each dispatch; `apart`: they share a process."""
+        self._apart = apart
         self._shares: dict[int, Share] = {}
         """By number of the session; the first one is next. An empty one goes when that is come upon: what was
         taken and could not be given out has its place when it comes back."""
@@ -130,7 +134,8 @@ class SpanQueue:
             return None
         span = spans.popleft()
         self.runs -= len(span)
-        limit = min(limit, span.chunk.template.most_at_once)
+        if not self._apart:
+            limit = min(limit, span.chunk.template.most_at_once)
         if len(span) > limit:
             self.put_back([span.part(span.start + limit, span.stop)])
             span = span.part(span.start, span.start + limit)
@@ -161,7 +166,11 @@ class SpanQueue:
             rounds = min(1 + int(-share.credit // TURN_SECONDS) for _, share, _ in indebted)
             for _, share, _ in indebted:
                 share.credit += rounds * TURN_SECONDS
-            found = next(spans for _, share, spans in indebted if share.credit > 0.0)
+            for number, share, spans in indebted:
+                if share.credit > 0.0:
+                    found = spans
+                    break
+                self._pass(number)  # passed over once more: whose turn it is now gets one more as well
         return found
 
     def spent(self, span: Span) -> None:
@@ -175,7 +184,8 @@ class SpanQueue:
         elif len(self._shares) == 1:
             share.credit = 0.0  # alone: this turn is over when somebody comes
         else:
-            share.credit -= len(span) * max(span.chunk.template.seconds, LEAST_SECONDS)
+            each = 0.0 if self._apart else span.chunk.template.seconds
+            share.credit -= len(span) * max(each, LEAST_SECONDS)
             if share.credit <= 0.0:
                 self._pass(number)
 

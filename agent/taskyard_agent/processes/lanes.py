@@ -59,7 +59,7 @@ class LaneGroup:
         """Have neither yet."""
         self.world = world
         self.depth = depth
-        self.queue = SpanQueue()
+        self.queue = SpanQueue(apart=True)
         self.lanes: list[LaneHandle] = []
 
 

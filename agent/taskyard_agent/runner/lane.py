@@ -162,7 +162,8 @@ class Lane:
             self._of_task[run.task] = run
             if self._unwanted and (number, position) in self._unwanted:
                 run.cancel()
-        self._unwanted.clear()
+        if self._unwanted:  # what is ahead comes later
+            self._unwanted = {key for key in self._unwanted if key[0] > number}
         if not self._beating:
             self._beating = True
             self._beat()

@@ -15,7 +15,9 @@ from taskyard_controlplane.domain.wait_reasons import MOST_NAMED, Others, Reason
 
 
 class AgentView(NamedTuple):
-    """An agent, as far as it matters to those who wait for it."""
+    """An agent, as far as it matters to those who wait for it: with its slots, or with the room that it has
+    for coroutines beside them.
+    """
 
     name: str
     offer: Offer
@@ -31,6 +33,8 @@ class AgentView(NamedTuple):
     nested_only_shares: frozenset[int] = frozenset()
     """The numbers of these sessions; empty for all."""
     credit: int = 0
+    apart: bool = False
+    """Whether it would not take a slot there."""
 
     @property
     def takes_work(self) -> bool:
@@ -109,12 +113,14 @@ def _turn_of(run: Standing, agents: Sequence[AgentView]) -> tuple[Reason, ...]:
     line = run.line()
     queue, priority, own = run.need.queue, run.priority, line.own_executing
     full = not any(agent.credit > 0 for agent in agents)
+    apart = all(agent.apart for agent in agents)
     if not line.ahead:
-        reason = wait_reasons.slots_taken(queue, priority, line.executed, own)
+        reason = wait_reasons.slots_taken(queue, priority, line.executed, own, apart=apart)
         return (reason if full else wait_reasons.turn(),)
     reason = wait_reasons.queued(queue, priority, line.ahead, own)
     certain = [others for others in line.ahead if not others.takes_turns]
     if not full or any(not others.own for others in certain) or (certain and own):
         return (reason,)
     # What it waits for in the first place are the slots: nobody else is certainly before it.
-    return wait_reasons.slots_taken(queue, priority, line.executed, own, is_next=False), reason
+    taken = wait_reasons.slots_taken(queue, priority, line.executed, own, is_next=False, apart=apart)
+    return taken, reason

@@ -201,11 +201,27 @@ def queued(queue: str, priority: int, whose: Sequence[Others], executing: int) -
 
 
 def slots_taken(
-    queue: str, priority: int, whose: Sequence[Others], executing: int, *, is_next: bool = True
+    queue: str,
+    priority: int,
+    whose: Sequence[Others],
+    executing: int,
+    *,
+    is_next: bool = True,
+    apart: bool = False,
 ) -> Reason:
-    """Nobody has a slot for it, whether or not it is the next."""
+    """Nobody has room for it, whether or not it is the next.
+
+    Args:
+        queue: Its queue.
+        priority: Its priority.
+        whose: Who has the room.
+        executing: How many of these are of the same program.
+        is_next: Whether it is the next.
+        apart: Whether it takes no slot, but room for async tasks.
+    """
     taken = sum(others.runs for others in whose)
-    text = f"all slots for it are taken{f' by {_runs_of(taken, whose)}' if taken else ''}"
+    room = "all room for async tasks is" if apart else "all slots for it are"
+    text = f"{room} taken{f' by {_runs_of(taken, whose)}' if taken else ''}"
     if is_next:
         text = f"it is the next in queue '{queue}', and {text}"
     named = tuple(whose[:MOST_NAMED])
@@ -221,7 +237,15 @@ def backlog(queue: str, priority: int, count: int) -> Reason:
     return Reason(WaitReason.BACKLOG, text, queue=queue, priority=priority, runs_left=count)
 
 
-def agent_has_it(agent: str, whose: Sequence[Others], executing: int, *, crowded: bool, free: bool) -> Reason:
+def agent_has_it(
+    agent: str,
+    whose: Sequence[Others],
+    executing: int,
+    *,
+    crowded: bool,
+    free: bool,
+    apart: bool = False,
+) -> Reason:
     """An agent has it in hand.
 
     Args:
@@ -229,12 +253,15 @@ def agent_has_it(agent: str, whose: Sequence[Others], executing: int, *, crowded
         whose: What it executes.
         executing: How much of that is of the same program.
         crowded: Whether many runs wait on it for runs of their own.
-        free: Whether it holds no more than it has slots.
+        free: Whether it holds no more than it has slots, or room for async tasks.
+        apart: Whether it takes no slot there, but such room.
     """
     if free:
-        text = f"agent '{agent}' has it and a slot for it, and has not said that it has started"
+        room = "room" if apart else "a slot"
+        text = f"agent '{agent}' has it and {room} for it, and has not said that it has started"
     else:
-        text = f"agent '{agent}' has it and starts it when a slot is free"
+        room = "there is room for async tasks" if apart else "a slot is free"
+        text = f"agent '{agent}' has it and starts it when {room}"
     if crowded:
         text += "; many runs wait there for runs of their own, so few are started at a time"
     named = tuple(whose[:MOST_NAMED])

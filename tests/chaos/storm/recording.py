@@ -211,8 +211,10 @@ def _in_the_end(recording: Recording) -> Iterator[Event]:
         if state < FIRST_FINAL:
             yield Event(now, "open", run, value=RunState(state).name)
     for seq, message in recording.logs:
-        if message.startswith(LOGGED):
-            yield Event(now, "log_recorded", recording.run(seq), value=message)
+        kind = (
+            "log_recorded" if message.startswith(LOGGED) else "said"
+        )  # by the control plane: tasks log no others
+        yield Event(now, kind, recording.run(seq), value=message)
     for seq, state in recording.listed:
         run = recording.run(seq) if seq in recording.rows else f"number {seq}"
         yield Event(now, "listed", run, value=state)

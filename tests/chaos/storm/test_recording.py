@@ -99,6 +99,15 @@ def test_log_records_that_are_lost_or_doubled(recording: Recording):
     assert rules(recording) == {"logged-once"}
 
 
+def test_what_the_control_plane_says_of_a_bad_end(recording: Recording):
+    recording.committed[-1] = recording.committed[-1]._replace(state=RunState.FAILED)
+    assert "ends-are-said-once" in rules(recording)
+    recording.logs.append((1, "Finished in state Failed('no')"))
+    assert "ends-are-said-once" not in rules(recording)
+    recording.logs.append((1, "Finished in state Failed('no')"))
+    assert "ends-are-said-once" in rules(recording)
+
+
 def test_bad_ends_are_listed(recording: Recording):
     recording.rows = {1: (1, bytes.fromhex(RUN), 1, RunState.FAILED, None, None)}
     assert "bad-ends-are-listed" in rules(recording)

@@ -1,5 +1,6 @@
 """The parts of lanes without processes: board, reports, accounts of what is open, and how a lane ends."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.processes.terminating import Ending, Why
 from taskyard_agent.processes.worker_phase import WorkerEvent
 from taskyard_agent.runner import frames, lane_look, progress_board
+from taskyard_agent.runner.blob_files import BlobFiles
+from taskyard_agent.runner.chunk import Chunk as RunChunk
+from taskyard_agent.runner.lane import Lane, Opened
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard, LaneBoardReader
 from taskyard_agent.runner.lane_link import EndedRun, LaneLink
 from taskyard_agent.runner.report_columns import Outcome, Packer
@@ -343,3 +347,34 @@ def test_the_place_that_keeps_a_loop_is_the_users() -> None:
     assert place in words
     assert "asyncio.to_thread" in words
     assert "or another one" in lane_look.words_for(place, sure=False)
+
+
+class Desk:
+    """A worker whose chunks have one run each, which ends at once."""
+
+    def take(self, kind: int, body: bytes) -> None:
+        """Know no other frames."""
+
+    def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
+        (number,) = frames.REVOKE.unpack_from(frame)
+        message = template_pb2.RunTemplate(name="task", encoding="python/pickle5")
+        body = pb.ChunkBody(args=[b""], ordinals=[0])
+        return Opened(number, 0, 1, RunChunk(1, b"i" * 16, message, body, BlobFiles(None)), self)  # type: ignore[arg-type]
+
+    async def execute_async(self, invocation: object, host: object) -> bytes:
+        return b""
+
+    def say_changes(self, run: object, link: object) -> None:
+        """Nothing is changed."""
+
+
+def test_a_cancellation_of_what_comes_later_is_kept_when_something_else_comes_first(lines: Lines) -> None:
+    lane = Lane(Desk(), lines.link, lines.slots, lines.lines.far_data)
+    lane._cancel(2, 0)
+    for number in (1, 2, 3):
+        lane._begin(frames.CHUNK, frames.REVOKE.pack(number))
+    runs = dict(lane._runs)
+    assert [runs[number, 0].cancelled for number in (1, 2, 3)] == [False, True, False]
+    assert not lane._unwanted
+    lane.loop.run_until_complete(asyncio.wait([run.task for run in runs.values()]))
+    lane.loop.close()

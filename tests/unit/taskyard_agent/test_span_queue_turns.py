@@ -14,8 +14,8 @@ A, B = 1, 2
 class Held:
     """A queue, and spans of sessions that are known by a letter."""
 
-    def __init__(self) -> None:
-        self.queue = SpanQueue()
+    def __init__(self, apart: bool = False) -> None:
+        self.queue = SpanQueue(apart)
         self._epoch = 0
 
     def add(self, share: int, count: int, seconds: float, nested: bool = False) -> Span:
@@ -55,6 +55,14 @@ def test_turns_are_of_equal_time() -> None:
     given = [it.give() for _ in range(400)]
     counts = {name: sum(runs for letter, runs in given if letter == name) for name in "ab"}
     assert counts["b"] * 0.0005 == pytest.approx(counts["a"] * 0.1, rel=0.2)
+
+
+def test_who_is_in_debt_when_all_are_gets_as_many_turns_as_whose_turn_it_is() -> None:
+    it = Held()
+    it.add(A, 1_000, 0.03)
+    it.add(B, 1_000, 0.2)
+    names = it.order(700)
+    assert names.count("a") * 0.03 == pytest.approx(names.count("b") * 0.2, abs=0.24)
 
 
 def test_what_could_not_be_given_out_keeps_its_place_and_pays_nothing() -> None:
@@ -126,3 +134,12 @@ def test_debts_of_all_are_paid_at_once() -> None:
     it.add(A, 3, 3_600.0)
     it.add(B, 3, 3_600.0)
     assert it.order(6) == "ababab"
+
+
+def test_coroutines_go_out_together_however_long_they_take() -> None:
+    it = Held(apart=True)
+    it.add(A, 250, 60.0)
+    it.add(B, 250, 60.0)
+    assert it.give(100) == ("a", 100)
+    assert it.give(100) == ("a", 100), "a turn is over when as many have gone out as are quick ones"
+    assert it.give(100) == ("b", 100)

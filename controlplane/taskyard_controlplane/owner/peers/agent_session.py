@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.states import AgentState
-from taskyard_controlplane.domain.matching import offer_of
+from taskyard_controlplane.domain.matching import Need, offer_of
 from taskyard_controlplane.domain.model import AgentIdentity, Run, Template
 from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, Wake
 from taskyard_controlplane.owner.peers.task_offers import TaskOffers
@@ -148,7 +148,11 @@ class AgentSession(Peer):
 
     def takes_apart(self, template: Template) -> bool:
         """Say whether it has room for the runs of a template that is no room of its slots."""
-        return self.coroutines > 0 and template.need.coroutine
+        return self.meets_apart(template.need)
+
+    def meets_apart(self, need: Need) -> bool:
+        """Say the same of what needs something."""
+        return self.coroutines > 0 and need.coroutine
 
     def charge(self, template: Template, runs: int) -> None:
         """Count runs of a template as assigned; as not assigned after all, when they are less than none."""

@@ -33,12 +33,18 @@ from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue
 from taskyard_controlplane.owner.queueing.standing import NOBODYS, share_of
 from taskyard_controlplane.owner.rules.admission import Admission
 from taskyard_controlplane.owner.rules.settling import Settling
+from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import BacklogPage, Store
 
 WINDOW: Final = 20_000
 """Some 8 MB of records, and a second of work where runs are shortest: time enough to read the next page."""
 LEAST_WINDOW: Final = 256
 """What each session has however many there are: a chunk of the quickest runs."""
+FEW_LANES: Final = 64
+"""So many are looked at with each commit, which takes half a millisecond."""
+REST_SECONDS: Final = 0.0001
+"""For each lane, where there are more: ten times what looking at it takes, and little of what its window is
+enough for, as so many others have turns."""
 
 _ENQUEUE: Final = int(Effect.ENQUEUE)
 
@@ -72,6 +78,7 @@ class Backlog:
         settling: Settling,
         endings: QueuedEndings,
         parking: Parking,
+        timers: Timers,
         window: int,
     ) -> None:
         """Spill beyond `window` runs, and enqueue with `dispatcher` what comes back.
@@ -88,6 +95,7 @@ class Backlog:
         self._settling = settling
         self._endings = endings
         self._parking = parking
+        self._timers = timers
         self._window = window
         self._places: dict[Key, set[Place]] = {}
         """Where the runs of lanes with a backlog are in memory: in one place, unless an earlier release wrote
@@ -97,6 +105,8 @@ class Backlog:
         self._counts: dict[Key, int] = {}
         self._last_read: dict[Key, int] = {}
         self._reading: set[Key] = set()
+        self._resting = False
+        """Whether all lanes were looked at a moment ago."""
         self._incoming: dict[Key, int] = {}
         self._from: dict[Key, int] = {}
 
@@ -220,8 +230,11 @@ class Backlog:
         """Read back where the window runs low. Cheap when there is nothing to do."""
         if self._parking.due:
             self._parking.refill()
-        if not self._counts:
+        if not self._counts or self._resting:
             return
+        if len(self._counts) > FEW_LANES:
+            self._resting = True
+            self._timers.after(len(self._counts) * REST_SECONDS, self._go_on, name="look at the backlog")
         lanes = Counter(priority for _, priority in self._counts)
         for key, count in list(self._counts.items()):
             if key in self._reading:
@@ -232,6 +245,10 @@ class Backlog:
             low = self._low(key, lanes[key[1]])
             if self._waiting(key) < low:
                 self._read(key, low)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        self.refill()
 
     def _forget(self, key: Key) -> None:
         del self._counts[key]

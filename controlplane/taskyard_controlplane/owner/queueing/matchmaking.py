@@ -112,7 +112,7 @@ class Matchmaking:
         """Return the queue of a need, opened for the agents that meet it if it is new."""
         queue = self.queues.get(need)
         if queue is None:
-            queue = self.queues[need] = ReadyQueue(self._ready(need.queue))
+            queue = self.queues[need] = ReadyQueue(self._ready(need.queue), need.coroutine)
             for agent, ordinary in self._served.items():
                 if self._matches(need, agent):
                     served = self._apart[agent] if need.coroutine and agent.coroutines else ordinary
@@ -175,9 +175,14 @@ class Matchmaking:
                 return taken
         return []
 
-    def served(self, agent: AgentSession) -> Sequence[tuple[ReadyRuns, Served]]:
-        """Return what an agent is fed from, name by name, in the order in which it wants to."""
-        return self._served.get(agent, ())
+    def served(self, agent: AgentSession, apart: bool = False) -> Sequence[tuple[ReadyRuns, Served]]:
+        """Return what an agent is fed from, name by name, in the order in which it wants to.
+
+        Args:
+            agent: The agent.
+            apart: Whether into its room for coroutines, or into its slots.
+        """
+        return (self._apart if apart else self._served).get(agent, ())
 
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any

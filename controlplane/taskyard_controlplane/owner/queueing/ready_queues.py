@@ -59,6 +59,8 @@ class ReadyRuns:
             nested_only: The sessions of which to take only what other runs wait for.
             apart: Whether they share a process there, and so take no time of a slot.
         """
+        if not served:
+            return []  # who has room for coroutines asks each time, and mostly nobody has any
         for priority in self._sorted:
             turns = self._turns[priority]
             taken = turns.pop(served, limit, nested_only, apart)
@@ -153,15 +155,16 @@ class Ahead(NamedTuple):
 class ReadyQueue(OneNeed):
     """The runs with equal needs that could start now: one among several of `ready`."""
 
-    __slots__ = ("ready",)
+    __slots__ = ("coroutines", "ready")
 
-    def __init__(self, ready: ReadyRuns) -> None:
-        """Have no runs among `ready`, those in queues of the same name."""
+    def __init__(self, ready: ReadyRuns, coroutines: bool = False) -> None:
+        """Have no runs among `ready`, those in queues of the same name; `coroutines`: of such functions."""
         self.ready = ready
+        self.coroutines = coroutines
 
     def place_of(self, run: Run, standing: Standing) -> deque[Run]:
         """Return the runs behind which a run has to wait. The same ones until something is taken out."""
-        share = self.ready.turns(standing.priority).share(standing.share)
+        share = self.ready.turns(standing.priority).share(standing.share, self, self.coroutines)
         return share.place_of(run, self, standing.caller_id)
 
     def waiting(self, share: int, priority: int) -> int:

@@ -10,10 +10,15 @@ now.
 An agent may be unable to execute what a session has. Then that session keeps its place and loses nothing, and
 among the others turns go on as if it were not there. A session that is alone is limited by no turn; what it
 takes then is over as soon as another one comes.
+
+Slots, and the room that agents have for coroutines beside them, are two things, and nobody pays for one with
+the other: there is a ring for each. A session whose run takes a slot for minutes would else be passed over,
+with its coroutines, for as long as all others together have any.
 """
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from heapq import heapify, heappop
 from itertools import count
 from typing import Final
 
@@ -28,6 +33,9 @@ LEAST_MS: Final = 0.1
 """What the quickest run counts: to bring it there and back takes longer than it does itself."""
 MOST_MS: Final = 10_000.0
 """What the longest run counts: many a long run only waits for others, and its slot does not."""
+MANY_PASSED: Final = 64
+"""So many sessions with nothing for an agent are passed over one by one; beyond, those that have some are
+looked up: there may be thousands of the others, and they keep their places in front."""
 
 
 class Everybody:
@@ -65,12 +73,13 @@ class Family(Lane):
 class Share:
     """What one session has ready at one priority: what its runs wait for, the latest first, then new work."""
 
-    __slots__ = ("credit_ms", "families", "key", "new")
+    __slots__ = ("families", "key", "needs", "new")
 
     def __init__(self, key: int) -> None:
-        """Have a turn to come, and nothing to do in it yet; `key` is the number of the session."""
+        """Have nothing to do yet; `key` is the number of the session."""
         self.key = key
-        self.credit_ms = QUANTUM_MS
+        self.needs: set[OneNeed] = set()
+        """Of what it may have; one of which nothing is left goes when that is come upon. Kept by `Turns`."""
         self.new = Lane()
         self.families: dict[OneNeed, dict[bytes, Family]] = {}
         """By need, and by the run that waits for what is in there; the latest family is the last. There may
@@ -129,77 +138,179 @@ def _latest(families: dict[bytes, Family]) -> Family | None:
     return None
 
 
+class Ring:
+    """Sessions in the order of their turns at one kind of room, and what each has left of its turn."""
+
+    __slots__ = ("_last", "left_ms", "places")
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self.left_ms: dict[int, float] = {}
+        """By number of the session, who is next first; less than nothing is a debt."""
+        self.places: dict[int, int] = {}
+        """Who has the lower number here is before the other one."""
+        self._last = 0
+
+    def join(self, key: int) -> None:
+        """Let a session come last, with a turn to come, unless it has its place."""
+        if key not in self.left_ms:
+            self.left_ms[key] = QUANTUM_MS
+            self._come_last(key)
+
+    def _come_last(self, key: int) -> None:
+        self._last += 1
+        self.places[key] = self._last
+
+    def leave(self, key: int) -> None:
+        """Forget a session, and what it owes."""
+        self.left_ms.pop(key, None)
+        self.places.pop(key, None)
+
+    def end_turn(self, key: int) -> None:
+        """Let a session come last: its next turn comes when all others have had theirs."""
+        self.left_ms[key] = self.left_ms.pop(key) + QUANTUM_MS
+        self._come_last(key)
+
+    def pay(self, keys: list[int]) -> None:
+        """Let pass as many rounds as the first one of some sessions needs that are all in debt."""
+        rounds = min(1 + int(-self.left_ms[key] // QUANTUM_MS) for key in keys)
+        for key in keys:
+            self.left_ms[key] += rounds * QUANTUM_MS
+
+
 class Turns:
     """The sessions that have runs at one priority, in the order of their turns."""
 
-    __slots__ = ("shares",)
+    __slots__ = ("_apart", "_by_need", "_slots", "shares")
 
     def __init__(self) -> None:
         """Begin with nobody."""
         self.shares: dict[int, Share] = {}
+        self._by_need: dict[OneNeed, set[int]] = {}
+        """Who may have something of a need."""
+        self._slots = Ring()
+        self._apart = Ring()
+        """Of sessions that have had coroutines since they came, for the room that is only for these."""
 
-    def share(self, key: int) -> Share:
-        """Return the share of a session, which comes last if it was not among them."""
+    def share(self, key: int, need: OneNeed, coroutines: bool = False) -> Share:
+        """Return the share of a session, which comes last if it was not among them.
+
+        Args:
+            key: Its number.
+            need: Of what it is about to have something.
+            coroutines: Whether these are coroutines.
+        """
         share = self.shares.get(key)
         if share is None:
             share = self.shares[key] = Share(key)
+            self._slots.join(key)
+        if need not in share.needs:
+            share.needs.add(need)
+            self._by_need.setdefault(need, set()).add(key)
+            if coroutines:
+                self._apart.join(key)
         return share
 
     def tidy(self) -> None:
         """Drop what ended while it waited, and who has nothing left."""
-        self.shares = {key: share for key, share in self.shares.items() if share.tidy()}
+        for share in list(self.shares.values()):
+            if not share.tidy():
+                self._remove(share)
+
+    def _remove(self, share: Share) -> None:
+        del self.shares[share.key]
+        self._slots.leave(share.key)
+        self._apart.leave(share.key)
+        self._forget(share, share.needs)
+
+    def _forget(self, share: Share, needs: Served) -> None:
+        """Note that a session has nothing of some needs any more."""
+        for need in needs:
+            keys = self._by_need[need]
+            keys.discard(share.key)
+            if not keys:
+                del self._by_need[need]
+        share.needs -= needs
 
     def pop(self, served: Served, limit: int, nested_only: Container[int], apart: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run for an agent, from whose turn it is.
 
         Those that are executed `apart` from slots wait beside each other: of these the number counts.
         """
-        found = self._next(served, nested_only)
+        ring = self._apart if apart else self._slots
+        found = self._next(ring, served, nested_only)
         if found is None:
             return []
         share, runs = found
-        alone = len(self.shares) == 1
+        key, left_ms = share.key, ring.left_ms
+        alone = len(left_ms) == 1
         if alone:
-            share.credit_ms = 0.0
+            left_ms[key] = 0.0
             taken = take_alike(runs, limit)
         else:
             cost = LEAST_MS if apart else cost_of(runs[0].template)
-            taken = take_alike(runs, min(limit, max(1, int(share.credit_ms / cost))))
-            share.credit_ms -= cost * len(taken)
+            taken = take_alike(runs, min(limit, max(1, int(left_ms[key] / cost))))
+            left_ms[key] -= cost * len(taken)
         if not runs and share.empty:
-            del self.shares[share.key]
-        elif share.credit_ms <= 0.0 and not alone:
-            self._pass(share)
+            self._remove(share)
+        elif left_ms[key] <= 0.0 and not alone:
+            ring.end_turn(key)
         return taken
 
-    def _pass(self, share: Share) -> None:
-        """End the turn of a session: the next one comes when all others have had theirs."""
-        share.credit_ms += QUANTUM_MS
-        self.shares[share.key] = self.shares.pop(share.key)
-
-    def _next(self, served: Served, nested_only: Container[int]) -> tuple[Share, deque[Run]] | None:
+    def _next(
+        self, ring: Ring, served: Served, nested_only: Container[int]
+    ) -> tuple[Share, deque[Run]] | None:
         """Return whose turn it is among those that have something for an agent, and what they have."""
-        found, gone = None, []
-        indebted: list[tuple[Share, deque[Run]]] = []
-        for share in self.shares.values():
-            runs = share.first(served, share.key in nested_only)
+        found: tuple[Share, deque[Run]] | None = None
+        nothing: list[Share] = []
+        indebted: dict[int, tuple[Share, deque[Run]]] = {}
+        for share in self._in_turn(ring, served):
+            key = share.key
+            restricted = key in nested_only
+            runs = share.first(served, restricted)
             if runs is None:
-                if share.empty:
-                    gone.append(share.key)
-            elif share.credit_ms > 0.0:
+                if not restricted:
+                    nothing.append(share)
+            elif ring.left_ms[key] > 0.0:
                 found = share, runs
                 break
             else:
-                indebted.append((share, runs))
-        for key in gone:
-            del self.shares[key]
+                indebted[key] = share, runs
+        for share in nothing:
+            if share.empty:
+                self._remove(share)
+            else:
+                self._forget(share, share.needs & served)
         if found is not None:
-            for share, _ in indebted:
-                self._pass(share)
+            for key in indebted:
+                ring.end_turn(key)
         elif indebted:
             # Nobody has anything left: so many rounds are over at once as the first one needs.
-            rounds = min(1 + int(-share.credit_ms // QUANTUM_MS) for share, _ in indebted)
-            for share, _ in indebted:
-                share.credit_ms += rounds * QUANTUM_MS
-            found = next(one for one in indebted if one[0].credit_ms > 0.0)
+            ring.pay(list(indebted))
+            for key, one in indebted.items():
+                if ring.left_ms[key] > 0.0:
+                    found = one
+                    break
+                ring.end_turn(key)  # passed over once more: whose turn it is now gets one more as well
         return found
+
+    def _in_turn(self, ring: Ring, served: Served) -> Iterator[Share]:
+        """Iterate over the sessions that may have something for an agent, in the order of their turns."""
+        passed, place = 0, -1
+        for key in ring.left_ms:
+            share = self.shares[key]
+            if not served.isdisjoint(share.needs):
+                yield share
+                continue
+            passed += 1
+            if passed > MANY_PASSED:
+                place = ring.places[key]
+                break
+        else:
+            return
+        needs = self._by_need.keys() & served
+        keys = {key for need in needs for key in self._by_need[need] if ring.places[key] > place}
+        heap = [(ring.places[key], key) for key in keys]
+        heapify(heap)
+        while heap:
+            yield self.shares[heappop(heap)[1]]

@@ -6,7 +6,6 @@ only if somebody asks: counting a long queue takes some milliseconds.
 
 from collections import Counter
 from functools import cached_property
-from itertools import islice
 from typing import Final, NamedTuple
 
 from taskyard_contract.states import RunState
@@ -33,6 +32,8 @@ class Bystanders:
         self._dispatcher = shard.dispatcher
         self._delivery = shard.delivery
         self._by_need: dict[Need, _Able] = {}
+        self._apart: dict[Holder, AgentView] = {}
+        """Agents with the room that they have for coroutines beside their slots."""
         self._lines: dict[tuple[object, ...], Line] = {}
         self._to_count = MOST_COUNTED
 
@@ -40,9 +41,19 @@ class Bystanders:
     def _views(self) -> dict[Holder, AgentView]:
         return {agent: view_of(agent) for agent in self._roster.agents.values()}
 
-    def view(self, agent: Holder | None) -> AgentView | None:
-        """Return an agent whose lease has not lapsed, as the rules see it."""
-        return self._views.get(agent) if agent is not None else None
+    def view(self, agent: Holder | None, need: Need) -> AgentView | None:
+        """Return an agent whose lease has not lapsed, as the rules see it for what has a need."""
+        known = self._views.get(agent) if agent is not None else None
+        if known is None or not (isinstance(agent, AgentSession) and agent.meets_apart(need)):
+            return known
+        if agent not in self._apart:
+            self._apart[agent] = known._replace(
+                nested_only=agent.apart.nested_only,
+                nested_only_shares=frozenset(),
+                credit=agent.credit_apart,
+                apart=True,
+            )
+        return self._apart[agent]
 
     def lack(self, need: Need) -> Reason | None:
         """Return what no agent has that runs with this need wait for."""
@@ -50,14 +61,18 @@ class Bystanders:
 
     def able(self, need: Need) -> list[AgentView]:
         """Return the agents that could execute runs with this need."""
-        return [self._views[agent] for agent in self._able(need).agents]
+        views = (self.view(agent, need) for agent in self._able(need).agents)
+        return [view for view in views if view is not None]
 
     def _able(self, need: Need) -> "_Able":
         found = self._by_need.get(need)
         if found is None:
             agents = [agent for agent in self._roster.agents.values() if matches(need, agent.offer)]
             executed = Counter(
-                (run.flow, run.session) for agent in agents for run in self._executed_of[agent]
+                (run.flow, run.session)
+                for agent in agents
+                for run in self._executed_of[agent]
+                if agent.takes_apart(run.template) is agent.meets_apart(need)
             )
             served = served_by_all(self._dispatcher, need, agents)
             found = self._by_need[need] = _Able(agents, executed, served)
@@ -96,9 +111,14 @@ class Bystanders:
         return run.state == RUNNING or run in self._executing
 
     def executed_by(self, agent: AgentSession, waiting: Run) -> tuple[tuple[Others, ...], int]:
-        """Return whose runs an agent executes, and how many are of the program of a run that waits."""
-        executed = self._executed_of.get(agent, ())
-        whose = self._told(waiting, Counter((run.flow, run.session) for run in executed))
+        """Return whose runs an agent executes where a run waits for room, and how many are of its program."""
+        apart = agent.takes_apart(waiting.template)
+        executed = Counter(
+            (run.flow, run.session)
+            for run in self._executed_of.get(agent, ())
+            if agent.takes_apart(run.template) is apart
+        )
+        whose = self._told(waiting, executed)
         return whose, sum(others.runs for others in whose if others.own)
 
     def line_of(self, run: Run) -> Line:
@@ -178,8 +198,15 @@ def executed_by(agent: AgentSession) -> list[Run]:
     Agents may leave out that runs have started, and some never say it. Of those it is taken that they execute
     what they have had for longest.
     """
-    executed = [run for run in agent.held.values() if run.state == RUNNING]
-    return executed or list(islice(agent.held.values(), agent.slots))
+    apart: list[Run] = []
+    others: list[Run] = []
+    for run in agent.held.values():
+        (apart if agent.takes_apart(run.template) else others).append(run)
+    return [*_executed(others, agent.slots), *_executed(apart, agent.coroutines)]
+
+
+def _executed(runs: list[Run], room: int) -> list[Run]:
+    return [run for run in runs if run.state == RUNNING] or runs[:room]
 
 
 def view_of(agent: AgentSession) -> AgentView:

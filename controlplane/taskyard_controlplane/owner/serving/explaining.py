@@ -219,7 +219,7 @@ class Question:
             lambda: self._around.line_of(run),
             nested=bool(run.waited_for_by),
             share=self._shard.dispatcher.standing(run).share,
-            declined_by=self._around.view(self._shard.dispatcher.declined.decliner_of(run)),
+            declined_by=self._around.view(self._shard.dispatcher.declined.decliner_of(run), need),
         )
         return why_queued(standing, self._around.able(need))
 
@@ -232,10 +232,13 @@ class Question:
             return (wait_reasons.agent_away(agent.name, has_it=True),)
         if self._around.is_being_read(run):
             return (wait_reasons.delivery(agent.name),)
-        free = len(agent.held) <= agent.slots
+        apart, room, crowded = agent.takes_apart(run.template), agent.slots, agent.nested_only
+        if apart:
+            room, crowded = agent.coroutines, agent.apart.nested_only
+        free = sum(agent.takes_apart(held.template) is apart for held in agent.held.values()) <= room
         whose, executing = self._around.executed_by(agent, run)
         reason = wait_reasons.agent_has_it(
-            agent.name, whose, executing or int(free), crowded=agent.nested_only, free=free
+            agent.name, whose, executing or int(free), crowded=crowded, free=free, apart=apart
         )
         if agent.condition:
             return wait_reasons.agent_condition(agent.name, agent.condition), reason

@@ -37,7 +37,7 @@ class ServedByAll(NamedTuple):
 
 def served_by_all(dispatcher: Dispatcher, need: Need, agents: Sequence[AgentSession]) -> ServedByAll:
     """Return what all agents are fed from that could execute runs with a need."""
-    each = [dict(dispatcher.ready.served(agent)) for agent in agents]
+    each = [dict(dispatcher.ready.served(agent, agent.meets_apart(need))) for agent in agents]
     queue = dispatcher.ready.queues.get(need)
     if queue is None or not each:
         return ServedByAll([], set())

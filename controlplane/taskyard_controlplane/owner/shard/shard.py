@@ -152,6 +152,7 @@ class Shard:
             self.settling,
             self.endings,
             self.parking,
+            self.timers,
             limits.window,
         )
         self.submission = Submission(

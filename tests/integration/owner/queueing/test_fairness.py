@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from taskyard_api.v1 import common_pb2, run_service_pb2, template_pb2
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunKind
 from taskyard_controlplane.owner.peers.client_session import share_number
-from taskyard_controlplane.owner.queueing import parking
+from taskyard_controlplane.owner.queueing import backlog, parking
 from taskyard_controlplane.owner.queueing.backlog import LEAST_WINDOW, WINDOW
 
 CODE = template_pb2.Code(task_name="task")
@@ -302,3 +303,38 @@ def test_lanes_of_parked_runs_are_used_again_and_shared_when_there_are_too_many(
             assert len(it.shard.parking._lanes) <= 3, "two of sessions, and one of all others"
 
     play(scenario, most_open=0, window=10)
+
+
+def test_very_many_lanes_are_not_looked_at_with_each_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "FEW_LANES", 2)
+
+    async def scenario(it: World) -> None:
+        clients = [it.client() for _ in range(3)]
+        ids = [run_id for client in clients for run_id in await client.submit(12)]
+        await it.settle()
+        lanes = it.shard.backlog
+        assert len(lanes._counts) == 3
+        looked = Counter[str]()
+        low = lanes._low
+
+        def counted(key: tuple[str, int], others: int) -> int:
+            looked[key[0]] += 1
+            return low(key, others)
+
+        monkeypatch.setattr(lanes, "_low", counted)
+        await it.advance(1)
+        before = looked.total()
+        for _ in range(5):
+            lanes.refill()
+        assert looked.total() == before
+        agent, seen = it.agent(credit=1_000), list[bytes]()
+        while len(seen) < len(ids):
+            new = await assigned(it, agent)
+            agent.report(new)
+            seen += new
+            await it.advance(0.001)
+        assert sorted(seen) == sorted(ids)
+        await it.advance(1)
+        assert not lanes._counts
+
+    play(scenario, window=6)

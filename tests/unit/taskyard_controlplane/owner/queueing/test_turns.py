@@ -1,6 +1,7 @@
 """Sessions take turns by the time that their runs take."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,14 @@ from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import standing_of
-from taskyard_controlplane.owner.queueing.turns import EVERYBODY, LEAST_MS, MOST_MS, QUANTUM_MS, cost_of
+from taskyard_controlplane.owner.queueing.turns import (
+    EVERYBODY,
+    LEAST_MS,
+    MOST_MS,
+    QUANTUM_MS,
+    Share,
+    cost_of,
+)
 
 
 class Queue:
@@ -19,6 +27,7 @@ class Queue:
     def __init__(self) -> None:
         self.ready = ReadyRuns()
         self.one, self.other = ReadyQueue(self.ready), ReadyQueue(self.ready)
+        self.coroutines = ReadyQueue(self.ready, coroutines=True)
         self.sessions: dict[str, ClientSession] = {}
         self.open: dict[bytes, Run] = {}
         self._seq = 0
@@ -42,9 +51,10 @@ class Queue:
             runs.append(run)
         return runs
 
-    def take(self, limit: int = 1, *needs: ReadyQueue, nested_only: bool = False) -> str:
+    def take(self, limit: int = 1, *needs: ReadyQueue, nested_only: bool = False, apart: bool = False) -> str:
         """Return whose runs are taken next, a letter for each."""
-        taken = self.ready.pop(set(needs or (self.one, self.other)), limit, EVERYBODY if nested_only else ())
+        served = set(needs or ((self.coroutines,) if apart else (self.one, self.other)))
+        taken = self.ready.pop(served, limit, EVERYBODY if nested_only else (), apart)
         return "".join(run.session.name if run.session is not None else "-" for run in taken)  # type: ignore[attr-defined]
 
     def starts(self, count: int, limit: int = 1) -> str:
@@ -81,6 +91,14 @@ def test_turns_are_of_equal_time_and_not_of_equal_numbers() -> None:
     it.put("b", 10_000, ms=1)
     count = Counter(it.starts(2_000))
     assert count["b"] * 1 == pytest.approx(count["a"] * 200, rel=0.15)
+
+
+def test_who_is_in_debt_when_all_are_gets_as_many_turns_as_whose_turn_it_is() -> None:
+    it = Queue()
+    it.put("a", 1_000, ms=30)
+    it.put("b", 1_000, ms=200)
+    count = Counter(it.starts(700))
+    assert count["a"] * 30 == pytest.approx(count["b"] * 200, abs=2 * QUANTUM_MS + 200)
 
 
 def test_chunks_are_cut_where_a_turn_ends() -> None:
@@ -234,3 +252,86 @@ def test_less_urgent_runs_are_ahead_of_nothing() -> None:
     assert [each.runs for each in it.ready.ahead_of(run, standing_of(run, {}))] == [1]
     run.template.priority = -1
     assert it.ready.ahead_of(run, standing_of(run, {})) == []
+
+
+def test_slots_are_not_paid_for_with_turns_at_room_for_coroutines() -> None:
+    it = Queue()
+    it.put("a", 10, ms=60_000)
+    it.put("a", 300, need=it.coroutines)
+    it.put("b", 10_000, need=it.coroutines)
+    assert it.starts(2) == "aa", "which takes slots for minutes"
+    turn = int(QUANTUM_MS / LEAST_MS)
+    assert it.take(256, apart=True) == "a" * turn
+    assert it.take(256, apart=True) == "b" * turn
+    assert it.take(256, apart=True) == "a" * (300 - turn)
+
+
+def test_coroutines_that_share_processes_cost_nobody_a_turn_at_slots() -> None:
+    it = Queue()
+    for name in "ab":
+        it.put(name, 10, ms=10)
+        it.put(name, 1_000, ms=60_000, need=it.coroutines)
+    assert it.take() == "a"
+    assert it.take(256, apart=True) == "a" * int(QUANTUM_MS / LEAST_MS), "its number counts, not its time"
+    assert it.starts(5) == "abbaa"
+
+
+def test_coroutines_of_a_session_that_comes_with_other_runs_first_take_turns_as_well() -> None:
+    it = Queue()
+    it.put("a", 1, ms=10)
+    it.put("b", 1_000, need=it.coroutines)
+    assert it.take(256, apart=True) == "b" * 256, "nobody else has any"
+    it.put("a", 1, need=it.coroutines)
+    assert it.take(256, apart=True) == "a"
+
+
+def test_who_leaves_is_in_no_ring_any_more() -> None:
+    it = Queue()
+    it.put("a", 1, need=it.coroutines)
+    it.put("b", 1)
+    assert it.take(apart=True) == "a"
+    assert it.take() == "b"
+    turns = it.ready.turns(0)
+    assert (turns.shares, turns._slots.left_ms, turns._apart.left_ms) == ({}, {}, {})
+    [gone] = it.put("a", 1, need=it.coroutines)
+    restore(gone, RunState.CANCELLED)
+    it.ready.tidy()
+    turns = it.ready.turns(0)
+    assert (turns.shares, turns._slots.left_ms, turns._apart.left_ms) == ({}, {}, {})
+
+
+def test_thousands_whose_runs_nobody_can_execute_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Queue()
+    for number in range(1_000):
+        it.put(f"other {number}", need=it.other)
+    for name in "ab":
+        it.put(name, 8, ms=10)
+    looked = Counter[bool]()
+    first = Share.first
+
+    def counted(share: Share, *given: Any) -> Any:
+        looked[it.one in given[0]] += 1
+        return first(share, *given)
+
+    monkeypatch.setattr(Share, "first", counted)
+    assert "".join(it.take(1, it.one) for _ in range(16)) == "aabb" * 4
+    assert looked[True] < 50
+    assert it.take(1, ReadyQueue(it.ready)) == ""
+    assert looked[True] < 50
+    assert it.take(1, it.other) == "other 0", "they have kept their places"
+
+
+def test_what_is_left_of_another_need_is_not_looked_for_again_and_found_when_it_comes_back() -> None:
+    it = Queue()
+    it.put("a", 1, need=it.other)
+    it.put("a", 1)
+    it.put("b", 2)
+    assert it.take(1, it.one) == "a"
+    assert it.take(1, it.one) == "b"
+    assert it.take(1, it.one) == "b"
+    assert not it.take(1, it.one)
+    assert it.one not in it.ready.turns(0)._by_need, "nobody has any"
+    it.put("a", 1)
+    assert it.take(1, it.one) == "a"
+    assert it.take(1, it.other) == "a"
+    assert it.ready.turns(0)._by_need == {}
