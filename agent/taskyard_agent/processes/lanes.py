@@ -215,20 +215,6 @@ class Lanes:
         enough = self._slots + self._workforce.blocked()  # one that waits takes none
         return tuple(sorted(share for share, runs in alone.items() if runs >= enough))
 
-    def spare(self, span: Span) -> list[Span]:
-        """Split runs that have just come into those that are wanted, and those of a session with enough runs
-        that share no process, which others may have.
-        """
-        chunk = span.chunk
-        if chunk.in_lane or chunk.nested or not (chunk.template.coroutine and self.counted_apart):
-            return [span]
-        before = self._holdings.alone.get(chunk.share, 0) - len(span)
-        wanted = max(0, self._slots + self._workforce.blocked() - before)
-        if wanted >= len(span):
-            return [span]
-        middle = span.start + wanted
-        return [span.part(span.start, middle), span.part(middle, span.stop)]
-
     def reconsider(self, now: float) -> None:
         """Want more after all, when many wait for others and nothing goes on: they may wait for that."""
         awaiting = self.awaiting

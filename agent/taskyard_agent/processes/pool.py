@@ -160,10 +160,7 @@ class ProcessPool:
             local.world.unsure = False
         assigned = Chunk.assigned(chunk, local)
         self.lanes.place(assigned)
-        span, *others = self.lanes.spare(self.holdings.accept(assigned))
-        self.holdings.give_back(others)
-        if not len(span):
-            return
+        span = self.holdings.accept(assigned)
         if not (self.lanes if assigned.in_lane else self.intake).wants(span):
             self.holdings.give_back([span])
         elif span.chunk.blobs or (local.bundle and not self.transfers.present(span)):

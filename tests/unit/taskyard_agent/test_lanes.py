@@ -216,19 +216,19 @@ def test_a_run_whose_code_keeps_the_loop_to_wait_is_executed_by_a_worker_the_nex
     play(scenario)
 
 
-def test_of_coroutines_that_take_slots_a_session_gets_as_many_and_others_keep_their_room() -> None:
+def test_of_a_session_with_coroutines_in_all_slots_no_more_are_wanted_and_others_keep_their_room() -> None:
     async def scenario(stage: Stage) -> None:
         lanes = LaneStage(stage)
         await stage.ready()
         lane, _, _ = await lanes.one()
         lanes.template().alone = True
-        keys = lanes.assign(20)
-        assert stage.worker().runs() == 1
-        assert stage.told.given_back == ids(keys[1:])
+        lanes.assign(20)
         demand = lanes.demand()
         assert (demand.in_hand, demand.nested_only, demand.nested_only_shares) == (lane.count, True, (0,))
-        lanes.assign(2, nested=True)
-        assert stage.pool.intake.queue.nested == 2, "what others wait for is taken all the same"
+        queued = [key for span in stage.pool.intake.queue for key in span.run_keys()]
+        stage.pool.on_cancel(queued)
+        assert stage.pool.holdings.alone == {0: 20 - len(queued)}
+        assert queued
 
     play(scenario)
 
