@@ -36,6 +36,8 @@ class Holdings:
         """How many of these share processes."""
         self.coroutines = 0
         """How many are of coroutine functions, wherever they are executed."""
+        self.alone: dict[int, int] = {}
+        """How many of these share no process, by number of their session; nobody who has none."""
         self._open: dict[Chunk, int] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -55,6 +57,10 @@ class Holdings:
         self.coroutines += runs
         if chunk.in_lane:
             self.in_lanes += runs
+        else:
+            alone = self.alone[chunk.share] = self.alone.get(chunk.share, 0) + runs
+            if not alone:
+                del self.alone[chunk.share]
 
     def run_keys(self) -> Iterator[pb.RunKey]:
         """Name every run in hand."""

@@ -200,10 +200,20 @@ class Lanes:
         window = 0 if self._intake.closed else self._room
         if awaiting < 2 * self._room:
             self._bound = 2 * self._room
-        # One that is executed by a worker takes a slot, unless it waits: there is as much less room.
-        alone = max(0, self._holdings.coroutines - self._holdings.in_lanes - self._workforce.blocked())
-        in_hand = max(0, self._holdings.in_lanes - awaiting) + alone * self._per_slot
-        return Demand(in_hand, window, self._chunk_size, awaiting >= self._bound)
+        in_hand = max(0, self._holdings.in_lanes - awaiting)
+        shares = () if awaiting >= self._bound else self._with_slots()
+        return Demand(in_hand, window, self._chunk_size, awaiting >= self._bound or bool(shares), shares)
+
+    def _with_slots(self) -> tuple[int, ...]:
+        """Return of which sessions there are as many runs that share no process as there are slots.
+
+        Those take slots. No more of them are wanted, and those of others have all the room that there is.
+        """
+        alone = self._holdings.alone
+        if not alone:
+            return ()
+        enough = self._slots + self._workforce.blocked()  # one that waits takes none
+        return tuple(sorted(share for share, runs in alone.items() if runs >= enough))
 
     def reconsider(self, now: float) -> None:
         """Want more after all, when many wait for others and nothing goes on: they may wait for that."""

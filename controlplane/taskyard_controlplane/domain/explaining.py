@@ -92,11 +92,17 @@ def why_queued(run: Standing, able: Sequence[AgentView]) -> tuple[Reason, ...]:
         return kept
     meant = [agent for agent in willing if run.nested or not agent.is_crowded_by(run.share)]
     if not meant:
-        return tuple(wait_reasons.agent_nested_only(agent.name) for agent in willing[:MOST_NAMED]) + kept
+        return tuple(map(_only_nested, willing[:MOST_NAMED])) + kept
     others = [agent for agent in meant if agent is not run.declined_by]
     if not others:
         return (wait_reasons.agent_declined(meant[0].name), *kept)
     return (*_turn_of(run, others), *kept)
+
+
+def _only_nested(agent: AgentView) -> Reason:
+    if agent.apart and agent.nested_only_shares:
+        return wait_reasons.agent_one_by_one(agent.name)
+    return wait_reasons.agent_nested_only(agent.name)
 
 
 def _what_keeps(agent: AgentView) -> Reason:

@@ -174,6 +174,12 @@ def agent_nested_only(agent: str) -> Reason:
     return Reason(WaitReason.AGENT_NESTED_ONLY, text, agent=agent)
 
 
+def agent_one_by_one(agent: str) -> Reason:
+    """Coroutines of a program take slots on an agent, and it has enough of them."""
+    text = f"agent '{agent}' executes async tasks of its program one by one, in slots, and has enough of them"
+    return Reason(WaitReason.AGENT_NESTED_ONLY, text, agent=agent)
+
+
 def agent_declined(agent: str) -> Reason:
     """An agent gave it back, and nobody else can have it."""
     text = f"agent '{agent}' gave it back, and gets it again after a moment"

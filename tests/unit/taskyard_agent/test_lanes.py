@@ -210,7 +210,25 @@ def test_a_run_whose_code_keeps_the_loop_to_wait_is_executed_by_a_worker_the_nex
         lanes.assign(1)
         await eventually(lambda: bool(stage.worker().spans))
         assert lanes.template().alone
-        assert lanes.demand().in_hand == 1 + PER_SLOT, "it takes a slot, so there is as much less room"
+        share = next(iter(stage.worker().spans.values())).chunk.share
+        assert lanes.demand() == Demand(1, PER_SLOT, PER_SLOT, True, (share,)), "it takes the slot"
+
+    play(scenario)
+
+
+def test_of_a_session_with_coroutines_in_all_slots_no_more_are_wanted_and_others_keep_their_room() -> None:
+    async def scenario(stage: Stage) -> None:
+        lanes = LaneStage(stage)
+        await stage.ready()
+        lane, _, _ = await lanes.one()
+        lanes.template().alone = True
+        lanes.assign(20)
+        demand = lanes.demand()
+        assert (demand.in_hand, demand.nested_only, demand.nested_only_shares) == (lane.count, True, (0,))
+        queued = [key for span in stage.pool.intake.queue for key in span.run_keys()]
+        stage.pool.on_cancel(queued)
+        assert stage.pool.holdings.alone == {0: 20 - len(queued)}
+        assert queued
 
     play(scenario)
 

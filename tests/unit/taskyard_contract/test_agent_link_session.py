@@ -183,6 +183,18 @@ def test_whose_nested_runs_are_wanted_only_is_said_when_it_changes() -> None:
     assert list(drained(session)[0].credit.nested_only_shares) == [7, 8]
 
 
+def test_of_whom_no_more_coroutines_are_wanted_is_said_when_it_changes() -> None:
+    handler = Recorder()
+    session = LinkSession(Identity("host/a", b"s" * 16, "a", ("default",), 2, coroutines=10), handler)
+    session.hello(0.0)
+    session.welcomed(pb.ServerFrame(welcome=pb.AgentWelcome(lease_ms=30_000, capabilities=["coroutines"])))
+    for shares, heard in (((), [[]]), ((7,), [[7]]), ((7,), []), ((), [[]])):
+        handler.wanted = Demand(0, 2, 1, coroutines=Demand(0, 10, 10, bool(shares), shares))
+        credits = [frame.credit for frame in drained(session)]
+        assert [list(credit.coroutines_nested_only_shares) for credit in credits] == heard
+        assert all(credit.coroutines_nested_only is bool(shares) for credit in credits)
+
+
 def test_frames_become_calls_in_order() -> None:
     handler = Recorder()
     session = open_session(handler)

@@ -33,13 +33,14 @@ def _first_of(items: list[T], size_of: Callable[[T], int]) -> list[T]:
 class Allowance:
     """Credit for coroutines, of an agent that has room for them apart from its slots."""
 
-    __slots__ = ("assigned", "chunk_size", "granted", "nested_only")
+    __slots__ = ("assigned", "chunk_size", "granted", "nested_only", "nested_only_shares")
 
     def __init__(self) -> None:
         """Allow nothing yet; one for each stream."""
         self.granted = self.assigned = 0
         self.chunk_size = 1
         self.nested_only = False
+        self.nested_only_shares: frozenset[int] = frozenset()
 
 
 class AgentSession(Peer):

@@ -166,9 +166,8 @@ class Matchmaking:
             limit: Most runs.
             apart: Whether of coroutines for which it has room beside its slots, or of all others.
         """
-        restricted: Container[int] = (agent.nested_only_shares or EVERYBODY) if agent.nested_only else ()
-        if apart:
-            restricted = EVERYBODY if agent.apart.nested_only else ()
+        room = agent.apart if apart else agent
+        restricted: Container[int] = (room.nested_only_shares or EVERYBODY) if room.nested_only else ()
         for ready, queues in self._apart[agent] if apart else self._served[agent]:
             taken = ready.pop(queues, limit, restricted, apart)
             if taken:

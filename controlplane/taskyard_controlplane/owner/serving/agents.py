@@ -156,6 +156,7 @@ class Agents:
             agent.apart.granted = frame.credit.coroutines_granted_total
             agent.apart.chunk_size = frame.credit.coroutines_chunk_size
             agent.apart.nested_only = frame.credit.coroutines_nested_only
+            agent.apart.nested_only_shares = frozenset(frame.credit.coroutines_nested_only_shares)
             self._dispatcher.pump()
 
     async def receive_durably(self, agent: AgentSession, frame: pb.AgentFrame) -> None:

@@ -49,7 +49,7 @@ class Bystanders:
         if agent not in self._apart:
             self._apart[agent] = known._replace(
                 nested_only=agent.apart.nested_only,
-                nested_only_shares=frozenset(),
+                nested_only_shares=agent.apart.nested_only_shares,
                 credit=agent.credit_apart,
                 apart=True,
             )

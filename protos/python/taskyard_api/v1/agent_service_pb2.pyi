@@ -635,6 +635,7 @@ class Credit(google.protobuf.message.Message):
     COROUTINES_CHUNK_SIZE_FIELD_NUMBER: builtins.int
     COROUTINES_NESTED_ONLY_FIELD_NUMBER: builtins.int
     NESTED_ONLY_SHARES_FIELD_NUMBER: builtins.int
+    COROUTINES_NESTED_ONLY_SHARES_FIELD_NUMBER: builtins.int
     granted_total: builtins.int
     """Runs it has asked for on this stream, a cumulative count: a lost or repeated frame can neither
     create nor leak a slot. It falls when the agent takes unused credit back.
@@ -655,6 +656,12 @@ class Credit(google.protobuf.message.Message):
     def nested_only_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Of which sessions only such runs (AssignChunk.share): those whose runs wait here. None for all of them."""
 
+    @property
+    def coroutines_nested_only_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The same of runs of coroutine functions: those with as many in slots here as there are, because these cannot share a
+        process. None for all sessions.
+        """
+
     def __init__(
         self,
         *,
@@ -665,8 +672,9 @@ class Credit(google.protobuf.message.Message):
         coroutines_chunk_size: builtins.int = ...,
         coroutines_nested_only: builtins.bool = ...,
         nested_only_shares: collections.abc.Iterable[builtins.int] | None = ...,
+        coroutines_nested_only_shares: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "coroutines_chunk_size", b"coroutines_chunk_size", "coroutines_granted_total", b"coroutines_granted_total", "coroutines_nested_only", b"coroutines_nested_only", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk_size", b"chunk_size", "coroutines_chunk_size", b"coroutines_chunk_size", "coroutines_granted_total", b"coroutines_granted_total", "coroutines_nested_only", b"coroutines_nested_only", "coroutines_nested_only_shares", b"coroutines_nested_only_shares", "granted_total", b"granted_total", "nested_only", b"nested_only", "nested_only_shares", b"nested_only_shares"]) -> None: ...
 
 global___Credit = Credit
 

@@ -128,3 +128,23 @@ def test_what_an_agent_gave_back_is_offered_to_others_as_coroutines() -> None:
         assert other.receive() == [shared]
 
     play(scenario)
+
+
+def test_of_sessions_with_enough_coroutines_in_slots_only_nested_ones_are_sent() -> None:
+    async def scenario(it: World, client: Client) -> None:
+        other, agent = it.client(), it.agent(credit=0, coroutines=10)
+        await client.submit(3, coroutine=True)
+        [one] = await other.submit(1, coroutine=True)
+        await it.settle()
+        credit = ap.Credit(
+            chunk_size=1,
+            coroutines_granted_total=9,
+            coroutines_chunk_size=9,
+            coroutines_nested_only=True,
+            coroutines_nested_only_shares=[client.session.share],
+        )
+        agent.send(credit=credit)
+        await it.settle()
+        assert agent.receive() == [one]
+
+    play(scenario)

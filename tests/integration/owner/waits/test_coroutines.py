@@ -110,3 +110,22 @@ def test_where_they_take_slots_they_are_told_of_slots(ask: Ask) -> None:
         await asker.wait(run_id, W.SLOTS_TAKEN, text)
 
     ask(scenario)
+
+
+def test_an_agent_that_has_enough_of_them_in_its_slots_says_so(ask: Ask) -> None:
+    async def scenario(it: World, asker: Asker) -> None:
+        agent, client = it.agent(credit=0, coroutines=2), it.client()
+        agent.send(
+            credit=ap.Credit(
+                coroutines_granted_total=9,
+                coroutines_chunk_size=9,
+                coroutines_nested_only=True,
+                coroutines_nested_only_shares=[client.session.share],
+            )
+        )
+        [run_id] = await client.submit(coroutine=True)
+        await it.settle()
+        text = "agent 'a' executes async tasks of its program one by one, in slots, and has enough of them"
+        await asker.wait(run_id, W.AGENT_NESTED_ONLY, text)
+
+    ask(scenario)
