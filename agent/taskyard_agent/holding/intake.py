@@ -60,8 +60,8 @@ class Intake:
         self._closed = False
         self._gave_back_at = 0.0
 
-    def demand(self) -> Demand:
-        """Say how much work is wanted; a run that waits for others takes no room."""
+    def demand(self, coroutines: Demand | None = None) -> Demand:
+        """Say how much work is wanted; a run that waits for others takes no room. `coroutines` go along."""
         sizer, admission = self.sizer, self._admission
         in_hand = self._holdings.runs - self._holdings.in_lanes - self._waiting()
         if admission.crowded:  # counted only when it matters
@@ -69,7 +69,7 @@ class Intake:
         window = 0 if self._closed else sizer.window
         restricted = self._restricted()
         shares = tuple(sorted(restricted)) if isinstance(restricted, Collection) else ()
-        return Demand(in_hand, window, sizer.chunk_size, admission.crowded, shares)
+        return Demand(in_hand, window, sizer.chunk_size, admission.crowded, shares, coroutines)
 
     def _restricted(self) -> Container[int]:
         """Return of which sessions only such runs may start that others wait for.

@@ -259,7 +259,7 @@ class ProcessPool:
 
     def demand(self) -> Demand:
         """Say how much work is wanted."""
-        return self.intake.demand()._replace(coroutines=self.lanes.demand())
+        return self.intake.demand(self.lanes.demand())
 
     def stop_running(self) -> None:
         """End the runs that are still executing: the agent's grace is over."""

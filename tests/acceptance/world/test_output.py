@@ -245,3 +245,13 @@ def test_what_modules_print_when_they_are_imported_is_printed_once(project: Proj
         }
     )
     assert project.both("prog.py") == "helper is imported\n5\n"
+
+
+def test_a_line_that_another_program_has_not_ended_is_seen_while_that_goes_on(project: Project) -> None:
+    definitions = '@task\ndef slow():\n    subprocess.run(["sh", "-c", "printf 50%%; sleep 600"])'
+    project.write({"prog.py": program(definitions, "slow()")})
+    process = project.start("prog.py")
+    assert process.stdout is not None
+    assert process.stdout.read(3) == "50%"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)

@@ -8,8 +8,10 @@ Invariant: when the pipes are found empty, everything that was written before is
 
 import asyncio
 import os
+import select
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from taskyard_agent.processes.lines import WorkerLines
@@ -140,6 +142,10 @@ class WorkerOutput:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._later: asyncio.TimerHandle | None = None
         self._readable: Callable[[], None] = _nobody
+        self._poll = select.poll()
+        for pipe in self._pipes:
+            if pipe.descriptor >= 0:
+                self._poll.register(pipe.descriptor, select.POLLIN)
 
     def listen(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], None]) -> None:
         """Have `readable` called when there is something to `read`."""
@@ -152,22 +158,32 @@ class WorkerOutput:
         self._readable()
 
     def read(self) -> list[Piece]:
-        """Return what has come."""
+        """Return what has come, and the beginnings of lines that have been held for long enough."""
+        if not (self._poll.poll(0) or self._held()):
+            return []  # asked with each report, and nearly always so
         pieces = [piece for pipe in self._pipes for piece in pipe.read(self.mark, self._whose)]
+        pieces += [piece for pipe in self._pipes for piece in pipe.overdue()]
         for pipe in self._pipes:
-            if pipe.ended and self._loop is not None:
-                self._loop.remove_reader(pipe.descriptor)
-        if self._later is None and any(pipe.holds for pipe in self._pipes) and self._loop is not None:
+            if pipe.ended:
+                self._leave(pipe)
+        if self._later is None and self._held() and self._loop is not None:
             self._later = self._loop.call_later(HOLD_NS / 1e9, self._on_overdue)
         return pieces
+
+    def _held(self) -> bool:
+        first, second = self._pipes
+        return first.holds or second.holds
+
+    def _leave(self, pipe: Pipe) -> None:
+        """Look no more at a pipe at whose end there is nobody."""
+        with suppress(KeyError):  # it was left before
+            self._poll.unregister(pipe.descriptor)
+            if self._loop is not None:
+                self._loop.remove_reader(pipe.descriptor)
 
     def _on_overdue(self) -> None:
         self._later = None
         self._readable()
-
-    def overdue(self) -> list[Piece]:
-        """Return the beginnings of lines that have been held for long enough."""
-        return [piece for pipe in self._pipes for piece in pipe.overdue()]
 
     @property
     def begun(self) -> bool:
