@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_nothing_of_it(on_terminal: Shown) -> None:
     program.type(b"\x03")
     assert program.wait() != 0
     lines = program.screen().lines
-    assert "KeyboardInterrupt" in lines[-1]
+    assert any("KeyboardInterrupt" in line for line in lines)  # what was cancelled may be said after it
     assert not [line for line in lines if " done" in line]
 
 
