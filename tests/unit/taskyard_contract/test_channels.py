@@ -1,10 +1,18 @@
 """Addresses as people write them, and what gRPC is told."""
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from grpc._cython import cygrpc
 
-from taskyard_contract.transport.channels import DEFAULT_GRPC_PORT, target_of, unix_target
+from taskyard_contract.transport.channels import (
+    CLIENT_OPTIONS,
+    DEFAULT_GRPC_PORT,
+    SERVER_OPTIONS,
+    target_of,
+    unix_target,
+)
 
 ODD = ["/tmp/a b", "/tmp/100%", "/tmp/x%20y", "/tmp/what?", "/tmp/no#1", "/tmp/ünï", "/tmp/[x]:1", "here"]
 
@@ -28,3 +36,10 @@ def test_an_absolute_path_may_follow_two_slashes() -> None:
 def test_an_address_without_a_port_has_the_usual_one() -> None:
     assert target_of("there") == f"there:{DEFAULT_GRPC_PORT}"
     assert target_of("there:1") == "there:1"
+
+
+def test_every_option_is_one_that_grpc_knows() -> None:
+    # gRPC ignores others without a word, and a rule that holds for nobody is found much later.
+    library = Path(cygrpc.__file__).read_bytes()
+    names = {name for name, _ in CLIENT_OPTIONS + SERVER_OPTIONS}
+    assert not {name for name in names if name.encode() + b"\0" not in library}

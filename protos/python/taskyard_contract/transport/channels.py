@@ -41,7 +41,7 @@ CLIENT_OPTIONS: Final[list[tuple[str, Any]]] = [
 
 SERVER_OPTIONS: Final[list[tuple[str, Any]]] = [
     *_SIZES,
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # Two servers on one port would each hold half of the work.
     ("grpc.so_reuseport", 0),
     # Far more calls than one program makes at a time; what is beyond waits in the caller.
