@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.programs import Stage
-from support.screen import OnTerminal
+from support.screen import OnTerminal, for_terminal
 
 PROGRAM = """
 import logging, os, sys, time
@@ -63,9 +63,7 @@ class Shown:
         script = self._folder / "program.py"
         text = PROGRAM.replace("BODY", body).replace("@flow\n", '@flow(flow_run_name="main-run")\n')
         script.write_text(text)
-        variables = {**self._stage.environment, "TERM": "xterm", "NO_COLOR": "1", **environment}
-        for name in {"CI", "COLUMNS"} - environment.keys():
-            variables.pop(name, None)
+        variables = for_terminal(self._stage.environment, **environment)
         pipes = [name for name in ("stdout", "stderr") if variables.pop(f"PIPE_{name}", "")]
         gate = str(self._folder / "gate")
         program = OnTerminal(
@@ -204,7 +202,7 @@ def test_a_flow_run_is_watched_and_told_as_a_tree_from_outside(
     program = on_terminal()
     program.read_until(lambda written: LINE in written)
     command = "-c", "import sys; from taskyard.cli import main; sys.exit(main())", "run"
-    environment = {**stage.environment, "TERM": "xterm", "NO_COLOR": "1"}
+    environment = for_terminal(stage.environment)
     watching = OnTerminal(*command, "watch", "main-run", environment=environment)
     on_terminal.started.append(watching)
     watching.read_until(lambda written: LINE in written)

@@ -97,6 +97,12 @@ class Screen:
             self._rows.append([])
 
 
+def for_terminal(environment: Mapping[str, str], **more: str) -> dict[str, str]:
+    """Return an environment in which a terminal counts as one, wherever the tests run; `more` decides last."""
+    kept = {name: value for name, value in environment.items() if name not in ("CI", "COLUMNS")}
+    return {**kept, "TERM": "xterm", "NO_COLOR": "1", **more}
+
+
 class OnTerminal:
     """A program whose terminal this is."""
 

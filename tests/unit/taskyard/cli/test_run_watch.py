@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.fake_services import FakeServices, make_run, run_id
-from support.screen import OnTerminal
+from support.screen import OnTerminal, for_terminal
 
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract.states import RunState
@@ -72,10 +72,9 @@ Watch = Callable[..., OnTerminal]
 def on_terminal(server: str) -> Iterator[Watch]:
     """Starts the command in a process of its own, on a terminal."""
     started: list[OnTerminal] = []
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS")}
+    environment = for_terminal(os.environ, TASKYARD_SERVER=server)
 
     def start(*arguments: str, columns: int = 80) -> OnTerminal:
-        more = {"TERM": "xterm", "NO_COLOR": "1", "TASKYARD_SERVER": server}
         arguments = (
             "-c",
             "import sys; from taskyard.cli import main; sys.exit(main())",
@@ -83,7 +82,7 @@ def on_terminal(server: str) -> Iterator[Watch]:
             "watch",
             *arguments,
         )
-        started.append(OnTerminal(*arguments, environment={**environment, **more}, columns=columns))
+        started.append(OnTerminal(*arguments, environment=environment, columns=columns))
         return started[-1]
 
     yield start
