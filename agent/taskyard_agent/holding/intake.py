@@ -64,11 +64,12 @@ class Intake:
         """Say how much work is wanted; a run that waits for others takes no room. `coroutines` go along."""
         sizer, admission = self.sizer, self._admission
         in_hand = self._holdings.runs - self._holdings.in_lanes - self._waiting()
-        if admission.crowded:  # counted only when it matters
+        shares: tuple[int, ...] = ()
+        if admission.crowded:  # looked at only when it matters
             in_hand -= admission.passable(self.queue.nested)
+            restricted = self._restricted()
+            shares = tuple(sorted(restricted)) if isinstance(restricted, Collection) else ()
         window = 0 if self._closed else sizer.window
-        restricted = self._restricted()
-        shares = tuple(sorted(restricted)) if isinstance(restricted, Collection) else ()
         return Demand(in_hand, window, sizer.chunk_size, admission.crowded, shares, coroutines)
 
     def _restricted(self) -> Container[int]:
