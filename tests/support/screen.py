@@ -98,7 +98,7 @@ class Screen:
 
 
 def for_terminal(environment: Mapping[str, str], **more: str) -> dict[str, str]:
-    """Return an environment in which a terminal counts as one, wherever the tests run; `more` decides last."""
+    """Return an environment in which a terminal counts as one wherever tests run; `more` decides last."""
     kept = {name: value for name, value in environment.items() if name not in ("CI", "COLUMNS")}
     return {**kept, "TERM": "xterm", "NO_COLOR": "1", **more}
 

@@ -99,7 +99,8 @@ class Intake:
             return False
         if self._draining:
             return span.chunk.nested and self._waiting() > 0
-        return span.chunk.nested or span.chunk.share not in self._restricted()
+        chunk = span.chunk
+        return chunk.nested or not self._admission.crowded or chunk.share not in self._restricted()
 
     def put_back(self, spans: list[Span]) -> None:
         """Queue runs before all others, or give back those that will not start here."""

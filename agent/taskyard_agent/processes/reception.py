@@ -72,7 +72,9 @@ class Reception:
 
     def on_output(self, worker: WorkerHandle) -> None:
         """Pass on what has come through a worker's pipes."""
-        self._output.pass_on(worker, worker.output.read())
+        pieces = worker.output.read()
+        if pieces:  # with each report it is looked for, and most runs print nothing
+            self._output.pass_on(worker, pieces)
 
     def _take_output(self, worker: WorkerHandle, number: int, start: int, stop: int) -> None:
         """Pass on what runs have printed that are about to be told as ended: it comes before their ends."""

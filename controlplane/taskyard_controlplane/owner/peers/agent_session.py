@@ -136,16 +136,16 @@ class AgentSession(Peer):
     @property
     def credit(self) -> int:
         """How many more runs the agent takes."""
-        return self.granted - self.assigned if self._takes_work else 0
+        if self.draining or self.paused or self.away or self.close is None:
+            return 0
+        return self.granted - self.assigned
 
     @property
     def credit_apart(self) -> int:
         """How many more runs of coroutine functions it takes, beside those that take slots."""
-        return self.apart.granted - self.apart.assigned if self.coroutines and self._takes_work else 0
-
-    @property
-    def _takes_work(self) -> bool:
-        return not (self.draining or self.paused or self.away or self.close is None)
+        if not self.coroutines or self.draining or self.paused or self.away or self.close is None:
+            return 0
+        return self.apart.granted - self.apart.assigned
 
     def takes_apart(self, template: Template) -> bool:
         """Say whether it has room for the runs of a template that is no room of its slots."""

@@ -54,9 +54,14 @@ class Declined:
             self._timers.after(pause, lambda: self.release(decliner), name=f"pause of '{decliner.name}'")
         group.append(run)
 
+    @property
+    def any(self) -> bool:
+        """Whether there may be something that somebody has declined."""
+        return bool(self._groups)
+
     def pop(self, agent: AgentSession, limit: int, apart: bool = False) -> list[Run]:
         """Take up to `limit` runs of one template and flow run that others have declined."""
-        if agent in self._groups:
+        if not self._groups or agent in self._groups:
             return []
         for group in self._groups.values():
             taken = group.pop(agent, limit, apart)

@@ -137,9 +137,10 @@ class Dispatcher:
         hungry = [agent for agent in self.agents if agent.credit > 0]
         while hungry:
             hungry = [agent for agent in hungry if self._feed(agent)]
-        hungry = [agent for agent in self.agents if agent.credit_apart > 0]
-        while hungry:
-            hungry = [agent for agent in hungry if self._feed_apart(agent)]
+        if self.ready.has_coroutines or self.declined.any:  # where nobody has async tasks it costs nothing
+            hungry = [agent for agent in self.agents if agent.credit_apart > 0]
+            while hungry:
+                hungry = [agent for agent in hungry if self._feed_apart(agent)]
         # A different agent is first next time, so that short queues do not always go to the same one.
         if len(self.agents) > 1:
             self.agents.append(self.agents.pop(0))

@@ -62,6 +62,8 @@ class Matchmaking:
         self._served: dict[AgentSession, list[tuple[ReadyRuns, set[ReadyQueue]]]] = {}
         # Of coroutines, for agents that have room for these beside their slots.
         self._apart: dict[AgentSession, list[tuple[ReadyRuns, set[ReadyQueue]]]] = {}
+        self.has_coroutines = False
+        """Whether there was ever a run of a coroutine function among them."""
         self.ended = 0
         """How many runs have ended in their queue since it was tidied; counted where runs end."""
         self._many = FEW_QUEUES
@@ -113,6 +115,7 @@ class Matchmaking:
         queue = self.queues.get(need)
         if queue is None:
             queue = self.queues[need] = ReadyQueue(self._ready(need.queue), need.coroutine)
+            self.has_coroutines = self.has_coroutines or need.coroutine
             for agent, ordinary in self._served.items():
                 if self._matches(need, agent):
                     served = self._apart[agent] if need.coroutine and agent.coroutines else ordinary

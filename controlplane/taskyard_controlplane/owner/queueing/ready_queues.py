@@ -44,9 +44,15 @@ class ReadyRuns:
         """Return the sessions that have runs at a priority."""
         turns = self._turns.get(priority)
         if turns is None:
+            self._drop_empty()
             turns = self._turns[priority] = Turns()
             self._sorted = sorted(self._turns)
         return turns
+
+    def _drop_empty(self) -> None:
+        """Forget the priorities that nobody has runs at: only when others come, for most have just one."""
+        self._turns = {priority: turns for priority, turns in self._turns.items() if turns.shares}
+        self._sorted = sorted(self._turns)
 
     def pop(
         self, served: Served, limit: int, nested_only: Container[int] = (), apart: bool = False
@@ -63,17 +69,10 @@ class ReadyRuns:
             return []  # who has room for coroutines asks each time, and mostly nobody has any
         for priority in self._sorted:
             turns = self._turns[priority]
-            taken = turns.pop(served, limit, nested_only, apart)
+            taken = turns.pop(served, limit, nested_only, apart) if turns.shares else []
             if taken:
                 return taken
-            if not turns.shares:
-                self._forget(priority)
         return []
-
-    def _forget(self, priority: int) -> None:
-        """Forget a priority that nobody has runs at; whoever iterates goes on with the old list."""
-        del self._turns[priority]
-        self._sorted = sorted(self._turns)
 
     def sessions(self, priority: int) -> int:
         """Return how many sessions take turns at a priority."""
@@ -122,10 +121,9 @@ class ReadyRuns:
 
     def tidy(self) -> None:
         """Drop the runs that ended, or began, while they waited."""
-        for priority, turns in list(self._turns.items()):
+        for turns in self._turns.values():
             turns.tidy()
-            if not turns.shares:
-                self._forget(priority)
+        self._drop_empty()
 
 
 class Waiting(NamedTuple):

@@ -36,15 +36,15 @@ class CreditLedger:
             window: Runs to hold at most.
             slots: Workers.
         """
-        total = self._received + max(0, window - in_hand)
-        if not self._worth(total - self._granted, in_hand, window, slots):
-            return None
-        self._granted = total
-        return total
-
-    def _worth(self, freed: int, in_hand: int, window: int, slots: int) -> bool:
+        unused = self._granted - self._received
+        freed = (window - in_hand if in_hand < window else 0) - unused
         if freed <= 0:
-            return self.unused > 2 * window
-        # A handful of credits would come back as a handful of runs, each with the cost of a frame. It is
-        # worth it only when the workers are about to run dry and the server has nothing left to draw on.
-        return freed * 4 >= window or (in_hand < 2 * slots and self.unused < slots)
+            worth = unused > 2 * window
+        else:
+            # A handful of credits would come back as a handful of runs, each with the cost of a frame. It is
+            # worth it only when the workers are about to run dry and the server has nothing left to draw on.
+            worth = freed * 4 >= window or (in_hand < 2 * slots and unused < slots)
+        if not worth:
+            return None
+        self._granted += freed
+        return self._granted

@@ -29,7 +29,7 @@ from typing import Final
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link.credit import CreditLedger
-from taskyard_contract.agent_link.handler import Demand, Identity, LinkHandler
+from taskyard_contract.agent_link.handler import Identity, LinkHandler
 from taskyard_contract.agent_link.lease import Lease
 from taskyard_contract.agent_link.outbox import Outbox
 from taskyard_contract.agent_link.pending import Pending
@@ -179,7 +179,8 @@ class LinkSession(Pending):
         apart = demand.coroutines if self.counts_apart else None
         if apart is not None and self._apart.advance(apart.in_hand, apart.window, own.slots) is not None:
             total = self._credit.granted
-        only = demand.nested_only, demand.nested_only_shares, *_restriction(apart)
+        restricted = _ANY[2:] if apart is None else (apart.nested_only, apart.nested_only_shares)
+        only = demand.nested_only, demand.nested_only_shares, *restricted
         if total is None and only == self._told_nested_only:
             return None
         self._told_nested_only = only
@@ -266,8 +267,3 @@ class LinkSession(Pending):
         if self.lease.doubtful(now):
             self._handler.on_doubt(True)
         return False
-
-
-def _restriction(apart: Demand | None) -> tuple[bool, tuple[int, ...]]:
-    """Return whether only nested coroutines are wanted, and of which sessions."""
-    return (False, ()) if apart is None else (apart.nested_only, apart.nested_only_shares)
