@@ -192,7 +192,8 @@ class Worker:
         self._packer.arguments = chunk.template.encoding
         self._link.wall_ns = time.time_ns() - now
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
-        self._link.output.settle()
+        if self._link.output.loose:
+            self._link.output.settle()
         self.say_changes(chunk.invocation(stop - 1), self._link)
         self._link.flush()
         if self._leaving is not None:

@@ -66,6 +66,11 @@ class Lane:
         return None
 
     @property
+    def uniform(self) -> bool:
+        """Whether all that was ever here is of one priority and one need."""
+        return len(self._sorted) == 1 and len(self._priorities[self._sorted[0]]) == 1
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is here that could start."""
         for _, runs in self:

@@ -181,11 +181,13 @@ class Ring:
 class Turns:
     """The sessions that have runs at one priority, in the order of their turns."""
 
-    __slots__ = ("_apart", "_by_need", "_slots", "shares")
+    __slots__ = ("_apart", "_by_need", "_left", "_slots", "shares")
 
     def __init__(self) -> None:
         """Begin with nobody."""
         self.shares: dict[int, Share] = {}
+        self._left: Share | None = None
+        """Of who left: who makes one call after the other leaves, and comes again, with each of them."""
         self._by_need: dict[OneNeed, set[int]] = {}
         """Who may have something of a need."""
         self._slots = Ring()
@@ -202,7 +204,8 @@ class Turns:
         """
         share = self.shares.get(key)
         if share is None:
-            share = self.shares[key] = Share(key)
+            left, self._left = self._left, None
+            share = self.shares[key] = left if left is not None and left.key == key else Share(key)
             self._slots.join(key)
         if need not in share.needs:
             share.needs.add(need)
@@ -216,12 +219,16 @@ class Turns:
         for share in list(self.shares.values()):
             if not share.tidy():
                 self._remove(share)
+        self._left = None
 
     def _remove(self, share: Share) -> None:
         del self.shares[share.key]
         self._slots.leave(share.key)
-        self._apart.leave(share.key)
+        if self._apart.left_ms:
+            self._apart.leave(share.key)
         self._forget(share, share.needs)
+        if share.new.uniform and not share.families:  # else there would be ever more to look through
+            self._left = share
 
     def _forget(self, share: Share, needs: Served) -> None:
         """Note that a session has nothing of some needs any more."""
@@ -238,24 +245,45 @@ class Turns:
         Those that are executed `apart` from slots wait beside each other: of these the number counts.
         """
         ring = self._apart if apart else self._slots
+        if len(ring.left_ms) == 1:
+            return self._pop_alone(ring, served, limit, nested_only)
         found = self._next(ring, served, nested_only)
         if found is None:
             return []
         share, runs = found
         key, left_ms = share.key, ring.left_ms
-        alone = len(left_ms) == 1
-        if alone:
-            left_ms[key] = 0.0
-            taken = take_alike(runs, limit)
-        else:
-            cost = LEAST_MS if apart else cost_of(runs[0].template)
-            taken = take_alike(runs, min(limit, max(1, int(left_ms[key] / cost))))
-            left_ms[key] -= cost * len(taken)
+        cost = LEAST_MS if apart else cost_of(runs[0].template)
+        taken = take_alike(runs, min(limit, max(1, int(left_ms[key] / cost))))
+        left_ms[key] -= cost * len(taken)
         if not runs and share.empty:
             self._remove(share)
-        elif left_ms[key] <= 0.0 and not alone:
+        elif left_ms[key] <= 0.0:
             ring.end_turn(key)
         return taken
+
+    def _pop_alone(self, ring: Ring, served: Served, limit: int, nested_only: Container[int]) -> list[Run]:
+        """Take runs of the only session there is: no turn limits it, and it has none left if others come."""
+        (key,) = ring.left_ms
+        share = self.shares[key]
+        if served.isdisjoint(share.needs):
+            return []
+        runs = share.first(served, key in nested_only)
+        if runs is None:
+            if key not in nested_only:
+                self._had_nothing(share, served)
+            return []
+        ring.left_ms[key] = 0.0
+        taken = take_alike(runs, limit)
+        if not runs and share.empty:
+            self._remove(share)
+        return taken
+
+    def _had_nothing(self, share: Share, served: Served) -> None:
+        """Note that a session turned out to have nothing of what was asked for."""
+        if share.empty:
+            self._remove(share)
+        else:
+            self._forget(share, share.needs & served)
 
     def _next(
         self, ring: Ring, served: Served, nested_only: Container[int]
@@ -277,10 +305,7 @@ class Turns:
             else:
                 indebted[key] = share, runs
         for share in nothing:
-            if share.empty:
-                self._remove(share)
-            else:
-                self._forget(share, share.needs & served)
+            self._had_nothing(share, served)
         if found is not None:
             for key in indebted:
                 ring.end_turn(key)

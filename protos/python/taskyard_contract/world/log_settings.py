@@ -6,6 +6,7 @@ What is then done with them is up to these handlers, which stay where they are.
 
 import logging
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 MOST_LOGGERS: Final = 500
@@ -18,6 +19,7 @@ Not where it has none: there a first word by `logging.warning` configures one, a
 
 _taken: Final[dict[str, int]] = {}
 """What this process has taken over, and not set itself."""
+_set_of: Final = attrgetter("level", "disabled")
 
 
 def current() -> list[Any]:
@@ -35,6 +37,26 @@ def current() -> list[Any]:
     if len(levels) > MOST_LOGGERS:
         levels = dict(list(levels.items())[:MOST_LOGGERS])
     return [root.level, root.manager.disable, levels, off[:MOST_LOGGERS], bool(root.handlers)]
+
+
+class Seen:
+    """What is `current`, to be compared with what there is later: with each submission, so without a loop."""
+
+    __slots__ = ("_all", "_loggers", "_settings")
+
+    def __init__(self) -> None:
+        """Look at it."""
+        self._all = list(logging.root.manager.loggerDict.values())  # with those that only hold a place
+        self._loggers = [one for one in self._all if isinstance(one, logging.Logger)]
+        self._settings = self._look()
+
+    def _look(self) -> tuple[Any, ...]:
+        root = logging.root
+        return root.level, root.manager.disable, bool(root.handlers), list(map(_set_of, self._loggers))
+
+    def hold(self) -> bool:
+        """Say whether it is the same now."""
+        return list(logging.root.manager.loggerDict.values()) == self._all and self._look() == self._settings
 
 
 def take(settings: list[Any]) -> None:

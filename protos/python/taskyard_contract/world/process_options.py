@@ -44,15 +44,15 @@ def current() -> Options:
 class Seen:
     """What the options were made of, to be compared with what there is: some ten microseconds."""
 
-    __slots__ = ("_decimal", "_plain")
+    __slots__ = ("_decimal", "_logging", "_plain")
 
     def __init__(self) -> None:
         """Look at them."""
-        self._plain, self._decimal = _plain_state(), _decimal()
+        self._plain, self._decimal, self._logging = _plain_state(), _decimal(), log_settings.Seen()
 
     def hold(self) -> bool:
         """Say whether they are the same now; of contexts only that of the main thread counts."""
-        if _plain_state() != self._plain:
+        if _plain_state() != self._plain or not self._logging.hold():
             return False
         now = _decimal()
         return now is None or now == self._decimal
@@ -61,7 +61,7 @@ class Seen:
 def _plain_state() -> tuple[Any, ...]:
     timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
-    return *limits, _locale(), tuple(warnings.filters), timeout, log_settings.current()
+    return *limits, _locale(), tuple(warnings.filters), timeout
 
 
 def apply(options: Mapping[str, Any]) -> None:

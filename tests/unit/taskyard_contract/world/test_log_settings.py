@@ -1,7 +1,7 @@
 """Workers want the log records that their program wants."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,7 +16,7 @@ def restored() -> Iterator[None]:
     root.setLevel(before[0])
     logging.disable(before[1])
     root.handlers[:] = before[2]
-    for name in ("settings.loud", "settings.off"):
+    for name in ("settings.loud", "settings.off", "seen.here", "seen.new.one"):
         logging.getLogger(name).setLevel(logging.NOTSET)
         logging.getLogger(name).disabled = False
 
@@ -64,3 +64,24 @@ def test_so_many_loggers_are_not_all_said() -> None:
     finally:
         for one in made:
             one.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: logging.getLogger("seen.here").setLevel(logging.ERROR),
+        lambda: logging.getLogger("seen.new.one").setLevel(logging.ERROR),
+        lambda: setattr(logging.getLogger("seen.here"), "disabled", True),
+        lambda: logging.root.setLevel(logging.CRITICAL - 1),
+        lambda: logging.disable(logging.DEBUG - 1),
+        lambda: logging.root.addHandler(logging.NullHandler()),
+    ],
+    ids=["level", "level of a new one", "off", "level of the root", "all off", "handler"],
+)
+def test_whatever_is_set_is_noticed(change: Callable[[], object]) -> None:
+    logging.getLogger("seen.here")
+    logging.root.handlers.clear()
+    seen = log_settings.Seen()
+    assert seen.hold()
+    change()
+    assert not seen.hold()

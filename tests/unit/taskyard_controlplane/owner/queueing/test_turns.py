@@ -335,3 +335,31 @@ def test_what_is_left_of_another_need_is_not_looked_for_again_and_found_when_it_
     assert it.take(1, it.one) == "a"
     assert it.take(1, it.other) == "a"
     assert it.ready.turns(0)._by_need == {}
+
+
+def test_who_leaves_and_comes_again_comes_last_and_owes_nothing() -> None:
+    queue = Queue()
+    queue.put("a", ms=MOST_MS)
+    assert queue.take() == "a"
+    queue.put("b", 2, ms=QUANTUM_MS)
+    queue.put("a", 2, ms=QUANTUM_MS)
+    assert queue.starts(4) == "baba"
+
+
+def test_who_comes_again_with_something_else_has_it_found() -> None:
+    queue = Queue()
+    for need in (queue.one, queue.other, queue.coroutines, queue.one):
+        queue.put("a", need=need)
+        assert queue.take(1, need) == "a"
+        assert queue.take(1, need) == ""
+        queue.put("a", need=need)
+        assert queue.take(1, *{queue.one, queue.other, queue.coroutines} - {need}) == ""
+        assert queue.take(1, need) == "a"
+
+
+def test_priorities_that_nobody_has_runs_at_are_forgotten_when_others_come() -> None:
+    queue = Queue()
+    for priority in range(50):
+        assert queue.ready.turns(priority).shares == {}
+    assert queue.ready.sessions(0) == 0
+    assert len(queue.ready._turns) == 1
