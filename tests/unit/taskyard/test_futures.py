@@ -107,7 +107,9 @@ def test_row_52_an_unknown_run_reads_as_pending(
         raise RunNotFound("not there yet")
 
     monkeypatch.setattr(session.stored, "get_run", get_run, raising=False)
-    assert future_of(session).state.is_pending()
+    future = future_of(session)
+    assert future.state.is_pending()
+    assert future.state.state_details.task_run_id == future.task_run_id, "what is given it waits for the run"
 
 
 def test_a_waiting_thread_is_woken(session: LoopbackSession) -> None:

@@ -48,13 +48,13 @@ class Seen:
 
     def __init__(self) -> None:
         """Look at them."""
-        self._plain, self._decimal, self._logging = _plain_state(), _decimal(), log_settings.Seen()
+        self._plain, self._decimal, self._logging = _plain_state(), _decimal_state(), log_settings.Seen()
 
     def hold(self) -> bool:
         """Say whether they are the same now; of contexts only that of the main thread counts."""
         if _plain_state() != self._plain or not self._logging.hold():
             return False
-        now = _decimal()
+        now = _decimal_state()
         return now is None or now == self._decimal
 
 
@@ -110,13 +110,29 @@ def _compiled(one: Any) -> Any:
 _OF_DECIMAL: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
-def _decimal() -> list[Any] | None:
-    """Return how decimals are calculated; None when that is not known, or is only this thread's affair."""
+def _context() -> Any:
+    """Return what says how decimals are calculated; None when nothing does, or only for this thread."""
     if "decimal" not in sys.modules or threading.current_thread() is not threading.main_thread():
         return None
-    context = sys.modules["decimal"].getcontext()
+    return sys.modules["decimal"].getcontext()
+
+
+def _decimal() -> list[Any] | None:
+    """Return how decimals are calculated; None when that is not known, or is only this thread's affair."""
+    context = _context()
+    if context is None:
+        return None
     traps = [kind.__name__ for kind, is_set in context.traps.items() if is_set]
     return [*(getattr(context, attribute) for attribute in _OF_DECIMAL), traps]
+
+
+def _decimal_state() -> tuple[Any, ...] | None:
+    """Return what `_decimal` is made of, without what calculations have noted in the context."""
+    context = _context()
+    if context is None:
+        return None
+    *state, _, traps = context.__reduce__()[1]
+    return *state, traps
 
 
 def _take_decimal(options: list[Any]) -> None:

@@ -113,7 +113,7 @@ class Future(AwaitedRun, Generic[R]):
         try:
             return from_run(self.origin.record(self.run_id), self._decode_payload)
         except RunNotFound:  # its submission is on the way
-            return State(StateType.PENDING)
+            return State(StateType.PENDING, state_details=self._details())
 
     def cancel(self) -> None:
         """Ask for the run to be cancelled. It ends CANCELLED unless it is faster."""

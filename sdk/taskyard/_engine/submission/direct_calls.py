@@ -11,6 +11,7 @@ from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
@@ -38,11 +39,11 @@ def call_sync(
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
     try:
-        state = future.wait()
+        wait_blocking(future, None)
     except BaseException:
         _give_up(future)
         raise
-    return state if return_state else _value(future)
+    return future.get_state() if return_state else _value(future)
 
 
 def call_async(
@@ -59,12 +60,12 @@ def call_async(
     async def call() -> Any:
         future = submit_one(task, _looked_at(place), args, kwargs, wait_for, at_once=True)
         try:
-            state = await future.await_state()
+            await wait_async(future, None)
         except BaseException:
             _give_up(future)
             raise
         try:
-            return state if return_state else _value(future)
+            return future.get_state() if return_state else _value(future)
         except BaseException as error:
             fold_run(error)
             raise
