@@ -190,8 +190,8 @@ class Client(Peer):
         await self._world.owner.connections.clients.receive(self.session, sp.ClientFrame(**fields))
 
     async def submit(
-        self, count: int = 1, *, resend: bool = False, flow: bytes = b"", upstream: Any = None,
-        cache_keys: list[str] | None = None, run_ids: list[bytes] | None = None,
+        self, count: int = 1, *, resend: bool = False, flow: bytes = b"", caller: bytes = b"",
+        upstream: Any = None, cache_keys: list[str] | None = None, run_ids: list[bytes] | None = None,
         args: list[bytes] | None = None, extras: Sequence[common_pb2.Payload] = (),
         **template: Any,
     ) -> list[bytes]:  # fmt: skip
@@ -207,7 +207,8 @@ class Client(Peer):
         template.setdefault("encoding", "python/pickle5")
         edges = upstream or []
         group = sp.RunGroup(
-            template=self._templates, run_ids=ids, flow_run_id=flow, cache_keys=cache_keys or [],
+            template=self._templates, run_ids=ids, flow_run_id=flow, caller_run_id=caller,
+            cache_keys=cache_keys or [],
             args=args if args is not None else [b"args"] * len(ids),
             upstream_positions=[edge[0] for edge in edges],
             upstream_ids=[edge[1] for edge in edges],

@@ -299,7 +299,17 @@ class Run:
         """
         if self.caller_id or self.needed_by:
             return self.caller_id or self.needed_by or b""
-        return self.session.caller_run_id if self.session is not None else b""
+        session = self.session
+        return self.submitted_from if session is not None and session.caller_run_id else b""
+
+    @property
+    def submitted_from(self) -> bytes:
+        """The id of the task run from which it, or the flow run it is in, was submitted. Empty for none."""
+        session, flow = self.session, self.flow
+        if self.caller_id or session is None or not session.caller_run_id:
+            return self.caller_id or b""
+        # A worker's session outlives the run that has opened it: what has a flow run there says so itself.
+        return flow.submitted_from if flow is not None and flow.session is session else session.caller_run_id
 
     @property
     def shown_name(self) -> str:

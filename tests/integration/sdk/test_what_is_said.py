@@ -192,9 +192,10 @@ def test_what_a_task_calls_is_said_in_the_terminal_of_the_program(capsys: pytest
     def main() -> None:
         outer(return_state=True)
 
-    main()
+    for _ in range(4):  # workers have done it before
+        main()
     said = shown_by(capsys)
-    assert [said[name, BAD] for name in ("bad-0", "outer-0")] == [1, 1]
+    assert [said[name, BAD] for name in ("bad-0", "outer-0")] == [4, 4]
 
 
 @RUNNERS

@@ -1,7 +1,7 @@
 """Who hears what runs say: the program that all of it is about.
 
 Runs that a task has submitted belong to a session of its worker, which has no terminal. What they say goes to
-the session of that task's run, and so on upwards.
+the session of that task's run, and so on upwards; of what a run has left behind, to that of their flow run.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,12 @@ def listener_of(run: Run, runs: Mapping[bytes, Run]) -> Submitter | None:
         run: The run.
         runs: Those that are open.
     """
-    session = run.session
     for _ in range(_DEEPEST):
+        session = run.session
         if session is None or not session.caller_run_id:
             return session
-        caller = runs.get(session.caller_run_id)
-        session = caller.session if caller is not None else None
+        above = runs.get(run.submitted_from) or run.flow
+        if above is None or above is run:
+            return None
+        run = above
     return None

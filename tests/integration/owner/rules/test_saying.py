@@ -100,6 +100,35 @@ def test_runs_of_runs_are_heard_by_the_program_and_not_by_the_worker() -> None:
     play(scenario)
 
 
+def test_a_worker_that_executes_run_after_run_speaks_for_the_one_that_called() -> None:
+    async def scenario(it: World) -> None:
+        client, other, agent = it.client(), it.client(), it.agent(credit=50)
+        flow = await client.start_flow()
+        [former] = await other.submit()
+        [caller] = await client.submit(flow=flow)
+        await assigned(it, agent)
+        worker: Any = Client(it, b"w" * 16, caller_run_id=former)
+        agent.report([former])
+        await it.settle()
+        inner_flow = await worker.start_flow(flow=flow, caller=caller)
+        inside = [
+            *await worker.submit(flow=flow, caller=caller),
+            *await worker.submit(flow=inner_flow),
+        ]
+        assert await assigned(it, agent) == inside
+        agent.send(output=output(*inside))
+        await it.settle()
+        assert [run_id for run_id, _ in heard(client)] == inside
+        agent.report([caller])
+        await it.settle()
+        agent.send(output=output(*inside))  # left behind in the flow run
+        await it.settle()
+        assert [run_id for run_id, _ in heard(client)] == inside
+        assert heard(other) == heard(worker) == []
+
+    play(scenario)
+
+
 def test_odd_batches_harm_nobody() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
