@@ -65,7 +65,7 @@ class Output:
         self.on_unsent: Callable[[], None] = _nobody
         """Called when there is something to send, and was not before."""
         self.is_shared = False
-        """Whether several runs go on together: then nobody can say whose the pipes are."""
+        """Whether several runs go on together: then marks in the pipes say beforehand whose they are."""
         self.whose = whose
         self.flush_all = flush
         self._pieces: deque[Piece] = deque()

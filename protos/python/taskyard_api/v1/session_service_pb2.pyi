@@ -972,7 +972,7 @@ class OutputBatch(google.protobuf.message.Message):
     @property
     def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """What: whole lines with their ends, each at most 32 KiB; a line that has been begun comes in parts when it is not
-        ended for a while. For LOGGER a JSON object, see there.
+        ended for a while. A piece has at most 1 MiB: what is larger is not shown. For LOGGER a JSON object, see there.
         """
 
     @property
