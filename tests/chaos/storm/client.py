@@ -87,6 +87,7 @@ class Program:
             self._retries,
             self._keys,
             self._nested,
+            self._sharing,
             self._large,
             self._logs,
             self._cancels,
@@ -151,6 +152,17 @@ class Program:
             value = sum((number + each) ** 2 for each in range(width))
             futures.append(self.note(tasks.outer.submit(number, width), value, calls=width))
         return futures
+
+    def _sharing(self) -> Futures:
+        """Submit coroutines, which share processes, and some that await others."""
+        count, ms = self.draw.randrange(5, 60), self.draw.choice((5, 50, 300))
+        waiting = [self.note(tasks.waiting.submit(n, ms), n) for n in range(count)]
+        after = [self.note(tasks.double.submit(waiting[0], 1), 0, upstream=waiting[:1])]
+        for number in range(self.draw.randrange(0, 3)):
+            width = self.draw.randrange(1, 5)
+            value = sum((number + each) ** 2 for each in range(width))
+            after.append(self.note(tasks.gathering.submit(number, width), value, calls=width))
+        return [*waiting, *after]
 
     def _large(self) -> Futures:
         first = self.note(tasks.large.submit(3), 3, "x" * tasks.LARGE)

@@ -1,5 +1,6 @@
 """The tasks of a storm. Each says what it does; see `executions`."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -109,14 +110,57 @@ def outer(number: int, width: int) -> Value:
 
 def _told(own: Execution, number: int, future: Future[Value]) -> Value | None:
     """Note a run inside a run, and how it ended; returns its value."""
+    _note_submitted(own, number, future)
+    return _note_told(future, future.wait())
+
+
+async def _told_awaiting(own: Execution, number: int, future: Future[Value]) -> Value | None:
+    """Do the same without keeping the loop."""
+    _note_submitted(own, number, future)
+    return _note_told(future, await future.await_state())
+
+
+def _note_submitted(own: Execution, number: int, future: Future[Value]) -> None:
     run = future.task_run_id.hex
     spec = {"returns": expected(run, number * number), "caller": own.run}
     note("submitted", run=run, spec=spec)
-    state = future.wait()
+
+
+def _note_told(future: Future[Value], state: State[Value] | None) -> Value | None:
     assert state is not None
     value: Value | None = state.result() if state.is_completed() else None
-    note("told", run=run, state=number_of(state), result=digest_of(value) if value else None)
+    result = digest_of(value) if value else None
+    note("told", run=future.task_run_id.hex, state=number_of(state), result=result)
     return value
+
+
+@task
+async def waiting(number: int, milliseconds: float) -> Value:
+    """Shares its process with others that wait."""
+    with execution() as own:
+        await asyncio.sleep(milliseconds / 1000)
+        return own.returns(number)
+
+
+@task
+async def gathering(number: int, width: int) -> Value:
+    """Submits runs that share a process with others, and awaits them, as `outer` does without a loop."""
+    with execution() as own:
+        wanted = [number + each for each in range(width)]
+        squares: list[int] = []
+        while wanted:
+            futures = [(each, squaring.submit(each)) for each in wanted]
+            ended = await asyncio.gather(*(_told_awaiting(own, each, future) for each, future in futures))
+            squares += [value[1] for value in ended if value is not None]
+            wanted = [each for each, value in zip(wanted, ended, strict=True) if value is None]
+        return own.returns(sum(squares))
+
+
+@task
+async def squaring(number: int) -> Value:
+    with execution() as own:
+        await asyncio.sleep(0.01)
+        return own.returns(number * number)
 
 
 @task
