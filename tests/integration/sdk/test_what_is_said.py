@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.plane_and_agent import Plane
 
-from taskyard import flow, task
+from taskyard import flow, get_run_logger, task
 from taskyard.exceptions import NotSerializable, UpstreamTaskError
 from taskyard.flow_runs import flow_run_logs
 from taskyard.runtime import flow_run, task_run
@@ -196,6 +196,28 @@ def test_what_a_task_calls_is_said_in_the_terminal_of_the_program(capsys: pytest
         main()
     said = shown_by(capsys)
     assert [said[name, BAD] for name in ("bad-0", "outer-0")] == [4, 4]
+
+
+def test_what_a_flow_says_that_a_task_calls_is_shown_by_the_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @flow(flow_run_name="inside", log_prints=True)
+    def inside() -> None:
+        get_run_logger().warning("logged")
+        print("printed")
+
+    @task
+    def calls() -> None:
+        inside()
+
+    @flow
+    def main() -> None:
+        calls()
+
+    main()
+    shown = capsys.readouterr().err
+    for text in ("Beginning flow run 'inside'", "logged", "printed", "Finished in state Completed()"):
+        assert shown.count(f"Flow run 'inside' - {text}") == 1
 
 
 @RUNNERS

@@ -60,12 +60,13 @@ class Reporting:
         clock: Clock,
         metrics: Metrics,
         succession: Succession,
+        saying: Saying,
         max_inline_bytes: int,
     ) -> None:
         """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known."""
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
-        self._saying = Saying(book, journal, succession)
+        self._saying = saying
         self._progress = book.progress
         self._journal = journal
         self._settling = settling

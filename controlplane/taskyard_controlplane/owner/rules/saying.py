@@ -1,5 +1,6 @@
 """What runs say while they execute: log records, which are kept, and output, which is only shown."""
 
+from collections.abc import Callable
 from itertools import chain, repeat
 from typing import Final
 
@@ -13,7 +14,7 @@ from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.pushed_output import Piece
-from taskyard_controlplane.owner.rules.authority import may_log
+from taskyard_controlplane.owner.rules.authority import may_log, owns
 from taskyard_controlplane.owner.rules.listeners import listener_of
 
 MAX_PIECE_BYTES: Final = 1024 * 1024
@@ -21,7 +22,7 @@ MAX_PIECE_BYTES: Final = 1024 * 1024
 
 
 class Saying:
-    """Takes what agents say for their runs."""
+    """Takes what agents and sessions say for the runs that they execute."""
 
     def __init__(self, book: RunBook, journal: Journal, succession: Succession) -> None:
         """Take what runs of `book` say; `succession` says of which assignments nothing may be known."""
@@ -31,15 +32,31 @@ class Saying:
         self._succession = succession
 
     def logs(self, agent: AgentSession, logs: pb.LogBatch) -> None:
-        """Keep log records, and show them."""
+        """Keep log records of task runs, and show them."""
+        self._keep(logs, lambda run_id: self._run_of(agent, run_id))
+
+    def logs_of_flows(self, session: Submitter, logs: pb.LogBatch) -> None:
+        """Keep log records of flow runs, and show them where that is not up to the session itself: in the
+        program of a task that has called a flow.
+        """
+        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session)
+
+    def _owned_by(self, session: Submitter, run_id: bytes) -> Run | None:
+        run = self._runs.get(run_id)
+        return run if run is not None and owns(session, run) else None
+
+    def _keep(
+        self, logs: pb.LogBatch, find: Callable[[bytes], Run | None], besides: Submitter | None = None
+    ) -> None:
+        """Keep log records of runs that `find` knows, and show them to all `besides` who has them."""
         woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in log_records(logs):
-            run = self._run_of(agent, run_id)
+            run = find(run_id)
             if run is None:
                 continue
             self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
             shown_by = listener_of(run, self._runs)
-            if shown_by is not None:
+            if shown_by is not None and shown_by is not besides:
                 shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken[shown_by] = None
         for session in woken:

@@ -12,12 +12,10 @@ from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import RunState
 from taskyard_contract.versions import VERSION
 from taskyard_controlplane.domain.model import Run
-from taskyard_controlplane.owner.journal.log_records import log_records
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.callers import Callers
 from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
-from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.cancelling import Wish
 from taskyard_controlplane.owner.serving.announcements import MAX_UNACKED_BATCHES, limits_of, owned_here
 from taskyard_controlplane.owner.serving.crowd import Crowd
@@ -48,6 +46,7 @@ class Clients:
         self._submission = shard.submission
         self._callers = Callers(shard.book, shard.stored, clock)
         self._flow_reports = shard.flow_reports
+        self._saying = shard.saying
         self._cancelling = shard.cancelling
         self._dispatcher = shard.dispatcher
         self._timers = shard.timers
@@ -161,11 +160,7 @@ class Clients:
                 return  # repeated, because the acknowledgement was lost with a stream or a server
             session.logs_received = number
             self._journal.logs_came(session, number, self._clock.now_us())
-        for run_id, at_us, level, logger, message, _ in log_records(logs):
-            run = self._book.runs.get(run_id)
-            if run is not None and owns(session, run):
-                flow_seq = self._book.flow_seq_of(run)
-                self._journal.logged(run, flow_seq, at_us, level, logger, message)
+        self._saying.logs_of_flows(session, logs)
 
     def lost(self, session: ClientSession) -> None:
         """End a session: what it executes crashes, its runs that have not started are cancelled.

@@ -40,6 +40,7 @@ from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.cancelling import Cancelling
 from taskyard_controlplane.owner.rules.flow_reports import FlowReports
 from taskyard_controlplane.owner.rules.reporting import Reporting
+from taskyard_controlplane.owner.rules.saying import Saying
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.rules.upstream import UpstreamEdges
@@ -111,9 +112,10 @@ class Shard:
         self.flow_reports = FlowReports(
             self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes, draw
         )
+        self.saying = Saying(self.book, self.journal, self.succession)
         self.reporting = Reporting(
             self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,
-            max_inline_bytes,
+            self.saying, max_inline_bytes,
         )  # fmt: skip
 
     def _make_queues(

@@ -129,6 +129,24 @@ def test_a_worker_that_executes_run_after_run_speaks_for_the_one_that_called() -
     play(scenario)
 
 
+def test_what_a_flow_logs_that_a_task_has_called_is_shown_by_the_program() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        own = await client.start_flow()
+        [caller] = await client.submit(flow=own)
+        await assigned(it, agent)
+        worker: Any = Client(it, b"w" * 16, caller_run_id=caller)
+        inner = await worker.start_flow(flow=own, caller=caller)
+        for session, run, text in ((client, own, "outer"), (worker, inner, "inner"), (worker, own, "forged")):
+            logs = sp.LogBatch(run_ids=[run], at_us=[1], levels=[20], loggers=["t"], messages=[text])
+            await session.send(logs=logs)
+        await it.settle()
+        assert logged(client) == ["inner"]  # what it logs itself it shows itself
+        assert logged(worker) == []
+
+    play(scenario)
+
+
 def test_odd_batches_harm_nobody() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
