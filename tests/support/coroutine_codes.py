@@ -75,6 +75,9 @@ class Coroutines:
         os.kill(os.getpid(), signum)
         await asyncio.sleep(60)
 
+    async def do_die_at_once(self, invocation: Invocation, host: Any, signum: int) -> None:
+        os.kill(os.getpid(), signum)
+
     async def do_fork(self, invocation: Invocation, host: Any, note: str) -> int:
         """Go on in both, and await something there."""
         child = os.fork()

@@ -110,7 +110,7 @@ class Endings:
         return rest
 
     def _settle_lane(self, lane: LaneHandle, status: int | None) -> list[Span]:
-        blameless = bool(lane.live()) or lane.ending is not None
+        blameless = any(one.begun for _, one in lane.live()) or lane.ending is not None
         given = next(iter(lane.spans), 0) not in lane.undelivered
         rest = lane_endings.settle(self._holdings, lane, status, self.suspect)
         lane.gone(lane)

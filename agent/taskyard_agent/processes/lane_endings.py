@@ -32,7 +32,7 @@ def settle(
     ending = lane.ending
     if ending is not None:
         ending.done()
-    live = {(one.number, one.position) for _, one in lane.live()}
+    live = {(one.number, one.position) for _, one in lane.live() if one.begun}
     stopping, spans = dict(lane.stopping), dict(lane.spans)  # which empty below
     ended = {key for key in live | stopping.keys() if lane.is_open(*key)}
     for number, position in sorted(ended):

@@ -154,7 +154,7 @@ class LaneHandle(WorkerHandle):
         return parts
 
     def live(self) -> list[tuple[Span, LiveRun]]:
-        """Return the runs that have begun and not ended, with their spans."""
+        """Return the runs that are in its loop and have not ended, with their spans."""
         if not self.spans:
             return []  # a lane that was closed has no board any more
         return [

@@ -120,7 +120,7 @@ class LaneWatch:
                 return
         for span, one in live:
             seconds, template = one.seconds(now_ns), span.chunk.template
-            if seconds > STARTED_SECONDS and one[:2] not in lane.started:
+            if seconds > STARTED_SECONDS and one.begun and one[:2] not in lane.started:
                 lane.started.add(one[:2])
                 self._holdings.session.started(span.key(one.position), seconds)
             if template.timeout and seconds >= template.timeout + GRACE_SECONDS:

@@ -1,8 +1,9 @@
 """The part of a progress board that lanes use: which runs are live, and whether the loop goes round.
 
 An ordinary worker is at one run, a lane at many, so it has a slot of this page for each of them. A slot is
-taken before its run is begun and free when the report of its end has been written: whatever a lane had in
-hand when it died is on the board, and what is not had not started. The loop notes when it last went round.
+taken when its run comes to the loop and free when the report of its end has been written, and says when the
+run itself has begun: what had not when a lane died is executed elsewhere. The loop notes when it last went
+round.
 Invariant: only the lane writes; slots are used from the front, so that readers look at few.
 """
 
@@ -18,7 +19,8 @@ MOST_SLOTS: Final = 16_384
 _HEAD: Final = struct.Struct("<QQ")
 """When the loop last went round, monotonic; and how many slots were ever used, from the front."""
 _SLOT: Final = struct.Struct("<QQQQ")
-"""Number of the chunk, position, start, last word; monotonic, 0 as a start for a slot that is free."""
+"""Number of the chunk, position, start, last word; monotonic. 0 as a start for a slot that is free, as a last
+word for a run whose turn in the loop has not come yet."""
 _SLOTS_AT: Final = LANE_AT + _HEAD.size
 LANE_BYTES: Final = _SLOTS_AT + MOST_SLOTS * _SLOT.size
 """Of the page, all in all. What is never written takes no memory."""
@@ -27,7 +29,7 @@ AWAITS: Final = (1 << 63) - 1
 
 
 class LiveRun(NamedTuple):
-    """A run that a lane has begun, and whose end it has not reported."""
+    """A run that a lane has in its loop, and whose end it has not reported."""
 
     number: int
     """The chunk."""
@@ -35,7 +37,12 @@ class LiveRun(NamedTuple):
     """The run in the chunk."""
     started_ns: int
     heard_ns: int
-    """When it last said that it goes on; its start counts as a word."""
+    """When it last said that it goes on: to begin counts as a word. 0 before that."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether its code may have done anything."""
+        return self.heard_ns > 0
 
     def seconds(self, now_ns: int) -> float:
         """Return for how long it has been live."""
@@ -43,7 +50,7 @@ class LiveRun(NamedTuple):
 
     def silent_seconds(self, now_ns: int) -> float:
         """Return for how long it has said nothing."""
-        return (now_ns - self.heard_ns) / 1e9
+        return (now_ns - (self.heard_ns or self.started_ns)) / 1e9
 
 
 class LaneBoard:
@@ -60,17 +67,17 @@ class LaneBoard:
         _HEAD.pack_into(self.map, LANE_AT, now_ns, self._used)
 
     def take(self, number: int, position: int, now_ns: int) -> int:
-        """Note that a run begins; returns its slot."""
+        """Note that a run waits for its first turn; returns its slot."""
         if self._free:
             slot = heappop(self._free)
         else:
             slot, self._used = self._used, self._used + 1
             self.beat(now_ns)
-        _SLOT.pack_into(self.map, _SLOTS_AT + slot * _SLOT.size, number, position, now_ns, now_ns)
+        _SLOT.pack_into(self.map, _SLOTS_AT + slot * _SLOT.size, number, position, now_ns, 0)
         return slot
 
     def heard(self, slot: int, now_ns: int) -> None:
-        """Note a word of a run, or that it `AWAITS` others."""
+        """Note that a run begins, a word of it, or that it `AWAITS` others."""
         at = _SLOTS_AT + slot * _SLOT.size
         number, position, started_ns, _ = _SLOT.unpack_from(self.map, at)
         _SLOT.pack_into(self.map, at, number, position, started_ns, now_ns)

@@ -88,6 +88,7 @@ class LaneRun:
 
     async def _execute(self, code: TaskCode) -> None:
         outcome: Outcome | None
+        self._lane.slots.heard(self._slot, self._clock())
         try:
             outcome = None if self._chunk.plain else self._chunk.complete(self.invocation, self.position)
             if outcome is None:

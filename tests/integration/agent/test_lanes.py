@@ -284,6 +284,17 @@ def test_runs_whose_process_died_twice_with_several_are_executed_apart(tmp_path:
     asyncio.run(main())
 
 
+def test_what_had_not_begun_when_its_lane_died_is_executed_elsewhere(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with agent_and_server(tmp_path, slots=1, prepare=with_coroutines) as (_, server):
+            dies, *others = server.assign(CODE, [call("die_at_once", signal.SIGKILL), *[call("pid")] * 20])
+            await server.until(lambda: set(others) <= set(server.outcomes) and dies in server.lost)
+            assert set(server.lost) == {dies}
+            assert "not known" not in server.lost[dies].message
+
+    asyncio.run(main())
+
+
 def test_a_leaving_agent_finishes_coroutines_and_gives_back_the_rest(tmp_path: Path) -> None:
     async def main() -> None:
         options = ("--coroutines", "2")

@@ -79,8 +79,10 @@ def test_a_word_counts_and_a_run_that_awaits_others_is_never_silent(lines: Lines
     reader = LaneBoardReader(lines.lines.board.page)
     slot = lines.slots.take(1, 0, 1_000_000_000)
     assert reader.live()[0].silent_seconds(3_000_000_000) == 2
+    assert not reader.live()[0].begun
     lines.slots.heard(slot, 2_000_000_000)
     assert reader.live()[0].silent_seconds(3_000_000_000) == 1
+    assert reader.live()[0].begun
     assert reader.live()[0].seconds(3_000_000_000) == 2
     lines.slots.heard(slot, AWAITS)
     assert reader.live()[0].silent_seconds(3_000_000_000) < 0
@@ -191,6 +193,10 @@ def test_the_newest_word_of_each_run_is_sent_before_its_end(lines: Lines) -> Non
 # The agent's side.
 
 
+def begin(lines: Lines, number: int, position: int) -> None:
+    lines.slots.heard(lines.slots.take(number, position, 5), 5)
+
+
 class Known:
     """A lane that has spans, and the account of their runs."""
 
@@ -268,10 +274,10 @@ def test_a_run_that_was_to_end_does_not_begin_after_it_was_taken_back(lines: Lin
 def test_a_lane_that_died_loses_what_was_live_and_all_of_it_is_suspected(lines: Lines) -> None:
     known = Known(lines, 3, 2)
     for position in range(2):
-        lines.slots.take(1, position, 5)
+        begin(lines, 1, position)
     known.lane.reported(1, 0, 1)
     known.holdings.report(Span(next(iter(known.holdings._open)), 0, 1), b"")
-    lines.slots.take(2, 0, 5)
+    begin(lines, 2, 0)
     rest, suspects = known.settle()
     assert known.told.lost_runs == [known.ids[0][1], known.ids[1][0]] == suspects
     assert set(known.told.reasons) == {StateReason.WORKER_DIED}
@@ -280,7 +286,7 @@ def test_a_lane_that_died_loses_what_was_live_and_all_of_it_is_suspected(lines: 
 
 def test_who_was_alone_is_not_suspected_but_known(lines: Lines) -> None:
     known = Known(lines, 1)
-    lines.slots.take(1, 0, 5)
+    begin(lines, 1, 0)
     rest, suspects = known.settle()
     assert (known.told.lost_runs, rest, suspects) == (known.ids[0], [], [])
 
@@ -293,7 +299,7 @@ def test_only_the_run_on_whose_account_a_lane_was_ended_pays(
 ) -> None:
     known = Known(lines, 3, timeout=1)
     for position in range(3):
-        lines.slots.take(1, position, 5)
+        begin(lines, 1, position)
     known.lane.ending = Ending(why, pb.RunKey(run_id=known.ids[0][1], epoch=101))
     _, suspects = known.settle()
     assert dict(zip(known.told.lost_runs, known.told.reasons, strict=True)) == {
@@ -307,7 +313,7 @@ def test_only_the_run_on_whose_account_a_lane_was_ended_pays(
 def test_a_run_that_would_not_end_is_cancelled_with_its_process(lines: Lines) -> None:
     known = Known(lines, 3)
     for position in range(3):
-        lines.slots.take(1, position, 5)
+        begin(lines, 1, position)
     known.lane.stopping = {(1, 0): (0.0, True), (1, 1): (0.0, False)}
     known.lane.ending = Ending(Why.CANCELLED, pb.RunKey(run_id=known.ids[0][0], epoch=100))
     known.settle()
@@ -324,7 +330,7 @@ def test_all_that_is_live_ends_with_the_lease_or_the_agent(
 ) -> None:
     known = Known(lines, 2, timeout=1)
     for position in range(2):
-        lines.slots.take(1, position, 5)
+        begin(lines, 1, position)
     known.lane.ending = Ending(why, pb.RunKey(run_id=known.ids[0][0], epoch=100))
     known.settle()
     assert (known.told.lost_runs, set(known.told.reasons)) == (known.ids[0], {reason})

@@ -62,7 +62,8 @@ class LaneStage:
         board = LaneBoard(far._board_descriptor)
         for number, span in lane.spans.items():
             for position in range(span.start, span.stop):
-                board.take(number, position, time.monotonic_ns())
+                now = time.monotonic_ns()
+                board.heard(board.take(number, position, now), now)
         board.beat(time.monotonic_ns())
         return lane, far, board
 
