@@ -259,6 +259,7 @@ class Agent(Peer):
         session_id: bytes | None = None, held: list[tuple[bytes, int]] | None = None,
         queues: tuple[str, ...] = ("default",), capabilities: tuple[str, ...] = (),
         labels: Mapping[str, str] | None = None, stream_number: int = 0, coroutines: int = 0,
+        own_session_id: bytes = b"",
     ) -> None:  # fmt: skip
         super().__init__()
         self._world = world
@@ -276,7 +277,7 @@ class Agent(Peer):
             protocol_min=2, protocol_max=2, agent_id=agent_id, session_id=self.session_id, name=agent_id,
             queues=queues, slots=2, capabilities=capabilities, labels=labels or {},
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
-            stream_number=stream_number, coroutines=coroutines,
+            stream_number=stream_number, coroutines=coroutines, own_session_id=own_session_id,
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
         dropped = {key.run_id for key in self.welcome.drop}

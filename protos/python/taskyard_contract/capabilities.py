@@ -22,6 +22,8 @@ ENVIRONMENT_PREFIX: Final = "environment/"
 """Before the name of an environment that an agent has."""
 COROUTINES: Final = "coroutines"
 """What a server says in `AgentWelcome.capabilities` that counts credit for coroutines apart."""
+OWN_SESSION: Final = "own_session"
+"""The same of one that does not send a program what its own threads have logged."""
 
 
 def own_version() -> str:

@@ -221,6 +221,23 @@ def test_what_a_flow_says_that_a_task_calls_is_shown_by_the_program(
 
 
 @RUNNERS
+def test_whatever_a_task_logs_last_is_recorded(runner: Any) -> None:
+    @task
+    async def speaks(number: int) -> None:
+        get_run_logger().info("<%d>", number)
+
+    @flow(task_runner=runner)
+    def main() -> Any:
+        for number in range(50):
+            speaks.submit(number).wait()
+        speaks.map(range(50, 100)).wait()
+        return flow_run.id
+
+    said = recorded(main())
+    assert {said[f"speaks-{number}", f"<{number}>"] for number in range(100)} == {1}
+
+
+@RUNNERS
 def test_b6_hooks_hear_of_a_result_that_has_no_form(runner: Any) -> None:
     @task(result_encoding="json")
     def refused() -> object:

@@ -48,6 +48,8 @@ class AgentSession(Peer):
 
     Credit is counted up on both sides and never down: `granted` is all it ever allowed on this stream,
     `assigned` all it ever got, so that no message about credit can be lost or counted twice.
+
+    The threads of a program are an agent, too: it has shown what they log in its `own_session_id`.
     """
 
     def __init__(self, hello: pb.AgentHello, now: float, now_us: int) -> None:
@@ -55,7 +57,7 @@ class AgentSession(Peer):
         super().__init__(hello.name or hello.agent_id)
         self.agent_id = hello.agent_id
         self.identity = AgentIdentity(hello.agent_id)
-        self.session_id = hello.session_id
+        self.session_id, self.own_session_id = hello.session_id, hello.own_session_id
         names = [task.name for task in hello.tasks]
         self.offer = offer_of(hello.queues, hello.capabilities, hello.labels, names)
         self.queues = self.offer.queues

@@ -33,22 +33,20 @@ class Saying:
 
     def logs(self, agent: AgentSession, logs: pb.LogBatch) -> None:
         """Keep log records of task runs, and show them."""
-        self._keep(logs, lambda run_id: self._run_of(agent, run_id))
+        self._keep(logs, lambda run_id: self._run_of(agent, run_id), agent.own_session_id)
 
     def logs_of_flows(self, session: Submitter, logs: pb.LogBatch) -> None:
         """Keep log records of flow runs, and show them where that is not up to the session itself: in the
         program of a task that has called a flow.
         """
-        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session)
+        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session.session_id)
 
     def _owned_by(self, session: Submitter, run_id: bytes) -> Run | None:
         run = self._runs.get(run_id)
         return run if run is not None and owns(session, run) else None
 
-    def _keep(
-        self, logs: pb.LogBatch, find: Callable[[bytes], Run | None], besides: Submitter | None = None
-    ) -> None:
-        """Keep log records of runs that `find` knows, and show them to all `besides` who has them."""
+    def _keep(self, logs: pb.LogBatch, find: Callable[[bytes], Run | None], shown_by_itself: bytes) -> None:
+        """Keep log records of runs that `find` knows, and show them, but not to the session that has."""
         woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in log_records(logs):
             run = find(run_id)
@@ -56,7 +54,7 @@ class Saying:
                 continue
             self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
             shown_by = listener_of(run, self._runs)
-            if shown_by is not None and shown_by is not besides:
+            if shown_by is not None and shown_by.session_id != shown_by_itself:
                 shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
                 woken[shown_by] = None
         for session in woken:

@@ -6,7 +6,7 @@ This is what the RPC layer talks to on behalf of agents.
 import logging
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.capabilities import COROUTINES
+from taskyard_contract.capabilities import COROUTINES, OWN_SESSION
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     AgentNotFound,
@@ -22,6 +22,7 @@ from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
+from taskyard_controlplane.owner.queueing.checks import check_id
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving import twins
 from taskyard_controlplane.owner.serving.announcements import limits_of, owned_here
@@ -75,6 +76,8 @@ class Agents:
         protocol = agreed_protocol(hello.protocol_min, hello.protocol_max, f"agent '{hello.name}'")
         if not hello.agent_id or not hello.session_id:
             raise InvalidRequest("an agent's hello needs an agent id and a session id")
+        if hello.own_session_id:
+            check_id(hello.own_session_id, "own_session_id of an agent's hello")
         if not hello.queues:
             raise InvalidRequest(f"agent '{hello.name}' serves no queue; name at least one")
         now = self._clock.monotonic()
@@ -105,7 +108,7 @@ class Agents:
             server_version=VERSION,
             limits=limits_of(terms),
             owners=owned_here(),
-            capabilities=[COROUTINES],
+            capabilities=[COROUTINES, OWN_SESSION],
         )
 
     def _known(self, hello: pb.AgentHello, now: float) -> AgentSession | None:

@@ -543,6 +543,7 @@ class AgentHello(google.protobuf.message.Message):
     TASKS_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     COROUTINES_FIELD_NUMBER: builtins.int
+    OWN_SESSION_ID_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the agent speaks."""
     protocol_max: builtins.int
@@ -568,6 +569,10 @@ class AgentHello(google.protobuf.message.Message):
     coroutines: builtins.int
     """Runs of coroutine functions (`RunTemplate.coroutine`) that it executes at the same time, beside those that take
     slots: it grants credit for them apart. 0: they take slots, as all runs do.
+    """
+    own_session_id: builtins.bytes
+    """The session of the same process, of a program that executes its runs itself. What these log is not sent to it:
+    the program has shown it.
     """
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -617,8 +622,9 @@ class AgentHello(google.protobuf.message.Message):
         tasks: collections.abc.Iterable[global___TaskOffer] | None = ...,
         namespace: builtins.str = ...,
         coroutines: builtins.int = ...,
+        own_session_id: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "coroutines", b"coroutines", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "coroutines", b"coroutines", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "own_session_id", b"own_session_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
 
 global___AgentHello = AgentHello
 
@@ -968,7 +974,9 @@ class AgentWelcome(google.protobuf.message.Message):
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Features beyond this version of the contract, by name: "coroutines" counts credit for coroutines apart."""
+        """Features beyond this version of the contract, by name: "coroutines" counts credit for coroutines apart,
+        "own_session" does what `AgentHello.own_session_id` asks for.
+        """
 
     def __init__(
         self,

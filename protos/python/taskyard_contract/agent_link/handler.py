@@ -26,6 +26,8 @@ class Identity:
     """Those that it serves by name."""
     coroutines: int = 0
     """How many runs of coroutine functions it executes beside its slots; 0 when they take slots."""
+    own_session_id: bytes = b""
+    """The session of the same process; empty where an agent is a program of its own."""
 
 
 class Demand(NamedTuple):

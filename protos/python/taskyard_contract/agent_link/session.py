@@ -115,6 +115,7 @@ class LinkSession(Pending):
             agent_version=VERSION,
             stream_number=self._streams,
             coroutines=own.coroutines,
+            own_session_id=own.own_session_id,
         )
         return pb.AgentFrame(hello=hello)
 

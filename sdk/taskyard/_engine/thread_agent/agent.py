@@ -31,16 +31,16 @@ from queue import Empty
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from taskyard._data.runs.state import is_state
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
 from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
-from taskyard._engine.thread_agent.own_values import copied
+from taskyard._engine.thread_agent.own_values import copied, holds_states
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._network.server.loop_thread import loop_thread
 from taskyard._network.session.session import Session
@@ -96,10 +96,12 @@ class ThreadAgent:
             queues=(self.queue,),
             slots=max_workers,
             coroutines=coroutines,
+            own_session_id=session.session_id,
             # Tasks never leave this process, so they are known here by their names alone.
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
+        self.logs = AttemptLogs(session, self._link)
         loop_thread.run(self._start())
 
     async def _start(self) -> None:
@@ -135,7 +137,7 @@ class ThreadAgent:
 
     def leave_to_parent(self) -> None:
         """Report nothing any more: this process is a child of the one that serves."""
-        self._closed = True
+        self._closed, self.logs.with_reports = True, False
 
     async def _stop(self) -> None:
         import asyncio
@@ -164,7 +166,7 @@ class ThreadAgent:
         upstream.update({run_id: kind for run_id, (_, kind) in known.items()})
         inside: dict[bytes, int] = {}
         # A state among the arguments is read when the run starts, so nothing is copied before.
-        copy = True if _holds_states(call) else copied(call, inside)
+        copy = True if holds_states(call) else copied(call, inside)
         if isinstance(copy, bytes):
             upstream.update(inside)
         by_run: Upstream = {
@@ -291,6 +293,7 @@ class ThreadAgent:
             loop_thread.loop().call_soon_threadsafe(self._report, attempt, columns)
 
     def _report(self, attempt: ThreadAttempt, columns: pb.ReportColumns | None) -> None:
+        self.logs.move()  # of a run that has ended nothing is recorded
         if self._attempts.get(attempt.key.run_id) is attempt:
             del self._attempts[attempt.key.run_id]
             self._coroutines -= attempt.apart
@@ -304,7 +307,8 @@ class ThreadAgent:
     # For the link, on the loop thread.
 
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
-        """Nothing to adopt: the session knows the same limits."""
+        """Take over how logs go; the session knows the same limits."""
+        self.logs.with_reports = capabilities.OWN_SESSION in welcome.capabilities
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Start runs, or hand them to the threads that called them."""
@@ -384,11 +388,6 @@ class ThreadAgent:
     def counts_apart(self) -> bool:
         """Whether coroutine functions have places of their own, for this agent and for the server."""
         return self._link.counts_apart
-
-
-def _holds_states(call: Arguments) -> bool:
-    args, kwargs = call
-    return any(map(is_state, args)) or any(map(is_state, kwargs.values()))
 
 
 def _give_up_assigned(kept: Kept[ThreadAttempt], why: BaseException) -> None:

@@ -17,6 +17,7 @@ from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_fl
 from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, is_failure, wire_of
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.forked import end_child, forks
 from taskyard._engine.thread_agent.generators import GeneratorSteps
 from taskyard._engine.thread_agent.kept import Kept, Results
@@ -48,6 +49,7 @@ class AttemptOwner(LocalExecutor, Protocol):
     threads: AttemptThreads
     coroutines: AttemptThreads
     results: Results
+    logs: AttemptLogs
 
     def counts_apart(self) -> bool:
         """Whether coroutine functions have places of their own."""
@@ -120,8 +122,8 @@ class ThreadAttempt:
         return self._limits.passed if self._limits is not None else ""
 
     def log(self, entry: LogEntry) -> None:
-        """Send a log record over the session; this process has shown it itself."""
-        self._agent.session.log(entry)
+        """Send a log record; this process has shown it itself."""
+        self._agent.logs.add(entry)
 
     def heartbeat(self, progress: pb.RunProgress) -> None:
         """Say how far the run is: a few words a second, the last one before it ends in any case."""

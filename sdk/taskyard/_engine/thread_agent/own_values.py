@@ -16,6 +16,8 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from taskyard._data.runs.state import is_state
+from taskyard._engine.submission.scope import Arguments
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.pickling import PROTOCOL
 from taskyard_contract.references import begin_collecting, resolving
@@ -26,6 +28,12 @@ _UNCHANGEABLE: Final = frozenset({str, bytes, int, float, complex, bool, type(No
 
 Copied = bytes | bool
 """A copy of a small value; otherwise whether the value can be copied when it is needed."""
+
+
+def holds_states(call: Arguments) -> bool:
+    """Say whether a call was given states: what they hold is read when the run starts."""
+    args, kwargs = call
+    return any(map(is_state, args)) or any(map(is_state, kwargs.values()))
 
 
 def copied(value: Any, references: dict[bytes, int] | None = None) -> Copied:

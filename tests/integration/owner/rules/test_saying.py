@@ -147,6 +147,22 @@ def test_what_a_flow_logs_that_a_task_has_called_is_shown_by_the_program() -> No
     play(scenario)
 
 
+def test_what_threads_of_a_program_log_is_not_sent_to_it() -> None:
+    async def scenario(it: World) -> None:
+        client, other = it.client(), it.client()
+        threads = it.agent(own_session_id=client.session.session_id)
+        runs = [*await client.submit(), *await other.submit()]
+        await assigned(it, threads)
+        logs = sp.LogBatch(
+            run_ids=runs, at_us=[1] * 2, levels=[20] * 2, loggers=["t"] * 2, messages=["own", "foreign"]
+        )
+        threads.send(logs=logs)
+        await it.settle()
+        assert (logged(client), logged(other)) == ([], ["foreign"])
+
+    play(scenario)
+
+
 def test_odd_batches_harm_nobody() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
