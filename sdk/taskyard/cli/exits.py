@@ -1,5 +1,6 @@
 """How the command line ends: its exit codes are part of its interface, because scripts decide by them."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -36,6 +37,8 @@ def until_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        # It may have come between a call and its first step.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         raise SystemExit(INTERRUPTED) from None
 
 
