@@ -42,10 +42,14 @@ def current() -> list[Any]:
 class Seen:
     """What is `current`, to be compared with what there is later: with each submission, so without a loop."""
 
-    __slots__ = ("_all", "_loggers", "_settings")
+    __slots__ = ("_all", "_current", "_loggers", "_settings")
 
     def __init__(self) -> None:
         """Look at it."""
+        self._note()
+        self._current = current()
+
+    def _note(self) -> None:
         self._all = list(logging.root.manager.loggerDict.values())  # with those that only hold a place
         self._loggers = [one for one in self._all if isinstance(one, logging.Logger)]
         self._settings = self._look()
@@ -56,7 +60,13 @@ class Seen:
 
     def hold(self) -> bool:
         """Say whether it is the same now."""
-        return list(logging.root.manager.loggerDict.values()) == self._all and self._look() == self._settings
+        if list(logging.root.manager.loggerDict.values()) == self._all:
+            return self._look() == self._settings
+        self._note()  # others have come, as with each module; most of them are as they were made
+        if current() == self._current:
+            return True
+        self._all = []  # whoever asks next is told so, too
+        return False
 
 
 def take(settings: list[Any]) -> None:

@@ -85,3 +85,17 @@ def test_whatever_is_set_is_noticed(change: Callable[[], object]) -> None:
     assert seen.hold()
     change()
     assert not seen.hold()
+
+
+def test_loggers_that_come_and_set_nothing_change_nothing() -> None:
+    seen = log_settings.Seen()
+    for number in range(3):
+        one = logging.getLogger(f"seen.plain.{seen!r}.{number}")
+        assert seen.hold()
+    one.setLevel(logging.ERROR)
+    assert not seen.hold()
+    one.setLevel(logging.NOTSET)
+    assert seen.hold()
+    logging.getLogger("seen.here").setLevel(logging.ERROR)
+    logging.getLogger(f"seen.plain.{seen!r}.more")
+    assert [seen.hold(), seen.hold()] == [False, False], "for all that ask, not only the first one"
