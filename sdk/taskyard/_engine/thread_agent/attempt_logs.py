@@ -39,7 +39,7 @@ class AttemptLogs:
         self._waiting.append(entry)
         if not self._moving:
             self._moving = True
-            loop_thread.loop().call_soon_threadsafe(self.move)
+            loop_thread.let_know(self.move)
 
     def move(self) -> None:
         """Hand on what waits: also before each report, on the loop's thread."""
