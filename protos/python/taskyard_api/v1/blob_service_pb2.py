@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from taskyard_api.v1 import common_pb2 as taskyard__api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taskyard_api/v1/blob_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"=\n\x17\x46indMissingBlobsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\x11\n\tnamespace\x18\x0f \x01(\t\"+\n\x18\x46indMissingBlobsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\"\\\n\x11UploadBlobRequest\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12\x0c\n\x04part\x18\x02 \x01(\x0c\x12\x11\n\tnamespace\x18\x0f \x01(\t\"<\n\x12UploadBlobResponse\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"H\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tnamespace\x18\x0f \x01(\t\"$\n\x14\x44ownloadBlobResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\xae\x02\n\x0b\x42lobService\x12g\n\x10\x46indMissingBlobs\x12(.taskyard_api.v1.FindMissingBlobsRequest\x1a).taskyard_api.v1.FindMissingBlobsResponse\x12W\n\nUploadBlob\x12\".taskyard_api.v1.UploadBlobRequest\x1a#.taskyard_api.v1.UploadBlobResponse(\x01\x12]\n\x0c\x44ownloadBlob\x12$.taskyard_api.v1.DownloadBlobRequest\x1a%.taskyard_api.v1.DownloadBlobResponse0\x01\x42g\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taskyard_api/v1/blob_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"L\n\x17\x46indMissingBlobsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\r\n\x05names\x18\x02 \x03(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"B\n\x18\x46indMissingBlobsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\x12\x15\n\rmissing_names\x18\x02 \x03(\t\"\\\n\x11UploadBlobRequest\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12\x0c\n\x04part\x18\x02 \x01(\x0c\x12\x11\n\tnamespace\x18\x0f \x01(\t\"<\n\x12UploadBlobResponse\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"V\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"$\n\x14\x44ownloadBlobResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\xae\x02\n\x0b\x42lobService\x12g\n\x10\x46indMissingBlobs\x12(.taskyard_api.v1.FindMissingBlobsRequest\x1a).taskyard_api.v1.FindMissingBlobsResponse\x12W\n\nUploadBlob\x12\".taskyard_api.v1.UploadBlobRequest\x1a#.taskyard_api.v1.UploadBlobResponse(\x01\x12]\n\x0c\x44ownloadBlob\x12$.taskyard_api.v1.DownloadBlobRequest\x1a%.taskyard_api.v1.DownloadBlobResponse0\x01\x42g\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=85
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=146
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=148
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=191
-  _globals['_UPLOADBLOBREQUEST']._serialized_start=193
-  _globals['_UPLOADBLOBREQUEST']._serialized_end=285
-  _globals['_UPLOADBLOBRESPONSE']._serialized_start=287
-  _globals['_UPLOADBLOBRESPONSE']._serialized_end=347
-  _globals['_DOWNLOADBLOBREQUEST']._serialized_start=349
-  _globals['_DOWNLOADBLOBREQUEST']._serialized_end=421
-  _globals['_DOWNLOADBLOBRESPONSE']._serialized_start=423
-  _globals['_DOWNLOADBLOBRESPONSE']._serialized_end=459
-  _globals['_BLOBSERVICE']._serialized_start=462
-  _globals['_BLOBSERVICE']._serialized_end=764
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=161
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=163
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=229
+  _globals['_UPLOADBLOBREQUEST']._serialized_start=231
+  _globals['_UPLOADBLOBREQUEST']._serialized_end=323
+  _globals['_UPLOADBLOBRESPONSE']._serialized_start=325
+  _globals['_UPLOADBLOBRESPONSE']._serialized_end=385
+  _globals['_DOWNLOADBLOBREQUEST']._serialized_start=387
+  _globals['_DOWNLOADBLOBREQUEST']._serialized_end=473
+  _globals['_DOWNLOADBLOBRESPONSE']._serialized_start=475
+  _globals['_DOWNLOADBLOBRESPONSE']._serialized_end=511
+  _globals['_BLOBSERVICE']._serialized_start=514
+  _globals['_BLOBSERVICE']._serialized_end=816
 # @@protoc_insertion_point(module_scope)

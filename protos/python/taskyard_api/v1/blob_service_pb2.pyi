@@ -20,20 +20,26 @@ class FindMissingBlobsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGESTS_FIELD_NUMBER: builtins.int
+    NAMES_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Only "default", or empty, which means the same."""
     @property
     def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """The digests in question, at most 1,000."""
+        """The digests in question, at most 1,000 together with `names`."""
+
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of blobs that are not named by a SHA-256."""
 
     def __init__(
         self,
         *,
         digests: collections.abc.Iterable[builtins.bytes] | None = ...,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
         namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digests", b"digests", "namespace", b"namespace"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests", "names", b"names", "namespace", b"namespace"]) -> None: ...
 
 global___FindMissingBlobsRequest = FindMissingBlobsRequest
 
@@ -44,16 +50,22 @@ class FindMissingBlobsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MISSING_FIELD_NUMBER: builtins.int
+    MISSING_NAMES_FIELD_NUMBER: builtins.int
     @property
     def missing(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Those the store does not have."""
+        """Those of the digests that the store does not have."""
+
+    @property
+    def missing_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those of the names that the store does not have."""
 
     def __init__(
         self,
         *,
         missing: collections.abc.Iterable[builtins.bytes] | None = ...,
+        missing_names: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["missing", b"missing"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["missing", b"missing", "missing_names", b"missing_names"]) -> None: ...
 
 global___FindMissingBlobsResponse = FindMissingBlobsResponse
 
@@ -115,11 +127,14 @@ class DownloadBlobRequest(google.protobuf.message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     digest: builtins.bytes
-    """SHA-256 of the content."""
+    """SHA-256 of the content, for blobs without a name."""
     offset: builtins.int
     """Where to begin, for whoever has the bytes before."""
+    name: builtins.str
+    """The blob's name, if it has one."""
     namespace: builtins.str
     """Only "default", or empty, which means the same."""
     def __init__(
@@ -127,9 +142,10 @@ class DownloadBlobRequest(google.protobuf.message.Message):
         *,
         digest: builtins.bytes = ...,
         offset: builtins.int = ...,
+        name: builtins.str = ...,
         namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "namespace", b"namespace", "offset", b"offset"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "name", b"name", "namespace", b"namespace", "offset", b"offset"]) -> None: ...
 
 global___DownloadBlobRequest = DownloadBlobRequest
 

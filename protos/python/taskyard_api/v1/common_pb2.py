@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/common.proto\x12\x0ftaskyard_api.v1\"\'\n\x07\x42lobRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x8e\x01\n\x07Payload\x12\x10\n\x08\x65ncoding\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12(\n\x04\x62lob\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRefH\x00\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x42\x06\n\x04\x62ody\"*\n\nInlineBlob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xf7\x02\n\x06Limits\x12\x13\n\x0b\x66rame_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cinline_bytes\x18\x02 \x01(\x04\x12\x15\n\rpayload_bytes\x18\x03 \x01(\x04\x12\x13\n\x0binput_bytes\x18\x04 \x01(\x04\x12\x12\n\nframe_runs\x18\x05 \x01(\r\x12\x13\n\x0bsubmit_runs\x18\x06 \x01(\r\x12\x13\n\x0b\x66rame_items\x18\x07 \x01(\r\x12\x18\n\x10\x64\x65\x66inition_bytes\x18\x08 \x01(\x04\x12\x16\n\x0etemplate_bytes\x18\t \x01(\x04\x12\x18\n\x10stream_templates\x18\n \x01(\r\x12\x12\n\nname_bytes\x18\x0b \x01(\r\x12\x15\n\rmessage_bytes\x18\x0c \x01(\r\x12\x11\n\tlog_bytes\x18\r \x01(\r\x12\x11\n\theld_runs\x18\x0e \x01(\r\x12\x11\n\tpage_size\x18\x0f \x01(\r\x12\x0f\n\x07wait_ms\x18\x10 \x01(\x04\x12\x17\n\x0funacked_batches\x18\x11 \x01(\r\":\n\nShardOwner\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\tBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctaskyard_api/v1/common.proto\x12\x0ftaskyard_api.v1\"G\n\x07\x42lobRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\x06\",\n\rBlobDirectory\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\xb8\x01\n\x07Payload\x12\x10\n\x08\x65ncoding\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12(\n\x04\x62lob\x18\x04 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRefH\x00\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12(\n\x06values\x18\x07 \x03(\x0b\x32\x18.taskyard_api.v1.BlobRefB\x06\n\x04\x62ody\"*\n\nInlineBlob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xf7\x02\n\x06Limits\x12\x13\n\x0b\x66rame_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cinline_bytes\x18\x02 \x01(\x04\x12\x15\n\rpayload_bytes\x18\x03 \x01(\x04\x12\x13\n\x0binput_bytes\x18\x04 \x01(\x04\x12\x12\n\nframe_runs\x18\x05 \x01(\r\x12\x13\n\x0bsubmit_runs\x18\x06 \x01(\r\x12\x13\n\x0b\x66rame_items\x18\x07 \x01(\r\x12\x18\n\x10\x64\x65\x66inition_bytes\x18\x08 \x01(\x04\x12\x16\n\x0etemplate_bytes\x18\t \x01(\x04\x12\x18\n\x10stream_templates\x18\n \x01(\r\x12\x12\n\nname_bytes\x18\x0b \x01(\r\x12\x15\n\rmessage_bytes\x18\x0c \x01(\r\x12\x11\n\tlog_bytes\x18\r \x01(\r\x12\x11\n\theld_runs\x18\x0e \x01(\r\x12\x11\n\tpage_size\x18\x0f \x01(\r\x12\x0f\n\x07wait_ms\x18\x10 \x01(\x04\x12\x17\n\x0funacked_batches\x18\x11 \x01(\r\":\n\nShardOwner\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\tBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_BLOBREF']._serialized_start=49
-  _globals['_BLOBREF']._serialized_end=88
-  _globals['_PAYLOAD']._serialized_start=91
-  _globals['_PAYLOAD']._serialized_end=233
-  _globals['_INLINEBLOB']._serialized_start=235
-  _globals['_INLINEBLOB']._serialized_end=277
-  _globals['_LIMITS']._serialized_start=280
-  _globals['_LIMITS']._serialized_end=655
-  _globals['_SHARDOWNER']._serialized_start=657
-  _globals['_SHARDOWNER']._serialized_end=715
+  _globals['_BLOBREF']._serialized_end=120
+  _globals['_BLOBDIRECTORY']._serialized_start=122
+  _globals['_BLOBDIRECTORY']._serialized_end=166
+  _globals['_PAYLOAD']._serialized_start=169
+  _globals['_PAYLOAD']._serialized_end=353
+  _globals['_INLINEBLOB']._serialized_start=355
+  _globals['_INLINEBLOB']._serialized_end=397
+  _globals['_LIMITS']._serialized_start=400
+  _globals['_LIMITS']._serialized_end=775
+  _globals['_SHARDOWNER']._serialized_start=777
+  _globals['_SHARDOWNER']._serialized_end=835
 # @@protoc_insertion_point(module_scope)

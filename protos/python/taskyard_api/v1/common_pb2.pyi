@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import typing
 
@@ -19,26 +21,63 @@ class BlobRef(google.protobuf.message.Message):
     hot messages carry thousands of them, and a message of its own for each would cost more than
     the run it describes.
 
-    A reference to bytes kept by the blob store.
+    A reference to bytes kept by the blob store. A blob is never changed: what has another content has another name.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    CHECKSUM_FIELD_NUMBER: builtins.int
     digest: builtins.bytes
-    """SHA-256 of the content, 32 bytes."""
+    """SHA-256 of the content, 32 bytes: of blobs that have no `name`."""
     size: builtins.int
     """Length of the content in bytes."""
+    name: builtins.str
+    """Its name in the store, at most 128 characters. Empty means "sha256-" and `digest` in hexadecimal. Others are
+    "b3-" and the BLAKE3 hash of the content in hexadecimal, and "run-<run id>-<epoch>", both in hexadecimal, for what
+    a run returned: such names say nothing about the content, and only a report of that run and epoch may use them.
+    """
+    checksum: builtins.int
+    """XXH3 (64 bits) of the content, for blobs with a `name`; whoever reads them from elsewhere checks it."""
     def __init__(
         self,
         *,
         digest: builtins.bytes = ...,
         size: builtins.int = ...,
+        name: builtins.str = ...,
+        checksum: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "size", b"size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "digest", b"digest", "name", b"name", "size", b"size"]) -> None: ...
 
 global___BlobRef = BlobRef
+
+@typing.final
+class BlobDirectory(google.protobuf.message.Message):
+    """A directory that is the blob store, for those who see it: they write and read files there instead of sending them.
+    Whoever reads `nonce` from the file ".store" in it, sees the same directory. A file lies in the subdirectory named by
+    the CRC-32 (as in zlib) of its name, modulo 256, as two hexadecimal digits, under the name of its blob. It is
+    written once, and synced to the disk before anybody is told of it.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    NONCE_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Its absolute path on the server's machine."""
+    nonce: builtins.bytes
+    """What the file ".store" in it holds, 16 bytes."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        nonce: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["nonce", b"nonce", "path", b"path"]) -> None: ...
+
+global___BlobDirectory = BlobDirectory
 
 @typing.final
 class Payload(google.protobuf.message.Message):
@@ -52,6 +91,7 @@ class Payload(google.protobuf.message.Message):
     BLOB_FIELD_NUMBER: builtins.int
     KEY_ID_FIELD_NUMBER: builtins.int
     SIGNATURE_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
     encoding: builtins.str
     """How `data` is encoded. Known to all: "json/plain" (UTF-8), "binary/plain" (the bytes are the value),
     "binary/protobuf" and "json/protobuf" (a message, whose full name is in `type`), "python/pickle5". A codec has
@@ -69,6 +109,12 @@ class Payload(google.protobuf.message.Message):
     def blob(self) -> global___BlobRef:
         """A blob uploaded before, for anything larger, up to the server's limit of payloads."""
 
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BlobRef]:
+        """Blobs that the data refers to: large values inside it, each of which is stored once however many payloads have
+        it. Only of arguments.
+        """
+
     def __init__(
         self,
         *,
@@ -78,9 +124,10 @@ class Payload(google.protobuf.message.Message):
         blob: global___BlobRef | None = ...,
         key_id: builtins.str = ...,
         signature: builtins.bytes = ...,
+        values: collections.abc.Iterable[global___BlobRef] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["blob", b"blob", "body", b"body", "data", b"data"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blob", b"blob", "body", b"body", "data", b"data", "encoding", b"encoding", "key_id", b"key_id", "signature", b"signature", "type", b"type"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blob", b"blob", "body", b"body", "data", b"data", "encoding", b"encoding", "key_id", b"key_id", "signature", b"signature", "type", b"type", "values", b"values"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["data", "blob"] | None: ...
 
 global___Payload = Payload

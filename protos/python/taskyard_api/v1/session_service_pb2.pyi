@@ -670,6 +670,7 @@ class SessionWelcome(google.protobuf.message.Message):
     LIMITS_FIELD_NUMBER: builtins.int
     OWNERS_FIELD_NUMBER: builtins.int
     CAPABILITIES_FIELD_NUMBER: builtins.int
+    BLOB_DIRECTORY_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """The protocol version spoken from here on."""
     lease_ms: builtins.int
@@ -698,6 +699,10 @@ class SessionWelcome(google.protobuf.message.Message):
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Features beyond this version of the contract, by name."""
 
+    @property
+    def blob_directory(self) -> taskyard_api.v1.common_pb2.BlobDirectory:
+        """Where large values are, if the store is a directory. A client that sees it writes and reads them there."""
+
     def __init__(
         self,
         *,
@@ -712,9 +717,10 @@ class SessionWelcome(google.protobuf.message.Message):
         limits: taskyard_api.v1.common_pb2.Limits | None = ...,
         owners: collections.abc.Iterable[taskyard_api.v1.common_pb2.ShardOwner] | None = ...,
         capabilities: collections.abc.Iterable[builtins.str] | None = ...,
+        blob_directory: taskyard_api.v1.common_pb2.BlobDirectory | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acknowledges_logs", b"acknowledges_logs", "capabilities", b"capabilities", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "limits", b"limits", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "owners", b"owners", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["blob_directory", b"blob_directory", "limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acknowledges_logs", b"acknowledges_logs", "blob_directory", b"blob_directory", "capabilities", b"capabilities", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "limits", b"limits", "max_inline_bytes", b"max_inline_bytes", "max_payload_bytes", b"max_payload_bytes", "max_unacked_batches", b"max_unacked_batches", "owners", b"owners", "protocol", b"protocol", "server_version", b"server_version"]) -> None: ...
 
 global___SessionWelcome = SessionWelcome
 

@@ -1,0 +1,56 @@
+"""Names of blobs, as messages, object stores and directories have them. Pure.
+
+A name says where the bytes come from: `sha256-` and `b3-` go on with a hash of the content, `run-` with the run
+and the epoch that returned it. Whoever stores bytes under a hash that somebody told him computes it himself;
+what a run returned may only be named by a report of that run and epoch.
+"""
+
+import re
+import zlib
+from typing import Final
+
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.errors import InvalidRequest
+
+SHA256: Final = "sha256-"
+CONTENT: Final = "b3-"
+RESULT: Final = "run-"
+_NAME: Final = re.compile(r"(sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|run-[0-9a-f]{32}-[0-9a-f]{16})(\.[0-9]{1,9})?")
+
+
+def sha256_name(digest: bytes) -> str:
+    """Name a blob by the SHA-256 of its content."""
+    return SHA256 + digest.hex()
+
+
+def result_name(run_id: bytes, epoch: int) -> str:
+    """Name what a run returned under an epoch."""
+    return f"{RESULT}{run_id.hex()}-{epoch:016x}"
+
+
+def name_of(ref: common_pb2.BlobRef) -> str:
+    """Return the name of a blob, which older messages say by its digest."""
+    return ref.name or sha256_name(ref.digest)
+
+
+def is_result(name: str) -> bool:
+    """Whether a name says nothing about the content."""
+    return name.startswith(RESULT)
+
+
+def check_blob_name(name: str, field: str) -> str:
+    """Return a name, if it is one.
+
+    Raises:
+        InvalidRequest: It is not: it could be a path.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise InvalidRequest(
+            f"{field} is {name[:128]!r}, which is no name of a blob; see BlobRef in the contract", field=field
+        )
+    return name
+
+
+def subdirectory(name: str) -> str:
+    """Return the subdirectory in which a store keeps a blob, one of 256."""
+    return f"{zlib.crc32(name.encode()) & 0xFF:02x}"
