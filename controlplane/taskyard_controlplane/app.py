@@ -13,12 +13,17 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from taskyard_api.v1 import common_pb2
 from taskyard_contract.clock import Clock, SystemClock
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.event_loops import new_event_loop
 from taskyard_contract.programs.log_lines import say_ready
+from taskyard_controlplane.blobs.directory import DirectoryStore
+from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
@@ -29,6 +34,7 @@ from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
 from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
 from taskyard_controlplane.storage import create_reader, create_store
+from taskyard_controlplane.storage.engine import beside
 from taskyard_controlplane.storage.interface import Reader, Store
 
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
@@ -36,6 +42,8 @@ SWITCH_INTERVAL_SECONDS: Final = 0.0005
 With Python's 5 ms, a commit of many statements beside a busy loop took several times as long."""
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Runs make objects but no cycles, so collections find nothing; with Python's 700 they cost 3 to 10 %."""
+BLOB_THREADS: Final = 4
+"""That write and read blobs: several syncs at a time share what a disk needs for one."""
 FAILED_STOP_SECONDS: Final = 5.0
 """After a failure the database may never answer again, and a supervisor waits to start the next process."""
 
@@ -79,8 +87,9 @@ class ControlPlane:
             self.address = server.address
             probes = self._bind_probes(stack)
             store, reader = self._open_storage(stack)
-            await self._start_owner(store, stack)
-            services = self._add_services(server, store.dialect, reader, stack)
+            blobs = DirectoryStore(self._blob_directory(stack))
+            await self._start_owner(store, blobs.open(), stack)
+            services = self._add_services(server, store.dialect, reader, blobs, stack)
             await server.start()
             stack.push_async_callback(server.stop)
             stack.callback(self.owner.begin_stop)
@@ -122,7 +131,17 @@ class ControlPlane:
         stack.callback(reader.close)
         return store, reader
 
-    async def _start_owner(self, store: Store, stack: AsyncExitStack) -> None:
+    def _blob_directory(self, stack: AsyncExitStack) -> Path:
+        """Return where blobs are kept; beside a database in memory they go with this process."""
+        settings = self.settings
+        path = settings.blobs or beside(settings.database.url)
+        if path is None and not settings.database.url.startswith("sqlite"):
+            raise InvalidSettings("no directory of blobs was given; add --blobs DIR or set TASKYARD_BLOBS")
+        return path or Path(stack.enter_context(TemporaryDirectory(prefix="taskyard-blobs-")))
+
+    async def _start_owner(
+        self, store: Store, directory: common_pb2.BlobDirectory | None, stack: AsyncExitStack
+    ) -> None:
         rpc = self.settings.rpc
         self.owner = Owner(
             store,
@@ -132,6 +151,7 @@ class ControlPlane:
             max_payload_bytes=rpc.max_payload_bytes,
             max_page_size=rpc.max_page_size,
             max_wait_seconds=rpc.max_wait_seconds,
+            blob_directory=directory,
             fatal=self._fail,
             memory=self.settings.memory,
         )
@@ -170,11 +190,13 @@ class ControlPlane:
             self.failed.exception()  # looked at, or it would be told as forgotten when `start` raises it too
 
     def _add_services(
-        self, server: RpcServer, dialect: str, reader: Reader, stack: AsyncExitStack
+        self, server: RpcServer, dialect: str, reader: Reader, blobs: BlobStore, stack: AsyncExitStack
     ) -> Services:
         threads = ThreadPoolExecutor(self.settings.database.reader_threads, thread_name_prefix="reader")
+        writers = ThreadPoolExecutor(BLOB_THREADS, thread_name_prefix="blobs")
         # Not waited for: calls have had their time, and a listing may wait for a database that hangs.
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        for pool in (threads, writers):
+            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         trimming = asyncio.create_task(keep_trimmed(threads, self.owner.renew))
         stack.callback(trimming.cancel)
         directory = Directory()
@@ -183,6 +205,8 @@ class ControlPlane:
             directory,
             reader,
             Background(threads),
+            blobs,
+            Background(writers),
             self.settings.rpc,
             self.settings.peers,
             dialect=dialect,

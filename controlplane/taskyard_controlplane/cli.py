@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import NoReturn
 
 from taskyard_contract.programs.extras import ExtraMissing, require_extra
@@ -156,6 +157,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME (default: $TASKYARD_DATABASE, "
         "which keeps a password out of the process list)",
     )  # fmt: skip
+    parser.add_argument(
+        "--blobs", default=os.environ.get("TASKYARD_BLOBS", ""), metavar="DIR",
+        help="directory of large values; agents that see it use it without sending them "
+        "(default: $TASKYARD_BLOBS, or beside an SQLite database, or $TASKYARD_HOME/blobs)",
+    )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
 
@@ -194,7 +200,14 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         rpc=RpcSettings(listen=options.listen),
         lease=_lease_of(options),
         probe=ProbeSettings(listen=options.http),
+        blobs=_blobs_of(options),
     )
+
+
+def _blobs_of(options: argparse.Namespace) -> Path | None:
+    if options.blobs:
+        return Path(options.blobs).expanduser()
+    return home_directory(os.environ) / "blobs" if options.database.startswith("postgres") else None
 
 
 def yard_settings(options: argparse.Namespace) -> YardSettings:

@@ -86,8 +86,7 @@ class RpcSettings:
     """Whether the server describes its API to tools. Default on; the local yard saves the start-up time."""
 
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    """Largest blob, in bytes. Default 128 MiB: a blob is one value in the database and is held in memory
-    while it is committed."""
+    """Largest blob, in bytes. Default 16 GiB: none is held in memory, and a disk has room for some."""
 
     max_inline_bytes: int = MAX_INLINE_BYTES
     """Largest payload inside another message, in bytes. Default 64 KiB: larger ones would delay the runs
@@ -212,6 +211,9 @@ class Settings:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     memory: MemoryLimits = DEFAULT_MEMORY
     peers: PeerSettings = field(default_factory=PeerSettings)
+    blobs: Path | None = None
+    """Directory of large values. Default None: beside an SQLite database; with a database in memory they last
+    as long as the server. PostgreSQL needs one, and servers that share a database need the same one."""
 
 
 @dataclass(frozen=True, slots=True)

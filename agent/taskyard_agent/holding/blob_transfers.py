@@ -62,26 +62,22 @@ class BlobTransfers:
         self._holdings = holdings
         self._arrived = arrived
         self._fetching: set[_Fetch] = set()
-        self._uploading: dict[asyncio.Task[None], list[bytes]] = {}
+        self._uploading: dict[asyncio.Task[None], list[str]] = {}
 
     def present(self, span: Span) -> bool:
         """Whether everything a span needs is here."""
         bundle = span.chunk.template.bundle
         return (not bundle or self._bundles.has(bundle)) and self._blobs.has(span.chunk.blobs)
 
-    def forget_writer(self, pid: int) -> None:
-        """Remove what a worker was writing that has ended."""
-        self._blobs.forget_writer(pid)
-
     def spans(self) -> Iterator[Span]:
         """Iterate over what is being fetched for."""
         for fetch in self._fetching:
             yield from fetch.spans
 
-    def results(self) -> Iterator[bytes]:
-        """Iterate over the digests of results on their way to the store."""
-        for digests in self._uploading.values():
-            yield from digests
+    def results(self) -> Iterator[str]:
+        """Iterate over the names of results on their way to the store."""
+        for names in self._uploading.values():
+            yield from names
 
     def fetch(self, span: Span) -> None:
         """Fetch what a span needs, then hand it on."""
@@ -145,12 +141,12 @@ class BlobTransfers:
     def upload(self, span: Span, tail: bytes, count: int) -> None:
         """Upload the blobs a report refers to, then report; `tail` is their list and the columns."""
         blobs = [
-            common_pb2.BlobRef(digest=digest, size=size)
-            for digest, size in frames.BLOB_ENTRY.iter_unpack(tail[: count * frames.BLOB_ENTRY.size])
+            common_pb2.BlobRef(name=name.rstrip(b"\0").decode(), size=size, checksum=checksum)
+            for name, size, checksum in frames.BLOB_ENTRY.iter_unpack(tail[: count * frames.BLOB_ENTRY.size])
         ]
         columns = tail[count * frames.BLOB_ENTRY.size :]
         task = asyncio.create_task(self._upload(span, blobs, columns))
-        self._uploading[task] = [blob.digest for blob in blobs]
+        self._uploading[task] = [blob.name for blob in blobs]
         task.add_done_callback(self._uploading.pop)
 
     async def _upload(self, span: Span, blobs: list[common_pb2.BlobRef], columns: bytes) -> None:
@@ -160,7 +156,7 @@ class BlobTransfers:
             except Exception as error:  # whatever it is: these runs have to leave
                 _note_unforeseen(error)
                 logger.warning("a result of %d bytes could not be stored: %s", blob.size, error)
-                columns = refuse(columns, blob.digest, f"the result could not be stored: {error}")
+                columns = refuse(columns, blob.name, f"the result could not be stored: {error}")
         self._holdings.report(span, columns)
 
 
@@ -169,16 +165,16 @@ def _note_unforeseen(error: Exception) -> None:
         logger.error("a transfer failed as none should", exc_info=error)
 
 
-def refuse(columns: bytes, digest: bytes, message: str) -> bytes:
+def refuse(columns: bytes, name: str, message: str) -> bytes:
     """Turn the runs whose result is a blob that could not be stored into failures."""
     report = pb.ReportColumns.FromString(columns)
     for entry in report.exceptions:
-        if entry.result.blob.digest == digest:
+        if entry.result.blob.name == name:
             entry.kind = pb.REPORT_KIND_FAILED
             entry.reason = StateReason.RESULT_REFUSED.value  # type: ignore[assignment]  # numerically equal
             entry.message = message
             entry.ClearField("result")
             entry.failure.type, entry.failure.message = "RuntimeError", message
-        elif entry.failure.encoded.blob.digest == digest:
+        elif entry.failure.encoded.blob.name == name:
             entry.failure.ClearField("encoded")
     return report.SerializeToString()

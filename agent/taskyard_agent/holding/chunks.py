@@ -12,6 +12,8 @@ from typing import Final
 
 from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import name_of
 from taskyard_contract.ids import ID_BYTES
 
 CARVE_BYTES: Final = 16 * 1024
@@ -25,7 +27,7 @@ class Chunk:
         "_parsed",
         "blobs",
         "body",
-        "body_digest",
+        "body_name",
         "caller",
         "depth",
         "first_epoch",
@@ -43,10 +45,10 @@ class Chunk:
         ids: bytes,
         body: bytes,
         *,
-        blobs: tuple[bytes, ...] = (),
+        blobs: tuple[common_pb2.BlobRef, ...] = (),
         nested: bool = False,
         caller: bytes = b"",
-        body_digest: bytes = b"",
+        body_name: str = "",
         share: int = 0,
     ) -> None:
         """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``.
@@ -59,7 +61,7 @@ class Chunk:
             blobs: What must have been fetched before any of it can start.
             nested: Whether other runs wait for these.
             caller: The run that has submitted them, when they are nested and the server says so.
-            body_digest: The blob that holds the body, when it is too large for a frame: only the worker that
+            body_name: The blob that holds the body, when it is too large for a frame: only the worker that
                 executes the chunk reads it. `body` then has no inputs, or nothing at all.
             share: The number of the session whose turns they take.
         """
@@ -70,7 +72,7 @@ class Chunk:
         self.blobs = blobs
         self.nested = nested
         self.caller = caller
-        self.body_digest = body_digest
+        self.body_name = body_name
         self.share = share
         self.in_lane = False
         """Whether its runs share a process with others, in which all of them go on together."""
@@ -81,12 +83,12 @@ class Chunk:
     @classmethod
     def assigned(cls, message: pb.AssignChunk, template: LocalTemplate) -> "Chunk":
         """Take over what the server assigned."""
-        blobs, body_digest = tuple([blob.digest for blob in message.blobs]), b""
+        blobs, body_name = tuple(message.blobs), ""
         if message.HasField("body_blob"):
-            body_digest = message.body_blob.digest
-            blobs = (body_digest, *blobs)
+            body_name = name_of(message.body_blob)
+            blobs = (message.body_blob, *blobs)
         if template.digest and not template.definition.code:
-            blobs = (template.digest, *blobs)
+            blobs = (common_pb2.BlobRef(digest=template.digest), *blobs)
         return cls(
             template,
             message.first_epoch,
@@ -95,7 +97,7 @@ class Chunk:
             blobs=blobs,
             nested=message.nested,
             caller=message.caller_run_id,
-            body_digest=body_digest,
+            body_name=body_name,
             share=message.share,
         )
 
@@ -226,7 +228,7 @@ class Span:
     def slimmed(self) -> "Span":
         """Return the same runs, without carrying a large body of others along."""
         chunk = self.chunk
-        if chunk.body_digest or len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
+        if chunk.body_name or len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
             return self
         carved = chunk.carve(self.start, self.stop)
         return Span(carved, 0, len(carved), self.strikes)

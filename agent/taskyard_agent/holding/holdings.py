@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from taskyard_agent.holding.chunks import Chunk, Span
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.agent_link import LinkSession
+from taskyard_contract.blobs.names import name_of, sha256_name
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger(__name__)
@@ -70,12 +71,12 @@ class Holdings:
                 yield chunk.key(lowest.bit_length() - 1)
                 remaining ^= lowest
 
-    def blobs(self) -> Iterator[bytes]:
+    def blobs(self) -> Iterator[str]:
         """Name the blobs that runs in hand may need."""
         for chunk in self._open:
-            yield from chunk.blobs
+            yield from map(name_of, chunk.blobs)
             if chunk.template.bundle:
-                yield chunk.template.bundle
+                yield sha256_name(chunk.template.bundle)
 
     def bundles(self) -> Iterator[bytes]:
         """Name the bundles that runs in hand need."""

@@ -17,6 +17,7 @@ from typing import Final
 
 from taskyard_agent.holding import unpacking
 from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.programs.private_files import close_to_others, make_directory
 from taskyard_contract.world import facts
@@ -85,7 +86,7 @@ class UnpackedBundles:
         await asyncio.shield(self._beginning)
         if digest in self._sizes:
             return
-        await self._blobs.fetch([digest])
+        await self._blobs.fetch([common_pb2.BlobRef(digest=digest)])
         self._sizes[digest] = await asyncio.to_thread(self._unpack, digest)
         await self._make_room(digest)
 
@@ -105,7 +106,7 @@ class UnpackedBundles:
 
     def _unpack(self, digest: bytes) -> int:
         path = self._path(digest)
-        size = unpacking.unpack(self._blobs.path(digest), path)
+        size = unpacking.unpack(self._blobs.path(common_pb2.BlobRef(digest=digest)), path)
         try:
             self._describe(path)
         except BaseException:

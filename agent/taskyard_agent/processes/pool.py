@@ -13,6 +13,7 @@ run in one place. The pool itself only puts these together and hands on what the
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -87,7 +88,7 @@ class ProcessPool:
         )
         self.endings = Endings(self.holdings, workforce)
         self.room = Room(blobs.directory, self._evict)
-        self._stores = blobs, bundles
+        self._blobs, self._stores = blobs, (blobs, bundles)
         self.room.changed = self._on_room
         self.transfers = BlobTransfers(
             blobs, bundles, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
@@ -97,7 +98,6 @@ class ProcessPool:
         self._begin_lanes(slots, coroutines, clock_ns)
         self._leave = leave
         blobs.in_use = self._blobs_in_use
-        blobs.writers = workforce.pids
         bundles.in_use = self._bundles_in_use
         workforce.attach(self._reception())
 
@@ -146,7 +146,8 @@ class ProcessPool:
         limits = frames.SETTINGS_BODY.pack(
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
-        self.workforce.greet(frames.pack(frames.SETTINGS, limits))
+        store = self._blobs.look_for(welcome.blob_directory)
+        self.workforce.greet(frames.pack(frames.SETTINGS, limits, os.fsencode(store)))
         for worker in self.workforce.workers.values():
             if worker.world is not None and not worker.spans:
                 worker.world.unsure = True  # its program may have ended while there was no stream
@@ -285,6 +286,6 @@ class ProcessPool:
         for worker in self.workforce.workers.values():
             yield from worker.bundles
 
-    def _blobs_in_use(self) -> Iterator[bytes]:
+    def _blobs_in_use(self) -> Iterator[str]:
         yield from self.holdings.blobs()
         yield from self.transfers.results()

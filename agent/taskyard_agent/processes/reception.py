@@ -177,7 +177,6 @@ class Reception:
 
     def on_exit(self, worker: WorkerHandle, status: int | None) -> None:
         """Settle what a worker had that has ended; its last frames have been taken."""
-        self._transfers.forget_writer(worker.pid)
         rest = self._endings.settle(worker, status)
         self._intake.weigh()  # its run may have been waiting for others
         self._dispatcher.requeue(rest)

@@ -1,13 +1,20 @@
-"""Large payloads inside a worker: files that the agent has put into a directory both know.
+"""Large payloads inside a worker: files in directories that others know as well.
 
-A worker never talks to the server, so what is too large for a frame is there before the chunk that names it.
+A worker never talks to the server. Where it sees the directory that is the control plane's store, it reads
+what is there and writes its results there, and that is all that ever happens to them. Elsewhere the agent has
+put what a chunk names into a directory of its own before the worker gets it, and takes results from there.
 """
 
 import errno
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import name_of
+from taskyard_contract.encodings import decode
+from taskyard_contract.values.files import read_value
 
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
@@ -18,19 +25,63 @@ def is_disk_trouble(error: BaseException) -> bool:
 
 
 class BlobFiles:
-    """The directory into which the agent fetches blobs."""
+    """The directories a worker knows."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, own: Path) -> None:
+        """Use the directory of the agent."""
+        self._own = BlobDirectory(own)
+        self.store: BlobDirectory | None = None
+        """The control plane's, if it is seen here."""
 
-    def read(self, digest: bytes) -> bytes:
-        """Return a blob's content.
+    def path(self, ref: common_pb2.BlobRef) -> Path:
+        """Return where a blob is, or would be."""
+        return self._path(name_of(ref), ref.size)
+
+    def _path(self, name: str, size: int | None = None) -> Path:
+        if self.store is not None:
+            found = self.store.size(name)
+            if found is not None and size in (None, found):
+                return self.store.path(name)
+        return self._own.path(name)
+
+    def read(self, ref: common_pb2.BlobRef) -> memoryview:
+        """Return a blob's content, as memory of this process alone.
 
         Raises:
-            OSError: The agent did not fetch it.
+            OSError: It is nowhere here, or cannot be read.
+            Damaged: It is not what was stored.
         """
-        return (self._directory / digest.hex()).read_bytes()
+        return read_value(self.path(ref), ref.size, ref.checksum if ref.name else None)
 
-    def payload(self, payload: common_pb2.Payload) -> bytes:
+    def value(self, name: str, size: int, checksum: int, encoding: str) -> Any:
+        """Return a large value inside arguments: decoded anew for each run, so that none is shared.
+
+        Raises:
+            OSError: It is nowhere here, or cannot be read.
+            Exception: It cannot be decoded.
+        """
+        return decode(read_value(self._path(name, size), size, checksum), encoding)
+
+    def fetched(self, name: str) -> bytes:
+        """Return what there is under the name of a content, of which no more is known here.
+
+        Raises:
+            OSError: It is not here.
+        """
+        return self._path(name).read_bytes()
+
+    def payload(self, payload: common_pb2.Payload) -> bytes | memoryview:
         """Return a payload's data, wherever it is."""
-        return self.read(payload.blob.digest) if payload.HasField("blob") else payload.data
+        return self.read(payload.blob) if payload.HasField("blob") else payload.data
+
+    def write(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> bool:
+        """Store a result; says whether the agent still has to send it to the control plane.
+
+        Raises:
+            OSError: It could not be written; nothing is left of it.
+        """
+        if self.store is not None:
+            self.store.write(name, pieces, size)
+            return False
+        self._own.write(name, pieces, size, durable=False)
+        return True

@@ -40,6 +40,14 @@ class Chunk:
         self.plain = not (body.extras or body.input_positions)
         """Whether `complete` has nothing to add to any run."""
 
+    def run_id(self, position: int) -> bytes:
+        """Return the id of the run at a position."""
+        return self._ids[position * ID_BYTES : position * ID_BYTES + ID_BYTES]
+
+    def epoch(self, position: int) -> int:
+        """Return the epoch of the run at a position."""
+        return self._first_epoch + position
+
     def invocation(self, position: int) -> Invocation:
         """Return the run at a position, as far as columns describe it."""
         return Invocation(
@@ -73,7 +81,7 @@ class Chunk:
         invocation.parent_run_id = extra.caller_run_id
         invocation.extra = extra
         if extra.HasField("args"):
-            invocation.args = self._blobs.read(extra.args.digest)
+            invocation.args = self._blobs.read(extra.args)
         elif extra.HasField("payload"):
             payload = extra.payload
             encoding = payload.encoding or self._encoding

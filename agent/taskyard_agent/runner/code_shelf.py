@@ -11,6 +11,7 @@ from taskyard_agent.runner.serving import registered
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
+from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
 from taskyard_contract.failures import failure_of, text_of, type_name
 from taskyard_contract.world import inherited
@@ -72,7 +73,8 @@ class CodeShelf:
         return code
 
     def _unpickle(self, definition: template_pb2.TemplateDefinition) -> TaskCode:
-        data = definition.code or self._blobs.read(definition.template.code.blob_digest)
+        digest = definition.template.code.blob_digest
+        data = definition.code or self._blobs.fetched(sha256_name(digest))
         code: TaskCode = pickling.loads(data)
         if not callable(getattr(code, "execute", None)):
             raise TypeError(f"what was sent as code is a {type(code).__qualname__}, which executes nothing")

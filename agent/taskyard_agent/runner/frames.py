@@ -16,7 +16,7 @@ TEMPLATE: Final = 2
 CHUNK: Final = 3
 FORGET: Final = 4
 CHUNK_IN_FILE: Final = 5
-"""As a chunk, but with the digest of a blob instead of the body that it holds."""
+"""As a chunk, but with the name of a blob instead of the body that it holds."""
 WORLD: Final = 6
 """The world that the worker is in from the next chunk on: length of the serialised `World`, which follows,
 and the file with its facts."""
@@ -42,13 +42,14 @@ AWAITING: Final = 29
 
 _PREFIX: Final = struct.Struct("<IB")
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 """Of these frames. A program may bring a worker of another release: the two have to find out at once."""
 READY_BODY: Final = struct.Struct("<IH16s")
 """The worker's process id, its version of the link, and what its marks in the pipes of output begin with.
 What has another size is of another release."""
 SETTINGS_BODY: Final = struct.Struct("<QQ")
-"""Largest inline payload, largest payload at all."""
+"""Largest inline payload, largest payload at all; the directory that is the control plane's store follows, if
+it is seen here."""
 TEMPLATE_HEAD: Final = struct.Struct("<I")
 """The agent's index of the template; a serialised TemplateDefinition follows."""
 WORLD_HEAD: Final = struct.Struct("<H")
@@ -56,11 +57,11 @@ WORLD_HEAD: Final = struct.Struct("<H")
 CHUNK_HEAD: Final = struct.Struct("<QIQIII")
 """Number, template, first epoch, first and end position, length of the ids; ids and body follow."""
 REPORT_HEAD: Final = struct.Struct("<QIIQH")
-"""Number, first position, count, busy microseconds, count of blobs; blobs and columns follow."""
+"""Number, first position, count, busy microseconds, count of blobs to be sent; these and columns follow."""
 UNSTORED_HEAD: Final = struct.Struct("<QIQ")
 """Number and position of a run whose result the disk had no room for, and its size; the reason follows."""
-BLOB_ENTRY: Final = struct.Struct("<32sQ")
-"""Digest and size of a result that the worker has written to the blob directory."""
+BLOB_ENTRY: Final = struct.Struct("<128sQQ")
+"""Name, size and checksum of what the worker has written to the agent's directory, to be sent on."""
 STOPPED_BODY: Final = struct.Struct("<QI")
 """Number and position of a run; of lanes, also that of the run which is blocked or goes on."""
 AWAITING_BODY: Final = struct.Struct("<I")

@@ -33,7 +33,10 @@ from taskyard_agent.runner.lane_link import Asked, EndedRun, LaneLink
 from taskyard_agent.runner.lane_look import place_of, words_for
 from taskyard_agent.runner.lane_run import LaneRun
 from taskyard_agent.runner.link import Link
+from taskyard_agent.runner.report_columns import Outcome, Placed
+from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.execution import Invocation, TaskCode
+from taskyard_contract.values.layout import LaidOut
 
 BEAT_SECONDS: Final = 0.05
 """Between two notes that the loop goes round, while anything is live."""
@@ -182,6 +185,13 @@ class Lane:
         """Say whether this is the thread of the loop."""
         return threading.get_ident() == self._thread
 
+    def placed(self, run: LaneRun, outcome: Outcome) -> Placed:
+        """Store what is too large for a report of a run, before anything can change it."""
+        if os.getpid() != self._pid:
+            return b"" if isinstance(outcome, LaidOut) else outcome  # a copy tells nobody
+        invocation = run.invocation
+        return self.link.place(outcome, invocation.template, invocation.run_id, invocation.epoch)
+
     def ended(self, run: LaneRun, ended: EndedRun) -> None:
         """Take the end of a run; it is told with those of the same turn of the loop."""
         if os.getpid() != self._pid:
@@ -266,7 +276,7 @@ class Lane:
 def _leave_copy(ended: EndedRun) -> NoReturn:
     """End a copy in which the coroutine that has forked it came to its end: nobody else is told of that."""
     code = os.EX_OK
-    if ended.outcome is not None and not isinstance(ended.outcome, bytes) and ended.outcome.failure.traceback:
+    if isinstance(ended.outcome, pb.ReportException) and ended.outcome.failure.traceback:
         sys.stderr.write(ended.outcome.failure.traceback)
         code = 1
     for stream in (sys.stdout, sys.stderr):

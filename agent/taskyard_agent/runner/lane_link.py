@@ -1,7 +1,7 @@
 """A lane's end of its link: reports of runs that end in any order, and what the agent asks meanwhile.
 
 What ends in one turn of the loop is told in one write: runs that follow one another in their chunk in one
-report, each group in the encoding of its own template. The slots of the board are given back after that
+report, each of them of one template. The slots of the board are given back after that
 write, so that a lane that dies in between loses what nobody has heard of.
 Invariant: a chunk is begun or was revoked as a whole, because a lane begins all that it reads.
 """
@@ -17,7 +17,7 @@ from taskyard_agent.runner import frames
 from taskyard_agent.runner.lane_board import LaneBoard
 from taskyard_agent.runner.link import PROGRESS_NS, Link
 from taskyard_agent.runner.progress_board import BoardWriter
-from taskyard_agent.runner.report_columns import NoRoom, Outcome, Packer
+from taskyard_agent.runner.report_columns import NoRoom, Outcome, Packer, Placed
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.execution import result_encoding_of
@@ -33,7 +33,7 @@ class EndedRun(NamedTuple):
     position: int
     template: template_pb2.RunTemplate
     slot: int
-    outcome: Outcome | None
+    outcome: Placed | None
     """None when it was cancelled."""
     began_ns: int
     ended_ns: int
@@ -96,6 +96,14 @@ class LaneLink(Link):
             self.asked.look()
         else:
             super().on_control(message)
+
+    def place(
+        self, outcome: Outcome, template: template_pb2.RunTemplate, run_id: bytes, epoch: int
+    ) -> Placed:
+        """Store what is too large for a report of a run."""
+        packer = self._packer
+        packer.encoding, packer.arguments = result_encoding_of(template), template.encoding
+        return packer.place(outcome, run_id, epoch)
 
     def awaits(self, by: int) -> None:
         """Count runs that wait for others without keeping the loop; told with what is told next."""
@@ -160,8 +168,6 @@ class LaneLink(Link):
 
     def _told(self, group: list[EndedRun]) -> bytes:
         first = group[0]
-        self._packer.encoding = result_encoding_of(first.template)
-        self._packer.arguments = first.template.encoding
         self._number, self._reported = first.number, first.position
         taken = [(one.outcome, one.began_ns, one.ended_ns) for one in group if one.outcome is not None]
         try:

@@ -16,7 +16,7 @@ from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard
 from taskyard_agent.runner.lane_link import EndedRun, LaneLink
 from taskyard_agent.runner.output import printed
-from taskyard_agent.runner.report_columns import Outcome, raised
+from taskyard_agent.runner.report_columns import Outcome, Placed, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.execution import Invocation, TaskCode, expired_silent, expired_timeout
 from taskyard_contract.log_entry import LogEntry
@@ -39,6 +39,10 @@ class LaneOfRun(Protocol):
 
     def in_loop(self) -> bool:
         """Say whether this is the thread of the loop."""
+        ...
+
+    def placed(self, run: "LaneRun", outcome: Outcome) -> Placed:
+        """Store what is too large for a report of a run."""
         ...
 
     def ended(self, run: "LaneRun", ended: EndedRun) -> None:
@@ -115,7 +119,7 @@ class LaneRun:
             self.position,
             self._chunk.template,
             self._slot,
-            None if self.cancelled else outcome,
+            None if self.cancelled else self._lane.placed(self, outcome),
             self._began,
             self._clock(),
         )
@@ -204,7 +208,7 @@ async def _executed(code: TaskCode, invocation: Invocation, host: Any) -> Outcom
 
 
 def _says_expired(outcome: Outcome) -> bool:
-    return not isinstance(outcome, bytes) and int(outcome.reason) == StateReason.TIMED_OUT
+    return isinstance(outcome, pb.ReportException) and int(outcome.reason) == StateReason.TIMED_OUT
 
 
 def _timed_out(why: str) -> pb.ReportException:

@@ -116,7 +116,7 @@ class Link:
         columns, busy_us, blobs = self._packer.pack(taken, self.wall_ns)
         head = frames.REPORT_HEAD.pack(self._number, self._reported, len(taken), busy_us, len(blobs))
         self._reported += len(taken)
-        entries = [frames.BLOB_ENTRY.pack(blob.digest, blob.size) for blob in blobs]
+        entries = [frames.BLOB_ENTRY.pack(blob.name.encode(), blob.size, blob.checksum) for blob in blobs]
         return frames.pack(frames.REPORT, head, *entries, columns)
 
     def _report_apart(self, taken: list[Ended], lack: NoRoom | None) -> bytes:

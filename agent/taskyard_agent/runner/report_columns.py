@@ -5,44 +5,55 @@ becomes a blob, and what is larger still becomes a failure that says so. Only wh
 room for has no report: the run is not to blame, and another machine may have room.
 """
 
-import hashlib
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from taskyard_agent.runner.blob_files import is_disk_trouble
+from taskyard_agent.runner.blob_files import BlobFiles, is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
-from taskyard_contract.encodings import refusal_of
+from taskyard_contract.blobs.names import checksum_of, content_name, result_name
+from taskyard_contract.encodings import BUFFERS, refusal_of
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.failures import SOURCE, failure_of, text_of, type_name
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES, too_large_result
-from taskyard_contract.programs.private_files import create
 from taskyard_contract.states import StateReason
+from taskyard_contract.values.layout import LaidOut
 from taskyard_contract.wire_text import cut
 
-Outcome = bytes | pb.ReportException
-Ended = tuple[Outcome, int, int]
+Outcome = bytes | pb.ReportException | LaidOut
+"""What came of a run: its ordinary result, written or laid out to be; or whatever else there is to say."""
+
+
+class Lacking(NamedTuple):
+    """Stands for a result that the disk has no room for."""
+
+    size: int
+    reason: str
+
+
+Placed = bytes | pb.ReportException | Lacking
+"""The same after everything large of it was stored."""
+Ended = tuple[Placed, int, int]
 """What came of a run, when it started and when it ended, monotonic nanoseconds."""
 
 
 class NoRoom(Exception):
     """The disk has no room for the result of a run, or failed."""
 
-    def __init__(self, position: int, size: int, error: OSError) -> None:
+    def __init__(self, position: int, lacking: Lacking) -> None:
         """Say which run it is among those that were to be packed, how large, and what the disk said."""
-        super().__init__(str(error))
+        super().__init__(lacking.reason)
         self.position = position
-        self.size = size
-        self.reason = error.strerror or type(error).__name__
+        self.size, self.reason = lacking
 
 
 class Packer:
     """Writes columns, and what is too large for them into files."""
 
-    def __init__(self, directory: Path) -> None:
-        """Write large payloads into `directory`."""
-        self._directory = directory
+    def __init__(self, files: BlobFiles) -> None:
+        """Write large payloads into `files`."""
+        self._files = files
+        self._unsent: dict[str, common_pb2.BlobRef] = {}
         self.encoding = ""
         """Of ordinary results."""
         self.arguments = ""
@@ -50,8 +61,36 @@ class Packer:
         self.max_inline = MAX_INLINE_BYTES
         self.max_payload = MAX_PAYLOAD_BYTES
 
+    def place(self, outcome: Outcome, run_id: bytes, epoch: int) -> Placed:
+        """Store what is too large for a report, before anything can change it.
+
+        Args:
+            outcome: What came of a run.
+            run_id: The run.
+            epoch: The epoch it was executed under.
+        """
+        if isinstance(outcome, bytes) and len(outcome) <= self.max_inline:
+            return outcome
+        report = outcome
+        if not isinstance(report, pb.ReportException):
+            report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED)
+        name, data = report.run_name, large_of(outcome)
+        size = _size_of(data)
+        if size > self.max_payload:
+            report = refused_result(size, self.max_payload, self.arguments)
+        elif size > self.max_inline:
+            try:
+                self._place_result(report, data, result_name(run_id, epoch))
+            except OSError as error:
+                if is_disk_trouble(error):
+                    return Lacking(size, error.strerror or type(error).__name__)
+                report = unstored_result(size, error)
+        self._place_failure(report.failure)
+        report.run_name = name
+        return report
+
     def pack(self, ended: Sequence[Ended], wall_ns: int) -> tuple[bytes, int, list[common_pb2.BlobRef]]:
-        """Return serialised ReportColumns, busy microseconds and the blobs they refer to.
+        """Return serialised ReportColumns, busy microseconds and the blobs that are still to be sent.
 
         Args:
             ended: The runs in order.
@@ -60,16 +99,19 @@ class Packer:
         Raises:
             NoRoom: What the first of them returned that cannot be stored; those before it can be packed.
         """
-        base, limit = ended[0][1], self.max_inline
+        base = ended[0][1]
         results: list[bytes] = []
         exceptions: list[pb.ReportException] = []
-        blobs: list[common_pb2.BlobRef] = []
         for position, (outcome, _start, _end) in enumerate(ended):
-            if type(outcome) is bytes and len(outcome) <= limit:
+            if type(outcome) is bytes:
                 results.append(outcome)
                 continue
+            if isinstance(outcome, Lacking):
+                raise NoRoom(position, outcome)
             results.append(b"")
-            exceptions.append(self._exception(outcome, position, blobs))
+            assert isinstance(outcome, pb.ReportException)
+            outcome.position = position
+            exceptions.append(outcome)
         durations = [(end - start) // 1000 for _, start, end in ended]
         columns = pb.ReportColumns(
             base_us=(base + wall_ns) // 1000,
@@ -78,64 +120,61 @@ class Packer:
             results=results,
             exceptions=exceptions,
         )
-        return columns.SerializeToString(), sum(durations), blobs
+        return columns.SerializeToString(), sum(durations), self._to_send(exceptions)
 
-    def _exception(
-        self, outcome: Outcome, position: int, blobs: list[common_pb2.BlobRef]
-    ) -> pb.ReportException:
-        if isinstance(outcome, bytes):
-            result = common_pb2.Payload(data=outcome, encoding=self.encoding)
-            outcome = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
-        size, name = len(outcome.result.data), outcome.run_name
+    def _to_send(self, exceptions: list[pb.ReportException]) -> list[common_pb2.BlobRef]:
+        """Return those blobs of some reports that are in the agent's directory only."""
+        if not self._unsent:
+            return []
+        names = [blob.name for report in exceptions for blob in _blobs_of(report)]
+        return [self._unsent.pop(name) for name in names if name in self._unsent]
+
+    def _place_result(self, report: pb.ReportException, data: bytes | LaidOut, name: str) -> None:
+        pieces = data.pieces if isinstance(data, LaidOut) else [data]
+        payload = report.result
+        payload.encoding = payload.encoding or (BUFFERS if isinstance(data, LaidOut) else self.encoding)
+        payload.blob.CopyFrom(self._write(name, pieces, _size_of(data)))
+
+    def _place_failure(self, failure: failure_pb2.Failure) -> None:
+        size = len(failure.encoded.data) if failure.HasField("encoded") else 0
         if size > self.max_payload:
-            outcome = refused_result(size, self.max_payload, self.arguments)
-        try:
-            self._offload(outcome.result, blobs)
-        except OSError as error:
-            if is_disk_trouble(error):
-                raise NoRoom(position, size, error) from error
-            outcome = unstored_result(size, error)
-        self._offload_failure(outcome.failure, blobs)
-        outcome.position, outcome.run_name = position, name
-        return outcome
-
-    def _offload_failure(self, failure: failure_pb2.Failure, blobs: list[common_pb2.BlobRef]) -> None:
-        if len(failure.encoded.data) > self.max_payload:
             # The text and the traceback tell what happened; the object is a convenience.
             failure.ClearField("encoded")
-        elif failure.HasField("encoded"):
+        elif size > self.max_inline:
+            data = failure.encoded.data
             try:
-                self._offload(failure.encoded, blobs)
+                failure.encoded.blob.CopyFrom(self._write(content_name([data]), [data], size))
             except OSError:
                 failure.ClearField("encoded")
         if failure.HasField("cause"):
-            self._offload_failure(failure.cause, blobs)
+            self._place_failure(failure.cause)
 
-    def _offload(self, payload: common_pb2.Payload, blobs: list[common_pb2.BlobRef]) -> None:
-        if payload.HasField("blob"):
-            blobs.append(payload.blob)  # packed before, with one for which there was no room
-            return
-        if len(payload.data) <= self.max_inline:
-            return
-        blob = self._write(payload.data)
-        payload.blob.CopyFrom(blob)
-        blobs.append(blob)
+    def _write(self, name: str, pieces: Sequence[bytes | memoryview], size: int) -> common_pb2.BlobRef:
+        ref = common_pb2.BlobRef(name=name, size=size, checksum=checksum_of(pieces))
+        if self._files.write(name, pieces, size):
+            self._unsent[name] = ref
+        return ref
 
-    def _write(self, data: bytes) -> common_pb2.BlobRef:
-        digest = hashlib.sha256(data).digest()
-        path = self._directory / digest.hex()
-        try:
-            os.utime(path)  # used again: it must not be removed to make room before it is uploaded
-        except FileNotFoundError:
-            partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-            try:
-                create(partial).close()
-                partial.write_bytes(data)
-            except OSError:
-                partial.unlink(missing_ok=True)  # what there was no room for must not take up the rest of it
-                raise
-            partial.rename(path)
-        return common_pb2.BlobRef(digest=digest, size=len(data))
+
+def large_of(outcome: Outcome) -> bytes | LaidOut:
+    """Return what may be large of an outcome: its result."""
+    return outcome.result.data if isinstance(outcome, pb.ReportException) else outcome
+
+
+def _size_of(data: bytes | LaidOut) -> int:
+    return data.size if isinstance(data, LaidOut) else len(data)
+
+
+def _blobs_of(report: pb.ReportException) -> Iterator[common_pb2.BlobRef]:
+    if report.result.HasField("blob"):
+        yield report.result.blob
+    failure = report.failure
+    while True:
+        if failure.encoded.HasField("blob"):
+            yield failure.encoded.blob
+        if not failure.HasField("cause"):
+            return
+        failure = failure.cause
 
 
 def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:

@@ -34,8 +34,10 @@ from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, result_encoding_of
 from taskyard_contract.programs.forking import TerminationHold
+from taskyard_contract.references import read_stored_with
 from taskyard_contract.world import main_module, module_parts
 
 FLUSH_NS: Final = 5_000_000
@@ -85,11 +87,12 @@ class Worker:
         self._data, self._control = data, control
         self._slots = board
         self._board = BoardWriter(board)
-        self._packer = Packer(blobs)
+        self._blobs = BlobFiles(blobs)
+        read_stored_with(self._blobs.value)
+        self._packer = Packer(self._blobs)
         self._link = Link(data, control, self._board, self._packer)
         self._link.output.own_log = own_log
         self._host: WorkerHost = self._link
-        self._blobs = BlobFiles(blobs)
         self._shelf = CodeShelf(self._blobs)
         self._surroundings = Surroundings()
         self._templates: dict[int, template_pb2.TemplateDefinition] = {}
@@ -166,14 +169,22 @@ class Worker:
             self._templates.clear()
             self._shelf.clear()
         elif kind == frames.SETTINGS:
-            self._packer.max_inline, self._packer.max_payload = frames.SETTINGS_BODY.unpack(body)
+            self._settle(body)
+
+    def _settle(self, body: bytes) -> None:
+        head = frames.SETTINGS_BODY
+        self._packer.max_inline, self._packer.max_payload = head.unpack_from(body)
+        store = os.fsdecode(body[head.size :])
+        self._blobs.store = BlobDirectory(Path(store)) if store else None
 
     def open(self, kind: int, frame: bytes, restore: bool = True) -> Opened:
         """Read a chunk and load its code; with `restore`, put back what runs have changed around them."""
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         ids_start = frames.CHUNK_HEAD.size
         rest = frame[ids_start + ids_size :]
-        body = pb.ChunkBody.FromString(self._blobs.read(rest) if kind == frames.CHUNK_IN_FILE else rest)
+        if kind == frames.CHUNK_IN_FILE:
+            rest = self._blobs.fetched(rest.decode())
+        body = pb.ChunkBody.FromString(rest)
         definition = self._templates[index]
         ids = frame[ids_start : ids_start + ids_size]
         (self._link.successor or self._link).ids = ids
@@ -226,7 +237,7 @@ class Worker:
         plain, encoding = chunk.plain, chunk.template.encoding
         board, monotonic, ended, next_one = self._board.map, time.monotonic_ns, link.ended, positions.popleft
         outcome: Outcome | None
-        fresh, printed = self._context.copy, link.output
+        fresh, printed, limit = self._context.copy, link.output, self._packer.max_inline
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
@@ -249,9 +260,16 @@ class Worker:
             if printed.loose:
                 printed.settle()
             now = monotonic()
-            ended.append((outcome, began, now))
+            if type(outcome) is bytes and len(outcome) <= limit:
+                ended.append((outcome, began, now))
+                size += len(outcome)
+            else:
+                # Before anything else executes: what was laid out is still the memory of the run's own value.
+                placed = self._packer.place(outcome, chunk.run_id(position), chunk.epoch(position))
+                ended.append((placed, began, now))
+                size += placed.ByteSize() if isinstance(placed, pb.ReportException) else 0
+                now = monotonic()
             began = now
-            size += len(outcome) if isinstance(outcome, bytes) else outcome.ByteSize()
             if now >= flush_at or size > FLUSH_BYTES:
                 link.flush()
                 if link.torn:
@@ -260,7 +278,7 @@ class Worker:
 
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""
-        if isinstance(outcome, bytes) or self._leaving is not Copied:
+        if not isinstance(outcome, pb.ReportException) or self._leaving is not Copied:
             return
         if outcome.kind == pb.REPORT_KIND_FAILED:
             self._leaving = CopyFailed

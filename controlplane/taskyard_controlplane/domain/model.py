@@ -15,6 +15,8 @@ from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, In
 
 BARE_ENCODING: Final = "python/pickle5"
 """The encoding of results that travel as bare bytes; others are labelled (`owner.rules.labels`)."""
+BUFFERS_ENCODING: Final = "python/pickle5+buffers"
+"""That of large results of the same programs: a blob, which whoever reads bare results reads as well."""
 HELD: Final = (int(RunState.ASSIGNED), int(RunState.RUNNING), int(RunState.CANCELLING))
 """The states in which an agent has the run in hand."""
 SESSION: Final = int(Executor.SESSION)

@@ -1,112 +1,34 @@
-"""BlobService: content-addressed bytes too large to be inline.
+"""BlobService: bytes too large to be inline, to the store of blobs and from it.
 
-Invariant: a blob is stored under the digest we computed, never under one we were told.
+Invariant: what is stored under the name of a content was checked here, whatever was said of it; and bytes
+never pass the event loop but as the parts they come in.
 """
 # The contract names the methods, and says what they promise.
 
 import asyncio
-import hashlib
-import tempfile
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
-from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
+from taskyard_api.v1 import blob_service_pb2_grpc
+from taskyard_contract.blobs.names import check_blob_name, sha256_name
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_contract.payload_limits import PART_BYTES
+from taskyard_controlplane.blobs.interface import BlobStore, Incoming
 from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.streams import Places
-from taskyard_controlplane.settings import MIB, PeerSettings, RpcSettings
+from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
-SPOOL_BYTES: Final = MIB  # what an upload may hold in memory, as many as there are at a time
-STORED_AT_A_TIME: Final = 2  # one is being committed, the next is read meanwhile
-
-
-class Spool:
-    """Takes in one blob: hashes it on the way, and keeps it on disk once it is large.
-
-    Of one thread after the other, but for `close`: a thread may be at work on an upload that is cut off.
-    """
-
-    def __init__(self, blob: common_pb2.BlobRef, settings: RpcSettings) -> None:
-        """Expect a blob.
-
-        Raises:
-            InvalidRequest: Its digest is malformed.
-            PayloadTooLarge: It is above the limit.
-        """
-        self.digest = check_digest(blob.digest, "blob.digest")
-        self.size = blob.size
-        check_size(blob.size, settings.max_payload_bytes, "blob.size")
-        self._hash = hashlib.sha256()
-        self._received = 0
-        self._in_use, self._closed = threading.Lock(), False
-        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  # closed by close()
-
-    def add(self, part: bytes) -> None:
-        """Take the next part.
-
-        Raises:
-            InvalidRequest: The part is too large, or goes beyond the announced size.
-        """
-        if len(part) > PART_BYTES:
-            raise InvalidRequest(
-                f"a part has {len(part)} bytes; send at most {PART_BYTES}", limit=PART_BYTES, field="part"
-            )
-        self._received += len(part)
-        if self._received > self.size:
-            raise InvalidRequest(
-                f"the parts have more than the {self.size} bytes that were announced", field="part"
-            )
-        with self._at_work():
-            self._hash.update(part)
-            self._file.write(part)
-
-    def content(self) -> bytes:
-        """Return everything that was taken in.
-
-        Raises:
-            DigestMismatch: It is not what was announced.
-        """
-        if self._received != self.size:
-            raise DigestMismatch(
-                f"{self._received} of {self.size} bytes arrived before the end; repeat the upload once"
-            )
-        if self._hash.digest() != self.digest:
-            raise DigestMismatch(
-                "the blob does not have the digest it was sent under; repeat the upload once"
-            )
-        with self._at_work():
-            self._file.seek(0)
-            return self._file.read()
-
-    def close(self) -> None:
-        """Remove the file of what was collected, or leave that to the thread that is at work on it."""
-        self._closed = True
-        if self._in_use.acquire(blocking=False):
-            try:
-                self._file.close()
-            finally:
-                self._in_use.release()
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Hold the file, and remove it at the end if it was to be removed meanwhile."""
-        try:
-            with self._in_use:
-                yield
-        finally:
-            if self._closed:
-                self.close()
+GATHERED_BYTES: Final = 1024 * 1024
+"""Parts are handed to a thread together: going there and back costs as much as writing 100 KB."""
 
 
 class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
@@ -117,33 +39,55 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         directory: Directory,
         reader: Reader,
         background: Background,
+        store: BlobStore,
+        writing: Background,
         settings: RpcSettings,
         peers: PeerSettings,
     ) -> None:
+        """Serve blobs of `store`, and of the database those that came inside other messages.
+
+        Args:
+            directory: Knows bodies of chunks, which are fetched like blobs.
+            reader: The database.
+            background: Where it is read.
+            store: Where blobs are.
+            writing: Where these are written and read.
+            settings: Limits.
+            peers: What one peer may take up.
+        """
         self._directory = directory
         self._reader = reader
         self._background = background
+        self._store = store
+        self._writing = writing
         self._settings = settings
         self._peers = peers
         self._uploads = Places("uploads", most=peers.max_uploads, per_address=peers.max_uploads_per_address)
-        # A blob is held in memory while it is committed; the others wait on disk.
-        self._storing = asyncio.Semaphore(STORED_AT_A_TIME)
 
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, context: Any
     ) -> pb.FindMissingBlobsResponse:
-        if len(request.digests) > MAX_DIGESTS:
+        count = len(request.digests) + len(request.names)
+        if count > MAX_DIGESTS:
             raise InvalidRequest(
-                f"the request has {len(request.digests)} digests; send at most {MAX_DIGESTS}",
+                f"the request has {count} digests and names; send at most {MAX_DIGESTS}",
                 limit=MAX_DIGESTS,
                 field="digests",
             )
         digests = [
             check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
         ]
+        names = [check_blob_name(name, f"names[{at}]") for at, name in enumerate(request.names)]
+        missing = await self._writing(self._not_stored, [*map(sha256_name, digests), *names])
+        unknown = [digest for digest in digests if sha256_name(digest) in missing]
+        if unknown:  # those of earlier releases, and code, are in the database
+            unknown = await self._background(self._reader.missing_blobs, unknown)
         return pb.FindMissingBlobsResponse(
-            missing=await self._background(self._reader.missing_blobs, digests)
+            missing=unknown, missing_names=[name for name in names if name in missing]
         )
+
+    def _not_stored(self, names: list[str]) -> set[str]:
+        return {name for name in names if self._store.size(name) is None}
 
     async def UploadBlob(
         self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any
@@ -158,18 +102,45 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         if first is None or not first.HasField("blob"):
             raise InvalidRequest("the first message of an upload must carry blob", field="blob")
         check_namespace(first.namespace)
-        owner = self._directory.owner()  # asked before the parts come, not after all of them
-        spool = Spool(first.blob, self._settings)
+        blob, settings = first.blob, self._settings
+        if blob.name:
+            check_blob_name(blob.name, "blob.name")
+        else:
+            check_digest(blob.digest, "blob.digest")
+        check_size(blob.size, settings.max_payload_bytes, "blob.size")
+        self._directory.owner()  # asked before the parts come, not after all of them
+        incoming = await self._writing(self._store.receive, blob)
         with ExitStack() as stack:
-            stack.callback(self._background.soon, spool.close)
-            await self._background(spool.add, first.part)
-            while (message := await self._next(requests, context)) is not None:
-                if not message.part:
-                    raise InvalidRequest("a part of the upload is empty", field="part")
-                await self._background(spool.add, message.part)
-            async with self._storing:
-                await owner.put_blob(spool.digest, await self._background(spool.content))
-        return pb.UploadBlobResponse(blob=first.blob)
+            stack.callback(self._writing.soon, incoming.discard)
+            await self._take(incoming, blob.size, first, requests, context)
+            await self._writing(incoming.finish)
+        return pb.UploadBlobResponse(blob=blob)
+
+    async def _take(
+        self,
+        incoming: Incoming,
+        size: int,
+        message: pb.UploadBlobRequest | None,
+        requests: AsyncIterator[pb.UploadBlobRequest],
+        context: Any,
+    ) -> None:
+        """Write the parts of an upload, several at a time."""
+        received, gathered = 0, bytearray()
+        first = True
+        while message is not None:
+            part = message.part
+            received += len(part)
+            if not (part or first):
+                raise InvalidRequest("a part of the upload is empty", field="part")
+            _check_part(len(part), received, size)
+            gathered += part
+            if len(gathered) >= GATHERED_BYTES:
+                await self._writing(incoming.write, bytes(gathered))
+                gathered.clear()
+            first, message = False, await self._next(requests, context)
+        if received != size:
+            raise DigestMismatch(f"{received} of {size} bytes arrived before the end; repeat the upload once")
+        await self._writing(incoming.write, bytes(gathered))
 
     async def _next(
         self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any
@@ -187,7 +158,11 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
     async def DownloadBlob(
         self, request: pb.DownloadBlobRequest, context: Any
     ) -> AsyncIterator[pb.DownloadBlobResponse]:
-        digest = check_digest(request.digest, "digest")
+        if request.name:
+            name, digest = check_blob_name(request.name, "name"), b""
+        else:
+            digest = check_digest(request.digest, "digest")
+            name = sha256_name(digest)
         size, skipped = 0, request.offset
         async for part in self._directory.body_of_chunk(digest):
             size += len(part)
@@ -197,13 +172,32 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         if size:
             _check_offset(request.offset, size)
             return
-        stored_size = await self._background(self._reader.blob_size, digest)
-        if stored_size is None:
-            raise BlobNotFound(f"there is no blob {digest.hex()}; it was never uploaded, or was removed")
-        _check_offset(request.offset, stored_size)
-        parts = self._reader.blob_parts(digest, request.offset)
-        while (stored := await self._background(next, parts, None)) is not None:
-            yield pb.DownloadBlobResponse(part=stored)
+        async for part in self._stored(name, digest, request.offset):
+            yield pb.DownloadBlobResponse(part=part)
+
+    async def _stored(self, name: str, digest: bytes, offset: int) -> AsyncIterator[bytes]:
+        """Iterate over a blob of the store, or of the database."""
+        background = self._writing
+        size = await background(self._store.size, name)
+        parts = self._store.read(name, offset)
+        if size is None and digest:
+            background = self._background
+            size = await background(self._reader.blob_size, digest)
+            parts = self._reader.blob_parts(digest, offset)
+        if size is None:
+            raise BlobNotFound(f"there is no blob {name}; it was never uploaded, or was removed")
+        _check_offset(offset, size)
+        while (part := await background(next, parts, None)) is not None:
+            yield part
+
+
+def _check_part(size: int, received: int, expected: int) -> None:
+    if size > PART_BYTES:
+        text = f"a part has {size} bytes; send at most {PART_BYTES}"
+        raise InvalidRequest(text, limit=PART_BYTES, field="part")
+    if received > expected:
+        text = f"the parts have more than the {expected} bytes that were announced"
+        raise InvalidRequest(text, field="part")
 
 
 def _check_offset(offset: int, size: int) -> None:

@@ -11,6 +11,7 @@ from taskyard_api.v1 import (
     run_service_pb2_grpc,
     session_service_pb2_grpc,
 )
+from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
@@ -38,6 +39,8 @@ class Services:
         directory: Directory,
         reader: Reader,
         background: Background,
+        blobs: BlobStore,
+        writing: Background,
         settings: RpcSettings,
         peers: PeerSettings,
         *,
@@ -50,6 +53,8 @@ class Services:
             directory: Who owns the runs.
             reader: The database, for listings.
             background: Where reads block.
+            blobs: Where large values are.
+            writing: Where these are written and read.
             settings: Limits.
             peers: What one peer may take up.
             dialect: What kind of database it is, for operators.
@@ -67,7 +72,7 @@ class Services:
              AgentService(directory, peers, streams)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
-             BlobService(directory, reader, background, settings, peers)),
+             BlobService(directory, reader, background, blobs, writing, settings, peers)),
             ("CacheService", cache_service_pb2_grpc.add_CacheServiceServicer_to_server,
              CacheService(directory, reader, background, settings)),
             ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,

@@ -107,6 +107,16 @@ def parse_url(url: str) -> Target:
     return Target("sqlite", parsed.set(database=str(path)), path.absolute(), "")
 
 
+def beside(url: str) -> Path | None:
+    """Return the directory for what belongs to a database and is too large for it; None if it has no file.
+
+    Raises:
+        ValueError: It is no URL of a database.
+    """
+    path = parse_url(url).path
+    return path.with_name(f"{path.stem}-blobs") if path is not None else None
+
+
 def _path_in(url: str) -> Path:
     """Return the file that a URL of an SQLite database names. Not every SQLAlchemy decodes it."""
     place, _, _ = url.partition("?")

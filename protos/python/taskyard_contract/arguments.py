@@ -29,7 +29,7 @@ def read_arguments(invocation: Invocation) -> Arguments:
         from taskyard_contract.languages import json_values  # not for runs whose arguments are pickles
 
         with resolving(invocation.inputs or {}):
-            return json_values.loads_arguments(invocation.args, resolve)
+            return json_values.loads_arguments(bytes(invocation.args), resolve)
     extra = invocation.extra
     return (decode(invocation.args, encoding, extra.payload.type if extra is not None else ""),), {}
 

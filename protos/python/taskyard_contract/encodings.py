@@ -11,10 +11,12 @@ from typing import Any, Final
 from taskyard_api.v1 import common_pb2
 from taskyard_contract import pickling
 from taskyard_contract.languages.encoding_names import BINARY as BINARY
+from taskyard_contract.languages.encoding_names import BUFFERS as BUFFERS
 from taskyard_contract.languages.encoding_names import JSON as JSON
 from taskyard_contract.languages.encoding_names import JSON_PROTOBUF as JSON_PROTOBUF
 from taskyard_contract.languages.encoding_names import PICKLE as PICKLE
 from taskyard_contract.languages.encoding_names import PROTOBUF as PROTOBUF
+from taskyard_contract.values.layout import parts_of
 
 encode = pickling.dumps
 """Write a value of a Python program: the function itself, because every result passes here."""
@@ -27,11 +29,19 @@ def _read_json(data: bytes) -> Any:
     return json_values.loads(data)
 
 
-_DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
+def _read_laid_out(data: bytes | memoryview) -> Any:
+    view = memoryview(data)
+    stream, buffers = parts_of(memoryview(bytearray(view)) if view.readonly else view)
+    return pickling.loads(stream, buffers=buffers)
+
+
+_DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     PICKLE: pickling.loads,
+    BUFFERS: _read_laid_out,
     JSON: _read_json,
     BINARY: bytes,
 }
+_PICKLES: Final = frozenset({PICKLE, BUFFERS})
 _MESSAGES: Final = frozenset({PROTOBUF, JSON_PROTOBUF})
 KNOWN: Final = (*_DECODERS, PROTOBUF, JSON_PROTOBUF)
 """Everything that `decode` reads."""
@@ -43,7 +53,7 @@ def is_expected(encoding: str, encoding_of_arguments: str) -> bool:
     Everything known, but pickles only by runs whose own arguments are pickles: all others are promised that
     nothing which they are sent is executed.
     """
-    return encoding in KNOWN and (encoding != PICKLE or encoding_of_arguments == PICKLE)
+    return encoding in KNOWN and (encoding not in _PICKLES or encoding_of_arguments == PICKLE)
 
 
 def encode_as(value: Any, encoding: str) -> bytes:
@@ -97,17 +107,19 @@ def has_type(encoding: str) -> bool:
     return encoding in _MESSAGES
 
 
-def decode(data: bytes, encoding: str = PICKLE, type_name: str = "") -> Any:
+def decode(data: bytes | memoryview, encoding: str = PICKLE, type_name: str = "") -> Any:
     """Return the value that was encoded.
 
     Args:
-        data: The bytes.
+        data: The bytes; of what was laid out, arrays are in this memory, if it can be written to.
         encoding: Their encoding.
         type_name: The name of the message, where the encoding is one of messages.
 
     Raises:
         ValueError: The encoding is unknown here, or the type is, or the data is damaged.
     """
+    if type(data) is not bytes and encoding not in _PICKLES:
+        data = bytes(data)
     decoder = _DECODERS.get(encoding)
     if decoder is not None:
         return decoder(data)
@@ -116,7 +128,9 @@ def decode(data: bytes, encoding: str = PICKLE, type_name: str = "") -> Any:
     raise _unknown(encoding)
 
 
-def decode_payload(payload: common_pb2.Payload, fetch: Callable[[common_pb2.BlobRef], bytes] | None) -> Any:
+def decode_payload(
+    payload: common_pb2.Payload, fetch: Callable[[common_pb2.BlobRef], bytes | memoryview] | None
+) -> Any:
     """Return the value of a payload; `fetch` reads blobs. An empty payload stands for None."""
     body = payload.WhichOneof("body")
     if body is None:
@@ -139,7 +153,7 @@ def _encoded_message(value: Any, encoding: str) -> bytes:
     return MessageToJson(value, indent=None).encode()
 
 
-def _decoded_message(data: bytes, encoding: str, type_name: str) -> Any:
+def _decoded_message(data: Any, encoding: str, type_name: str) -> Any:
     from google.protobuf import descriptor_pool, json_format, message_factory
     from google.protobuf.message import DecodeError
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from taskyard_api.v1 import agent_service_pb2, template_pb2
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.values.layout import LaidOut
 
 
 class Invocation:
@@ -60,7 +61,7 @@ class Invocation:
         self.run_id = run_id
         self.epoch = epoch
         self.template = template
-        self.args = args
+        self.args: bytes | memoryview = args
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
         # The caller, under the name that users see: recorded values may hold an attempt, so it cannot change.
@@ -115,12 +116,14 @@ class WorkerHost(Protocol):
 class TaskCode(Protocol):
     """What a template's code becomes in a worker; one object executes all runs of it."""
 
-    def execute(self, invocation: Invocation, host: WorkerHost) -> bytes | agent_service_pb2.ReportException:
+    def execute(
+        self, invocation: Invocation, host: WorkerHost
+    ) -> bytes | LaidOut | agent_service_pb2.ReportException:
         """Execute one attempt.
 
         Returns:
-            The encoded result when the run completed in the ordinary way, otherwise what happened
-            (`position` is filled in by the worker).
+            The encoded result when the run completed in the ordinary way, a large one laid out; otherwise
+            what happened (`position` is filled in by the worker).
         """
         ...
 

@@ -8,8 +8,8 @@ from typing import Final
 
 MAX_INLINE_BYTES: Final = 64 * 1024
 """Larger ones travel as blobs of their own, or they would delay the runs that share their frame."""
-MAX_PAYLOAD_BYTES: Final = 128 * 1024 * 1024
-"""The largest of all; a blob is one value in the database and in memory."""
+MAX_PAYLOAD_BYTES: Final = 16 * 1024**3
+"""The largest of all: none is held in memory on its way, and a disk has room for some."""
 MAX_PAGE_SIZE: Final = 1_000
 """Most items in one page of a listing."""
 MAX_WAIT_SECONDS: Final = 60.0

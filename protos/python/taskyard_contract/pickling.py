@@ -14,6 +14,7 @@ import operator
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ from taskyard_contract.parts.classes import versions
 from taskyard_contract.parts.making import CONTENT_BYTES, Made
 from taskyard_contract.parts.making import PROTOCOL as PROTOCOL  # others ask for it here
 from taskyard_contract.parts.noting import Noting
+from taskyard_contract.values.layout import LaidOut
 from taskyard_contract.world import bound_methods, main_module, module_names
 from taskyard_contract.world.main_module import MAIN, Entry
 
@@ -33,6 +35,10 @@ ENCODING: Final = PICKLE
 
 IN_MAIN: Final = b"__main__"
 """Is in every pickle that refers to something of the main module."""
+APART_BYTES: Final = 64 * 1024
+"""Buffers of fewer bytes stay in the pickle."""
+_SIMPLE: Final = frozenset({int, float, bool, str, type(None)})
+_PLAIN_BYTES: Final = frozenset({bytes, bytearray})
 loads = pickle.loads
 
 
@@ -54,20 +60,55 @@ def dumps(value: Any) -> bytes:
     return data
 
 
+def dumps_apart(value: Any) -> bytes | LaidOut:
+    """Pickle a value with its large buffers beside the pickle, if it has any: they are not copied.
+
+    Returns:
+        A pickle like any other, or the pieces of a laid out value (`BUFFERS`), which are its own memory.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: The value cannot be pickled.
+    """
+    if type(value) in _SIMPLE:
+        return pickle.dumps(value, PROTOCOL)
+    if type(value) in _PLAIN_BYTES and len(value) >= APART_BYTES:
+        stream: list[bytes] = []  # pickle hands large bytes on as they are
+        pickle.Pickler(_Sink(stream.append), PROTOCOL).dump(value)
+        return LaidOut(stream, ())
+    buffers: list[memoryview] = []
+    take = functools.partial(_take, buffers)
+    try:
+        data = pickle.dumps(value, PROTOCOL, buffer_callback=take)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        buffers.clear()
+        data = _dumped(value, Travelling(_noted.here.names, take))
+    return LaidOut([data], buffers) if buffers else data
+
+
+def _take(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+    """Say whether a buffer stays in the pickle; otherwise it is added to `buffers`."""
+    view = buffer.raw()
+    if len(view) < APART_BYTES:
+        return True
+    buffers.append(view)
+    return False
+
+
 def dumps_by_value(value: Any) -> bytes:
     """Pickle a value with the code it refers to, where that code cannot be imported elsewhere."""
     return _dumped(value, Travelling(_noted.here.names))
 
 
-def dumps_for_later(value: Any) -> bytes:
+def dumps_for_later(value: Any) -> bytes | LaidOut:
     """Pickle a value that other programs may read: with what it is made of of ``__main__``, see `apart`.
 
     Raises:
         pickle.PicklingError, TypeError, AttributeError: The value cannot be pickled.
     """
-    data = dumps(value)
-    if IN_MAIN not in data:
+    data = dumps_apart(value)
+    if IN_MAIN not in (data if isinstance(data, bytes) else data.pieces[1]):
         return data
+    data = dumps(value)
     try:
         entries = _entries_of(names_in(value))
     except Exception:  # foreign code; programs that have the names can read it all the same
@@ -145,6 +186,12 @@ def _dumped(value: Any, pickler: Any) -> bytes:
     return data
 
 
+class _Sink(NamedTuple):
+    """Takes a stream as the pieces that pickle writes."""
+
+    write: Callable[[bytes], None]
+
+
 class _Here(threading.local):
     names: set[str] | None = None
 
@@ -174,9 +221,9 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
     is_code = False
     """Whether objects that ``__main__`` has as well are the same for whoever reads this, as functions are."""
 
-    def __init__(self, names: set[str] | None = None) -> None:
+    def __init__(self, names: set[str] | None = None, apart: Callable[[Any], Any] | None = None) -> None:
         self.file = io.BytesIO()
-        super().__init__(self.file, protocol=PROTOCOL)
+        super().__init__(self.file, protocol=PROTOCOL, buffer_callback=apart)
         self.names = set() if names is None else names
         """Names of ``__main__`` that what is written refers to."""
         self.wished: set[str] = set()

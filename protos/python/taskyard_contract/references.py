@@ -20,12 +20,15 @@ What this rests on:
 - The weakest demand wins: a run that is allowed to fail in one place of a call is allowed to in all of them.
 - Arguments are unpickled for each attempt anew, so two runs never share a mutable value.
 
+Large values inside arguments are stored by themselves, once for all calls that have them: in their places are
+calls of `stored_value`, which read them where the worker says that they are (`read_stored_with`).
+
 Calls without futures pay for two assignments to a thread-local and nothing else. Pickles in databases name
-`resolve`: it is never renamed or moved.
+`resolve` and `stored_value`: they are never renamed or moved.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,3 +94,26 @@ def resolve(run_id: bytes) -> Any:
     if values is None or run_id not in values:
         raise LookupError(f"the result of upstream run {run_id.hex()} did not arrive with the arguments")
     return values[run_id]
+
+
+ReadStored = Callable[[str, int, int, str], Any]
+"""Reads a value by the name, the size and the checksum of its blob, and its encoding."""
+_read_stored: ReadStored | None = None
+
+
+def read_stored_with(read: ReadStored) -> None:
+    """Have this process read large values of arguments so from now on."""
+    global _read_stored  # a worker has one place for them
+    _read_stored = read
+
+
+def stored_value(name: str, size: int, checksum: int, encoding: str) -> Any:
+    """Return a large value that was stored by itself; called by unpickling.
+
+    Raises:
+        LookupError: This process is no worker, and does not read them.
+        OSError: It is not there.
+    """
+    if _read_stored is None:
+        raise LookupError(f"an argument of {size:,} bytes is stored as {name}, which only workers read")
+    return _read_stored(name, size, checksum, encoding)

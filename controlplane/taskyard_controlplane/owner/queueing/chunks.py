@@ -177,6 +177,7 @@ def _write_extra(chunk: pb.AssignChunk, body: pb.ChunkBody, position: int, run: 
     if run.args_blob is not None:
         payload = common_pb2.Payload.FromString(run.args_blob)
         payload.encoding = payload.encoding or run.template.encoding
+        chunk.blobs.extend(payload.values)
         if payload.HasField("blob"):
             chunk.blobs.append(payload.blob)
         else:

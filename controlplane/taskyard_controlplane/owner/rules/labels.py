@@ -24,7 +24,7 @@ def label_of(payload: common_pb2.Payload, encoding: str) -> bytes | None:
         encoding: Those of the template are in this one.
     """
     told = payload.encoding in ("", encoding) and not (payload.type or payload.key_id or payload.signature)
-    if told and not payload.HasField("blob"):
+    if told and not (payload.HasField("blob") or payload.values):
         return None
     label = common_pb2.Payload()
     label.CopyFrom(payload)

@@ -17,7 +17,7 @@ from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.cache_keys import storable
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
-from taskyard_controlplane.domain.model import BARE_ENCODING, HELD, Run, Template
+from taskyard_controlplane.domain.model import BARE_ENCODING, BUFFERS_ENCODING, HELD, Run, Template
 from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.changes import Changes
@@ -324,6 +324,8 @@ def refuse_large(columns: pb.ReportColumns, limit: int) -> None:
 def may_be_in(template: Template, encoding: str) -> bool:
     """Whether a result of a template may name an encoding: its own, which nobody can take for another."""
     known = template.result_encoding
+    if template.bare and encoding == BUFFERS_ENCODING:
+        return True
     return encoding in ("", known) or (not known and encoding != BARE_ENCODING)
 
 

@@ -67,6 +67,7 @@ class Owner:
         fatal: Callable[[BaseException], None],
         max_page_size: int = MAX_PAGE_SIZE,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
+        blob_directory: common_pb2.BlobDirectory | None = None,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
@@ -84,6 +85,7 @@ class Owner:
             fatal: Called when this process must end: it lost ownership, or found a defect.
             max_page_size: Most items in one page of a listing.
             max_wait_seconds: How long one call waits for something to happen.
+            blob_directory: The store of blobs, if it is a directory that peers may see.
             window: Ready runs kept in memory per queue and priority.
             most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
                 database.
@@ -94,7 +96,13 @@ class Owner:
         self._store = store
         self._clock = clock
         self.terms = Terms(
-            times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds
+            times,
+            max_inline_bytes,
+            max_payload_bytes,
+            memory,
+            max_page_size,
+            max_wait_seconds,
+            blob_directory,
         )
         """What it demands of its peers."""
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
@@ -306,10 +314,6 @@ class Owner:
         run = await self.shard.stored.find(run_id)
         if not (isinstance(run, RunHead) and run.state >= FIRST_FINAL):
             await self.shard.watchers.wait(run_id)
-
-    async def put_blob(self, digest: bytes, data: bytes) -> None:
-        """Store bytes under their digest; returns when they are durable."""
-        await self._committer.run(lambda: self._store.put_blob(digest, data))
 
     async def body_of_chunk(self, digest: bytes) -> AsyncIterator[bytes]:
         """Iterate over the body of an assigned chunk whose inputs are too large for a message, in parts.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import UnsupportedProtocol
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
@@ -33,6 +34,8 @@ class Terms(NamedTuple):
     """Most items in one page of a listing."""
     max_wait_seconds: float = MAX_WAIT_SECONDS
     """How long one call waits for something to happen."""
+    blob_directory: common_pb2.BlobDirectory | None = None
+    """The store of blobs, if it is a directory that peers may see."""
 
 
 def milliseconds(seconds: float) -> int:

@@ -1,9 +1,9 @@
 """The directory in which programs on one machine keep blobs, each of them as one file.
 
-Whoever sees the directory (the control plane, agents' workers, the programs that submit) writes and reads files
-here, and sends nothing but their names. A file is written once, synced to the disk before anybody is told of
-it, and never truncated or written again, because others may have mapped it: to change a mapped file would kill
-its readers. So a file that nobody was told of, which a kill left behind, is an orphan and harms nobody.
+Whoever sees the directory (the control plane, agents' workers, the programs that submit) writes and reads
+files here, and sends nothing but their names. A file is written once, synced to the disk before anybody is
+told of it, and never truncated or written again, because others may have mapped it: to change a mapped file
+would kill its readers. So a file that nobody was told of, which a kill left behind, harms nobody.
 
 That two programs see the same directory is proved by a nonce that the control plane writes into it: the path
 alone may lead elsewhere, in a container for example.
@@ -26,7 +26,7 @@ NONCE_BYTES: Final = 16
 PART_SUFFIX: Final = ".part"
 """Of a file that is being received, and has no final name yet."""
 SYNC_BYTES: Final = 4 * 1024 * 1024
-"""Large files are synced in steps: one sync of all of it would hold up whoever else syncs, the database first."""
+"""Large files are synced in steps: one sync of all would hold up others that sync, the database first."""
 MOST_PIECES: Final = 1_000
 """Of one `writev`; the system takes 1,024."""
 RESERVED_BYTES: Final = 64 * 1024 * 1024
@@ -83,8 +83,16 @@ class BlobDirectory:
             return self.path(name).stat().st_size
         return None
 
-    def write(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> None:
+    def write(
+        self, name: str, pieces: Iterable[bytes | memoryview], size: int, *, durable: bool = True
+    ) -> None:
         """Store what was returned under a name that nobody was told of; it is on the disk afterwards.
+
+        Args:
+            name: Its name.
+            pieces: All of it, in order.
+            size: How long these are together, in bytes.
+            durable: Whether it has to be on the disk: what is only on its way elsewhere need not.
 
         Raises:
             OSError: It could not be written; nothing is left of it.
@@ -92,8 +100,9 @@ class BlobDirectory:
         path = self.path(name)
         with suppress(FileNotFoundError):
             path.unlink()  # left by a worker that was killed before it could tell of it
-        _write_synced(path, pieces, size)
-        _sync_directory(path.parent)
+        _write(path, pieces, size, durable)
+        if durable:
+            _sync_directory(path.parent)
 
     def add(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> None:
         """Store content under the name it has by its hash, unless it is here; it is on the disk afterwards.
@@ -105,7 +114,7 @@ class BlobDirectory:
             os.utime(self.path(name))  # used again: it is not to be taken for an orphan
             return
         with self.receiving(name) as part:
-            _write_synced(part, pieces, size)
+            _write(part, pieces, size, True)
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Path]:
@@ -132,28 +141,29 @@ class BlobDirectory:
         return False
 
 
-def _write_synced(path: Path, pieces: Iterable[bytes | memoryview], size: int) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, durable: bool) -> None:
     try:
         with open(path, "xb", buffering=0, opener=opener) as file:
             descriptor = file.fileno()
             if size >= RESERVED_BYTES:
                 os.posix_fallocate(descriptor, 0, size)
-            _write_all(descriptor, pieces)
-            os.fdatasync(descriptor)
+            _write_all(descriptor, pieces, durable)
+            if durable:
+                os.fdatasync(descriptor)
     except BaseException:
         # What could not be synced is lost, whatever a second sync of it would say.
         path.unlink(missing_ok=True)
         raise
 
 
-def _write_all(descriptor: int, pieces: Iterable[bytes | memoryview]) -> None:
+def _write_all(descriptor: int, pieces: Iterable[bytes | memoryview], durable: bool) -> None:
     unsynced = 0
     for group in _groups(pieces):
         while group:
             written = os.writev(descriptor, group)
             unsynced += written
             group = _rest(group, written)
-            if unsynced >= SYNC_BYTES:
+            if durable and unsynced >= SYNC_BYTES:
                 os.fdatasync(descriptor)
                 unsynced = 0
 

@@ -1,13 +1,17 @@
 """Names of blobs, as messages, object stores and directories have them. Pure.
 
-A name says where the bytes come from: `sha256-` and `b3-` go on with a hash of the content, `run-` with the run
-and the epoch that returned it. Whoever stores bytes under a hash that somebody told him computes it himself;
-what a run returned may only be named by a report of that run and epoch.
+A name says where the bytes come from: `sha256-` and `b3-` go on with a hash of the content, `run-` with the
+run and the epoch that returned it. Whoever stores bytes under a hash that somebody told him computes it
+himself; what a run returned may only be named by a report of that run and epoch.
 """
 
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Final
+
+import xxhash
+from blake3 import blake3
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import InvalidRequest
@@ -15,7 +19,7 @@ from taskyard_contract.errors import InvalidRequest
 SHA256: Final = "sha256-"
 CONTENT: Final = "b3-"
 RESULT: Final = "run-"
-_NAME: Final = re.compile(r"(sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|run-[0-9a-f]{32}-[0-9a-f]{16})(\.[0-9]{1,9})?")
+_NAME: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|run-[0-9a-f]{32}-[0-9a-f]{16})")
 
 
 def sha256_name(digest: bytes) -> str:
@@ -26,6 +30,22 @@ def sha256_name(digest: bytes) -> str:
 def result_name(run_id: bytes, epoch: int) -> str:
     """Name what a run returned under an epoch."""
     return f"{RESULT}{run_id.hex()}-{epoch:016x}"
+
+
+def content_name(pieces: Iterable[bytes | memoryview]) -> str:
+    """Name a blob by the BLAKE3 hash of its content."""
+    seen = blake3()
+    for piece in pieces:
+        seen.update(piece)
+    return CONTENT + seen.hexdigest()
+
+
+def checksum_of(pieces: Iterable[bytes | memoryview]) -> int:
+    """Return the XXH3 (64 bits) of a content."""
+    seen = xxhash.xxh3_64()
+    for piece in pieces:
+        seen.update(piece)
+    return seen.intdigest()
 
 
 def name_of(ref: common_pb2.BlobRef) -> str:

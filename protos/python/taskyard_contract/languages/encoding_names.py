@@ -3,6 +3,8 @@
 from typing import Final
 
 PICKLE: Final = "python/pickle5"
+BUFFERS: Final = "python/pickle5+buffers"
+"""A pickle with its buffers beside it, see `values.layout`: what large values of Python are stored as."""
 JSON: Final = "json/plain"
 """UTF-8."""
 BINARY: Final = "binary/plain"

@@ -1,34 +1,39 @@
 """Blobs in parts, to the control plane and back.
 
 How a transfer goes: an upload is one stream of messages, the first of which says what follows and brings the
-first part with it, so that a small blob is one message; the server hashes what comes and stores it when the
-stream ends with the announced digest. A download is a stream of parts, hashed as they come. Both may be
-repeated from the start at any time: content has no other name than its digest, so storing it again changes
-nothing. Invariant: whoever has read all parts without an exception has what the digest stands for.
+first part with it, so that a small blob is one message; the server checks what comes and stores it when the
+stream ends with what was announced. A download is a stream of parts, checked as they come. Both may be
+repeated from the start at any time: a name stands for one content, so storing it again changes nothing.
+Invariant: whoever has read all parts without an exception has what the name stands for.
 """
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Final
+
+import xxhash
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import name_of
 from taskyard_contract.errors import DigestMismatch
-from taskyard_contract.payload_limits import PART_BYTES
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
 
+SENT_BYTES: Final = 256 * 1024
+"""Of one message: larger ones hold up whatever else their connection carries, and are no faster."""
+
 
 def ref_of(data: bytes) -> common_pb2.BlobRef:
-    """Name a blob by its content."""
+    """Name a blob by the SHA-256 of its content, as programs in all languages can."""
     return common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
 
 
 async def send(
     stub: "BlobServiceAsyncStub",
     ref: common_pb2.BlobRef,
-    content: bytes | BinaryIO,
+    pieces: Iterable[bytes | memoryview],
     *,
     timeout: float | None = None,
 ) -> None:
@@ -36,19 +41,18 @@ async def send(
 
     Args:
         stub: The blob service.
-        ref: What `content` is.
-        content: The bytes, or a file that is read while it is sent.
+        ref: What `pieces` are together.
+        pieces: The content, in order; taken while it is sent.
         timeout: Seconds for all of it.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: A piece cannot be read.
     """
     import asyncio  # programs that only import the SDK need no loop
 
-    parts = _cut(content) if isinstance(content, bytes) else iter(lambda: content.read(PART_BYTES), b"")
     unread: list[Exception] = []
     try:
-        await stub.UploadBlob(_messages(ref, parts, unread), timeout=timeout)
+        await stub.UploadBlob(_messages(ref, _cut(pieces), unread), timeout=timeout)
     except asyncio.CancelledError:
         # gRPC cancels a call whose messages cannot be made, and keeps the reason to itself. Nobody has
         # cancelled the caller then, and it must not look so.
@@ -59,19 +63,27 @@ async def send(
 
 
 async def receive(
-    stub: "BlobServiceAsyncStub", digest: bytes, *, timeout: float | None = None
+    stub: "BlobServiceAsyncStub", ref: common_pb2.BlobRef, *, timeout: float | None = None
 ) -> AsyncIterator[bytes]:
     """Read a blob part by part.
 
     Raises:
         DigestMismatch: What came is not what was stored; said after the last part.
     """
-    seen = hashlib.sha256()
-    async for message in stub.DownloadBlob(pb.DownloadBlobRequest(digest=digest), timeout=timeout):
+    seen, expected = check_of(ref)
+    request = pb.DownloadBlobRequest(digest=ref.digest, name=ref.name)
+    async for message in stub.DownloadBlob(request, timeout=timeout):
         seen.update(message.part)
         yield message.part
-    if seen.digest() != digest:
-        raise DigestMismatch(f"blob {digest.hex()} arrived damaged; read it again")
+    if seen.digest() != expected:
+        raise DigestMismatch(f"blob {name_of(ref)} arrived damaged; read it again")
+
+
+def check_of(ref: common_pb2.BlobRef) -> "tuple[hashlib._Hash | xxhash.xxh3_64, bytes]":
+    """Return what computes the check of a blob, and what it has to come to."""
+    if ref.name:
+        return xxhash.xxh3_64(), ref.checksum.to_bytes(8, "big")
+    return hashlib.sha256(), ref.digest
 
 
 async def _messages(
@@ -89,5 +101,8 @@ async def _messages(
         yield pb.UploadBlobRequest(blob=ref)
 
 
-def _cut(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES))
+def _cut(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), SENT_BYTES):
+            yield bytes(view[start : start + SENT_BYTES])

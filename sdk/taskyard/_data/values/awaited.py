@@ -56,7 +56,7 @@ class Origin(Protocol):
         """Return the runs that were submitted from here and have not ended."""
         ...
 
-    def fetch(self, ref: "common_pb2.BlobRef") -> bytes:
+    def fetch(self, ref: "common_pb2.BlobRef") -> bytes | memoryview:
         """Read a blob of the run's control plane."""
         ...
 

@@ -11,12 +11,13 @@ from taskyard._data.values.failures import exception_of, interruption_of, messag
 from taskyard.exceptions import NotPicklable, NotSerializable, PayloadTooLarge
 from taskyard_api.v1 import agent_service_pb2, failure_pb2, template_pb2
 from taskyard_contract import pickling
-from taskyard_contract.encodings import PICKLE, encode, encode_as, has_type, payload_of, refusal_of
+from taskyard_contract.encodings import PICKLE, encode_as, has_type, payload_of, refusal_of
 from taskyard_contract.execution import result_encoding_of
 from taskyard_contract.failures import FOREIGN, failure_of, text_of
 from taskyard_contract.payload_limits import too_large_result
-from taskyard_contract.pickling import dumps_for_later
+from taskyard_contract.pickling import dumps_apart, dumps_for_later
 from taskyard_contract.states import ReportKind, StateReason, StateType
+from taskyard_contract.values.layout import LaidOut
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
 Report = agent_service_pb2.ReportException
@@ -40,7 +41,7 @@ def wire_of(template: template_pb2.RunTemplate) -> Wire:
     return PICKLES if wire == PICKLES else wire
 
 
-def encoded(value: Any, wire: Wire = PICKLES, for_later: bool = False) -> bytes | Report:
+def encoded(value: Any, wire: Wire = PICKLES, for_later: bool = False) -> bytes | LaidOut | Report:
     """Encode an ordinary value; one that cannot travel makes the run fail.
 
     Args:
@@ -50,7 +51,7 @@ def encoded(value: Any, wire: Wire = PICKLES, for_later: bool = False) -> bytes 
     """
     try:
         if wire is PICKLES:
-            return dumps_for_later(value) if for_later else encode(value)
+            return dumps_for_later(value) if for_later else dumps_apart(value)
         if has_type(wire.results):
             return _report(ReportKind.SUCCEEDED, "", result=payload_of(value, wire.results))
         return encode_as(value, wire.results)

@@ -22,9 +22,10 @@ from taskyard_api.v1 import agent_service_pb2
 from taskyard_contract.execution import Invocation, WorkerHost
 from taskyard_contract.for_people import run_lines
 from taskyard_contract.states import ReportKind, RunState, StateReason, StateType
+from taskyard_contract.values.layout import LaidOut
 
 Exceptional: Final = agent_service_pb2.ReportException
-Report = bytes | agent_service_pb2.ReportException
+Report = bytes | LaidOut | agent_service_pb2.ReportException
 Write = Callable[[Any, Invocation], Any]
 
 
@@ -214,4 +215,4 @@ def _size(report: Any) -> int:
     """Return how large a result is; 0 for what has not been written."""
     if isinstance(report, Exceptional):
         return len(report.result.data)
-    return len(report) if type(report) is bytes else 0
+    return report.size if isinstance(report, LaidOut) else len(report) if type(report) is bytes else 0

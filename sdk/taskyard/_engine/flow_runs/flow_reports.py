@@ -101,7 +101,7 @@ def flow_payload(data: bytes, session: Session, encoding: str = PICKLE) -> commo
         logger.debug("the value of a flow run is not recorded, it takes %d bytes", len(data))
         return None
     try:
-        return common_pb2.Payload(encoding=encoding, blob=session.client().upload(data))
-    except (TaskyardError, TimeoutError) as error:
+        return common_pb2.Payload(encoding=encoding, blob=session.blobs.put(data))
+    except (TaskyardError, TimeoutError, OSError) as error:
         logger.warning("the value of a flow run, %d bytes, could not be stored: %s", len(data), error)
         return None

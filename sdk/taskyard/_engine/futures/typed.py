@@ -63,14 +63,14 @@ class Reading:
         data = payload.data if body == "data" else origin.fetch(payload.blob)
         return self._read(data, encoding, payload.type)
 
-    def _read(self, data: bytes, encoding: str, type_name: str) -> Any:
+    def _read(self, data: bytes | memoryview, encoding: str, type_name: str) -> Any:
         if self.result is NotSet:
             return decode(data, encoding, type_name)
         from pydantic import ValidationError
 
         try:
             if encoding == JSON:
-                return self._adapter.validate_json(data)
+                return self._adapter.validate_json(bytes(data))
             return self._adapter.validate_python(decode(data, encoding, type_name))
         except ValidationError as error:
             raise ResultTypeError(

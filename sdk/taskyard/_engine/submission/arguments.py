@@ -4,22 +4,34 @@ Invariant: what cannot travel is refused here, before a run exists, with the pat
 inside arguments, at any depth, become upstream edges while the arguments are pickled.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from taskyard._data.runs.state import State, is_state
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.futures.future import Future
+from taskyard._engine.submission.large_values import LARGE_BYTES, LargeValues, check_size, refs_in
+from taskyard._engine.submission.large_values import names_in as names_of_stored
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
+from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge, TaskyardError
 from taskyard.utilities.annotations import Annotation, allow_failure
 from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import pickling
 from taskyard_contract.references import begin_collecting, note, resolve
 from taskyard_contract.states import UpstreamKind
+from taskyard_contract.values.layout import LaidOut
+
+
+class Packed(NamedTuple):
+    """Arguments of a call, written."""
+
+    data: bytes
+    refs: Sequence[common_pb2.BlobRef] = ()
+    """Where large values of them are."""
 
 
 def pack(
@@ -28,7 +40,8 @@ def pack(
     kwargs: dict[str, Any],
     upstream: Upstream,
     names: set[str] | None = None,
-) -> bytes:
+    large: LargeValues | None = None,
+) -> Packed:
     """Pickle the arguments of a call.
 
     Args:
@@ -37,29 +50,37 @@ def pack(
         kwargs: Keyword arguments.
         upstream: Gets the runs that the call depends on.
         names: Gets the names of the main module that the arguments refer to.
+        large: Stores large values by themselves.
 
     Returns:
-        The encoded arguments; nothing for a call without arguments.
+        The encoded arguments, nothing for a call without arguments; and where large values of it are.
 
     Raises:
         NotPicklable: An argument cannot travel to another process.
+        PayloadTooLarge: One is larger than the control plane takes.
     """
     if not args and not kwargs:
-        return b""
+        return Packed(b"")
     if State in map(type, args) or State in map(type, kwargs.values()):
         args, kwargs = _states_changed((args, kwargs), _by_reference)
     outside = begin_collecting(upstream)
     try:
-        data = pickling.dumps((args, kwargs))
+        call, data = (args, kwargs), pickling.dumps_apart((args, kwargs))
+        if isinstance(data, LaidOut) or len(data) >= LARGE_BYTES:
+            call = call if large is None else large.apart(call)
+            data = pickling.dumps(call)
         if names is not None and pickling.IN_MAIN in data:
-            names |= pickling.names_in((args, kwargs))
-        return data
-    except (NotPicklable, FlowRunTimeoutError):
+            names |= pickling.names_in(call)
+    except (NotPicklable, FlowRunTimeoutError, TaskyardError, OSError):
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         raise not_picklable(name, args, kwargs, error) from error
     finally:
         begin_collecting(outside)
+    refs = refs_in(call)
+    if refs and names is not None:
+        names |= names_of_stored(call)
+    return Packed(data, refs)
 
 
 class StateReference:
@@ -125,21 +146,33 @@ def _states_changed(call: Arguments, changed: Callable[[State[Any]], Any]) -> Ar
     )
 
 
-def offload(name: str, data: bytes, session: Session) -> common_pb2.BlobRef | None:
-    """Store arguments that are too large to travel inside a frame; returns where they are.
+def offload(
+    name: str, data: bytes, refs: Sequence[common_pb2.BlobRef], session: Session
+) -> pb.RunExtra | None:
+    """Say where arguments are that do not travel as they are; stores them if they are too large for a frame.
+
+    Args:
+        name: The task.
+        data: The arguments.
+        refs: Where large values of them are.
+        session: Where they are to be sent.
 
     Raises:
-        PayloadTooLarge: The control plane would not take them either.
+        PayloadTooLarge: The control plane would not take them.
     """
-    if len(data) <= session.max_inline_bytes:
+    too_large = len(data) > session.max_inline_bytes
+    if not (too_large or refs):
         return None
-    if len(data) > session.max_payload_bytes:
-        raise PayloadTooLarge(
-            f"the arguments of '{name}' take {len(data):,} bytes, the server takes at most "
-            f"{session.max_payload_bytes:,}; pass a reference to the data (a path, a key) instead",
-            limit=session.max_payload_bytes,
-        )
-    return session.client().upload(data)
+    check_size(name, len(data), session)
+    blob = session.blobs.put_for_all(data) if too_large else None
+    if not refs:
+        return pb.RunExtra(args=blob)
+    payload = common_pb2.Payload(values=refs)
+    if blob is not None:
+        payload.blob.CopyFrom(blob)
+    else:
+        payload.data = data
+    return pb.RunExtra(payload=payload)
 
 
 def check_upstream(name: str, upstream: Upstream) -> Upstream:

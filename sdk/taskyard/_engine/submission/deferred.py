@@ -8,13 +8,15 @@ from typing import Any
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.arguments import add_order, offload, pack
+from taskyard._engine.submission.arguments import Packed, add_order, offload, pack
+from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.scope import current_scope, outside_scope
 from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.announcing import outlive
 from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
+from taskyard._network.session.session import Session
 from taskyard.context import current_headers
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.id_factory import new_id
@@ -35,13 +37,14 @@ def submit_deferred(
     session = scope.session
     upstream: Upstream = {}
     names: set[str] = set()
-    data = _written(task, args, kwargs, upstream, names)
+    data, refs = _written(task, session, args, kwargs, upstream, names)
     template = group_of(task, scope, session, names).template
     outlive()
-    payload = common_pb2.Payload(encoding=template.message.encoding, data=data)
-    ref = offload(task.name, data, session)
-    if ref is not None:
-        payload = common_pb2.Payload(encoding=template.message.encoding, blob=ref)
+    payload = common_pb2.Payload(data=data)
+    extra = offload(task.name, data, refs, session)
+    if extra is not None:
+        payload = extra.payload if extra.HasField("payload") else common_pb2.Payload(blob=extra.args)
+    payload.encoding = template.message.encoding
     headers = merged((current_scope() or scope).headers, current_headers())
     run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload, headers=headers)
     for run_id, kind in add_order(upstream, wait_for).items():
@@ -58,13 +61,14 @@ def submit_deferred(
 
 def _written(
     task: TaskDefinition[..., Any],
+    session: Session,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     upstream: Upstream,
     names: set[str],
-) -> bytes:
+) -> Packed:
     if not task.is_remote:
-        return pack(task.name, args, kwargs, upstream, names)
+        return pack(task.name, args, kwargs, upstream, names, LargeValues(task.name, session))
     from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
 
-    return pack_json(task.name, args, kwargs, upstream)
+    return Packed(pack_json(task.name, args, kwargs, upstream))

@@ -22,9 +22,11 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class Expansion:
     """The children of one `map`."""
 
-    __slots__ = ("calls", "count", "resolved")
+    __slots__ = ("calls", "constants", "count", "resolved")
 
-    def __init__(self, count: int, calls: Iterator[Call], resolved: tuple[Any, ...]) -> None:
+    def __init__(
+        self, count: int, calls: Iterator[Call], resolved: tuple[Any, ...], constants: tuple[Any, ...] = ()
+    ) -> None:
         """Describe the children.
 
         Args:
@@ -33,8 +35,10 @@ class Expansion:
                 changed.
             resolved: Futures whose value was needed to know the children; each child depends on all of
                 them.
+            constants: Values that all children have.
         """
         self.count = count
+        self.constants = constants
         self.calls = calls
         self.resolved = resolved
 
@@ -58,7 +62,8 @@ def expand(signature: CallSignature, args: tuple[Any, ...], kwargs: Mapping[str,
     named = {name: _column(value, resolved) for name, value in kwargs.items()}
     count = _common_length(signature, columns, named)
     rows = zip(*map(_cells, columns), strict=False) if columns else repeat((), count)
-    return Expansion(count, zip(rows, _keyword_rows(named), strict=False), tuple(resolved))
+    constants = [column.value for column in (*columns, *named.values()) if isinstance(column, _Constant)]
+    return Expansion(count, zip(rows, _keyword_rows(named), strict=False), tuple(resolved), tuple(constants))
 
 
 class _Constant:

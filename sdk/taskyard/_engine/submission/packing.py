@@ -1,15 +1,19 @@
 """One call, packed: its arguments as bytes, its upstream runs, and what can be known before it starts."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from taskyard._data.runs.records import TaskRun
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
+from taskyard._engine.submission.arguments import Packed as Written
 from taskyard._engine.submission.arguments import offload, pack
+from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._network.session.run_groups import Upstream
 from taskyard.context import TaskRunContext
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 
 SMALL_BYTES: Final = 32 * 1024
@@ -26,6 +30,7 @@ def packed(
     call: Arguments,
     direct: bool,
     names: set[str],
+    large: LargeValues | None = None,
 ) -> Packed:
     """Pack one call.
 
@@ -36,12 +41,14 @@ def packed(
         call: The arguments.
         direct: Whether the caller waits for it, and could execute it in its own thread.
         names: Gets the names of the main module that the arguments refer to.
+        large: Has what several calls share, and stores what is large in this one.
 
     Raises:
         NotPicklable: An argument cannot travel to another process.
         PayloadTooLarge: The arguments are larger than the control plane takes.
     """
     upstream: Upstream = {}
+    refs: Sequence[common_pb2.BlobRef] = ()
     if task.is_remote:
         from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
 
@@ -50,9 +57,10 @@ def packed(
         scope.executor.keep(task, scope, future, call, upstream, direct)
         data = b""
     else:
-        data = pack(task.name, *call, upstream, names)
-    if task.call_work or len(data) > SMALL_BYTES:
-        return _with_more(task, scope, future, call, data, upstream)
+        large = large or LargeValues(task.name, scope.session)
+        data, refs = pack(task.name, *large.with_shared(call), upstream, names, large)
+    if task.call_work or refs or len(data) > SMALL_BYTES:
+        return _with_more(task, scope, future, call, Written(data, refs), upstream)
     return data, upstream, None, None
 
 
@@ -61,14 +69,14 @@ def _with_more(
     scope: Scope,
     future: Future[Any],
     call: Arguments,
-    data: bytes,
+    written: Written,
     upstream: Upstream,
 ) -> Packed:
     """Add what only some calls have: a place for large arguments, a name, a cache key."""
-    extra = None
-    ref = offload(task.name, data, scope.session)
-    if ref is not None:
-        data, extra = b"", pb.RunExtra(args=ref)
+    data, refs = written
+    extra = offload(task.name, data, refs, scope.session)
+    if extra is not None:
+        data = b""
     if not task.call_work or upstream:  # with upstream runs the worker knows the arguments first
         return data, upstream, None, extra
     context = _context_of(task, scope, future.run_id, call)

@@ -174,7 +174,7 @@ class Scope:
         session = self._session
         return [] if session is None else session.outstanding_of(self)
 
-    def fetch(self, ref: common_pb2.BlobRef) -> bytes:
+    def fetch(self, ref: common_pb2.BlobRef) -> bytes | memoryview:
         """Read a blob of the control plane."""
         return self.session.fetch(ref)
 

@@ -13,6 +13,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.futures.typed import TypedFuture
 from taskyard._engine.submission.arguments import add_order, check_upstream, offload, pack
+from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
 from taskyard._engine.submission.scope import Arguments, Scope
@@ -21,11 +22,11 @@ from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import RunGroup, Upstream
-from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.id_factory import new_id, new_ids
-from taskyard_contract.pickling import IN_MAIN, dumps, names_in
+from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
 from taskyard_contract.references import begin_collecting
 from taskyard_contract.states import UpstreamKind
+from taskyard_contract.values.layout import LaidOut
 
 
 def submit_one(
@@ -91,12 +92,15 @@ def submit_many(
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     shared = _shared_upstream(expansion.resolved, wait_for)
+    large = LargeValues(task.name, scope.session)
+    if scope.executor is None and not task.is_remote:
+        large.share(expansion.constants)
     if scope.executor is None and not (task.call_work or task.is_remote):
-        _pack_plain(task, scope, groups, zip(futures, expansion.calls, strict=False), shared)
+        _pack_plain(task, scope, groups, zip(futures, expansion.calls, strict=False), shared, large)
     else:
         for future, call in zip(futures, expansion.calls, strict=False):
             names: set[str] = set()
-            data, upstream, cache_key, extra = packed(task, scope, future, call, False, names)
+            data, upstream, cache_key, extra = packed(task, scope, future, call, False, names, large)
             groups.need(names)
             upstream = check_upstream(task.name, {**shared, **upstream})
             groups.open().add(future.run_id, data, upstream, cache_key, extra)
@@ -164,6 +168,7 @@ def _pack_plain(
     groups: _Groups,
     children: Iterator[tuple[Future[Any], Arguments]],
     shared: Upstream,
+    large: LargeValues,
 ) -> None:
     """Pack children that need nothing but their arguments pickled.
 
@@ -172,30 +177,55 @@ def _pack_plain(
     """
     collected: Upstream = {}
     group: RunGroup | None = None
+    has_shared = large.has_shared
     outside = begin_collecting(collected)
     try:
         for future, call in children:
             args, kwargs = call
-            try:
-                if State in map(type, args) or (kwargs and State in map(type, kwargs.values())):
-                    data = pack(task.name, args, kwargs, collected)
-                else:
-                    data = dumps(call)
-            except Exception:
-                pack(task.name, args, kwargs, collected)  # said again, with the path of the culprit
-                raise  # it did not come from the arguments: the time of the flow is up
+            if has_shared or State in map(type, args) or (kwargs and State in map(type, kwargs.values())):
+                data: bytes | LaidOut | None = None
+            else:
+                try:
+                    data = dumps_apart(call)
+                except Exception:
+                    pack(task.name, args, kwargs, collected)  # said again, with the path of the culprit
+                    raise  # it did not come from the arguments: the time of the flow is up
+            if type(data) is not bytes or len(data) > SMALL_BYTES:
+                collected.clear()
+                group = _pack_large(task, scope, groups, future.run_id, call, shared, large)
+                continue
             if IN_MAIN in data:
                 groups.need(names_in(call))
                 group = groups.open()
             if group is None or len(group.run_ids) >= RUNS_PER_FRAME or group.size > BYTES_PER_FRAME:
                 group = groups.open()
-            if not (collected or shared or len(data) > SMALL_BYTES):
+            if not (collected or shared):
                 group.add_plain(future.run_id, data)
                 continue
-            ref = offload(task.name, data, scope.session)
-            extra = pb.RunExtra(args=ref) if ref is not None else None
             upstream = check_upstream(task.name, {**shared, **collected})
-            group.add(future.run_id, b"" if ref is not None else data, upstream, None, extra)
+            group.add(future.run_id, data, upstream, None, None)
             collected.clear()
     finally:
         begin_collecting(outside)
+
+
+def _pack_large(
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    groups: _Groups,
+    run_id: bytes,
+    call: Arguments,
+    shared: Upstream,
+    large: LargeValues,
+) -> RunGroup:
+    """Pack a child with what few children have: states, and values that are stored by themselves."""
+    upstream: Upstream = dict(shared)
+    names: set[str] = set()
+    data, refs = pack(task.name, *large.with_shared(call), upstream, names, large)
+    if names:
+        groups.need(names)
+    extra = offload(task.name, data, refs, scope.session)
+    group = groups.open()
+    check_upstream(task.name, upstream)
+    group.add(run_id, b"" if extra is not None else data, upstream, None, extra)
+    return group

@@ -121,7 +121,7 @@ def task_template(
     message.world.CopyFrom(world.message)
     seen = Seen.all_of([code.seen, Seen(later=[Look(PAUSE_NS, world.holds)])])
     if len(data) > INLINE_CODE_BYTES:
-        session.client().upload(data)
+        session.blobs.put_for_all(data)
         data = b""
     return Template(message, data, code.names, seen.holds)
 

@@ -24,15 +24,18 @@ from taskyard._engine.thread_agent.kept import Kept, Results
 from taskyard._engine.thread_agent.own_values import copied
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._engine.thread_agent.time_limits import TimeLimits, limits_of
+from taskyard._network.session.blobs import pieces_of
 from taskyard._network.session.session import Session
 from taskyard.context import TaskRunContext, begin_anew
 from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard.logging import captured_prints
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.encodings import BUFFERS, encode
 from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
+from taskyard_contract.values.layout import LaidOut
 
 logger = logging.getLogger("taskyard.task_runners")
 
@@ -233,7 +236,7 @@ class ThreadAttempt:
             if not self._suspended or self.reported:
                 return
             self.reported = True
-        self._report(encoded(None), time.time_ns() // 1000)
+        self._report(encode(None), time.time_ns() // 1000)
 
     def suspend(self, suspended: bool) -> bool:
         """Note that its generator waits for its caller, or goes on; says whether it may."""
@@ -367,15 +370,25 @@ class ThreadAttempt:
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:
             return data
         report = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED)
-        if isinstance(data, bytes) and len(data) <= session.max_payload_bytes:
-            try:
-                blob = session.client().upload(data)
-            except (TaskyardError, TimeoutError) as error:
-                logger.warning("a result of %d bytes could not be stored: %s", len(data), error)
-            else:
-                report.result.CopyFrom(common_pb2.Payload(encoding=wire.results, blob=blob))
+        if isinstance(data, bytes | LaidOut):
+            payload = self._stored(data, wire.results)
+            if payload is not None:
+                report.result.CopyFrom(payload)
         # A value that cannot be recorded stays in this process: that is what this runner is for.
         return report
+
+    def _stored(self, data: bytes | LaidOut, encoding: str) -> common_pb2.Payload | None:
+        """Store a result that is too large for a report; None if it cannot be."""
+        session, run = self._agent.session, self._invocation
+        _, size = pieces_of(data)
+        if size > session.max_payload_bytes:
+            return None
+        try:
+            blob = session.blobs.put_result(data, run.run_id, run.epoch)
+        except (TaskyardError, TimeoutError, OSError) as error:
+            logger.warning("a result of %d bytes could not be stored: %s", size, error)
+            return None
+        return common_pb2.Payload(encoding=BUFFERS if isinstance(data, LaidOut) else encoding, blob=blob)
 
 
 def calling(kept: Kept[ThreadAttempt]) -> AbstractContextManager[None]:

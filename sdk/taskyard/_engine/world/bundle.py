@@ -135,7 +135,7 @@ class Bundler:
             bundle, data = self._pack(anyhow=True)
         if data is not None:
             _check_size(len(data), session.max_payload_bytes)
-            client.upload(data)
+            session.blobs.put_for_all(data)
         self._stored.add((session.session_id, bundle.digest))
         return bundle
 

@@ -4,7 +4,7 @@ One object serves synchronous code (the CLI, `Future.state`) and the SDK's own l
 underneath, and `_call` runs it on the loop thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from taskyard._network.server.run_calls import RUN_PAGE, RunCalls
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from taskyard_api.v1 import admin_service_pb2, cache_service_pb2
 
 BLOB_SECONDS: Final = 300.0
-"""The largest payload over a slow line, 4 megabits a second."""
+"""For any transfer; large ones have longer."""
 CLEARING_SECONDS: Final = 300.0
 """A server removes tens of thousands of entries a second, and may be busy."""
 
@@ -98,9 +98,9 @@ class Client(RunCalls):
         """Remove entries of the cache; returns how many there were. A large one takes its time."""
         return int(self._call(lambda: self._cache().ClearCache(request, timeout=CLEARING_SECONDS)).removed)
 
-    def upload(self, data: bytes) -> common_pb2.BlobRef:
-        """Store bytes in the control plane, unless it has them."""
-        return self._call(lambda: self.upload_async(data), BLOB_SECONDS)
+    def upload(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> None:
+        """Store a blob in the control plane, unless it has it; `pieces` are its content."""
+        self._call(lambda: self.upload_async(ref, pieces), seconds_for(ref))
 
     def is_stored(self, digest: bytes) -> bool:
         """Say whether the control plane has a blob."""
@@ -108,27 +108,37 @@ class Client(RunCalls):
         found = self._call(lambda: self._blobs().FindMissingBlobs(asked, timeout=self._seconds))
         return not found.missing
 
-    def download(self, ref: common_pb2.BlobRef) -> bytes:
-        """Read bytes that were uploaded, by whomever; their digest is checked.
+    def download(self, ref: common_pb2.BlobRef) -> bytes | memoryview:
+        """Read bytes that were stored, by whomever; they are checked.
 
         Raises:
-            BlobNotFound: The control plane has none under this digest.
-        """
-        return self._call(lambda: self.download_async(ref), BLOB_SECONDS)
-
-    async def upload_async(self, data: bytes) -> common_pb2.BlobRef:
-        """Store bytes, on the loop thread."""
-        stub, ref = self._blobs(), blob_transfer.ref_of(data)
-        asked = blob_service_pb2.FindMissingBlobsRequest(digests=[ref.digest])
-        if (await stub.FindMissingBlobs(asked, timeout=self._seconds)).missing:
-            await blob_transfer.send(stub, ref, data, timeout=BLOB_SECONDS)
-        return ref
-
-    async def download_async(self, ref: common_pb2.BlobRef) -> bytes:
-        """Read stored bytes, on the loop thread.
-
-        Raises:
+            BlobNotFound: The control plane has none of this name.
             DigestMismatch: What arrived is not what was stored.
         """
-        parts = blob_transfer.receive(self._blobs(), ref.digest, timeout=BLOB_SECONDS)
-        return b"".join([part async for part in parts])
+        return self._call(lambda: self.download_async(ref), seconds_for(ref))
+
+    async def upload_async(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> None:
+        """Store a blob, on the loop thread."""
+        stub = self._blobs()
+        asked = blob_service_pb2.FindMissingBlobsRequest()
+        if ref.name:
+            asked.names.append(ref.name)
+        else:
+            asked.digests.append(ref.digest)
+        found = await stub.FindMissingBlobs(asked, timeout=self._seconds)
+        if found.missing or found.missing_names:
+            await blob_transfer.send(stub, ref, pieces, timeout=seconds_for(ref))
+
+    async def download_async(self, ref: common_pb2.BlobRef) -> memoryview:
+        """Read stored bytes, on the loop thread: into memory that they can stay in, arrays for example."""
+        content, size = bytearray(ref.size), 0
+        parts = blob_transfer.receive(self._blobs(), ref, timeout=seconds_for(ref))
+        async for part in parts:
+            content[size : size + len(part)] = part
+            size += len(part)
+        return memoryview(content)
+
+
+def seconds_for(ref: common_pb2.BlobRef) -> float:
+    """Return how long the transfer of a blob may take: over a slow line, 4 megabits a second."""
+    return max(BLOB_SECONDS, ref.size / 500_000)

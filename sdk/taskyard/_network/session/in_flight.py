@@ -43,6 +43,7 @@ from taskyard._network.session.said import Said
 from taskyard._network.session.tally import Tally, oldest
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard._network.session.world_outbox import WorldOutbox
+from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
@@ -71,6 +72,7 @@ class InFlight:
         self.session_id = new_id()
         self.locate = locate
         self.max_inline_bytes = MAX_INLINE_BYTES
+        self.blob_directory = common_pb2.BlobDirectory()
         self.max_payload_bytes = MAX_PAYLOAD_BYTES
         self.opened = threading.Event()
         self.trouble = ""
@@ -219,6 +221,7 @@ class InFlight:
         """Take the server's limits; after a broken stream, prepare what must be repeated."""
         self.max_inline_bytes = welcome.max_inline_bytes or self.max_inline_bytes
         self.max_payload_bytes = welcome.max_payload_bytes or self.max_payload_bytes
+        self.blob_directory = welcome.blob_directory
         self._sent.on_new_stream(welcome.max_unacked_batches)
         self._logs.on_new_stream(welcome.acknowledges_logs)
         self._worlds.on_new_stream()

@@ -16,6 +16,7 @@ from taskyard import settings
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import LoopThread, at_exit, loop_thread, not_at_exit
+from taskyard._network.session.blobs import Blobs
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
 from taskyard._network.session.tally import Ends
@@ -76,6 +77,8 @@ class Session:
         self._asking: Task[None] | None = None
         self._opening = threading.Lock()
         self._client: Client | None = None
+        self.blobs = Blobs(self.client, lambda: self.in_flight.blob_directory)
+        """The store of large values."""
         _made.add(self)
 
     @property
@@ -192,9 +195,9 @@ class Session:
             self._client = Client(self.locate(), patient=True)
         return self._client
 
-    def fetch(self, ref: common_pb2.BlobRef) -> bytes:
+    def fetch(self, ref: common_pb2.BlobRef) -> bytes | memoryview:
         """Read a result that was too large for a frame; blocks until it is here."""
-        return self.client().download(ref)
+        return self.blobs.read(ref)
 
     def close(self) -> None:
         """Send what is pending, end the session and disconnect."""
