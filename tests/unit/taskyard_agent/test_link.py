@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.report_columns import Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
@@ -25,7 +26,7 @@ class Ends:
         self.writer = progress_board.BoardWriter(descriptor)
         os.close(descriptor)
         self.far_data = far_data
-        self.link = Link(far_data, self.far_control, self.writer, Packer(path))
+        self.link = Link(far_data, self.far_control, self.writer, Packer(BlobFiles(path)))
         self._reader = frames.FrameReader()
 
     def received(self) -> list[tuple[int, bytes]]:
