@@ -1,8 +1,10 @@
 """Taskyard as a system under measurement: control plane, agent and two workers as separate processes."""
 
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import cpu
+from benchmarks import arrays, cpu, disk
 from benchmarks.database import Database, provide
-from benchmarks.processes import Child, free_port
+from benchmarks.processes import Child, environment, free_port
 from benchmarks.systems import Program, System, client_program
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ class TaskyardSystem(System):
 
     name = "taskyard"
     packages = ("taskyard", "grpcio", "protobuf")
+    workloads = ("W1", "W2", "W3", "W4", "W5", "W6", "W6-uploads", "W7", "W8", "W9")
     down_variants = ("down", "down-new-home")
     down_database = "sqlite"
 
@@ -51,7 +54,8 @@ class TaskyardSystem(System):
         self.start_agent()
 
     def start_server(self) -> None:
-        """Start the control plane alone and point this process's SDK to it."""
+        """Start the control plane alone and point this process's SDK to it; the user's home is left alone."""
+        os.environ[_HOME] = str(self.processes.folder / "home")
         self._provided = provide(self.database, self.processes.folder)
         address, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         options = ["--listen", address, "--http", http, "--database", self._provided.url]
@@ -78,6 +82,7 @@ class TaskyardSystem(System):
 
     def stop(self) -> None:
         super().stop()
+        os.environ.pop(_HOME, None)
         self._server = self._agent = None
         if self._provided is not None:
             self._provided.close()
@@ -109,6 +114,36 @@ class TaskyardSystem(System):
         futures = list(self._tasks.identity.map(range(width)))
         answer: int = self._tasks.total.submit(futures).result()
         return answer
+
+    def move(self, count: int, size: int) -> list[float]:
+        make, read = self._tasks.make.submit, self._tasks.read.submit
+        futures = [read(make(number, size)) for number in range(count)]
+        return [future.result() for future in futures]
+
+    def share(self, count: int, size: int) -> list[float]:
+        futures = self._tasks.read_shared(arrays.make(1, size), count)
+        return [future.result() for future in futures]
+
+    def graph(self, layers: int, width: int) -> list[int]:
+        add = self._tasks.add.submit
+        kept = [[add(0, position) for position in range(width)]]
+        for _ in range(layers - 1):
+            above = kept[-1]
+            kept.append([add(above[position - 1], above[position]) for position in range(width)])
+        return [future.result() for future in kept[-1]]
+
+    def stored_mb(self) -> float | None:
+        """The database where it is a file, blobs beside it, and the home; not what the processes have printed."""
+        return disk.used_mb(self.processes.folder, but_for=(".out", ".err"))
+
+    def prune(self) -> bool:
+        """Nothing is needed any more: what the options in PRUNE say is to be kept is left, by default nothing."""
+        command = [*command_line(), "prune"]
+        if subprocess.run([*command, "--help"], capture_output=True, env=environment()).returncode:
+            return False
+        options = shlex.split(os.environ.get("PRUNE", ""))
+        subprocess.run([*command, *options], check=True, stdout=sys.stderr, env=environment())
+        return True
 
     def roles(self) -> dict[str, list[int]]:
         roles = {"client": [os.getpid()]}
