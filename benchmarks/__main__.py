@@ -38,7 +38,7 @@ _OWN = ("W6-uploads", "W7", "W9")
 
 
 def drivers(settings: Settings) -> Iterator[Driver]:
-    """Yield Taskyard's driver and one for each peer, and those that measure one thing in processes of their own."""
+    """Yield Taskyard's driver, one for each peer, and those of what has processes of its own."""
     alone = ("W5", "W6", *_OWN)
     shared = " ".join(name for name in settings.workloads if name not in alone)
     if shared:

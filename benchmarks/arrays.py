@@ -1,4 +1,4 @@
-"""What W6 has made, moved and read, the same for every system; workers import it, with NumPy and nothing else."""
+"""What W6 makes, moves and reads, the same for every system; needs NumPy and nothing else."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ class Settings:
         )
 
     def scaled(self, full: int, least: int = 2) -> int:
-        """Return how many of something W6 to W9 have: all of it at the default N, and less with a smaller one."""
+        """Return how many of something W6 to W9 have: all at the default N, less with a smaller one."""
         return max(least, full * self.n // _FULL)
 
 

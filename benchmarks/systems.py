@@ -74,7 +74,7 @@ class System(ABC):
         raise NotImplementedError(f"{self.name} does not list W6")
 
     def graph(self, layers: int, width: int) -> list[int]:
-        """Submit layers of tasks that add two neighbours of the layer before; return the last one's values."""
+        """Submit layers of tasks that add two of the layer before; return the values of the last one."""
         raise NotImplementedError(f"{self.name} does not list W8")
 
     def stored_mb(self) -> float | None:

@@ -56,9 +56,9 @@ class TaskyardSystem(System):
     def start_server(self) -> None:
         """Start the control plane alone and point this process's SDK to it; the user's home is left alone."""
         os.environ[_HOME] = str(self.processes.folder / "home")
-        self._provided = provide(self.database, self.processes.folder)
+        provided = self.provide_database()
         address, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        options = ["--listen", address, "--http", http, "--database", self._provided.url]
+        options = ["--listen", address, "--http", http, "--database", provided.url]
         self._server = self.processes.start("server", self.server_command(options))
         self._server.wait_ready("taskyard server ready", on_stdout=True)
         os.environ["TASKYARD_SERVER"] = address
@@ -66,9 +66,25 @@ class TaskyardSystem(System):
 
         self._tasks = taskyard_tasks
 
-    def start_agent(self) -> None:
+    def provide_database(self) -> Database:
+        """Return the database, which stays when the server ends."""
+        if self._provided is None:
+            self._provided = provide(self.database, self.processes.folder)
+        return self._provided
+
+    def kill_server(self) -> None:
+        """Kill the control plane and what it has started."""
+        if self._server is not None:
+            self.processes.kill(self._server)
+            self._server = None
+
+    def start_program(self, name: str, module: str, *arguments: str) -> Child:
+        """Start a program of the benchmark beside the system."""
+        return self.processes.start(name, [sys.executable, "-m", module, *arguments])
+
+    def start_agent(self, *more: str) -> None:
         """Start the agent and its workers; they begin with what is queued."""
-        options = ["--server", os.environ["TASKYARD_SERVER"], "--slots", str(SLOTS)]
+        options = ["--server", os.environ["TASKYARD_SERVER"], "--slots", str(SLOTS), *more]
         self._agent = self.processes.start("agent", self.agent_command(options))
         self._agent.wait_ready("taskyard agent ready", on_stdout=True)
 
@@ -133,11 +149,11 @@ class TaskyardSystem(System):
         return [future.result() for future in kept[-1]]
 
     def stored_mb(self) -> float | None:
-        """The database where it is a file, blobs beside it, and the home; not what the processes have printed."""
+        """A database that is a file, the blobs, and the home; not what the processes have printed."""
         return disk.used_mb(self.processes.folder, but_for=(".out", ".err"))
 
     def prune(self) -> bool:
-        """Nothing is needed any more: what the options in PRUNE say is to be kept is left, by default nothing."""
+        """With the options in PRUNE, which say what is old enough to go."""
         command = [*command_line(), "prune"]
         if subprocess.run([*command, "--help"], capture_output=True, env=environment()).returncode:
             return False

@@ -5,7 +5,6 @@ from typing import Any
 
 from benchmarks import arrays
 from benchmarks.workloads import w8_graph
-
 from taskyard import flow, task, unmapped
 
 
