@@ -60,14 +60,18 @@ def _measure(system: TaskyardSystem, sessions: int, at_once: int, rounds: int) -
     worked = cpu.rss_mb(server)
     for client in clients:
         system.processes.stop(client)
-    return {
+    metrics: dict[str, Metric] = {
         "runs_per_s": round(runs / seconds, 1),
         "control_plane_us_per_run": round(spent["control_plane"] * 1e6 / runs, 1),
         "control_plane_mb": round(empty, 1),
         "control_plane_peak_mb": peaks.metrics()["control_plane_peak_mb"],
-        "kb_per_session_idle": round((connected - empty) * 1e3 / sessions, 1),
-        "kb_per_session_after": round((worked - empty) * 1e3 / sessions, 1),
+        "control_plane_mb_after": round(worked, 1),
     }
+    if sessions > 1:
+        # After one session the difference is what the runs have left, not what a session takes.
+        metrics["kb_per_session_idle"] = round((connected - empty) * 1e3 / sessions, 1)
+        metrics["kb_per_session_after"] = round((worked - empty) * 1e3 / sessions, 1)
+    return metrics
 
 
 def _shares(sessions: int) -> list[int]:
