@@ -42,6 +42,11 @@ class Decorated(Generic[P, R, S]):
         self.retries = settings.retries
         self.timeout_seconds = settings.timeout_seconds
         self.log_prints = settings.log_prints
+        self.persist_result = settings.persist_result
+        self.result_storage = settings.result_storage
+        self.result_serializer = settings.result_serializer
+        self.result_storage_key = settings.result_storage_key
+        self.cache_result_in_memory = settings.cache_result_in_memory
         update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
         self.signature = CallSignature(fn)
         self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
@@ -50,6 +55,7 @@ class Decorated(Generic[P, R, S]):
     def forget_templates(self) -> None:
         """Let runs get new templates. What is kept here belongs to whoever submits runs."""
         self.templates: dict[Any, Any] = {}
+        self._heirs: dict[Any, Self] = {}
         self.latest_group: tuple[object, object, object, Any] = (None, None, None, None)
 
     @property
@@ -75,6 +81,14 @@ class Decorated(Generic[P, R, S]):
         hooks = (*getattr(self.settings, option), fn)
         self._configure(self.settings.with_options({option: hooks}))
         return fn
+
+    def inheriting(self, inherited: Any) -> Self:
+        """Return the same with options about results that it inherits: itself, where it says all of them."""
+        heir = self._heirs.get(inherited)
+        if heir is None:
+            options = inherited.options_for(self.settings)
+            heir = self._heirs[inherited] = self._with(options) if options else self
+        return heir
 
     def _with(self, options: Mapping[str, Any]) -> Self:
         """Return the same with some options replaced."""
