@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
 
 from taskyard._engine.definitions.options import Settings
 from taskyard._engine.definitions.signatures import CallSignature
@@ -13,6 +13,10 @@ from taskyard._missing_features import explain_attribute
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=Settings)
+
+
+MOST_HEIRS: Final = 64
+"""What a program may inherit from at once without it being looked at anew for each call."""
 
 
 class Decorated(Generic[P, R, S]):
@@ -87,6 +91,8 @@ class Decorated(Generic[P, R, S]):
         heir = self._heirs.get(inherited)
         if heir is None:
             options = inherited.options_for(self.settings)
+            if len(self._heirs) >= MOST_HEIRS:
+                self._heirs.clear()
             heir = self._heirs[inherited] = self._with(options) if options else self
         return heir
 

@@ -101,6 +101,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
                 key.encode()  # it travels as UTF-8
                 if self.shares_keys:
                     key_problems.shared(key, self.name, qualified_name(self.fn))
+                if self.results is not None:
+                    return self.results.key_for_all(key)
             return key
         except FlowRunTimeoutError:
             raise

@@ -91,10 +91,10 @@ class TaskAttempt:
         Returns:
             What to report instead of executing, or None.
         """
-        cache_key = self.invocation.cache_key if self.task.has_cache_key else ""
+        run = self.invocation
+        cache_key = self._cache_key = results.own_key(run.cache_key) if self.task.has_cache_key else ""
         try:
-            self._cache_key = cache_key
-            self._record_key = results.key(cache_key, self.context.parameters)
+            self._record_key = results.key(cache_key, self.context.parameters, run.run_id, run.epoch)
             if not cache_key or self.task.refresh_cache or results.storage is None:
                 return None
             found = results.find(self._record_key, cache_key)

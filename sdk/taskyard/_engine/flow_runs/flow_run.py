@@ -214,7 +214,8 @@ class FlowRunRecord:
         if not is_value(self.state.data):
             return  # its runs are recorded themselves
         try:
-            self._stored = results.store(self.state.data, results.key("", self.parameters), "")
+            key = results.key("", self.parameters, self.run_id, self.attempt_number)
+            self._stored = results.store(self.state.data, key, "")
         except (NotSerializable, ResultStorageError, ValueError) as error:
             self.failed(error)
             self._refused = isinstance(error, NotSerializable)

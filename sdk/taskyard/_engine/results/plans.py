@@ -7,7 +7,6 @@ import hashlib
 import logging
 import re
 import socket
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ class ResultPlan:
             name: Of the task or flow, for messages.
             storage: The option; None where the control plane keeps results.
             serializer: The option; None for pickles.
-            key: The template of keys; None for the cache key, or one of chance.
+            key: The template of keys; None for the cache key, or that of the run.
             lifetime: How long a record stands for other runs.
         """
         self.name = name
@@ -42,15 +41,29 @@ class ResultPlan:
         self._template = key
         self._lifetime = lifetime
 
-    def key(self, cache_key: str, parameters: Any) -> str:
+    def key(self, cache_key: str, parameters: Any, run_id: bytes, attempt: int) -> str:
         """Return the key of a run's record, with what `taskyard.runtime` knows of the run.
+
+        Args:
+            cache_key: The run's cache key, if it has one.
+            parameters: Its parameters, by name.
+            run_id: Its id.
+            attempt: What tells its attempts apart: one that was given up must not write what another has.
 
         Raises:
             ValueError: The template cannot be filled.
         """
         if self._template is None:
-            return safe_key(cache_key) if cache_key else uuid.uuid4().hex
+            return safe_key(cache_key) if cache_key else f"{run_id.hex()}-{attempt:x}"
         return filled(self._template, parameters, self.name)
+
+    def key_for_all(self, cache_key: str) -> str:
+        """Return a cache key as the control plane knows it: equal keys in other storages are others."""
+        return cache_key if self.storage is None else f"{self.storage.name}/{cache_key}"
+
+    def own_key(self, key_for_all: str) -> str:
+        """Return the cache key that `key_for_all` was made of; "" of none."""
+        return key_for_all if self.storage is None else key_for_all.removeprefix(f"{self.storage.name}/")
 
     def find(self, key: str, cache_key: str) -> StoredResult | None:
         """Return what stands for a run with a cache key, if there is a record that does.

@@ -30,6 +30,11 @@ class Storage(Protocol):
         """What an option says to mean this storage: text, or an object."""
         ...
 
+    @property
+    def name(self) -> str:
+        """What tells it from other storages, in every process."""
+        ...
+
     def write(self, key: str, data: bytes) -> None:
         """Keep data under a key, instead of what was there."""
         ...
@@ -55,6 +60,11 @@ class DirectoryStorage:
 
     @property
     def given(self) -> str:
+        """The directory."""
+        return self.directory
+
+    @property
+    def name(self) -> str:
         """The directory."""
         return self.directory
 
@@ -106,6 +116,11 @@ class ObjectStorage:
         """The URL."""
         return self.url
 
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self.url
+
     def write(self, key: str, data: bytes) -> None:
         """Put an object."""
         with _errors(self, key, "written"):
@@ -146,6 +161,11 @@ class OwnStorage:
     def given(self) -> Any:
         """The object."""
         return self.object
+
+    @property
+    def name(self) -> str:
+        """The class of the object: what it looks like otherwise may differ from process to process."""
+        return f"{type(self.object).__module__}.{type(self.object).__qualname__}"
 
     def __eq__(self, other: object) -> bool:
         """Be equal for the very object: it may not say when two are."""
