@@ -25,7 +25,9 @@ _PLAIN_KEY: Final = re.compile(r"(?!\.)[\w.-]{1,180}", re.ASCII)
 class ResultPlan:
     """Where the results of a task, or of a flow, go, and as what."""
 
-    def __init__(self, name: str, storage: Any, serializer: Any, key: str | None, lifetime: timedelta | None) -> None:
+    def __init__(
+        self, name: str, storage: Any, serializer: Any, key: str | None, lifetime: timedelta | None
+    ) -> None:
         """Make a plan of options that were checked.
 
         Args:

@@ -121,9 +121,7 @@ class ResultStore:
             ResultStorageError: The storage cannot be used.
             Exception: The serializer refuses the value.
         """
-        record = (
-            obj if isinstance(obj, ResultRecord) else self.create_result_record(obj, key, expiration)
-        )
+        record = obj if isinstance(obj, ResultRecord) else self.create_result_record(obj, key, expiration)
         written = record.metadata.storage_key or self._new_key()
         record.metadata.storage_key = written
         data = record.serialize()

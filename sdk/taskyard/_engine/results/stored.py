@@ -24,7 +24,13 @@ class StoredResult:
     __slots__ = ("_body", "_key", "_serializer", "_storage", "_writer")
 
     def __init__(
-        self, serializer: Serializer, *, storage: Storage | None, key: str = "", body: bytes = b"", writer: str = ""
+        self,
+        serializer: Serializer,
+        *,
+        storage: Storage | None,
+        key: str = "",
+        body: bytes = b"",
+        writer: str = "",
     ) -> None:
         """Refer to a record, or hold what a serializer wrote where the control plane keeps it.
 
