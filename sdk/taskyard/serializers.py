@@ -1,10 +1,10 @@
 """Serializers: how results are written into storage, and read back.
 
 A serializer is known by its `type`, the word that options and records say: ``"pickle"``, ``"json"``,
-``"compressed/pickle"``, ``"compressed/json"``, and whatever classes derived from `Serializer` call themselves.
+``"compressed/pickle"``, ``"compressed/json"``, and what classes derived from `Serializer` call themselves.
 Its annotated attributes are its options: ``Own(level=5)``.
 
-Invariant: what a record says of its serializer never names code: only a type that this process knows is used.
+Invariant: what a record says of its serializer never names code, only a type that this process knows.
 """
 
 import json

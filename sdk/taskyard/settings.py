@@ -11,11 +11,11 @@ them, after that.
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
 | `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
 | `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
-| `TASKYARD_RESULTS_PERSIST_BY_DEFAULT` | ``on``: tasks and flows that do not say it have ``persist_result=True`` |
-| `TASKYARD_TASKS_DEFAULT_PERSIST_RESULT` | the same for tasks alone, before what their flow says |
-| `TASKYARD_RESULTS_DEFAULT_STORAGE` | where persisted results go, a path or a URL; without it the control plane |
-| `TASKYARD_RESULTS_DEFAULT_SERIALIZER` | what writes persisted results, such as ``json``; without it ``pickle`` |
-| `TASKYARD_RESULTS_LOCAL_STORAGE_PATH` | where a `ResultStore` without a storage writes; without it in the home |
+| `TASKYARD_RESULTS_PERSIST_BY_DEFAULT` | ``on``: what does not say it has ``persist_result=True`` |
+| `TASKYARD_TASKS_DEFAULT_PERSIST_RESULT` | the same for tasks, before their flow |
+| `TASKYARD_RESULTS_DEFAULT_STORAGE` | where they go, a path or a URL |
+| `TASKYARD_RESULTS_DEFAULT_SERIALIZER` | what writes them; without it ``pickle`` |
+| `TASKYARD_RESULTS_LOCAL_STORAGE_PATH` | where a `ResultStore` writes by itself |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 

@@ -1,6 +1,9 @@
 """Results in storage of the user's, with a real control plane, remote workers and threads."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -366,3 +369,77 @@ def test_row_23_the_value_of_a_flow_goes_into_storage(run: Run, tmp_path: Path) 
     (tmp_path / "b").unlink()
     with pytest.raises(MissingResult, match=f"{tmp_path}/b"):
         read_flow_run(ids[1]).state.result()
+
+
+def test_c18_a_worker_that_dies_between_writing_and_reporting_costs_nothing(
+    plane: Plane, tmp_path: Path
+) -> None:
+    stored = pair.with_options(
+        result_storage=tmp_path, result_storage_key="k", on_completion=[die_once], tags=[str(tmp_path)]
+    )
+
+    @flow
+    def main() -> Any:
+        state = stored(tmp_path, return_state=True)
+        return state.name, state.result()
+
+    assert main() == ("Cached", (1, "x"))
+    assert calls(tmp_path) == 1
+    assert calls(tmp_path, "died") == 1
+
+
+def die_once(task: Any, run: Any, state: Any) -> None:
+    """End the worker after the result was written, the first time."""
+    (folder,) = run.tags
+    path = Path(folder, "calls-died")
+    if not path.exists():
+        path.write_text("x")
+        os._exit(1)
+
+
+PROGRAM = """
+import asyncio, pathlib, sys
+from taskyard import flow, task
+from taskyard.serializers import Serializer
+
+class Loud(Serializer):
+    type: str = "loud"
+    end: str = "!"
+    def dumps(self, obj): return (obj.upper() + self.end).encode()
+    def loads(self, blob): return blob.decode()
+
+class Folder:
+    def __init__(self, path): self.path = pathlib.Path(path)
+    async def read_path(self, path): return (self.path / path).read_bytes()
+    async def write_path(self, path, content): (self.path / path).write_bytes(content)
+
+@task(result_storage=Folder(sys.argv[1]), result_serializer=Loud(end="?"), result_storage_key="k")
+def say(word): return word
+
+@task
+def again(word): return word
+
+@flow(result_storage=sys.argv[1], result_serializer="json", result_storage_key="flow")
+async def main():
+    print(again(say.submit("hi")), await say.submit("hi"), say("hi", return_state=True).name)
+    return (1,)
+
+if __name__ == "__main__":
+    print(asyncio.run(main()))
+"""
+
+
+@pytest.mark.parametrize("runner", ["agents", "threads"])
+def test_row_25_serializers_and_storages_of_the_main_program_are_known_to_workers(
+    plane: Plane, tmp_path: Path, runner: str
+) -> None:
+    (tmp_path / "main.py").write_text(PROGRAM)
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "main.py"), str(tmp_path)],
+        env={**os.environ, "TASKYARD_TASK_RUNNER": runner},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split("\n")[:2] == ["HI? HI? Cached", "[1]"]

@@ -98,11 +98,11 @@ class TaskAttempt:
             if not cache_key or self.task.refresh_cache or results.storage is None:
                 return None
             found = results.find(self._record_key, cache_key)
+            if found is None:
+                return None
+            report = reports.from_storage(found, self._name, self._wire())
         except Exception as error:  # of the template, or of storage: which of the two, it says itself
             return self.failed(error)
-        if found is None:
-            return None
-        report = reports.from_storage(found, self._name, self._wire())
         self._run_hooks(
             self.task.settings.on_completion, State(StateType.COMPLETED, name="Cached", decode=found.value)
         )

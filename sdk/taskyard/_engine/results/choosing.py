@@ -33,8 +33,8 @@ def checked_storage(given: Any) -> Any:
     if not isinstance(given, type) and _has_paths(given):
         return given
     raise TypeError(
-        "'result_storage' must be a path, a URL such as 's3://bucket/prefix', or an object with read_path and "
-        f"write_path, got {given!r}"
+        "'result_storage' must be a path, a URL such as 's3://bucket/prefix', or an object with read_path "
+        f"and write_path, got {given!r}"
     )
 
 
@@ -64,7 +64,7 @@ def _text(given: Any, is_path: bool) -> str:
         )
     if find_spec("obstore") is None:
         raise ConfigurationError(
-            f"'{given}' is object storage, for which obstore is not installed: pip install 'taskyard[objects]'"
+            f"'{given}' is object storage, which needs obstore: pip install 'taskyard[objects]'"
         )
     return given
 

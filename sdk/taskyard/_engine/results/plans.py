@@ -126,7 +126,7 @@ def filled(template: str, parameters: Any, name: str) -> str:
     except Exception as error:  # of formats of the user's values: any
         raise ValueError(
             f"result_storage_key={template!r} of '{name}' cannot be filled ({type(error).__name__}: {error}); "
-            "it may name {parameters[...]}, {task_run....} and {flow_run....}"
+            "name {parameters[...]}, {task_run....} or {flow_run....}"
         ) from error
     if not key:
         raise ValueError(f"result_storage_key={template!r} of '{name}' makes an empty key")

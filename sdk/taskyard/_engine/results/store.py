@@ -24,7 +24,7 @@ _UNSAID: Final[Any] = object()
 
 
 def default_storage() -> Storage:
-    """Return where results go that nobody says a storage for: what settings say, or a directory in the home."""
+    """Return where results go that nobody says a storage for: as settings say, else in the home."""
     said = settings.results()
     if said is not None and said.storage:
         return storage_of(checked_storage(said.storage))
@@ -210,7 +210,7 @@ def get_default_result_serializer() -> Serializer:
 
 @public("taskyard.results")
 def should_persist_result() -> bool:
-    """Say whether the result of the run that the code runs in is persisted beyond the control plane's record."""
+    """Say whether the run that the code runs in persists its result, see `persist_result`."""
     from taskyard.context import FlowRunContext, TaskRunContext, current_context
 
     context = current_context()

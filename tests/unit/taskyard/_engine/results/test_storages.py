@@ -96,7 +96,7 @@ def test_what_an_object_raises_is_said_with_the_place() -> None:
         def write_path(self, path: str, content: bytes) -> None:
             raise KeyError("no such bucket")
 
-    with pytest.raises(ResultStorageError, match="at 'k' in .*Broken.*KeyError: 'no such bucket'"):
+    with pytest.raises(ResultStorageError, match=r"at 'k' in .*Broken.*KeyError: 'no such bucket'"):
         OwnStorage(Broken()).write("k", b"")
 
 

@@ -42,6 +42,13 @@ class Shouting(Serializer):
         return blob.decode()
 
 
+class Wrong(Shouting):
+    type: str = "tests/wrong"
+
+    def dumps(self, obj: Any) -> Any:
+        return "text"
+
+
 def test_row_22_a_store_writes_and_reads_records(store: ResultStore) -> None:
     record = store.write({"a": 1}, key="k")
     assert record.metadata.storage_key == "k"
@@ -211,13 +218,6 @@ def test_what_a_serializer_refuses_is_said_with_its_name(tmp_path: Path) -> None
     with pytest.raises(NotSerializable, match="'one' returned a object that the serializer 'json' cannot"):
         plan(tmp_path, "json").store(object(), "k", "")
     with pytest.raises(NotSerializable, match="wrote a str, no bytes"):
-
-        class Wrong(Shouting):
-            type: str = "tests/wrong"
-
-            def dumps(self, obj: Any) -> Any:
-                return "text"
-
         plan(tmp_path, Wrong()).store("x", "k", "")
     assert list(tmp_path.iterdir()) == []
 
