@@ -91,7 +91,8 @@ class PickleSerializer(Serializer):
         """Write a value, with the code of the main module that it needs: other programs may read it."""
         if self.picklelib == "pickle":
             return pickle.dumps(obj, pickling.PROTOCOL)
-        return pickling.dumps_for_later(obj)
+        data = pickling.dumps_for_later(obj)
+        return data if isinstance(data, bytes) else pickling.dumps(obj)
 
     def loads(self, blob: bytes) -> Any:
         """Read a value."""

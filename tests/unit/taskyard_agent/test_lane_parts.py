@@ -40,7 +40,9 @@ class Lines:
         self.lines = lines
         self.slots = LaneBoard(lines.far_board)
         self.board = progress_board.BoardWriter(lines.far_board)
-        self.link = LaneLink(lines.far_data, lines.far_control, self.board, Packer(BlobFiles(path)), self.slots)
+        self.link = LaneLink(
+            lines.far_data, lines.far_control, self.board, Packer(BlobFiles(path)), self.slots
+        )
 
     def told(self) -> list[tuple[int, bytes]]:
         return frames.FrameReader().feed(self.lines.data.recv(1 << 20))

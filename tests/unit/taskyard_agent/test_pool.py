@@ -21,7 +21,6 @@ from taskyard_contract.errors import BlobNotFound
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import StateReason
 
-
 NEEDED = sha256_name(DIGEST)
 RESULT = result_name(b"r" * 16, 5)
 
@@ -88,7 +87,9 @@ def test_a_result_on_its_way_to_the_store_is_held_and_then_leaves() -> None:
         await eventually(lambda: bool(stage.worker().spans))
         number, start, _ = await stage.given(far)
         columns = pb.ReportColumns(exceptions=[_stored()]).SerializeToString()
-        head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(RESULT.encode(), 9, 7)
+        head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(
+            RESULT.encode(), 9, 7
+        )
         far.data.sendall(frames.pack(frames.REPORT, head, columns))
         await eventually(lambda: not stage.worker().spans)
         assert (ids(list(stage.pool.held())), stage.told.reported) == (ids(keys), [])

@@ -125,8 +125,8 @@ def filled(template: str, parameters: Any, name: str) -> str:
         key = template.format(parameters=parameters, task_run=runtime.task_run, flow_run=runtime.flow_run)
     except Exception as error:  # of formats of the user's values: any
         raise ValueError(
-            f"result_storage_key={template!r} of '{name}' cannot be filled ({type(error).__name__}: {error}); "
-            "name {parameters[...]}, {task_run....} or {flow_run....}"
+            f"result_storage_key={template!r} of '{name}' cannot be filled ({type(error).__name__}: {error});"
+            " name {parameters[...]}, {task_run....} or {flow_run....}"
         ) from error
     if not key:
         raise ValueError(f"result_storage_key={template!r} of '{name}' makes an empty key")

@@ -40,7 +40,13 @@ def test_an_upload_that_is_cut_off_when_the_threads_have_ended(store: DirectoryS
 
     directory: Any = SimpleNamespace(owner=lambda: None)
     service = BlobService(
-        directory, Any, Any, store, Background(threads), RpcSettings(), PeerSettings()  # type: ignore[arg-type]
+        directory,
+        Any,
+        Any,
+        store,
+        Background(threads),
+        RpcSettings(),
+        PeerSettings(),  # type: ignore[arg-type]
     )
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(service.UploadBlob(requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")))
