@@ -39,6 +39,15 @@ DatabaseOption = Annotated[
         show_default="SQLite in TASKYARD_HOME",
     ),
 ]
+BlobsOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_BLOBS",
+        metavar="DIR",
+        help="Directory of large values.",
+        show_default="beside an SQLite database, else in TASKYARD_HOME",
+    ),
+]
 AgentLeaseOption = Annotated[
     float | None,
     typer.Option(
@@ -73,6 +82,7 @@ def start(
     listen: ListenOption = None,
     http: HttpOption = None,
     database: DatabaseOption = "",
+    blobs: BlobsOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
     log_level: LogLevelOption = None,
@@ -87,6 +97,7 @@ def start(
         {
             "--listen": listen,
             "--http": http,
+            "--blobs": blobs,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
             "--log-level": log_level,
