@@ -145,12 +145,16 @@ def test_nothing_is_left_of_what_did_not_get_onto_the_disk(
 
 
 def test_what_is_not_received_to_its_end_gets_no_name(blobs: BlobDirectory) -> None:
-    with pytest.raises(ValueError, match="interrupted"), blobs.receiving(CONTENT) as part:
-        part.write_bytes(DATA[:10])
-        assert part.parent == blobs.path(CONTENT).parent
-        assert part.name.startswith(f".{CONTENT}.")
-        assert part.name.endswith(".part")
-        raise ValueError("interrupted")
+    def receive() -> None:
+        with blobs.receiving(CONTENT) as part:
+            part.write_bytes(DATA[:10])
+            assert part.parent == blobs.path(CONTENT).parent
+            assert part.name.startswith(f".{CONTENT}.")
+            assert part.name.endswith(".part")
+            raise ValueError("interrupted")
+
+    with pytest.raises(ValueError, match="interrupted"):
+        receive()
     assert files_in(blobs) == []
 
 

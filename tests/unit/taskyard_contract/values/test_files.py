@@ -96,9 +96,7 @@ def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> N
         read(tmp_path / "nothing", LARGE)
 
 
-def test_where_there_are_many_mappings_files_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_many_mappings_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
     most = len(files._maps) + 2
     limits = most * files.SHARE_OF_DESCRIPTORS, resource.RLIM_INFINITY
