@@ -80,7 +80,7 @@ def test_pieces_larger_than_a_step_are_written_whole_however_little_is_taken_at_
 
     monkeypatch.setattr(os, "writev", some)
     monkeypatch.setattr(os, "fdatasync", counted)
-    pieces = [DATA, memoryview(b"and numbers").cast("B"), DATA[:50]]
+    pieces: list[bytes | memoryview] = [DATA, memoryview(b"and numbers").cast("B"), DATA[:50]]
     whole = b"".join(pieces)
     blobs.write(RESULT, pieces, len(whole), durable=durable)
     assert content(blobs, RESULT) == whole

@@ -3,6 +3,7 @@
 import gc
 import mmap
 import resource
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def read(file: Path, data: bytes) -> memoryview:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_verified", files.OrderedDict())
+    monkeypatch.setattr(files, "_verified", OrderedDict())
 
 
 @pytest.mark.parametrize("data", [LARGE, SMALL, b""], ids=["mapped", "read", "empty"])
