@@ -48,6 +48,16 @@ BlobsOption = Annotated[
         show_default="beside an SQLite database, else in TASKYARD_HOME",
     ),
 ]
+MaxPayloadOption = Annotated[
+    int | None,
+    typer.Option(
+        callback=at_least(1),
+        envvar="TASKYARD_MAX_PAYLOAD_BYTES",
+        metavar="BYTES",
+        help="The largest argument or result.",
+        show_default="16 GiB",
+    ),
+]
 AgentLeaseOption = Annotated[
     float | None,
     typer.Option(
@@ -83,6 +93,7 @@ def start(
     http: HttpOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = None,
+    max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
     log_level: LogLevelOption = None,
@@ -98,6 +109,7 @@ def start(
             "--listen": listen,
             "--http": http,
             "--blobs": blobs,
+            "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
             "--log-level": log_level,
