@@ -24,9 +24,6 @@ from taskyard_contract.programs.private_files import NotOurs, create
 
 PART_BYTES: Final = 256 * 1024
 """What is read, and sent, at a time."""
-SPARE_BYTES: Final = 1024**3
-SPARE_SHARE: Final = 50
-"""What stays free of a disk, so that the database can go on: a 50th of it, but not more than 1 GiB."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -51,13 +48,7 @@ class DirectoryStore:
     def receive(self, ref: common_pb2.BlobRef) -> "IncomingFile":
         """Begin to take in a blob: see `BlobStore.receive`."""
         with storage_errors():
-            found = os.statvfs(self._directory.root)
-        free, spare = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize // SPARE_SHARE
-        if free - ref.size < min(spare, SPARE_BYTES):
-            raise StorageFull(
-                f"the disk of the blobs has {free:,} bytes free, and {ref.size:,} more would leave too "
-                "little for the database; make room on it"
-            )
+            self._directory.check_room(ref.size)
         return IncomingFile(self._directory, ref)
 
     def size(self, name: str) -> int | None:
@@ -184,5 +175,5 @@ def storage_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageFull("the disk of the blobs is full; make room on it") from error
+            raise StorageFull(f"the disk of the blobs is full ({error.strerror}); make room on it") from error
         raise StorageUnavailable(f"the directory of blobs cannot be used: {error}") from error

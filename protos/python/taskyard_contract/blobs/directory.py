@@ -11,6 +11,7 @@ alone may lead elsewhere, in a container for example.
 Invariant: a file has its final name only when it is complete, but for results, whose name is not said before.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,9 @@ SYNC_BYTES: Final = 4 * 1024 * 1024
 """Large files are synced in steps: one sync of all would hold up others that sync, the database first."""
 MOST_PIECES: Final = 1_000
 """Of one `writev`; the system takes 1,024."""
+SPARE_BYTES: Final = 1024**3
+SPARE_SHARE: Final = 50
+"""What stays free of a disk, so that a database on it can go on: a 50th of it, but not more than 1 GiB."""
 RESERVED_BYTES: Final = 64 * 1024 * 1024
 """Files of this size and more reserve their room first, so that a full disk is noticed before the work."""
 
@@ -74,7 +78,13 @@ class BlobDirectory:
         return False
 
     def path(self, name: str) -> Path:
-        """Return where a blob is, or would be."""
+        """Return where a blob is, or would be.
+
+        Raises:
+            ValueError: The name would lead out of the directory.
+        """
+        if "/" in name or name.startswith("."):
+            raise ValueError(f"{name[:128]!r} is no name of a blob")
         return self.root / subdirectory(name) / name
 
     def size(self, name: str) -> int | None:
@@ -133,6 +143,18 @@ class BlobDirectory:
         finally:
             part.unlink(missing_ok=True)
 
+    def check_room(self, size: int) -> None:
+        """Find out whether a blob of a size may be stored.
+
+        Raises:
+            OSError: The disk is full, or would nearly be.
+        """
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _check_room(descriptor, size)
+        finally:
+            os.close(descriptor)
+
     def remove(self, name: str) -> bool:
         """Remove a blob; says whether there was one. Whoever has mapped it keeps it."""
         with suppress(FileNotFoundError):
@@ -145,6 +167,8 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, durable:
     try:
         with open(path, "xb", buffering=0, opener=opener) as file:
             descriptor = file.fileno()
+            if durable:
+                _check_room(descriptor, size)
             if size >= RESERVED_BYTES:
                 os.posix_fallocate(descriptor, 0, size)
             _write_all(descriptor, pieces, durable)
@@ -154,6 +178,14 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, durable:
         # What could not be synced is lost, whatever a second sync of it would say.
         path.unlink(missing_ok=True)
         raise
+
+
+def _check_room(descriptor: int, size: int) -> None:
+    """Refuse what would take the last room of a disk: the database may need it, to go on at all."""
+    found = os.fstatvfs(descriptor)
+    free, spare = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize // SPARE_SHARE
+    if free - size < min(spare, SPARE_BYTES):
+        raise OSError(errno.ENOSPC, f"only {free:,} bytes are free, and some of them stay so")
 
 
 def _write_all(descriptor: int, pieces: Iterable[bytes | memoryview], durable: bool) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 import xxhash
 
-from taskyard_contract.values.layout import Damaged
+from taskyard_contract.values.layout import Damaged as Damaged
 
 MAPPED_BYTES: Final = 256 * 1024
 """Smaller files are read: that is as fast, and needs no descriptor."""

@@ -5,11 +5,14 @@ plane is only told their names. Elsewhere they are sent and received in parts.
 Invariant: what `put` returns names content that is stored.
 """
 
+import errno
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.errors import DigestMismatch, StorageFull, StorageUnavailable
 from taskyard_contract.transport.blob_transfer import ref_of
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Blobs:
         """Store content under the name that it has by its hash, unless it is there.
 
         Raises:
-            OSError: The directory does not take it.
+            StorageFull, StorageUnavailable: The directory does not take it.
             TaskyardError: The control plane does not take it, or cannot be reached.
         """
         from taskyard_contract.blobs.names import checksum_of
@@ -61,7 +64,8 @@ class Blobs:
         ref = common_pb2.BlobRef(name=self._name_of(pieces), size=size, checksum=checksum_of(pieces))
         directory = self.directory
         if directory is not None:
-            directory.add(ref.name, pieces, size)
+            with _typed_errors(size):
+                directory.add(ref.name, pieces, size)
         else:
             self._client().upload(ref, pieces)
         return ref
@@ -70,7 +74,7 @@ class Blobs:
         """Store what a run returned that this process has executed.
 
         Raises:
-            OSError, TaskyardError: As `put`.
+            TaskyardError: As `put`.
         """
         from taskyard_contract.blobs.names import checksum_of, result_name
 
@@ -78,7 +82,8 @@ class Blobs:
         ref = common_pb2.BlobRef(name=result_name(run_id, epoch), size=size, checksum=checksum_of(pieces))
         directory = self.directory
         if directory is not None:
-            directory.write(ref.name, pieces, size)
+            with _typed_errors(size):
+                directory.write(ref.name, pieces, size)
         else:
             self._client().upload(ref, pieces)
         return ref
@@ -98,13 +103,16 @@ class Blobs:
 
         Raises:
             BlobNotFound: It is not stored, or no more.
-            Damaged, DigestMismatch: It is not what was stored.
+            DigestMismatch: It is not what was stored.
         """
         directory = self.directory
         if directory is not None and ref.name and directory.size(ref.name) == ref.size:
-            from taskyard_contract.values.files import read_value
+            from taskyard_contract.values.files import Damaged, read_value
 
-            return read_value(directory.path(ref.name), ref.size, ref.checksum)
+            try:
+                return read_value(directory.path(ref.name), ref.size, ref.checksum)
+            except Damaged as error:
+                raise DigestMismatch(str(error)) from None
         return self._client().download(ref)
 
     def _name_of(self, pieces: "Sequence[bytes | memoryview]") -> str:
@@ -122,6 +130,17 @@ class Blobs:
             if len(self._names) > _REMEMBERED:
                 self._names.popitem(last=False)
         return name
+
+
+@contextmanager
+def _typed_errors(size: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"a value of {size:,} bytes could not be stored: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"{what}; make room on the disk of the control plane's blobs") from error
+        raise StorageUnavailable(what) from error
 
 
 def pieces_of(value: "bytes | LaidOut") -> "tuple[Sequence[bytes | memoryview], int]":

@@ -1,6 +1,9 @@
 """Values go into the directory where it is seen, and are sent where it is not."""
 
+import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.loopback import StoredBlobs
@@ -9,8 +12,9 @@ from taskyard._network.session.blobs import Blobs
 from taskyard_api.v1 import common_pb2
 from taskyard_contract import pickling
 from taskyard_contract.blobs.directory import BlobDirectory
-from taskyard_contract.blobs.names import content_name, result_name
+from taskyard_contract.blobs.names import content_name, result_name, subdirectory
 from taskyard_contract.encodings import BUFFERS, decode
+from taskyard_contract.errors import DigestMismatch, StorageFull, StorageUnavailable
 
 DATA = b"x" * 100_000
 
@@ -101,3 +105,37 @@ def test_what_is_for_all_languages_is_named_by_its_sha_256(
     ref = blobs(remote, announced).put_for_all(DATA)
     assert (len(ref.digest), ref.name) == (32, "")
     assert bytes(blobs(remote, announced).read(ref)) == DATA
+
+
+def test_a_full_disk_is_said_in_words(
+    remote: StoredBlobs, announced: common_pb2.BlobDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = os.statvfs(tmp_path)
+    full = SimpleNamespace(f_bavail=0, f_frsize=found.f_frsize, f_blocks=found.f_blocks)
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: full)
+    near = blobs(remote, announced)
+    for put in (near.put, lambda data: near.put_result(data, bytes(16), 1)):
+        with pytest.raises(StorageFull, match="100,000 bytes could not be stored.*make room"):
+            put(DATA)
+    assert [path for path in tmp_path.glob("*/*") if path.is_file()] == []
+
+
+def test_a_directory_that_cannot_be_written_is_said_in_words(
+    remote: StoredBlobs, announced: common_pb2.BlobDirectory, tmp_path: Path
+) -> None:
+    near = blobs(remote, announced)
+    assert near.directory is not None
+    shutil.rmtree(tmp_path / subdirectory(content_name([DATA])))
+    with pytest.raises(StorageUnavailable, match="could not be stored"):
+        near.put(DATA)
+
+
+def test_what_is_damaged_is_an_error_of_ours(
+    remote: StoredBlobs, announced: common_pb2.BlobDirectory
+) -> None:
+    near = blobs(remote, announced)
+    ref = near.put(b"y" * 100_000)
+    assert near.directory is not None
+    near.directory.path(ref.name).write_bytes(b"z" * 100_000)
+    with pytest.raises(DigestMismatch, match="damaged"):
+        near.read(ref)

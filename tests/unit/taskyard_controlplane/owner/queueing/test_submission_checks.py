@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taskyard_api.v1 import common_pb2, run_service_pb2, states_pb2, template_pb2
+from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import UpstreamKind
@@ -114,3 +115,31 @@ def test_a_proper_run_passes() -> None:
     edge = run_service_pb2.Upstream(run_id=new_id(), kind=int(UpstreamKind.ORDER))  # type: ignore[arg-type]
     check_new_runs([new_run(upstream=[edge], args=common_pb2.Payload(data=bytes(10)))], 10, 20)
     check_new_runs([new_run(args=large(20))], 10, 20)
+
+
+CONTENT = "b3-" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("ref", "wrong"),
+    [
+        (common_pb2.BlobRef(name=CONTENT, size=1), ""),
+        (common_pb2.BlobRef(digest=b"d" * 32, size=1), ""),
+        (common_pb2.BlobRef(digest=b"short", size=1), "a SHA-256 has 32"),
+        (common_pb2.BlobRef(name="b3-../../../etc/passwd", size=1), "no name of a blob"),
+        (common_pb2.BlobRef(name="run-" + "a" * 32 + "-" + "b" * 16, size=1), "that of a result"),
+    ],
+)
+def test_arguments_name_blobs_by_their_content(ref: common_pb2.BlobRef, wrong: str) -> None:
+    run = new_run(args=common_pb2.Payload(values=[ref]))
+    if not wrong:
+        checks.check_new_runs([run], 1_000, 1_000)
+        return
+    with pytest.raises(InvalidRequest, match=wrong):
+        checks.check_new_runs([run], 1_000, 1_000)
+
+
+def test_a_value_of_arguments_is_no_larger_than_any_may_be() -> None:
+    extra = pb.RunExtra(payload=common_pb2.Payload(values=[common_pb2.BlobRef(name=CONTENT, size=1_001)]))
+    assert checks.large_blob(extra, 1_001, new_id()) is None
+    assert checks.large_blob(extra, 1_000, new_id()) is not None
