@@ -115,7 +115,7 @@ def test_a_full_disk_is_said_in_words(
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: full)
     near = blobs(remote, announced)
     for put in (near.put, lambda data: near.put_result(data, bytes(16), 1)):
-        with pytest.raises(StorageFull, match="100,000 bytes could not be stored.*make room"):
+        with pytest.raises(StorageFull, match=r"100,000 bytes could not be stored.*make room"):
             put(DATA)
     assert [path for path in tmp_path.glob("*/*") if path.is_file()] == []
 
