@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from pathlib import Path
 from typing import NoReturn
 
 from taskyard_contract.programs.extras import ExtraMissing, require_extra
@@ -22,6 +21,7 @@ from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_d
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
+from taskyard_controlplane.blobs.places import Kind
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
@@ -158,9 +158,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "which keeps a password out of the process list)",
     )  # fmt: skip
     parser.add_argument(
-        "--blobs", default=os.environ.get("TASKYARD_BLOBS", ""), metavar="DIR",
-        help="directory of large values; agents that see it use it without sending them "
-        "(default: $TASKYARD_BLOBS, or beside an SQLite database, or $TASKYARD_HOME/blobs)",
+        "--blobs", default=os.environ.get("TASKYARD_BLOBS", ""), metavar="URL",
+        help="where large values are: a directory, which agents that see it use without sending them, "
+        "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX "
+        "(default: $TASKYARD_BLOBS, else a directory beside an SQLite database, or in $TASKYARD_HOME)",
     )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
@@ -200,14 +201,8 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         rpc=RpcSettings(listen=options.listen),
         lease=_lease_of(options),
         probe=ProbeSettings(listen=options.http),
-        blobs=_blobs_of(options),
+        blobs=options.blobs,
     )
-
-
-def _blobs_of(options: argparse.Namespace) -> Path | None:
-    if options.blobs:
-        return Path(options.blobs).expanduser()
-    return home_directory(os.environ) / "blobs" if options.database.startswith("postgres") else None
 
 
 def yard_settings(options: argparse.Namespace) -> YardSettings:
@@ -226,6 +221,9 @@ def _serve(options: argparse.Namespace) -> None:
     require_extra("server", "the server")
     if settings.database.url.startswith("postgres"):
         require_extra("postgres", "a server on PostgreSQL")
+    place = settings.blob_place
+    if place is not None and place.kind is Kind.OBJECTS:
+        require_extra("objects", "a server with its blobs in object storage")
     from taskyard_controlplane import app
 
     app.run(settings, app.ready_line)

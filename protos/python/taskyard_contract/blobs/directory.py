@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from taskyard_contract.blobs.names import is_result, subdirectory
+from taskyard_contract.blobs.names import subdirectory
 from taskyard_contract.programs.private_files import close_to_others, create, make_directory, opener
 
 NONCE_FILE: Final = ".store"
@@ -127,8 +127,7 @@ class BlobDirectory:
         part = path.with_name(f".{name}.{secrets.token_hex(8)}{PART_SUFFIX}")
         try:
             yield part
-            if is_result(name) or not path.exists():
-                part.replace(path)
+            part.replace(path)  # who has mapped another one of this name keeps it
             _sync_directory(path.parent)
         finally:
             part.unlink(missing_ok=True)
