@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-clients test-other test-newest test-lowest lint simulate chaos storm upgrade fuzz protos check-protos freeze lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ STORM = --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(ACTS),--acts $(ACTS
 storm: $(VENV)/.stamp-dev ## Have storms over both databases, see docs/storms.md: KILLS=300 kills and stops of real processes, again with SEED=n
 	PYTHONPATH=tests $(BIN)/python -m chaos.storm $(STORM)
 
+# SECONDS: how long. RUNS: of a wave (10,000). EVERY: seconds from one wave to the next (5). Variables named
+# TASKYARD_RETENTION_* say what is removed when.
+soak: $(VENV)/.stamp-dev ## Have waves of runs for SECONDS=1800 with retention on, and see that neither memory nor disk grows
+	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(or $(SECONDS),1800) $(if $(RUNS),--runs $(RUNS)) $(if $(EVERY),--every $(EVERY))
+
 # SEEDS and FIRST: how many to play, and which is the first. SEED (or PLAN=FILE): this one only; TRACE=1 shows all
 # that happens, SHRINK=1 looks for the smallest plan that breaks the same rule. GO_ON=1 counts instead of stopping,
 # STRICT=1 minds what is known not to hold yet. See docs/simulation.md.
@@ -122,7 +127,7 @@ lock: $(VENV)/.stamp-dev ## Lock the newest versions of all that is installed he
 	  --output-file requirements/quickstart.txt
 	$(COMPILE) requirements/generator.in --upgrade --output-file requirements/generator.txt
 
-bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS, PEERS, DATABASE, N
+bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS (W1 to W9), PEERS, DATABASE, N
 	$(BIN)/python -m benchmarks
 
 profile: $(VENV)/.stamp-dev ## Show where a run spends its time, into bench-out/

@@ -17,6 +17,7 @@ from benchmarks.processes import environment
 from benchmarks.report import report
 from benchmarks.results import FAILED, Result
 from benchmarks.settings import CHECKOUT, Settings
+from benchmarks.turns import merged
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,32 @@ class Driver:
         return Path(sys.executable) if self.system == "taskyard" else environments.ensure(self.system)
 
 
+_OWN = ("W6-uploads", "W7", "W9")
+"""What only Taskyard is measured by, each in a process of its own."""
+
+
 def drivers(settings: Settings) -> Iterator[Driver]:
-    """Yield Taskyard's driver, one for each length of its queue, and one for each peer."""
-    shared = " ".join(name for name in settings.workloads if name != "W5")
+    """Yield Taskyard's driver, one for each peer, and those of what has processes of its own."""
+    alone = ("W5", "W6", *_OWN)
+    shared = " ".join(name for name in settings.workloads if name not in alone)
     if shared:
         yield Driver("taskyard", "benchmarks.taskyard_driver", {"WORKLOADS": shared})
     if "W5" in settings.workloads:
         for size in settings.queued:
             yield Driver("taskyard", "benchmarks.taskyard_driver", {"WORKLOADS": "W5", "QUEUED": str(size)})
     for peer in settings.peers if shared else ():
-        yield Driver(peer, f"benchmarks.peers.{peer}_driver", {"WORKLOADS": shared})
+        yield _peer(peer, shared)
+    if "W6" in settings.workloads:
+        for _ in range(settings.rounds):
+            yield Driver("taskyard", "benchmarks.taskyard_driver", {"WORKLOADS": "W6"})
+            yield from (_peer(peer, "W6") for peer in settings.peers)
+    for name in _OWN:
+        if name in settings.workloads:
+            yield Driver("taskyard", "benchmarks.taskyard_driver", {"WORKLOADS": name})
+
+
+def _peer(peer: str, workloads: str) -> Driver:
+    return Driver(peer, f"benchmarks.peers.{peer}_driver", {"WORKLOADS": workloads})
 
 
 def run(driver: Driver) -> Iterator[Result]:
@@ -79,7 +96,7 @@ def main() -> int:
             print(result.to_json(), flush=True)
             results.append(result)
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 160)
-    report(results, Console(width=width))
+    report(merged(results), Console(width=width))
     return 1 if any(result.variant == FAILED for result in results) else 0
 
 

@@ -40,6 +40,23 @@ def rss_mb(pid: int) -> float:
     return pages * _PAGE / 1e6
 
 
+def reset_peak(pid: int) -> None:
+    """Let the kernel measure a process's highest resident memory from now on."""
+    # A process that has ended has no peak any more, and one of somebody else keeps its own.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most resident memory of one process since `reset_peak`, in MB; 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    lines = (line.split() for line in text.splitlines() if line.startswith("VmHWM:"))
+    return sum(int(fields[1]) * 1024 / 1e6 for fields in lines)
+
+
 def command_line(pid: int) -> str:
     """Return the command of a process, arguments joined by spaces; empty when it is gone."""
     try:
@@ -92,6 +109,29 @@ class Meter:
             role: sum(max(0.0, cpu_seconds(pid) - self._before.get(pid, 0.0)) for pid in pids)
             for role, pids in roles.items()
         }
+
+
+class Peaks:
+    """The most resident memory per role since it was made.
+
+    The peaks of a role's processes are added up, whether or not they came at the same time.
+    """
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = {role: list(pids) for role, pids in roles.items()}
+        self._before = {role: sum(map(rss_mb, pids)) for role, pids in self._roles.items()}
+        for pids in self._roles.values():
+            for pid in pids:
+                reset_peak(pid)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the peak of each role, and how much that is above what it had."""
+        found = {}
+        for role, pids in self._roles.items():
+            peak = sum(map(peak_mb, pids))
+            found[f"{role}_peak_mb"] = round(peak, 1)
+            found[f"{role}_grown_mb"] = round(peak - self._before[role], 1)
+        return found
 
 
 def wait_until_idle(pids: Iterable[int], *, timeout: float, share: float = 0.03, span: float = 0.5) -> bool:

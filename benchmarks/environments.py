@@ -10,8 +10,9 @@ from benchmarks.settings import CHECKOUT
 
 FOLDER = CHECKOUT / ".bench-venv"
 _PACKAGES = {
-    "ray": ["ray"],
-    "dask": ["dask", "distributed"],
+    # NumPy for W6; Taskyard's own environment has it from its tests.
+    "ray": ["ray", "numpy"],
+    "dask": ["dask", "distributed", "numpy"],
     "celery": ["celery[redis]"],
     # Prefect's server uses an argument that later FastAPI releases no longer take, though it allows them.
     "prefect": ["prefect", "fastapi>=0.139,<0.140"],

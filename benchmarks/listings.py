@@ -93,7 +93,19 @@ def _end(seq: int, chance: random.Random) -> EndedRow:
     state = chance.choice((RunState.FAILED, RunState.CRASHED)) if badly else RunState.COMPLETED
     result, outcome = (None, _OUTCOME) if badly else (chance.randbytes(20), None)
     at_us = _BEGAN_US + seq * 1_000
-    return EndedRow(state, 0, 1, 0, (1 << 32) | seq, at_us + 10, at_us + 5_000, result, outcome, seq)
+    return EndedRow(
+        state=state,
+        reason=0,
+        attempt=1,
+        infra_retries=0,
+        epoch=(1 << 32) | seq,
+        started_us=at_us + 10,
+        ended_us=at_us + 5_000,
+        result=result,
+        outcome=outcome,
+        agent_number=None,
+        seq=seq,
+    )
 
 
 def listings(size: int) -> dict[str, Listing]:

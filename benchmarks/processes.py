@@ -56,6 +56,16 @@ class Child:
                 raise StartFailed(f"{self.name} was not ready in {timeout:.0f} s:\n{self.output()[-2000:]}")
             time.sleep(0.005)
 
+    def lives(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End its whole group at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+
     def stop(self, *, grace: float = 10.0) -> None:
         """Ask it to end, then end its whole group."""
         if self.process.poll() is None:
@@ -97,6 +107,11 @@ class Processes:
         """Stop one of them before the others."""
         self._children.remove(child)
         child.stop()
+
+    def kill(self, child: Child) -> None:
+        """Kill one of them."""
+        self._children.remove(child)
+        child.kill()
 
     def __enter__(self) -> "Processes":
         return self

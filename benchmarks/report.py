@@ -25,16 +25,19 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "W2": (Column("p50_ms", "p50 ms"), Column("p99_ms", "p99 ms")),
     "W3": (Column("first_result_s", "first result s"), Column("process_s", "whole process s")),
     "W4": (Column("total_ms", "ms", per_n=True), Column("runs_per_s", "runs/s", True)),
+    "W6": (Column("total_ms", "ms", per_n=True), Column("cpu_ms", "CPU ms", per_n=True)),
+    "W8": (Column("runs_per_s", "runs/s", True), Column("client_bytes_per_run", "client bytes/run")),
 }
 # What is compared when a peer has no variant of the same name.
 _NEAREST = {"map": "submit", "submit": "map", "down-new-home": "down"}
 _OWN = "taskyard"
+_DETAILED = ("W6", "W6-uploads", "W7", "W9")
 
 
 def report(results: Sequence[Result], console: Console) -> None:
-    """Print the comparison, the CPU per role, the drain and what was skipped."""
+    """Print the comparison, the CPU per role, the drain, the details and what was skipped."""
     measured = [result for result in results if not result.skipped]
-    for table in (_comparison(measured), _cpu_by_role(measured), _drain(measured)):
+    for table in (_comparison(measured), _cpu_by_role(measured), _drain(measured), _details(measured)):
         if table.row_count:
             console.print(table)
     _print_settings(results, console)
@@ -143,6 +146,17 @@ def _drain(results: Sequence[Result]) -> Table:
         table.add_row(
             f"{result.n:,}", _figure(result, rate), "-" if share is None else f"{share:.0%}", *figures
         )
+    return table
+
+
+def _details(results: Sequence[Result]) -> Table:
+    """Tell everything of the workloads that measure more than is compared."""
+    table = Table(title="What else was measured")
+    for heading in ("workload", "system", "variant", "n", "figures"):
+        table.add_column(heading, justify="right" if heading == "n" else "left")
+    for result in (result for result in results if result.workload in _DETAILED):
+        figures = ", ".join(f"{name} {_figure(result, Column(name, ''))}" for name in result.metrics)
+        table.add_row(result.workload, result.system, result.variant, f"{result.n:,}", figures)
     return table
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W6-uploads", "W7", "W8", "W9")
+_FULL = 10_000
+"""The N at which W6 to W9 have their whole size."""
 PEERS = ("ray", "dask", "celery", "prefect")
 DATABASES = ("sqlite", "postgresql")
 
@@ -37,6 +39,10 @@ class Settings:
             width=_number(env, "WIDTH", 1_000),
             queued=tuple(int(size) for size in _words(env.get("QUEUED") or "20000 100000 1000000")),
         )
+
+    def scaled(self, full: int, least: int = 2) -> int:
+        """Return how many of something W6 to W9 have: all at the default N, less with a smaller one."""
+        return max(least, full * self.n // _FULL)
 
 
 def _words(text: str) -> list[str]:

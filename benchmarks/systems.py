@@ -31,11 +31,14 @@ class System(ABC):
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
+    workloads: ClassVar[tuple[str, ...]] = ("W1", "W2", "W3", "W4")
+    """What it is measured by; W6 and W8 need futures as arguments."""
     bulk_variants: ClassVar[tuple[str, ...]] = ("map", "submit")
     """The ways this system takes many tasks; the first is its best."""
     most_bulk: ClassVar[int] = 10_000_000
     most_round_trips: ClassVar[int] = 10_000
     most_width: ClassVar[int] = 10_000
+    most_graph: ClassVar[int] = 10_000_000
     most_rounds: ClassVar[int] = 100
     """A slow system is measured with fewer runs; results say with how many."""
     down_variants: ClassVar[tuple[str, ...]] = ()
@@ -61,6 +64,26 @@ class System(ABC):
     @abstractmethod
     def map_reduce(self, width: int) -> int:
         """Map identity over range(width), then sum the results in one more task."""
+
+    def move(self, count: int, size: int) -> list[float]:
+        """Have each of so many arrays made by one task and read by another; return what was read."""
+        raise NotImplementedError(f"{self.name} does not list W6")
+
+    def share(self, count: int, size: int) -> list[float]:
+        """Give one array of the client's to so many tasks, which read it; return what was read."""
+        raise NotImplementedError(f"{self.name} does not list W6")
+
+    def graph(self, layers: int, width: int) -> list[int]:
+        """Submit layers of tasks that add two of the layer before; return the values of the last one."""
+        raise NotImplementedError(f"{self.name} does not list W8")
+
+    def stored_mb(self) -> float | None:
+        """Return how much it has on disk, or None where it keeps nothing there."""
+        return None
+
+    def prune(self) -> bool:
+        """Remove what is stored and needed no more; says whether there is such a command."""
+        return False
 
     @abstractmethod
     def roles(self) -> dict[str, list[int]]:

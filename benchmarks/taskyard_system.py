@@ -1,8 +1,10 @@
 """Taskyard as a system under measurement: control plane, agent and two workers as separate processes."""
 
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import cpu
+from benchmarks import arrays, cpu, disk
 from benchmarks.database import Database, provide
-from benchmarks.processes import Child, free_port
+from benchmarks.processes import Child, environment, free_port
 from benchmarks.systems import Program, System, client_program
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ class TaskyardSystem(System):
 
     name = "taskyard"
     packages = ("taskyard", "grpcio", "protobuf")
+    workloads = ("W1", "W2", "W3", "W4", "W5", "W6", "W6-uploads", "W7", "W8", "W9")
     down_variants = ("down", "down-new-home")
     down_database = "sqlite"
 
@@ -51,10 +54,11 @@ class TaskyardSystem(System):
         self.start_agent()
 
     def start_server(self) -> None:
-        """Start the control plane alone and point this process's SDK to it."""
-        self._provided = provide(self.database, self.processes.folder)
+        """Start the control plane alone and point this process's SDK to it; the user's home is left alone."""
+        os.environ[_HOME] = str(self.processes.folder / "home")
+        provided = self.provide_database()
         address, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        options = ["--listen", address, "--http", http, "--database", self._provided.url]
+        options = ["--listen", address, "--http", http, "--database", provided.url]
         self._server = self.processes.start("server", self.server_command(options))
         self._server.wait_ready("taskyard server ready", on_stdout=True)
         os.environ["TASKYARD_SERVER"] = address
@@ -62,9 +66,25 @@ class TaskyardSystem(System):
 
         self._tasks = taskyard_tasks
 
-    def start_agent(self) -> None:
+    def provide_database(self) -> Database:
+        """Return the database, which stays when the server ends."""
+        if self._provided is None:
+            self._provided = provide(self.database, self.processes.folder)
+        return self._provided
+
+    def kill_server(self) -> None:
+        """Kill the control plane and what it has started."""
+        if self._server is not None:
+            self.processes.kill(self._server)
+            self._server = None
+
+    def start_program(self, name: str, module: str, *arguments: str) -> Child:
+        """Start a program of the benchmark beside the system."""
+        return self.processes.start(name, [sys.executable, "-m", module, *arguments])
+
+    def start_agent(self, *more: str) -> None:
         """Start the agent and its workers; they begin with what is queued."""
-        options = ["--server", os.environ["TASKYARD_SERVER"], "--slots", str(SLOTS)]
+        options = ["--server", os.environ["TASKYARD_SERVER"], "--slots", str(SLOTS), *more]
         self._agent = self.processes.start("agent", self.agent_command(options))
         self._agent.wait_ready("taskyard agent ready", on_stdout=True)
 
@@ -78,6 +98,7 @@ class TaskyardSystem(System):
 
     def stop(self) -> None:
         super().stop()
+        os.environ.pop(_HOME, None)
         self._server = self._agent = None
         if self._provided is not None:
             self._provided.close()
@@ -109,6 +130,36 @@ class TaskyardSystem(System):
         futures = list(self._tasks.identity.map(range(width)))
         answer: int = self._tasks.total.submit(futures).result()
         return answer
+
+    def move(self, count: int, size: int) -> list[float]:
+        make, read = self._tasks.make.submit, self._tasks.read.submit
+        futures = [read(make(number, size)) for number in range(count)]
+        return [future.result() for future in futures]
+
+    def share(self, count: int, size: int) -> list[float]:
+        futures = self._tasks.read_shared(arrays.make(1, size), count)
+        return [future.result() for future in futures]
+
+    def graph(self, layers: int, width: int) -> list[int]:
+        add = self._tasks.add.submit
+        kept = [[add(0, position) for position in range(width)]]
+        for _ in range(layers - 1):
+            above = kept[-1]
+            kept.append([add(above[position - 1], above[position]) for position in range(width)])
+        return [future.result() for future in kept[-1]]
+
+    def stored_mb(self) -> float | None:
+        """A database that is a file, the blobs, and the home; not what the processes have printed."""
+        return disk.used_mb(self.processes.folder, but_for=(".out", ".err"))
+
+    def prune(self) -> bool:
+        """With the options in PRUNE, which say what is old enough to go."""
+        command = [*command_line(), "prune"]
+        if subprocess.run([*command, "--help"], capture_output=True, env=environment()).returncode:
+            return False
+        options = shlex.split(os.environ.get("PRUNE", ""))
+        subprocess.run([*command, *options], check=True, stdout=sys.stderr, env=environment())
+        return True
 
     def roles(self) -> dict[str, list[int]]:
         roles = {"client": [os.getpid()]}

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from taskyard import flow, task
+from benchmarks import arrays
+from benchmarks.workloads import w8_graph
+from taskyard import flow, task, unmapped
 
 
 @task
@@ -19,6 +21,26 @@ def identity(value: int) -> int:
 @task
 def total(values: list[int]) -> int:
     return sum(values)
+
+
+@task
+def add(left: int, right: int) -> int:
+    return w8_graph.add(left, right)
+
+
+@task
+def make(number: int, size: int) -> Any:
+    return arrays.make(number, size)
+
+
+@task
+def read(array: Any, position: int = 0) -> float:
+    return arrays.read(array, position)
+
+
+def read_shared(array: Any, count: int) -> list[Any]:
+    """Have one array read by many tasks."""
+    return list(read.map(unmapped(array), range(count)))
 
 
 def in_flow(body: Callable[[], Any]) -> Any:

@@ -6,9 +6,11 @@ from typing import Any
 
 from distributed import Client
 
+from benchmarks import arrays
 from benchmarks.drive import drive
 from benchmarks.processes import free_port
 from benchmarks.systems import Program, System, client_program, roles_of_descendants
+from benchmarks.workloads.w8_graph import add
 
 WORKERS = 2
 
@@ -30,7 +32,9 @@ class DaskSystem(System):
 
     name = "dask"
     down_variants = ("down",)
-    packages = ("dask", "distributed")
+    packages = ("dask", "distributed", "numpy")
+    workloads = ("W1", "W2", "W3", "W4", "W6", "W8")
+    most_graph = 20_000
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +76,32 @@ class DaskSystem(System):
         futures = self._client.map(identity, range(width), pure=False)
         answer: int = self._client.submit(sum, futures, pure=False).result()
         return answer
+
+    def move(self, count: int, size: int) -> list[float]:
+        submit = self._client.submit
+        futures = [
+            submit(arrays.read, submit(arrays.make, number, size, pure=False), pure=False)
+            for number in range(count)
+        ]
+        values: list[float] = self._client.gather(futures)
+        return values
+
+    def share(self, count: int, size: int) -> list[float]:
+        array = self._client.scatter(arrays.make(1, size))
+        futures = [self._client.submit(arrays.read, array, number, pure=False) for number in range(count)]
+        values: list[float] = self._client.gather(futures)
+        return values
+
+    def graph(self, layers: int, width: int) -> list[int]:
+        submit = self._client.submit
+        kept = [[submit(add, 0, position, pure=False) for position in range(width)]]
+        for _ in range(layers - 1):
+            above = kept[-1]
+            kept.append(
+                [submit(add, above[position - 1], above[position], pure=False) for position in range(width)]
+            )
+        values: list[int] = self._client.gather(kept[-1])
+        return values
 
     def roles(self) -> dict[str, list[int]]:
         return roles_of_descendants(_role)

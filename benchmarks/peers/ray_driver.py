@@ -6,8 +6,10 @@ from typing import Any
 
 import ray
 
+from benchmarks import arrays
 from benchmarks.drive import drive
 from benchmarks.systems import Program, System, client_program, roles_of_descendants
+from benchmarks.workloads import w8_graph
 
 WORKERS = 2
 
@@ -28,6 +30,9 @@ def total(*values: int) -> int:
     return sum(values)
 
 
+make, read, add = ray.remote(arrays.make), ray.remote(arrays.read), ray.remote(w8_graph.add)
+
+
 def _role(command: str) -> str:
     if "ray::" in command:
         return "workers"
@@ -39,7 +44,9 @@ class RaySystem(System):
 
     name = "ray"
     down_variants = ("down",)
-    packages = ("ray",)
+    packages = ("ray", "numpy")
+    workloads = ("W1", "W2", "W3", "W4", "W6", "W8")
+    most_graph = 20_000
     bulk_variants = ("submit",)  # Ray has no map for tasks: a comprehension is how its users write one.
 
     def start(self) -> None:
@@ -59,6 +66,23 @@ class RaySystem(System):
     def map_reduce(self, width: int) -> int:
         answer: int = ray.get(total.remote(*[identity.remote(value) for value in range(width)]))
         return answer
+
+    def move(self, count: int, size: int) -> list[float]:
+        values: list[float] = ray.get([read.remote(make.remote(number, size)) for number in range(count)])
+        return values
+
+    def share(self, count: int, size: int) -> list[float]:
+        array = ray.put(arrays.make(1, size))
+        values: list[float] = ray.get([read.remote(array, number) for number in range(count)])
+        return values
+
+    def graph(self, layers: int, width: int) -> list[int]:
+        kept = [[add.remote(0, position) for position in range(width)]]
+        for _ in range(layers - 1):
+            above = kept[-1]
+            kept.append([add.remote(above[position - 1], above[position]) for position in range(width)])
+        values: list[int] = ray.get(kept[-1])
+        return values
 
     def roles(self) -> dict[str, list[int]]:
         return roles_of_descendants(_role)

@@ -17,7 +17,7 @@ def run(system: System, settings: Settings) -> Iterator[Result]:
     def body() -> list[float]:
         for value in range(min(_WARM_UP, n)):
             system.round_trip(value)
-        return [_timed(system, value) for value in range(n)]
+        return [timed(system, value) for value in range(n)]
 
     taken = system.inside(body)
     metrics = {
@@ -28,7 +28,8 @@ def run(system: System, settings: Settings) -> Iterator[Result]:
     yield Result("W2", system.name, "sequential", n, system.database, metrics)
 
 
-def _timed(system: System, value: int) -> float:
+def timed(system: System, value: int) -> float:
+    """Return the seconds of one round trip."""
     begin = time.perf_counter()
     answer = system.round_trip(value)
     taken = time.perf_counter() - begin

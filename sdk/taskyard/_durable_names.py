@@ -31,6 +31,10 @@ _HOMES: Final[Mapping[str, tuple[str, str]]] = {
     "state": ("taskyard._data.runs.state", "State"),
     "task_run": ("taskyard._data.runs.records", "TaskRun"),
 }
+_RARE: Final[Mapping[str, tuple[str, str]]] = {
+    "stored_result": ("taskyard._engine.results.stored", "value_of"),
+}
+"""What only few programs need, so that no worker imports it before it is named."""
 
 
 def task_body(task: Any, log_prints: bool) -> Any:
@@ -63,6 +67,11 @@ def task_run(parts: dict[str, Any]) -> Any:
     return _home("task_run").restored(parts)
 
 
+def stored_result(place: Any, what: Any, serializer: Any, writer: str = "") -> Any:
+    """Return a result that is in storage of the user's: a place, a key and what wrote it, or the bytes."""
+    return _home("stored_result")(place, what, serializer, writer)
+
+
 def value(of: T) -> T:
     """Return the value itself: what an annotation without its wrapper unpickles through."""
     return of
@@ -92,7 +101,7 @@ def preload() -> None:
 
 @cache
 def _home(name: str) -> Any:
-    module, attribute = _HOMES[name]
+    module, attribute = _HOMES.get(name) or _RARE[name]
     return getattr(import_module(module), attribute)
 
 

@@ -1,7 +1,9 @@
 """Every exception that programs written with Taskyard may want to catch.
 
     TaskyardError                       (from taskyard_contract.errors, with the server's own errors below it)
-      MissingResult                     a completed run has no stored value
+      MissingResult                     a completed run has no stored value, or it is no longer where it was
+        DamagedResult                   what is there is not what was written
+      ResultStorageError                storage of results cannot be used, or does not answer
       UnfinishedRun                     the run has no result yet
         PausedRun                       the run is paused
         UpstreamTaskError               an upstream run did not complete, so there never is one
@@ -47,6 +49,8 @@ __all__ = [
     "PayloadTooLarge",
     "RunNotFound",
     "MissingResult",
+    "DamagedResult",
+    "ResultStorageError",
     "UnfinishedRun",
     "PausedRun",
     "FailedRun",
@@ -77,7 +81,15 @@ __all__ = [
 
 
 class MissingResult(TaskyardError):
-    """The run completed, but no value was stored with its state."""
+    """The run completed, but no value was stored with its state, or it is no longer where it was stored."""
+
+
+class DamagedResult(MissingResult):
+    """What is stored where a result was is not what was written there."""
+
+
+class ResultStorageError(TaskyardError):
+    """Storage of results cannot be used, or does not answer: another time it may."""
 
 
 class UnfinishedRun(TaskyardError):

@@ -11,11 +11,16 @@ them, after that.
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
 | `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
 | `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
+| `TASKYARD_RESULTS_PERSIST_BY_DEFAULT` | ``on``: what does not say it has ``persist_result=True`` |
+| `TASKYARD_TASKS_DEFAULT_PERSIST_RESULT` | the same for tasks, before their flow |
+| `TASKYARD_RESULTS_DEFAULT_STORAGE` | where they go, a path or a URL |
+| `TASKYARD_RESULTS_DEFAULT_SERIALIZER` | what writes them; without it ``pickle`` |
+| `TASKYARD_RESULTS_LOCAL_STORAGE_PATH` | where a `ResultStore` writes by itself |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskyard._missing_features import absent_names
 from taskyard_contract.programs.home_directory import HOME as HOME
@@ -32,6 +37,8 @@ __all__ = [
     "home",
     "log_level",
     "output",
+    "results",
+    "results_path",
     "server",
     "shows_progress",
     "task_runner",
@@ -44,7 +51,13 @@ FORWARD: Final = "TASKYARD_FORWARD_ENV"
 OUTPUT: Final = "TASKYARD_OUTPUT"
 OUTPUT_MODES: Final = ("raw", "prefixed", "off")
 PROGRESS: Final = "TASKYARD_PROGRESS"
+PERSIST: Final = "TASKYARD_RESULTS_PERSIST_BY_DEFAULT"
+PERSIST_TASKS: Final = "TASKYARD_TASKS_DEFAULT_PERSIST_RESULT"
+RESULT_STORAGE: Final = "TASKYARD_RESULTS_DEFAULT_STORAGE"
+RESULT_SERIALIZER: Final = "TASKYARD_RESULTS_DEFAULT_SERIALIZER"
+RESULTS_PATH: Final = "TASKYARD_RESULTS_LOCAL_STORAGE_PATH"
 _WORDS: Final = {"on": True, "off": False}
+_TRUTHS: Final = {**_WORDS, "true": True, "false": False, "1": True, "0": False}
 
 
 def server() -> str:
@@ -90,6 +103,39 @@ def shows_progress() -> bool:
     if wanted is None:
         raise ValueError(f"{PROGRESS} is '{word}'; expected on or off")
     return wanted
+
+
+class Results(NamedTuple):
+    """What is said of results for all tasks and flows; None, or "", for nothing."""
+
+    persist: bool | None
+    persist_tasks: bool | None
+    storage: str
+    serializer: str
+
+
+def results() -> Results | None:
+    """Return what is said of results; None when nothing is.
+
+    Raises:
+        ValueError: A variable says neither yes nor no.
+    """
+    get = os.environ.get
+    said = get(PERSIST, ""), get(PERSIST_TASKS, ""), get(RESULT_STORAGE, ""), get(RESULT_SERIALIZER, "")
+    if not any(said):
+        return None
+    return Results(_truth(PERSIST, said[0]), _truth(PERSIST_TASKS, said[1]), *said[2:])
+
+
+def results_path() -> str:
+    """Return the directory of results that are written without a storage."""
+    return os.environ.get(RESULTS_PATH) or str(home() / "storage")
+
+
+def _truth(name: str, word: str) -> bool | None:
+    if word and word.lower() not in _TRUTHS:
+        raise ValueError(f"{name} is '{word}'; expected on or off")
+    return _TRUTHS.get(word.lower())
 
 
 def has_animated_terminal() -> bool:

@@ -275,6 +275,12 @@ def own_errors() -> dict[str, BaseException]:
     return {"own": OwnError("mine"), "awkward": AwkwardError(7, detail="odd")}
 
 
+def _written(name: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> bytes:
+    written: Any = pack(name, *call, {})
+    data: bytes = getattr(written, "data", written)  # of 0.1.0 bytes alone
+    return data
+
+
 def arguments() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     """Return calls: futures, and states of runs, among the arguments become references."""
     state = Completed(data=5, state_details=StateDetails(task_run_id=UUID(bytes=OTHER)))
@@ -302,7 +308,7 @@ def by_name() -> dict[str, bytes]:
     return {
         **{f"value-{name}": pickling.dumps(value) for name, value in values().items()},
         **{f"error-{name}": failure_of(error).encoded.data for name, error in errors().items()},
-        **{f"arguments-{name}": pack(name, *call, {}) for name, call in arguments().items()},
+        **{f"arguments-{name}": _written(name, call) for name, call in arguments().items()},
         "code-installed": pickling.dumps_by_value(TaskBody(task(retries=1)(textwrap.dedent), False)),
     }
 

@@ -17,6 +17,7 @@ from taskyard_agent.processes.pool import ProcessPool
 from taskyard_agent.processes.workforce import Workforce
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.agent_link import AgentStream, Identity, LinkSession
+from taskyard_contract.blobs.names import name_of, sha256_name
 from taskyard_contract.errors import BlobNotFound, TaskyardError
 
 BLOB_SECONDS: Final = 0.01
@@ -27,30 +28,30 @@ class Blobs:
 
     def __init__(self, world: Any) -> None:
         self._world = world
-        self._here: set[bytes] = set()
+        self._here: set[str] = set()
         self.directory = Path("/nowhere")
-        self.in_use: Callable[[], Iterable[bytes]] = tuple
-        self.writers: Callable[[], Iterable[int]] = tuple
+        self.in_use: Callable[[], Iterable[str]] = tuple
 
-    def path(self, digest: bytes) -> Path:
-        return Path("/nowhere") / digest.hex()
+    def look_for(self, store: common_pb2.BlobDirectory) -> str:
+        """It is not seen from here: what runs need is fetched."""
+        return ""
+
+    def path(self, blob: common_pb2.BlobRef) -> Path:
+        return Path("/nowhere") / name_of(blob)
 
     def evict(self) -> None:
         """There is room."""
 
-    def forget_writer(self, pid: int) -> None:
-        """Nothing is written."""
+    def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
+        return self._here.issuperset(map(name_of, blobs))
 
-    def has(self, digests: Iterable[bytes]) -> bool:
-        return self._here.issuperset(digests)
-
-    async def fetch(self, digests: Iterable[bytes]) -> None:
+    async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         await asyncio.sleep(BLOB_SECONDS)
-        known = {row[0] for row in self._world.database.rows("SELECT digest FROM blob")}
-        for digest in digests:
-            if digest not in known:
-                raise BlobNotFound(f"blob {digest.hex()[:12]} is not stored")
-            self._here.add(digest)
+        known = {sha256_name(row[0]) for row in self._world.database.rows("SELECT digest FROM blob")}
+        for name in map(name_of, blobs):
+            if name not in known:
+                raise BlobNotFound(f"blob {name} is not stored")
+            self._here.add(name)
 
     async def upload(self, blob: common_pb2.BlobRef) -> None:
         await asyncio.sleep(BLOB_SECONDS)

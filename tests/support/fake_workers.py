@@ -12,6 +12,7 @@ from taskyard_agent.processes.lines import WorkerLines
 from taskyard_agent.runner import frames, progress_board
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import name_of
 
 MARK = b"\xff\0of these tests"
 
@@ -164,32 +165,34 @@ class FakeBlobs:
     """Stands for a `BlobStore` whose transfers end when the test says so."""
 
     def __init__(self) -> None:
-        self.here: set[bytes] = set()
+        self.here: set[str] = set()
+        """Names of the blobs that are here."""
         self.arrived = asyncio.Event()
         self.error: Exception | None = None
         self.transfers = 0
         self.directory = Path(tempfile.gettempdir())
-        self.in_use: Callable[[], Iterable[bytes]] = tuple
-        self.writers: Callable[[], Iterable[int]] = tuple
+        self.in_use: Callable[[], Iterable[str]] = tuple
+        self.seen = ""
+        """The path of the control plane's own directory, where it is seen from here."""
 
-    def path(self, digest: bytes) -> Path:
-        return Path("/nowhere") / digest.hex()
+    def look_for(self, store: common_pb2.BlobDirectory) -> str:
+        return self.seen
 
-    def has(self, digests: Iterable[bytes]) -> bool:
-        return self.here.issuperset(digests)
+    def path(self, blob: common_pb2.BlobRef) -> Path:
+        return Path("/nowhere") / name_of(blob)
 
-    async def fetch(self, digests: Iterable[bytes]) -> None:
+    def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
+        return self.here.issuperset(map(name_of, blobs))
+
+    async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         await self._travel()
-        self.here.update(digests)
+        self.here.update(map(name_of, blobs))
 
     async def upload(self, blob: common_pb2.BlobRef) -> None:
         await self._travel()
 
     def evict(self) -> None:
         """Nothing is here."""
-
-    def forget_writer(self, pid: int) -> None:
-        """Nobody writes."""
 
     async def _travel(self) -> None:
         await self.arrived.wait()

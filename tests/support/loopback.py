@@ -3,7 +3,7 @@
 So unit tests run the whole engine, its threads excepted, in the test's own thread.
 """
 
-import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from support.scripted_sessions import ScriptedSessions
@@ -11,24 +11,23 @@ from support.scripted_sessions import ScriptedSessions
 from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.session import Session
 from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.blobs.names import name_of, sha256_name
 
 
 class StoredBlobs:
     """The unary calls that the engine makes, over a dict."""
 
     def __init__(self) -> None:
-        self.blobs: dict[bytes, bytes] = {}
+        self.blobs: dict[str, bytes] = {}
 
-    def upload(self, data: bytes) -> common_pb2.BlobRef:
-        ref = common_pb2.BlobRef(digest=hashlib.sha256(data).digest(), size=len(data))
-        self.blobs[ref.digest] = data
-        return ref
+    def upload(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> None:
+        self.blobs[name_of(ref)] = b"".join(pieces)
 
     def is_stored(self, digest: bytes) -> bool:
-        return digest in self.blobs
+        return sha256_name(digest) in self.blobs
 
-    def download(self, ref: common_pb2.BlobRef) -> bytes:
-        return self.blobs[ref.digest]
+    def download(self, ref: common_pb2.BlobRef) -> memoryview:
+        return memoryview(bytearray(self.blobs[name_of(ref)]))
 
     def close(self) -> None:
         """Nothing to close."""

@@ -13,16 +13,20 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from taskyard_api.v1 import agent_service_pb2, errors_pb2, template_pb2
+from taskyard_api.v1 import agent_service_pb2, common_pb2, errors_pb2, template_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
 from taskyard_contract import pickling
+from taskyard_contract.blobs.names import name_of, sha256_name
+from taskyard_contract.encodings import BUFFERS, decode
 from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.references import read_stored_with
 from taskyard_contract.states import FlowEvent, ReportKind, RunState, UpstreamKind
+from taskyard_contract.values.layout import LaidOut
 
 Result = bytes | pb.RunOutcome
 Run = tuple[Invocation, dict[bytes, int]]
@@ -61,7 +65,7 @@ class ScriptedSessions(SessionServiceServicer):
         self.break_after: int | None = None
         self.results: dict[bytes, Result] = {}
         self.streams: list[Any] = []
-        self.blobs: dict[bytes, bytes] = {}
+        self.blobs: dict[str, bytes] = {}
         self._waiting: list[Run] = []
         self._pool = ThreadPoolExecutor(1)
 
@@ -122,7 +126,7 @@ class ScriptedSessions(SessionServiceServicer):
         self, batch: pb.SubmitBatch, templates: dict[int, template_pb2.RunTemplate]
     ) -> pb.SessionFrame:
         for blob in batch.blobs:
-            self.blobs[blob.digest] = blob.data
+            self.blobs[sha256_name(blob.digest)] = blob.data
         for definition in batch.templates:
             templates[definition.index] = definition.template
         answer = pb.SessionFrame(submitted_up_to=batch.number if self.acknowledge else 0)
@@ -149,7 +153,7 @@ class ScriptedSessions(SessionServiceServicer):
             if template.kind == 2 or run_id in self.results:
                 continue
             extra = extras.get(position, pb.RunExtra())
-            stored = self.blobs[extra.args.digest] if extra.HasField("args") else b""
+            stored = self.blobs[name_of(extra.args)] if extra.HasField("args") else extra.payload.data
             self.submitted.append(run_id)
             invocation = Invocation(
                 run_id,
@@ -194,12 +198,16 @@ class ScriptedSessions(SessionServiceServicer):
         return self._attempts(invocation)
 
     def _attempts(self, invocation: Invocation) -> Result:
-        code = pickling.loads(self.blobs[invocation.template.code.blob_digest])
+        read_stored_with(lambda name, size, checksum, encoding: decode(self.blobs[name], encoding))
+        code = pickling.loads(self.blobs[sha256_name(invocation.template.code.blob_digest)])
         while True:
             # In a thread of its own: the loop of this server must not be the one tasks see.
             report = self._pool.submit(code.execute, invocation, self.host).result()
             if isinstance(report, bytes):
                 return report
+            if isinstance(report, LaidOut):
+                payload = common_pb2.Payload(encoding=BUFFERS, data=report.joined())
+                return pb.RunOutcome(run_id=invocation.run_id, state=RunState.COMPLETED, result=payload)
             if report.kind == ReportKind.CACHE_KEY:
                 invocation.cache_key_decided = True
             elif report.kind == ReportKind.FAILED and not report.not_retriable:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import BlobDirectory
-from taskyard_contract.blobs.names import name_of
+from taskyard_contract.blobs.names import is_result, name_of
 from taskyard_contract.encodings import decode
 from taskyard_contract.values.files import read_value
 
@@ -75,13 +75,14 @@ class BlobFiles:
         return self.read(payload.blob) if payload.HasField("blob") else payload.data
 
     def write(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> bool:
-        """Store a result; says whether the agent still has to send it to the control plane.
+        """Store what came of a run; says whether the agent still has to send it to the control plane.
 
         Raises:
             OSError: It could not be written; nothing is left of it.
         """
-        if self.store is not None:
-            self.store.write(name, pieces, size)
-            return False
-        self._own.write(name, pieces, size, durable=False)
-        return True
+        directory = self._own if self.store is None else self.store
+        if is_result(name):
+            directory.write(name, pieces, size, durable=self.store is not None)
+        else:  # another run may have come to the same: its file is never taken away from who reads it
+            directory.add(name, pieces, size)
+        return self.store is None

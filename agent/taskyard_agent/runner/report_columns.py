@@ -53,7 +53,8 @@ class Packer:
     def __init__(self, files: BlobFiles) -> None:
         """Write large payloads into `files`."""
         self._files = files
-        self._unsent: dict[str, common_pb2.BlobRef] = {}
+        self._unsent: dict[str, list[common_pb2.BlobRef]] = {}
+        """What only the agent's directory has, once for each report that names it: each waits for it."""
         self.encoding = ""
         """Of ordinary results."""
         self.arguments = ""
@@ -85,6 +86,8 @@ class Packer:
                 if is_disk_trouble(error):
                     return Lacking(size, error.strerror or type(error).__name__)
                 report = unstored_result(size, error)
+        elif isinstance(data, LaidOut):  # a server may take more in a report than what is laid out begins with
+            report.result.encoding, report.result.data = BUFFERS, data.joined()
         self._place_failure(report.failure)
         report.run_name = name
         return report
@@ -126,8 +129,13 @@ class Packer:
         """Return those blobs of some reports that are in the agent's directory only."""
         if not self._unsent:
             return []
-        names = [blob.name for report in exceptions for blob in _blobs_of(report)]
-        return [self._unsent.pop(name) for name in names if name in self._unsent]
+        found: dict[str, common_pb2.BlobRef] = {}
+        for name in [blob.name for report in exceptions for blob in _blobs_of(report)]:
+            if name in self._unsent:
+                found[name] = self._unsent[name].pop()
+                if not self._unsent[name]:
+                    del self._unsent[name]
+        return list(found.values())
 
     def _place_result(self, report: pb.ReportException, data: bytes | LaidOut, name: str) -> None:
         pieces = data.pieces if isinstance(data, LaidOut) else [data]
@@ -152,7 +160,7 @@ class Packer:
     def _write(self, name: str, pieces: Sequence[bytes | memoryview], size: int) -> common_pb2.BlobRef:
         ref = common_pb2.BlobRef(name=name, size=size, checksum=checksum_of(pieces))
         if self._files.write(name, pieces, size):
-            self._unsent[name] = ref
+            self._unsent.setdefault(name, []).append(ref)
         return ref
 
 

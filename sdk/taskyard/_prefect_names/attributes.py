@@ -60,8 +60,7 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         "timeout": "it is timeout_seconds here",
         "trigger": reasons.TRIGGERS,
         **dict.fromkeys(["cache_for", "cache_validator"], "it is cache_expiration, with cache_policy, here"),
-        **dict.fromkeys(["checkpoint", "target", "result", "result_storage"], reasons.RESULTS),
-        "result_serializer": reasons.SERIALIZERS,
+        **dict.fromkeys(["checkpoint", "target", "result"], reasons.RESULTS),
         "state_handlers": _HANDLERS,
         "log_stdout": "it is log_prints here",
         "logger": "it is taskyard.get_run_logger(), called inside of the function",
@@ -106,7 +105,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
             ["submit", "map"], "call the flow; several async flows run at once in asyncio.gather(...)"
         ),
         **dict.fromkeys(["delay", "apply_async"], reasons.DEPLOY),
-        **dict.fromkeys(["result_storage", "persist_result"], reasons.RESULTS),
     },
     "state": _OWN_STATES,
     "future": {

@@ -40,6 +40,21 @@ _STATE_NAMES: Final = {
 }
 
 MEMBERS: Final[dict[str, dict[str, str]]] = {
+    "results": {
+        **dict.fromkeys(["BaseResult", "PersistedResult", "PersistedResultBlob"], here("ResultRecord")),
+        **dict.fromkeys(["ResultFactory", "get_current_result_store"], here("get_result_store()")),
+        **dict.fromkeys(
+            ["aget_default_result_storage", "get_or_create_default_task_scheduling_storage"],
+            here("get_default_result_storage()"),
+        ),
+        **dict.fromkeys(["resolve_result_storage", "resolve_serializer", "UnknownResult"], reasons.HELPERS),
+    },
+    "serializers": {
+        **dict.fromkeys(
+            ["prefect_json_object_encoder", "prefect_json_object_decoder"],
+            "derive from Serializer, with dumps and loads of your own, for values that JSON does not have",
+        ),
+    },
     "tasks": {
         **dict.fromkeys(["MaterializingTask"], reasons.ASSETS),
         **dict.fromkeys(

@@ -12,8 +12,8 @@ MODULES: Final[dict[str, str]] = {
     # 3
     **dict.fromkeys(["deployments", "runner", "schedules"], reasons.DEPLOY),
     **dict.fromkeys(["transactions"], reasons.TRANSACTIONS),
-    **dict.fromkeys(["results", "filesystems", "locking"], reasons.RESULTS),
-    "serializers": reasons.SERIALIZERS,
+    "filesystems": reasons.FILESYSTEMS,
+    "locking": reasons.LOCKING,
     "client": reasons.CLIENT,
     **dict.fromkeys(["blocks", "variables"], reasons.BLOCKS),
     **dict.fromkeys(["events", "automations"], reasons.EVENTS),
@@ -154,7 +154,7 @@ NAMES: Final[dict[str, str]] = {
     # 2
     **dict.fromkeys(["Manifest", "Deployment"], reasons.DEPLOY),
     **dict.fromkeys(["get_cloud_client", "CloudClient"], reasons.CLOUD),
-    "BaseResult": reasons.RESULTS,
+    "BaseResult": here("ResultRecord", "taskyard.results"),
     "SequentialTaskRunner": reasons.SEQUENTIAL,
     "ConcurrentTaskRunner": reasons.CONCURRENT,
     **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner"], reasons.CLUSTER),

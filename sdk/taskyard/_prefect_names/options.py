@@ -5,8 +5,6 @@ from typing import Final
 from taskyard._prefect_names import reasons
 
 ABSENT: Final[dict[str, str]] = {
-    **dict.fromkeys(["result_storage", "cache_result_in_memory"], reasons.RESULTS),
-    "result_serializer": reasons.SERIALIZERS,
     **dict.fromkeys(["on_commit", "on_rollback"], reasons.TRANSACTIONS),
     "asset_deps": reasons.ASSETS,
 }

@@ -15,8 +15,16 @@ TRANSACTIONS: Final = (
     "transactions are not in this release; use retries, and cache policies for what must not be done twice"
 )
 RESULTS: Final = (
-    "result storage of your own is not in this release; results are kept by the control plane, and"
-    " persist_result=True lets equal runs of a flow share them"
+    "it is result_storage=... here, a path, a URL such as s3://bucket/prefix, or an object with read_path and"
+    " write_path, with result_serializer and result_storage_key; see taskyard.results"
+)
+FILESYSTEMS: Final = (
+    "filesystem blocks are not in this release; result_storage takes a path, a URL such as s3://bucket/prefix,"
+    " or an object with read_path and write_path"
+)
+LOCKING: Final = (
+    "lock managers are not here, by design; of runs with equal cache keys the control plane lets one run"
+    " at a time"
 )
 CLIENT: Final = (
     "the orchestration client is not in this release; see taskyard.flow_runs and taskyard.task_runs,"
@@ -39,10 +47,6 @@ GRAPHS: Final = "drawing a flow is not in this release; see 'taskyard run show' 
 SERVING: Final = (
     "serving a task from a program is not in this release; start agents with 'taskyard agent start', they run"
     " all tasks, and with --serve those of a module by their names"
-)
-SERIALIZERS: Final = (
-    "serializers of your own are not in this release; see result_encoding, which is"
-    " 'pickle', 'json' or 'bytes'"
 )
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 TESTING: Final = (

@@ -207,6 +207,7 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
             lease=lease or LeaseSettings(),
             peers=peers or PeerSettings(),
             memory=memory,
+            blobs=tmp_path / "runs-blobs",
             database=DatabaseSettings(database or f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )

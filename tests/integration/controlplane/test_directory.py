@@ -23,6 +23,7 @@ from taskyard_api.v1 import (
 )
 from taskyard_contract.errors import NotOwner, RunNotFound, TaskyardError
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_controlplane.blobs.directory import DirectoryStore
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer
@@ -82,6 +83,8 @@ def standby(directory: Directory, tmp_path: Path, run_on_loop: Callable[..., Any
             Services(
                 directory,
                 reader,
+                Background(threads),
+                DirectoryStore(tmp_path / "blobs"),
                 Background(threads),
                 settings,
                 PeerSettings(),

@@ -43,10 +43,6 @@ TRANSACTIONS: Final = (
 )
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 ASSETS: Final = "assets are not in this release; return what was made, or where it is"
-STORAGE: Final = (
-    "result storage of your own is not in this release; results are kept by the control plane, and"
-    " persist_result=True lets equal runs of a flow share them"
-)
 BEGIN: Final = """
 from taskyard import Flow, Task, flow, task
 
@@ -68,14 +64,6 @@ PREFECT_3: Final = {
     "one.on_rollback(print)": f"a task has no attribute 'on_rollback': {TRANSACTIONS}",
     "task(on_rollback=[print])(one.fn)": f"task 'one' cannot have the option 'on_rollback': {TRANSACTIONS}",
     "task(asset_deps=['s3://x'])(one.fn)": f"task 'one' cannot have the option 'asset_deps': {ASSETS}",
-    "task(result_storage='local/x')(one.fn)": (
-        f"task 'one' cannot have the option 'result_storage': {STORAGE}"
-    ),
-    "task(result_serializer='json')(one.fn)": (
-        "task 'one' cannot have the option 'result_serializer': serializers of your own are not in this"
-        " release; see"
-        " result_encoding, which is 'pickle', 'json' or 'bytes'"
-    ),
     "main.serve()": f"a flow has no attribute 'serve': {DEPLOYMENTS}",
     "main.visualize()": (
         "a flow has no attribute 'visualize': drawing a flow is not in this release; see 'taskyard run"

@@ -420,7 +420,7 @@ def test_the_context_of_a_flow_knows_its_task_runner(session: LoopbackSession) -
 def test_a_flow_whose_value_cannot_be_stored_completes_with_it(
     session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def upload(data: bytes) -> Any:
+    def upload(ref: Any, pieces: Any) -> Any:
         raise ConnectionFailed("the server is restarting")
 
     monkeypatch.setattr(session.stored, "upload", upload)

@@ -232,7 +232,7 @@ def test_row_59_the_truth_of_a_future_is_a_mistake(session: LoopbackSession) -> 
 
 
 def test_a_large_result_is_fetched_when_asked_for(session: LoopbackSession) -> None:
-    ref = session.stored.upload(pickling.dumps("large"))
+    ref = session.blobs.put(pickling.dumps("large"))
     future = future_of(session)
     payload = common_pb2.Payload(encoding=pickling.ENCODING, blob=ref)
     future.settle(pb.RunOutcome(run_id=future.run_id, state=RunState.COMPLETED, result=payload))

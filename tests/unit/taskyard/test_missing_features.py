@@ -38,8 +38,6 @@ def test_other_missing_modules_are_as_usual(name: str) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        ("result_storage", "result storage of your own is not in this release"),
-        ("result_serializer", "see result_encoding"),
         ("asset_deps", "assets are not in this release"),
         ("on_commit", "transactions are not in this release"),
         ("on_rollback", "transactions are not in this release"),

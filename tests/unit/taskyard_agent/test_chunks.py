@@ -4,7 +4,7 @@ from taskyard_agent.holding.chunks import Chunk, Span
 from taskyard_agent.holding.queue import EVERYBODY, SpanQueue
 from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import session_service_pb2, template_pb2
+from taskyard_api.v1 import common_pb2, session_service_pb2, template_pb2
 
 
 def run_id(number: int) -> bytes:
@@ -154,14 +154,14 @@ def test_small_bodies_travel_whole() -> None:
 
 
 def test_parts_are_of_the_same_kind_as_the_whole() -> None:
-    whole = span(4, args=b"x" * 10_000)
-    whole.strikes, whole.chunk.nested, whole.chunk.blobs = 2, True, (b"digest",)
+    whole, blob = span(4, args=b"x" * 10_000), common_pb2.BlobRef(digest=b"d" * 32)
+    whole.strikes, whole.chunk.nested, whole.chunk.blobs = 2, True, (blob,)
     part = whole.part(3, 4)
     carved = part.slimmed()
     assert carved is not part
     assert [one.strikes for one in (part, carved)] == [2, 2], "or code that kills workers goes on for ever"
     assert [one.chunk.nested for one in (part, carved)] == [True, True]
-    assert carved.chunk.blobs == (b"digest",)
+    assert carved.chunk.blobs == (blob,)
 
 
 def test_a_cleared_queue_is_empty() -> None:

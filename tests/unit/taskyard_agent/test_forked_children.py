@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.report_columns import Packer
 
@@ -16,7 +17,7 @@ def test_a_forked_child_of_a_run_reports_nothing_again(tmp_path: Path) -> None:
     descriptor = progress_board.create()
     writer = progress_board.BoardWriter(descriptor)
     os.close(descriptor)
-    link = Link(far_data, far_control, writer, Packer(tmp_path))
+    link = Link(far_data, far_control, writer, Packer(BlobFiles(tmp_path)))
     link.begin(7, 0, 2)
     link.ended.append((b"a", 0, 0))
     pid = os.fork()
@@ -42,7 +43,7 @@ def test_a_forked_child_that_waits_for_runs_gives_its_slot_away(tmp_path: Path) 
     descriptor = progress_board.create()
     writer = progress_board.BoardWriter(descriptor)
     os.close(descriptor)
-    link = Link(far_data, far_control, writer, Packer(tmp_path))
+    link = Link(far_data, far_control, writer, Packer(BlobFiles(tmp_path)))
     pid = os.fork()
     if pid == 0:
         with link.blocked():

@@ -40,7 +40,9 @@ class Lines:
         self.lines = lines
         self.slots = LaneBoard(lines.far_board)
         self.board = progress_board.BoardWriter(lines.far_board)
-        self.link = LaneLink(lines.far_data, lines.far_control, self.board, Packer(path), self.slots)
+        self.link = LaneLink(
+            lines.far_data, lines.far_control, self.board, Packer(BlobFiles(path)), self.slots
+        )
 
     def told(self) -> list[tuple[int, bytes]]:
         return frames.FrameReader().feed(self.lines.data.recv(1 << 20))
@@ -102,8 +104,9 @@ def ended(
     template: template_pb2.RunTemplate = PLAIN,
 ) -> None:
     slot = lines.slots.take(number, position, 1_000 * (position + 1))
+    placed = None if outcome is None else lines.link.place(outcome, template, bytes(15) + b"%d" % number, 1)
     lines.link.over.append(
-        EndedRun(number, position, template, slot, outcome, 1_000 * (position + 1), 9_000_000)
+        EndedRun(number, position, template, slot, placed, 1_000 * (position + 1), 9_000_000)
     )
 
 

@@ -12,9 +12,11 @@ from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS
 from taskyard_agent.runner.lane_link import EndedRun
 from taskyard_agent.runner.lane_run import LaneRun, current_run
+from taskyard_agent.runner.report_columns import Outcome, Placed
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.states import ReportKind, StateReason
+from taskyard_contract.values.layout import LaidOut
 
 Body = Callable[[Any], Coroutine[Any, Any, bytes]]
 
@@ -56,6 +58,10 @@ class Around:
 
     def in_loop(self) -> bool:
         return self.here
+
+    def placed(self, run: LaneRun, outcome: Outcome) -> Placed:
+        assert not isinstance(outcome, LaidOut)
+        return outcome
 
     def ended(self, run: LaneRun, ended: EndedRun) -> None:
         self.over.append(ended)

@@ -144,9 +144,10 @@ def test_a_result_on_its_way_to_the_store_is_in_use(tmp_path: Path) -> None:
         pool = ProcessPool(1, workforce, blobs, lambda: None)
         pool.serve(LinkSession(Identity("a", b"s" * 16, "a", ("default",), 1), pool))
         chunk = Chunk(LocalTemplate(1, template_pb2.TemplateDefinition()), 1, b"r" * 16, b"")
-        pool.transfers.upload(pool.holdings.accept(chunk), frames.BLOB_ENTRY.pack(b"d" * 32, 5), 1)
+        name = result_name(b"r" * 16, 1)
+        pool.transfers.upload(pool.holdings.accept(chunk), frames.BLOB_ENTRY.pack(name.encode(), 5, 7), 1)
         in_use = set(blobs.in_use())
         pool.close()
-        assert b"d" * 32 in in_use
+        assert name in in_use
 
     asyncio.run(main())

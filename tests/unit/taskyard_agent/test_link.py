@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from taskyard_agent.runner import frames, progress_board
+from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.link import Link
-from taskyard_agent.runner.report_columns import Packer
+from taskyard_agent.runner.report_columns import Lacking, Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import checksum_of, result_name
 
 
 class Ends:
@@ -25,7 +28,7 @@ class Ends:
         self.writer = progress_board.BoardWriter(descriptor)
         os.close(descriptor)
         self.far_data = far_data
-        self.link = Link(far_data, self.far_control, self.writer, Packer(path))
+        self.link = Link(far_data, self.far_control, self.writer, Packer(BlobFiles(path)))
         self._reader = frames.FrameReader()
 
     def received(self) -> list[tuple[int, bytes]]:
@@ -174,32 +177,30 @@ def test_a_report_is_a_readable_message(ends: Ends) -> None:
     assert pb.ReportColumns.FromString(body[frames.REPORT_HEAD.size :]).results[0] == b"value"
 
 
-def test_a_result_without_room_is_told_of_apart_and_the_others_as_always(
-    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = Path.write_bytes
-
-    def nearly_full(path: Path, data: bytes) -> int:
-        if len(data) > 400_000:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", nearly_full)
+def test_a_result_without_room_is_told_of_apart_and_the_others_as_always(ends: Ends, tmp_path: Path) -> None:
     link = ends.link
     link.begin(3, 0, 6)
-    too_large = b"x" * 500_000
-    outcomes = [b"a", too_large, b"b", b"y" * 100_000, too_large, b"c"]
+    lacking = Lacking(500_000, os.strerror(errno.ENOSPC))
+    files = BlobDirectory(tmp_path)
+    files.make()
+    stored = link._packer.place(b"y" * 100_000, b"r" * 16, 3)
+    outcomes = [b"a", lacking, b"b", stored, lacking, b"c"]
     link.ended.extend([(outcome, 0, 0) for outcome in outcomes])
     link.flush()
     received = ends.received()
     assert reports(received) == [(3, 0, 1), (3, 2, 2), (3, 5, 1)]
-    unstored = [frames.UNSTORED_HEAD.unpack_from(body) for kind, body in received if kind == frames.UNSTORED]
-    assert unstored == [(3, 1, 500_000), (3, 4, 500_000)]
+    unstored = [body for kind, body in received if kind == frames.UNSTORED]
+    assert [frames.UNSTORED_HEAD.unpack_from(body) for body in unstored] == [(3, 1, 500_000), (3, 4, 500_000)]
+    assert unstored[0][frames.UNSTORED_HEAD.size :].decode() == lacking.reason
     assert [kind for kind, _ in received] == [
         frames.REPORT, frames.UNSTORED, frames.REPORT, frames.UNSTORED, frames.REPORT
     ]  # fmt: skip
     assert not link.torn
-    assert len(list(tmp_path.iterdir())) == 1
+    with_blob = received[2][1]
+    assert frames.REPORT_HEAD.unpack_from(with_blob)[4] == 1
+    name, size, checksum = frames.BLOB_ENTRY.unpack_from(with_blob, frames.REPORT_HEAD.size)
+    assert (name.rstrip(b"\0").decode(), size) == (result_name(b"r" * 16, 3), 100_000)
+    assert checksum == checksum_of([files.path(result_name(b"r" * 16, 3)).read_bytes()])
 
 
 def word(run_id: bytes, at: int) -> pb.RunProgress:

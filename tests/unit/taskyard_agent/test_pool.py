@@ -16,9 +16,13 @@ from taskyard_agent.runner import frames
 from taskyard_agent.runner.progress_board import note_run
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.blobs.names import result_name, sha256_name
 from taskyard_contract.errors import BlobNotFound
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import StateReason
+
+NEEDED = sha256_name(DIGEST)
+RESULT = result_name(b"r" * 16, 5)
 
 
 def test_a_run_cancelled_while_its_blobs_come_never_starts() -> None:
@@ -83,7 +87,9 @@ def test_a_result_on_its_way_to_the_store_is_held_and_then_leaves() -> None:
         await eventually(lambda: bool(stage.worker().spans))
         number, start, _ = await stage.given(far)
         columns = pb.ReportColumns(exceptions=[_stored()]).SerializeToString()
-        head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(DIGEST, 9)
+        head = frames.REPORT_HEAD.pack(number, start, 1, 10, 1) + frames.BLOB_ENTRY.pack(
+            RESULT.encode(), 9, 7
+        )
         far.data.sendall(frames.pack(frames.REPORT, head, columns))
         await eventually(lambda: not stage.worker().spans)
         assert (ids(list(stage.pool.held())), stage.told.reported) == (ids(keys), [])
@@ -95,16 +101,16 @@ def test_a_result_on_its_way_to_the_store_is_held_and_then_leaves() -> None:
 
 
 def _stored() -> pb.ReportException:
-    result = common_pb2.Payload(blob=common_pb2.BlobRef(digest=DIGEST, size=9))
+    result = common_pb2.Payload(blob=common_pb2.BlobRef(name=RESULT, size=9, checksum=7))
     return pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, result=result)
 
 
 def test_an_exception_that_could_not_be_stored_leaves_its_words() -> None:
     failed = pb.ReportException(kind=pb.REPORT_KIND_FAILED)
     failed.failure.message = "why"
-    failed.failure.encoded.blob.digest = DIGEST
+    failed.failure.encoded.blob.name = RESULT
     columns = pb.ReportColumns(exceptions=[failed, _stored()]).SerializeToString()
-    words, value = pb.ReportColumns.FromString(refuse(columns, DIGEST, "no room")).exceptions
+    words, value = pb.ReportColumns.FromString(refuse(columns, RESULT, "no room")).exceptions
     assert (words.failure.message, words.failure.HasField("encoded")) == ("why", False)
     assert (value.kind, value.failure.message) == (pb.REPORT_KIND_FAILED, "no room")
     assert not value.HasField("result")
@@ -197,6 +203,21 @@ def test_workers_learn_the_servers_limits_whenever_they_come() -> None:
     play(scenario)
 
 
+def test_workers_learn_where_the_store_is_if_it_is_seen_here() -> None:
+    async def scenario(stage: Stage) -> None:
+        far = await stage.ready()
+        stage.blobs.seen = "/a store"
+        stage.pool.on_welcome(pb.AgentWelcome(max_inline_bytes=7, max_payload_bytes=8))
+        [(kind, body)] = far.received()
+        assert (kind, body) == (frames.SETTINGS, frames.SETTINGS_BODY.pack(7, 8) + b"/a store")
+        stage.blobs.seen = ""
+        stage.pool.on_welcome(pb.AgentWelcome(max_inline_bytes=7, max_payload_bytes=8))
+        [(_, body)] = far.received()
+        assert body == frames.SETTINGS_BODY.pack(7, 8), "it may be gone with the server that had it"
+
+    play(scenario)
+
+
 def test_room_is_told_of_and_templates_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskyard_agent.holding.templates.MAX_TEMPLATES", 2)
 
@@ -214,7 +235,7 @@ def test_room_is_told_of_and_templates_are_not_kept_for_ever(monkeypatch: pytest
 def test_inputs_of_runs_in_hand_are_in_use() -> None:
     async def scenario(stage: Stage) -> None:
         stage.assign(1, blobs=True)
-        assert set(stage.blobs.in_use()) == {DIGEST}
+        assert set(stage.blobs.in_use()) == {NEEDED}
 
     play(scenario)
 
@@ -242,16 +263,6 @@ def test_a_pool_with_runs_is_not_empty_and_starts_them_when_the_doubt_is_over() 
         assert not stage.worker().spans
         stage.pool.on_doubt(False)
         assert (await stage.given(far))[1:] == (0, 1)
-
-    play(scenario)
-
-
-def test_workers_may_be_writing_until_their_exit_is_confirmed() -> None:
-    async def scenario(stage: Stage) -> None:
-        stage.zygote.far[1].ready(pid=1 << 30)  # no process has that
-        await eventually(lambda: list(stage.blobs.writers()) == [1 << 30])
-        stage.zygote.exited(1, 9)
-        assert 1 << 30 not in stage.blobs.writers()
 
     play(scenario)
 
@@ -303,7 +314,7 @@ def test_a_body_that_came_when_nobody_waited_for_it_is_named_to_the_worker(
     body.write_bytes(pb.ChunkBody(args=[b"arguments"], ordinals=[0]).SerializeToString())
 
     async def scenario(stage: Stage) -> None:
-        monkeypatch.setattr(stage.blobs, "path", lambda digest: body)
+        monkeypatch.setattr(stage.blobs, "path", lambda blob: body)
         stage.assign(1)
         far = await stage.ready()
         await eventually(lambda: bool(stage.worker().spans))
@@ -314,12 +325,12 @@ def test_a_body_that_came_when_nobody_waited_for_it_is_named_to_the_worker(
         template = template_pb2.RunTemplate(name="task 1")
         stage.pool.on_assign(chunk, template_pb2.TemplateDefinition(index=1, template=template))
         stage.pool.on_drain()
-        stage.blobs.here.add(DIGEST)  # what was on its way comes in all the same
+        stage.blobs.here.add(NEEDED)  # what was on its way comes in all the same
         stage.blobs.arrived.set()
         second = await stage.ready(2)
         await eventually(lambda: bool(stage.worker(2).spans))
         [given] = [frame for kind, frame in second.received() if kind == frames.CHUNK_IN_FILE]
-        assert given.endswith(DIGEST)
+        assert given.endswith(NEEDED.encode())
 
     play(scenario)
 

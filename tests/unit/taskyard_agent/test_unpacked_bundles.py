@@ -13,6 +13,7 @@ from taskyard_agent.holding import unpacking
 from taskyard_agent.holding.blob_store import BlobStore
 from taskyard_agent.holding.unpacked_bundles import UnpackedBundles
 from taskyard_agent.holding.unpacking import BadBundle
+from taskyard_api.v1 import common_pb2
 from taskyard_contract.world import bundles, facts
 from taskyard_contract.world.bundles import Manifest
 from taskyard_contract.world.facts import MainFacts
@@ -39,7 +40,7 @@ class Shop:
                 archive.writestr(bundles.MANIFEST, told)
             archive.writestr("0/text", text * (SIZE // len(text)))
         digest = hashlib.sha256(path.read_bytes()).digest()
-        path.rename(self.blobs.path(digest))
+        path.rename(self.blobs.path(common_pb2.BlobRef(digest=digest)))
         return digest
 
     def has_file(self, digest: bytes) -> bool:
@@ -115,7 +116,7 @@ def test_a_bundle_that_went_is_unpacked_again(shop: Shop) -> None:
 def test_what_another_process_of_the_agent_has_unpacked_is_used(shop: Shop) -> None:
     digest = shop.offer("a")
     run(shop.bundles().prepare(digest))
-    shop.blobs.path(digest).unlink()
+    shop.blobs.path(common_pb2.BlobRef(digest=digest)).unlink()
     (shop.path / "bundles/half.1.part").mkdir()
     (shop.path / "bundles" / ("0" * 64)).mkdir()
 

@@ -13,6 +13,8 @@ from taskyard_agent.runner.worker import FLUSH_BYTES, Worker
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.execution import Invocation, WorkerHost
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES
 
@@ -85,11 +87,15 @@ def test_a_report_stays_small_however_its_results_are_told(ends: Ends) -> None:
 def test_a_chunk_whose_body_is_a_file_is_read_from_there(ends: Ends, tmp_path: Path) -> None:
     definition = template_pb2.TemplateDefinition(index=1, code=pickling.dumps_by_value(NamedResults()))
     definition.template.code.blob_digest = b"d" * 32
-    tmp_path.joinpath((b"b" * 32).hex()).write_bytes(
-        pb.ChunkBody(args=[b""]).SerializeToString() + pb.ChunkBody(ordinals=[7]).SerializeToString()
-    )
+    body = pb.ChunkBody(args=[b""]).SerializeToString() + pb.ChunkBody(ordinals=[7]).SerializeToString()
+    name = sha256_name(b"b" * 32)
+    store = BlobDirectory(tmp_path)
+    store.make()
+    store.add(name, [body], len(body))
     ends.serve(
         frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
-        frames.pack(frames.CHUNK_IN_FILE, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16, b"b" * 32),
+        frames.pack(
+            frames.CHUNK_IN_FILE, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16, name.encode()
+        ),
     )
     assert len(ends.sizes) >= 1

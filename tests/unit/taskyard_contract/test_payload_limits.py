@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from taskyard._network.session.in_flight import InFlight
+from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.report_columns import Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES, PART_BYTES
 from taskyard_controlplane.owner.queueing.checks import check_size
@@ -51,9 +53,11 @@ def test_the_server_takes_a_blob_of_the_largest_size() -> None:
 def test_a_worker_reports_a_result_of_the_largest_size(
     tmp_path: Path, size: int, blobs: int, refused: bool
 ) -> None:
-    packer = Packer(tmp_path)
+    files = BlobFiles(tmp_path)
+    BlobDirectory(tmp_path).make()
+    packer = Packer(files)
     packer.max_inline, packer.max_payload = 10, 20
-    data, _, stored = packer.pack([(b"x" * size, 0, 0)], 0)
+    data, _, stored = packer.pack([(packer.place(b"x" * size, bytes(16), 1), 0, 0)], 0)
     columns = pb.ReportColumns.FromString(data)
     assert len(stored) == blobs
     assert [entry.kind == pb.REPORT_KIND_FAILED for entry in columns.exceptions] == (

@@ -132,9 +132,9 @@ class Journal:
         self.open.rows.keys.append(key_row(run))
         self.touch()
 
-    def cached(self, run: Run) -> None:
+    def cached(self, run: Run, now_us: int) -> None:
         """Record that a run's result is the newest under its key."""
-        self.open.rows.cache.append(cache_row(run))
+        self.open.rows.cache.append(cache_row(run, now_us))
         self.touch()
 
     def event(

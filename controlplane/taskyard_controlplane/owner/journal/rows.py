@@ -47,11 +47,14 @@ def add_end(rows: WriteBatch, row: Sequence[Any]) -> None:
         rows.ended_badly.append((row[-1],))
 
 
-def cache_row(run: Run) -> tuple[str, int, int | None]:
-    """Return the `CacheRow` of a run that computed its key."""
+def cache_row(run: Run, now_us: int) -> tuple[str, int, int | None]:
+    """Return the `CacheRow` of a run that computed its key.
+
+    Its end is said by the clock of its worker, which may be ahead: a short life would be a longer one then.
+    """
     lifetime = run.template.cache_expiration_us
     assert run.cache_key is not None
-    return run.cache_key, run.seq, run.ended_us + lifetime if lifetime else None
+    return run.cache_key, run.seq, min(run.ended_us, now_us) + lifetime if lifetime else None
 
 
 def event_row(

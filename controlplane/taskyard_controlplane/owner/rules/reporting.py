@@ -188,7 +188,7 @@ class Reporting:
                  began, run.ended_us, result, run.outcome, number, run.seq)
             )  # fmt: skip
             if run.cache_key is not None:
-                cache_rows.append(cache_row(run))
+                cache_rows.append(cache_row(run, self._clock.now_us()))
             effects_of.append((run, effects))
         if template is not None:
             template.took(len(results), sum(durations))

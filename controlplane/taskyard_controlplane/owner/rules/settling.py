@@ -161,7 +161,7 @@ class Settling:
             run.outcome += SAID
         self._journal.ended(run)
         if run.cache_key is not None and run.state == RunState.COMPLETED and run.reason != StateReason.CACHED:
-            self._journal.cached(run)
+            self._journal.cached(run, self._clock.now_us())
         self._metrics.count_ended(run.state)
 
     def _record_event(

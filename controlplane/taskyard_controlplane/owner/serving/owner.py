@@ -96,14 +96,9 @@ class Owner:
         self._store = store
         self._clock = clock
         self.terms = Terms(
-            times,
-            max_inline_bytes,
-            max_payload_bytes,
-            memory,
-            max_page_size,
-            max_wait_seconds,
+            times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds,
             blob_directory,
-        )
+        )  # fmt: skip
         """What it demands of its peers."""
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw

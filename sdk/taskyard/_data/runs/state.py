@@ -86,7 +86,7 @@ class StateDetails:
 class State(Generic[R]):
     """The state of a run: by its type code decides, its name is for people."""
 
-    __slots__ = ("_data", "_decode", "id", "message", "name", "state_details", "timestamp", "type")
+    __slots__ = ("_data", "_decode", "_keeps", "id", "message", "name", "state_details", "timestamp", "type")
 
     def __init__(
         self,
@@ -120,6 +120,7 @@ class State(Generic[R]):
         self.id = id
         self._data = data
         self._decode = decode
+        self._keeps = True
 
     @property
     def data(self) -> Any:
@@ -134,8 +135,15 @@ class State(Generic[R]):
 
     def _decoded(self) -> Any:
         if self._decode is not None:
-            self._data, self._decode = self._decode(), None
+            data = self._decode()
+            if not self._keeps:
+                return data
+            self._data, self._decode = data, None
         return self._data
+
+    def keep_nothing(self) -> None:
+        """Decode the data each time that it is asked for (`cache_result_in_memory=False`)."""
+        self._keeps = False
 
     def is_scheduled(self) -> bool:
         """Say whether it waits for a time."""

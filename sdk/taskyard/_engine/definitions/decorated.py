@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
 
 from taskyard._engine.definitions.options import Settings
 from taskyard._engine.definitions.signatures import CallSignature
@@ -13,6 +13,10 @@ from taskyard._missing_features import explain_attribute
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=Settings)
+
+
+MOST_HEIRS: Final = 64
+"""What a program may inherit from at once without it being looked at anew for each call."""
 
 
 class Decorated(Generic[P, R, S]):
@@ -42,6 +46,11 @@ class Decorated(Generic[P, R, S]):
         self.retries = settings.retries
         self.timeout_seconds = settings.timeout_seconds
         self.log_prints = settings.log_prints
+        self.persist_result = settings.persist_result
+        self.result_storage = settings.result_storage
+        self.result_serializer = settings.result_serializer
+        self.result_storage_key = settings.result_storage_key
+        self.cache_result_in_memory = settings.cache_result_in_memory
         update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
         self.signature = CallSignature(fn)
         self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
@@ -50,6 +59,7 @@ class Decorated(Generic[P, R, S]):
     def forget_templates(self) -> None:
         """Let runs get new templates. What is kept here belongs to whoever submits runs."""
         self.templates: dict[Any, Any] = {}
+        self._heirs: dict[Any, Self] = {}
         self.latest_group: tuple[object, object, object, Any] = (None, None, None, None)
 
     @property
@@ -75,6 +85,16 @@ class Decorated(Generic[P, R, S]):
         hooks = (*getattr(self.settings, option), fn)
         self._configure(self.settings.with_options({option: hooks}))
         return fn
+
+    def inheriting(self, inherited: Any) -> Self:
+        """Return the same with options about results that it inherits: itself, where it says all of them."""
+        heir = self._heirs.get(inherited)
+        if heir is None:
+            options = inherited.options_for(self.settings)
+            if len(self._heirs) >= MOST_HEIRS:
+                self._heirs.clear()
+            heir = self._heirs[inherited] = self._with(options) if options else self
+        return heir
 
     def _with(self, options: Mapping[str, Any]) -> Self:
         """Return the same with some options replaced."""

@@ -25,6 +25,7 @@ class FlowDefinition(Decorated[P, R, FlowSettings], Generic[P, R]):
         self.body: Callable[..., Any] = settings.fn
         self.flow_key = task_key(settings.name, settings.fn)
         self.task_runner = settings.task_runner
+        self.results = settings.result_plan()
         self.validator = (
             ParameterValidator(settings.fn, self.signature) if settings.validate_parameters else None
         )

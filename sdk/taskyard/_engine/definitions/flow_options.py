@@ -30,6 +30,10 @@ class FlowOptions(TypedDict, total=False):
     log_prints: bool | None
     persist_result: bool | None
     result_encoding: Literal["pickle", "json", "bytes"] | None
+    result_storage: Any
+    result_serializer: Any
+    result_storage_key: str | None
+    cache_result_in_memory: bool | None
     final_state: Literal["returned", "all"]
     code: Literal["image"] | Iterable[str] | None
     on_completion: Iterable[Callable[..., Any]] | None

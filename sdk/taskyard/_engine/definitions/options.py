@@ -8,7 +8,8 @@ callable for delays is asked again when only `retries` is replaced).
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Final, Self
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from taskyard._engine.definitions.option_checks import (
     RESULT_ENCODINGS,
@@ -23,7 +24,11 @@ from taskyard._engine.definitions.option_checks import (
     function_name,
 )
 from taskyard._missing_features import refuse_unknown_options
+from taskyard.exceptions import ConfigurationError
 from taskyard.utilities.annotations import NotSet
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.plans import ResultPlan
 
 Hooks = tuple[Callable[..., Any], ...]
 HOOKS: Final = ("on_completion", "on_failure", "on_running")
@@ -56,6 +61,12 @@ class Settings:
     persist_result: bool | None = None
     result_encoding: str = "pickle"
     """How results are written, as users say it."""
+    result_storage: Any = None
+    """Where results go: an absolute path, a URL or an object; None leaves them to the control plane."""
+    result_serializer: Any = None
+    """What writes them; None inherits it."""
+    result_storage_key: str | None = None
+    cache_result_in_memory: bool = True
     on_completion: Hooks = ()
     on_failure: Hooks = ()
     on_running: Hooks = ()
@@ -65,17 +76,54 @@ class Settings:
         checked_function(self.fn)
         for option in ("name", "description", "version"):
             checked_type(option, getattr(self, option), str, "a string")
-        for option in ("log_prints", "persist_result"):
+        for option in ("log_prints", "persist_result", "cache_result_in_memory"):
             checked_type(option, getattr(self, option), bool, "True or False")
+        checked_type("result_storage_key", self.result_storage_key, str, "a string")
         self._set(
             name=self.name or function_name(self.fn),
             description=self.description if self.description is not None else inspect.getdoc(self.fn),
             retries=checked_retries(self.retries),
             timeout_seconds=checked_timeout(self.timeout_seconds),
             result_encoding=checked_result_encoding(self.result_encoding),
+            result_storage=self._checked_storage(),
+            cache_result_in_memory=self.cache_result_in_memory is not False,
             **{option: checked_hooks(option, getattr(self, option)) for option in hooks},
         )
         self._set(retry_delays=checked_retry_delays(self.retry_delay_seconds, self.retries))
+
+    def _checked_storage(self) -> Any:
+        """Check where results go, and as what; most tasks do not say it."""
+        if self.result_storage is None and self.result_serializer is None:
+            return None
+        from taskyard._engine.results.choosing import checked_storage
+        from taskyard.serializers import serializer_of
+
+        if self.result_encoding not in (None, "pickle"):
+            raise ConfigurationError(
+                f"{self.kind} '{self.name or function_name(self.fn)}' has result_encoding="
+                f"'{self.result_encoding}' and result_storage or result_serializer; results that go into "
+                "storage are written by the serializer, so choose one of the two"
+            )
+        if self.result_serializer is not None:
+            serializer_of(self.result_serializer)
+        return checked_storage(self.result_storage)
+
+    @property
+    def persists(self) -> bool | None:
+        """Whether results are persisted: as it was said, or because other options mean it."""
+        if self.persist_result is not None:
+            return self.persist_result
+        meant = (self.result_storage, self.result_serializer, self.result_storage_key)
+        return True if any(option is not None for option in meant) else None
+
+    def result_plan(self, lifetime: timedelta | None = None) -> "ResultPlan | None":
+        """Return what becomes of results; None for nothing that the control plane does not do by itself."""
+        if (self.result_storage is None and self.result_serializer is None) or self.persists is False:
+            return None
+        from taskyard._engine.results.plans import ResultPlan
+
+        storage, serializer = self.result_storage, self.result_serializer
+        return ResultPlan(self.name, storage, serializer, self.result_storage_key, lifetime)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -6,7 +6,7 @@
 
 import inspect
 import logging
-from typing import Any, ClassVar, Final, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from taskyard import _durable_names
 from taskyard._data.identity.program_code import qualified_name
@@ -19,6 +19,10 @@ from taskyard._engine.futures.typed import Reading
 from taskyard.context import FlowRunContext, TaskRunContext
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.code_references import function_at
+from taskyard_contract.languages.encoding_names import PICKLE
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.plans import ResultPlan
 
 logger = logging.getLogger("taskyard.tasks")
 
@@ -35,7 +39,9 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     is_remote: ClassVar[bool] = False
     """Whether its code is elsewhere: it is called by its name, and its arguments are JSON."""
     reading: Reading | None
-    """How its results are read, where they are no pickles."""
+    """How its results are read, where they are no pickles, or are not kept."""
+    results: "ResultPlan | None"
+    """What becomes of its results, beside being reported."""
 
     def _configure(self, settings: TaskSettings) -> None:
         """Compute everything that all calls have in common."""
@@ -51,11 +57,15 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         # Whether a call, or a worker, has anything to do beyond handing the arguments on.
         self.call_work = self.has_cache_key or settings.task_run_name is not None
         self.reading = self._own_reading(settings)
-        self.worker_work = self.call_work or bool(settings.on_running)
+        # What generators give is handed over one by one; nothing of that stands for another run.
+        self.results = None if self.isgenerator else settings.result_plan(settings.cache_expiration)
+        self.worker_work = self.call_work or bool(settings.on_running) or self.results is not None
 
     def _own_reading(self, settings: TaskSettings) -> Reading | None:
         encoding = settings.wire_result_encoding
-        return Reading(settings.name, encoding) if encoding else None
+        if settings.cache_result_in_memory:
+            return Reading(settings.name, encoding) if encoding else None
+        return Reading(settings.name, encoding or PICKLE, keeps=False)
 
     def _show(self, settings: TaskSettings) -> None:
         """Let the options be read where users look for them."""
@@ -65,8 +75,6 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.cache_key_fn = settings.cache_key_fn
         self.cache_expiration = settings.cache_expiration
         self.refresh_cache = settings.refresh_cache
-        self.persist_result = settings.persist_result
-        self.result_storage_key = settings.result_storage_key
         self.task_run_name = settings.task_run_name
         self.on_completion_hooks = list(settings.on_completion)
         self.on_failure_hooks = list(settings.on_failure)
@@ -93,6 +101,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
                 key.encode()  # it travels as UTF-8
                 if self.shares_keys:
                     key_problems.shared(key, self.name, qualified_name(self.fn))
+                if self.results is not None:
+                    return self.results.key_for_all(key)
             return key
         except FlowRunTimeoutError:
             raise

@@ -56,6 +56,9 @@ class TaskOptions(CallerOptions, total=False):
     retry_condition_fn: Callable[..., Any] | None
     log_prints: bool | None
     result_encoding: Literal["pickle", "json", "bytes"] | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
     on_running: Iterable[Callable[..., Any]] | None
@@ -80,7 +83,6 @@ class TaskSettings(Settings):
     task_run_name: str | Callable[..., str] | None = None
     retry_jitter_factor: float = 0.0
     retry_condition_fn: Callable[..., Any] | None = None
-    result_storage_key: str | None = None
     heartbeat_timeout: float | None = None
     viz_return_value: Any = None
     caching: CachePolicy | None = field(init=False, default=None)
@@ -91,7 +93,6 @@ class TaskSettings(Settings):
     def __post_init__(self) -> None:
         self._normalise(HOOKS)
         checked_type("refresh_cache", self.refresh_cache, bool, "True or False")
-        checked_type("result_storage_key", self.result_storage_key, str, "a string")
         checked_type("queue", self.queue or None, str, "the name of a queue")
         if self.cache_policy is not NotSet:
             checked_type(
@@ -121,7 +122,7 @@ class TaskSettings(Settings):
             chosen = CacheKeyFnPolicy(self.cache_key_fn)
         elif self.cache_policy is NotSet and self.result_storage_key is not None:
             chosen = StorageKeyPolicy(self.result_storage_key)
-        elif self.cache_policy is NotSet and self.persist_result:
+        elif self.cache_policy is NotSet and self.persists:
             chosen = DEFAULT
         if chosen is None or chosen == NO_CACHE:
             return None
@@ -131,6 +132,14 @@ class TaskSettings(Settings):
         if chosen is not policy and policy is not None:
             logger.warning("task '%s' has cache_key_fn and cache_policy; cache_key_fn is used", self.name)
         return chosen
+
+    @property
+    def persists(self) -> bool | None:
+        """Whether results are persisted: as it was said, or because other options mean it."""
+        said = Settings.persists.fget(self)  # type: ignore[attr-defined]  # dataclasses with slots know no super()
+        if said is None and (self.cache_key_fn is not None or isinstance(self.cache_policy, CachePolicy)):
+            return True if self.cache_policy != NO_CACHE or self.cache_key_fn is not None else None
+        return bool(said) if said is not None else None
 
     @property
     def shown_retry_delays(self) -> float | list[float] | None:

@@ -64,6 +64,26 @@ def succeeded(value: Any, run_name: str, wire: Wire = PICKLES) -> Report:
     return _with_value(_report(ReportKind.SUCCEEDED, run_name), value, wire)
 
 
+def from_storage(found: Any, run_name: str, wire: Wire) -> Report:
+    """Report that a record of an equal run stands for this one."""
+    value = found if wire.results == PICKLE else found.value()
+    report = succeeded(value, run_name, wire)
+    report.reason = StateReason.CACHED  # type: ignore[assignment]  # equal enums
+    return report
+
+
+def refused_by_serializer(error: NotSerializable, wire: Wire) -> Report:
+    """Report a value that the task's serializer cannot write: no other attempt would do better."""
+    return _report(
+        ReportKind.FAILED,
+        "",
+        reason=StateReason.RESULT_REFUSED,
+        message=str(error),
+        failure=failure_of(error, encoding=wire.arguments),
+        not_retriable=True,
+    )
+
+
 def failed(error: Exception, run_name: str = "", wire: Wire = PICKLES) -> Report:
     """Report an exception of user code, which counts against the run's retries."""
     failure = failure_of(error, encoding=wire.arguments)

@@ -6,7 +6,7 @@ nothing else.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._data.runs.records import TaskRun
 from taskyard._data.runs.state import State, is_state
@@ -17,12 +17,17 @@ from taskyard._engine.execution.coroutines import LAZY, awaited, called, execute
 from taskyard._engine.execution.hooks import run_hooks
 from taskyard._engine.futures.waiting import wait_for_all_inside, wait_for_all_inside_async
 from taskyard.context import TaskRunContext
+from taskyard.exceptions import NotSerializable, ResultStorageError
 from taskyard.logging import get_run_logger
 from taskyard_api.v1 import agent_service_pb2
+from taskyard_contract.encodings import PICKLE
 from taskyard_contract.execution import Invocation, WorkerHost
 from taskyard_contract.for_people import run_lines
 from taskyard_contract.states import ReportKind, RunState, StateReason, StateType
 from taskyard_contract.values.layout import LaidOut
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.plans import ResultPlan
 
 Exceptional: Final = agent_service_pb2.ReportException
 Report = bytes | LaidOut | agent_service_pb2.ReportException
@@ -32,7 +37,7 @@ Write = Callable[[Any, Invocation], Any]
 class TaskAttempt:
     """One attempt of one run."""
 
-    __slots__ = ("_args", "_kwargs", "_name", "context", "invocation", "task")
+    __slots__ = ("_args", "_cache_key", "_kwargs", "_name", "_record_key", "context", "invocation", "task")
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class TaskAttempt:
         self.invocation = invocation
         self._args = args
         self._kwargs = kwargs
-        self._name = ""
+        self._name = self._cache_key = self._record_key = ""
         self.context = TaskRunContext(
             task,
             TaskRun.from_invocation(invocation),
@@ -73,9 +78,36 @@ class TaskAttempt:
             cache_key = self.task.cache_key_of(self.context)
             if cache_key is not None:
                 return reports.cache_key(cache_key, self._name)
+        if self.task.results is not None:
+            report = self._found(self.task.results)
+            if report is not None:
+                return report
         if settings.on_running:
             self._run_hooks(settings.on_running, State(StateType.RUNNING))
         return None
+
+    def _found(self, results: "ResultPlan") -> Report | None:
+        """Look for the record of an equal run, and say where that of this one will be.
+
+        Returns:
+            What to report instead of executing, or None.
+        """
+        run = self.invocation
+        cache_key = self._cache_key = results.own_key(run.cache_key) if self.task.has_cache_key else ""
+        try:
+            self._record_key = results.key(cache_key, self.context.parameters, run.run_id, run.epoch)
+            if not cache_key or self.task.refresh_cache or results.storage is None:
+                return None
+            found = results.find(self._record_key, cache_key)
+            if found is None:
+                return None
+            report = reports.from_storage(found, self._name, self._wire())
+        except Exception as error:  # of the template, or of storage: which of the two, it says itself
+            return self.failed(error)
+        self._run_hooks(
+            self.task.settings.on_completion, State(StateType.COMPLETED, name="Cached", decode=found.value)
+        )
+        return report
 
     def _must_tell_key(self) -> bool:
         """Whether the control plane has to know the cache key before the function may be called."""
@@ -121,6 +153,14 @@ class TaskAttempt:
         """
         if is_state(value):
             return self._ended_with(value)
+        given = value
+        if self.task.results is not None:
+            try:
+                value = self._stored(value, self.task.results)
+            except NotSerializable as error:
+                return self.refused(reports.refused_by_serializer(error, self._wire()))
+            except ResultStorageError as error:
+                return self.failed(error)
         if self._name:
             report: Any = reports.succeeded(value, self._name, self._wire())
         else:
@@ -132,8 +172,16 @@ class TaskAttempt:
             size, limit = _size(report), getattr(self.context.host, "max_result_bytes", 0)
             if limit and size > limit:  # said by its worker of results of other tasks
                 return self.refused(reports.too_large(size, limit, self._name, self._wire()), last=False)
-            self._run_hooks(settings.on_completion, State(StateType.COMPLETED, data=value))
+            self._run_hooks(settings.on_completion, State(StateType.COMPLETED, data=given))
         return report
+
+    def _stored(self, value: Any, results: "ResultPlan") -> Any:
+        """Write a value into its storage; returns what is reported of it.
+
+        Whoever sent JSON reads no pickles, and so no references: it gets the value as well.
+        """
+        stored = results.store(value, self._record_key, self._cache_key)
+        return stored if self._wire().results == PICKLE else value
 
     def say_completed(self, report: Any) -> None:
         """Say that the run completed, if it did; of all other ends the control plane does."""

@@ -185,7 +185,7 @@ class TaskBody:
             return await self._beside(partial(attempt.failed, failure))
 
     async def _beside(self, call: Callable[[], Any]) -> Any:
-        """Say how an attempt has ended: in a thread where functions of the user's are called for it."""
+        """Say how an attempt has ended: in a thread where user code, or storage, is called for it."""
         settings = self.task.settings
         waits = settings.on_completion or settings.on_failure or settings.retry_condition_fn
-        return await called_beside(call) if waits else call()
+        return await called_beside(call) if waits or self.task.results is not None else call()

@@ -125,7 +125,10 @@ async def _execute_async(record: FlowRunRecord) -> None:
         return
     for future in futures_in(value):  # runs of others: `ended` would hold up the loop for them
         await future.await_state()
-    record.ended(value)
+    if record.flow.results is None:
+        record.ended(value)
+    else:  # storage is written
+        await asyncio.to_thread(record.ended, value)
 
 
 async def _report_interruption_async(record: FlowRunRecord) -> None:

@@ -5,9 +5,11 @@ Invariant: a value that cannot be recorded is left out; it is still what the cal
 
 import logging
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._data.runs.state import State, is_state, is_state_iterable
+from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._network.session.session import Session
 from taskyard.exceptions import NotSerializable, TaskyardError
 from taskyard_api.v1 import common_pb2
@@ -16,6 +18,9 @@ from taskyard_contract.encodings import PICKLE, encode, encode_as, refusal_of
 from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.states import FlowEvent, StateReason, StateType
 from taskyard_contract.wire_text import NAME_LIMIT, cut
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.inheriting import Inherited
 
 logger = logging.getLogger("taskyard.flows")
 
@@ -68,13 +73,36 @@ def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes
     return data if len(data) <= session.max_inline_bytes else b""
 
 
+def is_value(value: Any) -> bool:
+    """Say whether what a flow returned is a value, and does not stand for its runs."""
+    return not (is_state(value) or is_state_iterable(value))
+
+
+def state_read_again(state: State[Any], read: Callable[[], Any], keeps: bool) -> State[Any]:
+    """Return a state whose data is read where it was stored."""
+    again = State[Any](state.type, name=state.name, message=state.message, decode=read)
+    if not keeps:
+        again.keep_nothing()
+    return again
+
+
+def inherited_inside(flow: FlowDefinition[..., Any], outer: "Inherited | None") -> "Inherited | None":
+    """Return what is said of results for everything that is called in a flow; None for nothing."""
+    settings = flow.settings
+    if settings.persists is None:
+        return outer
+    from taskyard._engine.results.inheriting import inherited_from
+
+    return inherited_from(settings, outer)
+
+
 def written_value(value: Any, encoding: str) -> bytes | None:
     """Return a flow's value in the encoding that it is to have; None if there is nothing to record.
 
     Raises:
         NotSerializable: It has no form there.
     """
-    if is_state(value) or is_state_iterable(value):
+    if not is_value(value):
         return None  # its runs are recorded themselves
     try:
         return encode_as(value, encoding)
@@ -84,7 +112,7 @@ def written_value(value: Any, encoding: str) -> bytes | None:
 
 def pickled_value(value: Any) -> bytes | None:
     """Return a flow's value as a pickle; None if there is nothing that could be recorded."""
-    if is_state(value) or is_state_iterable(value):
+    if not is_value(value):
         return None  # as above
     try:
         return encode(value)

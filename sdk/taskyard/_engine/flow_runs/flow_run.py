@@ -7,7 +7,7 @@ it did not take as meant, because the run had been cancelled meanwhile, changes 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
@@ -22,9 +22,12 @@ from taskyard._engine.flow_runs.final_state import final_state_of
 from taskyard._engine.flow_runs.flow_reports import (
     end_report,
     flow_payload,
+    inherited_inside,
+    is_value,
     parameters_for_record,
     pickled_value,
     report_of,
+    state_read_again,
     written_value,
 )
 from taskyard._engine.flow_runs.task_runners import runner_of
@@ -35,7 +38,7 @@ from taskyard._engine.world.announcing import look_at_modules
 from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
-from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable
+from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable, ResultStorageError
 from taskyard.logging import captured_prints, get_logger, get_run_logger, show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.failures import text_of, type_name
@@ -43,6 +46,9 @@ from taskyard_contract.for_people import run_lines
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
 from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.plans import ResultPlan
 
 INTERRUPTED_SECONDS: Final = 2.0
 """How long an interrupted process waits for the control plane to note that."""
@@ -57,6 +63,10 @@ class FlowRunRecord:
         Raises:
             ConnectionFailed: There is no control plane to record it.
         """
+        self._outer = current_scope()
+        caller = self._outer or outside_scope()
+        if caller.inherited is not None:
+            flow = flow.inheriting(caller.inherited)
         self.flow = flow
         self.parameters = parameters
         self.run_id = new_id()
@@ -68,9 +78,9 @@ class FlowRunRecord:
         self._refused = False
         self._written: bytes | None = None
         """The value of the latest attempt, where an encoding was asked for."""
+        self._stored: Any = None
+        """What refers to the value of the latest attempt, where that is in storage."""
         self._settings = flow.settings
-        self._outer = current_scope()
-        caller = self._outer or outside_scope()
         self.session: Session = caller.session
         self.name = self._make_name()
         self._shows_progress = is_wanted(self.session)
@@ -88,6 +98,7 @@ class FlowRunRecord:
             task_runner=runner,
             code=caller.code if flow.settings.code is None else flow.settings.code,
             headers=merged(caller.headers, current_headers()),
+            inherited=inherited_inside(flow, caller.inherited),
         )
         self.context = self._make_context()
         self._submit(caller)
@@ -187,14 +198,31 @@ class FlowRunRecord:
     def ended(self, value: Any) -> None:
         """Note what the body returned."""
         kept = self.scope.kept_futures or ()
-        self._error = None
+        self._error = self._stored = None
         self.state = final_state_of(value, [future.get_state() for future in kept])
+        if self.flow.results is not None and self.state.is_completed():
+            self._store(self.flow.results)
         if self._settings.wire_result_encoding and self.state.is_completed():
             try:
                 self._written = written_value(self.state.data, self._settings.wire_result_encoding)
             except NotSerializable as refusal:
                 self.failed(refusal)
                 self._refused = True
+
+    def _store(self, results: "ResultPlan") -> None:
+        """Write the value into its storage; the caller gets what is read there, as everybody else does."""
+        if not is_value(self.state.data):
+            return  # its runs are recorded themselves
+        try:
+            key = results.key("", self.parameters, self.run_id, self.attempt_number)
+            self._stored = results.store(self.state.data, key, "")
+        except (NotSerializable, ResultStorageError, ValueError) as error:
+            self.failed(error)
+            self._refused = isinstance(error, NotSerializable)
+            return
+        keeps = self._settings.cache_result_in_memory
+        if not keeps or results.serializer.type != "pickle":
+            self.state = state_read_again(self.state, self._stored.value, keeps)
 
     def failed(self, error: BaseException, timed_out: bool = False, message: str = "") -> None:
         """Note that the body raised, was cancelled, or took too long."""
@@ -235,7 +263,10 @@ class FlowRunRecord:
 
     def _add_result(self, report: pb.FlowReport) -> None:
         encoding = self._settings.wire_result_encoding
-        data = self._written if encoding else pickled_value(self.state.data)
+        if self._stored is not None:
+            data = pickled_value(self._stored)
+        else:
+            data = self._written if encoding else pickled_value(self.state.data)
         if data is not None:
             payload = flow_payload(data, self.session, encoding or PICKLE)
             if payload is not None:

@@ -25,6 +25,8 @@ from taskyard_contract.states import RunState, StateType
 
 R = TypeVar("R")
 UNDECODED: Final = object()
+IN_STORAGE: Final = b"stored_result"
+"""Is in every pickle that refers to a result in storage of the user's, see `taskyard._durable_names`."""
 _INSIDE: Final = frozenset(
     ["announce", "forget", "keep_local", "origin", "outcome", "put", "run_id", "settle", "when_settled"]
 )
@@ -79,7 +81,7 @@ class Future(AwaitedRun, Generic[R]):
         if self._outcome is None and not await wait_async(self, timeout):
             raise self._timed_out(timeout)
         try:
-            if isinstance(self._outcome, pb.RunOutcome) and self._outcome.result.HasField("blob"):
+            if self._is_elsewhere():
                 import asyncio
 
                 return await asyncio.to_thread(self._result, raise_on_failure)
@@ -87,6 +89,15 @@ class Future(AwaitedRun, Generic[R]):
         except BaseException as error:
             fold_run(error)
             raise
+
+    def _is_elsewhere(self) -> bool:
+        """Say whether reading the value may take its time: of a blob, or of storage of the user's."""
+        outcome = self._outcome
+        if type(outcome) is bytes:
+            return IN_STORAGE in outcome
+        if not isinstance(outcome, pb.RunOutcome):
+            return False
+        return outcome.result.HasField("blob") or IN_STORAGE in outcome.result.data
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait for the value: ``await future``."""

@@ -1,4 +1,4 @@
-"""Futures of runs whose results are no pickles: JSON, bytes, or whatever another language has made.
+"""Futures of runs whose results are no pickles, but JSON, bytes, or whatever else; or are read each time.
 
 Invariant: what such a run has made is read in an encoding that its template allows, and never unpickled
 unless its arguments were pickles too.
@@ -7,6 +7,7 @@ unless its arguments were pickles too.
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from taskyard._data.runs.state import State
 from taskyard._data.values.awaited import Origin
 from taskyard._engine.futures.future import UNDECODED, Future
 from taskyard.exceptions import ResultTypeError
@@ -23,7 +24,15 @@ R = TypeVar("R")
 class Reading:
     """How the results of a task are read."""
 
-    def __init__(self, name: str, encoding: str, arguments: str = PICKLE, result: Any = NotSet) -> None:
+    def __init__(
+        self,
+        name: str,
+        encoding: str,
+        arguments: str = PICKLE,
+        result: Any = NotSet,
+        *,
+        keeps: bool = True,
+    ) -> None:
         """Describe it.
 
         Args:
@@ -31,11 +40,13 @@ class Reading:
             encoding: Of ordinary results.
             arguments: The encoding of arguments, which says whether anything may be unpickled.
             result: The type that results are converted to, if one was declared.
+            keeps: Whether futures keep what they have read.
         """
         self.name = name
         self.encoding = encoding
         self.arguments = arguments
         self.result = result
+        self.keeps = keeps
 
     def ordinary(self, data: bytes) -> Any:
         """Return an ordinary result.
@@ -97,8 +108,23 @@ class TypedFuture(Future[R]):
     def _result(self, raise_on_failure: bool) -> R:
         outcome = self._outcome
         if type(outcome) is bytes and self._value is UNDECODED:
+            if not self._reading.keeps:
+                value: R = self._reading.ordinary(outcome)
+                return value
             self._value = self._reading.ordinary(outcome)
         return super()._result(raise_on_failure)
+
+    def _final_state(self) -> State[R]:
+        if self._reading.keeps:
+            return super()._final_state()
+        state = self._make_state()
+        state.keep_nothing()
+        return state
+
+    def keep_local(self, value: Any) -> None:
+        """Remember what the run in this process ended with; values only where they are kept."""
+        if self._reading.keeps or isinstance(value, BaseException):
+            super().keep_local(value)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
         return self._reading.payload(payload, self.origin)

@@ -34,6 +34,8 @@ def submit_deferred(
     """
     task.signature.check(args, kwargs)
     scope = outside_scope()
+    if scope.inherited is not None and not task.is_remote:
+        task = task.inheriting(scope.inherited)
     session = scope.session
     upstream: Upstream = {}
     names: set[str] = set()

@@ -6,7 +6,7 @@ its ids, so the control plane knows every run's place.
 
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun
@@ -20,6 +20,9 @@ from taskyard._network.session.sessions import current_session
 from taskyard.context import RunContext, current_context
 from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
+
+if TYPE_CHECKING:
+    from taskyard._engine.results.inheriting import Inherited
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of one call."""
@@ -69,6 +72,7 @@ class Scope:
         "flow_run_id",
         "headers",
         "host",
+        "inherited",
         "kept_futures",
         "latest_map",
         "log_prints",
@@ -92,6 +96,7 @@ class Scope:
         task_runner: object = None,
         headers: Mapping[str, str] = NO_HEADERS,
         code: Code = (),
+        inherited: "Inherited | None" = None,
     ) -> None:
         """Describe a place.
 
@@ -107,6 +112,7 @@ class Scope:
             task_runner: What flows called from here use that do not say it themselves.
             headers: Those of the run that makes the calls, which its own runs have too.
             code: What the flow says of the code of its tasks.
+            inherited: What the flow, and settings, say of results; None for nothing.
         """
         self._session = session
         self.flow_run_id = flow_run_id
@@ -118,6 +124,7 @@ class Scope:
         self.task_runner = task_runner
         self.headers = headers
         self.code = code
+        self.inherited = inherited
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
         self.numbered_by: Scope | None = None
@@ -146,6 +153,7 @@ class Scope:
             task_runner=self.task_runner,
             headers=self.headers,
             code=self.code,
+            inherited=self.inherited,
         )
         scope.kept_futures = self.kept_futures
         scope.numbered_by = self.numbered_by or self
@@ -232,13 +240,23 @@ def _scope_of(context: RunContext) -> Scope:
         log_prints=context.log_prints,
         host=context.host,
         headers=context.headers,
+        inherited=inherited_now(),
     )
 
 
 def outside_scope() -> Scope:
     """Return the scope of calls that belong to no run."""
     global _outside
-    address = settings.server()
-    if _outside.address != address or _outside.failed():
-        _outside = Scope()
+    address, inherited = settings.server(), inherited_now()
+    if _outside.address != address or _outside.failed() or _outside.inherited != inherited:
+        _outside = Scope(inherited=inherited)
     return _outside
+
+
+def inherited_now() -> "Inherited | None":
+    """Return what settings say of results; None, as nearly always, for nothing."""
+    if settings.results() is None:
+        return None
+    from taskyard._engine.results.inheriting import inherited_from_settings
+
+    return inherited_from_settings()

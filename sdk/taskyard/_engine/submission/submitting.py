@@ -57,6 +57,8 @@ def submit_one(
         PayloadTooLarge: The arguments are larger than the control plane takes, or upstream runs too many.
     """
     task.signature.check(args, kwargs)
+    if scope.inherited is not None and not task.is_remote:
+        task = task.inheriting(scope.inherited)
     session = scope.session
     names: set[str] = set()
     future: Future[Any] = (
@@ -88,6 +90,8 @@ def submit_many(
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
     look_now()
+    if scope.inherited is not None and not task.is_remote:
+        task = task.inheriting(scope.inherited)
     scope.latest_map = task.name
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))

@@ -147,10 +147,21 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         ),
         timeout_ms=settings.timeout_ms,
         heartbeat_timeout_ms=settings.heartbeat_timeout_ms,
-        cache_expiration_ms=settings.cache_expiration_ms,
+        cache_expiration_ms=_cache_expiration_ms(task),
         refresh_cache=bool(settings.refresh_cache),
         coroutine=task.isasync,
     )
+
+
+def _cache_expiration_ms(task: TaskDefinition[..., Any]) -> int:
+    """Return for how long the control plane takes a result for that of other runs; 0 is for ever.
+
+    Where records in the user's storage stand for runs, a worker looks whether there still is one. Then the
+    control plane only lets one run at a time do so, and gives what comes of it to those that wait for that.
+    """
+    if task.results is not None and task.results.storage is not None:
+        return 1
+    return task.settings.cache_expiration_ms
 
 
 def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:

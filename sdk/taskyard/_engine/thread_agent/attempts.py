@@ -166,6 +166,7 @@ class ThreadAttempt:
             host=self,
             task_runner=self._kept.scope.task_runner,
             headers=run.headers,
+            inherited=self._kept.scope.inherited,
         )
 
     # What its thread calls, and whoever ends it.
@@ -363,8 +364,10 @@ class ThreadAttempt:
         data = encoded(value, wire, self._kept.task.has_cache_key)
         if wire is not PICKLES and isinstance(data, pb.ReportException):
             return data  # whoever asks for an encoding wants the value recorded
-        self._kept.future.keep_local(value)
-        if type(value) is not NoneType:
+        task = self._kept.task
+        if task.results is None:  # else what is read is what was written
+            self._kept.future.keep_local(value)
+        if type(value) is not NoneType and task.results is None and task.cache_result_in_memory:
             self._agent.results[self._kept.future] = copied(value)
         session = self._agent.session
         if isinstance(data, bytes) and len(data) <= session.max_inline_bytes:

@@ -7,7 +7,6 @@ Invariant: what `put` returns names content that is stored.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taskyard_api.v1 import common_pb2
@@ -40,6 +39,8 @@ class Blobs:
         """The store, if it is a directory that this process sees."""
         announced = self._announced()
         if announced != self._looked_at:
+            from pathlib import Path  # programs that only import the SDK do without
+
             from taskyard_contract.blobs.directory import BlobDirectory
 
             found = BlobDirectory(Path(announced.path))

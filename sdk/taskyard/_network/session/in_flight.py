@@ -30,20 +30,13 @@ from taskyard._data.values.awaited import AwaitedRun
 from taskyard._network.session.decisions import Decision, Decisions
 from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
-from taskyard._network.session.outbox import (
-    IDS_PER_FRAME,
-    MOST_BYTES,
-    EndRequest,
-    Outbox,
-    end_requests,
-)
+from taskyard._network.session.outbox import IDS_PER_FRAME, MOST_BYTES, EndRequest, Outbox, end_requests
 from taskyard._network.session.refusals import Refusals, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.said import Said
 from taskyard._network.session.tally import Tally, oldest
 from taskyard._network.session.unacknowledged import Unacknowledged
 from taskyard._network.session.world_outbox import WorldOutbox
-from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
@@ -65,15 +58,15 @@ class InFlight:
 
         Args:
             locate: Returns the server's address.
-            wake: Makes the stream ask for the next frame. Called from any thread.
+            wake: Makes the stream ask for the next frame; any thread calls it.
             later: Calls something after a while.
             caller_run_id: The run inside which the session is opened.
         """
         self.session_id = new_id()
         self.locate = locate
         self.max_inline_bytes = MAX_INLINE_BYTES
-        self.blob_directory = common_pb2.BlobDirectory()
         self.max_payload_bytes = MAX_PAYLOAD_BYTES
+        self.blob_directory = pb.SessionWelcome().blob_directory
         self.opened = threading.Event()
         self.trouble = ""
         self.fatal: TaskyardError | None = None

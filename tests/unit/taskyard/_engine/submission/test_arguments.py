@@ -35,7 +35,7 @@ class Holder:
 
 
 def test_a_call_without_arguments_takes_no_bytes() -> None:
-    assert pack("t", (), {}, {}) == b""
+    assert pack("t", (), {}, {}) == (b"", ())
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, lambda f: [{"k": (f,)}], lambda f: Holder({f})])
@@ -153,7 +153,7 @@ def test_more_upstream_runs_than_a_message_holds_are_refused_here(
 
 
 def test_small_arguments_stay_inline(session: LoopbackSession) -> None:
-    assert offload("t", b"x" * session.max_inline_bytes, session) is None
+    assert offload("t", b"x" * session.max_inline_bytes, [], session) is None
 
 
 def test_row_42_wait_for_takes_nested_collections_and_states(session: LoopbackSession) -> None:

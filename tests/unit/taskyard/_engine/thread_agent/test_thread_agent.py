@@ -121,7 +121,7 @@ def test_an_attempt_that_was_dropped_does_not_take_its_successor_along(runs: Any
 def test_a_thread_run_whose_result_cannot_be_uploaded_ends(
     runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
 ) -> None:
-    def upload(data: bytes) -> Any:
+    def upload(ref: Any, pieces: Any) -> Any:
         raise ConnectionFailed("the server is restarting")
 
     monkeypatch.setattr(session.stored, "upload", upload)
@@ -134,7 +134,7 @@ def test_a_thread_run_whose_result_cannot_be_uploaded_ends(
 def test_a_thread_run_whose_result_takes_too_long_to_upload_ends(
     runs: Any, monkeypatch: pytest.MonkeyPatch, session: LoopbackSession
 ) -> None:
-    def upload(data: bytes) -> Any:
+    def upload(ref: Any, pieces: Any) -> Any:
         raise TimeoutError
 
     monkeypatch.setattr(session.stored, "upload", upload)

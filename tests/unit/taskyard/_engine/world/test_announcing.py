@@ -18,6 +18,7 @@ from taskyard._engine.world.announcing import World, look_at_modules, world_of
 from taskyard.exceptions import ConfigurationError
 from taskyard_api.v1 import template_pb2
 from taskyard_api.v1.session_service_pb2 import ProgramWorld
+from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.world import facts, inherited
 
 
@@ -57,7 +58,7 @@ def test_on_this_machine_nothing_is_sent(far: LoopbackSession) -> None:
 
 def test_what_a_world_names_is_stored(far: LoopbackSession) -> None:
     message = world_of(far).message
-    assert len(far.stored.blobs[message.bundle_digest]) == message.bundle_bytes
+    assert len(far.stored.blobs[sha256_name(message.bundle_digest)]) == message.bundle_bytes
 
 
 def test_as_long_as_nothing_changes_it_is_the_same(far: LoopbackSession) -> None:
@@ -126,7 +127,7 @@ def test_variables_of_the_program_stay_here(far: LoopbackSession, monkeypatch: p
     monkeypatch.setenv("TOKEN", "s3cret")
     message = world_of(far).message
     assert b"s3cret" not in message.SerializeToString()
-    assert b"s3cret" not in far.stored.blobs[message.bundle_digest]
+    assert b"s3cret" not in far.stored.blobs[sha256_name(message.bundle_digest)]
     assert os.environ["TOKEN"] == "s3cret"
 
 

@@ -14,6 +14,7 @@ from taskyard._engine.world.bundle import Bundler
 from taskyard._engine.world.project import main_file, project_of
 from taskyard._engine.world.surroundings import Surroundings, facts_of
 from taskyard.exceptions import ConfigurationError, PayloadTooLarge
+from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.world import bundles
 from taskyard_contract.world.facts import WorldFacts
 
@@ -29,7 +30,7 @@ def looked() -> Bundler:
 
 
 def names_of(session: LoopbackSession, digest: bytes) -> list[str]:
-    with zipfile.ZipFile(io.BytesIO(session.stored.blobs[digest])) as archive:
+    with zipfile.ZipFile(io.BytesIO(session.stored.blobs[sha256_name(digest)])) as archive:
         return archive.namelist()
 
 
@@ -37,7 +38,7 @@ def test_what_is_stored_has_the_modules_and_what_workers_need_to_know(
     project: Path, session: LoopbackSession
 ) -> None:
     bundle = looked().stored(session)
-    data = session.stored.blobs[bundle.digest]
+    data = session.stored.blobs[sha256_name(bundle.digest)]
     assert len(data) == bundle.size
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == [bundles.MANIFEST, "0/bundled_one.py"]
@@ -120,7 +121,7 @@ def test_no_variable_is_stored_not_even_those_that_are_handed_over(
 ) -> None:
     monkeypatch.setenv("REGION", "north")
     (project / "pyproject.toml").write_text('[tool.taskyard]\nenvironment = ["REGION"]\n')
-    data = session.stored.blobs[looked().stored(session).digest]
+    data = session.stored.blobs[sha256_name(looked().stored(session).digest)]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert b"north" not in archive.read(bundles.MANIFEST)
 

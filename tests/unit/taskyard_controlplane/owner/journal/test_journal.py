@@ -10,6 +10,7 @@ from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL, Journal
+from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 
@@ -50,7 +51,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "key_known": (lambda it: it.key_known(run()), "rows.keys"),
     "taken_one_by_one": (lambda it: it.taken_one_by_one([7]), "rows.backlog_taken"),
     "ended": (lambda it: it.ended(run()), "rows.ended"),
-    "cached": (lambda it: it.cached(run()), "rows.cache"),
+    "cached": (lambda it: it.cached(run(), 1), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
     "logged": (lambda it: it.logged(run(), 0, 5, 20, "logger", "text"), "rows.logs"),
     "tells": (lambda it: it.tells(SESSION, (b"r" * 16, 5, 20, "logger", "text", "run")), "lines"),
@@ -143,3 +144,10 @@ def test_what_only_the_open_commit_has_can_be_asked_for():
     journal.backlogged("lane", 1, [9])
     assert (journal.new_runs, journal.has_backlogged) == (1, True)
     assert [journal.backlogged_in("lane", priority) for priority in (0, 1, 2)] == [2, 1, 0]
+
+
+def test_b5_9_a_cached_result_expires_by_the_clock_here_where_its_workers_is_ahead() -> None:
+    ended = run(Template(1, b"d", b"m", cache_expiration_us=1000))
+    ended.ended_us = 5_000_000
+    assert cache_row(ended, 2_000)[2] == 3_000
+    assert cache_row(ended, 9_000_000)[2] == 5_001_000

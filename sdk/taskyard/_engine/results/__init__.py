@@ -1,0 +1,1 @@
+"""Results in storage that users choose: where, as what, and how they are read again."""
