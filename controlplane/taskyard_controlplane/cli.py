@@ -47,7 +47,8 @@ class ExitCode(IntEnum):
     DATABASE_IN_USE = 4
     """Another live process owns the database, or the yard's home."""
     DATABASE_UNUSABLE = 5
-    """The database cannot be reached, is full, was deleted or replaced, or has another release's schema."""
+    """The database cannot be reached, is full, was deleted or replaced, or has another release's schema; or
+    the place of blobs cannot be used."""
     OWNERSHIP_LOST = 6
     """Another control plane took the database over while this one ran; this one stopped."""
 

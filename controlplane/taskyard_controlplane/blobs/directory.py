@@ -79,14 +79,21 @@ class DirectoryStore:
         refuse_other(database_id, stamp.read_bytes(), self.url, str(stamp))
 
     def receive(self, ref: common_pb2.BlobRef) -> "IncomingFile":
+        return IncomingFile(self, self._files, ref)
+
+    def check_room(self, size: int) -> None:
+        """Make sure that a blob fits, and leaves the database some room.
+
+        Raises:
+            StorageFull: It does not.
+        """
         free = self.free_bytes()
-        if ref.size > free:
+        if size > free:
             raise StorageFull(
-                f"the disk of {self.url} has {free:,} bytes left for blobs, and {ref.size:,} do not fit; "
+                f"the disk of {self.url} has {free:,} bytes left for blobs, and {size:,} do not fit; "
                 "make room on it, or keep blobs elsewhere with --blobs",
                 limit=free,
             )
-        return IncomingFile(self._files, ref)
 
     def missing(self, names: Sequence[str]) -> set[str]:
         with storage_errors(self.url):
@@ -173,34 +180,38 @@ class DirectoryStore:
 class IncomingFile(Receiving):
     """A blob on its way into a directory."""
 
-    def __init__(self, directory: BlobDirectory, ref: common_pb2.BlobRef) -> None:
+    def __init__(self, store: DirectoryStore, directory: BlobDirectory, ref: common_pb2.BlobRef) -> None:
         """Receive a blob."""
         super().__init__(ref)
+        self._store = store
         self._directory = directory
         self._unsynced = 0
-        with storage_errors(str(directory.root)), ExitStack() as stack:
-            self._part = stack.enter_context(directory.receiving(self.name))
+
+    def begin(self) -> None:
+        self._store.check_room(self.ref.size)
+        with storage_errors(self._store.url), ExitStack() as stack:
+            self._part = stack.enter_context(self._directory.receiving(self.name))
             self._file = stack.enter_context(create(self._part))
-            if ref.size >= RESERVED_BYTES:
-                os.posix_fallocate(self._file.fileno(), 0, ref.size)
+            if self.ref.size >= RESERVED_BYTES:
+                os.posix_fallocate(self._file.fileno(), 0, self.ref.size)
             self._stack = stack.pop_all()
 
     def take(self, part: bytes) -> None:
-        with storage_errors(str(self._directory.root)):
+        with storage_errors(self._store.url):
             self._file.write(part)
             self._unsynced += len(part)
             if self._unsynced >= SYNC_BYTES:
                 self._sync()
 
     def keep(self) -> None:
-        with storage_errors(str(self._directory.root)):
+        with storage_errors(self._store.url):
             self._sync()
             if is_result(self.name) and self._holds_another():
                 raise InvalidRequest(f"another result is stored as {self.name}", field="blob.name")
             self._stack.close()
 
     def abandon(self) -> None:
-        with storage_errors(str(self._directory.root)):
+        with storage_errors(self._store.url):
             self._stack.pop_all()
             self._part.unlink(missing_ok=True)
             with suppress(OSError):  # of what could not be written, and is not wanted any more

@@ -74,10 +74,8 @@ class BlobStore(Protocol):
         ...
 
     def receive(self, ref: common_pb2.BlobRef) -> Incoming:
-        """Begin to take in a blob.
-
-        Raises:
-            StorageFull: There is no room for it.
+        """Return what takes in a blob. Alone of all methods this does not block: nothing is done before the
+        first part, so that nothing is left of a call that ends before.
         """
         ...
 

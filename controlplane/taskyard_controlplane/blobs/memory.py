@@ -83,6 +83,8 @@ class IncomingBytes(Receiving):
         """Receive a blob."""
         super().__init__(ref)
         self._store = store
+
+    def begin(self) -> None:
         self._content = bytearray()
 
     def take(self, part: bytes) -> None:

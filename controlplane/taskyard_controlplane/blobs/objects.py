@@ -178,6 +178,8 @@ class IncomingObject(Receiving):
         """Receive a blob."""
         super().__init__(ref)
         self._store = store
+
+    def begin(self) -> None:
         self._content = bytearray()
 
     def take(self, part: bytes) -> None:
@@ -207,6 +209,8 @@ class IncomingParts(Receiving):
         self._failed: BaseException | None = None
         self._waiting: queue.Queue[bytes] = queue.Queue(WAITING_PARTS)
         self._sender = threading.Thread(target=self._send, name="blob upload", daemon=True)
+
+    def begin(self) -> None:
         self._sender.start()
 
     def take(self, part: bytes) -> None:

@@ -52,7 +52,11 @@ class Receiving(ABC):
         self._check = check_of(ref)
         self._received = 0
         self._at_work = threading.Lock()
-        self._over = self._ended = False
+        self._begun = self._ended = self._over = False
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Get ready for the first part; on failure leave nothing."""
 
     @abstractmethod
     def take(self, part: bytes) -> None:
@@ -64,7 +68,7 @@ class Receiving(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Leave nothing of it; may come after any of the others has failed."""
+        """Leave nothing of what has begun; may come after any of the others has failed."""
 
     def write(self, part: bytes) -> None:
         """Take the next part: see `Incoming.write`."""
@@ -86,7 +90,7 @@ class Receiving(ABC):
         self._over = True
         if self._at_work.acquire(blocking=False):
             try:
-                if not self._ended:
+                if self._begun and not self._ended:
                     self._ended = True
                     self.abandon()
             finally:
@@ -99,6 +103,9 @@ class Receiving(ABC):
             with self._at_work:
                 if self._over:
                     raise StorageUnavailable("the upload was given up")
+                if not self._begun:
+                    self.begin()
+                    self._begun = True
                 yield
         finally:
             if self._over:

@@ -110,7 +110,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             check_digest(blob.digest, "blob.digest")
         check_size(blob.size, settings.max_payload_bytes, "blob.size")
         self._directory.owner()  # asked before the parts come, not after all of them
-        incoming = await self._writing(self._store.receive, blob)
+        incoming = self._store.receive(blob)
         with ExitStack() as stack:
             stack.callback(self._writing.soon, incoming.discard)
             await self._take(incoming, blob.size, first, requests, context)

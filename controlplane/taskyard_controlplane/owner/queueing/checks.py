@@ -16,6 +16,7 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.blobs.names import check_blob_name, is_result
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
 from taskyard_contract.ids import ID_BYTES, are_run_ids, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
@@ -86,6 +87,35 @@ def check_digest(digest: bytes, field: str) -> bytes:
     return digest
 
 
+def check_ref(ref: common_pb2.BlobRef, field: str) -> None:
+    """Check a reference to a blob that came with a submission.
+
+    Raises:
+        InvalidRequest: It has no name, or one that could be a path, or that of a result: which blob a run has
+            returned is for its own report to say.
+    """
+    if not ref.name:
+        check_digest(ref.digest, f"{field}.digest")
+    elif is_result(check_blob_name(ref.name, f"{field}.name")):
+        raise InvalidRequest(
+            f"{field}.name is {ref.name}, which only the report of that run may name; make it an upstream "
+            "run, or store the value under its hash",
+            field=f"{field}.name",
+        )
+
+
+def check_refs(payload: common_pb2.Payload, field: str) -> None:
+    """Check all references to blobs in a payload.
+
+    Raises:
+        InvalidRequest: See `check_ref`.
+    """
+    if payload.HasField("blob"):
+        check_ref(payload.blob, f"{field}.blob")
+    for position, value in enumerate(payload.values):
+        check_ref(value, f"{field}.values[{position}]")
+
+
 def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"") -> None:
     """Check the size of a blob, which `field` of the request says or has, for a run if there is one.
 
@@ -98,7 +128,7 @@ def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"
 
 def large_blob(extra: pb.RunExtra, max_payload_bytes: int, run_id: bytes) -> PayloadTooLarge | None:
     """Make the refusal of arguments in a blob that is larger than any may be; None when they are not."""
-    size = max(extra.args.size, extra.payload.blob.size)
+    size = max(extra.args.size, extra.payload.blob.size, *(each.size for each in extra.payload.values))
     return _beyond_all(size, max_payload_bytes, run_id) if size > max_payload_bytes else None
 
 
@@ -175,9 +205,10 @@ def _check_run(
     size = len(run.args.data)
     if size > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
-    if run.args.HasField("blob"):
-        check_digest(run.args.blob.digest, f"{where}.args.blob.digest")
-        check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
+    check_refs(run.args, f"{where}.args")
+    check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
+    for position, value in enumerate(run.args.values):
+        check_size(value.size, max_payload_bytes, f"{where}.args.values[{position}].size", run.run_id)
     for position, edge in enumerate(run.upstream):
         check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
         if edge.run_id == run.run_id:
@@ -274,15 +305,14 @@ def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, cou
         if getattr(extra, field):
             raise not_supported(f"submit.groups.extras.{field}")
     if extra.HasField("args"):
-        check_digest(extra.args.digest, "submit.groups.extras.args.digest")
+        check_ref(extra.args, "submit.groups.extras.args")
     if extra.HasField("payload"):
         _check_payload(group, extra, template)
 
 
 def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
     check_label(extra.payload, "submit.groups.extras.payload")
-    if extra.payload.HasField("blob"):
-        check_digest(extra.payload.blob.digest, "submit.groups.extras.payload.blob.digest")
+    check_refs(extra.payload, "submit.groups.extras.payload")
     beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
     if beside:
         raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

@@ -39,6 +39,15 @@ DatabaseOption = Annotated[
         show_default="SQLite in TASKYARD_HOME",
     ),
 ]
+BlobsOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_BLOBS",
+        metavar="URL",
+        help="Where large values are: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.",
+        show_default="a directory beside an SQLite database, or in TASKYARD_HOME",
+    ),
+]
 AgentLeaseOption = Annotated[
     float | None,
     typer.Option(
@@ -73,6 +82,7 @@ def start(
     listen: ListenOption = None,
     http: HttpOption = None,
     database: DatabaseOption = "",
+    blobs: BlobsOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
     log_level: LogLevelOption = None,
@@ -81,12 +91,15 @@ def start(
     require_extra("server", "'taskyard server start'")
     if database.startswith("postgres"):
         require_extra("postgres", "'taskyard server start'")
+    if blobs is not None and blobs.startswith(("s3:", "gs:", "az:")):
+        require_extra("objects", "'taskyard server start'")
     if http is None and listen is None:
         http = f"127.0.0.1:{DEFAULT_HTTP_PORT}"
     arguments = flags(
         {
             "--listen": listen,
             "--http": http,
+            "--blobs": blobs,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
             "--log-level": log_level,
