@@ -123,6 +123,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="how long a client may be gone before its flow runs are crashed (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
+        "--max-payload-bytes", type=int, metavar="BYTES",
+        default=os.environ.get("TASKYARD_MAX_PAYLOAD_BYTES") or str(RpcSettings().max_payload_bytes),
+        help="the largest argument or result (default: $TASKYARD_MAX_PAYLOAD_BYTES or 16 GiB)",
+    )  # fmt: skip
+    parser.add_argument(
         "--log-level", type=_level, metavar="LEVEL",
         help=f"what is written to standard error: {LEVELS} (default: ${LOG_LEVEL} or INFO)",
     )  # fmt: skip
@@ -199,7 +204,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         raise InvalidSettings("no database was given; add --database URL or set TASKYARD_DATABASE")
     return Settings(
         database=DatabaseSettings(options.database),
-        rpc=RpcSettings(listen=options.listen),
+        rpc=RpcSettings(listen=options.listen, max_payload_bytes=options.max_payload_bytes),
         lease=_lease_of(options),
         probe=ProbeSettings(listen=options.http),
         blobs=options.blobs,
@@ -214,7 +219,8 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
         HomeUnusable: Nobody said where its home is, and the user has none.
     """
     home = home_directory({HOME: options.home} if options.home else os.environ)
-    return YardSettings(home, options.slots, options.idle_seconds, _lease_of(options))
+    lease = _lease_of(options)
+    return YardSettings(home, options.slots, options.idle_seconds, lease, options.max_payload_bytes)
 
 
 def _serve(options: argparse.Namespace) -> None:

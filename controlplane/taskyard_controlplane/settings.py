@@ -258,6 +258,9 @@ class YardSettings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     """As for a server."""
 
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    """As for a server."""
+
     def __post_init__(self) -> None:
         _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
         _require(self.idle_seconds >= 0, "idle_seconds must not be negative; 0 means never")
@@ -276,6 +279,11 @@ class YardSettings:
         """Return the settings of the yard's control plane."""
         return Settings(
             database=DatabaseSettings(url=database_url(self.home / YARD_DATABASE)),
-            rpc=RpcSettings(listen=self.address, reflection=False, stop_grace_seconds=1.0),
+            rpc=RpcSettings(
+                listen=self.address,
+                reflection=False,
+                max_payload_bytes=self.max_payload_bytes,
+                stop_grace_seconds=1.0,
+            ),
             lease=self.lease,
         )

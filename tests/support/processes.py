@@ -167,9 +167,9 @@ class Installation:
         command = ["-m", "taskyard_controlplane", "serve", "--listen", self.address]
         return self.start("server", *command, "--database", self.database, *self._leases, *options)
 
-    def start_server(self) -> Child:
+    def start_server(self, *options: str) -> Child:
         """Start the control plane, also after it was killed."""
-        self.server = self.spawn_server("--http", self.http)
+        self.server = self.spawn_server("--http", self.http, *options)
         self._wait_ready(self.server, "taskyard server ready")
         return self.server
 

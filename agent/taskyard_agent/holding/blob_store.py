@@ -68,7 +68,8 @@ class BlobStore:
 
     def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
         """Whether all of some blobs are here."""
-        return all(self.path(blob).exists() for blob in blobs)
+        places = [self._own] if self.shared is None else [self.shared, self._own]
+        return all(any(is_there(place, blob) for place in places) for blob in blobs)
 
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         """Have some blobs here.
@@ -80,9 +81,10 @@ class BlobStore:
             if self.shared is not None and is_there(self.shared, blob):
                 continue
             name = name_of(blob)
-            if self._own.size(name) is not None:
+            if is_there(self._own, blob):
                 os.utime(self._own.path(name))
                 continue
+            self._own.remove(name)  # what a power cut has left of it: here nothing is synced
             task = self._fetching.get(name)
             if task is None:
                 task = self._fetching[name] = asyncio.create_task(repeated(partial(self._download, blob)))

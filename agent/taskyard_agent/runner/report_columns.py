@@ -86,7 +86,7 @@ class Packer:
                 if is_disk_trouble(error):
                     return Lacking(size, error.strerror or type(error).__name__)
                 report = unstored_result(size, error)
-        elif isinstance(data, LaidOut):  # a server may take more in a report than what is laid out begins with
+        elif isinstance(data, LaidOut):  # some servers take in a report what is large elsewhere
             report.result.encoding, report.result.data = BUFFERS, data.joined()
         self._place_failure(report.failure)
         report.run_name = name

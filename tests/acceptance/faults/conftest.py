@@ -15,7 +15,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation that all tests of a module misuse, and that must survive it."""
     folder = tmp_path_factory.mktemp("lasting")
     with installation(folder, f"sqlite:///{folder / 'taskyard.db'}") as lasting:
-        lasting.start_server()
+        lasting.start_server("--max-payload-bytes", "10000000")
         lasting.start_agent()
         yield lasting
 

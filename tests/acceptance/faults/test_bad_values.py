@@ -16,8 +16,8 @@ pytestmark = pytest.mark.acceptance
         ),
         ("unpicklable-argument-in-map", "NotPicklable", ["cannot submit 'echo'", "(a lock)"]),
         ("unpicklable-result", "NotPicklable", ["a value of type lock", "return what can be pickled"]),
-        ("large-argument", "PayloadTooLarge", ["arguments of 'echo'", "134,217,728", "pass a reference"]),
-        ("large-result", "PayloadTooLarge", ["the result is", "134,217,728", "return a reference"]),
+        ("large-argument", "PayloadTooLarge", ["arguments of 'echo'", "10,000,000", "pass a reference"]),
+        ("large-result", "PayloadTooLarge", ["the result is", "10,000,000", "return a reference"]),
     ],
 )
 def test_a_value_that_cannot_travel(lasting: Installation, case: str, error: str, words: list[str]) -> None:

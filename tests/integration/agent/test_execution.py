@@ -4,14 +4,18 @@ import asyncio
 import hashlib
 import json
 import pickle
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-from support.agent_process import agent_and_server
+from support.agent_process import agent_and_server, agent_of
 from support.scripted_controlplane import ScriptedControlPlane
 from support.task_codes import COMMANDS, Unloadable, call
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import common_pb2, failure_pb2, session_service_pb2, states_pb2
+from taskyard_api.v1 import blob_service_pb2, common_pb2, failure_pb2, session_service_pb2, states_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.errors import PayloadTooLarge
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import StateReason
@@ -129,9 +133,39 @@ def test_code_by_reference_takes_json(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+class Storing(ScriptedControlPlane):
+    """Keeps what is uploaded under names as well, once it is what was announced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: dict[str, bytes] = {}
+        self.directory = common_pb2.BlobDirectory()
+        """The store, which agents are told of."""
+
+    def _welcome(self, hello: pb.AgentHello) -> pb.AgentWelcome:
+        welcome = super()._welcome(hello)
+        welcome.blob_directory.CopyFrom(self.directory)
+        return welcome
+
+    async def UploadBlob(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:  # noqa: N802
+        messages = [message async for message in request_iterator]
+        blob, data = messages[0].blob, b"".join(message.part for message in messages)
+        assert (blob.size, blob.checksum) == (len(data), checksum_of([data]))
+        self.named[blob.name] = data
+        return blob_service_pb2.UploadBlobResponse(blob=blob)
+
+
 def test_blobs_are_fetched_before_and_stored_after_execution(tmp_path: Path) -> None:
     async def main() -> None:
-        async with agent_and_server(tmp_path) as (_, server):
+        server = Storing()
+        await server.start()
+        try:
+            await play(server)
+        finally:
+            await server.stop()
+
+    async def play(server: Storing) -> None:
+        async with agent_of(server, tmp_path):
             server.define(2, COMMANDS + b" ", in_store=True)
             arguments = call("size", b"y" * 3_000_000)
             blob = common_pb2.BlobRef(digest=hashlib.sha256(arguments).digest(), size=len(arguments))
@@ -148,7 +182,43 @@ def test_blobs_are_fetched_before_and_stored_after_execution(tmp_path: Path) -> 
             assert stored.kind == pb.REPORT_KIND_SUCCEEDED
             assert stored.result.blob.size == 20_000_000
             assert stored.result.encoding == "python/pickle5"
-            assert server.blobs[stored.result.blob.digest] == b"x" * 20_000_000
+            assert stored.result.blob.name == result_name(large, server.key(large).epoch)
+            assert server.named == {stored.result.blob.name: b"x" * 20_000_000}
+
+    asyncio.run(main())
+
+
+def test_nothing_is_transferred_where_the_store_of_the_server_is_seen(tmp_path: Path) -> None:
+    store = BlobDirectory(tmp_path / "store")
+    store.make()
+
+    async def main() -> None:
+        server = Storing()
+        server.directory = common_pb2.BlobDirectory(path=str(store.root), nonce=store.mark())
+        await server.start()
+        try:
+            await play(server)
+        finally:
+            await server.stop()
+
+    async def play(server: Storing) -> None:
+        arguments = call("size", b"y" * 3_000_000)
+        name, size = content_name([arguments]), len(arguments)
+        store.add(name, [arguments], size)
+        blob = common_pb2.BlobRef(name=name, size=size, checksum=checksum_of([arguments]))
+        async with agent_of(server, tmp_path / "home"):
+            extras = [pb.AttemptExtra(position=0, args=blob)]
+            chunk, (large_input,) = server.chunk(1, [b""], blobs=[blob], extras=extras)
+            server.send(chunk)
+            (large,) = server.assign(1, [call("big", 20_000_000)])
+            await server.until(lambda: len(server.outcomes) == 2, 30)
+            assert server.result(large_input) == 3_000_000
+            stored = server.failed(large).result.blob
+            assert stored.name == result_name(large, server.key(large).epoch)
+            assert store.path(stored.name).read_bytes() == b"x" * 20_000_000
+            assert (server.named, server.blobs) == ({}, {})
+        own = tmp_path.joinpath("home").rglob("blobs/*/*")
+        assert [path for path in own if path.is_file()] == []
 
     asyncio.run(main())
 

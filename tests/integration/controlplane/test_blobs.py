@@ -4,6 +4,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +12,8 @@ import pytest
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.errors import (
     BlobNotFound,
     DigestMismatch,
@@ -251,3 +254,77 @@ def test_an_upload_whose_turn_does_not_come_is_refused_for_now(serve: Callable[.
     first.cancel()
     assert isinstance(error, Overloaded)
     assert "1 uploads from ipv4:127.0.0.1" in str(error)
+
+
+RUN, EPOCH = bytes(range(16)), 7
+
+
+def named(name: str, data: bytes) -> common_pb2.BlobRef:
+    return common_pb2.BlobRef(name=name, size=len(data), checksum=checksum_of([data]))
+
+
+def sent(served: Any, ref: common_pb2.BlobRef, data: bytes) -> Any:
+    parts = [data[at : at + 100_000] for at in range(0, len(data), 100_000)] or [b""]
+    messages = [pb.UploadBlobRequest(part=part) for part in parts]
+    messages[0].blob.CopyFrom(ref)
+    return upload(served, iter(messages))
+
+
+def fetched(served: Any, ref: common_pb2.BlobRef, offset: int = 0) -> bytes:
+    request = pb.DownloadBlobRequest(name=ref.name, digest=ref.digest, offset=offset)
+    return b"".join(message.part for message in served.blobs.DownloadBlob(request, timeout=20))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2_500_001])
+def test_a_result_is_stored_under_the_name_of_its_run(served: Any, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    ref = named(result_name(RUN, EPOCH), data[:size])
+    assert sent(served, ref, data[:size]).blob == ref
+    assert fetched(served, ref) == data[:size]
+    assert fetched(served, ref, offset=size) == b""
+
+
+def test_content_is_stored_under_its_own_hash_alone(served: Any) -> None:
+    right, wrong = content_name([b"content"]), content_name([b"another"])
+    sent(served, named(right, b"content"), b"content")
+    with pytest.raises(grpc.RpcError) as refused:
+        sent(served, named(wrong, b"content"), b"content")
+    assert isinstance(from_rpc_error(refused.value), DigestMismatch)
+    found = served.blobs.FindMissingBlobs(pb.FindMissingBlobsRequest(names=[right, wrong]), timeout=20)
+    assert list(found.missing_names) == [wrong]
+
+
+def test_a_result_that_is_stored_is_not_replaced_by_another_one(served: Any) -> None:
+    first, other = named(result_name(RUN, EPOCH), b"first"), named(result_name(RUN, EPOCH), b"other")
+    sent(served, first, b"first")
+    sent(served, first, b"first")  # the answer was lost
+    with pytest.raises(grpc.RpcError, match="another result is stored"):
+        sent(served, other, b"other")
+    assert fetched(served, first) == b"first"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "b3-xyz", "run-1-2", "sha256-" + "A" * 64, "x" * 5_000])
+def test_what_is_no_name_of_a_blob_is_refused(served: Any, name: str) -> None:
+    for call in (
+        lambda: sent(served, common_pb2.BlobRef(name=name, size=1), b"x"),
+        lambda: fetched(served, common_pb2.BlobRef(name=name)),
+        lambda: served.blobs.FindMissingBlobs(pb.FindMissingBlobsRequest(names=[name]), timeout=20),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            call()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_program_on_the_same_machine_is_told_of_the_directory(served: Any) -> None:
+    ref = named(content_name([b"content"]), b"content")
+    sent(served, ref, b"content")
+    told = served.plane.owner.terms.blob_directory
+    assert BlobDirectory(Path(told.path)).is_marked(told.nonce)
+    assert BlobDirectory(Path(told.path)).path(ref.name).read_bytes() == b"content"
+
+
+def test_a_file_in_the_directory_is_stored_without_being_sent(served: Any) -> None:
+    directory = BlobDirectory(Path(served.plane.owner.terms.blob_directory.path))
+    ref = named(result_name(RUN, EPOCH), b"written by a worker")
+    directory.write(ref.name, [b"written by ", b"a worker"], ref.size)
+    assert fetched(served, ref) == b"written by a worker"

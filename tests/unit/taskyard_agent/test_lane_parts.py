@@ -25,6 +25,7 @@ from taskyard_agent.runner.lane_link import EndedRun, LaneLink
 from taskyard_agent.runner.report_columns import Outcome, Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import StateReason
 
@@ -40,6 +41,7 @@ class Lines:
         self.lines = lines
         self.slots = LaneBoard(lines.far_board)
         self.board = progress_board.BoardWriter(lines.far_board)
+        BlobDirectory(path).make()
         self.link = LaneLink(
             lines.far_data, lines.far_control, self.board, Packer(BlobFiles(path)), self.slots
         )

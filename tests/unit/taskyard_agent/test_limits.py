@@ -18,6 +18,7 @@ from taskyard_agent.processes.workforce import Workforce
 from taskyard_agent.runner import frames, zygote
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.agent_link import Identity, LinkSession
+from taskyard_contract.blobs.names import result_name
 
 
 class Silent:

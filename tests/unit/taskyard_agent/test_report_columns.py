@@ -196,7 +196,7 @@ def test_a_result_that_cannot_be_written_is_refused_and_the_others_are_reported(
     to._files = BlobFiles(tmp_path / "nowhere")
     named = pb.ReportException(kind=pb.REPORT_KIND_SUCCEEDED, run_name="mine")
     named.result.data = LARGE
-    outcomes = [b"ok", LARGE, raised(ValueError("v" * 40), ENCODING), named]
+    outcomes: list[Outcome] = [b"ok", LARGE, raised(ValueError("v" * 40), ENCODING), named]
     columns, blobs = packed(to, *[to.place(outcome, RUN, at) for at, outcome in enumerate(outcomes)])
     refused, failed, refused_too = columns.exceptions
     assert (list(columns.results), blobs) == ([b"ok", b"", b"", b""], [])

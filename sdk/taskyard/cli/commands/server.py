@@ -44,8 +44,18 @@ BlobsOption = Annotated[
     typer.Option(
         envvar="TASKYARD_BLOBS",
         metavar="URL",
-        help="Where large values are: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.",
+        help="Where large values are: a directory, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.",
         show_default="a directory beside an SQLite database, or in TASKYARD_HOME",
+    ),
+]
+MaxPayloadOption = Annotated[
+    int | None,
+    typer.Option(
+        callback=at_least(1),
+        envvar="TASKYARD_MAX_PAYLOAD_BYTES",
+        metavar="BYTES",
+        help="The largest argument or result.",
+        show_default="16 GiB",
     ),
 ]
 AgentLeaseOption = Annotated[
@@ -83,6 +93,7 @@ def start(
     http: HttpOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = None,
+    max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
     log_level: LogLevelOption = None,
@@ -100,6 +111,7 @@ def start(
             "--listen": listen,
             "--http": http,
             "--blobs": blobs,
+            "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
             "--log-level": log_level,
