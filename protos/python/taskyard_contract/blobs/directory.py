@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from taskyard_contract.blobs.names import subdirectory
+from taskyard_contract.blobs.names import is_result, subdirectory
 from taskyard_contract.programs.private_files import close_to_others, create, make_directory, opener
 
 NONCE_FILE: Final = ".store"
@@ -110,8 +110,7 @@ class BlobDirectory:
         Raises:
             OSError: It could not be written; nothing is left of it.
         """
-        if self.size(name) == size:
-            os.utime(self.path(name))  # used again: it is not to be taken for an orphan
+        if self._is_here(name, size):
             return
         with self.receiving(name) as part:
             _write(part, pieces, size, True)
@@ -127,10 +126,18 @@ class BlobDirectory:
         part = path.with_name(f".{name}.{secrets.token_hex(8)}{PART_SUFFIX}")
         try:
             yield part
-            part.replace(path)  # who has mapped another one of this name keeps it
+            if is_result(name) or not self._is_here(name, part.stat().st_size):
+                part.replace(path)  # who has mapped another file of this name keeps it
             _sync_directory(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+    def _is_here(self, name: str, size: int) -> bool:
+        """Whether some content is here already. Used again, it is not to be taken for an orphan."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path(name))
+            return self.size(name) == size
+        return False
 
     def remove(self, name: str) -> bool:
         """Remove a blob; says whether there was one. Whoever has mapped it keeps it."""
