@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 VERSION = "v1.8.0"
 MODULE = "github.com/versity/versitygw/cmd/versitygw"
 BUILD_SECONDS = 900.0
@@ -69,6 +71,17 @@ def running_object_server() -> Iterator[ObjectServer]:
                 yield ObjectServer(address, files, process)
             finally:
                 process.kill()
+
+
+def server_for_tests() -> Iterator[ObjectServer]:
+    """Run a server; without one, tests are left out, but not in silence where all of them have to run."""
+    why = why_missing()
+    if why and os.environ.get("CI"):
+        pytest.fail(f"{why}; what is left out there is tested nowhere")
+    if why:
+        pytest.skip(why)
+    with running_object_server() as server:
+        yield server
 
 
 def _binary() -> Path:
