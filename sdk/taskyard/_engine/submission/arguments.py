@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from taskyard._data.runs.state import State, is_state
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.large_values import LARGE_BYTES, LargeValues, check_size, refs_in
+from taskyard._engine.submission.large_values import LargeValues, check_size, refs_in
 from taskyard._engine.submission.large_values import names_in as names_of_stored
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge, TaskyardError
+from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -40,8 +40,7 @@ def pack(
     kwargs: dict[str, Any],
     upstream: Upstream,
     names: set[str] | None = None,
-    large: LargeValues | None = None,
-) -> Packed:
+) -> bytes | LaidOut:
     """Pickle the arguments of a call.
 
     Args:
@@ -50,37 +49,55 @@ def pack(
         kwargs: Keyword arguments.
         upstream: Gets the runs that the call depends on.
         names: Gets the names of the main module that the arguments refer to.
-        large: Stores large values by themselves.
 
     Returns:
-        The encoded arguments, nothing for a call without arguments; and where large values of it are.
+        The encoded arguments, nothing for a call without arguments. What is large has to be stored by itself,
+        by `pack_large`; laid out it is always.
 
     Raises:
         NotPicklable: An argument cannot travel to another process.
-        PayloadTooLarge: One is larger than the control plane takes.
     """
     if not args and not kwargs:
-        return Packed(b"")
+        return b""
     if State in map(type, args) or State in map(type, kwargs.values()):
         args, kwargs = _states_changed((args, kwargs), _by_reference)
     outside = begin_collecting(upstream)
     try:
-        call, data = (args, kwargs), pickling.dumps_apart((args, kwargs))
-        if isinstance(data, LaidOut) or len(data) >= LARGE_BYTES:
-            call = call if large is None else large.apart(call)
-            data = pickling.dumps(call)
-        if names is not None and pickling.IN_MAIN in data:
-            names |= pickling.names_in(call)
-    except (NotPicklable, FlowRunTimeoutError, TaskyardError, OSError):
+        data = pickling.dumps_apart((args, kwargs))
+        if names is not None and type(data) is bytes and pickling.IN_MAIN in data:
+            names |= pickling.names_in((args, kwargs))
+        return data
+    except (NotPicklable, FlowRunTimeoutError):
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         raise not_picklable(name, args, kwargs, error) from error
     finally:
         begin_collecting(outside)
-    refs = refs_in(call)
-    if refs and names is not None:
+
+
+def pack_large(
+    name: str, call: Arguments, upstream: Upstream, names: set[str] | None, large: LargeValues
+) -> Packed:
+    """Pickle the arguments of a call, after each large value of them was stored by itself.
+
+    Args:
+        name: The task.
+        call: The arguments.
+        upstream: Gets the runs that the call depends on.
+        names: Gets the names of the main module that the arguments refer to.
+        large: Stores large values.
+
+    Raises:
+        NotPicklable: An argument cannot travel to another process.
+        PayloadTooLarge: One is larger than the control plane takes.
+        OSError, TaskyardError: It cannot be stored.
+    """
+    call = large.apart(_states_changed(large.with_shared(call), _by_reference))
+    data = pack(name, *call, upstream, names)
+    if names is not None:
         names |= names_of_stored(call)
-    return Packed(data, refs)
+    assert type(data) is bytes  # nothing that has a large buffer is left
+    return Packed(data, refs_in(call))
 
 
 class StateReference:

@@ -8,7 +8,7 @@ from typing import Any
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.submission.arguments import Packed, add_order, offload, pack
+from taskyard._engine.submission.arguments import Packed, add_order, offload, pack_large
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.scope import current_scope, outside_scope
 from taskyard._engine.submission.submitting import future_of
@@ -70,7 +70,8 @@ def _written(
     names: set[str],
 ) -> Packed:
     if not task.is_remote:
-        return pack(task.name, args, kwargs, upstream, names, LargeValues(task.name, session))
+        large = LargeValues(task.name, session)
+        return pack_large(task.name, (args, kwargs), upstream, names, large)
     from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
 
     return Packed(pack_json(task.name, args, kwargs, upstream))

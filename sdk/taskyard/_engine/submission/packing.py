@@ -1,6 +1,5 @@
 """One call, packed: its arguments as bytes, its upstream runs, and what can be known before it starts."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from taskyard._data.runs.records import TaskRun
@@ -8,13 +7,13 @@ from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import Packed as Written
-from taskyard._engine.submission.arguments import offload, pack
-from taskyard._engine.submission.large_values import LargeValues
+from taskyard._engine.submission.arguments import offload, pack, pack_large
+from taskyard._engine.submission.large_values import LARGE_BYTES, LargeValues
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._network.session.run_groups import Upstream
 from taskyard.context import TaskRunContext
-from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.values.layout import LaidOut
 
 SMALL_BYTES: Final = 32 * 1024
 """Arguments up to this size are inline for every server; larger ones are compared with its limit."""
@@ -48,19 +47,24 @@ def packed(
         PayloadTooLarge: The arguments are larger than the control plane takes.
     """
     upstream: Upstream = {}
-    refs: Sequence[common_pb2.BlobRef] = ()
     if task.is_remote:
         from taskyard._engine.submission.json_arguments import pack_json  # only few programs need it
 
-        data = pack_json(task.name, *call, upstream)
+        data: bytes | LaidOut = pack_json(task.name, *call, upstream)
     elif scope.executor is not None:
         scope.executor.keep(task, scope, future, call, upstream, direct)
         data = b""
+    elif large is not None and large.has_shared:
+        written = pack_large(task.name, call, upstream, names, large)
+        return _with_more(task, scope, future, call, written, upstream)
     else:
+        data = pack(task.name, *call, upstream, names)
+    if type(data) is not bytes or (len(data) >= LARGE_BYTES and not task.is_remote):
         large = large or LargeValues(task.name, scope.session)
-        data, refs = pack(task.name, *large.with_shared(call), upstream, names, large)
-    if task.call_work or refs or len(data) > SMALL_BYTES:
-        return _with_more(task, scope, future, call, Written(data, refs), upstream)
+        written = pack_large(task.name, call, upstream, names, large)
+        return _with_more(task, scope, future, call, written, upstream)
+    if task.call_work or len(data) > SMALL_BYTES:
+        return _with_more(task, scope, future, call, Written(data), upstream)
     return data, upstream, None, None
 
 

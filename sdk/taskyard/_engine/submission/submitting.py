@@ -12,7 +12,7 @@ from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.futures.typed import TypedFuture
-from taskyard._engine.submission.arguments import add_order, check_upstream, offload, pack
+from taskyard._engine.submission.arguments import add_order, check_upstream, offload, pack, pack_large
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
@@ -225,7 +225,7 @@ def _pack_large(
     """Pack a child with what few children have: states, and values that are stored by themselves."""
     upstream: Upstream = dict(shared)
     names: set[str] = set()
-    data, refs = pack(task.name, *large.with_shared(call), upstream, names, large)
+    data, refs = pack_large(task.name, call, upstream, names, large)
     if names:
         groups.need(names)
     extra = offload(task.name, data, refs, scope.session)

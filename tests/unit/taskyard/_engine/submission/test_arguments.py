@@ -35,7 +35,7 @@ class Holder:
 
 
 def test_a_call_without_arguments_takes_no_bytes() -> None:
-    assert pack("t", (), {}, {}) == (b"", ())
+    assert pack("t", (), {}, {}) == b""
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, lambda f: [{"k": (f,)}], lambda f: Holder({f})])

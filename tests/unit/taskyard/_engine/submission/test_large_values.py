@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard._engine.submission.arguments import pack
+from taskyard._engine.submission.arguments import pack_large
 from taskyard._engine.submission.large_values import LargeValues, StoredValue, refs_in
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.submitting import submit_many, submit_one
@@ -33,21 +33,21 @@ def keyed(first: Any, second: Any = None) -> Any:
 
 
 def test_small_arguments_stay_in_the_call(session: LoopbackSession) -> None:
-    written = pack("both", (1, "x" * 60_000), {}, {}, None, LargeValues("both", session))
+    written = pack_large("both", ((1, "x" * 60_000), {}), {}, None, LargeValues("both", session))
     assert (loads(written.data), list(written.refs)) == (((1, "x" * 60_000), {}), [])
     assert not session.stored.blobs
 
 
 def test_only_what_is_large_is_stored_by_itself(session: LoopbackSession) -> None:
     submit_one(both, session.scope(), (LARGE,), {"second": "small"}).result(0)
-    written = pack("both", (LARGE,), {"second": "small"}, {}, None, LargeValues("both", session))
+    written = pack_large("both", ((LARGE,), {"second": "small"}), {}, None, LargeValues("both", session))
     assert (len(written.refs), len(written.data) < 1_000) == (1, True)
     assert written.refs[0].name in session.stored.blobs
 
 
 def test_one_value_in_two_places_is_one_blob(session: LoopbackSession) -> None:
     assert submit_one(both, session.scope(), (LARGE,), {"second": LARGE}).result(0) == (LARGE, LARGE)
-    written = pack("both", (LARGE, LARGE), {}, {}, None, LargeValues("both", session))
+    written = pack_large("both", ((LARGE, LARGE), {}), {}, None, LargeValues("both", session))
     assert len(written.refs) == 1
 
 
@@ -89,7 +89,7 @@ def test_futures_inside_a_shared_value_are_upstream_of_every_child(session: Loop
 
 def test_a_future_inside_a_large_argument_is_upstream(session: LoopbackSession) -> None:
     future, upstream = Future[Any](new_id(), session.scope()), dict[bytes, int]()
-    pack("both", ([future, LARGE],), {}, upstream, None, LargeValues("both", session))
+    pack_large("both", (([future, LARGE],), {}), upstream, None, LargeValues("both", session))
     assert upstream == {future.run_id: UpstreamKind.DATA}
 
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_pickled_is_refused_before_anything_is_stored(
 ) -> None:
     generator = (one for one in "ab")
     with pytest.raises(NotPicklable, match="generator"):
-        pack("both", *call([LARGE, generator]), {}, None, LargeValues("both", session))
+        pack_large("both", call([LARGE, generator]), {}, None, LargeValues("both", session))
     assert not session.stored.blobs
 
 
