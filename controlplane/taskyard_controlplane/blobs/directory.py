@@ -66,6 +66,11 @@ class DirectoryStore:
     def _stamp(self, database_id: str) -> None:
         """Note whose blobs these are; of two that do so at the same moment one is first."""
         stamp = self._files.root / STAMP
+        if not stamp.exists():  # asked first: to write one costs a start some milliseconds
+            self._write_stamp(stamp, database_id)
+        refuse_other(database_id, stamp.read_bytes(), self.url, str(stamp))
+
+    def _write_stamp(self, stamp: Path, database_id: str) -> None:
         fresh = stamp.with_name(f"{STAMP}.{secrets.token_hex(8)}")
         try:
             with create(fresh) as file:
@@ -76,7 +81,6 @@ class DirectoryStore:
                 os.link(fresh, stamp)
         finally:
             fresh.unlink(missing_ok=True)
-        refuse_other(database_id, stamp.read_bytes(), self.url, str(stamp))
 
     def receive(self, ref: common_pb2.BlobRef) -> "IncomingFile":
         return IncomingFile(self, self._files, ref)
