@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-clients test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
+.PHONY: help quickstart test test-clients test-objects test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 
 # Most tests wait for processes, so more of them run at a time than there are cores on a small machine; those of one
 # file stay together, in their order.
-QUICK := -m "not chaos and not upgrade and not clients" --numprocesses 3 --dist loadfile
+QUICK := -m "not chaos and not upgrade and not clients and not objects" --numprocesses 3 --dist loadfile
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 	$(BIN)/python -m pytest $(QUICK)
@@ -42,6 +42,10 @@ test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and Type
 	$(MAKE) --no-print-directory -C examples/go BUF='$(abspath $(BIN))/buf'
 	$(MAKE) --no-print-directory -C examples/typescript BUF='$(abspath $(BIN))/buf'
 	$(BIN)/python -m pytest -m clients --numprocesses 3 --dist loadfile
+
+# A server that speaks S3 is built by Go the first time, which takes some minutes, and kept in the user's cache.
+test-objects: $(VENV)/.stamp-dev ## Run the tests of object storage against a real server, if Go is here to build it
+	$(BIN)/python -m pytest -m objects tests/contract/blobs tests/acceptance/test_object_storage.py
 
 # Programs of two versions of Python on one yard. OTHER: the second one, else whichever is found here.
 test-other: $(VENV)/.stamp-dev ## Run the tests that need another version of Python, if one is found

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -22,7 +23,7 @@ from taskyard_contract.clock import Clock, SystemClock
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.event_loops import new_event_loop
 from taskyard_contract.programs.log_lines import say_ready
-from taskyard_controlplane.blobs.directory import DirectoryStore
+from taskyard_controlplane.blob_opening import open_blob_store
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.serving.owner import Owner
@@ -34,7 +35,6 @@ from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
 from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
 from taskyard_controlplane.storage import create_reader, create_store
-from taskyard_controlplane.storage.engine import beside
 from taskyard_controlplane.storage.interface import Reader, Store
 
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
@@ -69,6 +69,7 @@ class ControlPlane:
         self.owner: Owner
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock or SystemClock()
+        self._blobs: BlobStore | None = None
         self._closing = AsyncExitStack()
 
     async def start(self) -> None:
@@ -78,7 +79,7 @@ class ControlPlane:
             ListenFailed: An address is in use or cannot be bound.
             DatabaseInUse: Another process owns the database.
             SchemaNotUnderstood: The database is from another release.
-            StorageUnavailable: The database does not answer.
+            StorageUnavailable: The database does not answer, or the store of blobs cannot be used.
         """
         async with AsyncExitStack() as stack:
             server = RpcServer(self.settings.rpc)
@@ -87,9 +88,9 @@ class ControlPlane:
             self.address = server.address
             probes = self._bind_probes(stack)
             store, reader = self._open_storage(stack)
-            blobs = DirectoryStore(self._blob_directory(stack))
-            await self._start_owner(store, blobs.open(), stack)
-            services = self._add_services(server, store.dialect, reader, blobs, stack)
+            await self._start_owner(store, stack)
+            self._blobs = await asyncio.to_thread(self._open_blobs, reader, stack)
+            services = self._add_services(server, store.dialect, reader, self._blobs, stack)
             await server.start()
             stack.push_async_callback(server.stop)
             stack.callback(self.owner.begin_stop)
@@ -131,27 +132,32 @@ class ControlPlane:
         stack.callback(reader.close)
         return store, reader
 
-    def _blob_directory(self, stack: AsyncExitStack) -> Path:
-        """Return where blobs are kept; beside a database in memory they go with this process."""
-        settings = self.settings
-        path = settings.blobs or beside(settings.database.url)
-        if path is None and not settings.database.url.startswith("sqlite"):
-            raise InvalidSettings("no directory of blobs was given; add --blobs DIR or set TASKYARD_BLOBS")
-        return path or Path(stack.enter_context(TemporaryDirectory(prefix="taskyard-blobs-")))
+    def _open_blobs(self, reader: Reader, stack: AsyncExitStack) -> BlobStore:
+        """Open the store of blobs. By the owner only: it tells all who see a directory that it is theirs."""
 
-    async def _start_owner(
-        self, store: Store, directory: common_pb2.BlobDirectory | None, stack: AsyncExitStack
-    ) -> None:
+        def temporary() -> Path:
+            return Path(
+                stack.enter_context(TemporaryDirectory(prefix="taskyard-blobs-", ignore_cleanup_errors=True))
+            )
+
+        store = open_blob_store(self.settings, reader.database_id(), temporary)
+        stack.callback(store.close)
+        return store
+
+    def _blob_directory(self) -> common_pb2.BlobDirectory | None:
+        return None if self._blobs is None else self._blobs.directory
+
+    async def _start_owner(self, store: Store, stack: AsyncExitStack) -> None:
         rpc = self.settings.rpc
         self.owner = Owner(
             store,
             lease_times(self.settings.lease),
             self._clock,
             max_inline_bytes=rpc.max_inline_bytes,
-            max_payload_bytes=rpc.max_payload_bytes,
+            max_payload_bytes=self.settings.max_payload_bytes,
             max_page_size=rpc.max_page_size,
             max_wait_seconds=rpc.max_wait_seconds,
-            blob_directory=directory,
+            blob_directory=self._blob_directory,
             fatal=self._fail,
             memory=self.settings.memory,
         )
@@ -207,7 +213,7 @@ class ControlPlane:
             Background(threads),
             blobs,
             Background(writers),
-            self.settings.rpc,
+            replace(self.settings.rpc, max_payload_bytes=self.settings.max_payload_bytes),
             self.settings.peers,
             dialect=dialect,
             started_us=self._clock.now_us(),

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from pathlib import Path
 from typing import NoReturn
 
 from taskyard_contract.programs.extras import ExtraMissing, require_extra
@@ -22,6 +21,7 @@ from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_d
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
 from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
+from taskyard_controlplane.blobs.places import Kind
 from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
@@ -47,7 +47,8 @@ class ExitCode(IntEnum):
     DATABASE_IN_USE = 4
     """Another live process owns the database, or the yard's home."""
     DATABASE_UNUSABLE = 5
-    """The database cannot be reached, is full, was deleted or replaced, or has another release's schema."""
+    """The database cannot be reached, is full, was deleted or replaced, or has another release's schema; or
+    the place of blobs cannot be used."""
     OWNERSHIP_LOST = 6
     """Another control plane took the database over while this one ran; this one stopped."""
 
@@ -163,9 +164,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "which keeps a password out of the process list)",
     )  # fmt: skip
     parser.add_argument(
-        "--blobs", default=os.environ.get("TASKYARD_BLOBS", ""), metavar="DIR",
-        help="directory of large values; agents that see it use it without sending them "
-        "(default: $TASKYARD_BLOBS, or beside an SQLite database, or $TASKYARD_HOME/blobs)",
+        "--blobs", default=os.environ.get("TASKYARD_BLOBS", ""), metavar="URL",
+        help="where large values are: a directory, which agents that see it use without sending them, "
+        "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX "
+        "(default: $TASKYARD_BLOBS, else a directory beside an SQLite database, or in $TASKYARD_HOME)",
     )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
@@ -205,14 +207,8 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         rpc=RpcSettings(listen=options.listen, max_payload_bytes=options.max_payload_bytes),
         lease=_lease_of(options),
         probe=ProbeSettings(listen=options.http),
-        blobs=_blobs_of(options),
+        blobs=options.blobs,
     )
-
-
-def _blobs_of(options: argparse.Namespace) -> Path | None:
-    if options.blobs:
-        return Path(options.blobs).expanduser()
-    return home_directory(os.environ) / "blobs" if options.database.startswith("postgres") else None
 
 
 def yard_settings(options: argparse.Namespace) -> YardSettings:
@@ -232,6 +228,9 @@ def _serve(options: argparse.Namespace) -> None:
     require_extra("server", "the server")
     if settings.database.url.startswith("postgres"):
         require_extra("postgres", "a server on PostgreSQL")
+    place = settings.blob_place
+    if place is not None and place.kind is Kind.OBJECTS:
+        require_extra("objects", "a server with its blobs in object storage")
     from taskyard_controlplane import app
 
     app.run(settings, app.ready_line)

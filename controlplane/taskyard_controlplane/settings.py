@@ -19,11 +19,14 @@ from taskyard_contract.programs.home_directory import (
     database_url,
     yard_address,
 )
+from taskyard_controlplane.blobs.places import Kind, Place, parse_place
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
 
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
+MAX_PAYLOAD_BYTES_IN_MEMORY: Final = 128 * MIB
+"""The largest blob that a store in memory takes: it is held there as long as it is stored."""
 
 
 class InvalidSettings(ValueError):
@@ -211,9 +214,30 @@ class Settings:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     memory: MemoryLimits = DEFAULT_MEMORY
     peers: PeerSettings = field(default_factory=PeerSettings)
-    blobs: Path | None = None
-    """Directory of large values. Default None: beside an SQLite database; with a database in memory they last
-    as long as the server. PostgreSQL needs one, and servers that share a database need the same one."""
+    blobs: str = ""
+    """Where large values are: a directory (a path, or ``file:///PATH``), object storage (``s3://BUCKET/PREFIX``,
+    ``gs://``, ``az://``) or ``memory:``. Default empty: a directory beside an SQLite database, or one in
+    ``$TASKYARD_HOME`` that is named after another database; with a database in memory one that lasts as long
+    as the server. Servers that share a database need the same one."""
+
+    def __post_init__(self) -> None:
+        if self.blobs:
+            try:
+                parse_place(self.blobs)
+            except ValueError as error:
+                raise InvalidSettings(str(error)) from None
+
+    @property
+    def blob_place(self) -> Place | None:
+        """Where large values are, if somebody said so."""
+        return parse_place(self.blobs) if self.blobs else None
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Largest blob, in bytes: what is allowed, but in memory not more than that has room for."""
+        place, limit = self.blob_place, self.rpc.max_payload_bytes
+        in_memory = place is not None and place.kind is Kind.MEMORY
+        return min(limit, MAX_PAYLOAD_BYTES_IN_MEMORY) if in_memory else limit
 
 
 @dataclass(frozen=True, slots=True)

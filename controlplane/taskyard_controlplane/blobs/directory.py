@@ -2,116 +2,228 @@
 
 See `taskyard_contract.blobs.directory` for how they do. Here are those whose bytes come through the control
 plane: each is written to a file without a name, synced as it grows, and gets its name at the end.
+
+Invariant: a file is never truncated or written again under its name, since others may have mapped it.
 """
 
 import errno
-import hashlib
 import os
-import threading
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
-
-import xxhash
-from blake3 import blake3
+from typing import Final
 
 from taskyard_api.v1 import common_pb2
-from taskyard_contract.blobs.directory import SYNC_BYTES, BlobDirectory
-from taskyard_contract.blobs.names import CONTENT, is_result, name_of
-from taskyard_contract.errors import DigestMismatch, InvalidRequest, StorageFull, StorageUnavailable
+from taskyard_contract.blobs.directory import (
+    PART_SUFFIX,
+    RESERVED_BYTES,
+    SPARE_BYTES,
+    SPARE_SHARE,
+    SYNC_BYTES,
+    BlobDirectory,
+)
+from taskyard_contract.blobs.names import is_result, subdirectory
+from taskyard_contract.errors import (
+    BlobNotFound,
+    DigestMismatch,
+    InvalidRequest,
+    StorageFull,
+    StorageUnavailable,
+)
 from taskyard_contract.programs.private_files import NotOurs, create
+from taskyard_controlplane.blobs.interface import StoredBlob
+from taskyard_controlplane.blobs.receiving import Receiving, check_of
+from taskyard_controlplane.blobs.stamps import STAMP, refuse_other
 
 PART_BYTES: Final = 256 * 1024
 """What is read, and sent, at a time."""
+RETRY_SECONDS: Final = 5.0
+"""When to come back to a disk that failed: somebody has to see to it."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DirectoryStore:
-    """Keeps blobs in a directory."""
+    """`BlobStore` in a directory; the protocol says what its methods promise."""
+
+    most_uploads = 64
 
     def __init__(self, path: Path) -> None:
         """Use `path`, which is made if it is missing."""
-        self._directory = BlobDirectory(path)
+        self._files = BlobDirectory(path.absolute())
+        self.url = str(self._files.root)
+        self.directory: common_pb2.BlobDirectory | None = None
 
-    def open(self) -> common_pb2.BlobDirectory | None:
-        """Begin to be used: see `BlobStore.open`."""
-        path = self._directory.root
+    def open(self, database_id: str) -> None:
+        root = self._files.root
         try:
-            self._directory.make()
-            return common_pb2.BlobDirectory(path=str(path.resolve()), nonce=self._directory.mark())
+            self._files.make()
+            self._stamp(database_id)
+            nonce = self._files.mark()
         except (OSError, NotOurs) as error:
             raise StorageUnavailable(
-                f"the directory of blobs, {path}, cannot be used: {error}; give another one with --blobs"
+                f"the directory of blobs, {root}, cannot be used: {error}; make room, see to its owner "
+                "and its rights, or give another one with --blobs"
             ) from error
+        self.directory = common_pb2.BlobDirectory(path=str(root.resolve()), nonce=nonce)
+
+    def _stamp(self, database_id: str) -> None:
+        """Note whose blobs these are; of two that do so at the same moment one is first."""
+        stamp = self._files.root / STAMP
+        if not stamp.exists():  # asked first: to write one costs a start some milliseconds
+            self._write_stamp(stamp, database_id)
+        refuse_other(database_id, stamp.read_bytes(), self.url, str(stamp))
+
+    def _write_stamp(self, stamp: Path, database_id: str) -> None:
+        fresh = stamp.with_name(f"{STAMP}.{secrets.token_hex(8)}")
+        try:
+            with create(fresh) as file:
+                file.write(database_id.encode())
+                file.flush()
+                os.fdatasync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(fresh, stamp)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def receive(self, ref: common_pb2.BlobRef) -> "IncomingFile":
-        """Begin to take in a blob: see `BlobStore.receive`."""
-        with storage_errors():
-            self._directory.check_room(ref.size)
-        return IncomingFile(self._directory, ref)
+        return IncomingFile(self, self._files, ref)
+
+    def check_room(self, size: int) -> None:
+        """Make sure that a blob fits, and leaves the database some room.
+
+        Raises:
+            StorageFull: It does not.
+        """
+        free = self.free_bytes()
+        if size > free:
+            raise StorageFull(
+                f"the disk of {self.url} has {free:,} bytes left for blobs, and {size:,} do not fit; "
+                "make room on it, or keep blobs elsewhere with --blobs",
+                limit=free,
+            )
+
+    def missing(self, names: Sequence[str]) -> set[str]:
+        with storage_errors(self.url):
+            return {name for name in names if not self._renewed(name)}
 
     def size(self, name: str) -> int | None:
-        """Return the size of a blob: see `BlobStore.size`."""
-        with storage_errors():
-            return self._directory.size(name)
+        with storage_errors(self.url):
+            return self._files.size(name)
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]:
-        """Iterate over a blob: see `BlobStore.read`."""
-        path = self._directory.path(name)
-        with storage_errors(), suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
-            file.seek(offset)
-            while part := file.read(PART_BYTES):
+        with storage_errors(self.url), self._opened(name) as descriptor:
+            end = os.fstat(descriptor).st_size
+            while offset < end:
+                part = os.pread(descriptor, min(PART_BYTES, end - offset), offset)
+                if not part:
+                    raise DigestMismatch(
+                        f"blob {name} in {self.url} is damaged: it ends at {offset} of {end}"
+                    )
+                offset += len(part)
                 yield part
 
+    def remove(self, name: str) -> bool:
+        with storage_errors(self.url), suppress(FileNotFoundError):
+            self._path(name).unlink()
+            return True
+        return False
 
-class IncomingFile:
+    def list(self, after: str = "") -> Iterator[StoredBlob]:
+        first = int(_folder(after), 16) if after else 0
+        for number in range(first, 256):
+            for name in self._names(number):
+                if number > first or name > after:
+                    yield from self._found(name)
+
+    def now_us(self) -> int:
+        fresh = self._files.root / f".now.{secrets.token_hex(8)}"
+        with storage_errors(self.url):
+            try:
+                with create(fresh) as file:
+                    return os.fstat(file.fileno()).st_mtime_ns // 1_000
+            finally:
+                fresh.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        with storage_errors(self.url):
+            found = os.statvfs(self._files.root)
+        spare = min(found.f_blocks * found.f_frsize // SPARE_SHARE, SPARE_BYTES)
+        return max(found.f_bavail * found.f_frsize - spare, 0)
+
+    def close(self) -> None:
+        self.directory = None
+
+    def _renewed(self, name: str) -> bool:
+        with suppress(FileNotFoundError):
+            os.utime(self._files.path(name))
+            return True
+        return False
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[int]:
+        try:
+            descriptor = os.open(self._files.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BlobNotFound(f"there is no blob {name}; it was never stored, or was removed") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _names(self, number: int) -> Sequence[str]:
+        with storage_errors(self.url), suppress(FileNotFoundError):
+            return sorted(os.listdir(self._files.root / f"{number:02x}"))
+        return ()
+
+    def _found(self, name: str) -> Iterator[StoredBlob]:
+        with storage_errors(self.url), suppress(FileNotFoundError):
+            found = self._path(name).stat()
+            yield StoredBlob(name, found.st_size, found.st_mtime_ns // 1_000)
+
+    def _path(self, name: str) -> Path:
+        return self._files.root / _folder(name) / name
+
+
+class IncomingFile(Receiving):
     """A blob on its way into a directory."""
 
-    def __init__(self, directory: BlobDirectory, ref: common_pb2.BlobRef) -> None:
+    def __init__(self, store: DirectoryStore, directory: BlobDirectory, ref: common_pb2.BlobRef) -> None:
         """Receive a blob."""
+        super().__init__(ref)
+        self._store = store
         self._directory = directory
-        self._ref = ref
-        self._name = name_of(ref)
-        self._check = check_of(ref)
         self._unsynced = 0
-        self._stack = ExitStack()
-        self._at_work = threading.Lock()
-        self._over = False
-        with storage_errors():
-            self._part = self._stack.enter_context(directory.receiving(self._name))
-            self._file = self._stack.enter_context(create(self._part))
 
-    def write(self, part: bytes) -> None:
-        """Take the next part: see `Incoming.write`."""
-        with self._working():
-            self._check.update(part)
+    def begin(self) -> None:
+        self._store.check_room(self.ref.size)
+        with storage_errors(self._store.url), ExitStack() as stack:
+            self._part = stack.enter_context(self._directory.receiving(self.name))
+            self._file = stack.enter_context(create(self._part))
+            if self.ref.size >= RESERVED_BYTES:
+                os.posix_fallocate(self._file.fileno(), 0, self.ref.size)
+            self._stack = stack.pop_all()
+
+    def take(self, part: bytes) -> None:
+        with storage_errors(self._store.url):
             self._file.write(part)
             self._unsynced += len(part)
             if self._unsynced >= SYNC_BYTES:
                 self._sync()
 
-    def finish(self) -> None:
-        """Store it under its name: see `Incoming.finish`."""
-        with self._working():
-            if not self._check.is_right():
-                raise DigestMismatch(f"the blob is not what {self._name} stands for; repeat the upload once")
+    def keep(self) -> None:
+        with storage_errors(self._store.url):
             self._sync()
-            self._file.close()
-            if is_result(self._name) and self._holds_another():
-                raise InvalidRequest(f"another result is stored as {self._name}", field="blob.name")
+            if is_result(self.name) and self._holds_another():
+                raise InvalidRequest(f"another result is stored as {self.name}", field="blob.name")
             self._stack.close()
 
-    def discard(self) -> None:
-        """Leave nothing of it: see `Incoming.discard`."""
-        self._over = True
-        if self._at_work.acquire(blocking=False):
-            try:
-                self._part.unlink(missing_ok=True)
-                self._stack.pop_all()
+    def abandon(self) -> None:
+        with storage_errors(self._store.url):
+            self._stack.pop_all()
+            self._part.unlink(missing_ok=True)
+            with suppress(OSError):  # of what could not be written, and is not wanted any more
                 self._file.close()
-            finally:
-                self._at_work.release()
 
     def _sync(self) -> None:
         self._file.flush()
@@ -120,51 +232,24 @@ class IncomingFile:
 
     def _holds_another(self) -> bool:
         """Whether the name has another content: a report may have said which, so it has to stay."""
-        path = self._directory.path(self._name)
-        if self._directory.size(self._name) != self._ref.size:
+        if self._directory.size(self.name) != self.ref.size:
             return False  # nothing, or what a worker was writing that was killed
-        seen = xxhash.xxh3_64()
-        with open(path, "rb", buffering=0) as file:
+        check = check_of(self.ref)
+        with open(self._directory.path(self.name), "rb", buffering=0) as file:
             while part := file.read(PART_BYTES):
-                seen.update(part)
-        return seen.intdigest() != self._ref.checksum
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Hold the file, and remove it at the end if it was discarded meanwhile."""
-        try:
-            with self._at_work, storage_errors():
-                yield
-        finally:
-            if self._over:
-                self.discard()
+                check.update(part)
+        return not check.is_right()
 
 
-class ContentCheck:
-    """Finds out whether content is what its reference says."""
-
-    def __init__(self, seen: Any, expected: str) -> None:
-        """Compute `seen`, which is to come to `expected`, in hexadecimal."""
-        self._seen = seen
-        self._expected = expected
-        self.update = seen.update
-
-    def is_right(self) -> bool:
-        """Say whether everything that came is what was expected."""
-        return bool(self._seen.hexdigest() == self._expected)
-
-
-def check_of(ref: common_pb2.BlobRef) -> ContentCheck:
-    """Return the check of a content, by its name: what it is named by is computed here."""
-    if not ref.name or ref.name.startswith("sha256-"):
-        return ContentCheck(hashlib.sha256(), name_of(ref).removeprefix("sha256-"))
-    if ref.name.startswith(CONTENT):
-        return ContentCheck(blake3(), ref.name.removeprefix(CONTENT))
-    return ContentCheck(xxhash.xxh3_64(), f"{ref.checksum:016x}")
+def _folder(name: str) -> str:
+    """Return the subdirectory of a blob, or of what was never finished: see `BlobDirectory.receiving`."""
+    if name.startswith(".") and name.endswith(PART_SUFFIX):
+        name = name[1:].removesuffix(PART_SUFFIX).rpartition(".")[0]
+    return subdirectory(name)
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
+def storage_errors(where: str) -> Iterator[None]:
     """Turn what a disk says into what callers are told.
 
     Raises:
@@ -175,5 +260,7 @@ def storage_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageFull(f"the disk of the blobs is full ({error.strerror}); make room on it") from error
-        raise StorageUnavailable(f"the directory of blobs cannot be used: {error}") from error
+            raise StorageFull(f"the disk of {where} is full; make room on it") from error
+        raise StorageUnavailable(
+            f"the directory of blobs, {where}, cannot be used: {error}", retry_after=RETRY_SECONDS
+        ) from error

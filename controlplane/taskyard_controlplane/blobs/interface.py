@@ -1,12 +1,26 @@
 """What a store of blobs does for the control plane. Everything blocks, and belongs into threads.
 
+The database has rows that name blobs, a store has the bytes; neither knows the other. Bytes are stored before
+anything names them, so what a kill leaves behind is named by nothing: it is found by listing the store, and
+may be removed after a grace.
+
 Invariant: a blob is seen under its name when all of it is stored durably, and what it holds never changes.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from taskyard_api.v1 import common_pb2
+
+
+class StoredBlob(NamedTuple):
+    """What a listing says of a blob, or of what is left of one that was never finished."""
+
+    name: str
+    """What to remove it by. What was never finished has a name that no blob has."""
+    size: int
+    modified_us: int
+    """When it was stored, or found to be there by `missing`, by the store's own clock."""
 
 
 class Incoming(Protocol):
@@ -37,21 +51,37 @@ class Incoming(Protocol):
 
 
 class BlobStore(Protocol):
-    """Keeps blobs by name."""
+    """Keeps blobs by name. Thread-safe. Names have been checked.
 
-    def open(self) -> common_pb2.BlobDirectory | None:
-        """Begin to be used; returns what peers on the same machine are told of it, if they can use it.
+    Every method may raise `StorageUnavailable`: the store does not answer, or refuses this process; the same
+    call may succeed later.
+    """
 
-        Raises:
-            StorageUnavailable: It cannot be used.
+    url: str
+    """Where it is, without anything that lets one in."""
+
+    most_uploads: int
+    """How many blobs may be received at a time: each takes memory, or a part of the disk's rate."""
+
+    directory: common_pb2.BlobDirectory | None
+    """What peers on the same machine are told of it, if they can use it; None before `open`."""
+
+    def open(self, database_id: str) -> None:
+        """Begin to be used by the owner of a database. Makes what is missing, and proves that it can write.
+
+        MUST refuse with `OtherDatabase` what has the blobs of another database, of which none is named here.
         """
         ...
 
     def receive(self, ref: common_pb2.BlobRef) -> Incoming:
-        """Begin to take in a blob.
+        """Return what takes in a blob. Alone of all methods this does not block: nothing is done before the
+        first part, so that nothing is left of a call that ends before.
+        """
+        ...
 
-        Raises:
-            StorageFull: There is no room for it.
+    def missing(self, names: Sequence[str]) -> set[str]:
+        """Return those of some names that lead to nothing. The others are about to be used: where the store
+        can note that, they are listed from now on as if they had just been stored.
         """
         ...
 
@@ -60,5 +90,33 @@ class BlobStore(Protocol):
         ...
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]:
-        """Iterate over the content of a blob from a byte on, in parts; nothing when it is not stored."""
+        """Iterate over the content of a blob from a byte on, in parts of 256 KiB at most.
+
+        Raises:
+            BlobNotFound: It is not stored.
+            DigestMismatch: It ends before it should.
+        """
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Remove a blob, or what a listing has found; returns whether there was one, as far as it knows."""
+        ...
+
+    def list(self, after: str = "") -> Iterator[StoredBlob]:
+        """Iterate over all there is, in an order that does not change, from behind a name on.
+
+        What comes and goes meanwhile may or may not be listed.
+        """
+        ...
+
+    def now_us(self) -> int:
+        """Return the time of the clock that listings go by."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes more it takes, None where nobody knows."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is open; a call in another thread may fail then."""
         ...

@@ -62,7 +62,11 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self._writing = writing
         self._settings = settings
         self._peers = peers
-        self._uploads = Places("uploads", most=peers.max_uploads, per_address=peers.max_uploads_per_address)
+        self._uploads = Places(
+            "uploads",
+            most=min(peers.max_uploads, store.most_uploads),
+            per_address=peers.max_uploads_per_address,
+        )
 
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, context: Any
@@ -78,16 +82,13 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
         ]
         names = [check_blob_name(name, f"names[{at}]") for at, name in enumerate(request.names)]
-        missing = await self._writing(self._not_stored, [*map(sha256_name, digests), *names])
+        missing = await self._writing(self._store.missing, [*map(sha256_name, digests), *names])
         unknown = [digest for digest in digests if sha256_name(digest) in missing]
         if unknown:  # those of earlier releases, and code, are in the database
             unknown = await self._background(self._reader.missing_blobs, unknown)
         return pb.FindMissingBlobsResponse(
             missing=unknown, missing_names=[name for name in names if name in missing]
         )
-
-    def _not_stored(self, names: list[str]) -> set[str]:
-        return {name for name in names if self._store.size(name) is None}
 
     async def UploadBlob(
         self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any
@@ -109,7 +110,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             check_digest(blob.digest, "blob.digest")
         check_size(blob.size, settings.max_payload_bytes, "blob.size")
         self._directory.owner()  # asked before the parts come, not after all of them
-        incoming = await self._writing(self._store.receive, blob)
+        incoming = self._store.receive(blob)
         with ExitStack() as stack:
             stack.callback(self._writing.soon, incoming.discard)
             await self._take(incoming, blob.size, first, requests, context)

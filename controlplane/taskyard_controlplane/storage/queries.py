@@ -30,7 +30,7 @@ from taskyard_controlplane.storage.interface import (
     RunSums,
     StoredLog,
 )
-from taskyard_controlplane.storage.schema import run, run_log, template
+from taskyard_controlplane.storage.schema import run, run_log, shard_owner, template
 from taskyard_controlplane.storage.template_catalogue import TemplateCatalogue
 
 _LOG_WIDTH: Final = 100  # of a record beside its texts
@@ -102,6 +102,11 @@ class DatabaseReader:
             ids = _fitting([(log_id, size) for log_id, size in found], max_bytes)
             rows = connection.execute(_logs(ids)).all() if ids else []
         return [_bounded(StoredLog._make(row)) for row in rows]
+
+    def database_id(self) -> str:
+        with self._connection() as connection:
+            found = connection.execute(select(shard_owner.c.database_id)).scalar()
+        return found or ""
 
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
         with self._connection() as connection:

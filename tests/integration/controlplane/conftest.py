@@ -201,13 +201,14 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
         peers: PeerSettings | None = None,
         memory: MemoryLimits = DEFAULT_MEMORY,
         database: str = "",
+        blobs: str = "",
         **rpc: Any,
     ) -> Served:
         settings = Settings(
             lease=lease or LeaseSettings(),
             peers=peers or PeerSettings(),
             memory=memory,
-            blobs=tmp_path / "runs-blobs",
+            blobs=blobs or (str(tmp_path / "blobs") if database.startswith("postgres") else ""),
             database=DatabaseSettings(database or f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
         )

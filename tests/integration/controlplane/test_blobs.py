@@ -318,13 +318,13 @@ def test_what_is_no_name_of_a_blob_is_refused(served: Any, name: str) -> None:
 def test_a_program_on_the_same_machine_is_told_of_the_directory(served: Any) -> None:
     ref = named(content_name([b"content"]), b"content")
     sent(served, ref, b"content")
-    told = served.plane.owner.terms.blob_directory
+    told = served.plane.owner.terms.blob_directory()
     assert BlobDirectory(Path(told.path)).is_marked(told.nonce)
     assert BlobDirectory(Path(told.path)).path(ref.name).read_bytes() == b"content"
 
 
 def test_a_file_in_the_directory_is_stored_without_being_sent(served: Any) -> None:
-    directory = BlobDirectory(Path(served.plane.owner.terms.blob_directory.path))
+    directory = BlobDirectory(Path(served.plane.owner.terms.blob_directory().path))
     ref = named(result_name(RUN, EPOCH), b"written by a worker")
     directory.write(ref.name, [b"written by ", b"a worker"], ref.size)
     assert fetched(served, ref) == b"written by a worker"

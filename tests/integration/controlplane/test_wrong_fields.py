@@ -21,6 +21,8 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.transport.rpc_errors import from_rpc_error
 
 DIGEST = bytes(32)
+NAME = f"b3-{DIGEST.hex()}"
+OF_A_RESULT = common_pb2.BlobRef(name=f"run-{bytes(16).hex()}-{bytes(8).hex()}", size=1)
 
 
 def run(**changes: Any) -> pb.NewRun:
@@ -89,6 +91,12 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(type="t" * 1_025)), "runs[1].args.type"),
     ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(blob=common_pb2.BlobRef(digest=b"short"))),
      "runs[1].args.blob.digest"),
+    ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(blob=common_pb2.BlobRef(name="../x"))),
+     "runs[1].args.blob.name"),
+    ("runs", "SubmitRuns", submitting(args=common_pb2.Payload(blob=OF_A_RESULT)), "runs[1].args.blob.name"),
+    ("runs", "SubmitRuns",
+     submitting(args=common_pb2.Payload(values=[common_pb2.BlobRef(name=NAME, size=1), OF_A_RESULT])),
+     "runs[1].args.values[1].name"),
     ("runs", "SubmitRuns", submitting(start_at_us=1), "runs[1].start_at_us"),
     ("runs", "SubmitRuns", submitting(expires_at_us=1), "runs[1].expires_at_us"),
     ("runs", "SubmitRuns", submitting(idempotency_key="k"), "runs[1].idempotency_key"),
@@ -120,7 +128,12 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("admin", "ListTasks", admin.ListTasksRequest(queue="q" * 1_025), "queue"),
     ("blobs", "FindMissingBlobs", bp.FindMissingBlobsRequest(digests=[DIGEST, b"short"]), "digests[1]"),
     ("blobs", "FindMissingBlobs", bp.FindMissingBlobsRequest(digests=[DIGEST] * 1_001), "digests"),
+    ("blobs", "FindMissingBlobs", bp.FindMissingBlobsRequest(names=[NAME, "../x"]), "names[1]"),
+    ("blobs", "FindMissingBlobs", bp.FindMissingBlobsRequest(digests=[DIGEST] * 500, names=[NAME] * 501),
+     "digests"),
     ("blobs", "UploadBlob", [bp.UploadBlobRequest()], "blob"),
+    ("blobs", "UploadBlob",
+     [bp.UploadBlobRequest(blob=common_pb2.BlobRef(name="b3-../../etc/passwd"))], "blob.name"),
     ("blobs", "UploadBlob", [bp.UploadBlobRequest(blob=common_pb2.BlobRef(digest=b"short"))], "blob.digest"),
     ("blobs", "UploadBlob",
      [bp.UploadBlobRequest(blob=common_pb2.BlobRef(digest=DIGEST, size=1), part=b"12")], "part"),
@@ -130,6 +143,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
      [bp.UploadBlobRequest(blob=common_pb2.BlobRef(digest=DIGEST, size=2**21), part=bytes(2**20 + 1))],
      "part"),
     ("blobs", "DownloadBlob", bp.DownloadBlobRequest(digest=b"short"), "digest"),
+    ("blobs", "DownloadBlob", bp.DownloadBlobRequest(name=".store"), "name"),
 ]  # fmt: skip
 
 

@@ -118,10 +118,10 @@ def test_an_idle_yard_ends_by_itself(start: Start, home: Path) -> None:
     assert not (home / "yard.sock").exists()
 
 
-def test_a_yard_whose_home_is_gone_ends(start: Start, home: Path) -> None:
+def test_a_yard_whose_home_is_gone_ends(start: Start, home: Path, tmp_path: Path) -> None:
     process = start()
     ready(process)
-    shutil.rmtree(home)
+    shutil.rmtree(home.rename(tmp_path / "gone"))
     assert process.wait(20) == 0
 
 

@@ -27,6 +27,15 @@ def test_the_database_may_come_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert serve_settings(_parser().parse_args(["serve"])).database.url == "sqlite:///there.db"
 
 
+def test_the_place_of_blobs_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_BLOBS", "s3://bucket/there")
+    serve = ["serve", "--database", "sqlite://"]
+    assert serve_settings(_parser().parse_args(serve)).blobs == "s3://bucket/there"
+    assert serve_settings(_parser().parse_args([*serve, "--blobs", "/data"])).blobs == "/data"
+    monkeypatch.delenv("TASKYARD_BLOBS")
+    assert serve_settings(_parser().parse_args(serve)).blobs == ""
+
+
 def test_serve_without_a_database_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +83,7 @@ def test_a_home_that_cannot_be_made_is_a_usage_error(
         (["yard", "--home", "home"], "sqlalchemy", "server"),
         (["serve", "--database", "sqlite:///home/t.db"], "grpc_health", "server"),
         (["serve", "--database", "postgresql://nobody@nowhere/t"], "psycopg", "postgres"),
+        (["serve", "--database", "sqlite:///home/t.db", "--blobs", "s3://bucket"], "obstore", "objects"),
     ],
 )
 def test_a_missing_extra_is_one_line_before_anything_is_made(

@@ -88,17 +88,32 @@ def check_digest(digest: bytes, field: str) -> bytes:
 
 
 def check_ref(ref: common_pb2.BlobRef, field: str) -> None:
-    """Check the name of a blob among arguments, which is one by its content.
+    """Check a reference to a blob that came with a submission.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It has no name, or one that could be a path, or that of a result: which blob a run has
+            returned is for its own report to say.
     """
     if not ref.name:
         check_digest(ref.digest, f"{field}.digest")
     elif is_result(check_blob_name(ref.name, f"{field}.name")):
         raise InvalidRequest(
-            f"{field}.name is that of a result; arguments are named by content", field=f"{field}.name"
+            f"{field}.name is {ref.name}, which only the report of that run may name; make it an upstream "
+            "run, or store the value under its hash",
+            field=f"{field}.name",
         )
+
+
+def check_refs(payload: common_pb2.Payload, field: str) -> None:
+    """Check all references to blobs in a payload.
+
+    Raises:
+        InvalidRequest: See `check_ref`.
+    """
+    if payload.HasField("blob"):
+        check_ref(payload.blob, f"{field}.blob")
+    for position, value in enumerate(payload.values):
+        check_ref(value, f"{field}.values[{position}]")
 
 
 def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"") -> None:
@@ -113,7 +128,7 @@ def check_size(size: int, max_payload_bytes: int, field: str, run_id: bytes = b"
 
 def large_blob(extra: pb.RunExtra, max_payload_bytes: int, run_id: bytes) -> PayloadTooLarge | None:
     """Make the refusal of arguments in a blob that is larger than any may be; None when they are not."""
-    size = max(extra.args.size, extra.payload.blob.size, *(ref.size for ref in extra.payload.values), 0)
+    size = max(extra.args.size, extra.payload.blob.size, *(each.size for each in extra.payload.values))
     return _beyond_all(size, max_payload_bytes, run_id) if size > max_payload_bytes else None
 
 
@@ -190,12 +205,10 @@ def _check_run(
     size = len(run.args.data)
     if size > max_inline_bytes:
         raise too_large(run.run_id, f"{where}.args", size, max_inline_bytes, f"{where}.args.data")
-    if run.args.HasField("blob"):
-        check_ref(run.args.blob, f"{where}.args.blob")
-        check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
-    for position, ref in enumerate(run.args.values):
-        check_ref(ref, f"{where}.args.values[{position}]")
-        check_size(ref.size, max_payload_bytes, f"{where}.args.values[{position}].size", run.run_id)
+    check_refs(run.args, f"{where}.args")
+    check_size(run.args.blob.size, max_payload_bytes, f"{where}.args.blob.size", run.run_id)
+    for position, value in enumerate(run.args.values):
+        check_size(value.size, max_payload_bytes, f"{where}.args.values[{position}].size", run.run_id)
     for position, edge in enumerate(run.upstream):
         check_id(edge.run_id, f"{where}.upstream[{position}].run_id")
         if edge.run_id == run.run_id:
@@ -299,10 +312,7 @@ def _check_extra(group: pb.RunGroup, extra: pb.RunExtra, template: Template, cou
 
 def _check_payload(group: pb.RunGroup, extra: pb.RunExtra, template: Template) -> None:
     check_label(extra.payload, "submit.groups.extras.payload")
-    if extra.payload.HasField("blob"):
-        check_ref(extra.payload.blob, "submit.groups.extras.payload.blob")
-    for ref in extra.payload.values:
-        check_ref(ref, "submit.groups.extras.payload.values")
+    check_refs(extra.payload, "submit.groups.extras.payload")
     beside = extra.HasField("args") or (extra.position < len(group.args) and group.args[extra.position])
     if beside:
         raise _in_group(template, "extras.payload", "is beside other arguments of the same run")

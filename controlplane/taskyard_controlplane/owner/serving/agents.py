@@ -109,7 +109,7 @@ class Agents:
             limits=limits_of(terms),
             owners=owned_here(),
             capabilities=[COROUTINES, OWN_SESSION],
-            blob_directory=terms.blob_directory,
+            blob_directory=terms.blob_directory(),
         )
 
     def _known(self, hello: pb.AgentHello, now: float) -> AgentSession | None:

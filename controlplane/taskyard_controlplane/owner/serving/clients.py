@@ -99,7 +99,7 @@ class Clients:
             server_version=VERSION,
             limits=limits_of(terms),
             owners=owned_here(),
-            blob_directory=terms.blob_directory,
+            blob_directory=terms.blob_directory(),
         )
 
     def disconnected(self, session: ClientSession, wake: Wake) -> None:

@@ -32,7 +32,7 @@ from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.explaining import Explaining
-from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms
+from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms, nowhere
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
 from taskyard_controlplane.owner.shard.shard import Limits, Shard
@@ -67,7 +67,7 @@ class Owner:
         fatal: Callable[[BaseException], None],
         max_page_size: int = MAX_PAGE_SIZE,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
-        blob_directory: common_pb2.BlobDirectory | None = None,
+        blob_directory: Callable[[], common_pb2.BlobDirectory | None] = nowhere,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
@@ -85,7 +85,7 @@ class Owner:
             fatal: Called when this process must end: it lost ownership, or found a defect.
             max_page_size: Most items in one page of a listing.
             max_wait_seconds: How long one call waits for something to happen.
-            blob_directory: The store of blobs, if it is a directory that peers may see.
+            blob_directory: Returns the store of blobs, if it is a directory that peers may see.
             window: Ready runs kept in memory per queue and priority.
             most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
                 database.

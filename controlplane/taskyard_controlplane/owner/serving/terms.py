@@ -1,5 +1,6 @@
 """What peers are told when they connect: leases, sizes, and which version of the protocol is spoken."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ class LeaseTimes:
     session_heartbeat: float = 5.0
 
 
+def nowhere() -> None:
+    """Say that no peer sees a directory of blobs."""
+
+
 class Terms(NamedTuple):
     """What a server demands of its peers, and dictates in its welcome."""
 
@@ -34,8 +39,9 @@ class Terms(NamedTuple):
     """Most items in one page of a listing."""
     max_wait_seconds: float = MAX_WAIT_SECONDS
     """How long one call waits for something to happen."""
-    blob_directory: common_pb2.BlobDirectory | None = None
-    """The store of blobs, if it is a directory that peers may see."""
+    blob_directory: Callable[[], common_pb2.BlobDirectory | None] = nowhere
+    """Returns the store of blobs, if it is a directory that peers may see. It is opened later than terms are
+    made: only by the owner."""
 
 
 def milliseconds(seconds: float) -> int:

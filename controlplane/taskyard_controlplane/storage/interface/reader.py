@@ -109,6 +109,10 @@ class Reader(Protocol):
         """
         ...
 
+    def database_id(self) -> str:
+        """Return what an owner has named the database, which no other has; empty before there is one."""
+        ...
+
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return those digests that are not stored."""
         ...

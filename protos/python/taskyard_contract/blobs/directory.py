@@ -120,8 +120,7 @@ class BlobDirectory:
         Raises:
             OSError: It could not be written; nothing is left of it.
         """
-        if self.size(name) == size:
-            os.utime(self.path(name))  # used again: it is not to be taken for an orphan
+        if self._is_here(name, size):
             return
         with self.receiving(name) as part:
             _write(part, pieces, size, True)
@@ -137,23 +136,18 @@ class BlobDirectory:
         part = path.with_name(f".{name}.{secrets.token_hex(8)}{PART_SUFFIX}")
         try:
             yield part
-            if is_result(name) or not path.exists():
-                part.replace(path)
+            if is_result(name) or not self._is_here(name, part.stat().st_size):
+                part.replace(path)  # who has mapped another file of this name keeps it
             _sync_directory(path.parent)
         finally:
             part.unlink(missing_ok=True)
 
-    def check_room(self, size: int) -> None:
-        """Find out whether a blob of a size may be stored.
-
-        Raises:
-            OSError: The disk is full, or would nearly be.
-        """
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _check_room(descriptor, size)
-        finally:
-            os.close(descriptor)
+    def _is_here(self, name: str, size: int) -> bool:
+        """Whether some content is here already. Used again, it is not to be taken for an orphan."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path(name))
+            return self.size(name) == size
+        return False
 
     def remove(self, name: str) -> bool:
         """Remove a blob; says whether there was one. Whoever has mapped it keeps it."""

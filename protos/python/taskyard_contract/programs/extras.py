@@ -18,6 +18,7 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     ),
     "agent": ("taskyard_agent",),
     "postgres": ("psycopg",),
+    "objects": ("obstore",),
 }
 """The packages of each extra, as far as its programs cannot do without: all but uvloop."""
 

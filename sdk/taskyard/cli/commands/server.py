@@ -43,9 +43,9 @@ BlobsOption = Annotated[
     str | None,
     typer.Option(
         envvar="TASKYARD_BLOBS",
-        metavar="DIR",
-        help="Directory of large values.",
-        show_default="beside an SQLite database, else in TASKYARD_HOME",
+        metavar="URL",
+        help="Where large values are: a directory, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.",
+        show_default="a directory beside an SQLite database, or in TASKYARD_HOME",
     ),
 ]
 MaxPayloadOption = Annotated[
@@ -102,6 +102,8 @@ def start(
     require_extra("server", "'taskyard server start'")
     if database.startswith("postgres"):
         require_extra("postgres", "'taskyard server start'")
+    if blobs is not None and blobs.startswith(("s3:", "gs:", "az:")):
+        require_extra("objects", "'taskyard server start'")
     if http is None and listen is None:
         http = f"127.0.0.1:{DEFAULT_HTTP_PORT}"
     arguments = flags(

@@ -59,6 +59,13 @@ def test_a_password_does_not_get_into_the_process_list(bare_call, became):
     assert "secret" not in " ".join(became["arguments"])
 
 
+def test_the_place_of_blobs_is_handed_on(bare_call, became, monkeypatch):
+    monkeypatch.setenv("TASKYARD_BLOBS", "s3://bucket/there")
+    with pytest.raises(Replaced):
+        bare_call("server", "start", "--database", "sqlite:////data/t.db")
+    assert became["arguments"][-2:] == ["--blobs", "s3://bucket/there"]
+
+
 def test_without_a_database_the_server_has_one_at_home(bare_call, became, monkeypatch, tmp_path):
     monkeypatch.setenv("TASKYARD_HOME", str(tmp_path / "new"))
     with pytest.raises(Replaced):

@@ -22,7 +22,7 @@ from taskyard_controlplane.settings import PeerSettings, RpcSettings
 @pytest.fixture
 def store(tmp_path: Path) -> DirectoryStore:
     store = DirectoryStore(tmp_path)
-    store.open()
+    store.open("the database")
     return store
 
 
@@ -67,6 +67,7 @@ def test_an_upload_that_is_cut_off_while_a_thread_writes_is_removed_by_that_thre
 ) -> None:
     incoming = store.receive(ref_of(b"data"))
     assert isinstance(incoming, IncomingFile)
+    incoming.write(b"")
     file, writing, go_on = incoming._file, threading.Event(), threading.Event()
     write = file.write
 

@@ -1,0 +1,65 @@
+"""Values in object storage, from task to task and to the program."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.object_server import SECRET, ObjectServer, server_for_tests
+from support.programs import Stage
+
+pytestmark = pytest.mark.objects
+
+LARGE = """
+from taskyard import flow, task
+
+@task
+def make(size):
+    return bytes(size)
+
+@task
+def size(value):
+    return len(value)
+
+@flow
+def main():
+    made = make.submit(20_000_000)
+    return size.submit(made).result(), size.submit(b"x" * 10_000_000).result(), len(made.result())
+
+print(main())
+"""
+SIZES = "(20000000, 10000000, 20000000)"
+
+
+@pytest.fixture(scope="module")
+def object_server() -> Iterator[ObjectServer]:
+    yield from server_for_tests()
+
+
+@pytest.fixture
+def bucket(stage: Stage, object_server: ObjectServer) -> Path:
+    """The files of a bucket that the server of this stage uses."""
+    stage.environment.update(object_server.environment())
+    stage.environment["TASKYARD_BLOBS"] = object_server.make_bucket(f"bucket-{stage.home.name.lower()}")
+    return object_server.files / f"bucket-{stage.home.name.lower()}" / "yard"
+
+
+def stored(bucket: Path) -> list[int]:
+    return sorted(path.stat().st_size for path in bucket.glob("[br][3u]*"))
+
+
+def test_large_values_go_to_the_bucket_and_come_back(stage: Stage, bucket: Path):
+    server = stage.serve()
+    worker = stage.work("--slots", "2")
+    done = stage.run_script(LARGE)
+    assert done.stdout.strip() == SIZES, done.stderr
+    argument, result = stored(bucket)
+    assert 10_000_000 < argument < 10_001_000
+    assert 20_000_000 < result < 20_001_000
+    assert SECRET not in server.log + worker.log + done.stderr
+
+
+def test_a_server_without_its_bucket_says_so(stage: Stage, bucket: Path):
+    refused = stage.call("server", "start", "--blobs", "s3://no-such-bucket/yard", "--listen", "127.0.0.1:0")
+    assert refused.returncode == 5
+    assert "there is no bucket for s3://no-such-bucket/yard" in refused.stderr
+    assert "Traceback" not in refused.stderr
