@@ -127,7 +127,7 @@ CONTENT = "b3-" + "a" * 64
         (common_pb2.BlobRef(digest=b"d" * 32, size=1), ""),
         (common_pb2.BlobRef(digest=b"short", size=1), "a SHA-256 has 32"),
         (common_pb2.BlobRef(name="b3-../../../etc/passwd", size=1), "no name of a blob"),
-        (common_pb2.BlobRef(name="run-" + "a" * 32 + "-" + "b" * 16, size=1), "that of a result"),
+        (common_pb2.BlobRef(name="run-" + "a" * 32 + "-" + "b" * 16, size=1), "only the report of that run"),
     ],
 )
 def test_arguments_name_blobs_by_their_content(ref: common_pb2.BlobRef, wrong: str) -> None:
