@@ -195,3 +195,15 @@ def flip(path: Path) -> None:
         byte = file.read(1)
         file.seek(500_000)
         file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_flow_may_take_and_return_what_is_large() -> None:
+    @flow
+    def main(table: Any) -> Any:
+        return table * 2
+
+    before, table = stored(), np.full(ROWS, 3.0)
+    returned: Any = main(table, return_state=True)  # type: ignore[call-arg]
+    assert float(returned.result().sum()) == 6.0 * ROWS
+    [name] = stored() - before  # of the value alone: parameters are recorded where they are small
+    assert name.startswith("b3-")

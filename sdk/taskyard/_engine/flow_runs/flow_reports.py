@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._data.runs.state import State, is_state, is_state_iterable
 from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._network.session.blobs import pieces_of
 from taskyard._network.session.session import Session
 from taskyard.exceptions import NotSerializable, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.encodings import PICKLE, encode, encode_as, refusal_of
+from taskyard_contract.encodings import BUFFERS, PICKLE, encode_as, refusal_of
 from taskyard_contract.failures import failure_of, text_of
+from taskyard_contract.pickling import dumps_apart
 from taskyard_contract.states import FlowEvent, StateReason, StateType
+from taskyard_contract.values.layout import LaidOut
 from taskyard_contract.wire_text import NAME_LIMIT, cut
 
 if TYPE_CHECKING:
@@ -67,10 +70,10 @@ def _reason_of(state: State[Any], cancel_requested: bool) -> int:
 def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes:
     """Return the parameters of a flow for its record; nothing needs them to run, so they may be missing."""
     try:
-        data = encode(((), parameters))
+        data = dumps_apart(((), parameters))
     except (Exception, SystemExit):  # pickling runs foreign code; a flow may take anything
         return b""
-    return data if len(data) <= session.max_inline_bytes else b""
+    return data if isinstance(data, bytes) and len(data) <= session.max_inline_bytes else b""
 
 
 def is_value(value: Any) -> bool:
@@ -110,26 +113,31 @@ def written_value(value: Any, encoding: str) -> bytes | None:
         raise NotSerializable(refusal_of(value, encoding, error)) from None
 
 
-def pickled_value(value: Any) -> bytes | None:
+def pickled_value(value: Any) -> bytes | LaidOut | None:
     """Return a flow's value as a pickle; None if there is nothing that could be recorded."""
     if not is_value(value):
         return None  # as above
     try:
-        return encode(value)
+        return dumps_apart(value)
     except (Exception, SystemExit) as error:  # pickling runs foreign code, but a Ctrl-C is the user's
         logger.debug("the value of a flow run is not recorded, it cannot be pickled: %s", text_of(error))
         return None
 
 
-def flow_payload(data: bytes, session: Session, encoding: str = PICKLE) -> common_pb2.Payload | None:
+def flow_payload(
+    data: bytes | LaidOut, session: Session, encoding: str = PICKLE
+) -> common_pb2.Payload | None:
     """Return a flow's value, as it was written, as a payload; None if it cannot be recorded."""
-    if len(data) <= session.max_inline_bytes:
+    _, size = pieces_of(data)
+    if isinstance(data, LaidOut):
+        encoding = BUFFERS
+    elif size <= session.max_inline_bytes:
         return common_pb2.Payload(encoding=encoding, data=data)
-    if len(data) > session.max_payload_bytes:
-        logger.debug("the value of a flow run is not recorded, it takes %d bytes", len(data))
+    if size > session.max_payload_bytes:
+        logger.debug("the value of a flow run is not recorded, it takes %d bytes", size)
         return None
     try:
         return common_pb2.Payload(encoding=encoding, blob=session.blobs.put(data))
     except (TaskyardError, TimeoutError, OSError) as error:
-        logger.warning("the value of a flow run, %d bytes, could not be stored: %s", len(data), error)
+        logger.warning("the value of a flow run, %d bytes, could not be stored: %s", size, error)
         return None
