@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from support.object_server import SECRET, ObjectServer, server_for_tests
@@ -39,8 +40,9 @@ def object_server() -> Iterator[ObjectServer]:
 def bucket(stage: Stage, object_server: ObjectServer) -> Path:
     """The files of a bucket that the server of this stage uses."""
     stage.environment.update(object_server.environment())
-    stage.environment["TASKYARD_BLOBS"] = object_server.make_bucket(f"bucket-{stage.home.name.lower()}")
-    return object_server.files / f"bucket-{stage.home.name.lower()}" / "yard"
+    name = f"bucket-{uuid4().hex}"
+    stage.environment["TASKYARD_BLOBS"] = object_server.make_bucket(name)
+    return object_server.files / name / "yard"
 
 
 def stored(bucket: Path) -> list[int]:
