@@ -21,8 +21,11 @@ from chaos.storm.tasks import LOGGED
 from simulation.history import Event, Spec
 
 from taskyard_api.v1 import common_pb2, session_service_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import name_of
 from taskyard_contract.encodings import PICKLE, decode_payload
 from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_contract.values.files import read_value
 
 NEARLY: Final = 0.4
 """Of a lease: a client that stood still for so long may have been given up, with what reconnecting takes."""
@@ -48,7 +51,7 @@ class Recording:
         self.rows = {row[0]: row for row in query(url, _RUNS)}
         self.logs = query(url, "SELECT run_seq, message FROM run_log ORDER BY log_id")
         self.listed = query(url, "SELECT seq, state FROM ended_badly ORDER BY seq")
-        self.results = {seq: _result(url, row[4], row[5]) for seq, row in self.rows.items()}
+        self.results = {seq: _result(installation.folder, row[4], row[5]) for seq, row in self.rows.items()}
         self.counts = self._count()
 
     def run(self, seq: int) -> str:
@@ -74,7 +77,7 @@ class Recording:
 _RUNS: Final = "SELECT seq, run_id, kind, state, result, outcome FROM run"
 
 
-def _result(url: str, result: bytes | None, outcome: bytes | None) -> str | None:
+def _result(folder: Path, result: bytes | None, outcome: bytes | None) -> str | None:
     """Return the digest of what a run returned."""
     if result is not None:
         payload = common_pb2.Payload(encoding=PICKLE, data=bytes(result))
@@ -82,14 +85,16 @@ def _result(url: str, result: bytes | None, outcome: bytes | None) -> str | None
         payload = session_service_pb2.RunOutcome.FromString(bytes(outcome)).result
     else:
         return None
-    value = decode_payload(payload, lambda ref: _blob(url, ref.digest))
+    value = decode_payload(payload, lambda ref: _blob(folder, ref))
     return None if value is None else digest_of(value)
 
 
-def _blob(url: str, digest: bytes) -> bytes:
-    literal = f"x'{digest.hex()}'" if url.startswith("sqlite") else f"'\\x{digest.hex()}'::bytea"
-    parts = query(url, f"SELECT data FROM blob_part WHERE digest = {literal} ORDER BY part")
-    return b"".join(bytes(data) for (data,) in parts)
+def _blob(folder: Path, ref: common_pb2.BlobRef) -> memoryview:
+    """Read a large value where the control plane keeps it: beside its database, or in its home."""
+    name = name_of(ref)
+    stores = [*folder.glob("*-blobs"), *folder.glob("home/blobs-*")]
+    (path,) = [path for path in (BlobDirectory(store).path(name) for store in stores) if path.exists()]
+    return read_value(path, ref.size, ref.checksum if ref.name else None)
 
 
 def history_of(recording: Recording) -> list[Event]:
