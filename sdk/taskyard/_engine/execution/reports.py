@@ -72,8 +72,8 @@ def from_storage(found: Any, run_name: str, wire: Wire) -> Report:
     return report
 
 
-def refused_by_serializer(error: NotSerializable, wire: Wire) -> Report:
-    """Report a value that the task's serializer cannot write: no other attempt would do better."""
+def refused_value(error: NotPicklable | NotSerializable, wire: Wire) -> Report:
+    """Report a value that cannot be written as it is to be: no other attempt would do better."""
     return _report(
         ReportKind.FAILED,
         "",
@@ -184,15 +184,7 @@ def _with_value(report: Report, value: Any, wire: Wire) -> Report:
 
 
 def _refused(value: Any, error: BaseException, wire: Wire) -> Report:
-    why = _refusal(value, error, wire.results)
-    return _report(
-        ReportKind.FAILED,
-        "",
-        reason=StateReason.RESULT_REFUSED,
-        message=str(why),
-        failure=failure_of(why, encoding=wire.arguments),
-        not_retriable=True,
-    )
+    return refused_value(_refusal(value, error, wire.results), wire)
 
 
 def _refusal(value: Any, error: BaseException, encoding: str) -> NotPicklable | NotSerializable:

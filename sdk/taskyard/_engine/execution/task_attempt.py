@@ -158,7 +158,7 @@ class TaskAttempt:
             try:
                 value = self._stored(value, self.task.results)
             except NotSerializable as error:
-                return self.refused(reports.refused_by_serializer(error, self._wire()))
+                return self.refused(reports.refused_value(error, self._wire()))
             except ResultStorageError as error:
                 return self.failed(error)
         if self._name:
