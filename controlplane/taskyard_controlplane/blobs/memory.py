@@ -11,7 +11,7 @@ from taskyard_contract.blobs.names import is_result
 from taskyard_contract.errors import BlobNotFound, InvalidRequest
 from taskyard_controlplane.blobs.interface import StoredBlob
 from taskyard_controlplane.blobs.places import MEMORY
-from taskyard_controlplane.blobs.receiving import Receiving
+from taskyard_controlplane.blobs.receiving import ReceivingWhole
 
 PART_BYTES: Final = 256 * 1024
 
@@ -76,7 +76,7 @@ class MemoryStore:
         self.blobs.clear()
 
 
-class IncomingBytes(Receiving):
+class IncomingBytes(ReceivingWhole):
     """A blob on its way into memory."""
 
     def __init__(self, store: MemoryStore, ref: common_pb2.BlobRef) -> None:
@@ -84,19 +84,10 @@ class IncomingBytes(Receiving):
         super().__init__(ref)
         self._store = store
 
-    def begin(self) -> None:
-        self._content = bytearray()
-
-    def take(self, part: bytes) -> None:
-        self._content += part
-
     def keep(self) -> None:
-        content = bytes(self._content)
+        content = bytes(self.content)
         with self._store.lock:
             before = self._store.blobs.get(self.name)
             if before is not None and before[0] != content and is_result(self.name):
                 raise InvalidRequest(f"another result is stored as {self.name}", field="blob.name")
             self._store.blobs[self.name] = content, self._store.now_us()
-
-    def abandon(self) -> None:
-        self._content = bytearray()

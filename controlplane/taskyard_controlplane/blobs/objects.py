@@ -28,7 +28,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.names import is_result
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest, StorageUnavailable
 from taskyard_controlplane.blobs.interface import StoredBlob
-from taskyard_controlplane.blobs.receiving import Receiving, check_of
+from taskyard_controlplane.blobs.receiving import Receiving, ReceivingWhole, check_of
 from taskyard_controlplane.blobs.stamps import STAMP, refuse_other
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
@@ -171,7 +171,7 @@ class ObjectStore:
             raise _not_found(name) from None
 
 
-class IncomingObject(Receiving):
+class IncomingObject(ReceivingWhole):
     """A blob on its way into one request."""
 
     def __init__(self, store: ObjectStore, ref: common_pb2.BlobRef) -> None:
@@ -179,19 +179,10 @@ class IncomingObject(Receiving):
         super().__init__(ref)
         self._store = store
 
-    def begin(self) -> None:
-        self._content = bytearray()
-
-    def take(self, part: bytes) -> None:
-        self._content += part
-
     def keep(self) -> None:
         self._store.check_other(self.ref, self.name)
         with write_errors(self._store.url):
-            obstore.put(self._store.bucket, self.name, bytes(self._content), use_multipart=False)
-
-    def abandon(self) -> None:
-        self._content = bytearray()
+            obstore.put(self._store.bucket, self.name, bytes(self.content), use_multipart=False)
 
 
 class GivenUp(Exception):

@@ -110,3 +110,19 @@ class Receiving(ABC):
         finally:
             if self._over:
                 self.discard()
+
+
+class ReceivingWhole(Receiving):
+    """A blob on its way in that is small enough to be held until all of it is here."""
+
+    def begin(self) -> None:
+        """Hold nothing yet."""
+        self.content = bytearray()
+
+    def take(self, part: bytes) -> None:
+        """Hold a part."""
+        self.content += part
+
+    def abandon(self) -> None:
+        """Let go of it."""
+        self.content = bytearray()
