@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_contract.programs.durable_files import sync_directory
 from taskyard_contract.programs.private_files import opener
 from taskyard_controlplane.storage.errors import DatabaseLost
 from taskyard_controlplane.storage.ownership import Identity
@@ -88,7 +89,7 @@ class IdentityFile:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             # The old note holds as well: it only knows less.
             if not self._in_trouble:
@@ -121,11 +122,3 @@ def _parsed(document: dict[str, Any]) -> Identity:
     if not (isinstance(identity.database_id, str) and identity.generation >= 0 and identity.number >= 0):
         raise ValueError
     return identity
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

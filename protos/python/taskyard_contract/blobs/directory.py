@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from taskyard_contract.blobs.names import is_result, subdirectory
+from taskyard_contract.programs.durable_files import sync_directory
 from taskyard_contract.programs.private_files import close_to_others, create, make_directory, opener
 
 NONCE_FILE: Final = ".store"
@@ -54,7 +55,7 @@ class BlobDirectory:
         close_to_others(self.root)
         for number in range(256):
             self.root.joinpath(f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(self.root)
+        sync_directory(self.root)
 
     def mark(self) -> bytes:
         """Write a fresh nonce, and return it.
@@ -112,7 +113,7 @@ class BlobDirectory:
             path.unlink()  # left by a worker that was killed before it could tell of it
         _write(path, pieces, size, durable)
         if durable:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
     def add(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> None:
         """Store content under the name it has by its hash, unless it is here; it is on the disk afterwards.
@@ -138,7 +139,7 @@ class BlobDirectory:
             yield part
             if is_result(name) or not self._is_here(name, part.stat().st_size):
                 part.replace(path)  # who has mapped another file of this name keeps it
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         finally:
             part.unlink(missing_ok=True)
 
@@ -217,11 +218,3 @@ def _rest(group: list[memoryview], written: int) -> list[memoryview]:
             return [part[written:], *group[position + 1 :]]
         written -= len(part)
     return []
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
