@@ -89,7 +89,9 @@ class ControlPlane:
             probes = self._bind_probes(stack)
             store, reader = self._open_storage(stack)
             await self._start_owner(store, stack)
-            self._blobs = await asyncio.to_thread(self._open_blobs, reader, stack)
+            self._blobs = self.owner.retention.blobs.data = await asyncio.to_thread(
+                self._open_blobs, reader, stack
+            )
             services = self._add_services(server, store.dialect, reader, self._blobs, stack)
             await server.start()
             stack.push_async_callback(server.stop)
@@ -160,6 +162,7 @@ class ControlPlane:
             blob_directory=self._blob_directory,
             fatal=self._fail,
             memory=self.settings.memory,
+            policy=self.settings.retention.policy(),
         )
         gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
         try:

@@ -22,11 +22,14 @@ from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogL
 from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_controlplane.blobs.places import Kind
+from taskyard_controlplane.retention_options import add_options, retention_of
 from taskyard_controlplane.settings import (
+    YARD_HOME_BYTES,
     DatabaseSettings,
     InvalidSettings,
     LeaseSettings,
     ProbeSettings,
+    RetentionSettings,
     RpcSettings,
     Settings,
     YardSettings,
@@ -122,6 +125,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--session-lease", type=float, default=lease.session_lease_seconds, metavar="SECONDS",
         help="how long a client may be gone before its flow runs are crashed (default: %(default)g)",
     )  # fmt: skip
+    add_options(parser)
     parser.add_argument(
         "--max-payload-bytes", type=int, metavar="BYTES",
         default=os.environ.get("TASKYARD_MAX_PAYLOAD_BYTES") or str(RpcSettings().max_payload_bytes),
@@ -208,6 +212,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         lease=_lease_of(options),
         probe=ProbeSettings(listen=options.http),
         blobs=options.blobs,
+        retention=retention_of(options, RetentionSettings()),
     )
 
 
@@ -219,8 +224,9 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
         HomeUnusable: Nobody said where its home is, and the user has none.
     """
     home = home_directory({HOME: options.home} if options.home else os.environ)
-    lease = _lease_of(options)
-    return YardSettings(home, options.slots, options.idle_seconds, lease, options.max_payload_bytes)
+    retention = retention_of(options, RetentionSettings(home_bytes=YARD_HOME_BYTES))
+    lease, largest = _lease_of(options), options.max_payload_bytes
+    return YardSettings(home, options.slots, options.idle_seconds, lease, largest, retention)
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -3,7 +3,9 @@
 Invariant: settings are frozen and checked when they are made, so no other module checks them again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +21,14 @@ from taskyard_contract.programs.home_directory import (
     database_url,
     yard_address,
 )
+from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.blobs.places import Kind, Place, parse_place
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.owner.retention.policy import FOR_EVER, Policy
 from taskyard_controlplane.storage.shown_urls import shown_url
 
+YARD_HOME_BYTES: Final = 10 * 10**9
+DAY_SECONDS: Final = 24 * 3600.0
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
 MAX_PAYLOAD_BYTES_IN_MEMORY: Final = 128 * MIB
@@ -205,6 +211,51 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long what is over is kept. Whatever these are: what an open run, a connected session or a cached
+    result needs stays.
+    """
+
+    runs_seconds: float = 30 * DAY_SECONDS
+    """Runs, from their end on. Default 30 days: last month's are still to be looked at."""
+
+    logs_seconds: float = 14 * DAY_SECONDS
+    """What runs logged. Default 14 days: it is most of what a run takes, and soon nobody reads it."""
+
+    states: Mapping[RunState, float] = field(default_factory=dict)
+    """The same as `runs_seconds`, for runs that ended in certain states. Default: none of them is special."""
+
+    keep_last: int = 0
+    """So many runs of each flow stay however old they are. Default 0: finding them takes a look at all."""
+
+    home_bytes: int = 0
+    """When database and blobs take more, the oldest runs go before their time. Default 0: any amount is
+    kept; a yard keeps 10 GB."""
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("runs", self.runs_seconds), ("logs", self.logs_seconds), *self.states.items()):
+            _require(seconds >= 0, f"the time for which {name} are kept must not be negative")
+        for state in self.states:
+            _require(state >= FIRST_FINAL, f"no run ends in {state.name}")
+        _require(self.keep_last >= 0, f"keep_last is {self.keep_last}; it must not be negative")
+        _require(self.home_bytes >= 0, "home_bytes must not be negative; 0 means any amount")
+
+    def policy(self) -> Policy:
+        """Return the same, as the owner understands it."""
+        return Policy(
+            runs_us=_microseconds(self.runs_seconds),
+            logs_us=_microseconds(self.logs_seconds),
+            states_us={int(state): _microseconds(seconds) for state, seconds in self.states.items()},
+            keep_last=self.keep_last,
+            home_bytes=self.home_bytes,
+        )
+
+
+def _microseconds(seconds: float) -> int:
+    return FOR_EVER if seconds == inf else min(round(seconds * 1_000_000), FOR_EVER)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything one control plane needs."""
 
@@ -239,6 +290,8 @@ class Settings:
         in_memory = place is not None and place.kind is Kind.MEMORY
         return min(limit, MAX_PAYLOAD_BYTES_IN_MEMORY) if in_memory else limit
 
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+
 
 @dataclass(frozen=True, slots=True)
 class YardSettings:
@@ -260,6 +313,10 @@ class YardSettings:
 
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     """As for a server."""
+    retention: RetentionSettings = field(
+        default_factory=lambda: RetentionSettings(home_bytes=YARD_HOME_BYTES)
+    )
+    """As for a server, but for `home_bytes`. Default 10 GB: nobody looks after a yard."""
 
     def __post_init__(self) -> None:
         _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
@@ -286,4 +343,5 @@ class YardSettings:
                 stop_grace_seconds=1.0,
             ),
             lease=self.lease,
+            retention=self.retention,
         )

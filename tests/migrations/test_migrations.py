@@ -31,6 +31,8 @@ from taskyard_controlplane.storage.upgrade import MIGRATIONS, prepare_schema, re
 
 SINCE: Final = {10: 100, 11: 101, 12: 102, 13: 103, 14: 104}
 """Final states since 0006, by what they were before."""
+_NOT_NULL = re.compile(r"^\w+_not_null\d*$")
+_KEY_NAME = re.compile(r"CONSTRAINT pk_\w+ PRIMARY")
 _LINES: Final = re.compile(r"\n|, (?=[a-z_]+ [A-Z]+,)")
 """What is between the lines of a table: a column that was added later is in the line of the one before it."""
 _POSTGRES_TABLES = """
@@ -73,12 +75,18 @@ def _description(connection: Connection) -> object:
     if connection.dialect.name == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' ORDER BY name"
         return {
-            name: sorted(line.strip(" ,\t") for line in _LINES.split((sql or "").rstrip()))
+            # SQLite puts a renamed table into quotes, and leaves its key the name it had.
+            name: sorted(
+                _KEY_NAME.sub("PRIMARY", line).replace('"', "").strip(" ,\t")
+                for line in _LINES.split((sql or "").rstrip())
+            )
             for name, sql in connection.execute(text(query))
             if "alembic" not in name
         }
     queries = (_POSTGRES_TABLES, _POSTGRES_CONSTRAINTS, _POSTGRES_INDEXES, _POSTGRES_OPTIONS)
-    return [connection.execute(text(query)).all() for query in queries]
+    # PostgreSQL 18 has NOT NULL as constraints, which keep the name of the table that they were made for.
+    answers = [connection.execute(text(query)).all() for query in queries]
+    return [sorted([tuple(_NOT_NULL.sub("", str(it)) for it in row) for row in rows]) for rows in answers]
 
 
 def test_the_migrations_give_the_tables_of_the_schema(urls: tuple[str, str]) -> None:
@@ -126,14 +134,14 @@ def test_a_database_of_an_older_release_is_upgraded(
     engine = _engine(urls[0])
     with engine.begin() as connection:
         command.upgrade(_config(connection), "head")
-        connection.execute(text("INSERT INTO blob (digest, size) VALUES (:digest, 5)"), {"digest": b"d"})
+        connection.execute(text("INSERT INTO code_blob (digest, size) VALUES (:digest, 5)"), {"digest": b"d"})
     engine.dispose()
     monkeypatch.setattr("taskyard_controlplane.storage.upgrade.REVISION", "9999")
     with closing(create_store(urls[0])) as store:
         assert store.open().generation == 1
     engine = _engine(urls[0])
     with engine.begin() as connection:
-        assert connection.execute(text("SELECT size FROM blob")).scalar() == 5
+        assert connection.execute(text("SELECT size FROM code_blob")).scalar() == 5
     engine.dispose()
 
 

@@ -65,6 +65,8 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
     agents: list[admin.Agent] = field(default_factory=list)
     tasks: list[admin.Task] = field(default_factory=list)
     cached: list[cache.CacheEntry] = field(default_factory=list)
+    pruned: admin.PruneResponse = field(default_factory=lambda: admin.PruneResponse(done=True))
+    storage: admin.GetStorageResponse = field(default_factory=admin.GetStorageResponse)
     held_runs: int = 0
     asked: list[Any] = field(default_factory=list)
     refuse: TaskyardError | None = None
@@ -224,6 +226,16 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
     def DrainAgent(self, request: admin.DrainAgentRequest, context: Any) -> admin.DrainAgentResponse:  # noqa: N802
         self.asked.append(request)
         return admin.DrainAgentResponse(held_runs=self.held_runs)
+
+    def Prune(self, request: admin.PruneRequest, context: Any) -> Iterator[admin.PruneResponse]:  # noqa: N802
+        self.asked.append(request)
+        yield admin.PruneResponse(runs=self.pruned.runs // 2)
+        yield self.pruned
+
+    def GetStorage(  # noqa: N802
+        self, request: admin.GetStorageRequest, context: Any
+    ) -> admin.GetStorageResponse:
+        return self.storage
 
     def ListCacheEntries(  # noqa: N802
         self, request: cache.ListCacheEntriesRequest, context: Any

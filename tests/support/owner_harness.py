@@ -24,6 +24,8 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
+from taskyard_controlplane.owner.retention.blob_bytes import BlobBytes
+from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.storage import create_store
@@ -59,6 +61,8 @@ class World:
         draw: Callable[[], float] = random.random,
         writer: Executor | None = None,
         memory: MemoryLimits = DEFAULT_MEMORY,
+        policy: Policy = DEFAULT_POLICY,
+        blob_bytes: BlobBytes | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []
@@ -76,7 +80,14 @@ class World:
             draw=draw,
             writer=writer,
             memory=memory,
+            policy=policy,
         )
+        self.blob_bytes = blob_bytes
+
+    async def start(self) -> None:
+        """Start the owner; the store of blobs opens when it owns the database."""
+        await self.owner.start()
+        self.owner.retention.blobs.data = self.blob_bytes
 
     @property
     def shard(self) -> Any:
@@ -134,7 +145,7 @@ class World:
 async def world(url: str = "sqlite://", **options: Any) -> AsyncIterator[World]:
     """Start an owner; ends it in order."""
     it = World(url, **options)
-    await it.owner.start()
+    await it.start()
     await it.settle()
     try:
         yield it
@@ -373,7 +384,7 @@ async def assigned(it: World, agent: Agent) -> list[bytes]:
 async def started(url: str, window: int = WINDOW, most_open: int = MOST_OPEN) -> World:
     """Start an owner that the test will lose."""
     it = World(url, window, most_open)
-    await it.owner.start()
+    await it.start()
     await it.settle()
     return it
 

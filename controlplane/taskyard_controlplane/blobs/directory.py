@@ -123,11 +123,27 @@ class DirectoryStore:
                 offset += len(part)
                 yield part
 
-    def remove(self, name: str) -> bool:
-        with storage_errors(self.url), suppress(FileNotFoundError):
-            self._path(name).unlink()
-            return True
-        return False
+    def remove_unused(self, name: str, since_us: int | None) -> bool:
+        path = self._path(name)
+        with storage_errors(self.url):
+            if since_us is None:
+                path.unlink(missing_ok=True)
+                return True
+            return _used_us(path) <= since_us and self._taken_away(path, since_us)
+
+    def _taken_away(self, path: Path, since_us: int) -> bool:
+        """Remove a file that nobody has used lately, even if somebody wants to at this moment: he finds none
+        under its name, and writes it anew, or has touched it before, and it is put back.
+        """
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART_SUFFIX}")
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+        is_used = _used_us(aside) > since_us
+        if is_used:
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink(missing_ok=True)
+        return not is_used
 
     def list(self, after: str = "") -> Iterator[StoredBlob]:
         first = int(_folder(after), 16) if after else 0
@@ -239,6 +255,13 @@ class IncomingFile(Receiving):
             while part := file.read(PART_BYTES):
                 check.update(part)
         return not check.is_right()
+
+
+def _used_us(path: Path) -> int:
+    """Return when a file was written or touched; 0 when there is none."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns // 1_000
+    return 0
 
 
 def _folder(name: str) -> str:

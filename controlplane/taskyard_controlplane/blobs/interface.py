@@ -98,8 +98,12 @@ class BlobStore(Protocol):
         """
         ...
 
-    def remove(self, name: str) -> bool:
-        """Remove a blob, or what a listing has found; returns whether there was one, as far as it knows."""
+    def remove_unused(self, name: str, since_us: int | None) -> bool:
+        """Remove a blob, or what a listing has found; returns whether there is none now.
+
+        MUST leave alone what was stored, or found to be there, after `since_us` of the store's own clock, if
+        that is given: also by somebody who does so at this moment, and is sure of it from then on.
+        """
         ...
 
     def list(self, after: str = "") -> Iterator[StoredBlob]:

@@ -57,9 +57,13 @@ class MemoryStore:
         for start in range(offset, len(found[0]), PART_BYTES):
             yield found[0][start : start + PART_BYTES]
 
-    def remove(self, name: str) -> bool:
+    def remove_unused(self, name: str, since_us: int | None) -> bool:
         with self.lock:
-            return self.blobs.pop(name, None) is not None
+            found = self.blobs.get(name)
+            if found is not None and since_us is not None and found[1] > since_us:
+                return False
+            self.blobs.pop(name, None)
+            return True
 
     def list(self, after: str = "") -> Iterator[StoredBlob]:
         with self.lock:

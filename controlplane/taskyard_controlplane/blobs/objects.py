@@ -114,11 +114,15 @@ class ObjectStore:
         if end is None:
             raise _not_found(name)
 
-    def remove(self, name: str) -> bool:
+    def remove_unused(self, name: str, since_us: int | None) -> bool:
+        # Objects come through this process alone, which stores none under a name that it removes.
         with object_errors(self.url), suppress(FileNotFoundError):
+            if since_us is not None:
+                found = self._head(name)
+                if found is not None and found["last_modified"].timestamp() * 1_000_000 > since_us:
+                    return False
             obstore.delete(self.bucket, name)
-            return True
-        return False
+        return True
 
     def list(self, after: str = "") -> Iterator[StoredBlob]:
         pages = iter(obstore.list(self.bucket, offset=after or None))

@@ -1,7 +1,8 @@
 """AdminService: what operators see and do."""
 # The contract names the methods, and says what they promise.
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from itertools import islice
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from taskyard_controlplane.reading import page_tokens
 from taskyard_controlplane.reading.page_tokens import Listing
 from taskyard_controlplane.reading.pages import first_page, first_page_of
 from taskyard_controlplane.reading.tokens import scope_of
+from taskyard_controlplane.rpc import retention
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.task_listing import TaskListing
 from taskyard_controlplane.settings import RpcSettings
@@ -79,6 +81,14 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             raise InvalidRequest("agent_id is empty; ListAgents shows the ids", field="agent_id")
         wish = Wish.of(check_name("requested_by", request.requested_by), request.reason)
         return pb.DrainAgentResponse(held_runs=self._directory.owner().drain_agent(request.agent_id, wish))
+
+    async def Prune(self, request: pb.PruneRequest, context: Any) -> AsyncIterator[pb.PruneResponse]:
+        async with aclosing(retention.prune(self._directory.owner().retention, request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def GetStorage(self, request: pb.GetStorageRequest, context: Any) -> pb.GetStorageResponse:
+        return await retention.storage(self._directory.owner().retention)
 
 
 def _message(agent: AgentSession) -> pb.Agent:

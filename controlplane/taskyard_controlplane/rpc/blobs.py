@@ -14,7 +14,7 @@ import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc
-from taskyard_contract.blobs.names import check_blob_name, sha256_name
+from taskyard_contract.blobs.names import check_blob_name, name_of, sha256_name
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.blobs.interface import BlobStore, Incoming
@@ -82,7 +82,9 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
         ]
         names = [check_blob_name(name, f"names[{at}]") for at, name in enumerate(request.names)]
-        missing = await self._writing(self._store.missing, [*map(sha256_name, digests), *names])
+        asked = [*map(sha256_name, digests), *names]
+        going = self._directory.owner().shard.leaving.told(asked)
+        missing = going | await self._writing(self._store.missing, asked)
         unknown = [digest for digest in digests if sha256_name(digest) in missing]
         if unknown:  # those of earlier releases, and code, are in the database
             unknown = await self._background(self._reader.missing_blobs, unknown)
@@ -109,7 +111,10 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         else:
             check_digest(blob.digest, "blob.digest")
         check_size(blob.size, settings.max_payload_bytes, "blob.size")
-        self._directory.owner()  # asked before the parts come, not after all of them
+        leaving = self._directory.owner().shard.leaving  # asked before the parts come, not after all of them
+        name = name_of(blob)
+        while leaving.told([name]):
+            await leaving.gone(name)
         incoming = self._store.receive(blob)
         with ExitStack() as stack:
             stack.callback(self._writing.soon, incoming.discard)

@@ -46,7 +46,10 @@ from taskyard_controlplane.storage.interface import (
     TemplateRow,
     WriteBatch,
 )
+from taskyard_controlplane.storage.interface.removals import BlobRemovals, RunRemovals
 from taskyard_controlplane.storage.refused_rows import find_refused
+from taskyard_controlplane.storage.retention.blobs import OwnedBlobRemovals
+from taskyard_controlplane.storage.retention.runs import OwnedRunRemovals
 
 _DIGESTS: Final = 10_000
 _PAGE: Final = 5_000  # runs read at a time by recovery
@@ -71,6 +74,8 @@ class BaseStore(ABC):
         self._low_seq = 1
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
+        self.removals: RunRemovals = OwnedRunRemovals(self._owning, lambda: self._low_seq)
+        self.blobs: BlobRemovals = OwnedBlobRemovals(self._owning)
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
         return find_refused(batch, self._attempt)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, func, select
 
 from taskyard_controlplane.storage.interface.cache_entries import ClearedPart
+from taskyard_controlplane.storage.retention.references import remove_entries
 from taskyard_controlplane.storage.schema import cache_entry, run
 
 MOST_KEYS: Final = 500
@@ -28,7 +29,7 @@ class OwnedCacheEntries:
 
     def remove_part(self, after: str, ended_before_us: int | None, limit: int) -> ClearedPart:
         query = (
-            select(cache_entry.c.cache_key, run.c.ended_us)
+            select(cache_entry.c.cache_key, func.coalesce(run.c.ended_us, cache_entry.c.ended_us))
             .outerjoin(run, run.c.seq == cache_entry.c.run_seq)
             .where(cache_entry.c.cache_key > after)
             .order_by(cache_entry.c.cache_key)
@@ -46,8 +47,5 @@ class OwnedCacheEntries:
 
 
 def _removed(connection: Connection, keys: Sequence[str]) -> int:
-    removed = 0
-    for start in range(0, len(keys), MOST_KEYS):
-        part = cache_entry.c.cache_key.in_(keys[start : start + MOST_KEYS])
-        removed += connection.execute(delete(cache_entry).where(part)).rowcount
-    return removed
+    parts = [keys[start : start + MOST_KEYS] for start in range(0, len(keys), MOST_KEYS)]
+    return sum(remove_entries(connection, part) for part in parts)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunState
+from taskyard_controlplane.storage.interface.rows import BlobState
 from taskyard_controlplane.storage.interface.tables import Rule, Write
 
 STILL_OPEN: Final = f"run.state < {FIRST_FINAL}"
@@ -20,6 +21,14 @@ def on_conflict(write: Write) -> str:
     """Return the clause that says what an insertion does with a row whose key exists; may be empty."""
     if write.rule is Rule.KEEP_FIRST:
         return f" ON CONFLICT ({write.key}) DO NOTHING"
+    if write.rule is Rule.ADD:
+        return " ON CONFLICT DO NOTHING"
+    if write.rule is Rule.KEEP:
+        leaving = f"{write.table}.state = {int(BlobState.DOOMED)}"
+        return (
+            f" ON CONFLICT ({write.key}) DO UPDATE SET state = {int(BlobState.KEPT)}, expires_us = NULL"
+            f" WHERE {leaving}"
+        )
     if write.rule is Rule.KEEP_LAST:
         others = [name for name in write.columns if name != write.key]
         assignments = ", ".join(f"{name} = excluded.{name}" for name in others)

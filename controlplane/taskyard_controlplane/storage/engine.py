@@ -33,10 +33,11 @@ CACHED_STATEMENTS: Final = 256  # of each connection: those that write have up t
 LOG_BYTES: Final = 16 * 1024 * 1024  # what a few seconds of load write, and a laptop can spare
 _CACHE: Final = "cache_size = -16384"  # 16 MB: with 64, a million runs were written no faster
 
-# For connections that write. The page size counts only when the file is made. Checkpoints are asked for
+# For connections that write. The first two count only when the file is made. Checkpoints are asked for
 # explicitly, and the log keeps its size: a commit that does not change a file's length syncs twice as fast.
 _WRITER_PRAGMAS: Final = (
     "page_size = 4096",
+    "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
     "wal_autocheckpoint = 0",
@@ -172,7 +173,9 @@ def grow_log(connection: Connection, path: Path) -> None:
     driver = raw(connection)
     driver.execute("PRAGMA cache_size = 16")
     driver.execute(BEGIN)
-    driver.execute(f"INSERT INTO blob_part (digest, part, data) VALUES (x'00', 0, zeroblob({LOG_BYTES}))")
+    driver.execute(
+        f"INSERT INTO code_blob_part (digest, part, data) VALUES (x'00', 0, zeroblob({LOG_BYTES}))"
+    )
     driver.execute("ROLLBACK")
     driver.execute(f"PRAGMA {_CACHE}")
 

@@ -7,7 +7,7 @@ Invariant: nothing here writes.
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, case, exists, func, null, select
+from sqlalchemy import Column, Connection, Select, and_, case, exists, func, null, or_, select
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
@@ -75,20 +75,25 @@ _SEQS: Final = Lookup(select(run.c.run_id, run.c.seq), run.c.run_id)
 _ARGS: Final = Lookup(select(run.c.seq, run.c.args), run.c.seq)
 _OUTCOMES: Final = Lookup(select(run.c.run_id, run.c.result, run.c.outcome), run.c.run_id)
 _EVENTS: Final = Lookup(select(run_event.c.event_id, *_EVENT_COLUMNS), run_event.c.run_seq)
+_GONE: Final = run.c.seq.is_(None)
+"""Of a cache entry whose run was removed: it has copies of its own, which say nothing before."""
 _CACHED: Final = Lookup(
     select(
         cache_entry.c.expires_us,
         cache_entry.c.cache_key,
-        run.c.seq,
-        run.c.run_id,
-        run.c.template_id,
-        run.c.result,
-        run.c.outcome,
+        cache_entry.c.run_seq,
+        *(
+            case((_GONE, cache_entry.c[name]), else_=run.c[name]).label(name)
+            for name in ("run_id", "template_id", "result", "outcome")
+        ),
         template.c.definition,
     )
-    .join(run, run.c.seq == cache_entry.c.run_seq)
-    .outerjoin(template, template.c.template_id == run.c.template_id)
-    .where(run.c.state == int(RunState.COMPLETED)),
+    .outerjoin(run, run.c.seq == cache_entry.c.run_seq)
+    .outerjoin(
+        template,
+        template.c.template_id == case((_GONE, cache_entry.c.template_id), else_=run.c.template_id),
+    )
+    .where(or_(run.c.state == int(RunState.COMPLETED), and_(_GONE, cache_entry.c.run_id.is_not(None)))),
     cache_entry.c.cache_key,
 )
 _TEMPLATE_COLUMNS: Final = [template.c[name] for name in TemplateRow._fields]

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from taskyard_contract.states import RunKind, RunState
 
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 """The newest revision under `migrations/versions`, known without importing alembic."""
 
 metadata = MetaData(
@@ -191,6 +191,12 @@ cache_entry = Table(
     Column("cache_key", Text, primary_key=True),
     Column("run_seq", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
+    # What the run's row said, from when on that is gone; NULL before.
+    Column("run_id", LargeBinary),
+    Column("template_id", Integer),
+    Column("ended_us", BigInteger),
+    Column("result", LargeBinary),
+    Column("outcome", LargeBinary),
     sqlite_with_rowid=False,
 )
 
@@ -211,16 +217,62 @@ Index(None, run_log.c.run_seq, run_log.c.log_id)
 # The log of everything inside a flow run, page by page.
 Index(None, run_log.c.flow_seq, run_log.c.log_id)
 
+# What the blob store has, as far as something in the database names it: the bytes are in the store, not here.
+# What nobody names has no row.
 blob = Table(
     "blob",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    # XXH3 of the content, as a signed number; 0 where the name says what the content is.
+    Column("checksum", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    # Of one that is doomed: from when on its bytes may go.
+    Column("expires_us", BigInteger),
+    # A `BlobState`.
+    Column("state", SmallInteger, nullable=False, server_default=text("0")),
+    sqlite_with_rowid=False,
+)
+
+# Those that may go, or are going: they are few, and looked for all the time.
+ARE_LEAVING: Final = blob.c.state > literal_column("0")
+Index("ix_blob_leaving", blob.c.state, blob.c.name, sqlite_where=ARE_LEAVING, postgresql_where=ARE_LEAVING)
+
+blob_ref = Table(
+    "blob_ref",
+    metadata,
+    # What somebody refers to: by who refers to it.
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    # The number of a run: also of a cache entry, which is named by the run that made it, and by its key.
+    Column("holder", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("cache_key", Text),
+    sqlite_with_rowid=False,
+)
+
+# Who refers to a blob.
+Index(None, blob_ref.c.name)
+
+# Ids of runs that are gone, which are refused for a while as if they were there.
+run_seen = Table(
+    "run_seen",
+    metadata,
+    Column("run_id", LargeBinary, primary_key=True),
+    Column("gone_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Code that came inside other messages, and blobs of before there was a store of its own.
+code_blob = Table(
+    "code_blob",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("size", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
-blob_part = Table(
-    "blob_part",
+code_blob_part = Table(
+    "code_blob_part",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("part", Integer, primary_key=True, autoincrement=False),

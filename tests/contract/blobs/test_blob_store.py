@@ -77,7 +77,7 @@ def test_what_is_not_there_is_not_found(store: BlobStore) -> None:
     assert store.missing([name]) == {name}
     with pytest.raises(BlobNotFound, match=name):
         content(store, name)
-    store.remove(name)
+    assert store.remove_unused(name, None), "as after a crash: no error"
 
 
 @pytest.mark.parametrize("data", [b"real", LARGE], ids=["small", "large"])
@@ -150,10 +150,18 @@ def test_the_same_blob_may_come_twice_at_the_same_time(store: BlobStore) -> None
 
 def test_what_was_removed_is_gone(store: BlobStore) -> None:
     name = put(store, by_content(b"data"), b"data")
-    assert store.remove(name)
+    assert store.remove_unused(name, None)
     assert store.size(name) is None
-    store.remove(name)  # as after a crash: no error
+    assert store.remove_unused(name, store.now_us())
     assert put(store, by_content(b"data"), b"data") == name
+
+
+def test_what_was_stored_since_a_time_stays(store: BlobStore) -> None:
+    name = put(store, by_content(b"data"), b"data")
+    assert not store.remove_unused(name, store.now_us() - 60_000_000)
+    assert content(store, name) == b"data"
+    assert store.remove_unused(name, store.now_us() + 60_000_000)
+    assert store.size(name) is None
 
 
 def test_missing_names_are_told(store: BlobStore) -> None:

@@ -67,7 +67,7 @@ def test_who_has_opened_a_file_keeps_it(here: BlobStore, path: Path) -> None:
     name = store_blob(here, b"data")
     with open(BlobDirectory(path).path(name), "rb") as file:
         store_blob(here, b"data")
-        assert here.remove(name)
+        assert here.remove_unused(name, None)
         assert file.read() == b"data"
 
 
@@ -77,7 +77,7 @@ def test_what_a_kill_has_left_is_listed_and_can_be_removed(here: BlobStore, path
     [left] = here.list()  # as if this process were killed now
     assert left.name not in (ref_of(b"data").name, "")
     assert here.size(ref_of(b"data").name) is None
-    assert here.remove(left.name)
+    assert here.remove_unused(left.name, None)
     assert list(here.list()) == []
     incoming.discard()
 
@@ -109,3 +109,25 @@ def test_only_this_user_can_look_into_it(here: BlobStore, path: Path) -> None:
     name = store_blob(here, b"data")
     assert path.stat().st_mode & 0o077 == 0
     assert BlobDirectory(path).path(name).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("moment", ["before it is taken away", "after that"])
+def test_content_that_somebody_stores_while_it_is_removed_is_there(
+    here: BlobStore, path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    name = store_blob(here, b"data")
+    file = BlobDirectory(path).path(name)
+    os.utime(file, (1, 1))
+    rename = Path.rename
+
+    def renaming(self: Path, target: Path) -> Path:
+        if moment.startswith("after"):
+            rename(self, target)
+        BlobDirectory(path).add(name, [b"data"], 4)
+        return target if moment.startswith("after") else rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", renaming)
+    gone = here.remove_unused(name, 2_000_000)
+    assert gone == moment.startswith("after"), "that one is gone"
+    assert b"".join(here.read(name)) == b"data"
+    assert [found.name for found in here.list()] == [name]

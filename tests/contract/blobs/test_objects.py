@@ -76,7 +76,7 @@ def test_a_server_that_is_gone_is_said_at_each_call(monkeypatch: pytest.MonkeyPa
     name = ref_of(b"data").name
     for call in (
         small.finish, lambda: store.size(name), lambda: store.missing([name]), lambda: list(store.list()),
-        lambda: list(store.read(name)), lambda: store.remove(name), store.now_us,
+        lambda: list(store.read(name)), lambda: store.remove_unused(name, None), store.now_us,
         lambda: incoming.write(LARGE[MIB:]) or incoming.finish(),
     ):  # fmt: skip
         with pytest.raises(StorageUnavailable) as caught:
@@ -92,7 +92,7 @@ def test_an_object_that_vanishes_while_it_is_read(bucket: str, opened: Callable[
     incoming.finish()
     reading = store.read(ref_of(LARGE).name)
     next(reading)
-    store.remove(ref_of(LARGE).name)
+    store.remove_unused(ref_of(LARGE).name, None)
     with pytest.raises(BlobNotFound):
         for _ in reading:
             pass

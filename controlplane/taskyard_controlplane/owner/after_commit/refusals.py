@@ -139,6 +139,7 @@ class Refusals:
         self._drop_logs(commit)
         rows.ended = [row for row in rows.ended if row[-1] not in seqs]
         rows.events = [row for row in rows.events if row[0] not in seqs]
+        rows.blob_refs = [row for row in rows.blob_refs if row[1] not in seqs]
         commit.lines = [(session, record) for session, record in commit.lines if record[0] not in ids]
         commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
         if commit is not still_open:
@@ -182,6 +183,7 @@ def _leave_out(commit: Commit, seqs: Container[int]) -> None:
     rows.events = [row for row in rows.events if row[0] not in seqs]
     rows.logs = [row for row in rows.logs if row[0] not in seqs]
     rows.cache = [row for row in rows.cache if row[1] not in seqs]
+    rows.blob_refs = [row for row in rows.blob_refs if row[1] not in seqs]
     commit.submitted = [run for run in commit.submitted if run.seq not in seqs]
     commit.effects = [(run, effects) for run, effects in commit.effects if run.seq not in seqs]
     commit.lines = [(session, record) for session, record in commit.lines if record[0] not in ids]

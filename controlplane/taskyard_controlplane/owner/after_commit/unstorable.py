@@ -28,7 +28,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import EndedRow, NewRunRow, RefusedRow
+from taskyard_controlplane.storage.interface import BlobRefKind, EndedRow, NewRunRow, RefusedRow
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ Taken = tuple[Sequence[Any], str]
 """A row, and why it cannot be stored."""
 _FLOW: Final = NewRunRow._fields.index("flow_seq")
 _TEMPLATE: Final = NewRunRow._fields.index("template_id")
+_ARGUMENTS: Final = int(BlobRefKind.ARGUMENTS)
 LOGGER: Final = "taskyard"
 """Who says in a run's log that a record is missing."""
 
@@ -117,6 +118,8 @@ class Unstorable:
             rows = each.rows
             rows.ended = [row for row in rows.ended if row[-1] != run.seq]
             rows.cache = [row for row in rows.cache if row[1] != run.seq]
+            # What its arguments refer to stays.
+            rows.blob_refs = [row for row in rows.blob_refs if row[1] != run.seq or row[0] == _ARGUMENTS]
             rows.logs = [row for row in rows.logs if row[0] != run.seq or not is_end(str(row[-1]))]
             each.lines = [line for line in each.lines if line[1][0] != run.run_id or not is_end(line[1][4])]
             each.effects = [(other, effects) for other, effects in each.effects if other is not run]

@@ -9,6 +9,7 @@ so, and end with `touch`.
 
 from collections.abc import Callable, Iterable
 
+from taskyard_api.v1.common_pb2 import BlobRef
 from taskyard_api.v1.session_service_pb2 import FlowDecision
 from taskyard_contract.errors import StorageFull
 from taskyard_contract.wire_text import NAME_LIMIT, bounded
@@ -25,8 +26,16 @@ from taskyard_controlplane.owner.journal.rows import (
     log_row,
     new_row,
 )
+from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
+from taskyard_controlplane.owner.named_blobs import (
+    add_refs,
+    blobs_of_label,
+    blobs_of_outcome,
+    blobs_of_template,
+)
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.storage.interface import BlobRefKind
 
 HIGHEST_LEVEL = 1000
 """Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
@@ -37,9 +46,12 @@ HIGHEST_NUMBER = (1 << 63) - 1
 class Journal:
     """Writes into the open commit."""
 
-    def __init__(self, committer: Committer, next_agent: int = 1) -> None:
-        """Write into what `committer` commits next; `next_agent` is the first free number of an agent."""
+    def __init__(self, committer: Committer, leaving: LeavingBlobs, next_agent: int = 1) -> None:
+        """Write into what `committer` commits next; `next_agent` is the first free number of an agent, and
+        `leaving` hears of every blob that is referred to.
+        """
         self._committer = committer
+        self._leaving = leaving
         self._next_agent = next_agent
         self.touch = committer.touch
 
@@ -79,11 +91,12 @@ class Journal:
     # Rows.
 
     def template(self, template: Template) -> None:
-        """Record a template that nobody sent before."""
+        """Record a template that nobody sent before, and that it refers to its code, wherever that is."""
         self.counted(len(template.definition))
         self.open.rows.templates.append(
             (template.template_id, template.digest, template.definition, template.name)
         )
+        self._refer(BlobRefKind.TEMPLATE, template.template_id, blobs_of_template(template.definition), 0)
         self.touch()
 
     def blob(self, digest: bytes, data: bytes) -> None:
@@ -95,6 +108,8 @@ class Journal:
     def submitted(self, run: Run) -> None:
         """Record a new run, which goes on when that is durable."""
         self.open.rows.new_runs.append(new_row(run))
+        if run.args_blob is not None:
+            self._arguments_named(run, run.args_blob)
         self.resumed(run)
 
     def resumed(self, run: Run) -> None:
@@ -105,6 +120,22 @@ class Journal:
     def queued(self, run: Run) -> None:
         """Record a new run of which nothing stays in memory; `backlogged` says where it waits."""
         self.open.rows.new_runs.append(new_row(run))
+        if run.args_blob is not None:
+            self._arguments_named(run, run.args_blob)
+        self.touch()
+
+    def _arguments_named(self, run: Run, label: bytes) -> None:
+        self._refer(BlobRefKind.ARGUMENTS, run.seq, blobs_of_label(label), run.submitted_us)
+
+    def _refer(
+        self, kind: BlobRefKind, holder: int, blobs: Iterable[BlobRef], now_us: int, key: str | None = None
+    ) -> None:
+        for name in add_refs(self.open.rows, kind, holder, blobs, now_us, key):
+            self._leaving.referred(name)
+
+    def result_named(self, run: Run, blobs: Iterable[BlobRef]) -> None:
+        """Record that the end of a run, which is in the same commit, refers to blobs."""
+        self._refer(BlobRefKind.RESULT, run.seq, blobs, run.ended_us or 0)
         self.touch()
 
     def backlogged(self, lane: str, priority: int, seqs: Iterable[int]) -> None:
@@ -134,7 +165,11 @@ class Journal:
 
     def cached(self, run: Run, now_us: int) -> None:
         """Record that a run's result is the newest under its key."""
-        self.open.rows.cache.append(cache_row(run, now_us))
+        rows = self.open.rows
+        rows.cache.append(cache_row(run, now_us))
+        if run.outcome is not None:
+            blobs = blobs_of_outcome(run.outcome)
+            self._refer(BlobRefKind.CACHE_ENTRY, run.seq, blobs, now_us, run.cache_key)
         self.touch()
 
     def event(

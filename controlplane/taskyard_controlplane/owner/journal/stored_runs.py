@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from taskyard_api.v1.session_service_pb2 import SubmitBatch
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunNotFound, StorageUnavailable
 from taskyard_contract.ids import format_id
@@ -54,6 +55,9 @@ class StoredRuns:
         self._clock = clock
         self._succession = succession
         self._subscribers: dict[bytes, ClientSession] = {}
+        self.gone_up_to = b""
+        """The highest id of a run that was removed. Ids begin with the time, so those of new runs are
+        higher."""
 
     async def find(self, run_id: bytes) -> Run | RunHead:
         """Return the record of a run in memory, or else its row, which is open when it is in the backlog.
@@ -69,6 +73,18 @@ class StoredRuns:
         if not heads:
             raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
         return runs.get(run_id) or heads[0]
+
+    def may_be_gone(self, batch: SubmitBatch) -> bool:
+        """Whether a new run of a batch may have the id of one that was removed: nearly never."""
+        up_to = self.gone_up_to
+        return bool(up_to) and any(group.run_ids and min(group.run_ids) <= up_to for group in batch.groups)
+
+    async def gone_among(self, run_ids: Sequence[bytes]) -> frozenset[bytes]:
+        """Return those of some ids that runs have which were removed, or could be removed now."""
+        asked = [run_id for run_id in run_ids if run_id <= self.gone_up_to and run_id not in self._book.runs]
+        if not asked:
+            return frozenset()
+        return frozenset(await self._committer.run(lambda: self._store.removals.seen(asked)))
 
     async def heads(self, run_ids: Sequence[bytes]) -> FoundRuns:
         """Return as `rows` does, without what is large."""

@@ -105,6 +105,8 @@ class ClientSession(Peer):
         """Numbers of the templates it has sent on this stream, by what it calls them."""
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
+        self.holds_from = b""
+        """Up to this id, runs of it that have ended may go: the program has let go of them."""
         self.attachments = 0
         """How many streams it has had."""
         self.may_be_in_backlog = True

@@ -26,6 +26,8 @@ from taskyard_controlplane.owner.rules.flow_reports import check_report
 from taskyard_controlplane.owner.rules.labels import check_label
 
 MAX_RUNS: Final = 1_000
+MAX_VALUES: Final = 10_000
+"""Most blobs that the arguments of one run refer to: each is a row, and a file to be mapped."""
 """Most runs of a unary call: each is a message of its own, and is read on the event loop."""
 DIGEST_BYTES: Final = 32
 """Blobs are named by the SHA-256 of their content."""
@@ -108,10 +110,16 @@ def check_refs(payload: common_pb2.Payload, field: str) -> None:
     """Check all references to blobs in a payload.
 
     Raises:
-        InvalidRequest: See `check_ref`.
+        InvalidRequest: There are too many, or see `check_ref`.
     """
     if payload.HasField("blob"):
         check_ref(payload.blob, f"{field}.blob")
+    if len(payload.values) > MAX_VALUES:
+        raise InvalidRequest(
+            f"{field}.values has {len(payload.values):,} blobs; at most {MAX_VALUES:,} are taken",
+            limit=MAX_VALUES,
+            field=f"{field}.values",
+        )
     for position, value in enumerate(payload.values):
         check_ref(value, f"{field}.values[{position}]")
 

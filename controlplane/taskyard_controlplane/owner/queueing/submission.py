@@ -33,6 +33,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Interned, Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.needed_runs import NeededRuns
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.ceilings import RETRY_SECONDS, Ceilings
@@ -76,8 +77,10 @@ class Submission:
         max_inline_bytes: int,
         max_payload_bytes: int,
         max_uncommitted_bytes: int,
+        needed: NeededRuns,
     ) -> None:
         """Add runs to `book`, which begin as the `succession` says."""
+        self._needed = needed
         self._book = book
         self._runs = book.runs
         self._watchers = watchers
@@ -352,6 +355,8 @@ class Submission:
         if extra is not None:
             run.name = bounded(extra.name, NAME_LIMIT) or None
             run.args_blob = args_label(extra, template.encoding)
+        if edges and self._needed.noting:
+            self._needed.note(upstream_id for upstream_id, _ in edges)
         waits = waits_of(run, upstream=bool(edges))
         if self._leave_in_database(run, waits, edges or ()):
             if session is not None:

@@ -4,12 +4,15 @@ The database holds finished results; this holds who computes one right now. Inva
 is beyond AWAITING_CACHE.
 """
 
+from taskyard_contract.blobs.names import name_of
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.named_blobs import blobs_of_outcome
 from taskyard_controlplane.owner.rules.outcome_messages import Hit
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import CachedResult
@@ -18,8 +21,16 @@ from taskyard_controlplane.storage.interface import CachedResult
 class CacheFlights:
     """The cache keys under way."""
 
-    def __init__(self, settling: Settling, journal: Journal, templates: Templates, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settling: Settling,
+        journal: Journal,
+        templates: Templates,
+        metrics: Metrics,
+        leaving: LeavingBlobs,
+    ) -> None:
         """Decide keys by what the database has; hits and misses are counted in `metrics`."""
+        self._leaving = leaving
         self._settling = settling
         self._journal = journal
         self._templates = templates
@@ -52,12 +63,16 @@ class CacheFlights:
         stored = {row.cache_key: row for row in found}
         for key in asked:
             row = stored.get(key)
-            if row is None:
+            if row is None or self._is_leaving(row):
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
                 hit = (row.run_id, row.result, row.outcome, self._templates.encoding_of(row))
                 self._land(self._flights.pop(key, []), hit)
+
+    def _is_leaving(self, row: CachedResult) -> bool:
+        """Whether what a stored result names is being removed: that is as good as none."""
+        return row.outcome is not None and self._leaving.is_going(map(name_of, blobs_of_outcome(row.outcome)))
 
     def ended(self, run: Run) -> None:
         """Note that a run with a key has ended: a result lands the flight, all else promotes the next."""

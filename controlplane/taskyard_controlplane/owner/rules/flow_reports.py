@@ -11,6 +11,7 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.blobs.names import may_name_result
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest, PermissionDenied
 from taskyard_contract.states import FlowEvent, RunState, StateReason, known_reason
@@ -23,6 +24,7 @@ from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittere
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.named_blobs import blobs_of, blobs_of_outcome
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.rules.authority import owns
 from taskyard_controlplane.owner.rules.outcome_messages import why_of, write_outcome
@@ -118,18 +120,23 @@ class FlowReports:
             run.outcome = write_outcome(
                 run,
                 state_name=state_name,
-                result=self._kept(report),
+                result=self._kept(run, report),
                 failure=report.failure if report.HasField("failure") else None,
             )
+            if report.result.HasField("blob") or report.result.values or report.HasField("failure"):
+                self._journal.result_named(run, blobs_of_outcome(run.outcome))
         self._settling.settle(run, effects, attempt, started_us, state_name)
         return effects
 
-    def _kept(self, report: pb.FlowReport) -> common_pb2.Payload | None:
-        """Return the value that is recorded: none if it is larger than its session was told to send inline.
+    def _kept(self, run: Run, report: pb.FlowReport) -> common_pb2.Payload | None:
+        """Return the value that is recorded: none if it is larger than its session was told to send inline,
+        or names a blob that is not its own.
 
         The flow has ended with it, so the run completes all the same, as if its value could not be stored.
         """
         fits = report.HasField("result") and len(report.result.data) <= self._max_inline_bytes
+        blobs = list(blobs_of(report.result)) if fits else []
+        fits = fits and all(may_name_result(ref, run.run_id, None) for ref in blobs)
         return report.result if fits else None
 
     def _decision(self, run: Run, state: int) -> pb.FlowDecision:

@@ -4,11 +4,14 @@ The loop over a chunk's ordinary outcomes is the busiest place of the whole syst
 one dictionary lookup, one table lookup and one row per run.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import may_name_result, name_of
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
@@ -25,6 +28,7 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.named_blobs import blobs_of, blobs_of_failure, blobs_of_outcome
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.rules.authority import may_report
 from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report, why_of
@@ -201,6 +205,9 @@ class Reporting:
     ) -> None:
         if report.HasField("result") and not may_be_in(run.template, report.result.encoding):
             refuse_encoding(report, run.template)
+        blobs = named_in(report)
+        if blobs:
+            refuse_names(report, run, blobs)
         event = _EVENTS[report.kind]
         if event == RunEvent.FAILED and report.not_retriable:
             event = RunEvent.FAILED_FOR_GOOD
@@ -225,6 +232,8 @@ class Reporting:
                 run.reason, state_name = StateReason.CANCEL_REQUESTED, ""
             else:
                 run.outcome = outcome_of_report(run, report, inline)
+                if blobs:
+                    self._journal.result_named(run, blobs_of_outcome(run.outcome))
         why = "" if run.ended else why_of(report.failure, run)
         self._settling.settle(run, effects, attempt, started_us, state_name, why)
 
@@ -337,6 +346,26 @@ def refuse_encoding(entry: pb.ReportException, template: Template) -> None:
         f"the result is in '{bounded(entry.result.encoding, NAME_LIMIT)}', those of '{template.name}' are in "
         f"'{template.result_encoding}'",
     )
+
+
+def named_in(entry: pb.ReportException) -> list[common_pb2.BlobRef]:
+    """Return the blobs that a report refers to; mostly there are none."""
+    blobs = list(blobs_of(entry.result)) if entry.HasField("result") else []
+    if entry.HasField("failure"):
+        blobs += blobs_of_failure(entry.failure)
+    return blobs
+
+
+def refuse_names(entry: pb.ReportException, run: Run, blobs: Iterable[common_pb2.BlobRef]) -> None:
+    """Replace a result that names a blob which this attempt cannot have made: it would be read as its own."""
+    for ref in blobs:
+        if not may_name_result(ref, run.run_id, run.epoch):
+            text = (
+                f"the result names the blob {bounded(name_of(ref), NAME_LIMIT)!r}; an attempt names its "
+                "result by its run and epoch, or by the hash of the content"
+            )
+            _refuse(entry, "InvalidBlobName", text)
+            return
 
 
 def _refuse(entry: pb.ReportException, kind: str, text: str) -> None:

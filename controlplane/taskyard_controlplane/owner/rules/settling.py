@@ -18,6 +18,7 @@ from taskyard_controlplane.domain.model import AGENT, HELD, Run
 from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.named_blobs import blobs_of_outcome
 from taskyard_controlplane.owner.rules.outcome_messages import SAID, Hit, copy_outcome, write_outcome
 from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timer, Timers
@@ -95,6 +96,8 @@ class Settling:
             run.reason, run.ended_us = StateReason.CACHED, self._clock.now_us()
             run.started_us = None
             run.outcome = copy_outcome(run, hit)
+            if hit[2] is not None:
+                self._journal.result_named(run, blobs_of_outcome(run.outcome))
             self.settle(run, effects, attempt, None)
 
     def settle(

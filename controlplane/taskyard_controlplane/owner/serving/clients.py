@@ -15,7 +15,7 @@ from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.peer import Caller, Close, Wake
 from taskyard_controlplane.owner.queueing.callers import Callers
-from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id
+from taskyard_controlplane.owner.queueing.checks import check_blobs, check_frame, check_id, submitted_before
 from taskyard_controlplane.owner.rules.cancelling import Wish
 from taskyard_controlplane.owner.serving.announcements import MAX_UNACKED_BATCHES, limits_of, owned_here
 from taskyard_controlplane.owner.serving.crowd import Crowd
@@ -51,6 +51,7 @@ class Clients:
         self._dispatcher = shard.dispatcher
         self._timers = shard.timers
         shard.roster.worlds.on_awaited = self._await_program
+        self._stored = shard.stored
         self._subscriptions = Subscriptions(shard.book, shard.stored, shard.watchers)
 
     def open(
@@ -114,6 +115,8 @@ class Clients:
             TaskyardError: The frame is malformed; the stream must end.
         """
         check_frame(frame)
+        if frame.holds_from:
+            session.holds_from = check_id(frame.holds_from, "holds_from")
         # Before runs that name them.
         if frame.worlds and self._roster.worlds.announce(session.session_id, frame.worlds):
             self._dispatcher.look_again()
@@ -148,12 +151,22 @@ class Clients:
         else:
             session.refused_since = None  # what is resent comes before what is new
             known = frozenset()
+        if self._stored.may_be_gone(batch):
+            known |= await self._refuse_gone(session, batch)
         portion = self._crowd.portion(session)
         needed = await self._submission.needed_by(session, batch, portion)
         if callers := await self._callers.of(session, batch):
             needed = needed._replace(callers=callers)
         for _ in self._submission.submit(session, batch, needed, known, portion):
             await self._committer.durable()
+
+    async def _refuse_gone(self, session: ClientSession, batch: pb.SubmitBatch) -> frozenset[bytes]:
+        """Refuse runs whose ids were those of runs that retention has removed; returns their ids."""
+        gone = await self._stored.gone_among([run_id for group in batch.groups for run_id in group.run_ids])
+        for run_id in gone:
+            session.refuse(run_id, submitted_before(run_id))
+            session.wake()
+        return gone
 
     def _keep_logs(self, session: ClientSession, logs: pb.LogBatch, number: int) -> None:
         if number:

@@ -28,6 +28,8 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
+from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
+from taskyard_controlplane.owner.retention.retention import Retention
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
@@ -73,13 +75,13 @@ class Owner:
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         """Own the runs in `store`.
 
         Args:
             store: The database, not opened yet.
-            times: How long silence is tolerated.
-            clock: Both clocks.
+            times: How long silence is tolerated; `clock`: both clocks.
             max_inline_bytes: Largest payload inside another message.
             max_payload_bytes: Largest payload at all.
             fatal: Called when this process must end: it lost ownership, or found a defect.
@@ -87,11 +89,11 @@ class Owner:
             max_wait_seconds: How long one call waits for something to happen.
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
             window: Ready runs kept in memory per queue and priority.
-            most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
-                database.
+            most_open: Open runs in memory, from which on new ones that wait are only in the database.
             memory: How much payload is kept in memory.
             writer: Where the database is used, by one at a time; None for a thread of its own.
             draw: Gives numbers from [0, 1) for the jitter of retries.
+            policy: How long what is over is kept.
         """
         self._store = store
         self._clock = clock
@@ -102,6 +104,7 @@ class Owner:
         """What it demands of its peers."""
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw
+        self._policy = policy
         self.metrics = Metrics()
         """The owner's counters."""
         self._timers = Timers(asyncio.get_running_loop(), clock)
@@ -112,6 +115,7 @@ class Owner:
         self.shard: Shard
         self.explaining: Explaining
         self.connections: Connections
+        self.retention: Retention
         self._unowned: UnownedRuns
         self._stopping = False
 
@@ -127,6 +131,11 @@ class Owner:
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
             self._limits, self._draw,
         )  # fmt: skip
+        self.retention = Retention(
+            self._store, self.shard, self._timers, self._clock, self._policy,
+            self.terms.times.session_lease,
+        )  # fmt: skip
+        await self.retention.start()
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
@@ -149,6 +158,7 @@ class Owner:
         """
         self._stopping = True
         self._timers.stop()
+        self.retention.stop()
         if self._committer.stalled_since is None:
             await self._committer.flush()
         recorded = self._committer.idle
@@ -159,6 +169,7 @@ class Owner:
         """Do nothing more at all, as if this process had been killed. Its database is left as it is."""
         self._stopping = True
         self._timers.stop()
+        self.retention.stop()
         self._committer.abandon()
 
     def renew(self) -> None:

@@ -8,7 +8,7 @@ from taskyard_contract.ids import format_id
 from taskyard_controlplane.domain.memory import Kept
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
-from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs
+from taskyard_controlplane.owner.queueing.checks import check_blobs, check_new_runs, submitted_before
 from taskyard_controlplane.owner.queueing.headers import pack_headers
 from taskyard_controlplane.owner.rules.labels import label_of
 from taskyard_controlplane.owner.serving.terms import Terms
@@ -44,6 +44,7 @@ class UnownedRuns:
             raise overload
         await check_blobs(blobs, self._terms.max_payload_bytes)
         known = await self._known([new.run_id for new in runs])
+        gone = await self._stored.gone_among([new.run_id for new in runs if new.run_id not in known])
         stored_args = await self._stored_args(known, [new.run_id for new in runs])
         # All of them before the first run is added: a malformed one must leave nothing behind.
         templates, at_hand = await self._submission.intern((new.template for new in runs), "runs")
@@ -55,7 +56,9 @@ class UnownedRuns:
         self._submission.keep_blobs(blobs, templates)
         self._submission.counted([*(new.args.data for new in runs), *filter(None, headers)])
         errors = {
-            new.run_id: self._add(
+            new.run_id: submitted_before(new.run_id)
+            if new.run_id in gone
+            else self._add(
                 new, template, packed, known.get(new.run_id) or self._runs.get(new.run_id), stored_args
             )
             for new, template, packed in zip(runs, templates, headers, strict=True)

@@ -26,7 +26,9 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
+from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.needed_runs import NeededRuns
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.backlog import WINDOW, Backlog, page_of
 from taskyard_controlplane.owner.queueing.delivery import Delivery
@@ -89,8 +91,12 @@ class Shard:
     def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits, next_agent: int) -> None:
         self.book, self.roster = RunBook(memory), Roster(memory)
         self.templates = Templates(store, self.committer, memory)
-        self.journal = Journal(self.committer, next_agent)
+        self.leaving = LeavingBlobs(clock.monotonic)
+        """Blobs that nothing refers to."""
+        self.journal = Journal(self.committer, self.leaving, next_agent)
         self.watchers = Watchers(self.book)
+        self.needed = NeededRuns()
+        """Runs whose results open ones take, while somebody asks."""
         self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock,
@@ -105,7 +111,7 @@ class Shard:
         telling = Telling(self.journal, self.book, clock)
         self.settling = Settling(self.journal, self.timers, clock, metrics, telling, draw)
         self.upstream = UpstreamEdges(self.book, self.journal, self.settling, limits.memory.inputs)
-        self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics)
+        self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics, self.leaving)
         self.admission = Admission(self.upstream, self.cache)
         self.cancelling = Cancelling(self.settling, telling)
         max_inline_bytes = limits.max_inline_bytes
@@ -160,7 +166,7 @@ class Shard:
         self.submission = Submission(
             self.book, self.watchers, self.journal, self.templates, self.admission, self.backlog,
             self.parking, clock, metrics, self.succession, limits.max_inline_bytes, limits.max_payload_bytes,
-            limits.memory.uncommitted,
+            limits.memory.uncommitted, self.needed,
         )  # fmt: skip
 
     def _follow_commits(self, clock: Clock, metrics: Metrics) -> None:

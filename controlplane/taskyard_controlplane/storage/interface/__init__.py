@@ -44,6 +44,10 @@ from taskyard_controlplane.storage.interface.results import (
 from taskyard_controlplane.storage.interface.rows import (
     AgentRow,
     BacklogRow,
+    BlobRefKind,
+    BlobRefRow,
+    BlobRow,
+    BlobState,
     CacheRow,
     DispatchRow,
     EndedBadlyRow,
@@ -57,7 +61,8 @@ from taskyard_controlplane.storage.interface.rows import (
 from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
-    "AgentRow", "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
+    "AgentRow", "BacklogRow", "BlobRefKind", "BlobRefRow", "BlobRow", "BlobState",
+    "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
     "LogMarkRow", "LogRow", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",

@@ -46,6 +46,8 @@ class WriteBatch:
     backlog_removed: list[tuple[str, int, int]]
     backlog_taken: list[tuple[int]]
     cache: list[tuple[str, int, int | None]]
+    blobs_named: list[tuple[str, int, int, int]]
+    blob_refs: list[tuple[int, int, str, str | None]]
 
     def __init__(self, number: int) -> None:
         self.number = number

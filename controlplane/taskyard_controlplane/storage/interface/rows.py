@@ -5,7 +5,30 @@ Rows travel as plain tuples in the order of these fields: the classes name the c
 row costs more than the row (a NamedTuple 0.33 us, a tuple 0.03).
 """
 
+from enum import IntEnum
 from typing import NamedTuple
+
+
+class BlobRefKind(IntEnum):
+    """What refers to a blob: mostly something of a run."""
+
+    ARGUMENTS = 1
+    RESULT = 2
+    """How it ended: what it returned, or what it raised."""
+    CACHE_ENTRY = 3
+    """What it returned, under its cache key: also when its row is gone."""
+    TEMPLATE = 4
+    """No run: a template, to its code."""
+
+
+class BlobState(IntEnum):
+    """What becomes of a blob that has a row."""
+
+    KEPT = 0
+    RELEASED = 1
+    """Nothing may refer to it any more; somebody has to look."""
+    DOOMED = 2
+    """Nothing refers to it, and if that stays so its bytes go after a while, and then the row."""
 
 
 class NewRunRow(NamedTuple):
@@ -117,6 +140,24 @@ class CacheRow(NamedTuple):
     cache_key: str
     run_seq: int
     expires_us: int | None
+
+
+class BlobRow(NamedTuple):
+    """A blob that something in the same batch refers to; its bytes are in the blob store."""
+
+    name: str
+    size: int
+    checksum: int  # signed
+    created_us: int
+
+
+class BlobRefRow(NamedTuple):
+    """Something refers to a blob, which stays in the store for as long as anything does."""
+
+    kind: int  # a `BlobRefKind`
+    holder: int  # the seq of a run, or the number of a template
+    name: str
+    cache_key: str | None  # of a cache entry, which the run of this seq has filled
 
 
 class LogRow(NamedTuple):

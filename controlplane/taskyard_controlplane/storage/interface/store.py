@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.cache_entries import CacheEntries
 from taskyard_controlplane.storage.interface.documents import Documents
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
+from taskyard_controlplane.storage.interface.removals import BlobRemovals, RunRemovals
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
     CommitResult,
@@ -60,6 +61,10 @@ class Store(Protocol):
     """The cold documents, written by the same owner but never part of a batch."""
     cache: CacheEntries
     """The entries of the cache, to be removed; commits write them."""
+    removals: RunRemovals
+    """Runs that are over, and what is about them."""
+    blobs: BlobRemovals
+    """Blobs that nobody refers to."""
 
     def open(self) -> Ownership:
         """Create or upgrade the schema, become the owner, and say where counting goes on.
@@ -165,6 +170,18 @@ class Store(Protocol):
         """Return the arguments of some runs by seq, and the outcomes of others by id; whoever asks knows how
         large they are, and asks for as much as memory should hold.
         """
+        ...
+
+    def used_bytes(self) -> int:
+        """Return how much of the database's room holds something, about."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how much room the database holds that nothing is in."""
+        ...
+
+    def give_back(self) -> bool:
+        """Give a little of the free room back to the system; says whether there is more to give."""
         ...
 
     def maintain(self) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 from taskyard_controlplane.storage.interface.rows import (
     AgentRow,
     BacklogRow,
+    BlobRefRow,
+    BlobRow,
     CacheRow,
     DispatchRow,
     EndedBadlyRow,
@@ -31,6 +33,8 @@ class Rule(Enum):
 
     APPEND = "insert; no row like it can exist"
     KEEP_FIRST = "insert, unless there is one under the key"
+    ADD = "insert, unless there is the very same row"
+    KEEP = "insert; a row under the key is not about to go any more"
     KEEP_LAST = "insert, or replace what is there under the key"
     CHANGE_OPEN = "update the run under the key, unless it has ended"
     COPY_BAD_END = "insert what the run under the key says, if it has ended otherwise than completed"
@@ -94,6 +98,8 @@ WRITES: Final = (
     Write("backlog_removed", "backlog", BacklogRow, Rule.REMOVE_UP_TO),
     Write("backlog_taken", "backlog", TakenRow, Rule.REMOVE, "seq"),
     Write("cache", "cache_entry", CacheRow, Rule.KEEP_LAST, "cache_key"),
+    Write("blobs_named", "blob", BlobRow, Rule.KEEP, "name"),
+    Write("blob_refs", "blob_ref", BlobRefRow, Rule.ADD),
 )
 
 LISTS: Final = tuple(write.batch_list for write in WRITES)

@@ -98,6 +98,22 @@ class PostgresStore(BaseStore):
                 trim_commit_log(connection, self._generation, self._number, self._low_seq)
             self._trimmed_at = now
 
+    def used_bytes(self) -> int:
+        """Return how much the database takes: what is free in it, its own vacuum uses again."""
+        with self._connected() as connection:
+            [(size,)] = raw(connection).execute("SELECT pg_database_size(current_database())").fetchall()
+            return int(size)
+
+    def free_bytes(self) -> int:
+        """Return 0: only looking through all of its pages would tell."""
+        return 0
+
+    def give_back(self) -> bool:
+        """Do nothing: PostgreSQL keeps the room of rows that went for new ones, and has a vacuum of its
+        own.
+        """
+        return False
+
     def close(self) -> None:
         """Give the database up, so that the next owner need not wait for the lease."""
         if self._connection is not None and self._generation:

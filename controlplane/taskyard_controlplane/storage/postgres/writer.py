@@ -23,7 +23,7 @@ class Statement(Protocol):
 
 
 class LastOfEachKey:
-    """Replaces rows. PostgreSQL refuses two under one key in a statement, so only the last is sent."""
+    """Inserts or changes rows. PostgreSQL refuses two under one key in a statement: only the last is sent."""
 
     def __init__(self, write: Write) -> None:
         self._key = write.columns.index(write.key)
@@ -70,7 +70,8 @@ def statement_of(write: Write) -> Statement:
         return ArraysStatement(sql, write.table, write.columns)
     if write.rule is Rule.REMOVE_UP_TO:
         return OneByOne(write)
-    return LastOfEachKey(write) if write.rule is Rule.KEEP_LAST else _insertion(write)
+    once = write.rule in (Rule.KEEP, Rule.KEEP_LAST)
+    return LastOfEachKey(write) if once else _insertion(write)
 
 
 _STATEMENTS: Final = tuple(map(statement_of, WRITES))

@@ -72,6 +72,10 @@ _args_of: Final = itemgetter(NewRunRow._fields.index("args"))
 _message_of: Final = itemgetter(LogRow._fields.index("message"))
 _result_of: Final = itemgetter(EndedRow._fields.index("result"))
 
+GIVEN_BACK_PAGES: Final = 64
+"""At a time: a millisecond."""
+_INCREMENTAL: Final = 2  # what SQLite calls it
+
 _NOTHING: Final = [f"SELECT {number}" for number in range(CACHED_STATEMENTS)]
 
 # One statement checks the generation and records the commit: it writes nothing when the generation is old.
@@ -174,6 +178,33 @@ class SqliteStore(BaseStore):
                 self._let_go()
                 self._rested = True
             self._looked_at, self._rows = now, 0
+
+    def used_bytes(self) -> int:
+        return (self._number_of("page_count") - self._number_of("freelist_count")) * self._page_size()
+
+    def free_bytes(self) -> int:
+        return self._number_of("freelist_count") * self._page_size()
+
+    def give_back(self) -> bool:
+        """Cut free pages off the end of the file; one that was made before this was possible keeps its
+        size.
+        """
+        before = self._number_of("freelist_count")
+        if not before or self._number_of("auto_vacuum") != _INCREMENTAL:
+            return False
+        with self._translated():
+            # Python's sqlite3 steps through all of it only in a script: `execute` frees a single page.
+            raw(self._connect()).executescript(f"PRAGMA incremental_vacuum({GIVEN_BACK_PAGES})")
+        self._wrote(GIVEN_BACK_PAGES, 0)
+        return 0 < self._number_of("freelist_count") < before
+
+    def _number_of(self, pragma: str) -> int:
+        with self._translated():
+            [(number,)] = raw(self._connect()).execute(f"PRAGMA {pragma}").fetchall()
+            return int(number)
+
+    def _page_size(self) -> int:
+        return self._number_of("page_size")
 
     def close(self) -> None:
         if not self._lost:

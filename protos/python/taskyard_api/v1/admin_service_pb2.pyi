@@ -7,12 +7,238 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import sys
 import taskyard_api.v1.common_pb2
 import taskyard_api.v1.states_pb2
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _BlobUse:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BlobUseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_BlobUse.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BLOB_USE_UNSPECIFIED: _BlobUse.ValueType  # 0
+    """Not set."""
+    BLOB_USE_ARGUMENTS: _BlobUse.ValueType  # 1
+    """Arguments of runs."""
+    BLOB_USE_RESULTS: _BlobUse.ValueType  # 2
+    """Results of runs, and what they raised."""
+    BLOB_USE_CACHE: _BlobUse.ValueType  # 3
+    """Results under cache keys, whose runs are gone."""
+    BLOB_USE_LEAVING: _BlobUse.ValueType  # 4
+    """Nothing refers to them; they are being removed."""
+    BLOB_USE_CODE: _BlobUse.ValueType  # 5
+    """Code of tasks and flows, and modules of their programs."""
+
+class BlobUse(_BlobUse, metaclass=_BlobUseEnumTypeWrapper):
+    """Why blobs are kept."""
+
+BLOB_USE_UNSPECIFIED: BlobUse.ValueType  # 0
+"""Not set."""
+BLOB_USE_ARGUMENTS: BlobUse.ValueType  # 1
+"""Arguments of runs."""
+BLOB_USE_RESULTS: BlobUse.ValueType  # 2
+"""Results of runs, and what they raised."""
+BLOB_USE_CACHE: BlobUse.ValueType  # 3
+"""Results under cache keys, whose runs are gone."""
+BLOB_USE_LEAVING: BlobUse.ValueType  # 4
+"""Nothing refers to them; they are being removed."""
+BLOB_USE_CODE: BlobUse.ValueType  # 5
+"""Code of tasks and flows, and modules of their programs."""
+global___BlobUse = BlobUse
+
+@typing.final
+class PruneRequest(google.protobuf.message.Message):
+    """Request of Prune."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    OLDER_THAN_MS_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    dry_run: builtins.bool
+    """Remove nothing, tell what would be removed."""
+    older_than_ms: builtins.int
+    """Remove runs that ended longer ago than this, whatever the server's times are. Unset: what is due by those."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    @property
+    def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[taskyard_api.v1.states_pb2.RunState.ValueType]:
+        """Only runs that ended in these states, and no logs of others. Empty: in any."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: builtins.bool = ...,
+        older_than_ms: builtins.int | None = ...,
+        states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_older_than_ms", b"_older_than_ms", "older_than_ms", b"older_than_ms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_older_than_ms", b"_older_than_ms", "dry_run", b"dry_run", "namespace", b"namespace", "older_than_ms", b"older_than_ms", "states", b"states"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_older_than_ms", b"_older_than_ms"]) -> typing.Literal["older_than_ms"] | None: ...
+
+global___PruneRequest = PruneRequest
+
+@typing.final
+class PruneResponse(google.protobuf.message.Message):
+    """Response of Prune."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    LOGS_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
+    CACHE_ENTRIES_FIELD_NUMBER: builtins.int
+    BLOBS_FIELD_NUMBER: builtins.int
+    BLOB_BYTES_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    WAITING_BLOBS_FIELD_NUMBER: builtins.int
+    FREE_IN_MS_FIELD_NUMBER: builtins.int
+    runs: builtins.int
+    """Runs removed so far, or that would be."""
+    logs: builtins.int
+    """Log records."""
+    events: builtins.int
+    """Events of runs."""
+    cache_entries: builtins.int
+    """Expired cache entries."""
+    blobs: builtins.int
+    """Blobs that nobody refers to any more."""
+    blob_bytes: builtins.int
+    """How much these blobs take. Only with `dry_run`."""
+    done: builtins.bool
+    """Nothing more comes."""
+    waiting_blobs: builtins.int
+    """Blobs whose bytes are removed later: somebody may have been told their names, and not have opened them yet."""
+    free_in_ms: builtins.int
+    """After what time those are removed."""
+    def __init__(
+        self,
+        *,
+        runs: builtins.int = ...,
+        logs: builtins.int = ...,
+        events: builtins.int = ...,
+        cache_entries: builtins.int = ...,
+        blobs: builtins.int = ...,
+        blob_bytes: builtins.int = ...,
+        done: builtins.bool = ...,
+        waiting_blobs: builtins.int = ...,
+        free_in_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blob_bytes", b"blob_bytes", "blobs", b"blobs", "cache_entries", b"cache_entries", "done", b"done", "events", b"events", "free_in_ms", b"free_in_ms", "logs", b"logs", "runs", b"runs", "waiting_blobs", b"waiting_blobs"]) -> None: ...
+
+global___PruneResponse = PruneResponse
+
+@typing.final
+class GetStorageRequest(google.protobuf.message.Message):
+    """Request of GetStorage."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace"]) -> None: ...
+
+global___GetStorageRequest = GetStorageRequest
+
+@typing.final
+class GetStorageResponse(google.protobuf.message.Message):
+    """Response of GetStorage."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATABASE_BYTES_FIELD_NUMBER: builtins.int
+    DATABASE_FREE_BYTES_FIELD_NUMBER: builtins.int
+    BLOBS_FIELD_NUMBER: builtins.int
+    BLOB_STORE_FIELD_NUMBER: builtins.int
+    BLOB_STORE_FREE_BYTES_FIELD_NUMBER: builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: builtins.int
+    KEEP_RUNS_MS_FIELD_NUMBER: builtins.int
+    KEEP_LOGS_MS_FIELD_NUMBER: builtins.int
+    database_bytes: builtins.int
+    """What the rows in the database take."""
+    database_free_bytes: builtins.int
+    """Room in the database's file that nothing is in. It is used again, or given back to the system."""
+    blob_store: builtins.str
+    """Where the bytes of blobs are."""
+    blob_store_free_bytes: builtins.int
+    """How much more the blob store can take. Unset where nobody knows."""
+    limit_bytes: builtins.int
+    """Of how much the oldest runs go before their time. 0: any amount is kept."""
+    keep_runs_ms: builtins.int
+    """For how long runs are kept after their end. Unset: for ever."""
+    keep_logs_ms: builtins.int
+    """The same for what runs logged."""
+    @property
+    def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BlobUsage]:
+        """Blobs, by what refers to them."""
+
+    def __init__(
+        self,
+        *,
+        database_bytes: builtins.int = ...,
+        database_free_bytes: builtins.int = ...,
+        blobs: collections.abc.Iterable[global___BlobUsage] | None = ...,
+        blob_store: builtins.str = ...,
+        blob_store_free_bytes: builtins.int | None = ...,
+        limit_bytes: builtins.int = ...,
+        keep_runs_ms: builtins.int | None = ...,
+        keep_logs_ms: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes", "_keep_logs_ms", b"_keep_logs_ms", "_keep_runs_ms", b"_keep_runs_ms", "blob_store_free_bytes", b"blob_store_free_bytes", "keep_logs_ms", b"keep_logs_ms", "keep_runs_ms", b"keep_runs_ms"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes", "_keep_logs_ms", b"_keep_logs_ms", "_keep_runs_ms", b"_keep_runs_ms", "blob_store", b"blob_store", "blob_store_free_bytes", b"blob_store_free_bytes", "blobs", b"blobs", "database_bytes", b"database_bytes", "database_free_bytes", b"database_free_bytes", "keep_logs_ms", b"keep_logs_ms", "keep_runs_ms", b"keep_runs_ms", "limit_bytes", b"limit_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes"]) -> typing.Literal["blob_store_free_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_keep_logs_ms", b"_keep_logs_ms"]) -> typing.Literal["keep_logs_ms"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_keep_runs_ms", b"_keep_runs_ms"]) -> typing.Literal["keep_runs_ms"] | None: ...
+
+global___GetStorageResponse = GetStorageResponse
+
+@typing.final
+class BlobUsage(google.protobuf.message.Message):
+    """Blobs that are kept for the same reason. One that is kept for several counts for the first of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USE_FIELD_NUMBER: builtins.int
+    BLOBS_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    use: global___BlobUse.ValueType
+    """Why."""
+    blobs: builtins.int
+    """How many."""
+    size: builtins.int
+    """How much they take."""
+    def __init__(
+        self,
+        *,
+        use: global___BlobUse.ValueType = ...,
+        blobs: builtins.int = ...,
+        size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "size", b"size", "use", b"use"]) -> None: ...
+
+global___BlobUsage = BlobUsage
 
 @typing.final
 class GetServerInfoRequest(google.protobuf.message.Message):

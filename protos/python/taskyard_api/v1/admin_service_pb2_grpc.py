@@ -55,6 +55,16 @@ class AdminServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentResponse.FromString,
                 _registered_method=True)
+        self.Prune = channel.unary_stream(
+                '/taskyard_api.v1.AdminService/Prune',
+                request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.PruneRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.PruneResponse.FromString,
+                _registered_method=True)
+        self.GetStorage = channel.unary_unary(
+                '/taskyard_api.v1.AdminService/GetStorage',
+                request_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -100,6 +110,28 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Prune(self, request, context):
+        """Removes what is over now, instead of when it is due: runs with their events and logs, expired cache entries, and
+        blobs that nobody refers to any more. Answers about every second with what it has removed so far, at last with
+        `done`. What an open run, a connected session or a cache entry needs stays. Cancelling the call stops it.
+
+        Caller: operators. Idempotency: what is gone stays gone; a repeated call removes what is left.
+        Errors: INVALID_ARGUMENT (a state is not one in which runs end), RESOURCE_EXHAUSTED (OVERLOADED: something is being
+        removed at the moment).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStorage(self, request, context):
+        """Tells what takes the room: the database, and blobs by what refers to them.
+
+        Caller: operators. Idempotency: reads only. Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +154,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DrainAgent,
                     request_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentResponse.SerializeToString,
+            ),
+            'Prune': grpc.unary_stream_rpc_method_handler(
+                    servicer.Prune,
+                    request_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.PruneRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.PruneResponse.SerializeToString,
+            ),
+            'GetStorage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStorage,
+                    request_deserializer=taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -233,6 +275,60 @@ class AdminService(object):
             '/taskyard_api.v1.AdminService/DrainAgent',
             taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentRequest.SerializeToString,
             taskyard__api_dot_v1_dot_admin__service__pb2.DrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Prune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/taskyard_api.v1.AdminService/Prune',
+            taskyard__api_dot_v1_dot_admin__service__pb2.PruneRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_admin__service__pb2.PruneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStorage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.AdminService/GetStorage',
+            taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_admin__service__pb2.GetStorageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,28 @@ class AdminServiceStub:
     Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
     """
 
+    Prune: grpc.UnaryStreamMultiCallable[
+        taskyard_api.v1.admin_service_pb2.PruneRequest,
+        taskyard_api.v1.admin_service_pb2.PruneResponse,
+    ]
+    """Removes what is over now, instead of when it is due: runs with their events and logs, expired cache entries, and
+    blobs that nobody refers to any more. Answers about every second with what it has removed so far, at last with
+    `done`. What an open run, a connected session or a cache entry needs stays. Cancelling the call stops it.
+
+    Caller: operators. Idempotency: what is gone stays gone; a repeated call removes what is left.
+    Errors: INVALID_ARGUMENT (a state is not one in which runs end), RESOURCE_EXHAUSTED (OVERLOADED: something is being
+    removed at the moment).
+    """
+
+    GetStorage: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.admin_service_pb2.GetStorageRequest,
+        taskyard_api.v1.admin_service_pb2.GetStorageResponse,
+    ]
+    """Tells what takes the room: the database, and blobs by what refers to them.
+
+    Caller: operators. Idempotency: reads only. Errors: none of its own.
+    """
+
 class AdminServiceAsyncStub:
     """For operators and their tools."""
 
@@ -100,6 +122,28 @@ class AdminServiceAsyncStub:
 
     Caller: operators. Idempotency: draining a draining agent succeeds.
     Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
+    """
+
+    Prune: grpc.aio.UnaryStreamMultiCallable[
+        taskyard_api.v1.admin_service_pb2.PruneRequest,
+        taskyard_api.v1.admin_service_pb2.PruneResponse,
+    ]
+    """Removes what is over now, instead of when it is due: runs with their events and logs, expired cache entries, and
+    blobs that nobody refers to any more. Answers about every second with what it has removed so far, at last with
+    `done`. What an open run, a connected session or a cache entry needs stays. Cancelling the call stops it.
+
+    Caller: operators. Idempotency: what is gone stays gone; a repeated call removes what is left.
+    Errors: INVALID_ARGUMENT (a state is not one in which runs end), RESOURCE_EXHAUSTED (OVERLOADED: something is being
+    removed at the moment).
+    """
+
+    GetStorage: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.admin_service_pb2.GetStorageRequest,
+        taskyard_api.v1.admin_service_pb2.GetStorageResponse,
+    ]
+    """Tells what takes the room: the database, and blobs by what refers to them.
+
+    Caller: operators. Idempotency: reads only. Errors: none of its own.
     """
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
@@ -150,6 +194,32 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
 
         Caller: operators. Idempotency: draining a draining agent succeeds.
         Errors: NOT_FOUND (AGENT_NOT_FOUND: no such agent is connected), INVALID_ARGUMENT (no agent is named).
+        """
+
+    @abc.abstractmethod
+    def Prune(
+        self,
+        request: taskyard_api.v1.admin_service_pb2.PruneRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[taskyard_api.v1.admin_service_pb2.PruneResponse], collections.abc.AsyncIterator[taskyard_api.v1.admin_service_pb2.PruneResponse]]:
+        """Removes what is over now, instead of when it is due: runs with their events and logs, expired cache entries, and
+        blobs that nobody refers to any more. Answers about every second with what it has removed so far, at last with
+        `done`. What an open run, a connected session or a cache entry needs stays. Cancelling the call stops it.
+
+        Caller: operators. Idempotency: what is gone stays gone; a repeated call removes what is left.
+        Errors: INVALID_ARGUMENT (a state is not one in which runs end), RESOURCE_EXHAUSTED (OVERLOADED: something is being
+        removed at the moment).
+        """
+
+    @abc.abstractmethod
+    def GetStorage(
+        self,
+        request: taskyard_api.v1.admin_service_pb2.GetStorageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.admin_service_pb2.GetStorageResponse, collections.abc.Awaitable[taskyard_api.v1.admin_service_pb2.GetStorageResponse]]:
+        """Tells what takes the room: the database, and blobs by what refers to them.
+
+        Caller: operators. Idempotency: reads only. Errors: none of its own.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

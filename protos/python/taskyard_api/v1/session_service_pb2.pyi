@@ -149,6 +149,7 @@ class ClientFrame(google.protobuf.message.Message):
     CANCEL_REASON_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
     WORLDS_FIELD_NUMBER: builtins.int
+    HOLDS_FROM_FIELD_NUMBER: builtins.int
     logs_number: builtins.int
     """Number of `logs`, counting up from 1 within the session; 0 in frames without any, and from clients that do
     not repeat them. Ignored, with its records, when it was seen before.
@@ -161,6 +162,11 @@ class ClientFrame(google.protobuf.message.Message):
     """Why `cancel` and `withdraw` are asked for, for people. Cut at 8 KiB."""
     requested_by: builtins.str
     """By whom, for people. At most 1 KiB. Empty: by the session, under its `client_name`."""
+    holds_from: builtins.bytes
+    """The program may still ask for runs of the session with this id and greater ones. Those before it have no future
+    any more: when they have ended, they may be removed as soon as they are old enough. Said again from time to time.
+    Empty, or never said: it may ask for any.
+    """
     @property
     def hello(self) -> global___SessionHello:
         """First frame only."""
@@ -217,9 +223,10 @@ class ClientFrame(google.protobuf.message.Message):
         cancel_reason: builtins.str = ...,
         requested_by: builtins.str = ...,
         worlds: collections.abc.Iterable[global___ProgramWorld] | None = ...,
+        holds_from: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello", "logs", b"logs", "submit", b"submit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "cancel_reason", b"cancel_reason", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "logs_number", b"logs_number", "requested_by", b"requested_by", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw", "worlds", b"worlds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "cancel_reason", b"cancel_reason", "flow_reports", b"flow_reports", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "holds_from", b"holds_from", "logs", b"logs", "logs_number", b"logs_number", "requested_by", b"requested_by", "submit", b"submit", "subscribe", b"subscribe", "withdraw", b"withdraw", "worlds", b"worlds"]) -> None: ...
 
 global___ClientFrame = ClientFrame
 

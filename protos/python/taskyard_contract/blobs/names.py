@@ -19,6 +19,7 @@ from taskyard_contract.errors import InvalidRequest
 SHA256: Final = "sha256-"
 CONTENT: Final = "b3-"
 RESULT: Final = "run-"
+SHA256_BYTES: Final = 32
 _NAME: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|run-[0-9a-f]{32}-[0-9a-f]{16})")
 
 
@@ -56,6 +57,29 @@ def name_of(ref: common_pb2.BlobRef) -> str:
 def is_result(name: str) -> bool:
     """Whether a name says nothing about the content."""
     return name.startswith(RESULT)
+
+
+def run_of(name: str) -> bytes:
+    """Return the run whose result has a name, for which `is_result`."""
+    return bytes.fromhex(name.removeprefix(RESULT).partition("-")[0])
+
+
+def is_stored_as(name: str) -> bool:
+    """Whether what a store lists under a name is of ours: a blob, or what was never finished of one."""
+    return name.startswith(".") or _NAME.fullmatch(name) is not None
+
+
+def may_name_result(ref: common_pb2.BlobRef, run_id: bytes, epoch: int | None) -> bool:
+    """Whether a report may name a blob: by its run and epoch, whatever that is if None, or by its content."""
+    if not ref.name:
+        return len(ref.digest) == SHA256_BYTES
+    if _NAME.fullmatch(ref.name) is None:
+        return False
+    if not is_result(ref.name):
+        return True
+    if epoch is None:
+        return ref.name.startswith(f"{RESULT}{run_id.hex()}-")
+    return ref.name == result_name(run_id, epoch)
 
 
 def check_blob_name(name: str, field: str) -> str:

@@ -98,6 +98,22 @@ class Client(RunCalls):
         """Remove entries of the cache; returns how many there were. A large one takes its time."""
         return int(self._call(lambda: self._cache().ClearCache(request, timeout=CLEARING_SECONDS)).removed)
 
+    def prune(self, request: "admin_service_pb2.PruneRequest") -> "Iterator[admin_service_pb2.PruneResponse]":
+        """Remove what is over; yields how far that has come."""
+        from taskyard._network.server.following import (
+            in_this_thread,
+            messages_of,
+        )  # only the command line asks
+
+        return in_this_thread(messages_of(lambda _: self._admin().Prune(request), ""))
+
+    def storage(self) -> "admin_service_pb2.GetStorageResponse":
+        """Read what takes the room."""
+        from taskyard_api.v1 import admin_service_pb2  # as above
+
+        request = admin_service_pb2.GetStorageRequest()
+        return self._call(lambda: self._admin().GetStorage(request, timeout=CLEARING_SECONDS))
+
     def upload(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> None:
         """Store a blob in the control plane, unless it has it; `pieces` are its content."""
         self._call(lambda: self.upload_async(ref, pieces), seconds_for(ref))

@@ -56,7 +56,7 @@ async def followed(
     while True:
         opened_at = clock()
         try:
-            async with aclosing(_messages(call, token)) as messages:
+            async with aclosing(messages_of(call, token)) as messages:
                 async for message in messages:
                     heard, begun, until = True, True, 0.0
                     token = token_of(message)
@@ -95,7 +95,7 @@ def in_this_thread(messages: AsyncGenerator[M, None]) -> Iterator[M]:
             raise
 
 
-async def _messages(call: Callable[[str], Any], token: str) -> AsyncGenerator[Any, None]:
+async def messages_of(call: Callable[[str], Any], token: str) -> AsyncGenerator[Any, None]:
     """Iterate over the messages of one stream."""
     import grpc.aio
 

@@ -14,6 +14,7 @@ from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_contract.errors import ServerStopping
 from taskyard_contract.transport.blob_transfer import ref_of
 from taskyard_controlplane.blobs.directory import DirectoryStore, IncomingFile
+from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.blobs import BlobService
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
@@ -38,7 +39,8 @@ def test_an_upload_that_is_cut_off_when_the_threads_have_ended(store: DirectoryS
         threads.shutdown()
         raise asyncio.CancelledError
 
-    directory: Any = SimpleNamespace(owner=lambda: None)
+    shard = SimpleNamespace(leaving=LeavingBlobs(lambda: 0.0))
+    directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(shard=shard))
     service = BlobService(
         directory,
         Any,

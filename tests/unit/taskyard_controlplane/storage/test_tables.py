@@ -38,7 +38,7 @@ def test_a_row_holds_all_that_a_table_asks_for(write: Write) -> None:
 def test_a_key_decides_about_one_row(write: Write) -> None:
     table = metadata.tables[write.table]
     if not write.key:
-        assert write.rule in (Rule.APPEND, Rule.REMOVE_UP_TO)
+        assert write.rule in (Rule.APPEND, Rule.ADD, Rule.REMOVE_UP_TO)
         return
     if write.rule is Rule.COPY_BAD_END:
         assert write.key in table.primary_key.columns, "a run is in one state for good"

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 from taskyard_api.v1 import agent_service_pb2, session_service_pb2
+from taskyard_api.v1.common_pb2 import BlobRef
 from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL, Journal
 from taskyard_controlplane.owner.journal.rows import cache_row
+from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 
-TEMPLATE = Template(1, b"d", b"m", name="task")
+TEMPLATE = Template(1, b"d", b"", name="task")
 SESSION = ClientSession(b"s" * 16, "client", b"", 0.0)
 AGENT = AgentSession(agent_service_pb2.AgentHello(agent_id="a", session_id=b"s", queues=["q"]), 0.0, 0)
 
@@ -51,6 +53,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "key_known": (lambda it: it.key_known(run()), "rows.keys"),
     "taken_one_by_one": (lambda it: it.taken_one_by_one([7]), "rows.backlog_taken"),
     "ended": (lambda it: it.ended(run()), "rows.ended"),
+    "result_named": (lambda it: it.result_named(run(), [BlobRef(name="n")]), "rows.blob_refs"),
     "cached": (lambda it: it.cached(run(), 1), "rows.cache"),
     "event": (lambda it: it.event(run(), 5, state=1, reason=0, attempt=1), "rows.events"),
     "logged": (lambda it: it.logged(run(), 0, 5, 20, "logger", "text"), "rows.logs"),
@@ -76,6 +79,10 @@ WITHOUT_A_COMMIT = {
 """These have no hurry, and say so."""
 
 
+def journal_of(committer: Any, *next_agent: int) -> Journal:
+    return Journal(committer, LeavingBlobs(lambda: 0.0), *next_agent)
+
+
 def at(commit: Commit, path: str) -> Any:
     found: Any = commit
     for name in path.split("."):
@@ -87,7 +94,7 @@ def at(commit: Commit, path: str) -> Any:
 def test_what_is_said_is_in_a_commit_that_will_be_written(verb: str):
     committer = Scheduled()
     say, where = VERBS[verb]
-    say(Journal(committer))  # type: ignore[arg-type]
+    say(journal_of(committer))
     assert len(at(committer.open, where)) == 1
     assert committer.touched
     assert not committer.open.empty()
@@ -100,7 +107,7 @@ def test_every_verb_is_held_to_it():
 
 def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own():
     committer = Scheduled()
-    journal = Journal(committer, 7)  # type: ignore[arg-type]
+    journal = journal_of(committer, 7)
     hello = agent_service_pb2.AgentHello(agent_id="a", name="anvil")
     first, second = AgentSession(hello, 0.0, 0), AgentSession(hello, 0.0, 0)
     for agent, at_us in ((first, 5), (second, 6), (first, 7)):
@@ -113,7 +120,7 @@ def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own
 
 def test_a_dispatch_rides_on_the_next_commit():
     committer = Scheduled()
-    Journal(committer).dispatched(1, AGENT, 5, b"")  # type: ignore[arg-type]
+    journal_of(committer).dispatched(1, AGENT, 5, b"")
     assert (committer.riding, committer.touched) == (1, 0)
     assert committer.open.empty(), "it is no reason to commit"
     assert committer.open.rows.rows() == 1
@@ -124,20 +131,20 @@ def test_logs_of_a_task_run_are_those_of_its_flow_run(flow: int | None, expected
     committer = Scheduled()
     template = Template(2, b"f", b"", kind=RunKind.FLOW)
     outer = Run(flow, b"f" * 16, template, RunState.RUNNING, None, None, None, 0, 0) if flow else None
-    Journal(committer).logged(run(flow=outer), flow or 0, 5, HIGHEST_LEVEL + 1, "l", "m")  # type: ignore[arg-type]
+    journal_of(committer).logged(run(flow=outer), flow or 0, 5, HIGHEST_LEVEL + 1, "l", "m")
     assert committer.open.rows.logs == [(7, expected, 5, HIGHEST_LEVEL, "l", "m")]
 
 
 def test_logs_of_a_flow_run_are_its_own():
     committer = Scheduled()
     flow = run(Template(2, b"f", b"", kind=RunKind.FLOW))
-    Journal(committer).logged(flow, 0, 5, 20, "l", "m")  # type: ignore[arg-type]
+    journal_of(committer).logged(flow, 0, 5, 20, "l", "m")
     assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m")]
 
 
 def test_what_only_the_open_commit_has_can_be_asked_for():
     committer = Scheduled()
-    journal = Journal(committer)  # type: ignore[arg-type]
+    journal = journal_of(committer)
     assert (journal.new_runs, journal.has_backlogged) == (0, False)
     journal.queued(run())
     journal.backlogged("lane", 0, [7, 8])

@@ -1,0 +1,1 @@
+"""Removes what is over, the same SQL for both databases: nobody waits for it who waits for runs."""
