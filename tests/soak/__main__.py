@@ -21,7 +21,7 @@ from support.signals import hear_interrupts
 from soak.growth import FEWEST, Allowed, Wave, grown
 
 PREFIX: Final = "TASKYARD_RETENTION_"
-RETENTION: Final[dict[str, str]] = {}
+RETENTION: Final = {PREFIX + "RUNS": "1m", PREFIX + "LOGS": "1m"}
 ALLOWED: Final = {
     "server": Allowed(20, 0.05),
     "agent": Allowed(10, 0.05),

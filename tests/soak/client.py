@@ -6,6 +6,7 @@ some fail, some have results that are blobs, and some share a cache key that no 
 
 import sys
 import time
+from datetime import timedelta
 
 from taskyard import flow, get_run_logger, task
 
@@ -29,7 +30,10 @@ def large(number: int) -> bytes:
     return number.to_bytes(8, "little") * (LARGE_BYTES // 8)
 
 
-@task(cache_key_fn=lambda _context, parameters: f"wave {parameters['wave']}")
+@task(
+    cache_key_fn=lambda _context, parameters: f"wave {parameters['wave']}",
+    cache_expiration=timedelta(minutes=1),
+)
 def cached(wave: int) -> int:
     return wave
 

@@ -33,10 +33,11 @@ log = logging.getLogger(__name__)
 FIRST_SECONDS: Final = 60.0
 """From the start of an owner to its first round: agents and clients come back first."""
 ROUND_SECONDS: Final = 3600.0
+"""From one round to the next; shorter where something is kept for less than a few hours."""
 BEAT_SECONDS: Final = 5.0
 """How often it is looked for blobs to remove: a statement that finds nothing."""
-SWEEPS_EVERY: Final = 24
-"""Rounds, from one search for what crashes left over to the next one."""
+SWEEP_SECONDS: Final = 86_400.0
+"""From one search for what crashes left over to the next one."""
 SHARE: Final = 9.0
 """How many times as long as a step took others have the writer."""
 PRUNING_SHARE: Final = 1.0
@@ -71,10 +72,10 @@ class Retention:
         self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs)
         self._task: asyncio.Task[object] | None = None
         self._busy = asyncio.Lock()
-        self._rounds = 0
         # After a restart nobody knows which sessions there are, and may ask for their futures.
         self._all_back = clock.monotonic() + (lease if shard.generation > 1 else 0.0)
         self._next_round = clock.monotonic() + max(FIRST_SECONDS, lease)
+        self._next_sweep = self._next_round
 
     async def start(self) -> None:
         """Go on where an owner before has stopped. To be awaited before anybody is served."""
@@ -95,7 +96,7 @@ class Retention:
         async with self._busy:
             try:
                 if self._clock.monotonic() >= self._next_round:
-                    self._next_round = self._clock.monotonic() + ROUND_SECONDS
+                    self._next_round = self._clock.monotonic() + self._round_seconds
                     await self._round()
                 await self._blobs()
             except TaskyardError as error:
@@ -104,12 +105,17 @@ class Retention:
                 # Nothing but room depends on it. A database that is lost ends this process elsewhere.
                 log.error("retention failed for a reason nobody foresaw", exc_info=error)
 
+    @property
+    def _round_seconds(self) -> float:
+        kept_us = min(self.policy.shortest, self.policy.logs_us)
+        return max(FIRST_SECONDS, min(ROUND_SECONDS, kept_us / 4_000_000))
+
     async def _round(self) -> None:
         removed = Removed()
         await self._by_age(self.policy, removed)
         await self._room.reduce(self.policy, removed)
-        self._rounds += 1
-        if self._rounds % SWEEPS_EVERY == 1:
+        if self._clock.monotonic() >= self._next_sweep:
+            self._next_sweep = self._clock.monotonic() + SWEEP_SECONDS
             await self._runs.old_ids()
             await self.blobs.sweep(self._pause)
             removed.blobs += await self.blobs.remove_orphans(self._pause)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from taskyard._data.values.holds import HOLDS
 from taskyard_contract import references
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Origin(Protocol):
 class AwaitedRun:
     """A run, by its id, and its outcome once that is known."""
 
-    __slots__ = ("__weakref__", "_callbacks", "_outcome", "origin", "run_id")
+    __slots__ = ("__weakref__", "_callbacks", "_outcome", "_stretch", "origin", "run_id")
 
     def __init__(self, run_id: bytes, origin: Origin) -> None:
         """Await a run that was submitted from `origin`."""
@@ -80,6 +81,7 @@ class AwaitedRun:
         self.origin = origin
         self._outcome: Outcome | None = None
         self._callbacks: list[Callable[[], None]] | None = None
+        self._stretch = HOLDS.current
 
     @property
     def outcome(self) -> "Outcome | None":

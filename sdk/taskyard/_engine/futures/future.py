@@ -13,6 +13,7 @@ from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.awaited import AwaitedRun, Origin, run
 from taskyard._data.values.folding import fold_run
+from taskyard._data.values.holds import HOLDS
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
@@ -48,6 +49,7 @@ class Future(AwaitedRun, Generic[R]):
         self.origin = origin
         self._outcome = None
         self._callbacks = None
+        self._stretch = HOLDS.current
         self._value: Any = UNDECODED
         self._state: State[R] | None = None
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import grpc
 import grpc.aio
 
+from taskyard._data.values.holds import HOLDS
 from taskyard._network.server.calling import open_channel
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1.session_service_pb2_grpc import SessionServiceStub
@@ -95,6 +96,7 @@ class Stream:
         self._closing = False
         self._idle = True
         self._beat_due = False
+        self._holds_due = False
         self._connected = False
         self._channel: grpc.aio.Channel | None = None
         self._patience = HELLO_SECONDS
@@ -253,14 +255,17 @@ class Stream:
             if frame is None:
                 await self._wake.wait()
             else:
-                self._idle = self._beat_due = False
+                if self._holds_due:
+                    frame.holds_from = HOLDS.oldest()
+                self._idle = self._beat_due = self._holds_due = False
                 await call.write(frame)
 
     async def _beat(self, interval: float) -> None:
-        """Keep the lease alive when nothing else is sent."""
+        """Keep the lease alive when nothing else is sent; and say now and then which runs are held."""
         while True:
             self._idle = True
             await asyncio.sleep(interval)
+            self._holds_due = True
             if self._idle:
                 self._beat_due = True
                 self._wake.set()

@@ -20,9 +20,9 @@ class Follower:
         self.slept: list[float] = []
         self._seconds, self._lasts = 0.0, lasts
         self._left = iter(script)
-        monkeypatch.setattr(following, "_messages", self._messages)
+        monkeypatch.setattr(following, "messages_of", self.messages_of)
 
-    async def _messages(self, call: Any, token: str) -> AsyncIterator[str]:
+    async def messages_of(self, call: Any, token: str) -> AsyncIterator[str]:
         expected, texts, end = next(self._left)
         assert token == expected
         for text in texts:
