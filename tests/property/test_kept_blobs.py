@@ -314,7 +314,7 @@ class History:
             self.world.clock.seconds += GRACE
         assert not self.blobs.files
         assert not self.world.shard.leaving.due_us
-        assert await self.world.ask(self.world.store.blobs.kept_bytes) == []
+        assert await self.removal.kept_bytes(self.world.owner.retention._pause) == []
 
 
 async def play(history: History, what: list[tuple[str, Any]]) -> None:

@@ -35,7 +35,8 @@ async def prune(it: World, policy: Policy = NOW) -> Removed:
 
 
 async def refs(it: World) -> int:
-    return sum([part.blobs for part in await it.ask(it.store.blobs.kept_bytes) if part.kind])
+    retention = it.owner.retention
+    return sum(part.blobs for part in await retention.blobs.kept_bytes(retention._pause) if part.kind)
 
 
 async def ended(it: World, agent: Agent, run_ids: list[bytes], **report: Any) -> list[str]:

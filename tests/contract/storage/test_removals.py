@@ -173,7 +173,7 @@ def test_the_value_of_a_cache_entry_outlives_its_run(store: Store, batch: Batche
          blobs_named=[blob("b")], blob_refs=refs)  # fmt: skip
     store.removals.remove_runs([1], LATER_US)
     assert store.blobs.doom(store.blobs.released(10), 99) == []
-    assert store.blobs.kept_bytes() == [KeptBytes(ENTRY, 1, 7)]
+    assert store.blobs.kept_bytes("", 10) == ([KeptBytes(ENTRY, 1, 7)], None)
     store.cache.remove("key")
     assert store.blobs.doom(store.blobs.released(10), 99) == ["b"]
 
@@ -201,7 +201,11 @@ def test_blobs_without_references_are_swept(store: Store, batch: Batches) -> Non
     assert store.blobs.sweep_blobs(None, NOW_US + 1, 2) == (1, "b")
     assert store.blobs.sweep_blobs("b", NOW_US + 1, 2) == (1, None)
     assert store.blobs.released(10) == ["b", "c"]
-    assert store.blobs.kept_bytes() == [KeptBytes(0, 2, 14), KeptBytes(ARGUMENTS, 1, 7)]
+    assert store.blobs.kept_bytes("", 10) == ([KeptBytes(0, 2, 14), KeptBytes(ARGUMENTS, 1, 7)], None)
+    part, last = store.blobs.kept_bytes("", 2)
+    assert (sum(each.blobs for each in part), last is None) == (2, False)
+    part, last = store.blobs.kept_bytes(last or "", 2)
+    assert (sum(each.blobs for each in part), last) == (1, None)
 
 
 @pytest.mark.parametrize("remove", ["runs", "doom"])

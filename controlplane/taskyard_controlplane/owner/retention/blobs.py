@@ -24,6 +24,7 @@ from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.leaving_blobs import TOLD_SECONDS, LeavingBlobs
 from taskyard_controlplane.owner.retention.blob_bytes import BlobBytes
 from taskyard_controlplane.storage.interface import Store
+from taskyard_controlplane.storage.interface.removals import KeptBytes
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ GRACE_US: Final = 60 * 1_000_000
 """For readers that were told a name and have not opened it yet."""
 AT_A_TIME: Final = 200
 """Rows of one transaction."""
+COUNTED_AT_A_TIME: Final = 1_000
 UNLINKED_AT_A_TIME: Final = 20
 """Removing 20 large files takes up to 50 ms of a thread."""
 STEP_SECONDS: Final = 0.002
@@ -122,6 +124,20 @@ class BlobRemoval:
             leaving.end_removing(names)
             leaving.taken_back.update(set(names).difference(gone))
         return len(gone)
+
+    async def kept_bytes(self, pause: Pause) -> list[KeptBytes]:
+        """Return how much blobs take, by what refers to them."""
+        found: dict[int, KeptBytes] = {}
+        after: str | None = ""
+        while after is not None:
+            part, after = await self._committer.run(
+                lambda: self._blobs.kept_bytes(after, COUNTED_AT_A_TIME)  # noqa: B023
+            )
+            for kind, blobs, size in part:
+                before = found.get(kind, KeptBytes(kind, 0, 0))
+                found[kind] = KeptBytes(kind, before.blobs + blobs, before.size + size)
+            await pause(STEP_SECONDS if after is not None else 0.0)
+        return [found[kind] for kind in sorted(found)]
 
     async def sweep(self, pause: Pause) -> None:
         """Look through all references and blobs for those that a crash, or a refusal, has left over."""

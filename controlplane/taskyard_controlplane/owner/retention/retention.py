@@ -69,7 +69,7 @@ class Retention:
         self._share = SHARE
         self._runs = RunRemoval(store, shard, clock, self._pause)
         self.blobs = BlobRemoval(store, shard.committer, shard.leaving, clock)
-        self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs)
+        self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs, self._pause)
         self._task: asyncio.Task[object] | None = None
         self._busy = asyncio.Lock()
         # After a restart nobody knows which sessions there are, and may ask for their futures.
@@ -202,7 +202,7 @@ class Retention:
     async def kept_bytes(self) -> tuple[int, int, Sequence[KeptBytes]]:
         """Return how much the database holds and has free, and how much blobs take by what refers to them."""
         used, free = await self._committer.run(lambda: (self._store.used_bytes(), self._store.free_bytes()))
-        return used, free, await self._committer.run(self._store.blobs.kept_bytes)
+        return used, free, await self.blobs.kept_bytes(self._pause)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

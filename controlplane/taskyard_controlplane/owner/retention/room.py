@@ -10,7 +10,7 @@ from typing import Final
 
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.committer import Committer
-from taskyard_controlplane.owner.retention.blobs import BlobRemoval
+from taskyard_controlplane.owner.retention.blobs import BlobRemoval, Pause
 from taskyard_controlplane.owner.retention.policy import DAY_US, Policy
 from taskyard_controlplane.owner.retention.runs import Removed, RunRemoval
 from taskyard_controlplane.storage.interface import Store
@@ -26,9 +26,16 @@ class HomeRoom:
     """Makes room."""
 
     def __init__(
-        self, store: Store, committer: Committer, clock: Clock, runs: RunRemoval, blobs: BlobRemoval
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        runs: RunRemoval,
+        blobs: BlobRemoval,
+        pause: Pause,
     ) -> None:
-        """Make it in `store`, and in the store of blobs."""
+        """Make it in `store`, and in the store of blobs; `pause` between steps."""
+        self._pause = pause
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -81,6 +88,6 @@ class HomeRoom:
         # PostgreSQL's does not shrink when rows go: all of them would have to, and win nothing.
         counts = self._store.dialect == "sqlite"
         used = await self._committer.run(self._store.used_bytes) if counts else 0
-        kept = await self._committer.run(self._store.blobs.kept_bytes)
+        kept = await self._blobs.kept_bytes(self._pause)
         self._excess = used + sum(part.size for part in kept if part.kind) - policy.home_bytes
         return self._excess > 0

@@ -9,6 +9,7 @@ Never removed: open runs; runs inside open flow runs; runs whose results open on
 are connected, or may come back, from the oldest one on whose future the program holds.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 STEP: Final = 100
 """Runs of one transaction: some 3 ms with their events, logs and references, most of it the sync."""
 LOG_STEP: Final = 500
+NOTED_AT_A_TIME: Final = 2_000
+"""Open runs that are looked at without a break: a millisecond."""
 KEEP_SEEN_US: Final = 30 * 24 * 3600 * 1_000_000
 """For how long ids of what is gone are still refused."""
 
@@ -157,20 +160,23 @@ class RunRemoval:
         return result
 
     async def _note_needed(self) -> None:
-        """Note what open runs that are here already take results from."""
-        needed, after = self._shard.needed, 0
-        for run in list(self._shard.book.runs.values()):
-            if run.upstream:
-                needed.note_packed(run.upstream)
-            if run.inputs:
-                needed.note(upstream_id for upstream_id, _, _ in run.inputs)
-        while not needed.too_many:
-            edges, last = await self._step(partial(self._removals.waits_of, after, LOG_STEP))
+        """Note what open runs that are here already take results from.
+
+        Those in the database first: one that comes into memory before it is read there is found here then.
+        """
+        needed = self._shard.needed
+        await self._committer.durable()  # what was submitted before is in the database from here on
+        after: int | None = 0
+        while after is not None and not needed.too_many:
+            edges, after = await self._step(partial(self._removals.waits_of, after, LOG_STEP))
             for packed in edges:
                 needed.note_packed(packed)
-            if last is None:
-                return
-            after = last
+        runs = list(self._shard.book.runs.values())
+        for start in range(0, len(runs), NOTED_AT_A_TIME):
+            for run in runs[start : start + NOTED_AT_A_TIME]:
+                needed.note_packed(run.upstream or b"")
+                needed.note(upstream_id for upstream_id, _, _ in run.inputs or ())
+            await asyncio.sleep(0)
 
     def _is_needed(self, run: OldRun, kept: frozenset[int]) -> bool:
         shard = self._shard

@@ -163,6 +163,8 @@ class BlobRemovals(Protocol):
         """Release those of the next blobs, made before a time, that nothing refers to."""
         ...
 
-    def kept_bytes(self) -> list[KeptBytes]:
-        """Return how much blobs take, by who refers to them."""
+    def kept_bytes(self, after: str, limit: int) -> tuple[list[KeptBytes], str | None]:
+        """Return how much the next blobs behind a name take, by who refers to them, and the name of the last
+        one; None at the end.
+        """
         ...

@@ -1,5 +1,6 @@
 """Removes the rows of blobs that nobody refers to."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -121,15 +122,19 @@ class OwnedBlobRemovals:
             connection.execute(update(blob).where(blob.c.name.in_(names)).values(state=_RELEASED))
         return Swept(len(names), rows[-1][0] if len(rows) == limit else None)
 
-    def kept_bytes(self) -> list[KeptBytes]:
+    def kept_bytes(self, after: str, limit: int) -> tuple[list[KeptBytes], str | None]:
         # One that several refer to counts for the first kind of them.
-        kind = func.coalesce(_kinds_of(), 0)
-        # Rows of code that came inside other messages have no size: it is in the database.
-        query = select(kind.label("kind"), blob.c.size).where(blob.c.size > 0).subquery()
-        counted = select(query.c.kind, func.count(), func.coalesce(func.sum(query.c.size), 0))
+        query = select(blob.c.name, blob.c.size, func.coalesce(_kinds_of(), 0)).where(blob.c.name > after)
         with self._owning() as connection:
-            rows = connection.execute(counted.group_by(query.c.kind).order_by(query.c.kind)).all()
-        return [KeptBytes(kind, count, int(size)) for kind, count, size in rows]
+            rows = connection.execute(query.order_by(blob.c.name).limit(limit)).all()
+        counts: Counter[int] = Counter()
+        sizes: Counter[int] = Counter()
+        for _, size, kind in rows:
+            if size:  # code that came inside other messages is in the database, and has none
+                counts[kind] += 1
+                sizes[kind] += size
+        last = rows[-1][0] if len(rows) == limit else None
+        return [KeptBytes(kind, counts[kind], sizes[kind]) for kind in sorted(counts)], last
 
 
 def _referred_to() -> Any:
