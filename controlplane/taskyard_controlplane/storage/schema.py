@@ -253,11 +253,14 @@ blob_ref = Table(
 # Who refers to a blob.
 Index(None, blob_ref.c.name)
 
-# Ids of runs that are gone, which are refused for a while as if they were there.
-run_seen = Table(
-    "run_seen",
+# Ids of runs that are gone, which are refused for a while as if they were there; see `retention.gone_ids`.
+gone_ids = Table(
+    "gone_ids",
     metadata,
-    Column("run_id", LargeBinary, primary_key=True),
+    # The second half of an id, and the numbers in the first one.
+    Column("tail", LargeBinary, primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
     Column("gone_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

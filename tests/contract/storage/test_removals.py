@@ -1,5 +1,6 @@
 """What retention removes: runs with all that is about them, and blobs that nobody refers to."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_run_goes_with_all_that_is_about_it(store: Store, database: Database, 
     bad = ended(2, state=RunState.FAILED, result=None, outcome=b"")
     log = (2, None, NOW_US, 20, "logger", "text")
     fill(store, batch, 3, ended=[ended(1), bad], ended_badly=[(2,)], events=[event(2)], logs=[log, log])
-    assert store.removals.remove_runs([1, 2, 3], LATER_US) == RemovedRuns(2, 1, 2), "and what is open stays"
+    assert store.removals.remove_runs([1, 2, 3], LATER_US) == RemovedRuns(2, 1, 2, run_id(2)), "open ones stay"
     assert [each is None for each in stored(store, 1, 2, 3)] == [True, True, False]
     for table in ("run_event", "run_log", "ended_badly"):
         assert database.count(table) == 0
@@ -61,15 +62,45 @@ def test_no_number_is_given_twice(store: Store, database: Database, batch: Batch
 
 def test_ids_of_what_is_gone_are_known_for_a_while(store: Store, batch: Batches) -> None:
     fill(store, batch, 4)
-    assert store.removals.last_seen() == b""
+    assert store.removals.last_gone() == b""
     store.removals.remove_runs([1, 2], LATER_US)
     store.removals.remove_runs([3], LATER_US + 9)
     ids = [run_id(seq) for seq in range(1, 7)]
     assert set(store.removals.seen(ids)) == set(ids[:4]), "also those that are there"
-    assert store.removals.last_seen() == run_id(3)
-    assert store.removals.forget_seen(b"", LATER_US, 10).removed == 0
-    assert store.removals.forget_seen(b"", LATER_US + 1, 10) == (2, None)
+    assert store.removals.last_gone() == run_id(3)
+    assert store.removals.forget_gone(None, LATER_US, 10).removed == 0
+    assert store.removals.forget_gone(None, LATER_US + 1, 10) == (2, None)
     assert set(store.removals.seen(ids)) == set(ids[2:4])
+
+
+def test_of_runs_that_were_old_when_they_went_nothing_is_remembered(store: Store, batch: Batches) -> None:
+    fill(store, batch, 3)
+    a_day_later_us = LATER_US + 25 * 3600 * 1_000_000
+    assert store.removals.remove_runs([1], a_day_later_us).last_id == b""
+    assert store.removals.seen([run_id(1)]) == []
+
+
+def test_ids_are_remembered_as_ranges(store: Store, batch: Batches) -> None:
+    random = Random(5)
+    ids = {seq: (1_000 * (seq % 3) + seq).to_bytes(8) + bytes([seq % 2]) * 8 for seq in range(1, 41)}
+    runs = [new_run(seq, run_id=ids[seq]) for seq in ids]
+    store.commit(batch(templates=[template()], new_runs=runs, ended=[ended(seq) for seq in ids]))
+    left = list(ids)[:-1]
+    random.shuffle(left)
+    gone: set[bytes] = set()
+    while left:
+        some = [left.pop() for _ in range(min(4, len(left)))]
+        gone |= {ids[seq] for seq in some}
+        assert store.removals.remove_runs(some, LATER_US).last_id == max(ids[seq] for seq in some)
+        assert set(store.removals.seen(ids.values())) == set(ids.values()), "also those that are there"
+    assert store.removals.last_gone() == max(gone)
+    others = [(int.from_bytes(run_id[:8]) + 1).to_bytes(8) + run_id[8:] for run_id in ids.values()]
+    assert set(store.removals.seen(others)) <= set(ids.values())
+    walked, after = 0, None
+    while (swept := store.removals.forget_gone(after, LATER_US + 1, 3)).last is not None:
+        walked, after = walked + swept.removed, swept.last
+    assert walked + swept.removed <= len(gone)
+    assert store.removals.seen(gone) == []
 
 
 def test_a_cache_entry_outlives_the_run_that_filled_it(store: Store, batch: Batches) -> None:

@@ -79,7 +79,7 @@ class Retention:
 
     async def start(self) -> None:
         """Go on where an owner before has stopped. To be awaited before anybody is served."""
-        self._shard.stored.gone_up_to = await self._committer.run(self._store.removals.last_seen)
+        self._shard.stored.gone_up_to = await self._committer.run(self._store.removals.last_gone)
         self._timers.after(BEAT_SECONDS, self._beat, name="retention")
 
     def stop(self) -> None:

@@ -33,7 +33,7 @@ STEP: Final = 100
 LOG_STEP: Final = 500
 NOTED_AT_A_TIME: Final = 2_000
 """Open runs that are looked at without a break: a millisecond."""
-KEEP_SEEN_US: Final = 30 * 24 * 3600 * 1_000_000
+REFUSED_US: Final = 24 * 3600 * 1_000_000
 """For how long ids of what is gone are still refused."""
 
 
@@ -113,7 +113,7 @@ class RunRemoval:
         removed.runs += part.runs
         removed.events += part.events
         removed.logs += part.logs
-        self._shard.stored.gone_up_to = await self._step(self._removals.last_seen)
+        self._shard.stored.gone_up_to = max(self._shard.stored.gone_up_to, part.last_id)
 
     async def logs(self, policy: Policy, removed: Removed) -> None:
         """Remove log records whose time is over."""
@@ -131,8 +131,8 @@ class RunRemoval:
 
     async def old_ids(self) -> None:
         """Forget ids of runs that have been gone for long."""
-        before_us = self._clock.now_us() - KEEP_SEEN_US
-        await self._walk(lambda after: self._removals.forget_seen(after, before_us, LOG_STEP), b"")
+        before_us = self._clock.now_us() - REFUSED_US
+        await self._walk(lambda after: self._removals.forget_gone(after, before_us, LOG_STEP), None)
 
     async def _walk(self, step: Callable[[T], Swept], first: T) -> int:
         removed, after = 0, first

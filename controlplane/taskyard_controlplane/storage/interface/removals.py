@@ -30,6 +30,8 @@ class RemovedRuns(NamedTuple):
     runs: int = 0
     events: int = 0
     logs: int = 0
+    last_id: bytes = b""
+    """The highest id among them that has to be remembered."""
 
 
 class AboutRuns(NamedTuple):
@@ -110,15 +112,17 @@ class RunRemovals(Protocol):
         ...
 
     def seen(self, run_ids: Collection[bytes]) -> list[bytes]:
-        """Return those ids that runs have, or runs had that are gone."""
+        """Return those ids that runs have, or runs had that are gone and remembered: those that were younger
+        than a day.
+        """
         ...
 
-    def last_seen(self) -> bytes:
-        """Return the highest id of a run that is gone; empty when there is none."""
+    def last_gone(self) -> bytes:
+        """Return the highest id of a run that is gone and remembered; empty when there is none."""
         ...
 
-    def forget_seen(self, after: bytes, before_us: int, limit: int) -> Swept:
-        """Forget ids of runs that went before a time, among the next `limit`."""
+    def forget_gone(self, after: object, before_us: int, limit: int) -> Swept:
+        """Forget ids of runs that went before a time, among the next `limit` ranges of them."""
         ...
 
 

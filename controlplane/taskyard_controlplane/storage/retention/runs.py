@@ -10,6 +10,7 @@ from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage.interface import BlobState
 from taskyard_controlplane.storage.interface.removals import AboutRuns, OldRun, RemovedRuns, Swept
 from taskyard_controlplane.storage.lookups import Lookup
+from taskyard_controlplane.storage.retention.gone_ids import are_gone, forget, last_gone, remember
 from taskyard_controlplane.storage.retention.keyed import KeyedStatement
 from taskyard_controlplane.storage.retention.references import OF_A_RUN, remove_entries
 from taskyard_controlplane.storage.schema import (
@@ -20,7 +21,6 @@ from taskyard_controlplane.storage.schema import (
     run,
     run_event,
     run_log,
-    run_seen,
     template,
 )
 
@@ -34,7 +34,6 @@ _OLD: Final = (
     .outerjoin(_flow, _flow.c.seq == run.c.flow_seq)
     .order_by(run.c.seq)
 )  # fmt: skip
-_SEEN: Final = Lookup(select(run_seen.c.run_id), run_seen.c.run_id)
 _RUN_IDS: Final = Lookup(select(run.c.run_id), run.c.run_id)
 _COPIES: Final = ("run_id", "template_id", "ended_us", "result", "outcome")
 """What a cache entry keeps of its run when that goes."""
@@ -42,10 +41,6 @@ _ENDED: Final = KeyedStatement(f"SELECT seq FROM run WHERE state >= {FIRST_FINAL
 _COPY_TO_CACHE: Final = KeyedStatement(
     f"UPDATE cache_entry SET {', '.join(f'{name} = gone.{name}' for name in _COPIES)} FROM run AS gone"
     " WHERE gone.cache_key = cache_entry.cache_key AND gone.seq = cache_entry.run_seq AND gone.seq {keys}"
-)
-_REMEMBER: Final = (
-    "INSERT INTO run_seen (run_id, gone_us) SELECT run_id, {now_us} FROM run WHERE seq {{keys}}"
-    " ON CONFLICT DO NOTHING"
 )
 _REFS: Final = f"kind IN ({', '.join(map(str, OF_A_RUN))}) AND holder {{keys}}"
 _LET_GO: Final = (
@@ -120,14 +115,14 @@ class OwnedRunRemovals:
             if not gone:
                 return RemovedRuns()
             _COPY_TO_CACHE.run(connection, gone)
-            KeyedStatement(_REMEMBER.format(now_us=int(now_us))).run(connection, gone)
+            last_id = remember(connection, gone, now_us)
             for statement in _LET_GO:
                 statement.run(connection, gone)
             events = _EVENTS.run(connection, gone).rowcount
             logs = _LOGS.run(connection, gone).rowcount
             for statement in _ROWS:
                 statement.run(connection, gone)
-        return RemovedRuns(len(gone), events, logs)
+        return RemovedRuns(len(gone), events, logs, last_id)
 
     def remove_logs(self, after: int, before_us: int, limit: int) -> Swept:
         query = (
@@ -156,24 +151,17 @@ class OwnedRunRemovals:
         return Swept(len(keys), rows[-1][0] if len(rows) == limit else None)
 
     def seen(self, run_ids: Collection[bytes]) -> list[bytes]:
-        asked = list(run_ids)
         with self._owning() as connection:
-            found = (*_SEEN.rows(connection, asked), *_RUN_IDS.rows(connection, asked))
-        return list(dict.fromkeys(bytes(run_id) for (run_id,) in found))
+            here = (bytes(run_id) for (run_id,) in _RUN_IDS.rows(connection, list(run_ids)))
+            return list(dict.fromkeys((*here, *are_gone(connection, run_ids))))
 
-    def last_seen(self) -> bytes:
-        # PostgreSQL has no max() of bytes.
-        query = select(run_seen.c.run_id).order_by(run_seen.c.run_id.desc()).limit(1)
+    def last_gone(self) -> bytes:
         with self._owning() as connection:
-            return connection.execute(query).scalar() or b""
+            return last_gone(connection)
 
-    def forget_seen(self, after: bytes, before_us: int, limit: int) -> Swept:
-        query = select(run_seen.c.run_id, run_seen.c.gone_us).where(run_seen.c.run_id > after)
+    def forget_gone(self, after: object, before_us: int, limit: int) -> Swept:
         with self._owning() as connection:
-            rows = connection.execute(query.order_by(run_seen.c.run_id).limit(limit)).all()
-            ids = [run_id for run_id, gone_us in rows if gone_us < before_us]
-            connection.execute(delete(run_seen).where(run_seen.c.run_id.in_(ids)))
-        return Swept(len(ids), rows[-1][0] if ids and len(rows) == limit else None)
+            return forget(connection, after, before_us, limit)
 
 
 def _about(connection: Connection, seqs: Sequence[int]) -> AboutRuns:

@@ -43,10 +43,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_blob_ref_name"), "blob_ref", ["name"])
     op.create_table(
-        "run_seen",
-        sa.Column("run_id", sa.LargeBinary(), nullable=False),
+        "gone_ids",
+        sa.Column("tail", sa.LargeBinary(), nullable=False),
+        sa.Column("first", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
         sa.Column("gone_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_seen")),
+        sa.PrimaryKeyConstraint("tail", "first", name=op.f("pk_gone_ids")),
         sqlite_with_rowid=False,
     )
     for column in _copies():
@@ -57,7 +59,7 @@ def downgrade() -> None:
     """Undo. What is only in the blob store is not found any more."""
     for column in reversed(_copies()):
         op.drop_column("cache_entry", column.name)
-    for table in ("run_seen", "blob_ref", "blob"):
+    for table in ("gone_ids", "blob_ref", "blob"):
         op.drop_table(table)
     for table in ("blob", "blob_part"):
         _rename(f"code_{table}", table)
