@@ -41,7 +41,7 @@ def test_a_run_goes_with_all_that_is_about_it(store: Store, database: Database, 
     bad = ended(2, state=RunState.FAILED, result=None, outcome=b"")
     log = (2, None, NOW_US, 20, "logger", "text")
     fill(store, batch, 3, ended=[ended(1), bad], ended_badly=[(2,)], events=[event(2)], logs=[log, log])
-    assert store.removals.remove_runs([1, 2, 3], LATER_US) == RemovedRuns(2, 1, 2, run_id(2)), "open ones stay"
+    assert store.removals.remove_runs([1, 2, 3], LATER_US) == RemovedRuns(2, 1, 2, run_id(2)), "not open ones"
     assert [each is None for each in stored(store, 1, 2, 3)] == [True, True, False]
     for table in ("run_event", "run_log", "ended_badly"):
         assert database.count(table) == 0
