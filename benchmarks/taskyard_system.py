@@ -17,6 +17,7 @@ from benchmarks import arrays, cpu, disk
 from benchmarks.database import Database, provide
 from benchmarks.processes import Child, environment, free_port
 from benchmarks.systems import Program, System, client_program
+from taskyard._network.session.sessions import close_sessions
 
 T = TypeVar("T")
 SLOTS = 2
@@ -153,11 +154,15 @@ class TaskyardSystem(System):
         return disk.used_mb(self.processes.folder, but_for=(".out", ".err"))
 
     def prune(self) -> bool:
-        """With the options in PRUNE, which say what is old enough to go."""
+        """Remove all that is over, as if this program had ended, which could ask for its results otherwise.
+
+        Other options in PRUNE say something else of what is old enough to go.
+        """
         command = [*command_line(), "prune"]
         if subprocess.run([*command, "--help"], capture_output=True, env=environment()).returncode:
-            return False
-        options = shlex.split(os.environ.get("PRUNE", ""))
+            return False  # a release that has no such command
+        close_sessions()
+        options = shlex.split(os.environ.get("PRUNE", "--older-than 0 --yes --wait"))
         subprocess.run([*command, *options], check=True, stdout=sys.stderr, env=environment())
         return True
 

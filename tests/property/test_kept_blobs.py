@@ -182,9 +182,6 @@ class History:
 
     async def leave_and_prune(self, number: int) -> None:
         await self.leave(number)
-        await self.clients[number].submit(
-            queue="nobody"
-        )  # the newest run stays, and would keep what it names
         await self.prune(None)
 
     async def clear(self, key: str) -> None:
@@ -301,9 +298,6 @@ class History:
             self.agent.send(cancelled=held)
             await self.world.advance(5.0)
         assert not self.world.runs
-        last = self.world.client()
-        await last.submit(queue="nobody")  # the newest run stays
-        await self.world.settle()
         await self.prune(None)
         self.world.clock.seconds += GRACE
         while await self.removal.doom() or await self.removal.remove():

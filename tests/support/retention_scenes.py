@@ -50,6 +50,6 @@ async def ended(it: World, agent: Agent, run_ids: list[bytes], **report: Any) ->
 
 
 async def gone(it: World, client: Client) -> None:
-    """Let a session end for good; a run of another one follows, because the newest stays."""
+    """Let a session end for good."""
     await client.send(goodbye=True)
     await it.settle()

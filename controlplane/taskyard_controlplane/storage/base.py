@@ -74,7 +74,7 @@ class BaseStore(ABC):
         self._low_seq = 1
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
-        self.removals: RunRemovals = OwnedRunRemovals(self._owning, lambda: self._low_seq)
+        self.removals: RunRemovals = OwnedRunRemovals(self._owning)
         self.blobs: BlobRemovals = OwnedBlobRemovals(self._owning)
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:

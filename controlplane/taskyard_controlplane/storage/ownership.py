@@ -84,9 +84,12 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
     The caller has made sure that the previous owner is gone, or will be fenced by this.
     """
     previous = connection.execute(
-        select(shard_owner.c.generation, shard_owner.c.low_seq, shard_owner.c.database_id).where(
-            shard_owner.c.shard == SHARD
-        )
+        select(
+            shard_owner.c.generation,
+            shard_owner.c.low_seq,
+            shard_owner.c.database_id,
+            shard_owner.c.last_gone_seq,
+        ).where(shard_owner.c.shard == SHARD)
     ).one_or_none()
     generation = previous.generation + 1 if previous else 1
     low_seq = max(_largest(connection, commit_log.c.low_seq), previous.low_seq if previous else 1)
@@ -105,8 +108,12 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
     connection.execute(delete(commit_log).where(commit_log.c.shard == SHARD))
     return Ownership(
         generation=generation,
-        # Not below low_seq, in case the newest runs have been deleted: a seq is never used twice.
-        next_seq=max(_largest(connection, run.c.seq) + 1, low_seq),
+        # The newest runs may have been removed: a seq is never used twice.
+        next_seq=max(
+            _largest(connection, run.c.seq) + 1,
+            low_seq,
+            (previous.last_gone_seq or 0) + 1 if previous else 1,
+        ),
         next_template_id=_largest(connection, template.c.template_id) + 1,
         low_seq=low_seq,
         next_dispatch=_largest(connection, dispatch.c.number) + 1,

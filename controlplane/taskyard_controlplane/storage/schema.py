@@ -324,4 +324,6 @@ shard_owner = Table(
     Column("expires_us", BigInteger, nullable=False),
     Column("low_seq", BigInteger, nullable=False),
     Column("database_id", Text),
+    # The highest number of a run that was the newest one when it was removed; NULL for none.
+    Column("last_gone_seq", BigInteger),
 )

@@ -97,7 +97,7 @@ class RunRemovals(Protocol):
         """Remove runs that have ended, with all that is about them; open ones stay.
 
         MUST leave entries of the cache usable, keep their ids for `seen`, and release the blobs that nothing
-        refers to any more. MUST keep a run whose number would otherwise be given to another one.
+        refers to any more. MUST NOT have the number of one be given to another one.
         """
         ...
 

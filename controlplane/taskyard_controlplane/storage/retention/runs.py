@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage.interface import BlobState
@@ -21,6 +21,7 @@ from taskyard_controlplane.storage.schema import (
     run,
     run_event,
     run_log,
+    shard_owner,
     template,
 )
 
@@ -66,12 +67,9 @@ _ROWS: Final = (
 class OwnedRunRemovals:
     """`RunRemovals`, in transactions that have checked that this is still the owner."""
 
-    def __init__(
-        self, owning: Callable[[], AbstractContextManager[Connection]], low_seq: Callable[[], int]
-    ) -> None:
-        """Write in the transactions of `owning`; no number below `low_seq` is ever given to a new run."""
+    def __init__(self, owning: Callable[[], AbstractContextManager[Connection]]) -> None:
+        """Write in the transactions of `owning`."""
         self._owning = owning
-        self._low_seq = low_seq
 
     def runs(self, after_seq: int, limit: int) -> list[OldRun]:
         with self._owning() as connection:
@@ -88,10 +86,8 @@ class OwnedRunRemovals:
             return _about(connection, self._removable(connection, seqs))
 
     def _removable(self, connection: Connection, seqs: Sequence[int]) -> list[int]:
-        """Return those of some runs that have ended, but for one whose number would be given again."""
-        newest = max(connection.execute(select(func.max(run.c.seq))).scalar() or 0, self._low_seq())
-        below = [seq for seq in seqs if seq < newest]
-        return [seq for (seq,) in _ENDED.run(connection, below).fetchall()] if below else []
+        """Return those of some runs that have ended."""
+        return [seq for (seq,) in _ENDED.run(connection, seqs).fetchall()] if seqs else []
 
     def expired(self, now_us: int) -> int:
         query = select(func.count()).select_from(cache_entry).where(cache_entry.c.expires_us <= now_us)
@@ -114,6 +110,10 @@ class OwnedRunRemovals:
             gone = self._removable(connection, seqs)
             if not gone:
                 return RemovedRuns()
+            if max(gone) == connection.execute(select(func.max(run.c.seq))).scalar():
+                # Nothing else would say where counting goes on.
+                newer = func.coalesce(shard_owner.c.last_gone_seq, 0) < max(gone)
+                connection.execute(update(shard_owner).where(newer).values(last_gone_seq=max(gone)))
             _COPY_TO_CACHE.run(connection, gone)
             last_id = remember(connection, gone, now_us)
             for statement in _LET_GO:

@@ -133,7 +133,7 @@ def test_runs_of_a_session_that_may_ask_for_them_stay() -> None:
         assert (await prune(it)).runs == 0, "it may come back"
         assert await it.ask(lambda: it.store.blobs.orphans(names)) == []
         await it.advance_slowly(40, 5.0)
-        assert (await prune(it)).runs == 1, "all but the newest, which says where counting goes on"
+        assert (await prune(it)).runs == 2
 
     play(scenario)
 

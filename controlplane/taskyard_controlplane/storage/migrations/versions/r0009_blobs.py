@@ -53,10 +53,12 @@ def upgrade() -> None:
     )
     for column in _copies():
         op.add_column("cache_entry", column)
+    op.add_column("shard_owner", sa.Column("last_gone_seq", sa.BigInteger()))
 
 
 def downgrade() -> None:
     """Undo. What is only in the blob store is not found any more."""
+    op.drop_column("shard_owner", "last_gone_seq")
     for column in reversed(_copies()):
         op.drop_column("cache_entry", column.name)
     for table in ("gone_ids", "blob_ref", "blob"):
