@@ -1,7 +1,8 @@
 """The future that users hold: a run that is awaited, and what they can do with it.
 
-Invariant: its outcome is kept as it arrived and decoded when somebody asks for it; what is needed to wait is
-made only for those who wait.
+Invariant: its outcome is kept as it arrived and decoded when somebody asks for it, and then the value in its
+place; of large ones only as many as there is room for (`kept`), others are read again. What is needed to wait
+is made only for those who wait.
 """
 
 import warnings
@@ -13,26 +14,43 @@ from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.awaited import AwaitedRun, Origin, run
 from taskyard._data.values.folding import fold_run
+from taskyard._data.values.kept import DECODED, SMALL_BYTES, Decoded, Dropped
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
-from taskyard._engine.futures.waiting import wait_async, wait_blocking
+from taskyard._engine.futures.waiting import wait_again, wait_async, wait_blocking
 from taskyard._missing_features import explain_attribute
-from taskyard.exceptions import RunNotFound, TaskyardError
+from taskyard.exceptions import ConnectionFailed, MissingResult, RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import decode, decode_payload
 from taskyard_contract.states import RunState, StateType
 
+if TYPE_CHECKING:
+    from taskyard._data.values.awaited import Held, Outcome
+
 R = TypeVar("R")
 UNDECODED: Final = object()
+READ_AGAIN_SECONDS: Final = 300.0
+"""How long an outcome may take that is read again, a restart of the control plane included."""
 IN_STORAGE: Final = b"stored_result"
 """Is in every pickle that refers to a result in storage of the user's, see `taskyard._durable_names`."""
 _INSIDE: Final = frozenset(
-    ["announce", "forget", "keep_local", "origin", "outcome", "put", "run_id", "settle", "when_settled"]
+    ["announce", "drop", "forget", "has_dropped", "is_again", "keep_local", "origin", "outcome", "put"]
+    + ["run_id", "settle", "take_back", "weigh", "when_settled"]
 )
 """What sessions, arguments and waiting threads do with futures."""
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 """States that a value, or an exception, of this process belongs to."""
+
+
+class Local:
+    """A value, or an exception, that a run of this process has ended with: nothing is read in its place."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        """Hold it."""
+        self.value = value
 
 
 @public("taskyard.futures")
@@ -59,13 +77,16 @@ class Future(AwaitedRun, Generic[R]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the run to end and return its value.
 
+        A large value is kept as long as there is room for it, and may be another object the next time.
+
         Args:
-            timeout: Longest time to wait, in seconds; None waits as long as it takes.
+            timeout: Longest time to wait for its end, in seconds; None waits as long as it takes.
             raise_on_failure: Whether to raise the run's exception; otherwise it is returned.
 
         Raises:
             TimeoutError: The run did not end in time.
             UpstreamTaskError: The run will never start, because an upstream run did not complete.
+            MissingResult: The control plane has the run no more, and its value was not kept here.
             Exception: Whatever the task raised.
         """
         if self._outcome is None and not wait_blocking(self, timeout):
@@ -95,6 +116,8 @@ class Future(AwaitedRun, Generic[R]):
         outcome = self._outcome
         if type(outcome) is bytes:
             return IN_STORAGE in outcome
+        if isinstance(outcome, Dropped):
+            return True
         if not isinstance(outcome, pb.RunOutcome):
             return False
         return outcome.result.HasField("blob") or IN_STORAGE in outcome.result.data
@@ -150,24 +173,85 @@ class Future(AwaitedRun, Generic[R]):
 
         It is what users get once the control plane says that the run ended with it.
         """
-        self._value = value
+        self._value = Local(value)
 
     def completed(self) -> bool:
         """Say whether the run has ended, and with a value."""
-        return type(self._outcome) is bytes or (self.done() and self._final_state().is_completed())
+        return is_plain(self._outcome) or (self.done() and self._final_state().is_completed())
+
+    @property
+    def outcome(self) -> "Held | None":
+        """What became of the run; what was dropped is read again, unless it was an ordinary value."""
+        outcome = self._outcome
+        if isinstance(outcome, Dropped) and not outcome.is_plain:
+            return self._read_again(outcome)
+        return outcome
+
+    def drop(self, plain: Dropped, other: Dropped) -> Dropped | None:
+        """Drop the outcome, and what was made of it; values of this process are kept."""
+        outcome = self._outcome
+        if type(self._value) is Local:
+            return None
+        into: Dropped | None = None
+        if outcome is DECODED or type(outcome) is bytes:
+            self._outcome = into = plain
+        elif isinstance(outcome, pb.RunOutcome) and not outcome.result.HasField("blob"):
+            self._outcome = into = other
+        # In this order: who finds the value gone looks at the outcome again.
+        self._value, self._state = UNDECODED, None
+        return into
 
     def _result(self, raise_on_failure: bool) -> R:
-        outcome = self._outcome
-        if type(outcome) is bytes:
-            if self._value is UNDECODED:
-                self._value = decode(outcome)
-            value: R = self._value
-            return value
+        while True:
+            outcome = self._outcome
+            if isinstance(outcome, Dropped) and outcome.is_plain:
+                outcome = self._read_again(outcome)
+            if type(outcome) is bytes:
+                return self._decoded(outcome)
+            if outcome is not DECODED:
+                break
+            value = self._value
+            if value is not UNDECODED:
+                return cast(R, value.value if type(value) is Local else value)
         if isinstance(outcome, TaskyardError):
             if raise_on_failure:
                 raise outcome
             return cast(R, outcome)
         return cast(R, self._final_state().result(raise_on_failure))
+
+    def _decoded(self, data: bytes) -> R:
+        """Decode an ordinary value, once, and keep it in place of the bytes."""
+        value = self._value
+        if value is UNDECODED:
+            value = self._value = decode(data)
+        self._outcome = DECODED
+        return cast(R, value.value if type(value) is Local else value)
+
+    def _read_again(self, dropped: Dropped) -> "Outcome":
+        """Read an outcome that was dropped.
+
+        Raises:
+            MissingResult: The control plane has the run no more.
+            ConnectionFailed: It does not answer.
+            TaskyardError: The session is over.
+        """
+        again = self.origin.read_again(self, dropped)
+        if not wait_again(again, READ_AGAIN_SECONDS):
+            raise ConnectionFailed(
+                f"the result of task run {self.task_run_id} was not kept in memory, and the control plane has not"
+                f" answered within {READ_AGAIN_SECONDS:g} seconds; ask for it again"
+            )
+        outcome = again.outcome
+        if isinstance(outcome, RunNotFound) or not outcome:
+            raise MissingResult(
+                f"the result of task run {self.task_run_id} is no longer at the control plane, and it was not kept"
+                " in memory: take results before their runs are removed, or raise TASKYARD_RESULTS_IN_MEMORY"
+            )
+        if isinstance(outcome, TaskyardError):
+            raise outcome
+        assert isinstance(outcome, bytes | pb.RunOutcome)  # it was settled by the session
+        self.take_back(dropped, outcome)
+        return outcome
 
     def _final_state(self) -> State[R]:
         """Return the state the run ended in; kept, so that its data is decoded, or fetched, once."""
@@ -176,8 +260,8 @@ class Future(AwaitedRun, Generic[R]):
         return self._state
 
     def _make_state(self) -> State[R]:
-        outcome = self._outcome
-        if type(outcome) is bytes:
+        outcome = self.outcome
+        if is_plain(outcome):
             return State(
                 StateType.COMPLETED, decode=lambda: self._result(True), state_details=self._details()
             )
@@ -185,13 +269,14 @@ class Future(AwaitedRun, Generic[R]):
             return State(StateType.CRASHED, message=str(outcome), data=outcome, state_details=self._details())
         assert isinstance(outcome, pb.RunOutcome)
         state: State[R] = from_outcome(outcome, self._decode_payload)
-        if self._value is not UNDECODED and int(outcome.state) in _LOCAL_STATES:
+        value = self._value
+        if type(value) is Local and int(outcome.state) in _LOCAL_STATES:
             return State(
                 state.type,
                 name=state.name,
                 message=state.message,
                 timestamp=state.timestamp,
-                data=self._value,
+                data=value.value,
                 state_details=state.state_details,
             )
         return state
@@ -200,7 +285,14 @@ class Future(AwaitedRun, Generic[R]):
         return StateDetails(task_run_id=self.task_run_id)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
-        return decode_payload(payload, self.origin.fetch)
+        value = decode_payload(payload, self.origin.fetch)
+        self._weigh_blob(payload)
+        return value
+
+    def _weigh_blob(self, payload: common_pb2.Payload) -> None:
+        """Note how large a value is that was read from a blob, and is kept from now on."""
+        if payload.HasField("blob") and payload.blob.size > SMALL_BYTES:
+            self.weigh(payload.blob.size)
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
@@ -226,3 +318,8 @@ class Future(AwaitedRun, Generic[R]):
     def __repr__(self) -> str:
         """Show the run's id and whether it has ended."""
         return f"<Future of task run {self.task_run_id}, {'ended' if self.done() else 'open'}>"
+
+
+def is_plain(outcome: "Held | None") -> bool:
+    """Say whether an outcome is an ordinary value of a completed run, decoded or dropped perhaps."""
+    return type(outcome) is bytes or outcome is DECODED or (isinstance(outcome, Dropped) and outcome.is_plain)
