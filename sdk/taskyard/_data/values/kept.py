@@ -63,7 +63,7 @@ class Dropped:
         self.is_plain = is_plain
         self._runs: list[ref[Holder]] = []
         self._bytes = 0
-        self._next = 0
+        self._next = -1
         self._window = 1
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Dropped:
         Whoever goes on where the last answer ended gets twice as many as the last time.
         """
         wanted, runs = ref(run), self._runs
-        if self._next < len(runs) and runs[self._next] is wanted:
+        if 0 <= self._next < len(runs) and runs[self._next] is wanted:
             self._window = min(2 * self._window, AHEAD_RUNS)
             start = self._next
         else:

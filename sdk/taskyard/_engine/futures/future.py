@@ -133,6 +133,10 @@ class Future(AwaitedRun, Generic[R]):
     async def await_state(self) -> State[R]:
         """Wait for the run without blocking the event loop; returns its final state."""
         await wait_async(self, None)
+        if isinstance(self._outcome, Dropped):
+            import asyncio
+
+            return await asyncio.to_thread(self._final_state)
         return self._final_state()
 
     @property
@@ -192,30 +196,37 @@ class Future(AwaitedRun, Generic[R]):
         outcome = self._outcome
         if type(self._value) is Local:
             return None
-        into: Dropped | None = None
-        if outcome is DECODED or type(outcome) is bytes:
-            self._outcome = into = plain
-        elif isinstance(outcome, pb.RunOutcome) and not outcome.result.HasField("blob"):
-            self._outcome = into = other
-        # In this order: who finds the value gone looks at the outcome again.
+        # Before the outcome: who decodes meanwhile stores the value first, and what says so is replaced here.
         self._value, self._state = UNDECODED, None
-        return into
+        if outcome is DECODED or type(outcome) is bytes:
+            self._outcome = plain
+            return plain
+        if isinstance(outcome, pb.RunOutcome) and not outcome.result.HasField("blob"):
+            self._outcome = other
+            return other
+        return None
 
     def _result(self, raise_on_failure: bool) -> R:
         while True:
             outcome = self._outcome
-            if isinstance(outcome, Dropped) and outcome.is_plain:
-                outcome = self._read_again(outcome)
+            value = self._value
             if type(outcome) is bytes:
-                return self._decoded(outcome)
+                if value is not UNDECODED:
+                    return self._decoded(outcome)
+                value = self._value = decode(outcome)  # as `_decoded` does: one call less for each run of a map
+                self._outcome = DECODED
+                return cast(R, value)
             if outcome is not DECODED:
                 break
-            value = self._value
-            if value is not UNDECODED:
+            if value is not UNDECODED:  # or it is being dropped
                 return cast(R, value.value if type(value) is Local else value)
+        if isinstance(outcome, Dropped) and outcome.is_plain:
+            outcome = self._read_again(outcome)
+            if type(outcome) is bytes:
+                return self._decoded(outcome)
         if isinstance(outcome, TaskyardError):
             if raise_on_failure:
-                raise outcome
+                raise outcome.with_traceback(None)  # many runs may share it, and all who ask would stay in it
             return cast(R, outcome)
         return cast(R, self._final_state().result(raise_on_failure))
 
@@ -255,9 +266,10 @@ class Future(AwaitedRun, Generic[R]):
 
     def _final_state(self) -> State[R]:
         """Return the state the run ended in; kept, so that its data is decoded, or fetched, once."""
-        if self._state is None:
-            self._state = self._make_state()
-        return self._state
+        state = self._state
+        if state is None:
+            state = self._state = self._make_state()
+        return state  # not what is there by now: it may have been dropped
 
     def _make_state(self) -> State[R]:
         outcome = self.outcome

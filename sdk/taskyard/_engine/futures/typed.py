@@ -106,6 +106,10 @@ class TypedFuture(Future[R]):
         super().__init__(run_id, origin)
         self._reading = reading
 
+    def _result(self, raise_on_failure: bool) -> R:
+        outcome = self._outcome
+        return self._decoded(outcome) if type(outcome) is bytes else super()._result(raise_on_failure)
+
     def _decoded(self, data: bytes) -> R:
         if self._value is not UNDECODED:
             return super()._decoded(data)
