@@ -212,9 +212,7 @@ class State(Generic[R]):
         return self.data if _holds_states(self.data) else self.exception()
 
     def _as_it_came(self, error: BaseException) -> BaseException:
-        """Return an exception with the traceback it had first: it would grow with each who asks, and hold their
-        frames.
-        """
+        """Return an exception with the traceback it had first, which would grow with each who asks."""
         if self._came_with is _ABSENT:
             self._came_with = error.__traceback__
         return error.with_traceback(self._came_with)

@@ -1,9 +1,10 @@
 """What this process keeps of outcomes that have come: as many bytes as it may, the latest ones.
 
-A program may hold the futures of a million runs. What is small stays in them. What is not is entered here, and
-when there is too much of it the oldest outcomes are dropped, decoded or not: whoever asks for one then has it
-read again, because the control plane has it anyway. A dropped outcome leaves `Dropped` in its place, which it
-shares with those that were dropped with it: who asks for one after the other gets several with each question.
+A program may hold the futures of a million runs. What is small stays in them. What is not is entered here,
+and when there is too much of it the oldest outcomes are dropped, decoded or not: whoever asks for one then
+has it read again, because the control plane has it anyway. A dropped outcome leaves `Dropped` in its place,
+which it shares with those that were dropped with it: who asks for one after the other gets several with each
+question.
 
 Runs are held by weak references, so that what is consumed and let go is gone at once; it is counted until
 there is too much the next time. Invariants: what came last is never dropped, however large it is; what is

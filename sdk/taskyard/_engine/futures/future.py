@@ -12,52 +12,41 @@ from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails
-from taskyard._data.values.awaited import AwaitedRun, Origin, run
+from taskyard._data.values.awaited import Origin, run
 from taskyard._data.values.folding import fold_run
-from taskyard._data.values.kept import DECODED, SMALL_BYTES, Decoded, Dropped
+from taskyard._data.values.kept import DECODED, Dropped
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
-from taskyard._engine.futures.waiting import wait_again, wait_async, wait_blocking
+from taskyard._engine.futures.held import UNDECODED, HeldRun, Local, is_plain
+from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._missing_features import explain_attribute
-from taskyard.exceptions import ConnectionFailed, MissingResult, RunNotFound, TaskyardError
+from taskyard.exceptions import RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.encodings import decode, decode_payload
 from taskyard_contract.states import RunState, StateType
 
-if TYPE_CHECKING:
-    from taskyard._data.values.awaited import Held, Outcome
-
 R = TypeVar("R")
-UNDECODED: Final = object()
-READ_AGAIN_SECONDS: Final = 300.0
-"""How long an outcome may take that is read again, a restart of the control plane included."""
 IN_STORAGE: Final = b"stored_result"
 """Is in every pickle that refers to a result in storage of the user's, see `taskyard._durable_names`."""
 _INSIDE: Final = frozenset(
-    ["announce", "drop", "forget", "has_dropped", "is_again", "keep_local", "origin", "outcome", "put"]
-    + ["run_id", "settle", "take_back", "weigh", "when_settled"]
+    [
+        *("announce", "drop", "forget", "has_dropped", "is_again", "keep_local", "origin", "outcome", "put"),
+        *("run_id", "settle", "take_back", "weigh", "when_settled"),
+    ]
 )
 """What sessions, arguments and waiting threads do with futures."""
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 """States that a value, or an exception, of this process belongs to."""
 
 
-class Local:
-    """A value, or an exception, that a run of this process has ended with: nothing is read in its place."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        """Hold it."""
-        self.value = value
-
-
 @public("taskyard.futures")
-class Future(AwaitedRun, Generic[R]):
+class Future(HeldRun, Generic[R]):
     """The result of one task run, now or later."""
 
-    __slots__ = ("_state", "_value")
+    __slots__ = ()
+
+    _state: State[R] | None
 
     def __init__(self, run_id: bytes, origin: Origin) -> None:
         """Make the future of a run that was submitted from `origin`."""
@@ -66,8 +55,8 @@ class Future(AwaitedRun, Generic[R]):
         self.origin = origin
         self._outcome = None
         self._callbacks = None
-        self._value: Any = UNDECODED
-        self._state: State[R] | None = None
+        self._value = UNDECODED
+        self._state = None
 
     @property
     def task_run_id(self) -> UUID:
@@ -183,29 +172,6 @@ class Future(AwaitedRun, Generic[R]):
         """Say whether the run has ended, and with a value."""
         return is_plain(self._outcome) or (self.done() and self._final_state().is_completed())
 
-    @property
-    def outcome(self) -> "Held | None":
-        """What became of the run; what was dropped is read again, unless it was an ordinary value."""
-        outcome = self._outcome
-        if isinstance(outcome, Dropped) and not outcome.is_plain:
-            return self._read_again(outcome)
-        return outcome
-
-    def drop(self, plain: Dropped, other: Dropped) -> Dropped | None:
-        """Drop the outcome, and what was made of it; values of this process are kept."""
-        outcome = self._outcome
-        if type(self._value) is Local:
-            return None
-        # Before the outcome: who decodes meanwhile stores the value first, and what says so is replaced here.
-        self._value, self._state = UNDECODED, None
-        if outcome is DECODED or type(outcome) is bytes:
-            self._outcome = plain
-            return plain
-        if isinstance(outcome, pb.RunOutcome) and not outcome.result.HasField("blob"):
-            self._outcome = other
-            return other
-        return None
-
     def _result(self, raise_on_failure: bool) -> R:
         while True:
             outcome = self._outcome
@@ -213,7 +179,9 @@ class Future(AwaitedRun, Generic[R]):
             if type(outcome) is bytes:
                 if value is not UNDECODED:
                     return self._decoded(outcome)
-                value = self._value = decode(outcome)  # as `_decoded` does: one call less for each run of a map
+                value = self._value = decode(
+                    outcome
+                )  # as `_decoded` does: one call less for each run of a map
                 self._outcome = DECODED
                 return cast(R, value)
             if outcome is not DECODED:
@@ -237,32 +205,6 @@ class Future(AwaitedRun, Generic[R]):
             value = self._value = decode(data)
         self._outcome = DECODED
         return cast(R, value.value if type(value) is Local else value)
-
-    def _read_again(self, dropped: Dropped) -> "Outcome":
-        """Read an outcome that was dropped.
-
-        Raises:
-            MissingResult: The control plane has the run no more.
-            ConnectionFailed: It does not answer.
-            TaskyardError: The session is over.
-        """
-        again = self.origin.read_again(self, dropped)
-        if not wait_again(again, READ_AGAIN_SECONDS):
-            raise ConnectionFailed(
-                f"the result of task run {self.task_run_id} was not kept in memory, and the control plane has not"
-                f" answered within {READ_AGAIN_SECONDS:g} seconds; ask for it again"
-            )
-        outcome = again.outcome
-        if isinstance(outcome, RunNotFound) or not outcome:
-            raise MissingResult(
-                f"the result of task run {self.task_run_id} is no longer at the control plane, and it was not kept"
-                " in memory: take results before their runs are removed, or raise TASKYARD_RESULTS_IN_MEMORY"
-            )
-        if isinstance(outcome, TaskyardError):
-            raise outcome
-        assert isinstance(outcome, bytes | pb.RunOutcome)  # it was settled by the session
-        self.take_back(dropped, outcome)
-        return outcome
 
     def _final_state(self) -> State[R]:
         """Return the state the run ended in; kept, so that its data is decoded, or fetched, once."""
@@ -301,11 +243,6 @@ class Future(AwaitedRun, Generic[R]):
         self._weigh_blob(payload)
         return value
 
-    def _weigh_blob(self, payload: common_pb2.Payload) -> None:
-        """Note how large a value is that was read from a blob, and is kept from now on."""
-        if payload.HasField("blob") and payload.blob.size > SMALL_BYTES:
-            self.weigh(payload.blob.size)
-
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
 
@@ -330,8 +267,3 @@ class Future(AwaitedRun, Generic[R]):
     def __repr__(self) -> str:
         """Show the run's id and whether it has ended."""
         return f"<Future of task run {self.task_run_id}, {'ended' if self.done() else 'open'}>"
-
-
-def is_plain(outcome: "Held | None") -> bool:
-    """Say whether an outcome is an ordinary value of a completed run, decoded or dropped perhaps."""
-    return type(outcome) is bytes or outcome is DECODED or (isinstance(outcome, Dropped) and outcome.is_plain)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from taskyard._data.runs.state import State
 from taskyard._data.values.awaited import Origin
 from taskyard._data.values.kept import DECODED
-from taskyard._engine.futures.future import UNDECODED, Future
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.held import UNDECODED
 from taskyard.exceptions import ResultTypeError
 from taskyard.utilities.annotations import NotSet
 from taskyard_api.v1 import common_pb2

@@ -1,7 +1,7 @@
 """Outcomes that have come, were dropped for want of room (`kept`), and are asked for once more.
 
 They come like those of runs that somebody else has submitted: a session subscribes, and the control plane
-answers from what it has recorded. So they outlast broken streams and restarts like everything that is awaited.
+answers from what it has recorded. So they outlast broken streams and restarts, as all that is awaited does.
 """
 
 from typing import TYPE_CHECKING

@@ -44,7 +44,7 @@ class Tally:
         """Count nobody's yet."""
         self._watched: dict[object, Ends] = {}
         self.has_rereads = False
-        """Whether outcomes may come that are no ends: of runs that ended before. Any thread sets it, for good."""
+        """Whether outcomes may come of runs that ended before. Any thread sets it, for good."""
 
     def begin(self, ends: Ends) -> None:
         """Count the ends of an origin from now on."""

@@ -13,7 +13,7 @@ from support.loopback import LoopbackSession
 from taskyard import as_completed, task, wait
 from taskyard._data.values import awaited
 from taskyard._data.values.kept import DECODED, KEPT, SMALL_BYTES, Dropped
-from taskyard._engine.futures.future import UNDECODED
+from taskyard._engine.futures.held import UNDECODED
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._network.session.tally import Ends
@@ -93,7 +93,9 @@ def test_small_results_are_never_dropped(session: LoopbackSession) -> None:
     assert [is_dropped(future) for future in futures] == [False] * 5 + [True, False]
 
 
-def test_a_value_that_is_kept_is_the_same_object(session: LoopbackSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_kept_is_the_same_object(
+    session: LoopbackSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(KEPT, "most", 10 * LARGE)
     future = mapped(make, session, 1)[0]
     assert future.result() is future.result()
