@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import numpy as np
 import pytest
@@ -103,6 +104,23 @@ def test_a_flow_run_in_a_worker_holds_no_more() -> None:
     assert right == COUNT
     assert dropped >= COUNT - MEBIBYTE // SIZE
     assert size <= MEBIBYTE
+
+
+def test_threads_read_what_others_have_dropped() -> None:
+    @flow
+    def main() -> int:
+        futures = make.map(range(COUNT))
+        futures.wait()
+
+        def read(seed: int) -> int:
+            order = Random(seed).sample(range(COUNT), COUNT)
+            return sum(futures[number].result() == make.fn(number) for number in order)
+
+        with ThreadPoolExecutor(6) as threads:
+            return sum(threads.map(read, range(12)))
+
+    assert main() == 12 * COUNT
+    assert KEPT.size <= MEBIBYTE
 
 
 def test_results_are_read_again_during_a_restart(plane: Plane) -> None:

@@ -28,14 +28,15 @@ from taskyard._data.values.kept import KEPT, Decoded, Dropped
 from taskyard_contract import references
 
 if TYPE_CHECKING:
+    from taskyard._data.values.told import Told
     from taskyard_api.v1 import common_pb2, run_service_pb2
     from taskyard_api.v1 import session_service_pb2 as pb
     from taskyard_contract.errors import TaskyardError
 
-    Outcome = bytes | pb.RunOutcome | TaskyardError
-    """An ordinary value as it was encoded; a message about anything else; or why there will never be one."""
+    Outcome = bytes | Told | pb.RunOutcome | TaskyardError
+    """An ordinary value as it was encoded; what is told of anything else; or why there will never be one."""
 
-    Held = bytes | pb.RunOutcome | TaskyardError | Dropped | Decoded
+    Held = bytes | Told | pb.RunOutcome | TaskyardError | Dropped | Decoded
     """What a run has: its outcome, or what stands for that."""
 
 logger = logging.getLogger("taskyard.futures")

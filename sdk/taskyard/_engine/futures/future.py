@@ -15,9 +15,10 @@ from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.awaited import Origin, run
 from taskyard._data.values.folding import fold_run
 from taskyard._data.values.kept import DECODED, Dropped
+from taskyard._data.values.told import Told
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
-from taskyard._engine.futures.held import UNDECODED, HeldRun, Local, is_plain
+from taskyard._engine.futures.held import STATE_BYTES, UNDECODED, HeldRun, Local, is_plain
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import RunNotFound, TaskyardError
@@ -102,11 +103,11 @@ class Future(HeldRun, Generic[R]):
 
     def _is_elsewhere(self) -> bool:
         """Say whether reading the value may take its time: of a blob, or of storage of the user's."""
-        outcome = self._outcome
+        if isinstance(self._outcome, Dropped):
+            return True
+        outcome = self.outcome
         if type(outcome) is bytes:
             return IN_STORAGE in outcome
-        if isinstance(outcome, Dropped):
-            return True
         if not isinstance(outcome, pb.RunOutcome):
             return False
         return outcome.result.HasField("blob") or IN_STORAGE in outcome.result.data
@@ -211,6 +212,8 @@ class Future(HeldRun, Generic[R]):
         state = self._state
         if state is None:
             state = self._state = self._make_state()
+            if isinstance(self._outcome, Told):
+                self.weigh(STATE_BYTES)
         return state  # not what is there by now: it may have been dropped
 
     def _make_state(self) -> State[R]:

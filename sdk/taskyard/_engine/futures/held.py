@@ -9,16 +9,18 @@ from uuid import UUID
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._data.values.kept import DECODED, SMALL_BYTES, Dropped
+from taskyard._data.values.told import Told
 from taskyard._engine.futures.waiting import wait_again
 from taskyard.exceptions import ConnectionFailed, MissingResult, RunNotFound, TaskyardError
 from taskyard_api.v1 import common_pb2
-from taskyard_api.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
     from taskyard._data.runs.state import State
     from taskyard._data.values.awaited import Held, Outcome
 
 UNDECODED: Final = object()
+STATE_BYTES: Final = 1_024
+"""What the state takes of a run that did not end with an ordinary value, with its exception perhaps."""
 READ_AGAIN_SECONDS: Final = 300.0
 """How long an outcome may take that is read again, a restart of the control plane included."""
 
@@ -46,8 +48,8 @@ class HeldRun(AwaitedRun):
         """What became of the run; what was dropped is read again, unless it was an ordinary value."""
         outcome = self._outcome
         if isinstance(outcome, Dropped) and not outcome.is_plain:
-            return self._read_again(outcome)
-        return outcome
+            outcome = self._read_again(outcome)
+        return outcome.read() if isinstance(outcome, Told) else outcome
 
     def drop(self, plain: Dropped, other: Dropped) -> Dropped | None:
         """Drop the outcome, and what was made of it; values of this process are kept."""
@@ -59,7 +61,7 @@ class HeldRun(AwaitedRun):
         if outcome is DECODED or type(outcome) is bytes:
             self._outcome = plain
             return plain
-        if isinstance(outcome, pb.RunOutcome) and not outcome.result.HasField("blob"):
+        if isinstance(outcome, Told) and not outcome.read().result.HasField("blob"):
             self._outcome = other
             return other
         return None
@@ -87,7 +89,7 @@ class HeldRun(AwaitedRun):
             )
         if isinstance(outcome, TaskyardError):
             raise outcome
-        assert isinstance(outcome, bytes | pb.RunOutcome)  # it was settled by the session
+        assert isinstance(outcome, bytes | Told)  # it was settled by the session
         self.take_back(dropped, outcome)
         return outcome
 

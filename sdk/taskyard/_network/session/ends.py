@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._data.values.kept import SMALL_BYTES
+from taskyard._data.values.told import Told
 from taskyard_api.v1 import session_service_pb2 as pb
 
 
@@ -37,9 +38,8 @@ class Ends:
 
 
 def _put(run: AwaitedRun, outcome: pb.RunOutcome) -> bool:
-    # A copy: a part of a message holds all of it, which is up to a megabyte of the results of others.
     data = outcome.SerializeToString()
-    is_awaited = run.put(pb.RunOutcome.FromString(data))
+    is_awaited = run.put(Told(data))
     if len(data) > SMALL_BYTES:
         run.weigh(len(data))
     return is_awaited

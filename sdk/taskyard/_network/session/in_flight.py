@@ -337,14 +337,14 @@ class InFlight:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
         self.tally.note(results, self._outstanding)
         self.news += 1
-        pop = self._outstanding.pop
+        pop, small = self._outstanding.pop, SMALL_BYTES
         awaited = []
         for run_id, data in zip(results.run_ids, results.data, strict=True):
             run = pop(run_id, None)
             if run is not None:
                 if run.put(data):
                     awaited.append(run)
-                if len(data) > SMALL_BYTES:
+                if len(data) > small:
                     run.weigh(len(data))
         awaited += self.ends.settle(self._outstanding, results.others)
         if self._ending:

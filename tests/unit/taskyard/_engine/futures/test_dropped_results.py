@@ -13,6 +13,7 @@ from support.loopback import LoopbackSession
 from taskyard import as_completed, task, wait
 from taskyard._data.values import awaited
 from taskyard._data.values.kept import DECODED, KEPT, SMALL_BYTES, Dropped
+from taskyard._data.values.told import Told
 from taskyard._engine.futures.held import UNDECODED
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.submitting import submit_many, submit_one
@@ -329,8 +330,8 @@ def test_an_outcome_does_not_hold_the_message_that_it_came_with(session: Loopbac
     frame = pb.SessionFrame(results=pb.ResultBatch(others=[pb.RunOutcome(run_id=future.run_id, state=5)]))  # type: ignore[arg-type]
     session.in_flight.on_frame(frame)
     frame.results.others[0].message = "changed"
-    assert isinstance(future._outcome, pb.RunOutcome)
-    assert future._outcome.message == ""
+    assert isinstance(future._outcome, Told)
+    assert future.outcome == pb.RunOutcome(run_id=future.run_id, state=5)  # type: ignore[arg-type]
 
 
 def test_a_failure_that_is_asked_for_again_and_again_does_not_grow(session: LoopbackSession) -> None:
