@@ -55,6 +55,8 @@ class HeldRun(AwaitedRun):
         """Drop the outcome, and what was made of it; values of this process are kept."""
         outcome = self._outcome
         if type(self._value) is Local:
+            if type(outcome) is bytes:
+                self._outcome = DECODED
             return None
         # Before the outcome: who decodes meanwhile stores the value first, and what says so is replaced here.
         self._value, self._state = UNDECODED, None

@@ -73,6 +73,8 @@ class Tally:
 
     def note_refused(self, run: AwaitedRun) -> None:
         """Count a run that the server did not take."""
+        if run.is_again:
+            return
         ends = self._watched.get(_counted_for(run.origin))
         if ends is not None:
             ends.ended += 1

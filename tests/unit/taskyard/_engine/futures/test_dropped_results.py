@@ -1,6 +1,7 @@
 """Futures whose results are dropped for want of room read them again when somebody asks."""
 
 import asyncio
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from taskyard.exceptions import ConnectionFailed, MissingResult
 from taskyard.futures import Future, FutureList
 from taskyard_api.v1 import errors_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.states import StateType
+from taskyard_contract import pickling
+from taskyard_contract.states import RunState, StateType
 
 LARGE = 2 * SMALL_BYTES
 
@@ -208,8 +210,10 @@ def test_a_run_that_was_removed_meanwhile_has_no_result(
             yield pb.SessionFrame(refused=[pb.RefusedRun(run_id=run_id, error=error)])
 
     monkeypatch.setattr(session.script, "answers", refused)
+    session.in_flight.tally.begin(ends := Ends(future.origin))
     with pytest.raises(MissingResult, match="no longer at the control plane"):
         future.result()
+    assert (ends.ended, ends.failed) == (0, 0), "it is no end of a run"
     assert future.done()
     assert future.completed()
 
@@ -229,21 +233,28 @@ def test_when_the_session_is_over_nothing_is_read_again(session: LoopbackSession
     assert future.state.is_completed(), "that is known"
 
 
-def test_values_of_this_process_are_not_dropped(session: LoopbackSession) -> None:
-    first, second = mapped(make, session, 2)
-    first.keep_local(value := object())
-    first.settle(b"never decoded")
-    place = first._outcome
-    KEPT.enter(first, LARGE)
-    KEPT.enter(second, LARGE)
-    assert first._outcome is place
-    first.take_back(place, b"never decoded")  # type: ignore[arg-type]  # as it would have come
-    assert first.result() is value
+def test_values_of_this_process_are_not_dropped_but_for_their_bytes(session: LoopbackSession) -> None:
+    session.script.execute = False
+    ended, failed = mapped(identity, session, 2)
+    value, error = object(), ValueError("of this process")
+    ended.keep_local(value)
+    failed.keep_local(error)
+    outcome = pb.RunOutcome(run_id=failed.run_id, state=RunState.FAILED, message="x" * LARGE)  # type: ignore[arg-type]
+    results = pb.ResultBatch(run_ids=[ended.run_id], data=[bytes(LARGE)], others=[outcome])
+    session.in_flight.on_frame(pb.SessionFrame(results=results))
+    session.script.execute = True
+    mapped(make, session, 3)
+    assert ended._outcome is DECODED
+    assert ended.result() is value
+    with pytest.raises(ValueError, match="of this process") as caught:
+        failed.result()
+    assert caught.value is error
 
 
 def test_what_as_completed_has_yielded_it_does_not_hold(session: LoopbackSession) -> None:
     session.script.execute = False
     futures = list(mapped(make, session, 50))
+    session.in_flight._outstanding.clear()  # the session lets them go when it settles them, as is done here
     watched = [ref(future) for future in futures]
     for future in futures[:25]:
         future.settle(b"x")
@@ -252,19 +263,15 @@ def test_what_as_completed_has_yielded_it_does_not_hold(session: LoopbackSession
     del futures, future
     for count in range(1, 26):
         assert next(arriving).done()
-        assert sum(each() is not None for each in watched) <= 50 - count + 1 + _held(session)
+        assert sum(each() is not None for each in watched) <= 50 - count + 1
     for future in later:
-        session.in_flight._outstanding.pop(future.run_id)
         future.settle(b"x")
     del later, future
-    assert len([None for _ in arriving]) == 25
-    session.in_flight._outstanding.clear()
+    for count in range(26, 51):
+        assert next(arriving).done()
+        assert sum(each() is not None for each in watched) <= 50 - count + 1
+    assert list(arriving) == []
     assert not any(each() for each in watched)
-
-
-def _held(session: LoopbackSession) -> int:
-    """How many ended runs the session holds: the test has settled them behind its back."""
-    return sum(run.done() for run in session.in_flight.outstanding())
 
 
 def test_as_completed_takes_futures_when_the_first_is_asked_for(session: LoopbackSession) -> None:
@@ -362,3 +369,38 @@ def test_awaited_runs_without_values_are_not_dropped(session: LoopbackSession) -
     run.weigh(LARGE)
     mapped(make, session, 3)
     assert run.outcome == b"x" * LARGE
+
+
+class Recorded:
+    """Where a run was submitted from whose outcome is there as soon as it is asked for."""
+
+    def read_again(self, run: awaited.AwaitedRun, dropped: Dropped) -> awaited.AwaitedRun:
+        again = awaited.AwaitedRun(run.run_id, self)  # type: ignore[arg-type]
+        again.settle(pickling.dumps([1]))
+        return again
+
+
+def test_whoever_asks_and_whoever_drops_do_not_wait_for_each_other() -> None:
+    future: Future[list[int]] = Future(b"x" * 16, Recorded())  # type: ignore[arg-type]
+    future.settle(pickling.dumps([1]))
+    asked = threading.Event()
+    dropped = 0
+
+    def drop() -> None:
+        nonlocal dropped
+        while not asked.is_set():
+            place = future.drop(Dropped(is_plain=True), Dropped(is_plain=False))
+            dropped += place is not None
+
+    dropping = threading.Thread(target=drop)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        dropping.start()
+        results = [future.result() for _ in range(20_000)]
+    finally:
+        asked.set()
+        dropping.join(30)
+        sys.setswitchinterval(interval)
+    assert results == 20_000 * [[1]]
+    assert dropped > 0
