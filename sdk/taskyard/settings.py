@@ -16,6 +16,7 @@ them, after that.
 | `TASKYARD_RESULTS_DEFAULT_STORAGE` | where they go, a path or a URL |
 | `TASKYARD_RESULTS_DEFAULT_SERIALIZER` | what writes them; without it ``pickle`` |
 | `TASKYARD_RESULTS_LOCAL_STORAGE_PATH` | where a `ResultStore` writes by itself |
+| `TASKYARD_RESULTS_IN_MEMORY` | MiB of results that futures keep; without it 256 |
 | `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
 """
 
@@ -38,6 +39,7 @@ __all__ = [
     "log_level",
     "output",
     "results",
+    "results_in_memory",
     "results_path",
     "server",
     "shows_progress",
@@ -56,6 +58,8 @@ PERSIST_TASKS: Final = "TASKYARD_TASKS_DEFAULT_PERSIST_RESULT"
 RESULT_STORAGE: Final = "TASKYARD_RESULTS_DEFAULT_STORAGE"
 RESULT_SERIALIZER: Final = "TASKYARD_RESULTS_DEFAULT_SERIALIZER"
 RESULTS_PATH: Final = "TASKYARD_RESULTS_LOCAL_STORAGE_PATH"
+RESULTS_IN_MEMORY: Final = "TASKYARD_RESULTS_IN_MEMORY"
+MEBIBYTES_IN_MEMORY: Final = 256
 _WORDS: Final = {"on": True, "off": False}
 _TRUTHS: Final = {**_WORDS, "true": True, "false": False, "1": True, "0": False}
 
@@ -130,6 +134,18 @@ def results() -> Results | None:
 def results_path() -> str:
     """Return the directory of results that are written without a storage."""
     return os.environ.get(RESULTS_PATH) or str(home() / "storage")
+
+
+def results_in_memory() -> int:
+    """Return how many bytes of results the futures of this process keep.
+
+    Raises:
+        ValueError: The variable is no whole number.
+    """
+    word = os.environ.get(RESULTS_IN_MEMORY) or str(MEBIBYTES_IN_MEMORY)
+    if not (word.isascii() and word.isdigit()):
+        raise ValueError(f"{RESULTS_IN_MEMORY} is '{word}'; expected a whole number of MiB")
+    return int(word) * 1024 * 1024
 
 
 def _truth(name: str, word: str) -> bool | None:

@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[ScriptedServer]:
 
 def in_flight_with(future: Future[int]) -> InFlight:
     state = InFlight(lambda: "", lambda: None, lambda delay, call: None)
-    state.watch(future)
+    state.watch([future])
     return state
 
 

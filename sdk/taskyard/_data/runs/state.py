@@ -86,7 +86,10 @@ class StateDetails:
 class State(Generic[R]):
     """The state of a run: by its type code decides, its name is for people."""
 
-    __slots__ = ("_data", "_decode", "_keeps", "id", "message", "name", "state_details", "timestamp", "type")
+    __slots__ = (
+        *("_came_with", "_data", "_decode", "_keeps"),
+        *("id", "message", "name", "state_details", "timestamp", "type"),
+    )
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class State(Generic[R]):
         self._data = data
         self._decode = decode
         self._keeps = True
+        self._came_with: Any = _ABSENT
 
     @property
     def data(self) -> Any:
@@ -204,8 +208,14 @@ class State(Generic[R]):
         if self.type is StateType.COMPLETED:
             return self._completed_value()
         if raise_on_failure:
-            raise self.exception()
+            raise self._as_it_came(self.exception())
         return self.data if _holds_states(self.data) else self.exception()
+
+    def _as_it_came(self, error: BaseException) -> BaseException:
+        """Return an exception with the traceback it had first, which would grow with each who asks."""
+        if self._came_with is _ABSENT:
+            self._came_with = error.__traceback__
+        return error.with_traceback(self._came_with)
 
     async def aresult(self, raise_on_failure: bool = True) -> Any:
         """Return the value of the run, like `result`."""

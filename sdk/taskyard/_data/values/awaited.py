@@ -12,7 +12,8 @@ because a lock for each would cost more than everything else in them.
 Pickled, an awaited run becomes a reference: a note is made of it where arguments are being collected (see
 `taskyard_contract.references`), and unpickling puts the value of that run in its place.
 
-Invariant: an outcome is stored once and never changes after that.
+Invariant: an outcome is stored once and never changes after that. A large one may be dropped (`kept`), and is
+then read again; the run has ended all the same.
 """
 
 import logging
@@ -20,18 +21,24 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from taskyard._data.values.holds import HOLDS
+from taskyard._data.values.kept import KEPT, Decoded, Dropped
 from taskyard_contract import references
 
 if TYPE_CHECKING:
+    from taskyard._data.values.told import Told
     from taskyard_api.v1 import common_pb2, run_service_pb2
     from taskyard_api.v1 import session_service_pb2 as pb
     from taskyard_contract.errors import TaskyardError
 
-    Outcome = bytes | pb.RunOutcome | TaskyardError
-    """An ordinary value as it was encoded; a message about anything else; or why there will never be one."""
+    Outcome = bytes | Told | pb.RunOutcome | TaskyardError
+    """An ordinary value as it was encoded; what is told of anything else; or why there will never be one."""
+
+    Held = bytes | Told | pb.RunOutcome | TaskyardError | Dropped | Decoded
+    """What a run has: its outcome, or what stands for that."""
 
 logger = logging.getLogger("taskyard.futures")
 _callbacks_lock = threading.Lock()
@@ -69,23 +76,30 @@ class Origin(Protocol):
         """Request the end of a run."""
         ...
 
+    def read_again(self, run: "AwaitedRun", dropped: Dropped) -> "AwaitedRun":
+        """Ask for an outcome that was dropped; what is returned is settled by it."""
+        ...
+
 
 class AwaitedRun:
     """A run, by its id, and its outcome once that is known."""
 
     __slots__ = ("__weakref__", "_callbacks", "_outcome", "_stretch", "origin", "run_id")
 
+    is_again: ClassVar[bool] = False
+    """Whether its run has ended before, so that its end is no news."""
+
     def __init__(self, run_id: bytes, origin: Origin) -> None:
         """Await a run that was submitted from `origin`."""
         self.run_id = run_id
         self.origin = origin
-        self._outcome: Outcome | None = None
-        self._callbacks: list[Callable[[], None]] | None = None
+        self._outcome: Held | None = None
+        self._callbacks: list[Callable[[], None] | SimpleQueue[Any]] | None = None
         self._stretch = HOLDS.current
 
     @property
-    def outcome(self) -> "Outcome | None":
-        """What became of the run, as it arrived; None before."""
+    def outcome(self) -> "Held | None":
+        """What became of the run, as it arrived, or what stands for that; None before."""
         return self._outcome
 
     def done(self) -> bool:
@@ -100,20 +114,43 @@ class AwaitedRun:
         self._outcome = outcome
         return self._callbacks is not None
 
+    def weigh(self, size: int) -> None:
+        """Note how large the outcome is that was stored, if it is not small: it may be dropped."""
+        KEPT.enter(self, size)
+
+    def drop(self, plain: Dropped, other: Dropped) -> Dropped | None:
+        """Drop the outcome, where it can be read again: of runs that nobody asks for values it is kept."""
+        return None
+
+    def has_dropped(self, dropped: Dropped) -> bool:
+        """Say whether `dropped` stands for its outcome now."""
+        return self._outcome is dropped
+
+    def take_back(self, dropped: Dropped, outcome: "Outcome") -> None:
+        """Store an outcome that was dropped and read again, unless somebody has been faster."""
+        if self._outcome is dropped:
+            self._outcome = outcome
+
     def announce(self) -> None:
         """Wake those who wait for it."""
         with _callbacks_lock:
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            run(callback)
+            if isinstance(callback, SimpleQueue):
+                callback.put(self)
+            else:
+                run(callback)
 
     def settle(self, outcome: "Outcome") -> None:
         """Store the outcome, unless there is one, and wake those who wait."""
         if self._outcome is None and self.put(outcome):
             self.announce()
 
-    def when_settled(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once there is an outcome; at once if there is one."""
+    def when_settled(self, callback: Callable[[], None] | SimpleQueue[Any]) -> None:
+        """Call `callback` once there is an outcome; at once if there is one.
+
+        Who waits for many gives a queue, into which the run is put: that takes no callback for each of them.
+        """
         with _callbacks_lock:
             if self._callbacks is None:
                 self._callbacks = []
@@ -121,7 +158,7 @@ class AwaitedRun:
         if self._outcome is not None:
             self.announce()
 
-    def forget(self, callback: Callable[[], None]) -> None:
+    def forget(self, callback: Callable[[], None] | SimpleQueue[Any]) -> None:
         """Take back a `when_settled` that is no longer needed."""
         with _callbacks_lock:
             if self._callbacks is not None and callback in self._callbacks:

@@ -6,12 +6,12 @@ single ones, because who waits for a list waits for one after the other.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from taskyard._data.values.awaited import AwaitedRun
 
-Note = tuple[Sequence[AwaitedRun], object]
+Note = tuple[Collection[AwaitedRun], object]
 """The runs, and the context of the run whose code waits; None outside of runs."""
 
 WAITS: dict[object, Note] = {}
@@ -19,7 +19,7 @@ WAITS: dict[object, Note] = {}
 
 
 @contextmanager
-def waiting_for(runs: Sequence[AwaitedRun], context: object) -> Iterator[None]:
+def waiting_for(runs: Collection[AwaitedRun], context: object) -> Iterator[None]:
     """Note that all of some runs are waited for, in whatever order."""
     key = object()
     try:
@@ -34,9 +34,17 @@ def unfinished() -> dict[bytes, object]:
     return {
         run.run_id: context
         for runs, context in WAITS.copy().values()
-        for run in runs
+        for run in _seen(runs)
         if run._outcome is None  # not by its property: there may be a hundred thousand
     }
+
+
+def _seen(runs: Collection[AwaitedRun]) -> Collection[AwaitedRun]:
+    """Return some runs as they are now; none while somebody who takes them one by one has just taken one."""
+    try:
+        return list(runs)
+    except RuntimeError:
+        return ()
 
 
 os.register_at_fork(after_in_child=WAITS.clear)

@@ -1,7 +1,8 @@
 """The future that users hold: a run that is awaited, and what they can do with it.
 
-Invariant: its outcome is kept as it arrived and decoded when somebody asks for it; what is needed to wait is
-made only for those who wait.
+Invariant: its outcome is kept as it arrived and decoded when somebody asks for it, and then the value in its
+place; of large ones only as many as there is room for (`kept`), others are read again. What is needed to wait
+is made only for those who wait.
 """
 
 import warnings
@@ -11,11 +12,14 @@ from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails
-from taskyard._data.values.awaited import AwaitedRun, Origin, run
+from taskyard._data.values.awaited import Origin, run
 from taskyard._data.values.folding import fold_run
 from taskyard._data.values.holds import HOLDS
+from taskyard._data.values.kept import DECODED, Dropped
+from taskyard._data.values.told import Told
 from taskyard._durable_names import public
 from taskyard._engine.futures.callbacks import call_soon
+from taskyard._engine.futures.held import STATE_BYTES, UNDECODED, HeldRun, Local, is_plain
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._missing_features import explain_attribute
 from taskyard.exceptions import RunNotFound, TaskyardError
@@ -25,11 +29,13 @@ from taskyard_contract.encodings import decode, decode_payload
 from taskyard_contract.states import RunState, StateType
 
 R = TypeVar("R")
-UNDECODED: Final = object()
 IN_STORAGE: Final = b"stored_result"
 """Is in every pickle that refers to a result in storage of the user's, see `taskyard._durable_names`."""
 _INSIDE: Final = frozenset(
-    ["announce", "forget", "keep_local", "origin", "outcome", "put", "run_id", "settle", "when_settled"]
+    [
+        *("announce", "drop", "forget", "has_dropped", "is_again", "keep_local", "origin", "outcome", "put"),
+        *("run_id", "settle", "take_back", "weigh", "when_settled"),
+    ]
 )
 """What sessions, arguments and waiting threads do with futures."""
 _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
@@ -37,10 +43,12 @@ _LOCAL_STATES: Final[tuple[int, ...]] = (RunState.COMPLETED, RunState.FAILED)
 
 
 @public("taskyard.futures")
-class Future(AwaitedRun, Generic[R]):
+class Future(HeldRun, Generic[R]):
     """The result of one task run, now or later."""
 
-    __slots__ = ("_state", "_value")
+    __slots__ = ()
+
+    _state: State[R] | None
 
     def __init__(self, run_id: bytes, origin: Origin) -> None:
         """Make the future of a run that was submitted from `origin`."""
@@ -50,8 +58,8 @@ class Future(AwaitedRun, Generic[R]):
         self._outcome = None
         self._callbacks = None
         self._stretch = HOLDS.current
-        self._value: Any = UNDECODED
-        self._state: State[R] | None = None
+        self._value = UNDECODED
+        self._state = None
 
     @property
     def task_run_id(self) -> UUID:
@@ -61,13 +69,16 @@ class Future(AwaitedRun, Generic[R]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the run to end and return its value.
 
+        A large value is kept as long as there is room for it, and may be another object the next time.
+
         Args:
-            timeout: Longest time to wait, in seconds; None waits as long as it takes.
+            timeout: Longest time to wait for its end, in seconds; None waits as long as it takes.
             raise_on_failure: Whether to raise the run's exception; otherwise it is returned.
 
         Raises:
             TimeoutError: The run did not end in time.
             UpstreamTaskError: The run will never start, because an upstream run did not complete.
+            MissingResult: The control plane has the run no more, and its value was not kept here.
             Exception: Whatever the task raised.
         """
         if self._outcome is None and not wait_blocking(self, timeout):
@@ -94,7 +105,9 @@ class Future(AwaitedRun, Generic[R]):
 
     def _is_elsewhere(self) -> bool:
         """Say whether reading the value may take its time: of a blob, or of storage of the user's."""
-        outcome = self._outcome
+        if isinstance(self._outcome, Dropped):
+            return True
+        outcome = self.outcome
         if type(outcome) is bytes:
             return IN_STORAGE in outcome
         if not isinstance(outcome, pb.RunOutcome):
@@ -112,6 +125,10 @@ class Future(AwaitedRun, Generic[R]):
     async def await_state(self) -> State[R]:
         """Wait for the run without blocking the event loop; returns its final state."""
         await wait_async(self, None)
+        if isinstance(self._outcome, Dropped):
+            import asyncio
+
+            return await asyncio.to_thread(self._final_state)
         return self._final_state()
 
     @property
@@ -152,34 +169,58 @@ class Future(AwaitedRun, Generic[R]):
 
         It is what users get once the control plane says that the run ended with it.
         """
-        self._value = value
+        self._value = Local(value)
 
     def completed(self) -> bool:
         """Say whether the run has ended, and with a value."""
-        return type(self._outcome) is bytes or (self.done() and self._final_state().is_completed())
+        return is_plain(self._outcome) or (self.done() and self._final_state().is_completed())
 
     def _result(self, raise_on_failure: bool) -> R:
-        outcome = self._outcome
-        if type(outcome) is bytes:
-            if self._value is UNDECODED:
-                self._value = decode(outcome)
-            value: R = self._value
-            return value
+        while True:
+            outcome = self._outcome
+            value = self._value
+            if type(outcome) is bytes:
+                if value is not UNDECODED:
+                    return self._decoded(outcome)
+                value = self._value = decode(
+                    outcome
+                )  # as `_decoded` does: one call less for each run of a map
+                self._outcome = DECODED
+                return cast(R, value)
+            if outcome is not DECODED:
+                break
+            if value is not UNDECODED:  # or it is being dropped
+                return cast(R, value.value if type(value) is Local else value)
+        if isinstance(outcome, Dropped) and outcome.is_plain:
+            outcome = self._read_again(outcome)
+            if type(outcome) is bytes:
+                return self._decoded(outcome)
         if isinstance(outcome, TaskyardError):
             if raise_on_failure:
-                raise outcome
+                raise outcome.with_traceback(None)  # many runs may share it, and all who ask would stay in it
             return cast(R, outcome)
         return cast(R, self._final_state().result(raise_on_failure))
 
+    def _decoded(self, data: bytes) -> R:
+        """Decode an ordinary value, once, and keep it in place of the bytes."""
+        value = self._value
+        if value is UNDECODED:
+            value = self._value = decode(data)
+        self._outcome = DECODED
+        return cast(R, value.value if type(value) is Local else value)
+
     def _final_state(self) -> State[R]:
         """Return the state the run ended in; kept, so that its data is decoded, or fetched, once."""
-        if self._state is None:
-            self._state = self._make_state()
-        return self._state
+        state = self._state
+        if state is None:
+            state = self._state = self._make_state()
+            if isinstance(self._outcome, Told):
+                self.weigh(STATE_BYTES)
+        return state  # not what is there by now: it may have been dropped
 
     def _make_state(self) -> State[R]:
-        outcome = self._outcome
-        if type(outcome) is bytes:
+        outcome = self.outcome
+        if is_plain(outcome):
             return State(
                 StateType.COMPLETED, decode=lambda: self._result(True), state_details=self._details()
             )
@@ -187,13 +228,14 @@ class Future(AwaitedRun, Generic[R]):
             return State(StateType.CRASHED, message=str(outcome), data=outcome, state_details=self._details())
         assert isinstance(outcome, pb.RunOutcome)
         state: State[R] = from_outcome(outcome, self._decode_payload)
-        if self._value is not UNDECODED and int(outcome.state) in _LOCAL_STATES:
+        value = self._value
+        if type(value) is Local and int(outcome.state) in _LOCAL_STATES:
             return State(
                 state.type,
                 name=state.name,
                 message=state.message,
                 timestamp=state.timestamp,
-                data=self._value,
+                data=value.value,
                 state_details=state.state_details,
             )
         return state
@@ -202,7 +244,9 @@ class Future(AwaitedRun, Generic[R]):
         return StateDetails(task_run_id=self.task_run_id)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
-        return decode_payload(payload, self.origin.fetch)
+        value = decode_payload(payload, self.origin.fetch)
+        self._weigh_blob(payload)
+        return value
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")

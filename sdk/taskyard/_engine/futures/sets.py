@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from taskyard._data.values.waits import waiting_for
 from taskyard._durable_names import public
 from taskyard._engine.futures.future import Future
-from taskyard._engine.futures.waiting import Arrivals
+from taskyard._engine.futures.waiting import Arrivals, wait_blocking
 from taskyard.context import current_context
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ class FutureList(list[Future[R]]):
         values = []
         with waiting_for(self, current_context()):
             for future in self:
-                if future.wait(max(0.0, deadline - time.monotonic())) is None:
+                if not wait_blocking(future, max(0.0, deadline - time.monotonic())):
                     text = f"Timed out waiting for all futures to complete within {timeout} seconds"
                     raise TimeoutError(text)
                 values.append(future.result(None, raise_on_failure))
@@ -99,7 +99,7 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
     with waiting_for(list(wanted), current_context()):
         for future in wanted:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not future.done() and future.wait(left) is None:
+            if not wait_blocking(future, left):
                 break
     done = {future for future in wanted if future.done()}
     return DoneAndNotDone(done, wanted - done)
@@ -109,30 +109,31 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
 def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> Iterator[Future[R]]:
     """Yield futures as their runs end, those that have ended already first.
 
+    What was yielded is not kept: of futures that the caller lets go, nothing stays in memory.
+
     Args:
-        futures: The futures; duplicates count once.
+        futures: The futures; duplicates count once. They are taken when the first one is asked for.
         timeout: Longest time to wait for all of them, in seconds.
 
     Raises:
         TimeoutError: Some did not end in time.
         ValueError: The timeout is negative.
     """
-    return _as_completed(set(futures), timeout, _deadline(timeout))
+    return _as_completed([futures], timeout, _deadline(timeout))
 
 
 def _as_completed(
-    wanted: set[Future[R]], timeout: float | None, deadline: float | None
+    given: list[Iterable[Future[R]]], timeout: float | None, deadline: float | None
 ) -> Iterator[Future[R]]:
-    done = {future for future in wanted if future.done()}
-    yield from done
-    rest = wanted - done
-    arrivals = Arrivals(rest)
+    arrivals = Arrivals(given.pop())  # or the list they came in would be held here
+    total = len(arrivals)
     try:
-        for unfinished in range(len(rest), 0, -1):
+        while arrivals:
             future = arrivals.next(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if future is None:
-                raise TimeoutError(f"{unfinished} (of {len(wanted)}) futures unfinished")
+                raise TimeoutError(f"{len(arrivals)} (of {total}) futures unfinished")
             yield future
+            del future
     finally:
         arrivals.close()
 

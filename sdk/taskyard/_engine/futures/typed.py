@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.awaited import Origin
-from taskyard._engine.futures.future import UNDECODED, Future
+from taskyard._data.values.kept import DECODED
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.held import UNDECODED
 from taskyard.exceptions import ResultTypeError
 from taskyard.utilities.annotations import NotSet
 from taskyard_api.v1 import common_pb2
@@ -107,12 +109,15 @@ class TypedFuture(Future[R]):
 
     def _result(self, raise_on_failure: bool) -> R:
         outcome = self._outcome
-        if type(outcome) is bytes and self._value is UNDECODED:
-            if not self._reading.keeps:
-                value: R = self._reading.ordinary(outcome)
-                return value
-            self._value = self._reading.ordinary(outcome)
-        return super()._result(raise_on_failure)
+        return self._decoded(outcome) if type(outcome) is bytes else super()._result(raise_on_failure)
+
+    def _decoded(self, data: bytes) -> R:
+        if self._value is not UNDECODED:
+            return super()._decoded(data)
+        value: R = self._reading.ordinary(data)
+        if self._reading.keeps:
+            self._value, self._outcome = value, DECODED
+        return value
 
     def _final_state(self) -> State[R]:
         if self._reading.keeps:
@@ -127,4 +132,7 @@ class TypedFuture(Future[R]):
             super().keep_local(value)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
-        return self._reading.payload(payload, self.origin)
+        value = self._reading.payload(payload, self.origin)
+        if self._reading.keeps:
+            self._weigh_blob(payload)
+        return value

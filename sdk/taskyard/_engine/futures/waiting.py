@@ -56,6 +56,20 @@ def _in_time(attempt: Callable[[float], T | None], timeout: float | None) -> T |
             return None
 
 
+def wait_again(again: AwaitedRun, seconds: float) -> bool:
+    """Block this thread until an outcome has come again; says whether it was in time.
+
+    Its run has ended: nobody needs to hear why it waits, nor to have the place of whoever asks.
+    """
+    lock = threading.Lock()
+    lock.acquire()
+    again.when_settled(lock.release)
+    try:
+        return _in_time(lambda left: lock.acquire(timeout=left) or None, seconds) or again.done()
+    finally:
+        again.forget(lock.release)
+
+
 async def wait_async(future: AwaitedRun, timeout: float | None) -> bool:
     """Wait in the running event loop until the future is settled; says whether it was in time."""
     import asyncio
@@ -98,31 +112,45 @@ def waker(loop: Any, callback: Callable[[], None]) -> Callable[[], None]:
 
 
 class Arrivals(Generic[F]):
-    """Futures in the order in which they are settled, for those who wait for many."""
+    """Futures in the order in which they are settled, for those who wait for many.
+
+    Whoever has taken one is the only one that holds it: what was consumed can go.
+    """
 
     def __init__(self, futures: Iterable[F]) -> None:
-        """Watch some runs; `close` has to follow, or the callbacks would stay with them."""
-        self._futures = futures = list(futures)
-        self._hosts = {future.origin.host for future in futures}
+        """Watch some runs, each once; `close` has to follow, or they would go on putting themselves here."""
         self._settled: SimpleQueue[F] = SimpleQueue()
-        self._callbacks = [(future, self._callback(future)) for future in futures]
-        for future, callback in self._callbacks:
-            future.when_settled(callback)
+        self._left: dict[bytes, F] = {}
+        hosts = set()
+        for future in futures:
+            if self._left.setdefault(future.run_id, future) is future:
+                hosts.add(future.origin.host)
+        for future in self._left.values():
+            future.when_settled(self._settled)
+        self._hosts = [host for host in hosts if host is not None]
+
+    def __len__(self) -> int:
+        """Return how many have not been taken."""
+        return len(self._left)
 
     def next(self, timeout: float | None) -> F | None:
-        """Return the next settled future, or None if there is none in time.
+        """Take the next settled future, or None if there is none in time.
 
         Whoever has to wait lets other runs have its place meanwhile.
         """
         found = self._arrived(0)
+        if found is None:
+            found = self._wait(timeout)
         if found is not None:
-            return found
+            del self._left[found.run_id]
+        return found
+
+    def _wait(self, timeout: float | None) -> F | None:
         with ExitStack() as stack:
             for host in self._hosts:
-                if host is not None:
-                    stack.enter_context(host.blocked())
+                stack.enter_context(host.blocked())
             try:
-                WAITS[self] = self._futures, current_context()
+                WAITS[self] = self._left.values(), current_context()
                 return _in_time(self._arrived, timeout)
             finally:
                 WAITS.pop(self, None)
@@ -134,15 +162,9 @@ class Arrivals(Generic[F]):
             return None
 
     def close(self) -> None:
-        """Take the callbacks back from the runs that have not ended."""
-        for future, callback in self._callbacks:
-            future.forget(callback)
-
-    def _callback(self, future: F) -> Callable[[], None]:
-        def arrived() -> None:
-            self._settled.put(future)
-
-        return arrived
+        """Watch no more the runs that have not ended."""
+        for future in self._left.values():
+            future.forget(self._settled)
 
 
 def wait_for_all_inside(scope: Origin) -> None:

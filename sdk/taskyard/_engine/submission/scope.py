@@ -12,6 +12,7 @@ from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._data.values.headers import NO_HEADERS
+from taskyard._data.values.kept import Dropped
 from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
@@ -185,6 +186,10 @@ class Scope:
     def fetch(self, ref: common_pb2.BlobRef) -> bytes | memoryview:
         """Read a blob of the control plane."""
         return self.session.fetch(ref)
+
+    def read_again(self, run: AwaitedRun, dropped: Dropped) -> AwaitedRun:
+        """Ask for an outcome that was dropped; what is returned is settled by it."""
+        return self.session.read_again(run, dropped)
 
     def record(self, run_id: bytes) -> run_service_pb2.Run:
         """Read what is recorded of a run now."""

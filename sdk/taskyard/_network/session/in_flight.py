@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from taskyard._data.values.awaited import AwaitedRun
+from taskyard._data.values.kept import SMALL_BYTES
 from taskyard._network.session.decisions import Decision, Decisions
 from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
@@ -137,11 +138,12 @@ class InFlight:
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self.failed)
 
-    def watch(self, run: AwaitedRun) -> None:
-        """Settle `run` by the outcome of a run that was submitted elsewhere."""
-        self._outstanding[run.run_id] = run
-        self._subscriptions.append(run.run_id)
+    def watch(self, runs: Sequence[AwaitedRun]) -> list[AwaitedRun]:
+        """Settle `runs`, submitted elsewhere or ended before; returns what is settled: who watched first."""
+        settled = [self._outstanding.setdefault(run.run_id, run) for run in runs]
+        self._subscriptions.extend([run.run_id for run in runs])
         self.signal()
+        return settled
 
     def report(self, report: pb.FlowReport) -> None:
         """Report something about a flow run whose answer nobody waits for."""
@@ -335,15 +337,16 @@ class InFlight:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
         self.tally.note(results, self._outstanding)
         self.news += 1
-        pop = self._outstanding.pop
+        pop, small = self._outstanding.pop, SMALL_BYTES
         awaited = []
         for run_id, data in zip(results.run_ids, results.data, strict=True):
             run = pop(run_id, None)
-            if run is not None and run.put(data):
-                awaited.append(run)
-        for run, outcome in self.ends.take(self._outstanding, results.others):
-            if run.put(outcome):
-                awaited.append(run)
+            if run is not None:
+                if run.put(data):
+                    awaited.append(run)
+                if len(data) > small:
+                    run.weigh(len(data))
+        awaited += self.ends.settle(self._outstanding, results.others)
         if self._ending:
             self._forget_ending(results)
         for run in awaited:

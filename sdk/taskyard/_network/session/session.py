@@ -14,11 +14,13 @@ from weakref import WeakSet
 
 from taskyard import settings
 from taskyard._data.values.awaited import AwaitedRun
+from taskyard._data.values.kept import KEPT, Dropped
 from taskyard._network.server.calls import Client
 from taskyard._network.server.loop_thread import LoopThread, at_exit, loop_thread, not_at_exit
 from taskyard._network.session.blobs import Blobs
 from taskyard._network.session.decisions import Decision
 from taskyard._network.session.in_flight import InFlight
+from taskyard._network.session.rereads import Reread
 from taskyard._network.session.tally import Ends
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -127,6 +129,7 @@ class Session:
         if state.opened.is_set():
             return self
         settings.output()  # an error here, and not when there is something to show
+        KEPT.most = settings.results_in_memory()
         with self._opening:
             if self._stream is None:
                 # Here, so that a wrong address, or a yard that does not start, is said to the caller.
@@ -144,7 +147,19 @@ class Session:
 
     def watch(self, run: AwaitedRun) -> None:
         """Settle `run` by the outcome of a run that was submitted elsewhere."""
-        self.in_flight.watch(run)
+        self.in_flight.watch([run])
+
+    def read_again(self, run: AwaitedRun, dropped: Dropped) -> AwaitedRun:
+        """Ask for an outcome that was dropped, and for those that are probably wanted next.
+
+        Returns:
+            What is settled by it.
+
+        Raises:
+            TaskyardError: The session is over.
+        """
+        self.in_flight.tally.has_rereads = True
+        return self.in_flight.watch([Reread(each, dropped) for each in dropped.ask_for(run)])[0]
 
     def report_start(self, report: pb.FlowReport) -> None:
         """Report that the body of a flow run has started."""
@@ -179,7 +194,8 @@ class Session:
 
     def outstanding_of(self, origin: object) -> list[AwaitedRun]:
         """Return the runs submitted from one origin that have not ended."""
-        return [run for run in self.in_flight.outstanding() if run.origin is origin]
+        outstanding = self.in_flight.outstanding()
+        return [run for run in outstanding if run.origin is origin and not run.is_again]
 
     def count_ends(self, ends: Ends) -> None:
         """Count in `ends` the runs of its origin that end from now on."""

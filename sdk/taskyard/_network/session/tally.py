@@ -43,6 +43,8 @@ class Tally:
     def __init__(self) -> None:
         """Count nobody's yet."""
         self._watched: dict[object, Ends] = {}
+        self.has_rereads = False
+        """Whether outcomes may come of runs that ended before. Any thread sets it, for good."""
 
     def begin(self, ends: Ends) -> None:
         """Count the ends of an origin from now on."""
@@ -60,7 +62,7 @@ class Tally:
             return
         others = results.others
         ends = next(iter(watched.values()))
-        if len(watched) == 1 and not ends.mixed:
+        if len(watched) == 1 and not ends.mixed and not self.has_rereads:
             ends.ended += len(results.run_ids) + len(others)
             ends.failed += sum(outcome.state in _FAILED for outcome in others) if others else 0
             return
@@ -71,6 +73,8 @@ class Tally:
 
     def note_refused(self, run: AwaitedRun) -> None:
         """Count a run that the server did not take."""
+        if run.is_again:
+            return
         ends = self._watched.get(_counted_for(run.origin))
         if ends is not None:
             ends.ended += 1
@@ -78,7 +82,8 @@ class Tally:
 
     def _add(self, what: str, run_ids: Iterable[bytes], outstanding: Mapping[bytes, AwaitedRun]) -> None:
         runs = map(outstanding.get, run_ids)
-        for origin, count in Counter([run.origin for run in runs if run is not None]).items():
+        ended = [run.origin for run in runs if run is not None and not run.is_again]
+        for origin, count in Counter(ended).items():
             ends = self._watched.get(_counted_for(origin))
             if ends is not None:
                 setattr(ends, what, getattr(ends, what) + count)

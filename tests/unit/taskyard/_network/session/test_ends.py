@@ -32,7 +32,7 @@ def test_an_outcome_that_comes_twice_is_said_once(session: LoopbackSession) -> N
 def test_what_nobody_awaits_is_not_said() -> None:
     ends = Ends()
     ends.say = lambda outcomes: (_ for _ in ()).throw(AssertionError)
-    assert ends.take({}, [failed(new_id())]) == []
+    assert ends.settle({}, [failed(new_id())]) == []
 
 
 def test_sessions_inside_tasks_say_nothing() -> None:
