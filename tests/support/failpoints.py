@@ -30,7 +30,9 @@ class Failpoint(NamedTuple):
     """How often it fails, in all processes together."""
 
 
-BLIND: Final = Failpoint("taskyard_contract.blobs.directory:BlobDirectory.is_marked", "before", action="false")
+BLIND: Final = Failpoint(
+    "taskyard_contract.blobs.directory:BlobDirectory.is_marked", "before", action="false"
+)
 """Lets a process not see the control plane's directory, as if it was on another machine."""
 
 

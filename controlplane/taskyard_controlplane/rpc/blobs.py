@@ -22,6 +22,7 @@ from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.giving_way import GivingWay
 from taskyard_controlplane.rpc.streams import Places
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
@@ -62,6 +63,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self._writing = writing
         self._settings = settings
         self._peers = peers
+        self._way = GivingWay(directory.served)
         self._uploads = Places(
             "uploads",
             most=min(peers.max_uploads, store.most_uploads),
@@ -114,7 +116,8 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         with ExitStack() as stack:
             stack.callback(self._writing.soon, incoming.discard)
             await self._take(incoming, blob.size, first, requests, context)
-            await self._writing(incoming.finish)
+            async with self._way.turn():
+                await self._writing(incoming.finish)
         return pb.UploadBlobResponse(blob=blob)
 
     async def _take(
@@ -126,7 +129,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         context: Any,
     ) -> None:
         """Write the parts of an upload, several at a time."""
-        received, gathered = 0, bytearray()
+        received, held, gathered = 0, 0, list[bytes]()
         first = True
         while message is not None:
             part = message.part
@@ -134,14 +137,19 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             if not (part or first):
                 raise InvalidRequest("a part of the upload is empty", field="part")
             _check_part(len(part), received, size)
-            gathered += part
-            if len(gathered) >= GATHERED_BYTES:
-                await self._writing(incoming.write, bytes(gathered))
-                gathered.clear()
+            gathered.append(part)
+            held += len(part)
+            if held >= GATHERED_BYTES:
+                await self._write(incoming, gathered)
+                held, gathered = 0, []
             first, message = False, await self._next(requests, context)
         if received != size:
             raise DigestMismatch(f"{received} of {size} bytes arrived before the end; repeat the upload once")
-        await self._writing(incoming.write, bytes(gathered))
+        await self._write(incoming, gathered)
+
+    async def _write(self, incoming: Incoming, parts: list[bytes]) -> None:
+        async with self._way.turn():
+            await self._writing(_write_all, incoming, parts)
 
     async def _next(
         self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any
@@ -190,6 +198,12 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         _check_offset(offset, size)
         while (part := await background(next, parts, None)) is not None:
             yield part
+
+
+def _write_all(incoming: Incoming, parts: list[bytes]) -> None:
+    """Write parts as they came: put together first, they would be copied twice."""
+    for part in parts or (b"",):
+        incoming.write(part)
 
 
 def _check_part(size: int, received: int, expected: int) -> None:

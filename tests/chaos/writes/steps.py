@@ -15,6 +15,8 @@ TRANSFER: Final = "taskyard_contract.transport.blob_transfer"
 INCOMING: Final = "taskyard_controlplane.blobs.directory:IncomingFile"
 OBJECT: Final = "taskyard_controlplane.blobs.objects:IncomingParts"
 COMMITTED: Final = "taskyard_controlplane.storage.sqlite.store:SqliteStore.commit"
+READ: Final = "taskyard_controlplane.blobs.directory:DirectoryStore.read"
+READ_OBJECT: Final = "taskyard_controlplane.blobs.objects:ObjectStore.read"
 READ_VALUE: Final = "taskyard_contract.values.files:read_value"
 REPORTED: Final = "taskyard_agent.holding.holdings:Holdings.report"
 UPLOADED: Final = "taskyard_agent.holding.blob_store:BlobStore.upload"
@@ -98,7 +100,7 @@ FAR: Final = [
     server("before it answers", INCOMING + ".keep", "after"),
     server("in the middle of an argument", INCOMING + ".take", "after", CONTENT, 10),
     server("before an argument has its name", "os:replace", "before", CONTENT),
-    server("in the middle of a download", "taskyard_controlplane.blobs.directory:DirectoryStore.read", "item", RESULT, 40),
+    server("in the middle of a download", READ, "item", RESULT, 40),
 ]  # fmt: skip
 """Only the control plane sees the directory: agent and client send and receive."""
 
@@ -109,7 +111,7 @@ OBJECTS: Final = [
     server("with an object nobody knows of", "obstore:put", "after"),
     server("before it answers", OBJECT + ".keep", "after"),
     server("in the middle of an argument", OBJECT + ".take", "after", CONTENT, 12),
-    server("in the middle of a download", "taskyard_controlplane.blobs.objects:ObjectStore.read", "item", RESULT, 40),
+    server("in the middle of a download", READ_OBJECT, "item", RESULT, 40),
     server("before a report is committed", COMMITTED, "before"),
 ]  # fmt: skip
 """Nobody but the control plane sees the bucket."""

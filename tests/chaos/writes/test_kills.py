@@ -110,9 +110,7 @@ def restarted(running: Installation, step: Step, agent: Child) -> Child:
     return agent
 
 
-def check_end(
-    running: Installation, step: Step, records: list[dict[str, Any]], stored: Stored
-) -> None:
+def check_end(running: Installation, step: Step, records: list[dict[str, Any]], stored: Stored) -> None:
     assert records == [EXPECTED]
     executed = Counter(running.history.read_text().split())
     assert executed == {"make": step.made, "look": step.looked}

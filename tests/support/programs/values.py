@@ -1,6 +1,7 @@
 """A user's program with large values: an argument by content, and a result that another task reads.
 
-Argument: of how many numbers they consist. Prints what each came to as one record; tasks note their executions.
+Argument: of how many numbers they consist. Prints what each came to as one record; tasks note when they are
+executed.
 """
 
 import hashlib

@@ -4,6 +4,9 @@ The database holds finished results; this holds who computes one right now. Inva
 is beyond AWAITING_CACHE.
 """
 
+from collections.abc import Callable
+
+from taskyard_api.v1 import common_pb2, session_service_pb2
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
@@ -13,6 +16,14 @@ from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.outcome_messages import Hit
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import CachedResult
+
+LookAtValue = Callable[[common_pb2.BlobRef, Callable[[bool], None]], None]
+"""Finds out whether a large value can still be read, and tells that to somebody."""
+
+
+def taken_as_there(ref: common_pb2.BlobRef, tell: Callable[[bool], None]) -> None:
+    """Believe that a value is where it was stored."""
+    tell(True)
 
 
 class CacheFlights:
@@ -25,6 +36,8 @@ class CacheFlights:
         self._templates = templates
         self._metrics = metrics
         self._flights: dict[str, list[Run]] = {}  # the leader comes first
+        self.look_at: LookAtValue = taken_as_there
+        """Asked before a large value is taken from the cache."""
 
     @property
     def under_way(self) -> int:
@@ -56,8 +69,24 @@ class CacheFlights:
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
-                hit = (row.run_id, row.result, row.outcome, self._templates.encoding_of(row))
-                self._land(self._flights.pop(key, []), hit)
+                self._found(key, (row.run_id, row.result, row.outcome, self._templates.encoding_of(row)))
+
+    def _found(self, key: str, hit: Hit) -> None:
+        """Land the flight with what the database has, if the value is there: else it is made anew."""
+        blob = _blob_of(hit)
+        if blob is None:
+            self._land(self._flights.pop(key, []), hit)
+        else:
+            self.look_at(blob, lambda there: self._looked_at(key, hit, there))
+
+    def _looked_at(self, key: str, hit: Hit, there: bool) -> None:
+        if there:
+            self._land(self._flights.pop(key, []), hit)
+            return
+        flight = self._flights.get(key)
+        if flight and flight[0].state == RunState.AWAITING_CACHE:  # nobody leads since it was looked up
+            self._metrics.cache_misses += 1
+            self._lead(key)
 
     def ended(self, run: Run) -> None:
         """Note that a run with a key has ended: a result lands the flight, all else promotes the next."""
@@ -129,3 +158,12 @@ class CacheFlights:
             if run.state == RunState.AWAITING_CACHE:
                 self._metrics.cache_hits += 1
                 self._settling.take_from_cache(run, hit)
+
+
+def _blob_of(hit: Hit) -> common_pb2.BlobRef | None:
+    """Return where the value of a hit is, if it is large."""
+    outcome = hit[2]
+    if outcome is None:
+        return None
+    blob = session_service_pb2.RunOutcome.FromString(outcome).result.blob
+    return blob if blob.name else None

@@ -28,6 +28,7 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
+from taskyard_controlplane.owner.rules.cache import LookAtValue, taken_as_there
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
@@ -68,6 +69,7 @@ class Owner:
         max_page_size: int = MAX_PAGE_SIZE,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
         blob_directory: Callable[[], common_pb2.BlobDirectory | None] = nowhere,
+        look_at_value: LookAtValue = taken_as_there,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
@@ -86,6 +88,7 @@ class Owner:
             max_page_size: Most items in one page of a listing.
             max_wait_seconds: How long one call waits for something to happen.
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
+            look_at_value: Finds out whether a large value, which is in the cache, can still be read.
             window: Ready runs kept in memory per queue and priority.
             most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
                 database.
@@ -100,6 +103,7 @@ class Owner:
             blob_directory,
         )  # fmt: skip
         """What it demands of its peers."""
+        self._look_at_value = look_at_value
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw
         self.metrics = Metrics()
@@ -127,6 +131,7 @@ class Owner:
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
             self._limits, self._draw,
         )  # fmt: skip
+        self.shard.cache.look_at = self._look_at_value
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
