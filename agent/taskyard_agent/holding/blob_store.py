@@ -130,6 +130,9 @@ class BlobStore:
             partial(self._upload, blob),
             passing=(*UPLOADING, StorageFull),
             patience=UPLOAD_PATIENCE_SECONDS,
+            failing=lambda why: logger.warning(
+                "a result of %d bytes is not taken by the store and waits: %s", blob.size, why
+            ),
         )
 
     async def _download(self, blob: common_pb2.BlobRef) -> None:

@@ -7,18 +7,15 @@ executed more often than it must be, and nothing half written can be read by its
 import hashlib
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
+from chaos.writes import places
+from chaos.writes.places import Place
 from chaos.writes.steps import FAR, NEAR, OBJECTS, Step
 from chaos.writes.stored import Stored
-from support.failpoints import BLIND, Failing
-from support.object_server import ObjectServer, server_for_tests
-from support.processes import Child, Installation, installation
+from support.processes import Child, Installation
 from support.recorded import Recorded
 
 pytestmark = pytest.mark.timeout(120)
@@ -36,58 +33,32 @@ def digest(first: int) -> str:
 EXPECTED = {"seen": [digest(1), digest(0)], "made": digest(1)}
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Installation]:
-    database = f"sqlite:///{tmp_path / 'taskyard.db'}"
-    with installation(tmp_path, database, agent_lease=3, session_lease=5) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def object_server() -> Iterator[ObjectServer]:
-    yield from server_for_tests()
-
-
 def ids(step: Step) -> str:
     return step.name.replace(" ", "-")
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("step", NEAR, ids=ids)
-def test_beside_the_directory(running: Installation, tmp_path: Path, step: Step) -> None:
-    stored = Stored(tmp_path / "taskyard-blobs", shared=True)
-    check(running, step, Failing(tmp_path), stored)
+CASES = [
+    *(
+        pytest.param(kind, step, id=f"{kind}-{ids(step)}", marks=pytest.mark.chaos)
+        for kind, steps in ((places.NEAR, NEAR), (places.FAR, FAR))
+        for step in steps
+    ),
+    *(
+        pytest.param(places.OBJECTS, step, id=f"objects-{ids(step)}", marks=pytest.mark.objects)
+        for step in OBJECTS
+    ),
+]
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("step", FAR, ids=ids)
-def test_away_from_the_directory(running: Installation, tmp_path: Path, step: Step) -> None:
-    failing = Failing(tmp_path)
-    for name in ("agent-first", "values"):
-        running.variables[name] = failing.variables(BLIND)
-    check(running, step, failing, Stored(tmp_path / "taskyard-blobs", shared=False))
-
-
-@pytest.mark.objects
-@pytest.mark.parametrize("step", OBJECTS, ids=ids)
-def test_with_object_storage(
-    running: Installation, tmp_path: Path, object_server: ObjectServer, step: Step
-) -> None:
-    bucket = f"bucket-{uuid4().hex[:12]}"
-    place = {"TASKYARD_BLOBS": object_server.make_bucket(bucket)}
-    running.variables["server"] = object_server.environment() | place
-    check(running, step, Failing(tmp_path), Stored(object_server.files / bucket / "yard", shared=False))
-
-
-def check(running: Installation, step: Step, failing: Failing, stored: Stored) -> None:
+@pytest.mark.parametrize(("place", "step"), CASES, indirect=["place"])
+def test_whoever_is_killed_nothing_is_lost(place: Place, step: Step) -> None:
     """Have somebody killed at a step, start him again, and compare everything with what it should be."""
+    running, stored = place.running, Stored(place.files, shared=place.kind == places.NEAR)
     name = {"server": "server", "client": "values"}.get(step.victim, "agent-first")
-    before = running.variables.get(name, {})
-    own = failing.variables(step.point, *([BLIND] if "FAILPOINTS" in before else []))
-    running.variables[name] = before | own
+    place.fail(name, step.point)
     server, agent = running.start_server(), running.start_agent()
     client = running.start_client("values", NUMBERS)
-    running.wait_for(lambda: failing.met(step.point), SECONDS, step.name)
+    running.wait_for(lambda: place.failing.met(step.point), SECONDS, step.name)
     if step.victim == "client":
         assert running.exit_code(client, SECONDS) == KILLED
         stored.check()

@@ -44,6 +44,7 @@ async def repeated(
     *,
     passing: tuple[type[TaskyardError], ...] = PASSING,
     patience: float = PATIENCE_SECONDS,
+    failing: Callable[[TaskyardError], object] = lambda _: None,
 ) -> T:
     """Make a call, and make it once more as long as what it fails of may pass.
 
@@ -52,6 +53,7 @@ async def repeated(
         clock: Returns seconds that never jump.
         passing: Errors that another attempt may not meet.
         patience: For how many seconds after the first failure it is repeated.
+        failing: Told of the first failure after which it is.
 
     Raises:
         TaskyardError: The server refuses it, or stayed unreachable after the first failure.
@@ -75,9 +77,11 @@ async def repeated(
             hidden = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
         except TaskyardError as error:
             failure = error
-        until = clock() + patience if until is None else until
+        first, until = until is None, clock() + patience if until is None else until
         if clock() >= until or not (hidden or isinstance(failure, passing)):
             raise failure
+        if first:
+            failing(failure)
         if isinstance(failure, DigestMismatch):
             if damaged:
                 raise failure  # not on its way: where it is stored

@@ -38,7 +38,7 @@ def test_an_upload_that_is_cut_off_when_the_threads_have_ended(store: DirectoryS
         threads.shutdown()
         raise asyncio.CancelledError
 
-    directory: Any = SimpleNamespace(owner=lambda: None)
+    directory: Any = SimpleNamespace(owner=lambda: None, served=lambda: 0)
     service = BlobService(
         directory,
         Any,
