@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-PAUSES: Final = 2.0
+PAUSES: Final = 4.0
 """How long a pause is, as a multiple of what the piece before it took: uploads have a fifth of the time."""
 LONGEST_PAUSE: Final = 0.25
 """In seconds: a disk that was slow once must not hold up everybody behind."""

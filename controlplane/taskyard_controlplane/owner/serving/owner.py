@@ -90,8 +90,7 @@ class Owner:
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
             look_at_value: Finds out whether a large value, which is in the cache, can still be read.
             window: Ready runs kept in memory per queue and priority.
-            most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
-                database.
+            most_open: Open runs in memory; more that wait for others are kept only in the database.
             memory: How much payload is kept in memory.
             writer: Where the database is used, by one at a time; None for a thread of its own.
             draw: Gives numbers from [0, 1) for the jitter of retries.
