@@ -1,8 +1,8 @@
 """A client that stores blobs, all at a time: through the BlobService, as from elsewhere, or in a directory.
 
-`python -m benchmarks.uploader ADDRESS COUNT BYTES [DIRECTORY]`: it says when it is ready, begins at SIGUSR1, and
-says when all are stored, and in how many seconds. It gives way to everything else on this machine: whoever
-uploads is not on the server's.
+`python -m benchmarks.uploader ADDRESS COUNT BYTES [DIRECTORY]`: it says when it is ready, begins at SIGUSR1,
+and says when all are stored, and in how many seconds. It gives way to everything else on this machine:
+whoever uploads is not on the server's.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ never pass the event loop but as the parts they come in.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, Final
 
 import grpc
@@ -28,8 +28,12 @@ from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
+QUICK_BYTES: Final = 32 * 1024 * 1024
+"""Uploads that are larger give way to whatever else is done."""
 GATHERED_BYTES: Final = 1024 * 1024
 """Parts are handed to a thread together: going there and back costs as much as writing 100 KB."""
+GATHERED_PARTS: Final = 256
+"""Nor more than so many, however small: each takes some memory of its own."""
 
 
 class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
@@ -116,8 +120,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         with ExitStack() as stack:
             stack.callback(self._writing.soon, incoming.discard)
             await self._take(incoming, blob.size, first, requests, context)
-            async with self._way.turn():
-                await self._writing(incoming.finish)
+            await self._writing(incoming.finish)
         return pb.UploadBlobResponse(blob=blob)
 
     async def _take(
@@ -139,16 +142,18 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             _check_part(len(part), received, size)
             gathered.append(part)
             held += len(part)
-            if held >= GATHERED_BYTES:
-                await self._write(incoming, gathered)
+            if held >= GATHERED_BYTES or len(gathered) == GATHERED_PARTS:
+                await self._write(incoming, gathered, size)
                 held, gathered = 0, []
             first, message = False, await self._next(requests, context)
         if received != size:
             raise DigestMismatch(f"{received} of {size} bytes arrived before the end; repeat the upload once")
-        await self._write(incoming, gathered)
+        await self._write(incoming, gathered, size)
 
-    async def _write(self, incoming: Incoming, parts: list[bytes]) -> None:
-        async with self._way.turn():
+    async def _write(self, incoming: Incoming, parts: list[bytes], size: int) -> None:
+        # Who waits for a network, or is done in a moment, holds up nobody, and should not be held up.
+        in_turn = size > QUICK_BYTES and self._store.directory is not None
+        async with self._way.turn() if in_turn else nullcontext():
             await self._writing(_write_all, incoming, parts)
 
     async def _next(

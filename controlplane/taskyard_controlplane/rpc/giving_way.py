@@ -1,8 +1,8 @@
 """Lets bytes in so that whoever waits for runs hardly notices.
 
 What is uploaded shares the event loop, the interpreter, the cores and perhaps the disk with everything else
-here. So one piece is taken in at a time, of all uploads in turn, and while others are served there is a pause
-after each, as long as the piece took and some more. While nobody else is, uploads have all there is.
+here. So of large uploads one piece is taken in at a time, of all of them in turn, and while others are served
+there is a pause after each, some times as long as the piece took. While nobody is, they have all there is.
 
 Invariant: an upload that waits for its turn holds no more than the piece that it came with.
 """
@@ -17,8 +17,9 @@ PAUSES: Final = 4.0
 """How long a pause is, as a multiple of what the piece before it took: uploads have a fifth of the time."""
 LONGEST_PAUSE: Final = 0.25
 """In seconds: a disk that was slow once must not hold up everybody behind."""
-BUSY_SECONDS: Final = 0.2
-"""So long after somebody else was served, others are expected to be."""
+BUSY_SECONDS: Final = 0.05
+"""So long after others were served they are expected to be; for one who comes now and then uploads need not
+crawl."""
 
 
 class GivingWay:
