@@ -21,7 +21,7 @@ from support.object_server import ObjectServer
 from support.processes import Installation
 from support.recorded import Recorded
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def full(function: str, about: str, number: int = 1, times: int = 1) -> Failpoint:

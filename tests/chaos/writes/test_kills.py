@@ -18,10 +18,10 @@ from chaos.writes.stored import Stored
 from support.processes import Child, Installation
 from support.recorded import Recorded
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 KILLED = -signal.SIGKILL
-SECONDS = 60
+SECONDS = 90
 NUMBERS = 2_500_000
 """20 MB: several steps of a write, and several parts of an object."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from chaos.writes.places import NEAR, OBJECTS, PLACES, Place
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 HEAD, PICKLE, BUFFER = "17", "100", "2000000"
 KINDS = ["gone", "short", HEAD, PICKLE, BUFFER]
@@ -25,7 +25,7 @@ def test_a_value_is_lost(place: Place, tmp_path: Path, damage: str) -> None:
     running.start_server()
     running.start_agent()
     client = running.start_client("losses", place.files, damage, tmp_path / "meeting")
-    records = {record["what"]: record for record in running.succeeded(client, 60)}
+    records = {record["what"]: record for record in running.succeeded(client, 90)}
     check_argument(place, records["argument"], damage)
     assert records["others"]["values"] == [LAST + 1, LAST + 2]
     check_error(records["result"], damage)
