@@ -1,5 +1,6 @@
 """An installation for each test, and one server for object storage."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def object_server() -> Iterator[ObjectServer]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, running: Installation, tmp_path: Path) -> Place:
-    """Where the values of a test are, by its parameter."""
+def place(request: pytest.FixtureRequest, running: Installation, tmp_path: Path) -> Iterator[Place]:
+    """Where the values of a test are, by its parameter; they are large, so none is kept."""
     objects = request.getfixturevalue("object_server") if request.param == OBJECTS else None
-    return make_place(request.param, running, tmp_path, objects)
+    place = make_place(request.param, running, tmp_path, objects)
+    yield place
+    running.end()
+    for path in (place.files, tmp_path / "home"):
+        shutil.rmtree(path, ignore_errors=True)
