@@ -1,8 +1,8 @@
-"""A client that uploads blobs through the BlobService, all at a time, from elsewhere: it sees no directory.
+"""A client that stores blobs, all at a time: through the BlobService, as from elsewhere, or in a directory.
 
-`python -m benchmarks.uploader ADDRESS COUNT BYTES`: it says when it is ready, begins at SIGUSR1, and says
-when all are stored, and in how many seconds. It gives way to everything else on this machine: whoever
-uploads is not on the server's.
+`python -m benchmarks.uploader ADDRESS COUNT BYTES [DIRECTORY]`: it says when it is ready, begins at SIGUSR1,
+and says when all are stored, and in how many seconds. It gives way to everything else on this machine:
+whoever uploads is not on the server's.
 """
 
 import hashlib
@@ -13,12 +13,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc, common_pb2
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.errors import Overloaded
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_contract.transport.rpc_errors import from_rpc_error
@@ -39,6 +42,10 @@ class Content:
         for part in self._parts():
             digest.update(part)
         self._ref = common_pb2.BlobRef(digest=digest.digest(), size=size)
+
+    def store(self, directory: BlobDirectory) -> None:
+        """Write it where the control plane keeps it, as programs do that see the directory."""
+        directory.add(sha256_name(self._ref.digest), self._parts(), self._size)
 
     def _parts(self) -> Iterator[bytes]:
         for start in range(0, self._size, PART_BYTES):
@@ -65,8 +72,8 @@ def upload(address: str, content: Content) -> None:
                 return
 
 
-def main(address: str, count: int, size: int) -> None:
-    """Upload when told to."""
+def main(address: str, count: int, size: int, directory: str = "") -> None:
+    """Store when told to: in a directory, if there is one, else through the control plane."""
     os.nice(_NICE)
     begin = threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: begin.set())
@@ -75,9 +82,12 @@ def main(address: str, count: int, size: int) -> None:
     begin.wait()
     began = time.perf_counter()
     with ThreadPoolExecutor(count) as pool:
-        list(pool.map(lambda content: upload(address, content), contents))
+        if directory:
+            list(pool.map(lambda content: content.store(BlobDirectory(Path(directory))), contents))
+        else:
+            list(pool.map(lambda content: upload(address, content), contents))
     print(f"{STORED} {time.perf_counter() - began:.3f}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

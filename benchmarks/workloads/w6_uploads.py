@@ -1,7 +1,7 @@
 """W6-uploads (Taskyard only): round trips while others upload, beside those of the quiet system.
 
-Uploads go through the BlobService, from a process that does not see the store's directory. Round trips are
-measured until the last upload is stored.
+Once they go through the BlobService, from a process that does not see the store's directory, once that
+process writes into the directory. Round trips are measured until the last one is stored.
 """
 
 import os
@@ -18,6 +18,7 @@ from benchmarks.settings import Settings
 from benchmarks.taskyard_system import TaskyardSystem
 from benchmarks.uploader import READY, STORED
 from benchmarks.workloads.w2_round_trips import timed
+from taskyard._network.session.sessions import current_session
 from taskyard_api.v1 import admin_service_pb2, admin_service_pb2_grpc
 
 UPLOADS = 10
@@ -32,8 +33,9 @@ def run(system: TaskyardSystem, settings: Settings) -> Iterator[Result]:
     try:
         system.start()
         size = min(settings.scaled(SIZE, _LEAST), _largest())
-        metrics = system.inside(lambda: _measure(system, settings.round_trips, size))
-        yield Result("W6-uploads", system.name, "round trips", UPLOADS, system.database, metrics)
+        for variant, place in (("round trips", _nowhere), ("round trips, directory", _directory)):
+            metrics = system.inside(lambda place=place: _measure(system, settings.round_trips, size, place()))  # type: ignore[misc]
+            yield Result("W6-uploads", system.name, variant, UPLOADS, system.database, metrics)
     finally:
         system.stop()
 
@@ -45,9 +47,20 @@ def _largest() -> int:
     return info.limits.payload_bytes
 
 
-def _measure(system: TaskyardSystem, round_trips: int, size: int) -> dict[str, Metric]:
+def _nowhere() -> list[str]:
+    return []
+
+
+def _directory() -> list[str]:
+    """Return where the control plane keeps blobs, as programs here see it."""
+    directory = current_session().open().blobs.directory
+    assert directory is not None, "the benchmarks keep blobs in a directory"
+    return [str(directory.root)]
+
+
+def _measure(system: TaskyardSystem, round_trips: int, size: int, place: list[str]) -> dict[str, Metric]:
     uploader = system.start_program(
-        "uploader", "benchmarks.uploader", os.environ["TASKYARD_SERVER"], str(UPLOADS), str(size)
+        "uploader", "benchmarks.uploader", os.environ["TASKYARD_SERVER"], str(UPLOADS), str(size), *place
     )
     uploader.wait_ready(READY, on_stdout=True, timeout=_TIMEOUT)
     _times(system, _few(_WARM_UP))

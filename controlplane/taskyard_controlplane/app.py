@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -24,8 +25,10 @@ from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.event_loops import new_event_loop
 from taskyard_contract.programs.log_lines import say_ready
 from taskyard_controlplane.blob_opening import open_blob_store
+from taskyard_controlplane.blobs.intact import Intact
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
+from taskyard_controlplane.owner.rules.cache import taken_as_there
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -70,6 +73,7 @@ class ControlPlane:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock or SystemClock()
         self._blobs: BlobStore | None = None
+        self._look_at: Callable[[common_pb2.BlobRef, Callable[[bool], None]], None] = taken_as_there
         self._closing = AsyncExitStack()
 
     async def start(self) -> None:
@@ -149,6 +153,9 @@ class ControlPlane:
     def _blob_directory(self) -> common_pb2.BlobDirectory | None:
         return None if self._blobs is None else self._blobs.directory
 
+    def _look_at_value(self, ref: common_pb2.BlobRef, tell: Callable[[bool], None]) -> None:
+        self._look_at(ref, tell)
+
     async def _start_owner(self, store: Store, stack: AsyncExitStack) -> None:
         rpc = self.settings.rpc
         self.owner = Owner(
@@ -160,6 +167,7 @@ class ControlPlane:
             max_page_size=rpc.max_page_size,
             max_wait_seconds=rpc.max_wait_seconds,
             blob_directory=self._blob_directory,
+            look_at_value=self._look_at_value,
             fatal=self._fail,
             memory=self.settings.memory,
             policy=self.settings.retention.policy(),
@@ -208,6 +216,7 @@ class ControlPlane:
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         trimming = asyncio.create_task(keep_trimmed(threads, self.owner.renew))
         stack.callback(trimming.cancel)
+        self._look_at = partial(_look_at, Background(writers), Intact(blobs))
         directory = Directory()
         directory.note(self.owner)
         services = Services(
@@ -223,6 +232,19 @@ class ControlPlane:
         )
         services.add_to(server)
         return services
+
+
+def _look_at(
+    writing: Background, intact: Intact, ref: common_pb2.BlobRef, tell: Callable[[bool], None]
+) -> None:
+    """Tell, when it is known, whether a value can still be read; on the loop, which reads nothing itself."""
+    looking = asyncio.ensure_future(writing(intact, ref))
+
+    def looked(done: "asyncio.Future[bool]") -> None:
+        if not done.cancelled():  # as it is when this server ends
+            tell(done.exception() is not None or done.result())
+
+    looking.add_done_callback(looked)
 
 
 def lease_times(lease: LeaseSettings) -> LeaseTimes:

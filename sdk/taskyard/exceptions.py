@@ -39,15 +39,29 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskyard._missing_features import absent_names
-from taskyard_contract.errors import ConnectionFailed, Overloaded, PayloadTooLarge, RunNotFound, TaskyardError
+from taskyard_contract.errors import (
+    BlobNotFound,
+    ConnectionFailed,
+    DigestMismatch,
+    Overloaded,
+    PayloadTooLarge,
+    RunNotFound,
+    StorageFull,
+    StorageUnavailable,
+    TaskyardError,
+)
 from taskyard_contract.languages.remote_errors import FailedRun, RemoteError, register_error
 
 __all__ = [
     "TaskyardError",
+    "BlobNotFound",
     "ConnectionFailed",
+    "DigestMismatch",
     "Overloaded",
     "PayloadTooLarge",
     "RunNotFound",
+    "StorageFull",
+    "StorageUnavailable",
     "MissingResult",
     "DamagedResult",
     "ResultStorageError",

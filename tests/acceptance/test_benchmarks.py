@@ -35,7 +35,7 @@ def measured(workloads: str) -> list[dict[str, Any]]:
         ("W1,W2,W4,W8", {"map", "submit", "sequential", "map-reduce", "graph"}),
         ("W5", {"queued-100"}),
         ("W6", {"20 MB", "1 MB", "shared"}),
-        ("W6-uploads", {"round trips"}),
+        ("W6-uploads", {"round trips", "round trips, directory"}),
         ("W7", {"sessions-1", "sessions-2"}),
         ("W9", {"finished-6000-open-2000"}),
     ],

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -20,13 +19,32 @@ START_SECONDS = 30.0
 KEY, SECRET = "storekey", "not-to-be-told"
 
 
-class ObjectServer(NamedTuple):
+class ObjectServer:
     """A running server."""
 
-    address: str
-    files: Path
-    """Where it keeps what it has, one directory for each bucket."""
-    stopped: subprocess.Popen[bytes]
+    def __init__(self, command: list[str], address: str, files: Path) -> None:
+        self.address = address
+        self.files = files
+        """Where it keeps what it has, one directory for each bucket."""
+        self._command = command
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_for(self.address, self._process)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have no server for a while; it has kept what it had."""
+        self.end()
+        try:
+            yield
+        finally:
+            self._start()
 
     def environment(self) -> dict[str, str]:
         """Return what a program needs to use it."""
@@ -62,15 +80,14 @@ def running_object_server() -> Iterator[ObjectServer]:
             path.mkdir()
         address = _free_address()
         command = [
-            *(_built(), "--access", KEY, "--secret", SECRET, "--port", address, "--quiet"),
-            *("posix", "--sidecar", beside, files),
+            *(str(_built()), "--access", KEY, "--secret", SECRET, "--port", address, "--quiet"),
+            *("posix", "--sidecar", str(beside), str(files)),
         ]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                _wait_for(address, process)
-                yield ObjectServer(address, files, process)
-            finally:
-                process.kill()
+        server = ObjectServer(command, address, files)
+        try:
+            yield server
+        finally:
+            server.end()
 
 
 def server_for_tests() -> Iterator[ObjectServer]:

@@ -140,6 +140,8 @@ class Installation:
         self.server: Child | None = None
         self.wrapper: dict[str, list[str]] = {}
         """What to put before the command of a process of this name."""
+        self.variables: dict[str, dict[str, str]] = {}
+        """What to add to the environment of a process of this name."""
 
     def start(self, name: str, *command: object, **environment: str) -> Child:
         """Start Python without waiting for anything."""
@@ -158,7 +160,8 @@ class Installation:
         }
         arguments = [*self.wrapper.get(name, ()), *map(str, command)]
         serial = f"{len(self._children):02d}-{name}"
-        child = Child(serial, arguments, self.folder, {**inherited, **own, **environment})
+        added = self.variables.get(name, {}) | environment
+        child = Child(serial, arguments, self.folder, {**inherited, **own, **added})
         self._children.append(child)
         return child
 

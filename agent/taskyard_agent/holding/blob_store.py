@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -22,18 +23,23 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
 from taskyard_contract.blobs.directory import PART_SUFFIX, BlobDirectory
 from taskyard_contract.blobs.names import name_of
+from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
-from taskyard_contract.transport.repeating import repeated
+from taskyard_contract.transport.repeating import UPLOADING, repeated
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
 
 logger = logging.getLogger(__name__)
 
+UPLOAD_PATIENCE_SECONDS: Final = 600.0
+"""So long a result waits for a store that is full, or does not answer: what was executed is not thrown away
+for that, and its run would hardly end better elsewhere."""
 FRESH_SECONDS: Final = 10.0
 """What a worker has just written may be in a report that has not arrived yet, so that nobody names it."""
+_REMEMBERED: Final = 10_000
 
 
 class BlobStore:
@@ -50,6 +56,8 @@ class BlobStore:
         self._address = address
         self._capacity = capacity
         self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        """Values that the control plane had no more, or not as they were, when they were last asked for."""
         self._own.make()
         self._forget_parts()
 
@@ -67,12 +75,16 @@ class BlobStore:
         return self._own.path(name)
 
     def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
-        """Whether all of some blobs are here."""
+        """Whether all of some blobs are here that can be."""
         places = [self._own] if self.shared is None else [self.shared, self._own]
-        return all(any(is_there(place, blob) for place in places) for blob in blobs)
+        return all(
+            any(is_there(place, blob) for place in places) or blob.name in self._gone for blob in blobs
+        )
 
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
-        """Have some blobs here.
+        """Have some blobs here; a value that is gone, or damaged where it is stored, is left out.
+
+        Of many runs that come together few may need that one: they find out themselves.
 
         Raises:
             TaskyardError: One could not be fetched: it is unknown, or the server stayed unreachable.
@@ -89,7 +101,19 @@ class BlobStore:
             if task is None:
                 task = self._fetching[name] = asyncio.create_task(repeated(partial(self._download, blob)))
                 task.add_done_callback(partial(self._fetched, name))
-            await asyncio.shield(task)
+            try:
+                await asyncio.shield(task)
+            except (BlobNotFound, DigestMismatch):
+                if not blob.name:  # the body of a chunk, which a server that was restarted does not know
+                    raise
+                self._note_gone(name)
+            else:
+                self._gone.pop(name, None)
+
+    def _note_gone(self, name: str) -> None:
+        self._gone[name] = None
+        if len(self._gone) > _REMEMBERED:
+            self._gone.popitem(last=False)
 
     def _fetched(self, name: str, task: "asyncio.Task[None]") -> None:
         self._fetching.pop(name, None)
@@ -102,7 +126,14 @@ class BlobStore:
         Raises:
             TaskyardError: The server refuses it, or stayed unreachable.
         """
-        await repeated(partial(self._upload, blob))
+        await repeated(
+            partial(self._upload, blob),
+            passing=(*UPLOADING, StorageFull),
+            patience=UPLOAD_PATIENCE_SECONDS,
+            failing=lambda why: logger.warning(
+                "a result of %d bytes is not taken by the store and waits: %s", blob.size, why
+            ),
+        )
 
     async def _download(self, blob: common_pb2.BlobRef) -> None:
         self.make_room()

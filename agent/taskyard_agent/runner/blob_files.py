@@ -14,7 +14,8 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import is_result, name_of
 from taskyard_contract.encodings import decode
-from taskyard_contract.values.files import read_value
+from taskyard_contract.errors import BlobNotFound, DigestMismatch
+from taskyard_contract.values.files import Damaged, read_value
 
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
@@ -48,19 +49,34 @@ class BlobFiles:
         """Return a blob's content, as memory of this process alone.
 
         Raises:
-            OSError: It is nowhere here, or cannot be read.
-            Damaged: It is not what was stored.
+            BlobNotFound: It is nowhere here.
+            DigestMismatch: It is not what was stored.
+            OSError: It cannot be read.
         """
-        return read_value(self.path(ref), ref.size, ref.checksum if ref.name else None)
+        return self._read(name_of(ref), ref.size, ref.checksum if ref.name else None)
 
     def value(self, name: str, size: int, checksum: int, encoding: str) -> Any:
         """Return a large value inside arguments: decoded anew for each run, so that none is shared.
 
         Raises:
-            OSError: It is nowhere here, or cannot be read.
+            BlobNotFound, DigestMismatch, OSError: As `read`.
             Exception: It cannot be decoded.
         """
-        return decode(read_value(self._path(name, size), size, checksum), encoding)
+        return decode(self._read(name, size, checksum), encoding)
+
+    def _read(self, name: str, size: int, checksum: int | None) -> memoryview:
+        path = self._path(name, size)
+        try:
+            return read_value(path, size, checksum)
+        except FileNotFoundError:
+            raise BlobNotFound(
+                f"there is no blob {name}: a value that the run needs was removed, or is damaged where it is "
+                "stored; execute what made it again"
+            ) from None
+        except Damaged as error:
+            if path == self._own.path(name):
+                path.unlink(missing_ok=True)  # a copy: the next run has it fetched anew
+            raise DigestMismatch(f"a value that the run needs is damaged: {error}") from None
 
     def fetched(self, name: str) -> bytes:
         """Return what there is under the name of a content, of which no more is known here.

@@ -70,7 +70,7 @@ class Chunk:
             invocation.inputs = self._inputs.of(position)
         except Exception as error:
             what = f"the inputs of {invocation.run_name} could not be loaded"
-            return unavailable(f"{what}: {type(error).__qualname__}: {text_of(error)}", error)
+            return unavailable(f"{what}: {type(error).__qualname__}: {text_of(error)}", error, self._encoding)
         return None
 
     def _add(self, invocation: Invocation, extra: pb.AttemptExtra) -> None:

@@ -13,7 +13,7 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.encodings import BUFFERS, refusal_of
-from taskyard_contract.errors import PayloadTooLarge
+from taskyard_contract.errors import PayloadTooLarge, TaskyardError
 from taskyard_contract.failures import SOURCE, failure_of, text_of, type_name
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES, too_large_result
 from taskyard_contract.states import StateReason
@@ -209,12 +209,20 @@ def refused_value(value: object, encoding: str, error: Exception) -> pb.ReportEx
     return report
 
 
-def unavailable(message: str, error: BaseException | None = None) -> pb.ReportException:
-    """Report code or arguments that could not be loaded."""
+def unavailable(message: str, error: BaseException | None = None, encoding: str = "") -> pb.ReportException:
+    """Report code or arguments that could not be loaded.
+
+    Args:
+        message: What, and why.
+        error: The exception, which is one of Taskyard's own where a value was lost.
+        encoding: Of the run's arguments: only who reads pickles gets that as an object.
+    """
     report = _failed(StateReason.CODE_UNAVAILABLE, message, "RuntimeError")
     report.not_retriable = True
     if error is not None:
-        report.failure.CopyFrom(failure_of(error, encoding=""))
+        report.failure.CopyFrom(
+            failure_of(error, encoding=encoding if isinstance(error, TaskyardError) else "")
+        )
     return report
 
 

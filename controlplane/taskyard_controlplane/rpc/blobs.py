@@ -7,7 +7,7 @@ never pass the event loop but as the parts they come in.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, Final
 
 import grpc
@@ -22,13 +22,18 @@ from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.queueing.checks import check_digest, check_size
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.giving_way import GivingWay
 from taskyard_controlplane.rpc.streams import Places
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
+QUICK_BYTES: Final = 32 * 1024 * 1024
+"""Uploads that are larger give way to whatever else is done."""
 GATHERED_BYTES: Final = 1024 * 1024
 """Parts are handed to a thread together: going there and back costs as much as writing 100 KB."""
+GATHERED_PARTS: Final = 256
+"""Nor more than so many, however small: each takes some memory of its own."""
 
 
 class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
@@ -62,6 +67,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         self._writing = writing
         self._settings = settings
         self._peers = peers
+        self._way = GivingWay(directory.served)
         self._uploads = Places(
             "uploads",
             most=min(peers.max_uploads, store.most_uploads),
@@ -131,7 +137,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         context: Any,
     ) -> None:
         """Write the parts of an upload, several at a time."""
-        received, gathered = 0, bytearray()
+        received, held, gathered = 0, 0, list[bytes]()
         first = True
         while message is not None:
             part = message.part
@@ -139,14 +145,21 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             if not (part or first):
                 raise InvalidRequest("a part of the upload is empty", field="part")
             _check_part(len(part), received, size)
-            gathered += part
-            if len(gathered) >= GATHERED_BYTES:
-                await self._writing(incoming.write, bytes(gathered))
-                gathered.clear()
+            gathered.append(part)
+            held += len(part)
+            if held >= GATHERED_BYTES or len(gathered) == GATHERED_PARTS:
+                await self._write(incoming, gathered, size)
+                held, gathered = 0, []
             first, message = False, await self._next(requests, context)
         if received != size:
             raise DigestMismatch(f"{received} of {size} bytes arrived before the end; repeat the upload once")
-        await self._writing(incoming.write, bytes(gathered))
+        await self._write(incoming, gathered, size)
+
+    async def _write(self, incoming: Incoming, parts: list[bytes], size: int) -> None:
+        # Who waits for a network, or is done in a moment, holds up nobody, and should not be held up.
+        in_turn = size > QUICK_BYTES and self._store.directory is not None
+        async with self._way.turn() if in_turn else nullcontext():
+            await self._writing(_write_all, incoming, parts)
 
     async def _next(
         self, requests: AsyncIterator[pb.UploadBlobRequest], context: Any
@@ -195,6 +208,12 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         _check_offset(offset, size)
         while (part := await background(next, parts, None)) is not None:
             yield part
+
+
+def _write_all(incoming: Incoming, parts: list[bytes]) -> None:
+    """Write parts as they came: put together first, they would be copied twice."""
+    for part in parts or (b"",):
+        incoming.write(part)
 
 
 def _check_part(size: int, received: int, expected: int) -> None:

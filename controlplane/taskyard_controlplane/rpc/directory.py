@@ -49,6 +49,11 @@ class Directory:
             async for part in place.body_of_chunk(digest):
                 yield part
 
+    def served(self) -> int:
+        """Return a number that grows with what an owner in this process does for its peers."""
+        place = self._places.get(ONLY_SHARD, "")
+        return 0 if isinstance(place, str) else place.metrics.commits
+
     def live_state(self, run_id: bytes) -> LiveState | None:
         """Return what an owner in this process knows about an open run, None when there is none."""
         place = self._places.get(ONLY_SHARD, "")

@@ -11,9 +11,10 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import checksum_of, content_name, result_name, sha256_name
 from taskyard_contract.encodings import BUFFERS, PICKLE
+from taskyard_contract.errors import BlobNotFound, DigestMismatch
 from taskyard_contract.pickling import dumps_apart
 from taskyard_contract.transport.blob_transfer import ref_of
-from taskyard_contract.values.layout import Damaged, LaidOut
+from taskyard_contract.values.layout import LaidOut
 
 DATA = b"what the server has"
 
@@ -59,22 +60,29 @@ def test_a_file_of_another_size_in_the_store_is_not_what_was_meant(place: Place)
     assert value == DATA
 
 
-def test_what_is_nowhere_is_an_error_of_the_system(place: Place) -> None:
+def test_what_is_nowhere_is_an_error_that_names_it(place: Place) -> None:
     place.see_store()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BlobNotFound, match=place.name):
         place.files.read(place.ref())
     with pytest.raises(FileNotFoundError):
         place.files.fetched(place.name)
 
 
 def test_a_damaged_file_is_never_taken_for_a_value(place: Place) -> None:
-    place.own.write(place.name, [DATA[::-1]], len(DATA))
-    with pytest.raises(Damaged, match="does not have the checksum"):
+    place.see_store()
+    place.store.write(place.name, [DATA[::-1]], len(DATA))
+    with pytest.raises(DigestMismatch, match="does not have the checksum"):
         place.files.read(place.ref())
-    with pytest.raises(Damaged, match="does not have the checksum"):
+    with pytest.raises(DigestMismatch, match="does not have the checksum"):
         place.files.value(place.name, len(DATA), checksum_of([DATA]), PICKLE)
-    with pytest.raises(Damaged, match="has 19 bytes, it was stored with 20"):
+    assert place.store.size(place.name) == len(DATA), "it is not this worker's to remove"
+
+
+def test_a_damaged_copy_is_removed_so_that_it_is_fetched_anew(place: Place) -> None:
+    place.own.write(place.name, [DATA], len(DATA))
+    with pytest.raises(DigestMismatch, match="has 19 bytes, it was stored with 20"):
         place.files.read(place.ref(DATA + b"."))
+    assert place.own.size(place.name) is None
 
 
 def test_what_is_named_by_its_digest_has_no_checksum_to_look_at(place: Place) -> None:

@@ -157,6 +157,24 @@ def test_a_download_that_fails_for_good_leaves_nothing(tmp_path: Path, refs: lis
     assert files_in(tmp_path) == []
 
 
+def test_a_value_that_is_gone_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Semantics: of many runs that come together, only those fail that need it."""
+    gone, damaged, fine = ref_to(b"gone"), ref_to(b"damaged"), ref_to(b"fine")
+
+    async def scenario(blobs: BlobStore, service: _Service) -> None:
+        service.blobs |= {fine.name: b"fine", damaged.name: b"DAMAGED"}
+        await blobs.fetch([gone, damaged, fine])
+        assert blobs.has([gone, damaged, fine]), "they would be fetched again and again"
+        assert blobs.path(fine).read_bytes() == b"fine"
+        assert not blobs.path(gone).exists()
+        assert not blobs.path(damaged).exists()
+        service.blobs[gone.name] = b"gone"
+        await blobs.fetch([gone])
+        assert blobs.path(gone).read_bytes() == b"gone", "somebody has stored it again"
+
+    with_server(tmp_path, scenario)
+
+
 def test_what_arrives_damaged_gets_no_name(tmp_path: Path) -> None:
     ref = ref_to(b"what was meant")
 

@@ -4,6 +4,9 @@ The database holds finished results; this holds who computes one right now. Inva
 is beyond AWAITING_CACHE.
 """
 
+from collections.abc import Callable
+
+from taskyard_api.v1 import common_pb2, session_service_pb2
 from taskyard_contract.blobs.names import name_of
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.events import RunEvent
@@ -16,6 +19,14 @@ from taskyard_controlplane.owner.named_blobs import blobs_of_outcome
 from taskyard_controlplane.owner.rules.outcome_messages import Hit
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.storage.interface import CachedResult
+
+LookAtValue = Callable[[common_pb2.BlobRef, Callable[[bool], None]], None]
+"""Finds out whether a large value can still be read, and tells that to somebody."""
+
+
+def taken_as_there(ref: common_pb2.BlobRef, tell: Callable[[bool], None]) -> None:
+    """Believe that a value is where it was stored."""
+    tell(True)
 
 
 class CacheFlights:
@@ -36,6 +47,8 @@ class CacheFlights:
         self._templates = templates
         self._metrics = metrics
         self._flights: dict[str, list[Run]] = {}  # the leader comes first
+        self.look_at: LookAtValue = taken_as_there
+        """Asked before a large value is taken from the cache."""
 
     @property
     def under_way(self) -> int:
@@ -67,8 +80,24 @@ class CacheFlights:
                 self._metrics.cache_misses += 1
                 self._lead(key)
             else:
-                hit = (row.run_id, row.result, row.outcome, self._templates.encoding_of(row))
-                self._land(self._flights.pop(key, []), hit)
+                self._found(key, (row.run_id, row.result, row.outcome, self._templates.encoding_of(row)))
+
+    def _found(self, key: str, hit: Hit) -> None:
+        """Land the flight with what the database has, if the value is there: else it is made anew."""
+        blob = _blob_of(hit)
+        if blob is None:
+            self._land(self._flights.pop(key, []), hit)
+        else:
+            self.look_at(blob, lambda there: self._looked_at(key, hit, there, name_of(blob)))
+
+    def _looked_at(self, key: str, hit: Hit, there: bool, name: str) -> None:
+        if there and not self._leaving.is_going([name]):
+            self._land(self._flights.pop(key, []), hit)
+            return
+        flight = self._flights.get(key)
+        if flight and flight[0].state == RunState.AWAITING_CACHE:  # nobody leads since it was looked up
+            self._metrics.cache_misses += 1
+            self._lead(key)
 
     def _is_leaving(self, row: CachedResult) -> bool:
         """Whether what a stored result names is being removed: that is as good as none."""
@@ -144,3 +173,12 @@ class CacheFlights:
             if run.state == RunState.AWAITING_CACHE:
                 self._metrics.cache_hits += 1
                 self._settling.take_from_cache(run, hit)
+
+
+def _blob_of(hit: Hit) -> common_pb2.BlobRef | None:
+    """Return where the value of a hit is, if it is large."""
+    outcome = hit[2]
+    if outcome is None:
+        return None
+    blob = session_service_pb2.RunOutcome.FromString(outcome).result.blob
+    return blob if blob.name else None

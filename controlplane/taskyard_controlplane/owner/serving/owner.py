@@ -30,6 +30,7 @@ from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.retention.retention import Retention
+from taskyard_controlplane.owner.rules.cache import LookAtValue, taken_as_there
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
@@ -70,6 +71,7 @@ class Owner:
         max_page_size: int = MAX_PAGE_SIZE,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
         blob_directory: Callable[[], common_pb2.BlobDirectory | None] = nowhere,
+        look_at_value: LookAtValue = taken_as_there,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
@@ -88,6 +90,7 @@ class Owner:
             max_page_size: Most items in one page of a listing.
             max_wait_seconds: How long one call waits for something to happen.
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
+            look_at_value: Finds out whether a large value, which is in the cache, can still be read.
             window: Ready runs kept in memory per queue and priority.
             most_open: Open runs in memory, from which on new ones that wait are only in the database.
             memory: How much payload is kept in memory.
@@ -102,6 +105,7 @@ class Owner:
             blob_directory,
         )  # fmt: skip
         """What it demands of its peers."""
+        self._look_at_value = look_at_value
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
         self._draw = draw
         self._policy = policy
@@ -136,6 +140,7 @@ class Owner:
             self.terms.times.session_lease,
         )  # fmt: skip
         await self.retention.start()
+        self.shard.cache.look_at = self._look_at_value
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)

@@ -4,7 +4,7 @@ Streams connect again by themselves (`reconnecting`), so whoever submits or exec
 restart. What is called beside a stream, for a value that is too large for it say, must not be different.
 
 Only for what may be repeated at any time: reading, storing content under its digest, submitting under an id.
-Nothing is repeated that the server refuses.
+Nothing is repeated that the server refuses; what arrived damaged is asked for once more, not for ever.
 """
 
 import time
@@ -16,6 +16,7 @@ from taskyard_contract.errors import (
     ConnectionFailed,
     DigestMismatch,
     NotOwner,
+    Overloaded,
     ServerStopping,
     StorageUnavailable,
     TaskyardError,
@@ -23,6 +24,8 @@ from taskyard_contract.errors import (
 
 PASSING: Final = (ConnectionFailed, StorageUnavailable, ServerStopping, DigestMismatch, NotOwner)
 """Errors that another attempt may not meet."""
+UPLOADING: Final = (*PASSING, Overloaded)
+"""The same of uploads: others may take up all the places there are for a while."""
 PATIENCE_SECONDS: Final = 24.0
 """Longer than a control plane takes to restart, shorter than people wait without asking why."""
 FIRST_DELAYS: Final = (0.1, 0.3, 1.0, 2.0)
@@ -35,12 +38,22 @@ _HIDDEN: Final = "Internal error from Core"
 T = TypeVar("T")
 
 
-async def repeated(call: Callable[[], Awaitable[T]], clock: Callable[[], float] = time.monotonic) -> T:
+async def repeated(
+    call: Callable[[], Awaitable[T]],
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    passing: tuple[type[TaskyardError], ...] = PASSING,
+    patience: float = PATIENCE_SECONDS,
+    failing: Callable[[TaskyardError], object] = lambda _: None,
+) -> T:
     """Make a call, and make it once more as long as what it fails of may pass.
 
     Args:
         call: Makes the call.
         clock: Returns seconds that never jump.
+        passing: Errors that another attempt may not meet.
+        patience: For how many seconds after the first failure it is repeated.
+        failing: Told of the first failure after which it is.
 
     Raises:
         TaskyardError: The server refuses it, or stayed unreachable after the first failure.
@@ -53,17 +66,24 @@ async def repeated(call: Callable[[], Awaitable[T]], clock: Callable[[], float] 
     from taskyard_contract.transport.rpc_errors import from_rpc_error
 
     delays, until = chain(FIRST_DELAYS, repeat(LONGEST_DELAY)), None
+    damaged = False
     while True:
-        passing = False
+        hidden = False
         try:
             return await call()
         except aio.AioRpcError as error:
             failure = from_rpc_error(error)
             # The next attempt sees the refusal itself.
-            passing = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
+            hidden = error.code() is StatusCode.INTERNAL and error.details() == _HIDDEN
         except TaskyardError as error:
             failure = error
-        until = clock() + PATIENCE_SECONDS if until is None else until
-        if clock() >= until or not (passing or isinstance(failure, PASSING)):
+        first, until = until is None, clock() + patience if until is None else until
+        if clock() >= until or not (hidden or isinstance(failure, passing)):
             raise failure
+        if first:
+            failing(failure)
+        if isinstance(failure, DigestMismatch):
+            if damaged:
+                raise failure  # not on its way: where it is stored
+            damaged = True
         await asyncio.sleep(next(delays))

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from taskyard._data.runs.state import State
 from taskyard._data.values.culprits import culprit_in
 from taskyard._data.values.failures import exception_of, interruption_of, message_of
-from taskyard.exceptions import NotPicklable, NotSerializable, PayloadTooLarge
+from taskyard.exceptions import NotPicklable, NotSerializable, PayloadTooLarge, TaskyardError
 from taskyard_api.v1 import agent_service_pb2, failure_pb2, template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.encodings import PICKLE, encode_as, has_type, payload_of, refusal_of
@@ -133,11 +133,13 @@ def interrupted(error: BaseException, run_name: str = "", wire: Wire = PICKLES) 
 
 def unavailable(error: Exception, message: str, wire: Wire = PICKLES) -> Report:
     """Report that the code, or the arguments, could not be loaded."""
+    # What is Taskyard's own says by itself what to do: a value was lost, or is damaged.
+    hint = "" if isinstance(error, TaskyardError) else "; is everything installed that they refer to?"
     return _report(
         ReportKind.FAILED,
         "",
         reason=StateReason.CODE_UNAVAILABLE,
-        message=f"{message}: {text_of(error)}; is everything installed that they refer to?",
+        message=f"{message}: {text_of(error)}{hint}",
         failure=failure_of(error, encoding=wire.arguments),
         not_retriable=True,
     )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from taskyard._network.server.run_calls import RUN_PAGE, RunCalls
 from taskyard_api.v1 import blob_service_pb2, common_pb2
+from taskyard_contract.errors import Overloaded
 from taskyard_contract.transport import blob_transfer
+from taskyard_contract.transport.repeating import repeated
 
 if TYPE_CHECKING:
     from taskyard_api.v1 import admin_service_pb2, cache_service_pb2
@@ -116,7 +118,9 @@ class Client(RunCalls):
 
     def upload(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> None:
         """Store a blob in the control plane, unless it has it; `pieces` are its content."""
-        self._call(lambda: self.upload_async(ref, pieces), seconds_for(ref))
+        self._call(
+            lambda: repeated(lambda: self.upload_async(ref, pieces), passing=(Overloaded,)), seconds_for(ref)
+        )
 
     def is_stored(self, digest: bytes) -> bool:
         """Say whether the control plane has a blob."""

@@ -1,13 +1,21 @@
 """The cache: one run per key computes, whoever asks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.owner_harness import World, assigned, play
 
+from taskyard_api.v1 import common_pb2
 from taskyard_contract.states import ReportKind, RunState, StateReason
 
 S = RunState
+LARGE_NAME = "run-" + "0a" * 16 + "-" + "0" * 15 + "1"
+LARGE: dict[str, Any] = {
+    "kind": ReportKind.SUCCEEDED,
+    "result": common_pb2.Payload(blob=common_pb2.BlobRef(name=LARGE_NAME, size=70_000, checksum=1)),
+}
+"""What an agent reports of a run whose value is in the store."""
 
 
 def test_equal_cache_keys_in_flight_run_once() -> None:
@@ -194,5 +202,48 @@ def test_a_key_computed_by_the_worker_is_decided_by_the_control_plane() -> None:
         await it.settle()
         assert client.state_of(second) == S.COMPLETED
         assert client.outcomes[second].reason == StateReason.CACHED
+
+    play(scenario)
+
+
+def test_a_cached_value_that_is_gone_is_made_anew_once() -> None:
+    """Semantics: a hit verifies that its value still exists, and counts as a miss otherwise."""
+
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [first] = await client.submit(cache_keys=["k"])
+        await assigned(it, agent)
+        agent.report([first], **LARGE)
+        await it.settle()
+        asked = list[tuple[str, Callable[[bool], None]]]()
+        it.owner.shard.cache.look_at = lambda blob, tell: asked.append((blob.name, tell))
+        again, follower = await client.submit(2, cache_keys=["k"] * 2)
+        assert await assigned(it, agent) == []
+        [(name, tell)] = asked
+        assert name == LARGE_NAME
+        tell(False)
+        assert await assigned(it, agent) == [again], "more than one makes it"
+        agent.report([again])
+        await it.settle()
+        assert client.state_of(follower) == S.COMPLETED
+        assert client.outcomes[follower].cached_run_id == again
+        assert client.outcomes[follower].result.data == b"result"
+
+    play(scenario)
+
+
+def test_a_cached_value_that_is_there_is_taken() -> None:
+    async def scenario(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [first] = await client.submit(cache_keys=["k"])
+        await assigned(it, agent)
+        agent.report([first], **LARGE)
+        await it.settle()
+        it.owner.shard.cache.look_at = lambda blob, tell: tell(True)
+        [later] = await client.submit(cache_keys=["k"])
+        await it.settle()
+        assert client.state_of(later) == S.COMPLETED
+        assert client.outcomes[later].cached_run_id == first
+        assert client.outcomes[later].result.blob.name == LARGE_NAME
 
     play(scenario)

@@ -40,7 +40,7 @@ def test_an_upload_that_is_cut_off_when_the_threads_have_ended(store: DirectoryS
         raise asyncio.CancelledError
 
     shard = SimpleNamespace(leaving=LeavingBlobs(lambda: 0.0))
-    directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(shard=shard))
+    directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(shard=shard), served=lambda: 0)
     service = BlobService(
         directory,
         Any,
