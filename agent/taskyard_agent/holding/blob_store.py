@@ -48,7 +48,8 @@ class BlobStore:
         """Names the blobs that must not be removed."""
         self._own = BlobDirectory(directory)
         self._address = address
-        self._capacity = capacity
+        self.capacity = capacity
+        """How many bytes it keeps, of what nobody needs at the moment."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._own.make()
         self._forget_parts()
@@ -133,7 +134,7 @@ class BlobStore:
 
     def make_room(self) -> None:
         """Remove what has not been used for longest, until the directory is within its capacity."""
-        self._shrink(self._capacity, float("inf"))
+        self._shrink(self.capacity, float("inf"))
 
     def evict(self) -> None:
         """Remove everything that nobody needs, because the disk is full: it may be full of other things."""

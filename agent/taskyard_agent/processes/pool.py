@@ -147,6 +147,7 @@ class ProcessPool:
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
         store = self._blobs.look_for(welcome.blob_directory)
+        self.holdings.session.keeps_blob_bytes = 0 if store else self._blobs.capacity
         self.workforce.greet(frames.pack(frames.SETTINGS, limits, os.fsencode(store)))
         for worker in self.workforce.workers.values():
             if worker.world is not None and not worker.spans:
