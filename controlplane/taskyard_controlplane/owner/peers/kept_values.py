@@ -24,7 +24,7 @@ MOST_NAMES: Final = 32_768
 """Values of which it is remembered who has them: some 15 MB. Those named last stay."""
 MOST_KEEPERS: Final = 16
 """Agents that are remembered for each. Of what even more have, any of these will do."""
-MOST_NEAR: Final = 64
+MOST_NEAR: Final = 16
 """Agents at the store's directory that are looked at for one run."""
 
 Value = tuple[str, int]
@@ -53,7 +53,7 @@ class KeptValues:
         """Whether any agent has a directory of its own; as long as none has, nothing here matters."""
         self._keepers: dict[AgentSession, Keeper] = {}
         self._near: dict[AgentSession, None] = {}
-        # By name, and by keeper: what that had received when it used the value last. Keepers that have left
+        # By name, and by keeper: what that had received before, when it used the value last. Keepers that have left
         # go with the name. The names used last come last.
         self._where: dict[str, dict[Keeper, int]] = {}
 
@@ -106,7 +106,7 @@ class KeptValues:
             keeper.received += size
         if len(keepers) >= MOST_KEEPERS:
             del keepers[next(iter(keepers))]
-        keepers[keeper] = keeper.received
+        keepers[keeper] = keeper.received - size
 
     def held(self, agent: AgentSession, values: Iterable[Value]) -> int:
         """Return how many bytes of some values an agent has that is apart."""

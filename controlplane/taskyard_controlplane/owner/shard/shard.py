@@ -205,6 +205,6 @@ class Shard:
             "bytes of payload": self.book.ledger.total,
             "chunks that wait for payload": self.delivery.waiting,
             "large bodies": len(self.delivery.bodies),
-            "runs near their inputs": len(self.dispatcher.placement.delayed),
+            "runs near their inputs": len(self.dispatcher.placement.delayed.waiting),
             "dispatches": len(self.dispatcher.log.entries),
         }

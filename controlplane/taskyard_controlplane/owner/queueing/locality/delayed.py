@@ -53,27 +53,24 @@ class DelayedRuns:
     def __init__(self, takes: Callable[[AgentSession, Run], bool]) -> None:
         """Have none; `takes` says whether an agent would take a run, if it has room for any."""
         self._takes = takes
-        self._delayed: list[Delayed] = []
+        self.waiting: list[Delayed] = []
+        """Some may have ended meanwhile."""
         self._idle_since: dict[AgentSession, float] = {}
         """Of agents with room that have not got a run because it is here, nor any other one since."""
-
-    def __len__(self) -> int:
-        """Return how many wait, of which some may have ended meanwhile."""
-        return len(self._delayed)
 
     @property
     def full(self) -> bool:
         """Whether no more may wait."""
-        return len(self._delayed) >= MOST_DELAYED
+        return len(self.waiting) >= MOST_DELAYED
 
     def add(self, run: Run, wanted: frozenset[AgentSession], patience: float, now: float) -> None:
         """Let a run wait for one of those that are `wanted`."""
         run.queued = True
-        self._delayed.append(Delayed(run, wanted, patience, now + LONGEST_WAIT))
+        self.waiting.append(Delayed(run, wanted, patience, now + LONGEST_WAIT))
 
     def waiting_for(self, agent: AgentSession) -> int:
         """Return how many runs wait for an agent, among others perhaps."""
-        return sum(agent in each.wanted for each in self._delayed)
+        return sum(agent in each.wanted for each in self.waiting)
 
     def pop(self, agent: AgentSession, apart: bool, now: float) -> tuple[Run, bool] | None:
         """Take the first run that an agent is to have now.
@@ -88,10 +85,10 @@ class DelayedRuns:
         """
         self.drop_ended()
         idle_since = self._idle_since.get(agent, now + LONGEST_WAIT)
-        for index, (run, wanted, patience, until) in enumerate(self._delayed):
+        for index, (run, wanted, patience, until) in enumerate(self.waiting):
             due = min(until, idle_since + patience) - A_MOMENT
             if (agent in wanted or due <= now) and self._is_for(agent, apart, run):
-                del self._delayed[index]
+                del self.waiting[index]
                 run.queued = False
                 return run, agent in wanted
         return None
@@ -101,15 +98,15 @@ class DelayedRuns:
 
     def drop_ended(self) -> None:
         """Drop the runs that were cancelled, or adopted, while they waited."""
-        if any(each.run.state != READY for each in self._delayed):
-            for each in self._delayed:
+        if any(each.run.state != READY for each in self.waiting):
+            for each in self.waiting:
                 each.run.queued = each.run.state == READY
-            self._delayed = [each for each in self._delayed if each.run.queued]
+            self.waiting = [each for each in self.waiting if each.run.queued]
 
     def kept_from(self, agent: AgentSession, apart: bool, now: float) -> None:
         """Note that an agent has room and gets nothing, if it could have a run that waits here."""
         if agent not in self._idle_since and any(
-            self._is_for(agent, apart, each.run) for each in self._delayed
+            self._is_for(agent, apart, each.run) for each in self.waiting
         ):
             self._idle_since[agent] = now
 
@@ -120,9 +117,9 @@ class DelayedRuns:
     def leave(self, agent: AgentSession) -> None:
         """Note that an agent takes nothing more; nobody waits for it any longer."""
         self._idle_since.pop(agent, None)
-        for index, each in enumerate(self._delayed):
+        for index, each in enumerate(self.waiting):
             wanted = each.wanted - {agent}
-            self._delayed[index] = each._replace(wanted=wanted, until=each.until if wanted else 0.0)
+            self.waiting[index] = each._replace(wanted=wanted, until=each.until if wanted else 0.0)
 
     def next_due(self, now: float) -> float | None:
         """Return when the next run may go to an agent that it does not wait for; None when that is now, or
@@ -131,7 +128,7 @@ class DelayedRuns:
         idle = self._idle_since.values()
         times = [
             time
-            for each in self._delayed
+            for each in self.waiting
             for time in (each.until, *(since + each.patience for since in idle))
             if time > now
         ]

@@ -4,8 +4,8 @@ As long as all agents see the directory of the store it does not, and nobody ask
 ready queues in their order. One that reads large values goes
 
 - to the agent whose turn it is, if no other one has more of them, or that agent does not say what it has;
-- else to one that has most of them, at once, if that takes more. Agents take more than they have slots for, so
-  while the first one has a slot free, only if the other can be expected to begin before the transfer is over;
+- else to one that has most of them, at once, if that takes more. Agents take more than they have slots for:
+  if the first one has a slot free, the other has to be expected to begin before the transfer would be over;
 - else it waits for one of those, and the first one looks for something else (`delayed`). If there is nothing
   that is nearer to it, it takes the run after all: at once, or as soon as that would have been moved.
 
@@ -54,7 +54,7 @@ class Placement:
     @property
     def matters(self) -> bool:
         """Whether there are agents that do not have all values alike, or runs that wait for such ones."""
-        return self.kept.any or len(self.delayed) > 0
+        return self.kept.any or bool(self.delayed.waiting)
 
     def _takes(self, agent: AgentSession, run: Run) -> bool:
         """Say whether an agent takes a run as soon as it has room for one."""
@@ -103,6 +103,7 @@ class Placement:
             return True
         near: list[Run] = []
         far = False
+        chunks.append((agent, near))
         for run in runs:
             values = large_values(run) if run.inputs is not None or run.args_blob is not None else None
             lacking = sum(size for _, size in values) - self.kept.held(agent, values) if values else 0
@@ -113,7 +114,8 @@ class Placement:
                 chunks.append((agent, [run]))
         if near:
             self.delayed.served(agent)
-            chunks.append((agent, near))
+        else:
+            chunks.remove((agent, near))
         return far or bool(near)
 
     def _is_better_off(
@@ -162,7 +164,7 @@ class Placement:
         """Forget an agent, of which nothing more is to be heard."""
         self.kept.leave(agent)
         self.delayed.leave(agent)
-        if self.delayed:
+        if self.delayed.waiting:
             self._timers.after(0.0, self._pump, name="runs that waited for an agent")
 
     def assigned(self, agent: AgentSession, apart: bool) -> None:
