@@ -146,7 +146,8 @@ class Cluster:
         for whose, runs in self.placement.next(agent, min(agent.credit, 4)):
             assert whose.credit >= len(runs), "nobody gets more than it takes"
             for run in runs:
-                assert run.state == RunState.READY and not run.queued
+                assert run.state == RunState.READY
+                assert not run.queued
                 restore(run, RunState.ASSIGNED)
                 whose.held[run.run_id] = run
                 self.started.append(run)

@@ -93,6 +93,7 @@ class ProcessPool:
         self.transfers = BlobTransfers(
             blobs, bundles, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
         )
+        self.intake.fetching = self.transfers.awaiting
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._begin_lanes(slots, coroutines, clock_ns)

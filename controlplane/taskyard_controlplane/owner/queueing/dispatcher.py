@@ -39,7 +39,7 @@ from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.lanes import Served
-from taskyard_controlplane.owner.queueing.locality.placement import Placement
+from taskyard_controlplane.owner.queueing.locality.placement import Placement, has_no_slot
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.queueing.ready_queues import Ahead
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
@@ -142,6 +142,8 @@ class Dispatcher:
     def pump(self) -> None:
         """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
         hungry = [agent for agent in self.agents if agent.credit > 0]
+        if self.placement.matters:
+            hungry.sort(key=has_no_slot)
         while hungry:
             hungry = [agent for agent in hungry if self._feed(agent)]
         if self.ready.has_coroutines or self.declined.any:  # where nobody has async tasks it costs nothing

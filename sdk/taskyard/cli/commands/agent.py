@@ -66,6 +66,16 @@ def start(
         ),
     ] = None,
     coroutines: Annotated[int, typer.Option(callback=at_least(0), metavar="N", help=_COROUTINES)] = 100,
+    blob_bytes: Annotated[
+        int | None,
+        typer.Option(
+            callback=at_least(1),
+            metavar="N",
+            help="How many bytes of large values to keep in the agent's own directory, where it does not see"
+            " that of the server.",
+            show_default="2 GiB",
+        ),
+    ] = None,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
     require_extra("agent", "'taskyard agent start'")
@@ -79,6 +89,7 @@ def start(
             "--name": name,
             "--max-waiting": max_waiting,
             "--coroutines": coroutines,
+            "--blob-bytes": blob_bytes,
         }
     )
     become("taskyard_agent", [*options, *many])

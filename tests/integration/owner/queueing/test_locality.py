@@ -1,4 +1,4 @@
-"""Runs prefer the agents that have their large inputs, and wait for them no longer than moving these takes."""
+"""Runs prefer the agents that have their large inputs, and wait no longer than moving these would take."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

@@ -186,6 +186,13 @@ class Placement:
             self._timer = self._timers.after(due - now, self._pump, name="runs near their inputs")
 
 
+def has_no_slot(agent: AgentSession) -> bool:
+    """Say whether an agent has a run for each of its slots. It may take more all the same: they come after
+    these, or it waits for the inputs of some.
+    """
+    return len(agent.held) >= agent.slots
+
+
 def _room(agent: AgentSession, run: Run, chunks: Chunks) -> int:
     """Return how many more runs of this kind an agent takes, beside those of `chunks`."""
     credit = agent.credit_apart if agent.takes_apart(run.template) else agent.credit
