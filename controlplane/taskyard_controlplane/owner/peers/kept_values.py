@@ -53,8 +53,8 @@ class KeptValues:
         """Whether any agent has a directory of its own; as long as none has, nothing here matters."""
         self._keepers: dict[AgentSession, Keeper] = {}
         self._near: dict[AgentSession, None] = {}
-        # By name, and by keeper: what that had received before, when it used the value last. Of those that left
-        # nothing counts. The names used last come last.
+        # By name, and by keeper: what that had received before, when it used the value last. Those named last
+        # come last. Keepers that have left count as having nothing.
         self._where: dict[str, dict[Keeper, int]] = {}
 
     def said(self, agent: AgentSession, capacity: int) -> None:

@@ -27,6 +27,9 @@ from taskyard_controlplane.owner.queueing.turns import EVERYBODY, cost_of
 from taskyard_controlplane.owner.timers import Timer, Timers
 
 MS: Final = 1_000.0
+HOPELESS: Final = 5.0
+"""So many times its patience: an agent that is expected to have no room before is not waited for. Not less:
+nobody knows how long what it has in hand will take."""
 Chunks = list[tuple[AgentSession, list[Run]]]
 """Runs, and to whom they are assigned."""
 
@@ -129,7 +132,8 @@ class Placement:
         if not wanted:
             return False
         patience = patience_for(saved)
-        soon = [each for each in wanted if self._wait_ms_of(each, run, chunks) <= patience * MS]
+        waits = {each: self._wait_ms_of(each, run, chunks) for each in wanted}
+        soon = [each for each, wait_ms in waits.items() if wait_ms <= patience * MS]
         has_slot = not _wait_ms(agent, run, _handed(agent, chunks))
         best = max(soon if has_slot else wanted, key=lambda each: _room(each, run, chunks), default=None)
         if best is not None and _room(best, run, chunks) > 0:
@@ -138,7 +142,8 @@ class Placement:
             return True
         if self.delayed.full:
             return False
-        self.delayed.add(run, frozenset(wanted), patience if soon else 0.0, now)
+        hopeless = min(waits.values()) > HOPELESS * patience * MS
+        self.delayed.add(run, frozenset(wanted), 0.0 if hopeless else patience, now)
         return True
 
     def _holders(
