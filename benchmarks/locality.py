@@ -1,9 +1,9 @@
-"""Measures what is moved between agents that do not see the store's directory: W6's arrays, each made by one task and
-read by another, on two agents of one slot.
+"""Measures what is moved between agents that do not see the store's directory: W6's arrays, each made by one
+task and read by another, on two agents of one slot.
 
-`python -m benchmarks.locality`; PAIRS (40) of SIZE (20,000,000) bytes in each of ROUNDS (5) rounds. The store is in
-the server's memory, so each agent keeps what it has made and fetched in a directory of its own; what is fetched is
-what is found there beyond what was made.
+`python -m benchmarks.locality`; PAIRS (40) of SIZE (20,000,000) bytes in each of ROUNDS (5) rounds. The store
+is in the server's memory, so each agent keeps what it has made and fetched in a directory of its own; what is
+fetched is what is found there beyond what was made.
 """
 
 import os
