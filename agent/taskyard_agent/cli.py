@@ -52,6 +52,31 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
+    _add_limits(parser)
+    given = parser.parse_args(argv)
+    try:
+        settings = Settings(
+            server=given.server,
+            name=given.name or default_name(),
+            slots=given.slots,
+            queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
+            labels=dict(given.label),
+            preload=tuple(given.preload),
+            serve=tuple(dict.fromkeys(given.serve)),
+            grace=max(0.0, given.grace),
+            max_waiting=_max_waiting(given.max_waiting, given.slots),
+            coroutines=given.coroutines,
+            blob_bytes=given.blob_bytes,
+            log_level=log_level(os.environ),
+        )
+        make_home(settings.state_dir)
+    except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
+        parser.error(str(error))
+    return settings
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much there may be at a time."""
     parser.add_argument(
         "--max-waiting",
         type=_count_of("runs"),
@@ -75,26 +100,6 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         help="how much of the large values of runs to keep in the agent's own directory, where it does not"
         " see that of the server; those used last stay (default: 2 GiB)",
     )
-    given = parser.parse_args(argv)
-    try:
-        settings = Settings(
-            server=given.server,
-            name=given.name or default_name(),
-            slots=given.slots,
-            queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
-            labels=dict(given.label),
-            preload=tuple(given.preload),
-            serve=tuple(dict.fromkeys(given.serve)),
-            grace=max(0.0, given.grace),
-            max_waiting=_max_waiting(given.max_waiting, given.slots),
-            coroutines=given.coroutines,
-            blob_bytes=given.blob_bytes,
-            log_level=log_level(os.environ),
-        )
-        make_home(settings.state_dir)
-    except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
-        parser.error(str(error))
-    return settings
 
 
 class TooManyDescriptors(ValueError):

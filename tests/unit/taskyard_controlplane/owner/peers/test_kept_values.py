@@ -38,7 +38,7 @@ def test_an_agent_has_what_it_made_or_was_sent(kept: KeptValues, agent: AgentSes
     assert dict(kept.holders(values)) == {agent: 3 * MB}
 
 
-def test_what_came_since_a_value_was_used_counts_against_it_within_what_it_keeps(kept: KeptValues, agent: AgentSession) -> None:
+def test_what_came_since_a_value_was_used_counts_against_it(kept: KeptValues, agent: AgentSession) -> None:
     for name in ("a", "b", "c"):
         kept.note(agent, [blob(name)])
     kept.note(agent, [blob("a")])
