@@ -50,9 +50,9 @@ async def made_by(it: World, maker: Agent, size: int = 20 * MB, count: int = 1) 
     return ids, client
 
 
-async def read(client: Any, upstream: list[bytes]) -> list[bytes]:
+async def read(client: Any, upstream: list[bytes], name: str = "reader") -> list[bytes]:
     edges = list(enumerate(upstream))
-    found: list[bytes] = await client.submit(len(upstream), upstream=edges)
+    found: list[bytes] = await client.submit(len(upstream), upstream=edges, name=name)
     return found
 
 
@@ -286,13 +286,12 @@ def test_one_agent_does_not_get_all_while_another_is_idle() -> None:
         maker = apart(it, "maker")
         [value], client = await made_by(it, maker)
         other = apart(it, "other")
-        warm = await read(client, [value])
+        [first] = await read(client, [value], "slow")
         await it.settle()
-        assert maker.receive() == warm
-        it.runs[warm[0]].template.mean_ms = 1_000.0
-        readers = await read(client, [value] * 8)
-        for reader in readers:
-            it.runs[reader].template.mean_ms = 1_000.0
+        assert maker.receive() == [first]
+        maker.report([first], took_us=1_000_000)
+        await it.settle()
+        await read(client, [value] * 8, "slow")
         await it.advance(0.05)
         mine, theirs = maker.receive(), other.receive()
         assert len(mine) + len(theirs) == 8
