@@ -15,7 +15,7 @@ from taskyard_agent.holding.admission import COROUTINES_PER_SLOT
 from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
-from taskyard_agent.settings import DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
+from taskyard_agent.settings import DEFAULT_BLOB_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.programs.log_lines import log_to_stderr
@@ -52,6 +52,31 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
+    _add_limits(parser)
+    given = parser.parse_args(argv)
+    try:
+        settings = Settings(
+            server=given.server,
+            name=given.name or default_name(),
+            slots=given.slots,
+            queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
+            labels=dict(given.label),
+            preload=tuple(given.preload),
+            serve=tuple(dict.fromkeys(given.serve)),
+            grace=max(0.0, given.grace),
+            max_waiting=_max_waiting(given.max_waiting, given.slots),
+            coroutines=given.coroutines,
+            blob_bytes=given.blob_bytes,
+            log_level=log_level(os.environ),
+        )
+        make_home(settings.state_dir)
+    except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
+        parser.error(str(error))
+    return settings
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much there may be at a time."""
     parser.add_argument(
         "--max-waiting",
         type=_count_of("runs"),
@@ -67,25 +92,14 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         help="how many async tasks go on together for each slot, in one process (default:"
         f" {COROUTINES_PER_SLOT}; 0: each takes a slot, as other tasks do)",
     )
-    given = parser.parse_args(argv)
-    try:
-        settings = Settings(
-            server=given.server,
-            name=given.name or default_name(),
-            slots=given.slots,
-            queues=tuple(dict.fromkeys(given.queue or [DEFAULT_QUEUE])),
-            labels=dict(given.label),
-            preload=tuple(given.preload),
-            serve=tuple(dict.fromkeys(given.serve)),
-            grace=max(0.0, given.grace),
-            max_waiting=_max_waiting(given.max_waiting, given.slots),
-            coroutines=given.coroutines,
-            log_level=log_level(os.environ),
-        )
-        make_home(settings.state_dir)
-    except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
-        parser.error(str(error))
-    return settings
+    parser.add_argument(
+        "--blob-bytes",
+        type=_count_of("bytes"),
+        default=DEFAULT_BLOB_BYTES,
+        metavar="N",
+        help="how much of the large values of runs to keep in the agent's own directory, where it does not"
+        " see that of the server; those used last stay (default: 2 GiB)",
+    )
 
 
 class TooManyDescriptors(ValueError):

@@ -11,6 +11,7 @@ from taskyard_agent.holding.admission import COROUTINES_PER_SLOT, MOST_WAITING
 from taskyard_contract.programs.home_directory import home_directory
 
 DEFAULT_QUEUE = "default"
+DEFAULT_BLOB_BYTES = 2 * 1024**3
 DEFAULT_GRACE = 30.0
 """Seconds for running tasks after the first signal: what Kubernetes gives a pod unless told otherwise."""
 
@@ -37,7 +38,8 @@ class Settings:
     """How many runs may wait for runs of their own; each of them keeps a process."""
     coroutines: int = COROUTINES_PER_SLOT
     """How many async tasks go on together for each slot, beside what takes slots; 0 has them take slots."""
-    blob_bytes: int = 2 * 1024**3
+    blob_bytes: int = DEFAULT_BLOB_BYTES
+    """How many bytes of large values are kept, of which no run here needs any at the moment."""
     log_level: int = logging.INFO
     state_dir: Path = field(default_factory=home)
 

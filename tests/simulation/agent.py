@@ -30,6 +30,7 @@ class Blobs:
         self._world = world
         self._here: set[str] = set()
         self.directory = Path("/nowhere")
+        self.capacity = 1 << 31
         self.in_use: Callable[[], Iterable[str]] = tuple
 
     def look_for(self, store: common_pb2.BlobDirectory) -> str:

@@ -172,6 +172,7 @@ class FakeBlobs:
         self.transfers = 0
         self.directory = Path(tempfile.gettempdir())
         self.in_use: Callable[[], Iterable[str]] = tuple
+        self.capacity = 1000
         self.seen = ""
         """The path of the control plane's own directory, where it is seen from here."""
 

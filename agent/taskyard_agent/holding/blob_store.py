@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -22,7 +22,7 @@ from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
 from taskyard_contract.blobs.directory import PART_SUFFIX, BlobDirectory
-from taskyard_contract.blobs.names import name_of
+from taskyard_contract.blobs.names import is_result, name_of
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.transport import blob_transfer
@@ -37,6 +37,14 @@ logger = logging.getLogger(__name__)
 UPLOAD_PATIENCE_SECONDS: Final = 600.0
 """So long a result waits for a store that is full, or does not answer: what was executed is not thrown away
 for that, and its run would hardly end better elsewhere."""
+LARGE_BYTES: Final = 256 * 1024
+"""From here on it shows how long a blob is on its way."""
+MOST_AT_ONCE: Final = 4
+"""Large blobs that come at the same time. More of them would only have each come later: so the first runs
+start while what the next ones need is on its way. As many of any size come for one chunk."""
+LOOK_SECONDS: Final = 60.0
+"""Between two looks at all files, unless they seem to be too many: that takes 20 ms and more, and some come
+that nobody tells of, because their worker was killed."""
 FRESH_SECONDS: Final = 10.0
 """What a worker has just written may be in a report that has not arrived yet, so that nobody names it."""
 _REMEMBERED: Final = 10_000
@@ -54,10 +62,15 @@ class BlobStore:
         """Names the blobs that must not be removed."""
         self._own = BlobDirectory(directory)
         self._address = address
-        self._capacity = capacity
+        self.capacity = capacity
+        """How many bytes it keeps, of what nobody needs at the moment."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         """Values that the control plane had no more, or not as they were, when they were last asked for."""
+        self._size = 0
+        """How many bytes there are: what was found at the last look, and what came and went since."""
+        self._looked_at = float("-inf")
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._own.make()
         self._forget_parts()
 
@@ -89,31 +102,46 @@ class BlobStore:
         Raises:
             TaskyardError: One could not be fetched: it is unknown, or the server stayed unreachable.
         """
+        coming: deque[tuple[common_pb2.BlobRef, asyncio.Task[None]]] = deque()
         for blob in blobs:
-            if self.shared is not None and is_there(self.shared, blob):
-                continue
-            name = name_of(blob)
-            if is_there(self._own, blob):
-                os.utime(self._own.path(name))
-                continue
-            self._own.remove(name)  # what a power cut has left of it: here nothing is synced
-            task = self._fetching.get(name)
-            if task is None:
-                task = self._fetching[name] = asyncio.create_task(repeated(partial(self._download, blob)))
-                task.add_done_callback(partial(self._fetched, name))
-            try:
-                await asyncio.shield(task)
-            except (BlobNotFound, DigestMismatch):
-                if not blob.name:  # the body of a chunk, which a server that was restarted does not know
-                    raise
-                self._note_gone(name)
-            else:
-                self._gone.pop(name, None)
+            if (task := self._fetch(blob)) is not None:
+                coming.append((blob, task))
+            if len(coming) >= MOST_AT_ONCE:
+                await self._come(*coming.popleft())
+        for each in coming:
+            await self._come(*each)
+
+    async def _come(self, blob: common_pb2.BlobRef, task: "asyncio.Task[None]") -> None:
+        """Wait until a blob is here, or it is known that there is none."""
+        name = name_of(blob)
+        try:
+            await asyncio.shield(task)
+        except (BlobNotFound, DigestMismatch):
+            if not blob.name:  # the body of a chunk, which a server that was restarted does not know
+                raise
+            self._note_gone(name)
+        else:
+            self._gone.pop(name, None)
 
     def _note_gone(self, name: str) -> None:
         self._gone[name] = None
         if len(self._gone) > _REMEMBERED:
             self._gone.popitem(last=False)
+
+    def _fetch(self, blob: common_pb2.BlobRef) -> "asyncio.Task[None] | None":
+        """Begin to fetch a blob, unless that is being done; None when it is here."""
+        name = name_of(blob)
+        if self.shared is not None and is_there(self.shared, blob):
+            return None
+        if is_there(self._own, blob):
+            os.utime(self._own.path(name))
+            return None
+        self._own.remove(name)  # what a power cut has left of it: here nothing is synced
+        task = self._fetching.get(name)
+        if task is None:
+            task = self._fetching[name] = asyncio.create_task(repeated(partial(self._download, blob)))
+            task.add_done_callback(partial(self._fetched, name))
+        return task
 
     def _fetched(self, name: str, task: "asyncio.Task[None]") -> None:
         self._fetching.pop(name, None)
@@ -136,6 +164,13 @@ class BlobStore:
         )
 
     async def _download(self, blob: common_pb2.BlobRef) -> None:
+        if blob.size < LARGE_BYTES:  # code, for example, behind which many runs may wait
+            await self._download_now(blob)
+        else:
+            async with self._places:
+                await self._download_now(blob)
+
+    async def _download_now(self, blob: common_pb2.BlobRef) -> None:
         self.make_room()
         try:
             await self._download_once(blob)
@@ -152,6 +187,7 @@ class BlobStore:
             with self._own.receiving(name_of(blob)) as part, create(part) as file:
                 async for data in blob_transfer.receive(stub, blob):
                     file.write(data)
+        self._size += blob.size
 
     async def _upload(self, blob: common_pb2.BlobRef) -> None:
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
@@ -159,32 +195,42 @@ class BlobStore:
             with self.path(blob).open("rb") as file:
                 parts = iter(partial(file.read, blob_transfer.SENT_BYTES), b"")
                 await blob_transfer.send(stub, blob, parts)
+        self._size += blob.size
         with suppress(OSError):  # the server has it: what becomes of the file is of no account
-            self.make_room()
+            self.make_room(name_of(blob))
 
-    def make_room(self) -> None:
-        """Remove what has not been used for longest, until the directory is within its capacity."""
-        self._shrink(self._capacity, float("inf"))
+    def make_room(self, sent: str = "") -> None:
+        """Remove what has not been used for longest, until the directory is within its capacity.
+
+        Results stay while their reports may be on the way, except one that was `sent`.
+        """
+        now = time.monotonic()
+        if self._size > self.capacity or now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self._shrink(self.capacity, float("inf"), sent)
 
     def evict(self) -> None:
         """Remove everything that nobody needs, because the disk is full: it may be full of other things."""
         with suppress(OSError):  # a disk that failed may not even tell what is on it
             self._shrink(0, time.time() - FRESH_SECONDS)
 
-    def _shrink(self, capacity: int, before: float) -> None:
+    def _shrink(self, capacity: int, before: float, sent: str = "") -> None:
         """Remove files that are in no use and were used last before a time, until the rest has a size."""
+        fresh = time.time() - FRESH_SECONDS
         files = self._files()
-        size = sum(size for _, size, _ in files)
-        if size <= capacity:
+        self._size = sum(size for _, size, _ in files)
+        if self._size <= capacity:
             return
         needed = set(self.in_use())
         for used_at, length, name in sorted(files):
-            if size <= capacity:
+            if self._size <= capacity:
                 return
+            if is_result(name) and used_at >= fresh and name != sent:
+                continue
             if name not in needed and used_at < before:
                 with suppress(OSError):  # a file system that is read-only keeps what it has
                     self._own.remove(name)
-                    size -= length
+                    self._size -= length
 
     def _files(self) -> list[tuple[float, int, str]]:
         """Return when each complete file was used last, its size and its name."""

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
-from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.blob_store import LARGE_BYTES, BlobStore
 from taskyard_agent.holding.chunks import Chunk, Span
 from taskyard_agent.holding.holdings import Holdings
 from taskyard_agent.holding.room import Room
@@ -36,11 +36,13 @@ logger = logging.getLogger(__name__)
 class _Fetch:
     """A chunk whose blobs come, and what is still wanted of it."""
 
-    __slots__ = ("chunk", "spans", "task")
+    __slots__ = ("chunk", "is_large", "spans", "task")
 
     def __init__(self, span: Span) -> None:
         self.chunk: Chunk = span.chunk
         self.spans = [span]
+        large = any(blob.size >= LARGE_BYTES for blob in span.chunk.blobs)
+        self.is_large = large and not span.chunk.in_lane
         self.task: asyncio.Task[None]
 
 
@@ -73,6 +75,10 @@ class BlobTransfers:
         """Iterate over what is being fetched for."""
         for fetch in self._fetching:
             yield from fetch.spans
+
+    def awaiting(self) -> int:
+        """Return how many runs that take slots wait for large values."""
+        return sum(sum(map(len, fetch.spans)) for fetch in self._fetching if fetch.is_large)
 
     def results(self) -> Iterator[str]:
         """Iterate over the names of results on their way to the store."""

@@ -56,14 +56,22 @@ class Intake:
         self._whose = whose
         self.doubtful = False
         """Whether the lease may be about to lapse, so that nothing moves for another reason."""
+        self.fetching: Callable[[], int] = lambda: 0
+        """Says how many runs wait for large values to come."""
+        self._slots = slots
         self._draining = False
         self._closed = False
         self._gave_back_at = 0.0
 
     def demand(self, coroutines: Demand | None = None) -> Demand:
-        """Say how much work is wanted; a run that waits for others takes no room. `coroutines` go along."""
+        """Say how much work is wanted; a run that waits for others takes no room. `coroutines` go along.
+
+        Nor does one for each slot that waits for its inputs: they come while others execute, however long
+        these take.
+        """
         sizer, admission = self.sizer, self._admission
         in_hand = self._holdings.runs - self._holdings.in_lanes - self._waiting()
+        in_hand -= min(self.fetching(), self._slots)
         shares: tuple[int, ...] = ()
         if admission.crowded:  # looked at only when it matters
             in_hand -= admission.passable(self.queue.nested)

@@ -93,6 +93,7 @@ class ProcessPool:
         self.transfers = BlobTransfers(
             blobs, bundles, self.room, self.holdings, lambda spans: self._dispatcher.requeue(spans)
         )
+        self.intake.fetching = self.transfers.awaiting
         self._watchdog = Watchdog(workforce, self.endings, self.holdings, self.intake, clock_ns)
         self._dispatcher = Dispatcher(self.intake, workforce, self.transfers, self._watchdog)
         self._begin_lanes(slots, coroutines, clock_ns)
@@ -147,6 +148,7 @@ class ProcessPool:
             welcome.max_inline_bytes or MAX_INLINE_BYTES, welcome.max_payload_bytes or MAX_PAYLOAD_BYTES
         )
         store = self._blobs.look_for(welcome.blob_directory)
+        self.holdings.session.keeps_blob_bytes = 0 if store else self._blobs.capacity
         self.workforce.greet(frames.pack(frames.SETTINGS, limits, os.fsencode(store)))
         for worker in self.workforce.workers.values():
             if worker.world is not None and not worker.spans:

@@ -79,6 +79,10 @@ class Timers:
             self._arm()
         return timer
 
+    def now(self) -> float:
+        """Return the time by which things are due: monotonic seconds."""
+        return self._clock.monotonic()
+
     def pending(self) -> list[str]:
         """Return the names of what will be done, soonest first."""
         return [timer.name for _, _, timer in sorted(self._heap) if timer.pending]

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from grpc import aio
 
-from taskyard_agent.holding.blob_store import BlobStore
+from taskyard_agent.holding.blob_store import LARGE_BYTES, LOOK_SECONDS, MOST_AT_ONCE, BlobStore
 from taskyard_api.v1 import blob_service_pb2, common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
 from taskyard_contract.blobs.directory import BlobDirectory
@@ -60,6 +61,60 @@ def test_what_was_not_used_for_longest_is_removed_first(tmp_path: Path, refs: li
     blobs.in_use = lambda: [name_of(refs[0])]
     blobs.make_room()
     assert [blobs.has([ref]) for ref in refs] == [True, False, False, True]
+
+
+def test_a_result_stays_while_its_report_may_be_on_the_way(tmp_path: Path) -> None:
+    blobs = store(tmp_path, SIZE)
+    fresh, old, sent = (Ref(name=result_name(bytes([n]) * 16, 1), size=SIZE) for n in range(3))
+    for ref in (fresh, old, sent):
+        put(blobs, ref, 1)
+    for ref in (fresh, sent):
+        os.utime(blobs.path(ref))
+    blobs.make_room(sent.name)
+    assert [blobs.has([ref]) for ref in (fresh, old, sent)] == [True, False, False]
+
+
+def test_files_are_looked_at_when_they_may_be_too_many_or_after_a_while(
+    tmp_path: Path, refs: list[Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: seconds)
+    blobs = store(tmp_path, 2 * SIZE)
+    blobs.make_room()
+    for used_at, ref in enumerate(refs):
+        put(blobs, ref, used_at)
+    blobs.make_room()
+    assert blobs.has(refs), "nobody has told of them"
+    seconds += LOOK_SECONDS
+    blobs.make_room()
+    assert [blobs.has([ref]) for ref in refs] == [False, False, True, True]
+
+
+def test_a_few_large_blobs_come_at_a_time_and_small_ones_pass_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(blobs: BlobStore, service: _Service) -> None:
+        going: list[str] = []
+        done, busy = asyncio.Event(), asyncio.Event()
+
+        async def download(ref: Ref) -> None:
+            going.append(ref.name)
+            if len(going) == MOST_AT_ONCE:
+                busy.set()
+            if ref.size >= LARGE_BYTES:
+                await done.wait()
+
+        monkeypatch.setattr(blobs, "_download_once", download)
+        large = [Ref(name=f"b3-{number}", size=LARGE_BYTES) for number in range(9)]
+        fetches = [asyncio.create_task(blobs.fetch(part)) for part in (large[:6], large[6:7], large[7:])]
+        await asyncio.wait_for(busy.wait(), 20)
+        await asyncio.wait_for(blobs.fetch([Ref(name="b3-code", size=9)]), 20)
+        assert going == [*(ref.name for ref in large[:MOST_AT_ONCE]), "b3-code"]
+        done.set()
+        await asyncio.gather(*fetches)
+        assert sorted(going) == sorted([*(ref.name for ref in large), "b3-code"])
+
+    with_server(tmp_path, scenario)
 
 
 def test_what_is_being_fetched_is_not_removed_nor_counted(tmp_path: Path, refs: list[Ref]) -> None:

@@ -303,6 +303,22 @@ def test_a_condition_is_told_when_it_changes_and_on_each_new_stream() -> None:
     assert told() == [""]
 
 
+def test_what_is_kept_apart_is_told_when_it_changes_and_on_each_new_stream() -> None:
+    session = open_session(Recorder())
+
+    def told() -> list[int]:
+        return [each.keeps_blob_bytes for each in drained(session) if each.HasField("keeps_blob_bytes")]
+
+    assert told() == []
+    session.keeps_blob_bytes = 5
+    assert (told(), told()) == ([5], [])
+    session.hello(1.0)
+    session.welcomed(pb.ServerFrame(welcome=WELCOME))
+    assert told() == [5]
+    session.keeps_blob_bytes = 0
+    assert told() == [0]
+
+
 def test_memory_is_told_beside_a_heartbeat_once_and_again_on_each_stream() -> None:
     session = open_session(Recorder())
     session.has_memory(3, 8)

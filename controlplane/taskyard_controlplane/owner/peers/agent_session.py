@@ -138,14 +138,17 @@ class AgentSession(Peer):
     @property
     def credit(self) -> int:
         """How many more runs the agent takes."""
-        if self.draining or self.paused or self.away or self.close is None:
-            return 0
-        return self.granted - self.assigned
+        return self.granted - self.assigned if self.is_fed else 0
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether it gets runs, as far as it takes any."""
+        return not (self.draining or self.paused or self.away or self.close is None)
 
     @property
     def credit_apart(self) -> int:
         """How many more runs of coroutine functions it takes, beside those that take slots."""
-        if not self.coroutines or self.draining or self.paused or self.away or self.close is None:
+        if not self.coroutines or not self.is_fed:
             return 0
         return self.apart.granted - self.apart.assigned
 

@@ -7,6 +7,7 @@ from taskyard_contract.errors import Overloaded
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession, Windows
+from taskyard_controlplane.owner.peers.kept_values import KeptValues
 from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.peers.peer import Caller, Peer
 from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
@@ -29,6 +30,7 @@ class Roster:
         self.most, self.most_per_host = MAX_PEERS, MAX_PEERS_PER_HOST
         self.log_marks = LogMarks()
         self.worlds = ProgramWorlds()
+        self.kept_values = KeptValues()
         self.sessions: dict[bytes, ClientSession] = {}
         self.agents: dict[str, AgentSession] = {}
 

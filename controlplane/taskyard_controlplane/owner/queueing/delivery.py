@@ -26,6 +26,7 @@ from taskyard_controlplane.owner.journal.payload_ledger import PayloadLedger
 from taskyard_controlplane.owner.journal.progress import ProgressOfRuns
 from taskyard_controlplane.owner.journal.stored_runs import REPEAT_SECONDS
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.kept_values import KeptValues
 from taskyard_controlplane.owner.peers.peer import Close
 from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, parts_of, write_chunk
 from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody
@@ -90,12 +91,15 @@ class Delivery:
         timers: Timers,
         ledger: PayloadLedger,
         progress: ProgressOfRuns,
+        kept_values: KeptValues,
     ) -> None:
         """Read from `store` what is not in memory; what is sent leaves the `ledger`.
 
-        Next attempts are sent what the ones before them said last of their `progress`.
+        What agents have to fetch for it, they have from then on (`kept_values`). Next attempts are sent what
+        the ones before them said last of their `progress`.
         """
         self._progress = progress
+        self._kept_values = kept_values
         self._store = store
         self._committer = committer
         self._journal = journal
@@ -136,10 +140,15 @@ class Delivery:
             self._waiting.append(parcel)
             self._load()
         else:
-            agent.assign(self._written(parcel))
+            self._hand_over(agent, self._written(parcel))
             for run in large:
                 self._ledger.put_away(run)
             agent.wake()
+
+    def _hand_over(self, agent: AgentSession, chunk: pb.AssignChunk) -> None:
+        if self._kept_values.any:
+            self._kept_values.note(agent, chunk.blobs)
+        agent.assign(chunk)
 
     def _written(
         self, parcel: Parcel, loaded: StoredPayloads = NOTHING_LOADED, *, with_inputs: bool = True
@@ -238,7 +247,7 @@ class Delivery:
 
     def _assign(self, parcel: Parcel, chunk: pb.AssignChunk) -> None:
         agent = parcel.agent
-        agent.assign(chunk)
+        self._hand_over(agent, chunk)
         for run in parcel.runs:
             if run.state == CANCELLING and run.agent is agent:
                 agent.cancel(run)

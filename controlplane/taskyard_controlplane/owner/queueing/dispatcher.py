@@ -11,6 +11,8 @@ queues do not always end up with the same one. What an agent gave back goes to t
 A chunk holds runs of one template and one flow run, because these are said once for all of it; it is executed
 by one worker in order and gets consecutive epochs, of which only the first is sent.
 
+Runs with large inputs prefer the agents that have these, if not all have all (`locality`).
+
 Many agents have room for coroutines beside their slots, and grant credit for these apart. Then they are fed
 with them apart as well, after the rest of the round; neither takes anything from the other.
 
@@ -31,11 +33,13 @@ from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.kept_values import KeptValues
 from taskyard_controlplane.owner.peers.program_worlds import ProgramWorlds
 from taskyard_controlplane.owner.queueing.declined import Declined
 from taskyard_controlplane.owner.queueing.delivery import Delivery
 from taskyard_controlplane.owner.queueing.dispatch_log import DispatchLog
 from taskyard_controlplane.owner.queueing.lanes import Served
+from taskyard_controlplane.owner.queueing.locality.placement import Placement, has_no_slot
 from taskyard_controlplane.owner.queueing.matchmaking import Matchmaking
 from taskyard_controlplane.owner.queueing.ready_queues import Ahead
 from taskyard_controlplane.owner.queueing.standing import Standing, standing_of
@@ -58,11 +62,12 @@ class Dispatcher:
         first_epoch: int,
         worlds: ProgramWorlds,
         runs: Mapping[bytes, Run],
+        kept_values: KeptValues,
     ) -> None:
         """Assign under epochs above the first of this owner, which makes those of earlier ones stale.
 
         Agents are sent what programs have handed over for their `worlds`. A run takes the turns of the
-        session whose run waits for it, which is among `runs`.
+        session whose run waits for it, which is among `runs`. Agents have large values as `kept_values` says.
         """
         self._worlds = worlds
         self._delivery = delivery
@@ -74,6 +79,7 @@ class Dispatcher:
         self._standing = partial(standing_of, runs=runs)
         self.ready = Matchmaking(worlds.is_awaited, self._standing)
         self.declined = Declined(timers, self._enqueue_again, self._standing)
+        self.placement = Placement(kept_values, self.ready, self._standing, timers, self.pump)
         self.agents: list[AgentSession] = []
 
     def enqueue(self, run: Run) -> None:
@@ -126,6 +132,7 @@ class Dispatcher:
             self.agents.remove(agent)
             self.ready.leave(agent)
             self.declined.leave(agent)
+            self.placement.leave(agent)
 
     def look_again(self) -> None:
         """Assign what has waited for programs that have come back since, or must be taken as gone."""
@@ -135,12 +142,16 @@ class Dispatcher:
     def pump(self) -> None:
         """Assign whatever can be assigned now, agents in turn, a chunk at a time."""
         hungry = [agent for agent in self.agents if agent.credit > 0]
+        if self.placement.matters:
+            hungry.sort(key=has_no_slot)
         while hungry:
             hungry = [agent for agent in hungry if self._feed(agent)]
         if self.ready.has_coroutines or self.declined.any:  # where nobody has async tasks it costs nothing
             hungry = [agent for agent in self.agents if agent.credit_apart > 0]
             while hungry:
                 hungry = [agent for agent in hungry if self._feed_apart(agent)]
+        if self.placement.matters:
+            self.placement.arm()
         # A different agent is first next time, so that short queues do not always go to the same one.
         if len(self.agents) > 1:
             self.agents.append(self.agents.pop(0))
@@ -148,7 +159,10 @@ class Dispatcher:
     def _feed(self, agent: AgentSession) -> bool:
         """Assign one chunk; whether the agent could take more."""
         limit = min(agent.credit, max(1, agent.chunk_size))
-        runs = self.declined.pop(agent, limit) or self.ready.pop(agent, limit)
+        runs = self.declined.pop(agent, limit)
+        if not runs and self.placement.matters:
+            return self._feed_by_locality(agent, limit) and agent.credit > 0
+        runs = runs or self.ready.pop(agent, limit)
         if not runs:
             return False
         self._assign(agent, runs)
@@ -157,11 +171,23 @@ class Dispatcher:
     def _feed_apart(self, agent: AgentSession) -> bool:
         """Assign one chunk of coroutines to an agent that has room for them beside its slots."""
         limit = min(agent.credit_apart, max(1, agent.apart.chunk_size))
-        runs = self.declined.pop(agent, limit, apart=True) or self.ready.pop(agent, limit, apart=True)
+        runs = self.declined.pop(agent, limit, apart=True)
+        if not runs and self.placement.matters:
+            return self._feed_by_locality(agent, limit, apart=True) and agent.credit_apart > 0
+        runs = runs or self.ready.pop(agent, limit, apart=True)
         if not runs:
             return False
         self._assign(agent, runs)
         return agent.credit_apart > 0
+
+    def _feed_by_locality(self, agent: AgentSession, limit: int, apart: bool = False) -> bool:
+        """Assign a few chunks, to others as well; whether the agent itself got anything."""
+        fed = False
+        for whose, runs in self.placement.next(agent, limit, apart):
+            self._assign(whose, runs)
+            fed = fed or whose is agent
+        self.placement.assigned(agent, apart)
+        return fed
 
     def _assign(self, agent: AgentSession, runs: list[Run]) -> None:
         first_epoch = self._epoch + 1

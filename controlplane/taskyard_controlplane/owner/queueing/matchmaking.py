@@ -186,6 +186,12 @@ class Matchmaking:
         """
         return (self._apart if apart else self._served).get(agent, ())
 
+    def feeds(self, agent: AgentSession, template: Template) -> bool:
+        """Say whether an agent is fed with runs of a template, as soon as it has room for some."""
+        queue = self.of_template(template)
+        served = self.served(agent, agent.takes_apart(template))
+        return any(queue in queues for _, queues in served)
+
     def tidy(self) -> bool:
         """Let go of runs that have ended in their queues, and of the queues of needs that nobody has any
         more; whether that was looked for. Whoever keeps what `queue_of` returned asks again then.

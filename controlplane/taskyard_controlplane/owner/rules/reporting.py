@@ -30,6 +30,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.named_blobs import blobs_of, blobs_of_failure, blobs_of_outcome
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.kept_values import KeptValues
 from taskyard_controlplane.owner.rules.authority import may_report
 from taskyard_controlplane.owner.rules.outcome_messages import labelled, outcome_of_report, why_of
 from taskyard_controlplane.owner.rules.saying import Saying
@@ -66,8 +67,13 @@ class Reporting:
         succession: Succession,
         saying: Saying,
         max_inline_bytes: int,
+        kept_values: KeptValues,
     ) -> None:
-        """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known."""
+        """Apply reports to runs of `book`; `succession` says of which assignments nothing may be known.
+
+        That an agent has what its runs returned is noted in `kept_values`.
+        """
+        self._kept_values = kept_values
         self._max_inline_bytes = max_inline_bytes
         self._runs = book.runs
         self._saying = saying
@@ -148,6 +154,8 @@ class Reporting:
             refuse_large(columns, self._max_inline_bytes)
         run_ids, results = chunk.run_ids, list(columns.results)
         exceptions = {entry.position: entry for entry in columns.exceptions} if columns.exceptions else None
+        if exceptions is not None and self._kept_values.any:
+            self._kept_values.note(agent, (entry.result.blob for entry in exceptions.values()))
         self._journal.counted(len(chunk.columns))
         base_us, epoch, held = columns.base_us, chunk.first_epoch, agent.held
         number = agent.identity.number

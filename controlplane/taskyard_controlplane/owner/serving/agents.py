@@ -149,6 +149,8 @@ class Agents:
             agent.condition = cut(frame.condition, NAME_LIMIT)
         if frame.HasField("memory"):
             agent.memory = frame.memory.used_bytes, frame.memory.total_bytes
+        if frame.HasField("keeps_blob_bytes"):
+            self._roster.kept_values.said(agent, frame.keeps_blob_bytes)
         if frame.heartbeat:
             agent.answer_heartbeat(frame.heartbeat)
             agent.wake()

@@ -121,7 +121,7 @@ class Shard:
         self.saying = Saying(self.book, self.journal, self.succession)
         self.reporting = Reporting(
             self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,
-            self.saying, max_inline_bytes,
+            self.saying, max_inline_bytes, self.roster.kept_values,
         )  # fmt: skip
 
     def _make_queues(
@@ -135,11 +135,13 @@ class Shard:
             self.timers,
             self.book.ledger,
             self.book.progress,
+            self.roster.kept_values,
         )
         log = DispatchLog(self.journal, clock, owned.next_dispatch)
         self.dispatcher = Dispatcher(
             self.delivery, log, self.templates, self.changes, metrics, self.timers,
             self.succession.first_epoch, self.roster.worlds, self.book.runs,
+            self.roster.kept_values,
         )  # fmt: skip
         circles = ParkedCircles(
             store, self.committer, self.journal, self.stored, self.templates, self.settling
@@ -209,5 +211,6 @@ class Shard:
             "bytes of payload": self.book.ledger.total,
             "chunks that wait for payload": self.delivery.waiting,
             "large bodies": len(self.delivery.bodies),
+            "runs near their inputs": len(self.dispatcher.placement.delayed.waiting),
             "dispatches": len(self.dispatcher.log.entries),
         }

@@ -306,6 +306,7 @@ class AgentFrame(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     MEMORY_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
+    KEEPS_BLOB_BYTES_FIELD_NUMBER: builtins.int
     report_number: builtins.int
     """Number of this frame's reports and log records, counting up from 1 within the session; 0 when it has none."""
     heartbeat: builtins.int
@@ -315,6 +316,12 @@ class AgentFrame(google.protobuf.message.Message):
     condition: builtins.str
     """Why the agent takes no work at the moment, for people; empty when nothing is wrong, which is what holds
     when a stream opens. Sent when it changes.
+    """
+    keeps_blob_bytes: builtins.int
+    """Up to how many bytes of blobs the agent keeps in a directory of its own, from which its runs read what it has
+    fetched and what they returned; 0 when it sees the directory of the server and keeps none. It is given runs whose
+    large inputs it has, rather than others. Sent when it changes, and on each stream; who does not say it is given runs
+    wherever their inputs are.
     """
     @property
     def hello(self) -> global___AgentHello:
@@ -384,10 +391,14 @@ class AgentFrame(google.protobuf.message.Message):
         progress: collections.abc.Iterable[global___RunProgress] | None = ...,
         memory: global___AgentMemory | None = ...,
         output: taskyard_api.v1.session_service_pb2.OutputBatch | None = ...,
+        keeps_blob_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "condition", b"condition", "credit", b"credit", "hello", b"hello", "logs", b"logs", "memory", b"memory", "output", b"output"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "memory", b"memory", "output", b"output", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_condition", b"_condition", "_keeps_blob_bytes", b"_keeps_blob_bytes", "condition", b"condition", "credit", b"credit", "hello", b"hello", "keeps_blob_bytes", b"keeps_blob_bytes", "logs", b"logs", "memory", b"memory", "output", b"output"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_condition", b"_condition", "_keeps_blob_bytes", b"_keeps_blob_bytes", "cancelled", b"cancelled", "condition", b"condition", "credit", b"credit", "draining", b"draining", "given_back", b"given_back", "heartbeat", b"heartbeat", "hello", b"hello", "keeps_blob_bytes", b"keeps_blob_bytes", "logs", b"logs", "lost", b"lost", "memory", b"memory", "output", b"output", "progress", b"progress", "report_number", b"report_number", "reports", b"reports", "started", b"started"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_condition", b"_condition"]) -> typing.Literal["condition"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_keeps_blob_bytes", b"_keeps_blob_bytes"]) -> typing.Literal["keeps_blob_bytes"] | None: ...
 
 global___AgentFrame = AgentFrame
 

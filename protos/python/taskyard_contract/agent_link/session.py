@@ -53,6 +53,8 @@ class LinkSession(Pending):
         self.draining = False
         self.condition = ""
         """Why no work is taken at the moment, for people; whoever changes it wakes the link."""
+        self.keeps_blob_bytes: int | None = None
+        """Up to how many bytes of large values are kept apart from the server; None: nobody has said."""
         self.reconnect_after: float | None = None
         self._memory: pb.AgentMemory | None = None
         self._handler = handler
@@ -70,6 +72,7 @@ class LinkSession(Pending):
         self._told_draining = False
         self._told_condition = ""
         self._told_nested_only = _ANY
+        self._told_keeps: int | None = None
         self._told_memory = True
 
     def drain(self) -> None:
@@ -94,6 +97,7 @@ class LinkSession(Pending):
         self._heartbeat = 0
         self._told_draining, self._told_nested_only = False, _ANY
         self._told_condition = ""
+        self._told_keeps = None
         self._told_memory = self._memory is None
         self._resend, self._started = [], []
         self.reconnect_after = None
@@ -149,7 +153,8 @@ class LinkSession(Pending):
         credit = self._next_credit()
         announce = self.draining and not self._told_draining
         condition = self.condition != self._told_condition
-        told = self._started or self._progress or self._heartbeat
+        keeps = self.keeps_blob_bytes != self._told_keeps
+        told = keeps or self._started or self._progress or self._heartbeat
         if frame is None and not (credit or told or announce or condition):
             return None
         if frame is None:
@@ -170,6 +175,8 @@ class LinkSession(Pending):
             frame.draining = self._told_draining = True
         if condition:
             frame.condition = self._told_condition = self.condition
+        if keeps and self.keeps_blob_bytes is not None:
+            frame.keeps_blob_bytes = self._told_keeps = self.keeps_blob_bytes
         return frame
 
     def _next_credit(self) -> pb.Credit | None:

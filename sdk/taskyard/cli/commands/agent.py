@@ -21,6 +21,16 @@ app = Commands(help="Run an agent, look at agents, drain them.")
 
 
 _COROUTINES = "How many async tasks go on together for each slot, in one process; 0: each takes a slot."
+_BlobBytes = Annotated[
+    int | None,
+    typer.Option(
+        callback=at_least(1),
+        metavar="N",
+        help="How many bytes of large values to keep in the agent's own directory, where it does not see that"
+        " of the server.",
+        show_default="2 GiB",
+    ),
+]
 
 
 @app.command("start", epilog="Once the agent runs, its own exit codes hold: see docs/cli.md.")
@@ -66,6 +76,7 @@ def start(
         ),
     ] = None,
     coroutines: Annotated[int, typer.Option(callback=at_least(0), metavar="N", help=_COROUTINES)] = 100,
+    blob_bytes: _BlobBytes = None,
 ) -> None:
     """Execute runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
     require_extra("agent", "'taskyard agent start'")
@@ -79,6 +90,7 @@ def start(
             "--name": name,
             "--max-waiting": max_waiting,
             "--coroutines": coroutines,
+            "--blob-bytes": blob_bytes,
         }
     )
     become("taskyard_agent", [*options, *many])

@@ -10,7 +10,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_contract.states import ReportKind, RunState, StateReason
 
 S = RunState
-LARGE_NAME = "run-" + "0a" * 16 + "-" + "0" * 15 + "1"
+LARGE_NAME = "b3-" + "0a" * 32
 LARGE: dict[str, Any] = {
     "kind": ReportKind.SUCCEEDED,
     "result": common_pb2.Payload(blob=common_pb2.BlobRef(name=LARGE_NAME, size=70_000, checksum=1)),

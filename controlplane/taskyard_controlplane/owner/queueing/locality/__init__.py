@@ -1,0 +1,1 @@
+"""Data locality: runs prefer the agents that have their large inputs."""
