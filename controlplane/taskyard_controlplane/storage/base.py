@@ -36,6 +36,7 @@ from taskyard_controlplane.storage.interface import (
     Documents,
     EventRow,
     LogMarkRow,
+    LogStore,
     ParkedRow,
     RefusedRow,
     RowsRefused,
@@ -71,6 +72,7 @@ class BaseStore(ABC):
         self._low_seq = 1
         self.documents: Documents = OwnedDocuments(self._connected, self._owning)
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
+        self.logs: LogStore
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
         return find_refused(batch, self._attempt)

@@ -21,8 +21,8 @@ class Commit:
     """Rows and promises, gathered until the database is free."""
 
     __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "lines", "logged", "overdue", "payload_bytes",
-        "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
+        "accepted", "decided", "duplicates", "effects", "lines", "log_batch", "logged", "overdue",
+        "payload_bytes", "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -36,7 +36,9 @@ class Commit:
         self.reported: dict[AgentSession, int] = {}
         """Up to which number each agent is told that its reports are durable."""
         self.logged: dict[AgentSession | ClientSession, int] = {}
-        """Up to which number the log records that each peer sent are in it."""
+        """Up to which number the log records that each peer sent are in it, or are stored beside it."""
+        self.log_batch = 0
+        """The last batch for the log store that came before it was closed."""
         self.lines: list[tuple[Submitter, Record]] = []
         """What sessions are shown of what it says of runs."""
         self.effects: list[tuple[Run, int]] = []
@@ -71,6 +73,7 @@ class Commit:
             or self.effects
             or self.submitted
             or self.decided
+            or self.logged
             or self.lines
             or self.overdue
             or self.rows.rows() - self.riding

@@ -22,6 +22,8 @@ Orders that matter:
   one of which nothing is left keeps its promises at once, and what comes after it waits all the same.
 - A row that does not fit into the database takes along nothing but its run. What stands in its place is
   written in the same transaction as everything else of the commit, so that its promises hold.
+- A commit in which a run ends waits for the log records that this run sent before, and for nothing of the
+  kind otherwise: they are appended beside the commits (`LogWriter`), and whoever sees the end finds them.
 - Jobs see what was committed before them, and nothing of the open commit, which `durable` waits for.
 
 A few rows are written on the loop's own thread where the store allows it: two thread switches take longer.
@@ -33,14 +35,24 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from enum import Enum, auto
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
 from taskyard_controlplane.owner.journal.response import Response
+from taskyard_controlplane.owner.logs.writer import PATIENCE_SECONDS, LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import CommitResult, DatabaseLost, RefusedRow, RowsRefused, Store
+from taskyard_controlplane.storage.interface import (
+    CommitResult,
+    DatabaseLost,
+    NewRunRow,
+    RefusedRow,
+    RowsRefused,
+    Store,
+    WriteBatch,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -50,6 +62,9 @@ RIDE_SECONDS: Final = 0.05
 recorded costs a second execution after a crash, so not for long; but reports mostly come sooner."""
 RETRY_DELAYS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Between attempts to repeat a commit: a restart of a database takes a second, a full disk takes people."""
+LOG_SECONDS: Final = 2 * PATIENCE_SECONDS
+"""How long a commit waits for log records of runs that end in it, if the log store does not even fail."""
+_seq_of: Final = itemgetter(NewRunRow._fields.index("seq"))
 OVER: Final = (NotOwner, DatabaseLost)
 """What this process cannot go on after; its exit says why."""
 NOTHING_FOUND: Final = CommitResult([], [], [])
@@ -81,6 +96,7 @@ class Committer:
         metrics: Metrics,
         *,
         fatal: Callable[[BaseException], None],
+        logs: LogWriter,
         writer: Executor | None = None,
     ) -> None:
         """Commit to `store`.
@@ -90,12 +106,14 @@ class Committer:
             clock: Wall time goes into batches, monotonic time into metrics.
             metrics: Where commits are counted.
             fatal: Called when this process must not go on: it lost ownership, or has a defect.
+            logs: What runs log; an end is not committed before what its run has logged is stored.
             writer: Where the store is used, by one at a time; None for a thread of its own.
         """
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._fatal = fatal
+        self._logs = logs
         self._after: AfterCommits
         self._loop = asyncio.get_running_loop()
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-writer")
@@ -109,6 +127,8 @@ class Committer:
         self.stalled_since: float | None = None
         """Since when the database refuses commits."""
         self.response = Response(clock)
+        self.recorded_seq = 0
+        """The seq of the newest run that is durable; those before it are too."""
         self.full: StorageFull | None = None
         """Set while something waits for room in the database."""
         self._over: BaseException | None = None
@@ -178,6 +198,15 @@ class Committer:
         under_way = self._written_now
         return self.open.payload_bytes + (under_way.payload_bytes if under_way is not None else 0)
 
+    def after_logs(self, commit: Commit, action: Callable[[], None]) -> None:
+        """Do something when the log records that came before a commit was closed are stored, or given up."""
+        self._logs.when_written(commit.log_batch, action)
+
+    def undurable(self) -> list[WriteBatch]:
+        """Return the rows that are not durable: those of the commit under way, and of the open one."""
+        under_way = self._written_now
+        return [self.open.rows] if under_way is None else [under_way.rows, self.open.rows]
+
     async def durable(self) -> None:
         """Wait until everything that is in the open commit now is durable.
 
@@ -224,7 +253,30 @@ class Committer:
             self._job_was_last = False
             commit, self._number = self.open, self._number + 1
             self.open = Commit(self._number)
-            self._write(commit)
+            commit.log_batch = self._logs.latest
+            if commit.log_batch > self._logs.written and self._ends_what_logged(commit):
+                self._write_after_logs(commit)
+            else:
+                self._write(commit)
+
+    def _ends_what_logged(self, commit: Commit) -> bool:
+        """Whether a run ends in a commit of which log records are not stored yet."""
+        holds = self._logs.holds
+        return any(run.ended and holds(run.seq) for run, _ in commit.effects)
+
+    def _write_after_logs(self, commit: Commit) -> None:
+        """Write a commit when the log records that came before it are stored, or have taken too long."""
+        self._phase, self._written_now = Phase.WRITING, commit
+
+        def write() -> None:
+            late.cancel()
+            if self._phase is Phase.WRITING and self._written_now is commit and not started:
+                started.append(True)
+                self._write(commit)
+
+        started = list[bool]()
+        late = self._loop.call_later(LOG_SECONDS, write)
+        self._logs.when_written(commit.log_batch, write)
 
     def _write(self, commit: Commit) -> None:
         self._phase, self._written_now = Phase.WRITING, commit
@@ -270,6 +322,8 @@ class Committer:
 
     def _kept_promises(self, commit: Commit, result: CommitResult) -> bool:
         self._written_now = None
+        if commit.rows.new_runs:
+            self.recorded_seq = max(self.recorded_seq, *map(_seq_of, commit.rows.new_runs))
         try:
             self._after.committed(commit, result)
         except Exception as error:

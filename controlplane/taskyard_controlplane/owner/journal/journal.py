@@ -7,6 +7,7 @@ and append to them in place, because a call for each run would cost as much as t
 so, and end with `touch`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
@@ -25,21 +26,24 @@ from taskyard_controlplane.owner.journal.rows import (
     log_row,
     new_row,
 )
+from taskyard_controlplane.owner.logs.numbers import LogNumbers
+from taskyard_controlplane.owner.logs.writer import HIGHEST_NUMBER, LOGGER
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 
 HIGHEST_LEVEL = 1000
 """Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
-HIGHEST_NUMBER = (1 << 63) - 1
-"""What the database takes."""
 
 
 class Journal:
     """Writes into the open commit."""
 
-    def __init__(self, committer: Committer, next_agent: int = 1) -> None:
-        """Write into what `committer` commits next; `next_agent` is the first free number of an agent."""
+    def __init__(self, committer: Committer, numbers: LogNumbers, next_agent: int = 1) -> None:
+        """Write into what `committer` commits next; `next_agent` is the first free number of an agent, and
+        `numbers` are those of log records.
+        """
         self._committer = committer
+        self._numbers = numbers
         self._next_agent = next_agent
         self.touch = committer.touch
 
@@ -66,6 +70,14 @@ class Journal:
     def counted(self, size: int) -> None:
         """Count payload that the open commit holds from now on."""
         self.open.payload_bytes += size
+
+    def is_recorded(self, run: Run) -> bool:
+        """Whether a run is durable, and not only what is in a commit."""
+        return run.seq <= self._committer.recorded_seq
+
+    def holds_logs_of(self, session_id: bytes) -> bool:
+        """Whether log records of a session are in a commit that is not durable yet."""
+        return any(mark[0] == session_id for rows in self._committer.undurable() for mark in rows.log_marks)
 
     @property
     def has_backlogged(self) -> bool:
@@ -156,9 +168,20 @@ class Journal:
         self.touch()
 
     def logged(self, run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> None:
-        """Record what a run wrote, which is in the flow run of this number (`RunBook.flow_seq_of`)."""
+        """Record a line in the log of a run, which is in the flow run of this number
+        (`RunBook.flow_seq_of`): with what it is about, and not beside the commit as what runs log.
+        """
         level = min(level, HIGHEST_LEVEL)
-        self.open.rows.logs.append(log_row(run, flow_seq, at_us, level, logger, message))
+        row = log_row(run, flow_seq, at_us, level, logger, message, self._numbers.next())
+        self.open.rows.logs.append(row)
+        self.touch()
+
+    def logs_lost(self, at_us: int, run_seq: int, flow_seq: int | None, count: int) -> None:
+        """Record in the log of a run how many records of it could not be stored."""
+        text = f"{count} log records are lost: the log store could not take them"
+        self.open.rows.logs.append(
+            (run_seq, flow_seq, at_us, logging.ERROR, LOGGER, text, self._numbers.next())
+        )
         self.touch()
 
     def tells(self, session: Submitter, record: Record) -> None:
@@ -167,10 +190,16 @@ class Journal:
         self.touch()
 
     def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:
-        """Record, with the log records of a peer, that they have come; and tell it so after the commit."""
-        self.open.logged[peer] = number
-        # No peer counts so far; one that says it does may send what it had sent before once more.
+        """Record, with log records of a peer that are in the commit, that they have come; and tell it so
+        after the commit.
+        """
+        self.logs_beside(peer, number)
         self.open.rows.log_marks.append((peer.session_id, min(number, HIGHEST_NUMBER), at_us))
+        self.touch()
+
+    def logs_beside(self, peer: AgentSession | ClientSession, number: int) -> None:
+        """Tell a peer, after the commit and when they are stored, that log records of it have come."""
+        self.open.logged[peer] = number
         self.touch()
 
     def forget_log_marks(self, up_to_us: int) -> None:

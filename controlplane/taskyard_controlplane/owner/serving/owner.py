@@ -23,6 +23,8 @@ from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.journal.log_tails import LogTails
+from taskyard_controlplane.owner.logs.limits import DEFAULT_LIMITS, LogLimits
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -37,7 +39,7 @@ from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
 from taskyard_controlplane.owner.shard.shard import Limits, Shard
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import RunHead, Store
+from taskyard_controlplane.storage.interface import LAST_LOG, RunHead, Store
 
 MAINTAIN_SECONDS: Final = 3.0
 """How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
@@ -73,6 +75,7 @@ class Owner:
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
+        log_limits: LogLimits = DEFAULT_LIMITS,
     ) -> None:
         """Own the runs in `store`.
 
@@ -90,8 +93,10 @@ class Owner:
             most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
                 database.
             memory: How much payload is kept in memory.
-            writer: Where the database is used, by one at a time; None for a thread of its own.
+            writer: Where database and log store are used, each by one at a time; None for threads of their
+                own.
             draw: Gives numbers from [0, 1) for the jitter of retries.
+            log_limits: How much one run may log.
         """
         self._store = store
         self._clock = clock
@@ -105,7 +110,9 @@ class Owner:
         self.metrics = Metrics()
         """The owner's counters."""
         self._timers = Timers(asyncio.get_running_loop(), clock)
-        self._committer = Committer(store, clock, self.metrics, fatal=fatal, writer=writer)
+        self.logs = LogWriter(store.logs, clock, self.metrics, log_limits, writer)
+        """What runs log, beside the commits."""
+        self._committer = Committer(store, clock, self.metrics, fatal=fatal, logs=self.logs, writer=writer)
         self.documents = Documents(store, self._committer, clock)
         self.cache = CacheClearing(store, self._committer)
         # All of these from `start` on: which generation this is decides what can be made.
@@ -122,10 +129,13 @@ class Owner:
             DatabaseInUse: Another process owns the database.
             TaskyardError: The database cannot be used.
         """
-        found = await self._committer.run(lambda: read_store(self._store))
+        now_us = self._clock.now_us()
+        found = await self._committer.run(lambda: read_store(self._store, now_us))
+        self._committer.recorded_seq = found.ownership.next_seq - 1
+        self.logs.numbers.go_on_after(max(found.logs.last_id, found.ownership.next_log - 1))
         self.shard = Shard(
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
-            self._limits, self._draw,
+            self._limits, self._draw, self.logs,
         )  # fmt: skip
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
@@ -151,7 +161,10 @@ class Owner:
         self._timers.stop()
         if self._committer.stalled_since is None:
             await self._committer.flush()
+            await self.logs.settled()
+            await self._committer.flush()  # what could not be stored is said in the database
         recorded = self._committer.idle
+        await self.logs.close()
         await self._committer.close()
         return recorded
 
@@ -159,6 +172,7 @@ class Owner:
         """Do nothing more at all, as if this process had been killed. Its database is left as it is."""
         self._stopping = True
         self._timers.stop()
+        self.logs.abandon()
         self._committer.abandon()
 
     def renew(self) -> None:
@@ -177,6 +191,7 @@ class Owner:
             shard.book.upkeep()
             shard.backlog.tidy()
             shard.backlog.refill()  # commits do it, but nobody may be committing after a read has failed
+            self.logs.maintain()
             future = self._committer.run(self._store.maintain)
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
@@ -278,6 +293,16 @@ class Owner:
             TaskyardError: It never will be.
         """
         await self._committer.durable()
+        await self.logs.settled()
+
+    async def logs_up_to(self, run_seq: int) -> int:
+        """Return up to which number the log of a run may be shown, when everything in it that has come until
+        now is stored: what has a lower number and comes to be stored later would be passed over.
+        """
+        if self.logs.holds(run_seq):
+            await self.logs.settled()
+        lines = (row[-1] for rows in self._committer.undurable() for row in rows.logs if run_seq in row[:2])
+        return min(self.logs.stored_up_to(run_seq), min(lines, default=LAST_LOG + 1) - 1)  # type: ignore[operator, type-var]
 
     # What can be done.
 

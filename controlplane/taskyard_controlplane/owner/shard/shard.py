@@ -26,6 +26,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.backlog import WINDOW, Backlog, page_of
@@ -76,11 +77,14 @@ class Shard:
         owned: Ownership,
         limits: Limits,
         draw: Callable[[], float],
+        logs: LogWriter,
     ) -> None:
-        """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter."""
+        """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter, and `logs`
+        keeps what runs log.
+        """
         self.generation = owned.generation
         self.succession = Succession(owned.generation, owned.next_seq)
-        self.committer, self.timers = committer, timers
+        self.committer, self.timers, self.logs = committer, timers, logs
         self._make_journal(store, clock, limits.memory, owned.next_agent)
         self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
@@ -89,9 +93,13 @@ class Shard:
     def _make_journal(self, store: Store, clock: Clock, memory: MemoryLimits, next_agent: int) -> None:
         self.book, self.roster = RunBook(memory), Roster(memory)
         self.templates = Templates(store, self.committer, memory)
-        self.journal = Journal(self.committer, next_agent)
+        self.journal = Journal(self.committer, self.logs.numbers, next_agent)
         self.watchers = Watchers(self.book)
         self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
+        self.logs.on_written = lambda runs: self.tails.stored(runs) if self.tails.waiting else None
+        self.logs.on_lost = lambda run_seq, flow_seq, count: self.journal.logs_lost(
+            clock.now_us(), run_seq, flow_seq, count
+        )
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock,
             self.succession,
@@ -112,7 +120,7 @@ class Shard:
         self.flow_reports = FlowReports(
             self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes, draw
         )
-        self.saying = Saying(self.book, self.journal, self.succession)
+        self.saying = Saying(self.book, self.journal, self.succession, self.logs)
         self.reporting = Reporting(
             self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,
             self.saying, max_inline_bytes,
@@ -185,6 +193,7 @@ class Shard:
                 ),
                 changes=self.changes,
                 tails=self.tails,
+                logs=self.logs,
             )
         )  # fmt: skip
 

@@ -20,7 +20,8 @@ from taskyard_controlplane.storage.interface.documents import (
     Documents,
     VersionConflict,
 )
-from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reader, RunFilter
+from taskyard_controlplane.storage.interface.logs import DAY_US, LogDay, LogPosition, LogStore, day_of
+from taskyard_controlplane.storage.interface.reader import LAST_LOG, MOST_LOOKED_AT, Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
@@ -64,6 +65,7 @@ __all__ = [
     "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",
     "StoredPayloads", "StoredRun", "SummedRuns",
     "CacheEntries", "CacheReader", "ClearedPart", "EntryPage", "StoredEntry",
+    "DAY_US", "LAST_LOG", "LogDay", "LogPosition", "LogStore", "day_of",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from typing import Protocol
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.cache_entries import CacheEntries
 from taskyard_controlplane.storage.interface.documents import Documents
+from taskyard_controlplane.storage.interface.logs import LogStore
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
@@ -60,6 +61,8 @@ class Store(Protocol):
     """The cold documents, written by the same owner but never part of a batch."""
     cache: CacheEntries
     """The entries of the cache, to be removed; commits write them."""
+    logs: LogStore
+    """What runs log; opened and closed by itself, and used beside commits."""
 
     def open(self) -> Ownership:
         """Create or upgrade the schema, become the owner, and say where counting goes on.

@@ -26,6 +26,10 @@ class Committer:
     def touch(self) -> None:
         self.asked += 1
 
+    def after_logs(self, commit: Commit, action: Callable[[], None]) -> None:
+        """All that was logged is stored."""
+        action()
+
     def begin(self) -> Commit:
         """Take the open commit, which will be durable later."""
         commit, self.open = self.open, Commit(2)

@@ -1,0 +1,62 @@
+"""How much one run may log: what is beyond that is left out, and the last record says so.
+
+A run that logs in an endless loop would otherwise fill the disk for all. It is counted in memory, from the
+first record of a run to its end; after a restart of the server a run may log as much once more.
+"""
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+MAX_RECORDS: Final = 100_000
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+class LogLimits(NamedTuple):
+    """Most records of a run, and most bytes of text."""
+
+    max_records: int = MAX_RECORDS
+    max_bytes: int = MAX_BYTES
+
+    def reached(self) -> str:
+        """Say, as the last record of a run, that there are no more."""
+        return (
+            f"this run has logged {self.max_records} records or {self.max_bytes} bytes, as much as is kept "
+            "of a run; what it logs from here on is left out"
+        )
+
+
+DEFAULT_LIMITS: Final = LogLimits()
+
+
+class Verdict(Enum):
+    """What becomes of a record."""
+
+    KEPT = auto()
+    REPLACED = auto()
+    """Instead of it the log says that the rest is left out."""
+    LEFT_OUT = auto()
+
+
+class LogCounts:
+    """What open runs have logged."""
+
+    def __init__(self, limits: LogLimits) -> None:
+        """Count up to `limits`."""
+        self.limits = limits
+        self.runs: dict[int, tuple[int, int]] = {}
+        """Records and bytes, by the seq of the run. To be looked at before `forget` is called."""
+
+    def take(self, run_seq: int, size: int) -> Verdict:
+        """Count a record of so many bytes."""
+        records, total = self.runs.get(run_seq, (0, 0))
+        if records > self.limits.max_records or total > self.limits.max_bytes:
+            return Verdict.LEFT_OUT
+        records, total = records + 1, total + size
+        self.runs[run_seq] = records, total
+        if records > self.limits.max_records or total > self.limits.max_bytes:
+            return Verdict.REPLACED
+        return Verdict.KEPT
+
+    def forget(self, run_seq: int) -> None:
+        """Count a run no more: it has ended."""
+        self.runs.pop(run_seq, None)
