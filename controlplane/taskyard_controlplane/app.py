@@ -160,6 +160,7 @@ class ControlPlane:
             blob_directory=self._blob_directory,
             fatal=self._fail,
             memory=self.settings.memory,
+            log_limits=self.settings.logs.limits,
         )
         gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
         try:

@@ -20,6 +20,7 @@ from taskyard_contract.programs.home_directory import (
     yard_address,
 )
 from taskyard_controlplane.blobs.places import Kind, Place, parse_place
+from taskyard_controlplane.domain.log_limits import LogLimits
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
 
@@ -189,6 +190,27 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How much of what one run logs is kept: what is beyond is left out, and its log says so."""
+
+    max_records: int = LogLimits().max_records
+    """Most records of a run. Default 100,000: more than people read, and a loop that logs without end fills
+    no disk with it."""
+
+    max_bytes: int = LogLimits().max_bytes
+    """Most bytes of their texts. Default 64 MiB, for the same reason; one record has 32 KiB at most."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_records", "max_bytes"):
+            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+
+    @property
+    def limits(self) -> LogLimits:
+        """The same as the owner wants it."""
+        return LogLimits(self.max_records, self.max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeSettings:
     """The HTTP port with /healthz and /metrics."""
 
@@ -213,6 +235,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     memory: MemoryLimits = DEFAULT_MEMORY
+    logs: LogSettings = field(default_factory=LogSettings)
     peers: PeerSettings = field(default_factory=PeerSettings)
     blobs: str = ""
     """Where large values are: a directory (a path, or ``file:///PATH``), object storage (``s3://BUCKET/PREFIX``,
@@ -261,6 +284,9 @@ class YardSettings:
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     """As for a server."""
 
+    logs: LogSettings = field(default_factory=LogSettings)
+    """As for a server."""
+
     def __post_init__(self) -> None:
         _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
         _require(self.idle_seconds >= 0, "idle_seconds must not be negative; 0 means never")
@@ -286,4 +312,5 @@ class YardSettings:
                 stop_grace_seconds=1.0,
             ),
             lease=self.lease,
+            logs=self.logs,
         )

@@ -166,7 +166,6 @@ class Database:
             value = end.state, end.reason, end.attempt, end.infra_retries, result_of(end.result, end.outcome)
             add(Event(at, "recorded", runs.get(end.seq, ""), end.epoch, "", value))
 
-
     def note_logs(self, rows: Sequence[Sequence[Any]]) -> None:
         """Note log records that are stored now."""
         at, add, runs = self._world.loop.time(), self._world.history.events.append, self._runs

@@ -5,27 +5,8 @@ first record of a run to its end; after a restart of the server a run may log as
 """
 
 from enum import Enum, auto
-from typing import Final, NamedTuple
 
-MAX_RECORDS: Final = 100_000
-MAX_BYTES: Final = 64 * 1024 * 1024
-
-
-class LogLimits(NamedTuple):
-    """Most records of a run, and most bytes of text."""
-
-    max_records: int = MAX_RECORDS
-    max_bytes: int = MAX_BYTES
-
-    def reached(self) -> str:
-        """Say, as the last record of a run, that there are no more."""
-        return (
-            f"this run has logged {self.max_records} records or {self.max_bytes} bytes, as much as is kept "
-            "of a run; what it logs from here on is left out"
-        )
-
-
-DEFAULT_LIMITS: Final = LogLimits()
+from taskyard_controlplane.domain.log_limits import LogLimits
 
 
 class Verdict(Enum):

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.owner.logs.limits import LogCounts, LogLimits, Verdict
+from taskyard_controlplane.domain.log_limits import LogLimits
+from taskyard_controlplane.owner.logs.limits import LogCounts, Verdict
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.storage.interface import LogDay, LogRow, LogStore
@@ -95,8 +96,8 @@ class LogWriter:
         self._scheduled = self._busy = self._closed = False
         self._jobs: list[Callable[[], None]] = []
         self._failing_since: float | None = None
-        self._next_try = self._kept_up_at = 0.0
-        self._kept_up = 0
+        self._next_try = 0.0
+        self._kept_up, self._kept_up_at = 0, clock.monotonic()
         self._lost: dict[int, tuple[int | None, int]] = {}
         self._telling = False
 

@@ -17,13 +17,13 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.live_state import InHand, LiveState
+from taskyard_controlplane.domain.log_limits import DEFAULT_LOG_LIMITS, LogLimits
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.journal.log_tails import LogTails
-from taskyard_controlplane.owner.logs.limits import DEFAULT_LIMITS, LogLimits
 from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
@@ -75,7 +75,7 @@ class Owner:
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
-        log_limits: LogLimits = DEFAULT_LIMITS,
+        log_limits: LogLimits = DEFAULT_LOG_LIMITS,
     ) -> None:
         """Own the runs in `store`.
 
