@@ -20,8 +20,8 @@ from taskyard_contract.programs.home_directory import (
     yard_address,
 )
 from taskyard_controlplane.blobs.places import Kind, Place, parse_place
-from taskyard_controlplane.domain.log_limits import LogLimits
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.storage.shown_urls import shown_url
 
 MIB: Final = 1024 * 1024

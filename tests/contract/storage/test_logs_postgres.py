@@ -43,6 +43,7 @@ def test_a_partition_that_somebody_reads_is_left_to_the_next_time(
 ) -> None:
     waits: list[float] = []
     logs = PostgresLogStore(parse_url(database.url), waits.append)
+    logs.maintain(at(1))
     log_owner.logs.append([record(at(0))], {}, at(0))
     log_owner.logs.append([record(at(1))], {}, at(1))
     on_postgres.execute("BEGIN")

@@ -1,6 +1,7 @@
 """The log store on SQLite: a file for each day beside the database, whatever happens to it."""
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -120,3 +121,22 @@ def test_upkeep_is_asked_for_when_much_was_appended(logs: LogStore) -> None:
     assert logs.upkeep_due
     logs.maintain(at(0))
     assert not logs.upkeep_due
+
+
+def test_a_day_that_a_killed_process_left_open_is_written_back_by_the_next_one(
+    logs: LogStore, log_reader: Reader, log_owner: Store, database: Database, folder: Path, tmp_path: Path
+) -> None:
+    logs.append([record(at(0))], {}, at(0))
+    shutil.copytree(folder, tmp_path / "as-it-was")
+    logs.close()
+    log_owner.close()
+    shutil.rmtree(folder)
+    (tmp_path / "as-it-was").rename(folder)
+    wal = folder / "2023-11-14.sqlite3-wal"
+    store = database.store()
+    generation = store.open().generation
+    assert store.logs.open(generation, at(0)).last_id == at(0)
+    assert wal.exists(), "that of today will be written on"
+    assert store.logs.open(generation, at(1)).last_id == at(0)
+    assert not wal.exists()
+    assert ids(log_reader) == [at(0)]

@@ -11,9 +11,9 @@ from support.owner_harness import Agent, World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_contract.errors import StorageFull
-from taskyard_contract.states import FlowEvent, RunState
-from taskyard_controlplane.domain.log_limits import LogLimits
+from taskyard_contract.states import FlowEvent, RunKind, RunState
 from taskyard_controlplane.owner.logs import writer
+from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.storage import create_reader
 
 
@@ -136,9 +136,7 @@ def test_what_a_run_logs_before_it_is_recorded_goes_with_it() -> None:
 
     async def body(it: World) -> None:
         client = it.client()
-        submitting = asyncio.ensure_future(client.start_flow())
-        await asyncio.sleep(0)
-        flow = await submitting
+        [flow] = await client.submit(kind=RunKind.FLOW, name="flow", queue="")
         assert not it.shard.journal.is_recorded(it.runs[flow])
         await client.send(logs=batch(flow, "first"), logs_number=1)
         assert [row[5] for row in it.shard.journal.open.rows.logs] == ["first"]
@@ -226,10 +224,14 @@ def test_a_log_is_shown_up_to_what_may_still_come_before(monkeypatch: pytest.Mon
         await it.settle()
         seq = it.runs[flow].seq
         assert await it.owner.logs_up_to(seq) >= it.shard.logs.numbers.last
+        start = it.shard.committer._start
+        monkeypatch.setattr(it.shard.committer, "_start", lambda: None)
         it.shard.journal.logged(it.runs[flow], seq, 5, 20, "taskyard", "a line")
         line = it.shard.logs.numbers.last
         it.shard.logs.record(seq, seq, 5, 20, "tests", "a record")
         assert await it.owner.logs_up_to(seq) == line - 1
+        start()
+        monkeypatch.undo()
         await it.settle()
         assert await it.owner.logs_up_to(seq) > line
         report = sp.FlowReport(run_id=flow, event=FlowEvent.SUCCEEDED)  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """One transaction: what it writes, and what it promises to others once it is durable."""
 
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from operator import itemgetter
 from typing import Final, Protocol
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
@@ -9,12 +11,29 @@ from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.log_records import Record
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, WriteBatch
+from taskyard_controlplane.storage.interface import CommitResult, NewRunRow, RefusedRow, WriteBatch
 
+_seq_of: Final = itemgetter(NewRunRow._fields.index("seq"))
 SMALL_ROWS: Final = 12
 """A commit of so few rows is shorter than two thread switches, and the loop has nothing else to do."""
 SMALL_BYTES: Final = 64 * 1024
 """The same of payload."""
+
+
+class Phase(Enum):
+    """What the committer is doing."""
+
+    IDLE = auto()
+    SCHEDULED = auto()
+    """The event loop will start what there is to do in its next round."""
+    WRITING = auto()
+    """A commit is under way."""
+    TROUBLED = auto()
+    """A commit failed, and is tried again after a while; nothing else uses the store until then."""
+    WORKING = auto()
+    """A job uses the store."""
+    OVER = auto()
+    """Nothing is started any more. What was under way may still end."""
 
 
 class Commit:
@@ -78,6 +97,14 @@ class Commit:
             or self.overdue
             or self.rows.rows() - self.riding
         )
+
+    def last_new_seq(self) -> int:
+        """Return the greatest seq of a new run in it, 0 without one."""
+        return max(map(_seq_of, self.rows.new_runs), default=0)
+
+    def ends_any(self, which: Callable[[int], bool]) -> bool:
+        """Whether one of some runs ends in it, by their seq."""
+        return any(run.ended and which(run.seq) for run, _ in self.effects)
 
     @property
     def riding(self) -> int:

@@ -22,8 +22,7 @@ Orders that matter:
   one of which nothing is left keeps its promises at once, and what comes after it waits all the same.
 - A row that does not fit into the database takes along nothing but its run. What stands in its place is
   written in the same transaction as everything else of the commit, so that its promises hold.
-- A commit in which a run ends waits for the log records that this run sent before, and for nothing of the
-  kind otherwise: they are appended beside the commits (`LogWriter`), and whoever sees the end finds them.
+- The end of a run waits for the log records it sent before, and nothing else does (`LogWriter`).
 - Jobs see what was committed before them, and nothing of the open commit, which `durable` waits for.
 
 A few rows are written on the loop's own thread where the store allows it: two thread switches take longer.
@@ -34,25 +33,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from enum import Enum, auto
-from operator import itemgetter
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
+from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit, Phase
 from taskyard_controlplane.owner.journal.response import Response
-from taskyard_controlplane.owner.logs.writer import PATIENCE_SECONDS, LogWriter
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import (
-    CommitResult,
-    DatabaseLost,
-    NewRunRow,
-    RefusedRow,
-    RowsRefused,
-    Store,
-    WriteBatch,
-)
+from taskyard_controlplane.storage.interface import CommitResult, DatabaseLost, RefusedRow, RowsRefused, Store
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -62,28 +52,9 @@ RIDE_SECONDS: Final = 0.05
 recorded costs a second execution after a crash, so not for long; but reports mostly come sooner."""
 RETRY_DELAYS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Between attempts to repeat a commit: a restart of a database takes a second, a full disk takes people."""
-LOG_SECONDS: Final = 2 * PATIENCE_SECONDS
-"""How long a commit waits for log records of runs that end in it, if the log store does not even fail."""
-_seq_of: Final = itemgetter(NewRunRow._fields.index("seq"))
 OVER: Final = (NotOwner, DatabaseLost)
 """What this process cannot go on after; its exit says why."""
 NOTHING_FOUND: Final = CommitResult([], [], [])
-
-
-class Phase(Enum):
-    """What the committer is doing."""
-
-    IDLE = auto()
-    SCHEDULED = auto()
-    """The event loop will start what there is to do in its next round."""
-    WRITING = auto()
-    """A commit is under way."""
-    TROUBLED = auto()
-    """A commit failed, and is tried again after a while; nothing else uses the store until then."""
-    WORKING = auto()
-    """A job uses the store."""
-    OVER = auto()
-    """Nothing is started any more. What was under way may still end."""
 
 
 class Committer:
@@ -113,7 +84,7 @@ class Committer:
         self._clock = clock
         self._metrics = metrics
         self._fatal = fatal
-        self._logs = logs
+        self.logs = logs
         self._after: AfterCommits
         self._loop = asyncio.get_running_loop()
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-writer")
@@ -127,8 +98,7 @@ class Committer:
         self.stalled_since: float | None = None
         """Since when the database refuses commits."""
         self.response = Response(clock)
-        self.recorded_seq = 0
-        """The seq of the newest run that is durable; those before it are too."""
+        self.recorded_seq = 0  # of the newest run that is durable; those before it are too
         self.full: StorageFull | None = None
         """Set while something waits for room in the database."""
         self._over: BaseException | None = None
@@ -198,14 +168,9 @@ class Committer:
         under_way = self._written_now
         return self.open.payload_bytes + (under_way.payload_bytes if under_way is not None else 0)
 
-    def after_logs(self, commit: Commit, action: Callable[[], None]) -> None:
-        """Do something when the log records that came before a commit was closed are stored, or given up."""
-        self._logs.when_written(commit.log_batch, action)
-
-    def undurable(self) -> list[WriteBatch]:
-        """Return the rows that are not durable: those of the commit under way, and of the open one."""
-        under_way = self._written_now
-        return [self.open.rows] if under_way is None else [under_way.rows, self.open.rows]
+    def undurable(self) -> list[Commit]:
+        """Return the commits that are not durable: the one under way, and the open one."""
+        return [self.open] if self._written_now is None else [self._written_now, self.open]
 
     async def durable(self) -> None:
         """Wait until everything that is in the open commit now is durable.
@@ -253,32 +218,16 @@ class Committer:
             self._job_was_last = False
             commit, self._number = self.open, self._number + 1
             self.open = Commit(self._number)
-            commit.log_batch = self._logs.latest
-            if commit.log_batch > self._logs.written and self._ends_what_logged(commit):
-                self._write_after_logs(commit)
+            commit.log_batch = self.logs.latest
+            if commit.log_batch > self.logs.written and commit.ends_any(self.logs.holds):
+                self._phase, self._written_now = Phase.WRITING, commit
+                self.logs.when_settled(commit.log_batch, partial(self._write, commit))
             else:
                 self._write(commit)
 
-    def _ends_what_logged(self, commit: Commit) -> bool:
-        """Whether a run ends in a commit of which log records are not stored yet."""
-        holds = self._logs.holds
-        return any(run.ended and holds(run.seq) for run, _ in commit.effects)
-
-    def _write_after_logs(self, commit: Commit) -> None:
-        """Write a commit when the log records that came before it are stored, or have taken too long."""
-        self._phase, self._written_now = Phase.WRITING, commit
-
-        def write() -> None:
-            late.cancel()
-            if self._phase is Phase.WRITING and self._written_now is commit and not started:
-                started.append(True)
-                self._write(commit)
-
-        started = list[bool]()
-        late = self._loop.call_later(LOG_SECONDS, write)
-        self._logs.when_written(commit.log_batch, write)
-
     def _write(self, commit: Commit) -> None:
+        if self._phase is Phase.OVER:
+            return  # while it waited for logs
         self._phase, self._written_now = Phase.WRITING, commit
         rows = commit.rows.rows()
         if not rows:
@@ -322,8 +271,7 @@ class Committer:
 
     def _kept_promises(self, commit: Commit, result: CommitResult) -> bool:
         self._written_now = None
-        if commit.rows.new_runs:
-            self.recorded_seq = max(self.recorded_seq, *map(_seq_of, commit.rows.new_runs))
+        self.recorded_seq = max(self.recorded_seq, commit.last_new_seq())
         try:
             self._after.committed(commit, result)
         except Exception as error:

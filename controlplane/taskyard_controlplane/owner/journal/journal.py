@@ -77,7 +77,8 @@ class Journal:
 
     def holds_logs_of(self, session_id: bytes) -> bool:
         """Whether log records of a session are in a commit that is not durable yet."""
-        return any(mark[0] == session_id for rows in self._committer.undurable() for mark in rows.log_marks)
+        commits = self._committer.undurable()
+        return any(mark[0] == session_id for commit in commits for mark in commit.rows.log_marks)
 
     @property
     def has_backlogged(self) -> bool:

@@ -5,8 +5,24 @@ first record of a run to its end; after a restart of the server a run may log as
 """
 
 from enum import Enum, auto
+from typing import Final, NamedTuple
 
-from taskyard_controlplane.domain.log_limits import LogLimits
+
+class LogLimits(NamedTuple):
+    """Most records of a run, and most bytes of text."""
+
+    max_records: int = 100_000
+    max_bytes: int = 64 * 1024 * 1024
+
+    def reached(self) -> str:
+        """Say, as the last record of a run, that there are no more."""
+        return (
+            f"this run has logged {self.max_records} records or {self.max_bytes} bytes, as much as is kept "
+            "of a run; what it logs from here on is left out"
+        )
+
+
+DEFAULT_LIMITS: Final = LogLimits()
 
 
 class Verdict(Enum):

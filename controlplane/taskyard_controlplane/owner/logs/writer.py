@@ -19,8 +19,7 @@ from typing import Any, Final
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.domain.log_limits import LogLimits
-from taskyard_controlplane.owner.logs.limits import LogCounts, Verdict
+from taskyard_controlplane.owner.logs.limits import LogCounts, LogLimits, Verdict
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.storage.interface import LogDay, LogRow, LogStore
@@ -32,6 +31,8 @@ FEW_BYTES: Final = 64 * 1024
 """An append of so little is done on the loop's own thread."""
 PATIENCE_SECONDS: Final = 5.0
 """How long a log store may not answer before records are given up: a restart of a database, a backup."""
+HUNG_SECONDS: Final = 2 * PATIENCE_SECONDS
+"""How long anybody waits for a log store that does not even fail."""
 RETRY_SECONDS: Final = 0.25
 UPKEEP_SECONDS: Final = 60.0
 """How often the log store is looked after when nothing is written: a day may have ended."""
@@ -148,6 +149,20 @@ class LogWriter:
         else:
             self._open.then.append(action)
 
+    def when_settled(self, number: int, action: Callable[[], None]) -> None:
+        """Do something, once, when a batch is stored or given up, or has taken too long even for that: it is
+        on a thread that hangs.
+        """
+        late: list[asyncio.TimerHandle] = []
+
+        def act() -> None:
+            if late:
+                late.pop().cancel()
+                action()
+
+        late.append(self._loop.call_later(HUNG_SECONDS, act))
+        self.when_written(number, act)
+
     async def settled(self) -> None:
         """Return when everything that has come until now is stored, or given up."""
         if self.latest > self.written:
@@ -226,7 +241,8 @@ class LogWriter:
     def _write(self, batch: LogBatch) -> None:
         store, now_us = self._store, self._clock.now_us()
         small = len(batch.rows) <= FEW_ROWS and batch.size <= FEW_BYTES
-        if small and store.appends_are_fast and not store.upkeep_due:
+        # One that fails may wait for somebody else before it does, and the loop must not.
+        if small and store.appends_are_fast and not store.upkeep_due and self._failing_since is None:
             try:
                 store.append(batch.rows, batch.marks, now_us)
             except Exception as error:

@@ -86,6 +86,7 @@ class Agents:
         if agent is None:
             self._roster.check_agent(caller)
             agent = AgentSession(hello, now, self._clock.now_us())
+            # What an earlier owner stored of its reports is their log records, and nothing else.
             agent.logged_up_to = self._log_marks.of(hello.session_id)
             self._agents[hello.agent_id] = agent
         agent.replace_stream(hello.stream_number)

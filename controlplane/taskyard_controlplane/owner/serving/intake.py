@@ -104,7 +104,8 @@ class Intake:
         if self._commit is not commit:
             self._commit, self._charges = commit, {}
             charges = self._charges
-            commit.then.append(lambda: self._committer.after_logs(commit, lambda: self._settle(charges)))
+            logs = self._committer.logs
+            commit.then.append(lambda: logs.when_written(commit.log_batch, lambda: self._settle(charges)))
             self._committer.touch()
         known = self._charges.get(peer, (0, 0, 0))
         self._charges[peer] = (known[0] + size, known[1] + batches, known[2] + runs)

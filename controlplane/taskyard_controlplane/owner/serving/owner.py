@@ -17,13 +17,13 @@ from taskyard_contract.ids import format_id
 from taskyard_contract.payload_limits import MAX_PAGE_SIZE, MAX_WAIT_SECONDS
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain.live_state import InHand, LiveState
-from taskyard_controlplane.domain.log_limits import DEFAULT_LOG_LIMITS, LogLimits
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.journal.log_tails import LogTails
+from taskyard_controlplane.owner.logs.limits import DEFAULT_LIMITS, LogLimits
 from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
@@ -75,7 +75,7 @@ class Owner:
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
-        log_limits: LogLimits = DEFAULT_LOG_LIMITS,
+        log_limits: LogLimits = DEFAULT_LIMITS,
     ) -> None:
         """Own the runs in `store`.
 
@@ -90,11 +90,9 @@ class Owner:
             max_wait_seconds: How long one call waits for something to happen.
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
             window: Ready runs kept in memory per queue and priority.
-            most_open: Open runs in memory, from which on new ones that wait for others are kept only in the
-                database.
+            most_open: Open runs in memory, from which on new ones that wait for others are only stored.
             memory: How much payload is kept in memory.
-            writer: Where database and log store are used, each by one at a time; None for threads of their
-                own.
+            writer: Where database and log store are used, each by one at a time; None for own threads.
             draw: Gives numbers from [0, 1) for the jitter of retries.
             log_limits: How much one run may log.
         """
@@ -111,7 +109,6 @@ class Owner:
         """The owner's counters."""
         self._timers = Timers(asyncio.get_running_loop(), clock)
         self.logs = LogWriter(store.logs, clock, self.metrics, log_limits, writer)
-        """What runs log, beside the commits."""
         self._committer = Committer(store, clock, self.metrics, fatal=fatal, logs=self.logs, writer=writer)
         self.documents = Documents(store, self._committer, clock)
         self.cache = CacheClearing(store, self._committer)
@@ -301,7 +298,8 @@ class Owner:
         """
         if self.logs.holds(run_seq):
             await self.logs.settled()
-        lines = (row[-1] for rows in self._committer.undurable() for row in rows.logs if run_seq in row[:2])
+        commits = self._committer.undurable()
+        lines = (row[-1] for commit in commits for row in commit.rows.logs if run_seq in row[:2])
         return min(self.logs.stored_up_to(run_seq), min(lines, default=LAST_LOG + 1) - 1)  # type: ignore[operator, type-var]
 
     # What can be done.

@@ -78,6 +78,8 @@ class PostgresLogStore:
         self._engine = writer_engine(target)
         self._connection: Connection | None = None
         self._generation = 0
+        self._today = 0
+        """The last day that anybody has spoken of; it stays."""
         self._ready: set[int] = set()
         """Days whose partitions are there."""
 
@@ -91,6 +93,7 @@ class PostgresLogStore:
         return LogPosition(last[0] or 0, last[1] or 0, {bytes(key): number for key, number in marks.items()})
 
     def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+        self._today = max(self._today, day_of(now_us))
         with self._translated():
             for day in {day_of(row[-1]) for row in rows} - self._ready:
                 self._make(self._driver(), day)
@@ -118,6 +121,7 @@ class PostgresLogStore:
 
     def maintain(self, now_us: int) -> None:
         """Make the partitions of today and of tomorrow, if they are not there."""
+        self._today = max(self._today, day_of(now_us))
         with self._translated():
             for day in (day_of(now_us), day_of(now_us) + 1):
                 if day not in self._ready:
@@ -137,11 +141,12 @@ class PostgresLogStore:
 
     def remove_before(self, time_us: int) -> list[LogDay]:
         removed: list[LogDay] = []
+        before_us = min(day_of(time_us), self._today) * DAY_US
         with self._translated(), self._engine.connect() as connection:
             driver = raw(connection)
             driver.execute(_SETTINGS)
             for one in _stored(driver):
-                if one.begins_us + DAY_US > day_of(time_us) * DAY_US:
+                if one.begins_us + DAY_US > before_us:
                     break
                 if not self._drop(driver, one):
                     break  # the oldest first, so that what is left has no holes

@@ -69,15 +69,18 @@ class SqliteLogStore:
         self._connection: sqlite3.Connection | None = None
         self._day = -1
         """Which day the connection is for."""
+        self._today = 0
+        """The last day that anybody has spoken of; it stays."""
         self._over: list[sqlite3.Connection] = []
         """Connections of days that are over, to be closed by the next upkeep."""
         self._appended = 0
         self.upkeep_due = False
 
     def open(self, generation: int, now_us: int) -> LogPosition:
+        self._today = day_of(now_us)
         if self._files.in_memory:
             with self._translated():
-                self._of_day(day_of(now_us))
+                self._of_day(self._today)
         last_id = last_seq = 0
         marks: dict[bytes, int] = {}
         days = self._files.days()
@@ -89,11 +92,15 @@ class SqliteLogStore:
                     if day in days[-_MARK_DAYS:]:
                         for session_id, number in connection.execute("SELECT * FROM log_mark"):
                             marks[session_id] = max(number, marks.get(session_id, 0))
+                    left_open = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+                if left_open and day < self._today:  # by a process that was killed
+                    _write_back(self._connect(day, write=True))
             except TaskyardError as error:
                 _log.warning("a day of logs cannot be read, it is passed over: %s", error)
         return LogPosition(last_id, last_seq, marks)
 
     def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+        self._today = max(self._today, day_of(now_us))
         parts = [(day, list(part)) for day, part in groupby(rows, lambda row: day_of(row[-1]))]
         # Marks go with the last part: until they are stored, everything is sent again.
         last_day, last = parts.pop() if parts else (max(day_of(now_us), self._day), [])
@@ -120,7 +127,8 @@ class SqliteLogStore:
 
     def maintain(self, now_us: int) -> None:
         """Copy what was appended into the file, and close the files of days that are over."""
-        if self._connection is not None and self._day < day_of(now_us) and not self._files.in_memory:
+        self._today = max(self._today, day_of(now_us))
+        if self._connection is not None and self._day < self._today and not self._files.in_memory:
             self._leave()
         for connection in self._over:
             _write_back(connection)
@@ -131,11 +139,8 @@ class SqliteLogStore:
         self._appended, self.upkeep_due = 0, False
 
     def remove_before(self, time_us: int) -> list[LogDay]:
-        before = day_of(time_us)
-        if self._day >= 0:
-            before = min(before, self._day)
         with self._translated():
-            return self._files.remove(before)
+            return self._files.remove(min(day_of(time_us), self._today))
 
     def usage(self) -> list[LogDay]:
         with self._translated():

@@ -26,7 +26,11 @@ class Committer:
     def touch(self) -> None:
         self.asked += 1
 
-    def after_logs(self, commit: Commit, action: Callable[[], None]) -> None:
+    @property
+    def logs(self) -> "Committer":
+        return self
+
+    def when_written(self, number: int, action: Callable[[], None]) -> None:
         """All that was logged is stored."""
         action()
 

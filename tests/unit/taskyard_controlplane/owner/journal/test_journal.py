@@ -14,7 +14,6 @@ from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.storage.interface import WriteBatch
 
 TEMPLATE = Template(1, b"d", b"m", name="task")
 SESSION = ClientSession(b"s" * 16, "client", b"", 0.0)
@@ -45,8 +44,8 @@ class Scheduled:
         self.full = None
         self.touched = self.riding = self.recorded_seq = 0
 
-    def undurable(self) -> list[WriteBatch]:
-        return [self.open.rows]
+    def undurable(self) -> list[Commit]:
+        return [self.open]
 
     def touch(self) -> None:
         self.touched += 1

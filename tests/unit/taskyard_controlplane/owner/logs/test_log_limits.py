@@ -1,7 +1,6 @@
 """How much a run may log: up to a number of records and of bytes, and then one record that says so."""
 
-from taskyard_controlplane.domain.log_limits import LogLimits
-from taskyard_controlplane.owner.logs.limits import LogCounts, Verdict
+from taskyard_controlplane.owner.logs.limits import LogCounts, LogLimits, Verdict
 
 KEPT, REPLACED, LEFT_OUT = Verdict
 

@@ -9,8 +9,8 @@ import pytest
 from support.owner_harness import FakeClock
 
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.domain.log_limits import LogLimits
 from taskyard_controlplane.owner.logs import writer as module
+from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.owner.logs.writer import FEW_ROWS, PATIENCE_SECONDS, PAUSE_SECONDS, LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.storage.interface import LogPosition, LogRow
@@ -95,10 +95,16 @@ class Stage:
             self.thread.release()
         await self.turn()
 
+    async def settled(self) -> None:
+        """Let all that has come be stored, or given up."""
+        settled = asyncio.ensure_future(self.writer.settled())
+        while not settled.done():
+            await self.work()
+
     async def pass_by(self, seconds: float) -> None:
         """Let time pass, for the writer and for the loop."""
         self.clock.seconds += seconds
-        await self.turn()
+        await self.work()
 
 
 def play(scene: Callable[[Stage], Coroutine[Any, Any, None]], limits: LogLimits | None = None) -> None:
@@ -189,11 +195,11 @@ def test_a_full_log_store_holds_nobody_up_and_the_loss_is_counted_and_said(
     async def scene(it: Stage) -> None:
         it.store.error = FULL
         it.log("a", "b", run_seq=2, flow_seq=1)
-        await it.writer.settled()
+        await it.settled()
         assert (it.metrics.dropped_logs, it.lost, it.store.tries) == (2, [(2, 1, 2)], 1)
         for _ in range(3):
             it.log("c", run_seq=2, flow_seq=1)
-            await it.writer.settled()
+            await it.settled()
         assert (it.store.tries, it.metrics.dropped_logs) == (1, 5), "nothing is tried for a while"
         assert [text for text in caplog.messages if "takes no records" in text] == [
             "the log store takes no records, runs go on without: no room"
@@ -203,7 +209,7 @@ def test_a_full_log_store_holds_nobody_up_and_the_loss_is_counted_and_said(
         it.store.error = None
         it.clock.seconds += PAUSE_SECONDS
         it.log("d", run_seq=2)
-        await it.writer.settled()
+        await it.settled()
         assert it.store.texts == ["d"]
         assert caplog.messages[-1] == "the log store takes records again"
 
@@ -221,13 +227,13 @@ def test_a_log_store_that_does_not_answer_is_asked_again_for_a_while(
             await it.pass_by(1.0)
         assert (it.writer.written, it.metrics.dropped_logs) == (0, 0)
         it.store.error = None
-        await it.writer.settled()
+        await it.settled()
         assert (it.store.texts, it.metrics.dropped_logs) == (["a"], 0)
         it.store.error = AWAY
         it.log("b")
         await it.turn()
         it.clock.seconds += PATIENCE_SECONDS
-        await it.writer.settled()
+        await it.settled()
         assert (it.store.texts, it.metrics.dropped_logs) == (["a"], 1)
 
     play(scene)
@@ -238,7 +244,7 @@ def test_whatever_else_goes_wrong_costs_records_and_no_run(error: Exception) -> 
     async def scene(it: Stage) -> None:
         it.store.error = error
         it.log("a")
-        await it.writer.settled()
+        await it.settled()
         assert it.metrics.dropped_logs == 1
 
     play(scene)
