@@ -103,8 +103,8 @@ def test_a_file_that_may_not_grow_is_full_and_nothing_of_the_batch_is_stored(
     assert ids(log_reader) == [at(0), at(0, 50)]
 
 
-def test_a_day_that_cannot_be_read_keeps_nobody_from_starting(
-    logs: LogStore, log_owner: Store, database: Database, folder: Path
+def test_a_day_that_cannot_be_read_keeps_nobody_from_starting_or_reading_the_others(
+    logs: LogStore, log_reader: Reader, log_owner: Store, database: Database, folder: Path
 ) -> None:
     logs.append([record(at(0))], {}, at(0))
     log_owner.logs.close()
@@ -113,6 +113,7 @@ def test_a_day_that_cannot_be_read_keeps_nobody_from_starting(
     store = database.store()
     assert store.logs.open(store.open().generation, at(0)).last_id == at(0)
     store.logs.close()
+    assert ids(log_reader) == [at(0)]
 
 
 def test_upkeep_is_asked_for_when_much_was_appended(logs: LogStore) -> None:

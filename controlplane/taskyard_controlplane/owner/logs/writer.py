@@ -83,6 +83,7 @@ class LogWriter:
         self._clock = clock
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
+        self._owns_writer = writer is None
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-logs")
         self.numbers = LogNumbers(clock)
         self.counts = LogCounts(limits)
@@ -219,7 +220,8 @@ class LogWriter:
         done: asyncio.Future[None] = self._loop.create_future()
         self._run(self._store.close, lambda result: done.set_result(None))
         await done
-        self._writer.shutdown(wait=True)
+        if self._owns_writer:
+            self._writer.shutdown(wait=True)
 
     # The round.
 

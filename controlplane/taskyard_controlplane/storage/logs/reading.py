@@ -4,6 +4,7 @@ A page goes through the days in order, from the first one on which the run can h
 has ended, and stops when it is full. No file is open between two pages, so none is kept from going.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,8 @@ from sqlalchemy import Connection, text
 
 from taskyard_controlplane.storage.interface import DAY_US, LogRow, day_of
 from taskyard_controlplane.storage.logs.log_files import LogFiles
+
+_log = logging.getLogger(__name__)
 
 REMOVED_BEFORE: Final = "SELECT coalesce(max(removed_before_us), 0) FROM log_removal"
 
@@ -99,6 +102,8 @@ class FileLogReader:
         except sqlite3.OperationalError as error:
             if not self._is_none(day, error):
                 raise
+        except sqlite3.DatabaseError as error:
+            _log.warning("a day of logs is damaged, readers pass it over: %s", error)
 
     def _is_none(self, day: int, error: sqlite3.OperationalError) -> bool:
         """Whether there is nothing to be read, because a day was removed meanwhile or has no table yet."""
