@@ -34,25 +34,29 @@ class Verdict(Enum):
     LEFT_OUT = auto()
 
 
+KEPT, REPLACED, LEFT_OUT = Verdict
+
+
 class LogCounts:
     """What open runs have logged."""
 
     def __init__(self, limits: LogLimits) -> None:
         """Count up to `limits`."""
         self.limits = limits
-        self.runs: dict[int, tuple[int, int]] = {}
+        self.runs: dict[int, list[int]] = {}
         """Records and bytes, by the seq of the run. To be looked at before `forget` is called."""
 
     def take(self, run_seq: int, size: int) -> Verdict:
         """Count a record of so many bytes."""
-        records, total = self.runs.get(run_seq, (0, 0))
-        if records > self.limits.max_records or total > self.limits.max_bytes:
-            return Verdict.LEFT_OUT
-        records, total = records + 1, total + size
-        self.runs[run_seq] = records, total
-        if records > self.limits.max_records or total > self.limits.max_bytes:
-            return Verdict.REPLACED
-        return Verdict.KEPT
+        counted = self.runs.get(run_seq)
+        if counted is None:
+            counted = self.runs[run_seq] = [0, 0]
+        records, total = counted
+        counted[0], counted[1] = records + 1, total + size
+        most, most_bytes = self.limits
+        if records < most and total + size <= most_bytes:
+            return KEPT
+        return LEFT_OUT if records > most or total > most_bytes else REPLACED
 
     def forget(self, run_seq: int) -> None:
         """Count a run no more: it has ended."""

@@ -8,7 +8,7 @@ class LogNumbers:
 
     def __init__(self, clock: Clock) -> None:
         """Begin at the time of `clock`."""
-        self._clock = clock
+        self._now_us = clock.now_us
         self.last = 0
         """The greatest number so far."""
 
@@ -18,5 +18,6 @@ class LogNumbers:
 
     def next(self) -> int:
         """Return a number for a record that comes now."""
-        self.last = max(self.last + 1, self._clock.now_us())
-        return self.last
+        now, following = self._now_us(), self.last + 1
+        self.last = number = now if now > following else following
+        return number

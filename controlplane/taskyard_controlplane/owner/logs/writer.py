@@ -19,15 +19,15 @@ from typing import Any, Final
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.owner.logs.limits import LogCounts, LogLimits, Verdict
+from taskyard_controlplane.owner.logs.limits import KEPT, LEFT_OUT, LogCounts, LogLimits
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import LogDay, LogRow, LogStore
+from taskyard_controlplane.storage.interface import LogDay, LogStore, LogTuple
 
 log = logging.getLogger(__name__)
 
-FEW_ROWS: Final = 64
-FEW_BYTES: Final = 64 * 1024
+FEW_ROWS: Final = 1_024
+FEW_BYTES: Final = 256 * 1024
 """An append of so little is done on the loop's own thread."""
 PATIENCE_SECONDS: Final = 5.0
 """How long a log store may not answer before records are given up: a restart of a database, a backup."""
@@ -53,7 +53,7 @@ class LogBatch:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.rows: list[LogRow] = []
+        self.rows: list[LogTuple] = []
         self.marks: dict[bytes, int] = {}
         """Up to which number each session's records are in it."""
         self.runs: set[int] = set()
@@ -111,18 +111,22 @@ class LogWriter:
         """Keep a record of a run, unless it has logged too much."""
         size = len(message) + len(logger)
         verdict = self.counts.take(run_seq, size)
-        if verdict is not Verdict.KEPT:
+        if verdict is not KEPT:
             self._metrics.dropped_logs += 1
-            if verdict is Verdict.LEFT_OUT:
+            if verdict is LEFT_OUT:
                 return
             level, logger, message = logging.WARNING, LOGGER, self.counts.limits.reached()
         batch = self._open
-        batch.rows.append(LogRow(run_seq, flow_seq, at_us, level, logger, message, self.numbers.next()))
+        rows = batch.rows
+        rows.append((run_seq, flow_seq, at_us, level, logger, message, self.numbers.next()))
         batch.size += size
+        if len(rows) == 1:
+            self._touch()
+        elif rows[-2][0] == run_seq:
+            return  # mostly: what a run logs comes together
         batch.runs.add(run_seq)
         if flow_seq is not None:
             batch.runs.add(flow_seq)
-        self._touch()
 
     def came(self, session_id: bytes, number: int) -> None:
         """Note that the records of a session have come up to a number."""
@@ -180,7 +184,7 @@ class LogWriter:
         """Return up to which number everything is stored that concerns the log of a run."""
         for batch in (self._under_way, self._open):
             if batch is not None and run_seq in batch.runs:
-                return batch.rows[0].log_id - 1
+                return batch.rows[0][-1] - 1
         return self.numbers.last
 
     # Upkeep.
@@ -318,10 +322,10 @@ class LogWriter:
         """Give up records, and count them."""
         self._metrics.dropped_logs += len(batch.rows)
         lost = self._lost
-        for row in batch.rows:
-            count = lost[row.run_seq][1] if row.run_seq in lost else 0
+        for run_seq, flow_seq, *_ in batch.rows:
+            count = lost[run_seq][1] if run_seq in lost else 0
             if count or len(lost) < MOST_TOLD:
-                lost[row.run_seq] = row.flow_seq, count + 1
+                lost[run_seq] = flow_seq, count + 1
         if not self._telling:
             self._tell_lost()
         self._finish(batch)

@@ -52,6 +52,7 @@ from taskyard_controlplane.storage.interface.rows import (
     EventRow,
     LogMarkRow,
     LogRow,
+    LogTuple,
     NewRunRow,
     TemplateRow,
 )
@@ -59,7 +60,7 @@ from taskyard_controlplane.storage.interface.store import Store
 
 __all__ = [
     "AgentRow", "BacklogRow", "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
-    "LogMarkRow", "LogRow", "NewRunRow", "TemplateRow",
+    "LogMarkRow", "LogRow", "LogTuple", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",

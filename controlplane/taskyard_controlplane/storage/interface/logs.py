@@ -15,7 +15,7 @@ appended again as it is; `NotOwner`.
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from taskyard_controlplane.storage.interface.rows import LogRow
+from taskyard_controlplane.storage.interface.rows import LogTuple
 
 DAY_US: Final = 24 * 3600 * 1_000_000
 """The length of a day; the first one is 0."""
@@ -52,7 +52,7 @@ class LogStore(Protocol):
         """Begin to write, as the owner of a generation. The database has been opened before."""
         ...
 
-    def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+    def append(self, rows: Sequence[LogTuple], marks: Mapping[bytes, int], now_us: int) -> None:
         """Store records, in the order of their numbers, and up to where sessions have sent theirs: all or
         nothing. What is stored already counts as done.
         """

@@ -134,6 +134,10 @@ class LogRow(NamedTuple):
     log_id: int  # when it came, in microseconds, and greater than that of every record before
 
 
+LogTuple = tuple[int, int | None, int, int, str, str, int]
+"""A `LogRow` as it travels."""
+
+
 class LogMarkRow(NamedTuple):
     """Up to which number the log records that a session sent are stored."""
 

@@ -20,7 +20,15 @@ from sqlalchemy import Connection
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_controlplane.storage.engine import Target, raw, writer_engine
 from taskyard_controlplane.storage.faults import translate
-from taskyard_controlplane.storage.interface import DAY_US, LogDay, LogMarkRow, LogPosition, LogRow, day_of
+from taskyard_controlplane.storage.interface import (
+    DAY_US,
+    LogDay,
+    LogMarkRow,
+    LogPosition,
+    LogRow,
+    LogTuple,
+    day_of,
+)
 from taskyard_controlplane.storage.ownership import SHARD, fenced
 from taskyard_controlplane.storage.postgres.arrays import ArraysStatement
 
@@ -92,14 +100,14 @@ class PostgresLogStore:
             marks = dict(driver.execute("SELECT session_id, number FROM log_mark").fetchall())
         return LogPosition(last[0] or 0, last[1] or 0, {bytes(key): number for key, number in marks.items()})
 
-    def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+    def append(self, rows: Sequence[LogTuple], marks: Mapping[bytes, int], now_us: int) -> None:
         self._today = max(self._today, day_of(now_us))
         with self._translated():
             for day in {day_of(row[-1]) for row in rows} - self._ready:
                 self._make(self._driver(), day)
             self._write(rows, [(session_id, number, now_us) for session_id, number in marks.items()])
 
-    def _write(self, rows: Sequence[LogRow], marks: list[tuple[bytes, int, int]]) -> None:
+    def _write(self, rows: Sequence[LogTuple], marks: list[tuple[bytes, int, int]]) -> None:
         driver = self._driver()
         try:
             driver.execute("BEGIN")

@@ -13,12 +13,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from taskyard_contract.errors import StorageUnavailable, TaskyardError
 from taskyard_controlplane.storage.engine import BEGIN, Target
 from taskyard_controlplane.storage.faults import translate
-from taskyard_controlplane.storage.interface import LogDay, LogPosition, LogRow, day_of
+from taskyard_controlplane.storage.interface import LogDay, LogPosition, LogRow, LogTuple, day_of
 from taskyard_controlplane.storage.logs.log_files import LogFiles
 from taskyard_controlplane.storage.sqlite.statements import RowsStatement
 
@@ -28,6 +29,9 @@ BUSY_SECONDS: Final = 0.5
 """For how long another program, a backup say, may hold the file: the event loop may be waiting."""
 UPKEEP_BYTES: Final = 8 * 1024 * 1024
 """Appended since the last checkpoint; the write-ahead log stays near this size."""
+_RECORD_BYTES: Final = 100
+"""Of a record, with its entries in indexes, beside its text."""
+_message_of: Final = itemgetter(LogRow._fields.index("message"))
 _MARK_DAYS: Final = 2
 """Who comes back later than after a day has nothing to repeat."""
 _PRAGMAS: Final = (
@@ -99,9 +103,13 @@ class SqliteLogStore:
                 _log.warning("a day of logs cannot be read, it is passed over: %s", error)
         return LogPosition(last_id, last_seq, marks)
 
-    def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+    def append(self, rows: Sequence[LogTuple], marks: Mapping[bytes, int], now_us: int) -> None:
         self._today = max(self._today, day_of(now_us))
-        parts = [(day, list(part)) for day, part in groupby(rows, lambda row: day_of(row[-1]))]
+        parts: list[tuple[int, Sequence[LogTuple]]] = []
+        if rows and day_of(rows[0][-1]) == day_of(rows[-1][-1]):
+            parts.append((day_of(rows[0][-1]), rows))
+        else:
+            parts += [(day, list(part)) for day, part in groupby(rows, lambda row: day_of(row[-1]))]
         # Marks go with the last part: until they are stored, everything is sent again.
         last_day, last = parts.pop() if parts else (max(day_of(now_us), self._day), [])
         with self._translated():
@@ -110,7 +118,7 @@ class SqliteLogStore:
             self._append_to(self._of_day(last_day), last, marks)
 
     def _append_to(
-        self, connection: sqlite3.Connection, rows: Sequence[LogRow], marks: Mapping[bytes, int]
+        self, connection: sqlite3.Connection, rows: Sequence[LogTuple], marks: Mapping[bytes, int]
     ) -> None:
         connection.execute(BEGIN)
         try:
@@ -122,7 +130,7 @@ class SqliteLogStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._appended += sum(len(row[5]) + 100 for row in rows)
+        self._appended += len(rows) * _RECORD_BYTES + sum(map(len, map(_message_of, rows)))
         self.upkeep_due = self._appended >= UPKEEP_BYTES
 
     def maintain(self, now_us: int) -> None:
