@@ -43,8 +43,13 @@ class LogDay(NamedTuple):
 class LogStore(Protocol):
     """Writes records. `open`, `append`, `maintain` and `close` by one thread at a time; the others by any."""
 
-    appends_are_fast: bool
-    """Whether a few records are appended in so short a time that the event loop's own thread may do it."""
+    @property
+    def appends_are_fast(self) -> bool:
+        """Whether the next records, if they are few, are appended in so short a time that the event loop's
+        own thread may do it.
+        """
+        ...
+
     upkeep_due: bool
     """Whether so much was appended that `maintain` should not wait."""
 

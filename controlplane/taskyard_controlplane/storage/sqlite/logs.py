@@ -64,8 +64,6 @@ _LAST: Final = "SELECT max(log_id), (SELECT max(run_seq) FROM log_record) FROM l
 class SqliteLogStore:
     """`LogStore` on a folder of files, or in memory for tests."""
 
-    appends_are_fast = True
-
     def __init__(self, files: LogFiles, target: Target) -> None:
         """Write into `files`, beside the database `target`; nothing is opened yet."""
         self._files = files
@@ -79,6 +77,11 @@ class SqliteLogStore:
         """Connections of days that are over, to be closed by the next upkeep."""
         self._appended = 0
         self.upkeep_due = False
+
+    @property
+    def appends_are_fast(self) -> bool:
+        """Not the first one, which makes a file."""
+        return self._connection is not None
 
     def open(self, generation: int, now_us: int) -> LogPosition:
         self._today = day_of(now_us)

@@ -13,7 +13,7 @@ from taskyard_controlplane.owner.logs import writer as module
 from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.owner.logs.writer import FEW_ROWS, PATIENCE_SECONDS, PAUSE_SECONDS, LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
-from taskyard_controlplane.storage.interface import LogPosition, LogRow
+from taskyard_controlplane.storage.interface import LogPosition, LogTuple
 
 FULL = StorageFull("no room", retry_after=5.0)
 AWAY = StorageUnavailable("away", retry_after=1.0)
@@ -35,11 +35,11 @@ class Store:
     def open(self, generation: int, now_us: int) -> LogPosition:
         return LogPosition(0, 0, {})
 
-    def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+    def append(self, rows: Sequence[LogTuple], marks: Mapping[bytes, int], now_us: int) -> None:
         self.tries += 1
         if self.error is not None:
             raise self.error
-        self.texts += [row.message for row in rows]
+        self.texts += [row[5] for row in rows]
         self.marks.update(marks)
 
     def maintain(self, now_us: int) -> None:
