@@ -28,7 +28,6 @@ from taskyard_controlplane.blob_opening import open_blob_store
 from taskyard_controlplane.blobs.intact import Intact
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
-from taskyard_controlplane.owner.rules.cache import taken_as_there
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -73,7 +72,6 @@ class ControlPlane:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock or SystemClock()
         self._blobs: BlobStore | None = None
-        self._look_at: Callable[[common_pb2.BlobRef, Callable[[bool], None]], None] = taken_as_there
         self._closing = AsyncExitStack()
 
     async def start(self) -> None:
@@ -153,9 +151,6 @@ class ControlPlane:
     def _blob_directory(self) -> common_pb2.BlobDirectory | None:
         return None if self._blobs is None else self._blobs.directory
 
-    def _look_at_value(self, ref: common_pb2.BlobRef, tell: Callable[[bool], None]) -> None:
-        self._look_at(ref, tell)
-
     async def _start_owner(self, store: Store, stack: AsyncExitStack) -> None:
         rpc = self.settings.rpc
         self.owner = Owner(
@@ -167,10 +162,10 @@ class ControlPlane:
             max_page_size=rpc.max_page_size,
             max_wait_seconds=rpc.max_wait_seconds,
             blob_directory=self._blob_directory,
-            look_at_value=self._look_at_value,
             fatal=self._fail,
             memory=self.settings.memory,
             policy=self.settings.retention.policy(),
+            log_limits=self.settings.logs.limits,
         )
         gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
         try:
@@ -216,7 +211,7 @@ class ControlPlane:
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         trimming = asyncio.create_task(keep_trimmed(threads, self.owner.renew))
         stack.callback(trimming.cancel)
-        self._look_at = partial(_look_at, Background(writers), Intact(blobs))
+        self.owner.shard.cache.look_at = partial(_look_at, Background(writers), Intact(blobs))
         directory = Directory()
         directory.note(self.owner)
         services = Services(

@@ -28,6 +28,7 @@ from taskyard_controlplane.settings import (
     DatabaseSettings,
     InvalidSettings,
     LeaseSettings,
+    LogSettings,
     ProbeSettings,
     RetentionSettings,
     RpcSettings,
@@ -131,6 +132,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("TASKYARD_MAX_PAYLOAD_BYTES") or str(RpcSettings().max_payload_bytes),
         help="the largest argument or result (default: $TASKYARD_MAX_PAYLOAD_BYTES or 16 GiB)",
     )  # fmt: skip
+    logs = LogSettings()
+    parser.add_argument(
+        "--max-log-records", type=int, default=logs.max_records, metavar="N",
+        help="most log records that are kept of a run; the rest is left out (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-log-bytes", type=int, default=logs.max_bytes, metavar="BYTES",
+        help="most bytes of their texts (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--log-level", type=_level, metavar="LEVEL",
         help=f"what is written to standard error: {LEVELS} (default: ${LOG_LEVEL} or INFO)",
@@ -198,6 +208,10 @@ def _lease_of(options: argparse.Namespace) -> LeaseSettings:
     return LeaseSettings(options.agent_lease, options.session_lease)
 
 
+def _logs_of(options: argparse.Namespace) -> LogSettings:
+    return LogSettings(options.max_log_records, options.max_log_bytes)
+
+
 def serve_settings(options: argparse.Namespace) -> Settings:
     """Return what `serve` was asked for.
 
@@ -210,6 +224,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         database=DatabaseSettings(options.database),
         rpc=RpcSettings(listen=options.listen, max_payload_bytes=options.max_payload_bytes),
         lease=_lease_of(options),
+        logs=_logs_of(options),
         probe=ProbeSettings(listen=options.http),
         blobs=options.blobs,
         retention=retention_of(options, RetentionSettings()),
@@ -225,8 +240,8 @@ def yard_settings(options: argparse.Namespace) -> YardSettings:
     """
     home = home_directory({HOME: options.home} if options.home else os.environ)
     retention = retention_of(options, RetentionSettings(home_bytes=YARD_HOME_BYTES))
-    lease, largest = _lease_of(options), options.max_payload_bytes
-    return YardSettings(home, options.slots, options.idle_seconds, lease, largest, retention)
+    lease, largest, logs = _lease_of(options), options.max_payload_bytes, _logs_of(options)
+    return YardSettings(home, options.slots, options.idle_seconds, lease, largest, retention, logs)
 
 
 def _serve(options: argparse.Namespace) -> None:

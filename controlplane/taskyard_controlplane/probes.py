@@ -39,7 +39,7 @@ _COUNTERS: Final = (
     ("leases_expired", "taskyard_leases_expired", "Leases of agents and sessions that lapsed."),
     ("commits", "taskyard_commits", "Database transactions of the owner."),
     ("commit_failures", "taskyard_commit_failures", "Transactions that had to be tried again."),
-    ("dropped_logs", "taskyard_dropped_logs", "Log records for which the database had no room."),
+    ("dropped_logs", "taskyard_dropped_logs", "Log records that were not kept."),
     ("unstorable_rows", "taskyard_unstorable_rows", "Rows that no database can hold, set aside."),
     ("committed_rows", "taskyard_committed_rows", "Rows written and looked up by them."),
     ("commit_seconds", "taskyard_commit_seconds", "Time spent in them."),

@@ -24,6 +24,7 @@ from taskyard_contract.programs.home_directory import (
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.blobs.places import Kind, Place, parse_place
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
+from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.owner.retention.policy import FOR_EVER, Policy
 from taskyard_controlplane.storage.shown_urls import shown_url
 
@@ -195,6 +196,27 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How much of what one run logs is kept: what is beyond is left out, and its log says so."""
+
+    max_records: int = LogLimits().max_records
+    """Most records of a run. Default 100,000: more than people read, and a loop that logs without end fills
+    no disk with it."""
+
+    max_bytes: int = LogLimits().max_bytes
+    """Most bytes of their texts. Default 64 MiB, for the same reason; one record has 32 KiB at most."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_records", "max_bytes"):
+            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+
+    @property
+    def limits(self) -> LogLimits:
+        """The same as the owner wants it."""
+        return LogLimits(self.max_records, self.max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeSettings:
     """The HTTP port with /healthz and /metrics."""
 
@@ -264,6 +286,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     memory: MemoryLimits = DEFAULT_MEMORY
+    logs: LogSettings = field(default_factory=LogSettings)
     peers: PeerSettings = field(default_factory=PeerSettings)
     blobs: str = ""
     """Where large values are: a directory (a path, or ``file:///PATH``), object storage (``s3://BUCKET/PREFIX``,
@@ -318,6 +341,9 @@ class YardSettings:
     )
     """As for a server, but for `home_bytes`. Default 10 GB: nobody looks after a yard."""
 
+    logs: LogSettings = field(default_factory=LogSettings)
+    """As for a server."""
+
     def __post_init__(self) -> None:
         _require(self.slots >= 1, f"slots is {self.slots}; a yard needs at least 1")
         _require(self.idle_seconds >= 0, "idle_seconds must not be negative; 0 means never")
@@ -344,4 +370,5 @@ class YardSettings:
             ),
             lease=self.lease,
             retention=self.retention,
+            logs=self.logs,
         )

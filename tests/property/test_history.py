@@ -14,6 +14,7 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.restoring import replay_events
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
+from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.rules.telling import Telling
@@ -37,7 +38,7 @@ class OpenCommit:
 def settle(run: Run, history: list[RunEvent]) -> OpenCommit:
     commit, clock, loop = OpenCommit(), FakeClock(), asyncio.new_event_loop()
     try:
-        journal = Journal(commit, LeavingBlobs(lambda: 0.0))  # type: ignore[arg-type]
+        journal = Journal(commit, LogNumbers(clock), LeavingBlobs(lambda: 0.0))  # type: ignore[arg-type]
         telling = Telling(journal, RunBook(), clock)
         settling = Settling(journal, Timers(loop, clock), clock, Metrics(), telling, lambda: 0.5)
         for event in history:

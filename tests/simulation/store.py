@@ -5,6 +5,7 @@ because making it takes longer than most plays. What is committed is noted in th
 """
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from sqlalchemy.util import LRUCache
 from simulation.history import Event
 from simulation.loop import NodeKilled, SimulatedClock
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import StorageFull, StorageUnavailable
+from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_contract.for_people.run_lines import FLOW_LOGGER, TASK_LOGGER
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import EndedRow, LogRow, NewRunRow, WriteBatch
@@ -78,6 +79,7 @@ class Database:
         self._world = world
         self.name = f"sim-{next(_names)}"
         self._keeper = _copy_of_template(self.name, world.clock)
+        self._log_keeper = sqlite3.connect(f"file:/taskyard-{self.name}-logs?vfs=memdb", uri=True)
         self.mood = FINE
         self.commits = 0
         """Commits tried so far, by any owner."""
@@ -87,6 +89,7 @@ class Database:
         """Of the newest owner."""
         self._seen: set[tuple[int, int]] = set()
         self._runs: dict[int, str] = {}
+        self._logged: set[int] = set()
 
     def open(self) -> "WatchedStore":
         """Return the store of another owner."""
@@ -101,6 +104,7 @@ class Database:
 
     def close(self) -> None:
         self._keeper.close()
+        self._log_keeper.close()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Read what is recorded."""
@@ -156,13 +160,49 @@ class Database:
         for row in batch.events:
             seq, _, state, reason, attempt, infra, epoch, *_ = row
             add(Event(at, "event", runs.get(seq, ""), epoch, "", (state, reason, attempt, infra)))  # type: ignore[call-overload, arg-type]
-        for row in batch.logs:
-            kind = "said" if row[_LOGGER] in OWN_LOGGERS else "log_recorded"
-            add(Event(at, kind, runs.get(row[0], ""), value=row[_MESSAGE]))  # type: ignore[call-overload]
+        self.note_logs(batch.logs)
         for row in batch.ended:
             end = EndedRow._make(row)  # by name: it gains columns
             value = end.state, end.reason, end.attempt, end.infra_retries, result_of(end.result, end.outcome)
             add(Event(at, "recorded", runs.get(end.seq, ""), end.epoch, "", value))
+
+    def note_logs(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Note log records that are stored now."""
+        at, add, runs = self._world.loop.time(), self._world.history.events.append, self._runs
+        for row in rows:
+            if row[-1] in self._logged:
+                continue
+            self._logged.add(row[-1])
+            kind = "said" if row[_LOGGER] in OWN_LOGGERS else "log_recorded"
+            add(Event(at, kind, runs.get(row[0], ""), value=row[_MESSAGE]))
+
+    def fail_for_logs(self) -> None:
+        """Fail, if log records are not to be stored now."""
+        if self.mood in (FULL, TIGHT):
+            raise StorageFull("the log store has no room", retry_after=5.0)
+        self.fail_if_down()
+
+
+class WatchedLogs:
+    """The log store of one owner."""
+
+    def __init__(self, database: Database, store: "WatchedStore", logs: Any) -> None:
+        self._database = database
+        self._store = store
+        self._logs = logs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logs, name)
+
+    def append(self, rows: Sequence[LogRow], marks: Mapping[bytes, int], now_us: int) -> None:
+        self._store.fail_if_cut_off()
+        self._database.fail_for_logs()
+        if self._store.generation < self._database.generation:
+            raise NotOwner("another owner has the database")
+        self._logs.append(rows, marks, now_us)
+        self._database.note_logs(rows)
+        if self._database.mood == AMBIGUOUS:
+            raise StorageUnavailable("the answer was lost", retry_after=1.0)
 
 
 class WatchedReader:
@@ -190,6 +230,7 @@ class WatchedStore:
     def __init__(self, database: Database, store: Any) -> None:
         self._database = database
         self._store = store
+        self.logs = WatchedLogs(database, self, store.logs)
         self.generation = 0
         self.cut_off = False
         """Whether this owner alone cannot reach the database."""
@@ -204,7 +245,7 @@ class WatchedStore:
         return owned
 
     def commit(self, batch: WriteBatch) -> Any:
-        self._fail_if_cut_off()
+        self.fail_if_cut_off()
         self._database.before(batch)
         result = self._store.commit(batch)
         self._database.after(batch, self.generation)
@@ -242,13 +283,14 @@ class WatchedStore:
         return self._store.heads_by_seq(seqs)
 
     def _fail_if_down(self) -> None:
-        self._fail_if_cut_off()
+        self.fail_if_cut_off()
         self._database.fail_if_down()
 
-    def _fail_if_cut_off(self) -> None:
+    def fail_if_cut_off(self) -> None:
         if self.cut_off:
             raise StorageUnavailable("the database cannot be reached from here", retry_after=1.0)
 
     def lose(self) -> None:
         """End its connection and its lock as the kernel does for a killed process."""
+        self._store.logs.close()
         self._store.close()

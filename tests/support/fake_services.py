@@ -166,7 +166,11 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
         self._run(request.run_id, context)
         for position in range(int(request.page_token or 0), len(self.log)):
             token = str(position + 1)
-            yield pb.TailRunLogsResponse(logs=self.log[position].logs, next_page_token=token)
+            yield pb.TailRunLogsResponse(
+                logs=self.log[position].logs,
+                next_page_token=token,
+                removed_before_us=self.log[position].removed_before_us,
+            )
             self._go_on_following(context)
         yield pb.TailRunLogsResponse(next_page_token=str(len(self.log)), complete=True)
 
@@ -193,7 +197,11 @@ class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceService
         visible = len(self.log) - self.waits_left
         if position >= visible:
             return pb.ListRunLogsResponse(next_page_token=request.page_token)
-        return pb.ListRunLogsResponse(logs=self.log[position].logs, next_page_token=str(position + 1))
+        return pb.ListRunLogsResponse(
+            logs=self.log[position].logs,
+            next_page_token=str(position + 1),
+            removed_before_us=self.log[position].removed_before_us,
+        )
 
     def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802
         if self.explains is None:

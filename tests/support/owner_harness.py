@@ -106,6 +106,7 @@ class World:
         """Let everything that can happen without time happen."""
         for _ in range(4):
             await self.shard.committer.flush()
+            await self.shard.logs.settled()
             for _ in range(5):
                 await asyncio.sleep(0)
         assert not self.failed, self.failed
@@ -392,7 +393,9 @@ async def started(url: str, window: int = WINDOW, most_open: int = MOST_OPEN) ->
 async def lose(it: World) -> None:
     """Lose an owner as a kill would."""
     it.shard.timers.stop()
+    it.shard.logs.abandon()
     await it.shard.committer.close()
+    it.store.logs.close()
 
 
 def kill_and_restart(

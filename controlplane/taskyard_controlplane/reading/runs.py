@@ -66,6 +66,14 @@ class Page(NamedTuple):
     """Where an unfinished page gave up: when the last run that was looked at was submitted."""
 
 
+class LogHead(NamedTuple):
+    """What is known of a run's log before it is read."""
+
+    run_seq: int
+    removed_before_us: int
+    """What was logged before this was removed by retention; 0 when nothing was."""
+
+
 class RunReader:
     """Reads runs as the messages that clients get."""
 
@@ -199,25 +207,21 @@ class RunReader:
         outcome = outcome_of(listed.run)
         return history_of(listed.run, events, self._live_state(listed), outcome.state_name, outcome.message)
 
-    async def logs(self, run_id: bytes, after: int, limit: int) -> list[StoredLog]:
-        """Return log records of a run and of the runs inside it, beyond a position: as many as a page holds.
+    async def log_of(self, run_id: bytes) -> LogHead:
+        """Return what the log of a run goes by, and how much of it is gone.
 
         Raises:
             RunNotFound: There is no such run.
         """
-        return await self.logs_of(await self.seq_of(run_id), after, limit)
+        run = (await self._find(run_id)).run
+        before_us = await self._background(self._reader.logs_removed_before_us)
+        return LogHead(run.seq, before_us if run.submitted_us < before_us else 0)
 
-    async def seq_of(self, run_id: bytes) -> int:
-        """Return the number of a run, which its log goes by.
-
-        Raises:
-            RunNotFound: There is no such run.
+    async def logs(self, run_seq: int, after: int, limit: int, up_to: int) -> list[StoredLog]:
+        """Return log records of a run and of the runs inside it, beyond a position and up to another one: as
+        many as a page holds.
         """
-        return (await self._find(run_id)).run.seq
-
-    async def logs_of(self, run_seq: int, after: int, limit: int) -> list[StoredLog]:
-        """Return what `logs` does, for a run that is known by its number."""
-        return await self._background(self._reader.logs, run_seq, after, limit, PAGE_BYTES)
+        return await self._background(self._reader.logs, run_seq, after, limit, PAGE_BYTES, up_to)
 
     async def is_over(self, run_id: bytes) -> bool:
         """Whether a run has ended, and with it all runs that are directly inside it.

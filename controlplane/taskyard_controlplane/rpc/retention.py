@@ -60,6 +60,7 @@ async def storage(retention: Retention) -> pb.GetStorageResponse:
         limit_bytes=policy.home_bytes,
         keep_runs_ms=_time(policy.runs_us),
         keep_logs_ms=_time(policy.logs_us),
+        log_bytes=await retention.logs.size(),
     )
 
 
@@ -86,6 +87,7 @@ def _message(removed: Removed, **more: int) -> pb.PruneResponse:
         cache_entries=removed.cache_entries,
         blobs=removed.blobs,
         blob_bytes=removed.blob_bytes,
+        log_bytes=removed.log_bytes,
         **more,  # type: ignore[arg-type]  # a bool is an int
     )
 

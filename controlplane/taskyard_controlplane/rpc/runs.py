@@ -118,11 +118,15 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         scope = scope_of(check_id(request.run_id))
         after = page_tokens.decode(Listing.LOGS, request.page_token, scope)
         limit = page_tokens.page_size(request.page_size, USUAL_LOG_PAGE, self._settings.max_page_size)
-        records = await self._reading.logs(request.run_id, after or 0, limit)
+        head = await self._reading.log_of(request.run_id)
+        up_to = await self._directory.owner().logs_up_to(head.run_seq)
+        records = await self._reading.logs(head.run_seq, after or 0, limit, up_to)
         token = request.page_token
         if records:
             token = page_tokens.encode(Listing.LOGS, records[-1].log_id, scope)
-        return pb.ListRunLogsResponse(logs=log_batch(records), next_page_token=token)
+        return pb.ListRunLogsResponse(
+            logs=log_batch(records), next_page_token=token, removed_before_us=head.removed_before_us
+        )
 
     async def TailRunLogs(
         self, request: pb.TailRunLogsRequest, context: Any

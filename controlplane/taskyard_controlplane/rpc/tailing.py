@@ -1,7 +1,8 @@
 """TailRunLogs: the log of a run, then what is added, until it is complete.
 
-The owner wakes who follows a log when records of it became durable, or a run whose records it has ended. What
-there is then is read from the database; nothing is read while nothing happens.
+The owner wakes who follows a log when records of it are stored, or a run whose records it has ended. What
+there is then is read; nothing is read while nothing happens. It is read up to where nothing with a lower
+number can still come (`Owner.logs_up_to`), so that going on behind the last record passes nothing over.
 
 When it is complete: records of a run are accepted until its end is durable. So once the database says that
 it has ended, and of a flow run that nothing inside it is open, all records that will ever come have been
@@ -50,14 +51,17 @@ class LogTailing:
         after = page_tokens.decode(Listing.LOGS, request.page_token, scope) or 0
         owner = self._directory.owner()
         with self._followers.join(peer) as attention:
-            run_seq = await self._reading.seq_of(request.run_id)
+            run_seq, removed_us = await self._reading.log_of(request.run_id)
+            if removed_us and not after:
+                yield pb.TailRunLogsResponse(removed_before_us=removed_us)
             with owner.tails.follow(run_seq, attention.wake):
                 while True:
                     attention.begin()
                     over = await self._reading.is_over(request.run_id)
                     if over:
                         await owner.durable()
-                    while records := await self._reading.logs_of(run_seq, after, RECORDS_AT_ONCE):
+                    up_to = await owner.logs_up_to(run_seq)
+                    while records := await self._reading.logs(run_seq, after, RECORDS_AT_ONCE, up_to):
                         after = records[-1].log_id
                         yield pb.TailRunLogsResponse(
                             logs=log_batch(records), next_page_token=_token(after, scope)

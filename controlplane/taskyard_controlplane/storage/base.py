@@ -36,6 +36,7 @@ from taskyard_controlplane.storage.interface import (
     Documents,
     EventRow,
     LogMarkRow,
+    LogStore,
     ParkedRow,
     RefusedRow,
     RowsRefused,
@@ -76,6 +77,7 @@ class BaseStore(ABC):
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
         self.removals: RunRemovals = OwnedRunRemovals(self._owning)
         self.blobs: BlobRemovals = OwnedBlobRemovals(self._owning)
+        self.logs: LogStore
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
         return find_refused(batch, self._attempt)

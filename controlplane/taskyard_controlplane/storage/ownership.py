@@ -26,7 +26,15 @@ from sqlalchemy import Column, Connection, delete, func, insert, inspect, select
 
 from taskyard_contract.errors import NotOwner
 from taskyard_controlplane.storage.interface import Ownership
-from taskyard_controlplane.storage.schema import agent, commit_log, dispatch, run, shard_owner, template
+from taskyard_controlplane.storage.schema import (
+    agent,
+    commit_log,
+    dispatch,
+    run,
+    run_log,
+    shard_owner,
+    template,
+)
 
 SHARD: Final = 0
 """The only shard of this version."""
@@ -118,6 +126,7 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
         low_seq=low_seq,
         next_dispatch=_largest(connection, dispatch.c.number) + 1,
         next_agent=_largest(connection, agent.c.number) + 1,
+        next_log=_largest(connection, run_log.c.log_id) + 1,
     )
 
 

@@ -7,17 +7,16 @@ of a blob: a reader that lingers would keep SQLite's log from being reused.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, func, select, union_all
+from sqlalchemy import Connection, Engine, select
 
-from taskyard_contract.wire_text import LOG_LIMIT, NAME_LIMIT, bounded
 from taskyard_controlplane.storage import blobs, listings, records
 from taskyard_controlplane.storage.cache_listing import StoredCacheEntries
 from taskyard_controlplane.storage.documents import StoredDocuments
 from taskyard_controlplane.storage.engine import Target, reader_engine
 from taskyard_controlplane.storage.faults import translate
 from taskyard_controlplane.storage.interface import (
+    LAST_LOG,
     MOST_LOOKED_AT,
     CacheReader,
     DocumentReader,
@@ -30,10 +29,9 @@ from taskyard_controlplane.storage.interface import (
     RunSums,
     StoredLog,
 )
-from taskyard_controlplane.storage.schema import run, run_log, shard_owner, template
+from taskyard_controlplane.storage.logs.pages import LogPages
+from taskyard_controlplane.storage.schema import run, shard_owner
 from taskyard_controlplane.storage.template_catalogue import TemplateCatalogue
-
-_LOG_WIDTH: Final = 100  # of a record beside its texts
 
 
 class DatabaseReader:
@@ -44,6 +42,7 @@ class DatabaseReader:
         self._target = target
         self._engine: Engine = reader_engine(target)
         self._catalogue = TemplateCatalogue()
+        self._logs = LogPages(target)
         self.documents: DocumentReader = StoredDocuments(self._connection)
         self.cache: CacheReader = StoredCacheEntries(self._connection)
 
@@ -96,12 +95,15 @@ class DatabaseReader:
         with self._connection() as connection:
             return records.events_of(connection, [run_seq])
 
-    def logs(self, run_seq: int, after_id: int, limit: int, max_bytes: int) -> list[StoredLog]:
+    def logs(
+        self, run_seq: int, after_id: int, limit: int, max_bytes: int, up_to_id: int = LAST_LOG
+    ) -> list[StoredLog]:
         with self._connection() as connection:
-            found = connection.execute(_log_sizes(run_seq, after_id, limit)).all()
-            ids = _fitting([(log_id, size) for log_id, size in found], max_bytes)
-            rows = connection.execute(_logs(ids)).all() if ids else []
-        return [_bounded(StoredLog._make(row)) for row in rows]
+            return self._logs.page(connection, run_seq, after_id, limit, max_bytes, up_to_id)
+
+    def logs_removed_before_us(self) -> int:
+        with self._connection() as connection:
+            return self._logs.removed_before_us(connection)
 
     def database_id(self) -> str:
         with self._connection() as connection:
@@ -141,59 +143,3 @@ class DatabaseReader:
             if known is None:
                 raise
             raise known from error
-
-
-def _log_sizes(run_seq: int, after_id: int, limit: int) -> Select[Any]:
-    """Read two indexes up to the limit each, rather than one of them whole; of texts only the lengths."""
-    pages = [
-        select(run_log.c.log_id)
-        .where(column == run_seq, run_log.c.log_id > after_id)
-        .order_by(run_log.c.log_id)
-        .limit(limit)
-        .subquery()
-        for column in (run_log.c.run_seq, run_log.c.flow_seq)
-    ]
-    ids = union_all(*(select(page.c.log_id) for page in pages))
-    return (
-        select(run_log.c.log_id, func.length(run_log.c.message))
-        .where(run_log.c.log_id.in_(ids))
-        .order_by(run_log.c.log_id)
-        .limit(limit)
-    )
-
-
-def _fitting(sizes: list[tuple[int, int]], max_bytes: int) -> list[int]:
-    """Return the ids of those records that have so many bytes together; at least one, if there are any."""
-    total = 0
-    for count, (_, size) in enumerate(sizes, start=1):
-        total += min(size, LOG_LIMIT) + _LOG_WIDTH
-        if total >= max_bytes:
-            return [log_id for log_id, _ in sizes[:count]]
-    return [log_id for log_id, _ in sizes]
-
-
-def _logs(ids: list[int]) -> Select[Any]:
-    return (
-        select(
-            run_log.c.log_id,
-            run.c.run_id,
-            run_log.c.at_us,
-            run_log.c.level,
-            func.substr(run_log.c.logger, 1, NAME_LIMIT),
-            func.substr(run_log.c.message, 1, LOG_LIMIT + 1),  # the rest of a longer one is cut below
-            listings.NAME,
-        )
-        .join(run, run.c.seq == run_log.c.run_seq)
-        .join(template, template.c.template_id == run.c.template_id)
-        .where(run_log.c.log_id.in_(ids))
-        .order_by(run_log.c.log_id)
-    )
-
-
-def _bounded(record: StoredLog) -> StoredLog:
-    """Cut the texts of records that were written before they were cut on their way in."""
-    return record._replace(
-        logger=bounded(record.logger, NAME_LIMIT),
-        message=bounded(record.message, LOG_LIMIT),
-        run_name=bounded(record.run_name, NAME_LIMIT),
-    )

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Engine, event
 from support.databases import Database
 from support.failing_properties import bound_shrinking
+from support.log_rows import at
 from support.postgres import PostgresServer
-from support.storage_rows import Batches
+from support.storage_rows import Batches, new_run, template
 
-from taskyard_controlplane.storage.interface import Store
+from taskyard_contract.states import RunKind
+from taskyard_controlplane.storage.interface import LogStore, Reader, Store
 
 bound_shrinking()
 _names = itertools.count(1)
@@ -67,3 +69,24 @@ def sqlite_file_url(tmp_path: Path) -> str:
 def postgresql_url(postgres: PostgresServer) -> Iterator[str]:
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture
+def log_owner(database: Database, batch: Batches) -> Iterator[Store]:
+    """A store that is open with its log store, with a flow run, 1, and runs inside it, 2 and 3."""
+    store = database.store()
+    store.logs.open(store.open().generation, at(0))
+    runs = [new_run(1, kind=RunKind.FLOW), new_run(2, flow_seq=1), new_run(3, flow_seq=1)]
+    store.commit(batch(templates=[template()], new_runs=runs))
+    yield store
+    store.logs.close()
+
+
+@pytest.fixture
+def logs(log_owner: Store) -> LogStore:
+    return log_owner.logs
+
+
+@pytest.fixture
+def log_reader(database: Database, log_owner: Store) -> Reader:
+    return database.reader()

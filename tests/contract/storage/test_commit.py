@@ -187,7 +187,7 @@ def test_old_dispatches_are_forgotten_on_request(store: Store, batch: Batches) -
 
 
 def test_text_with_a_nul_does_not_stop_a_batch(store: Store, batch: Batches) -> None:
-    logs = [LogRow(1, None, NOW_US, 20, "a\0b", "c\0d")]
+    logs = [LogRow(1, None, NOW_US, 20, "a\0b", "c\0d", 1)]
     runs = [new_run(seq, name="x\0y", cache_key="k\0") for seq in range(1, 101)]
     store.commit(batch(new_runs=runs, ended=[ended(1)], events=[event(1, message="\0")], logs=logs))
     assert None not in stored(store, *range(1, 101))

@@ -110,11 +110,11 @@ def test_events_come_in_order(reader: Reader) -> None:
 
 def test_logs_of_a_flow_run_include_those_of_its_runs(reader: Reader, store: Store, batch: Batches) -> None:
     rows = [
-        LogRow(1, None, NOW_US, 20, "flow", "begins"),
-        LogRow(2, 1, NOW_US + 1, 20, "task", "two"),
-        LogRow(6, None, NOW_US + 2, 40, "task", "elsewhere"),
-        LogRow(5, 1, NOW_US + 3, 30, "task", "five"),
-        LogRow(1, None, NOW_US + 4, 20, "flow", "ends"),
+        LogRow(1, None, NOW_US, 20, "flow", "begins", 1),
+        LogRow(2, 1, NOW_US + 1, 20, "task", "two", 2),
+        LogRow(6, None, NOW_US + 2, 40, "task", "elsewhere", 3),
+        LogRow(5, 1, NOW_US + 3, 30, "task", "five", 4),
+        LogRow(1, None, NOW_US + 4, 20, "flow", "ends", 5),
     ]
     store.commit(batch(number=2, logs=rows))
     found = reader.logs(1, 0, 10, MIB)
@@ -133,7 +133,7 @@ def test_a_page_of_a_log_is_cut_by_bytes_and_its_texts_by_their_limit(
     reader: Reader, store: Store, batch: Batches
 ) -> None:
     text = "ü" * LOG_LIMIT  # twice the limit in bytes
-    store.commit(batch(number=2, logs=[LogRow(1, None, NOW_US, 20, "x", text) for _ in range(5)]))
+    store.commit(batch(number=2, logs=[LogRow(1, None, NOW_US, 20, "x", text, n) for n in range(1, 6)]))
     page = reader.logs(1, 0, 10, 2 * LOG_LIMIT)
     assert len(page) == 2
     assert {len(log.message.encode()) <= LOG_LIMIT + 3 for log in page} == {True}

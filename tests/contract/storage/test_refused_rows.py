@@ -18,7 +18,7 @@ POISONS: list[tuple[str, tuple[Any, ...], str]] = [
     ("ended", ended(1, started_us=-(2**80)), "'started_us' is a number of more than 64 bits"),
     ("events", event(1, due_us=10**22), "'due_us' is a number of more than 64 bits"),
     ("events", event(1, message="\udfff"), "'message' holds what is no text"),
-    ("logs", (1, None, 2**64, 20, "root", "hello"), "'at_us' is a number of more than 64 bits"),
+    ("logs", (1, None, 2**64, 20, "root", "hello", 1), "'at_us' is a number of more than 64 bits"),
     ("dispatches", (1, "agent", b"s", 2**63, b""), "'at_us' is a number of more than 64 bits"),
     ("backlog_added", ("queue", 2**64, 1), "'priority' is a number of more than 32 bits"),
     ("cache", ("key", 1, 2**63), "'expires_us' is a number of more than 64 bits"),

@@ -18,6 +18,7 @@ from taskyard_contract.errors import InvalidRequest, PayloadTooLarge, RunNotFoun
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind, RunState, StateReason
 from taskyard_contract.transport.rpc_errors import from_rpc_error
+from taskyard_controlplane.storage.queries import DatabaseReader
 
 pb = run_service_pb2
 
@@ -179,6 +180,19 @@ def test_logs_are_listed_and_followed(served: Any, agent: Any) -> None:
     request.page_token = page.next_page_token
     page = served.runs.ListRunLogs(request, timeout=10)
     assert (list(page.logs.messages), page.next_page_token) == ([], request.page_token)
+
+
+def test_who_lists_a_log_is_told_if_its_beginning_was_removed(
+    served: Any, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run_id] = served.submit()
+    request, follow = pb.ListRunLogsRequest(run_id=run_id), pb.TailRunLogsRequest(run_id=run_id)
+    submitted_us = served.get(run_id).submitted_us
+    for removed_us, told_us in ((submitted_us, 0), (submitted_us + 1, submitted_us + 1)):
+        monkeypatch.setattr(DatabaseReader, "logs_removed_before_us", lambda reader, at=removed_us: at)
+        assert served.runs.ListRunLogs(request, timeout=10).removed_before_us == told_us
+    first = next(iter(served.runs.TailRunLogs(follow, timeout=10)))
+    assert (first.removed_before_us, first.next_page_token) == (submitted_us + 1, "")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_log_levels_have_an_end(sender: str) -> None:
             await client.send(logs=logs)
         else:
             agent.send(logs=logs)
-        assert [row[3] for row in it.shard.committer.open.rows.logs] == [HIGHEST_LEVEL]
+        assert [row[3] for row in it.shard.logs._open.rows] == [HIGHEST_LEVEL]
 
     play(scenario)
 
@@ -210,7 +210,7 @@ def test_times_of_log_records_are_dates(sender: str, at_us: int, kept: int) -> N
             await client.send(logs=logs)
         else:
             agent.send(logs=logs)
-        assert [row[2] for row in it.shard.committer.open.rows.logs] == [kept]
+        assert [row[2] for row in it.shard.logs._open.rows] == [kept]
 
     play(scenario)
 

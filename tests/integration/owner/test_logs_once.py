@@ -128,12 +128,9 @@ def test_what_runs_logged_is_recorded_once_though_the_server_was_restarted(tmp_p
 
 def test_marks_of_sessions_long_gone_are_forgotten(tmp_path: Path) -> None:
     async def before(it: World) -> None:
-        client = it.client()
-        run_id = await client.start_flow()
-        await client.send(logs=batch(run_id, "x"), logs_number=1)
-        await it.settle()
-        old = LogMarkRow(b"o" * 16, 5, it.clock.now_us() - 2 * LOG_MARK_US)
-        it.shard.committer.open.rows.log_marks.append(old)
+        for session_id, number, age_us in ((b"o" * 16, 5, 2 * LOG_MARK_US), (b"n" * 16, 1, 0)):
+            mark = LogMarkRow(session_id, number, it.clock.now_us() - age_us)
+            it.shard.committer.open.rows.log_marks.append(mark)
         it.shard.journal.touch()
         await it.settle()
         assert len(await it.ask(it.store.log_marks)) == 2

@@ -14,7 +14,8 @@ The steps, and why in this order:
 3. New runs go on: into their queue, or to wait for what they wait for. Before effects, because a run that was
    cancelled in the same commit is enqueued and, being ended, passed over; the other way round, an end would
    be told of a run that later turns up in a queue.
-4. Acknowledgements of reports, and of log records, are noted: what they report is durable. What the commit
+4. Acknowledgements of reports, and of log records, are noted: what they report is durable. They wait, and
+   nothing else does, until all records that came before are stored, too. What the commit
    says of runs is sent to those who are to be shown it.
 5. Effects, in the order in which the transitions happened.
 6. Answers of the database to questions that rode on the commit. After effects, because a run that ended in
@@ -26,6 +27,7 @@ The steps, and why in this order:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from taskyard_contract.errors import StorageFull
@@ -41,6 +43,7 @@ from taskyard_controlplane.owner.journal.log_tails import LogTails
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Told
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.queueing.backlog import Backlog
 from taskyard_controlplane.owner.queueing.dispatcher import Dispatcher
 from taskyard_controlplane.owner.rules.cache import CacheFlights
@@ -72,6 +75,7 @@ class AfterCommit:
         performers: Performers,
         changes: Changes,
         tails: LogTails,
+        logs: LogWriter,
     ) -> None:
         self._book = book
         self._journal = journal
@@ -87,6 +91,7 @@ class AfterCommit:
         self._performers = performers
         self._changes = changes
         self._tails = tails
+        self._logs = logs
 
     def committed(self, commit: Commit, result: CommitResult) -> None:
         """Do everything that was to be done after a commit."""
@@ -100,9 +105,10 @@ class AfterCommit:
         if self._tails.waiting:
             self._tails.committed(commit)
         self._go_on(commit)
-        self._acknowledgements.reported(commit.reported)
-        if commit.logged:
-            self._acknowledgements.logged(commit.logged)
+        if commit.log_batch > self._logs.written:
+            self._logs.when_written(commit.log_batch, partial(self._acknowledge, commit))
+        else:
+            self._acknowledge(commit)
         for listener, record in commit.lines:  # before the outcomes of the same runs
             listener.push_log(record)
             told[listener] = None
@@ -118,6 +124,8 @@ class AfterCommit:
             action()
         for each in told:
             each.wake()
+        if self._logs.counts.runs:
+            self._logs.forget(run.seq for run, _ in commit.effects if run.ended)
         self._upkeep()
 
     def refused(self, commit: Commit, error: StorageFull, *, behind: bool) -> None:
@@ -127,6 +135,11 @@ class AfterCommit:
     def set_aside(self, commit: Commit, found: Sequence[RefusedRow]) -> None:
         """Take rows that can never be written out of a commit, and end the runs they are about in it."""
         self._unstorable.set_aside(commit, found)
+
+    def _acknowledge(self, commit: Commit) -> None:
+        self._acknowledgements.reported(commit.reported)
+        if commit.logged:
+            self._acknowledgements.logged(commit.logged)
 
     def _go_on(self, commit: Commit) -> None:
         for run in self._dispatcher.enqueue_new(commit.submitted):

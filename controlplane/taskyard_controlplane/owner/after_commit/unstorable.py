@@ -26,9 +26,10 @@ from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.rows import add_end, ended_row
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.journal.templates import Templates
+from taskyard_controlplane.owner.logs.writer import LOGGER
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.rules.settling import Settling
-from taskyard_controlplane.storage.interface import BlobRefKind, EndedRow, NewRunRow, RefusedRow
+from taskyard_controlplane.storage.interface import BlobRefKind, EndedRow, LogRow, NewRunRow, RefusedRow
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ Taken = tuple[Sequence[Any], str]
 _FLOW: Final = NewRunRow._fields.index("flow_seq")
 _TEMPLATE: Final = NewRunRow._fields.index("template_id")
 _ARGUMENTS: Final = int(BlobRefKind.ARGUMENTS)
-LOGGER: Final = "taskyard"
-"""Who says in a run's log that a record is missing."""
+_MESSAGE: Final = LogRow._fields.index("message")
 
 
 class Unstorable:
@@ -77,7 +77,8 @@ class Unstorable:
         if not commit.set_aside:
             for row, why in taken.get("logs", ()):
                 text = f"a log record could not be stored: {why}"
-                commit.rows.logs.append((row[0], row[1], self._clock.now_us(), logging.ERROR, LOGGER, text))
+                now_us = self._clock.now_us()
+                commit.rows.logs.append((row[0], row[1], now_us, logging.ERROR, LOGGER, text, row[-1]))
         commit.set_aside += 1
 
     def _refuse_new(self, commit: Commit, taken: Mapping[str, list[Taken]]) -> None:
@@ -120,7 +121,7 @@ class Unstorable:
             rows.cache = [row for row in rows.cache if row[1] != run.seq]
             # What its arguments refer to stays.
             rows.blob_refs = [row for row in rows.blob_refs if row[1] != run.seq or row[0] == _ARGUMENTS]
-            rows.logs = [row for row in rows.logs if row[0] != run.seq or not is_end(str(row[-1]))]
+            rows.logs = [row for row in rows.logs if row[0] != run.seq or not is_end(str(row[_MESSAGE]))]
             each.lines = [line for line in each.lines if line[1][0] != run.run_id or not is_end(line[1][4])]
             each.effects = [(other, effects) for other, effects in each.effects if other is not run]
         open_rows = self._journal.open.rows

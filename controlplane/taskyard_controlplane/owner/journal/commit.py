@@ -1,6 +1,8 @@
 """One transaction: what it writes, and what it promises to others once it is durable."""
 
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from operator import itemgetter
 from typing import Final, Protocol
 
 from taskyard_api.v1.session_service_pb2 import FlowDecision
@@ -9,20 +11,37 @@ from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.owner.journal.log_records import Record
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.storage.interface import CommitResult, RefusedRow, WriteBatch
+from taskyard_controlplane.storage.interface import CommitResult, NewRunRow, RefusedRow, WriteBatch
 
+_seq_of: Final = itemgetter(NewRunRow._fields.index("seq"))
 SMALL_ROWS: Final = 12
 """A commit of so few rows is shorter than two thread switches, and the loop has nothing else to do."""
 SMALL_BYTES: Final = 64 * 1024
 """The same of payload."""
 
 
+class Phase(Enum):
+    """What the committer is doing."""
+
+    IDLE = auto()
+    SCHEDULED = auto()
+    """The event loop will start what there is to do in its next round."""
+    WRITING = auto()
+    """A commit is under way."""
+    TROUBLED = auto()
+    """A commit failed, and is tried again after a while; nothing else uses the store until then."""
+    WORKING = auto()
+    """A job uses the store."""
+    OVER = auto()
+    """Nothing is started any more. What was under way may still end."""
+
+
 class Commit:
     """Rows and promises, gathered until the database is free."""
 
     __slots__ = (
-        "accepted", "decided", "duplicates", "effects", "lines", "logged", "overdue", "payload_bytes",
-        "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
+        "accepted", "decided", "duplicates", "effects", "lines", "log_batch", "logged", "overdue",
+        "payload_bytes", "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -36,7 +55,9 @@ class Commit:
         self.reported: dict[AgentSession, int] = {}
         """Up to which number each agent is told that its reports are durable."""
         self.logged: dict[AgentSession | ClientSession, int] = {}
-        """Up to which number the log records that each peer sent are in it."""
+        """Up to which number the log records that each peer sent are in it, or are stored beside it."""
+        self.log_batch = 0
+        """The last batch for the log store that came before it was closed."""
         self.lines: list[tuple[Submitter, Record]] = []
         """What sessions are shown of what it says of runs."""
         self.effects: list[tuple[Run, int]] = []
@@ -71,10 +92,19 @@ class Commit:
             or self.effects
             or self.submitted
             or self.decided
+            or self.logged
             or self.lines
             or self.overdue
             or self.rows.rows() - self.riding
         )
+
+    def last_new_seq(self) -> int:
+        """Return the greatest seq of a new run in it, 0 without one."""
+        return int(_seq_of(self.rows.new_runs[-1])) if self.rows.new_runs else 0
+
+    def ends_any(self, which: Callable[[int], bool]) -> bool:
+        """Whether one of some runs ends in it, by their seq."""
+        return any(run.ended and which(run.seq) for run, _ in self.effects)
 
     @property
     def riding(self) -> int:

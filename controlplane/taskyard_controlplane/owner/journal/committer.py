@@ -22,6 +22,7 @@ Orders that matter:
   one of which nothing is left keeps its promises at once, and what comes after it waits all the same.
 - A row that does not fit into the database takes along nothing but its run. What stands in its place is
   written in the same transaction as everything else of the commit, so that its promises hold.
+- The end of a run waits for the log records it sent before, and nothing else does (`LogWriter`).
 - Jobs see what was committed before them, and nothing of the open commit, which `durable` waits for.
 
 A few rows are written on the loop's own thread where the store allows it: two thread switches take longer.
@@ -32,13 +33,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
-from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit
+from taskyard_controlplane.owner.journal.commit import AfterCommits, Commit, Phase
 from taskyard_controlplane.owner.journal.response import Response
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.storage.interface import CommitResult, DatabaseLost, RefusedRow, RowsRefused, Store
 
@@ -55,22 +57,6 @@ OVER: Final = (NotOwner, DatabaseLost)
 NOTHING_FOUND: Final = CommitResult([], [], [])
 
 
-class Phase(Enum):
-    """What the committer is doing."""
-
-    IDLE = auto()
-    SCHEDULED = auto()
-    """The event loop will start what there is to do in its next round."""
-    WRITING = auto()
-    """A commit is under way."""
-    TROUBLED = auto()
-    """A commit failed, and is tried again after a while; nothing else uses the store until then."""
-    WORKING = auto()
-    """A job uses the store."""
-    OVER = auto()
-    """Nothing is started any more. What was under way may still end."""
-
-
 class Committer:
     """Owns the store and the thread that uses it."""
 
@@ -81,6 +67,7 @@ class Committer:
         metrics: Metrics,
         *,
         fatal: Callable[[BaseException], None],
+        logs: LogWriter,
         writer: Executor | None = None,
     ) -> None:
         """Commit to `store`.
@@ -90,12 +77,14 @@ class Committer:
             clock: Wall time goes into batches, monotonic time into metrics.
             metrics: Where commits are counted.
             fatal: Called when this process must not go on: it lost ownership, or has a defect.
+            logs: What runs log; an end is not committed before what its run has logged is stored.
             writer: Where the store is used, by one at a time; None for a thread of its own.
         """
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._fatal = fatal
+        self.logs = logs
         self._after: AfterCommits
         self._loop = asyncio.get_running_loop()
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-writer")
@@ -109,6 +98,7 @@ class Committer:
         self.stalled_since: float | None = None
         """Since when the database refuses commits."""
         self.response = Response(clock)
+        self.recorded_seq = 0  # of the newest run that is durable; those before it are too
         self.full: StorageFull | None = None
         """Set while something waits for room in the database."""
         self._over: BaseException | None = None
@@ -178,6 +168,10 @@ class Committer:
         under_way = self._written_now
         return self.open.payload_bytes + (under_way.payload_bytes if under_way is not None else 0)
 
+    def undurable(self) -> list[Commit]:
+        """Return the commits that are not durable: the one under way, and the open one."""
+        return [self.open] if self._written_now is None else [self._written_now, self.open]
+
     async def durable(self) -> None:
         """Wait until everything that is in the open commit now is durable.
 
@@ -224,9 +218,16 @@ class Committer:
             self._job_was_last = False
             commit, self._number = self.open, self._number + 1
             self.open = Commit(self._number)
-            self._write(commit)
+            commit.log_batch = self.logs.latest
+            if commit.log_batch > self.logs.written and commit.ends_any(self.logs.holds):
+                self._phase, self._written_now = Phase.WRITING, commit
+                self.logs.when_settled(commit.log_batch, partial(self._write, commit))
+            else:
+                self._write(commit)
 
     def _write(self, commit: Commit) -> None:
+        if self._phase is Phase.OVER:
+            return  # while it waited for logs
         self._phase, self._written_now = Phase.WRITING, commit
         rows = commit.rows.rows()
         if not rows:
@@ -270,6 +271,7 @@ class Committer:
 
     def _kept_promises(self, commit: Commit, result: CommitResult) -> bool:
         self._written_now = None
+        self.recorded_seq = max(self.recorded_seq, commit.last_new_seq())
         try:
             self._after.committed(commit, result)
         except Exception as error:

@@ -7,6 +7,7 @@ and append to them in place, because a call for each run would cost as much as t
 so, and end with `touch`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 
 from taskyard_api.v1.common_pb2 import BlobRef
@@ -27,6 +28,8 @@ from taskyard_controlplane.owner.journal.rows import (
     new_row,
 )
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
+from taskyard_controlplane.owner.logs.numbers import LogNumbers
+from taskyard_controlplane.owner.logs.writer import HIGHEST_NUMBER, LOGGER
 from taskyard_controlplane.owner.named_blobs import (
     add_refs,
     blobs_of_label,
@@ -39,18 +42,24 @@ from taskyard_controlplane.storage.interface import BlobRefKind
 
 HIGHEST_LEVEL = 1000
 """Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
-HIGHEST_NUMBER = (1 << 63) - 1
-"""What the database takes."""
 
 
 class Journal:
     """Writes into the open commit."""
 
-    def __init__(self, committer: Committer, leaving: LeavingBlobs, next_agent: int = 1) -> None:
-        """Write into what `committer` commits next; `next_agent` is the first free number of an agent, and
-        `leaving` hears of every blob that is referred to.
+    def __init__(
+        self, committer: Committer, numbers: LogNumbers, leaving: LeavingBlobs, next_agent: int = 1
+    ) -> None:
+        """Write into what `committer` commits next.
+
+        Args:
+            committer: Has the open commit.
+            numbers: Those of log records.
+            leaving: Hears of every blob that is referred to.
+            next_agent: The first free number of an agent.
         """
         self._committer = committer
+        self._numbers = numbers
         self._leaving = leaving
         self._next_agent = next_agent
         self.touch = committer.touch
@@ -78,6 +87,15 @@ class Journal:
     def counted(self, size: int) -> None:
         """Count payload that the open commit holds from now on."""
         self.open.payload_bytes += size
+
+    def is_recorded(self, run: Run) -> bool:
+        """Whether a run is durable, and not only what is in a commit."""
+        return run.seq <= self._committer.recorded_seq
+
+    def holds_logs_of(self, session_id: bytes) -> bool:
+        """Whether log records of a session are in a commit that is not durable yet."""
+        commits = self._committer.undurable()
+        return any(mark[0] == session_id for commit in commits for mark in commit.rows.log_marks)
 
     @property
     def has_backlogged(self) -> bool:
@@ -191,9 +209,20 @@ class Journal:
         self.touch()
 
     def logged(self, run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> None:
-        """Record what a run wrote, which is in the flow run of this number (`RunBook.flow_seq_of`)."""
+        """Record a line in the log of a run, which is in the flow run of this number
+        (`RunBook.flow_seq_of`): with what it is about, and not beside the commit as what runs log.
+        """
         level = min(level, HIGHEST_LEVEL)
-        self.open.rows.logs.append(log_row(run, flow_seq, at_us, level, logger, message))
+        row = log_row(run, flow_seq, at_us, level, logger, message, self._numbers.next())
+        self.open.rows.logs.append(row)
+        self.touch()
+
+    def logs_lost(self, at_us: int, run_seq: int, flow_seq: int | None, count: int) -> None:
+        """Record in the log of a run how many records of it could not be stored."""
+        text = f"{count} log records are lost: the log store could not take them"
+        self.open.rows.logs.append(
+            (run_seq, flow_seq, at_us, logging.ERROR, LOGGER, text, self._numbers.next())
+        )
         self.touch()
 
     def tells(self, session: Submitter, record: Record) -> None:
@@ -202,10 +231,16 @@ class Journal:
         self.touch()
 
     def logs_came(self, peer: AgentSession | ClientSession, number: int, at_us: int) -> None:
-        """Record, with the log records of a peer, that they have come; and tell it so after the commit."""
-        self.open.logged[peer] = number
-        # No peer counts so far; one that says it does may send what it had sent before once more.
+        """Record, with log records of a peer that are in the commit, that they have come; and tell it so
+        after the commit.
+        """
+        self.logs_beside(peer, number)
         self.open.rows.log_marks.append((peer.session_id, min(number, HIGHEST_NUMBER), at_us))
+        self.touch()
+
+    def logs_beside(self, peer: AgentSession | ClientSession, number: int) -> None:
+        """Tell a peer, after the commit and when they are stored, that log records of it have come."""
+        self.open.logged[peer] = number
         self.touch()
 
     def forget_log_marks(self, up_to_us: int) -> None:

@@ -1,12 +1,13 @@
 """Who follows the log of a run, and is woken when something may have been added to it.
 
-Log records are read from the database by whoever follows; here he only hears that it is time to. A record is
-accepted as long as its run is in memory: until the end of the run is durable. So a log is complete once that
-is so and everything that had been accepted until then is durable too; of a flow run, once that is true of all
-runs inside it. Each step on the way to that wakes those who follow.
+Log records are read from where they are stored by whoever follows; here he only hears that it is time to. A
+record is accepted as long as its run is in memory: until the end of the run is durable. So a log is complete
+once that is so and everything that had been accepted until then is durable too; of a flow run, once that is
+true of all runs inside it. Each step on the way to that wakes those who follow.
 """
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from taskyard_controlplane.owner.journal.commit import Commit
@@ -39,6 +40,12 @@ class LogTails:
             del tails[wake]
             if not tails and self.waiting.get(run_seq) is tails:
                 del self.waiting[run_seq]
+
+    def stored(self, runs: AbstractSet[int]) -> None:
+        """Wake those whom records concern that are stored now, by the runs whose logs they are in."""
+        for seq in self.waiting.keys() & runs:
+            for wake in self.waiting[seq]:
+                wake()
 
     def committed(self, commit: Commit) -> None:
         """Wake whom a commit concerns, which is durable now."""

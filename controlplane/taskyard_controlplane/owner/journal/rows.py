@@ -67,9 +67,15 @@ def event_row(
     )  # fmt: skip
 
 
-def log_row(run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> tuple[object, ...]:
-    """Return the `LogRow` of a record that was written in a run: the logs of a flow run are its own and those
-    of the runs inside it. `flow_seq` is the number of the flow run that the run is in, 0 for none.
+def log_row(
+    run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str, log_id: int
+) -> tuple[object, ...]:
+    """Return the `LogRow` of a record in the log of a run; `flow_seq` is the number of the flow run that it
+    is in, 0 for none.
     """
-    log_of = run.seq if run.template.kind == RunKind.FLOW else flow_seq or None
-    return run.seq, log_of, at_us, level, logger, message
+    return run.seq, log_of(run, flow_seq), at_us, level, logger, message, log_id
+
+
+def log_of(run: Run, flow_seq: int) -> int | None:
+    """Return in the log of which flow run the records of a run are: that has its own, and those inside it."""
+    return run.seq if run.template.kind == RunKind.FLOW else flow_seq or None

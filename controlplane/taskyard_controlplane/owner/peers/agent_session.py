@@ -97,7 +97,7 @@ class AgentSession(Peer):
         """How often in a row it gave runs back, since it last executed something."""
         self.challenge: tuple[bytes, float] | None = None
         """The session of another process that wanted its name, and when it first did."""
-        self.last_report = 0
+        self.last_report = self.logged_up_to = 0
         self.restating: list[Timer] = []
         """What will give up runs that it should hold but did not restate, one for each hello."""
         self._templates: dict[int, int] = {}  # the oldest first

@@ -20,6 +20,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import Overloaded, TaskyardError
 from taskyard_controlplane.owner.retention.blobs import GRACE_US, BlobRemoval
 from taskyard_controlplane.owner.retention.expected import Expected
+from taskyard_controlplane.owner.retention.logs import LogRemoval
 from taskyard_controlplane.owner.retention.policy import Policy
 from taskyard_controlplane.owner.retention.room import HomeRoom
 from taskyard_controlplane.owner.retention.runs import Removed, RunRemoval
@@ -69,7 +70,8 @@ class Retention:
         self._share = SHARE
         self._runs = RunRemoval(store, shard, clock, self._pause)
         self.blobs = BlobRemoval(store, shard.committer, shard.leaving, clock)
-        self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs, self._pause)
+        self.logs = LogRemoval(shard.logs)
+        self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs, self.logs, self._pause)
         self._task: asyncio.Task[object] | None = None
         self._busy = asyncio.Lock()
         # After a restart nobody knows which sessions there are, and may ask for their futures.
@@ -125,6 +127,7 @@ class Retention:
 
     async def _by_age(self, policy: Policy, removed: Removed) -> None:
         await self._runs.logs(policy, removed)
+        await self.logs.days_before(self._clock.now_us() - policy.logs_us, removed)
         await self._runs.expired_entries(removed)
         await self._runs.runs(policy, removed)
 
@@ -160,8 +163,9 @@ class Retention:
         async with self._alone():
             expected = Expected(self._store, self._committer)
             await self._runs.runs(policy, Removed(), take=expected.take)
-            removed = await expected.all()
-            return replace(removed, cache_entries=await expected.expired(self._clock.now_us()))
+            removed, now_us = await expected.all(), self._clock.now_us()
+            log_bytes = sum(day.size for day in await self.logs.ended_before(now_us - policy.logs_us))
+            return replace(removed, cache_entries=await expected.expired(now_us), log_bytes=log_bytes)
 
     async def prune(self, policy: Policy) -> AsyncGenerator[Removed, None]:
         """Remove what is over by a policy; yields how far it has come, at last when all is done but for blobs
@@ -200,7 +204,10 @@ class Retention:
         await self._give_back()
 
     async def kept_bytes(self) -> tuple[int, int, Sequence[KeptBytes]]:
-        """Return how much the database holds and has free, and how much blobs take by what refers to them."""
+        """Return how much the database holds and has free, and how much blobs take by what refers to them.
+
+        What logs take, `logs` says.
+        """
         used, free = await self._committer.run(lambda: (self._store.used_bytes(), self._store.free_bytes()))
         return used, free, await self.blobs.kept_bytes(self._pause)
 

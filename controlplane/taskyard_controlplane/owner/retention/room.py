@@ -1,4 +1,4 @@
-"""Keeps what a home takes below a bound: the oldest runs go before their time, cached values last.
+"""Keeps what a home takes below a bound: the oldest logs go before their time, then runs, cached values last.
 
 What runs free is estimated, step by step, from the sizes of the blobs they refer to; when enough should be
 free, it is looked whether it is. So no more goes than has to.
@@ -11,6 +11,7 @@ from typing import Final
 from taskyard_contract.clock import Clock
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.retention.blobs import BlobRemoval, Pause
+from taskyard_controlplane.owner.retention.logs import LogRemoval
 from taskyard_controlplane.owner.retention.policy import DAY_US, Policy
 from taskyard_controlplane.owner.retention.runs import Removed, RunRemoval
 from taskyard_controlplane.storage.interface import Store
@@ -32,9 +33,11 @@ class HomeRoom:
         clock: Clock,
         runs: RunRemoval,
         blobs: BlobRemoval,
+        logs: LogRemoval,
         pause: Pause,
     ) -> None:
-        """Make it in `store`, and in the store of blobs; `pause` between steps."""
+        """Make it in `store`, and in those of blobs and logs; `pause` between steps."""
+        self._logs = logs
         self._pause = pause
         self._store = store
         self._committer = committer
@@ -47,6 +50,10 @@ class HomeRoom:
     async def reduce(self, policy: Policy, removed: Removed) -> None:
         """Remove what is over, however young it is, until the bound of a policy holds."""
         if not policy.home_bytes or not await self._is_too_full(policy):
+            return
+
+        self._excess -= await self._logs.oldest(self._excess, removed)
+        if self._excess <= 0:
             return
 
         async def enough() -> bool:
@@ -89,5 +96,6 @@ class HomeRoom:
         counts = self._store.dialect == "sqlite"
         used = await self._committer.run(self._store.used_bytes) if counts else 0
         kept = await self._blobs.kept_bytes(self._pause)
+        used += await self._logs.size() if counts else 0
         self._excess = used + sum(part.size for part in kept if part.kind) - policy.home_bytes
         return self._excess > 0

@@ -47,6 +47,7 @@ class Removed:
     cache_entries: int = 0
     blobs: int = 0
     blob_bytes: int = 0
+    log_bytes: int = 0
 
 
 class RunRemoval:
@@ -116,7 +117,7 @@ class RunRemoval:
         self._shard.stored.gone_up_to = max(self._shard.stored.gone_up_to, part.last_id)
 
     async def logs(self, policy: Policy, removed: Removed) -> None:
-        """Remove log records whose time is over."""
+        """Remove log records whose time is over that are in the database: those of the server itself."""
         before_us = self._clock.now_us() - policy.logs_us
         removed.logs += await self._walk(
             lambda after: self._removals.remove_logs(after, before_us, LOG_STEP), 0

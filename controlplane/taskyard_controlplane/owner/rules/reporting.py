@@ -93,10 +93,9 @@ class Reporting:
         """
         # All of it before any of it is applied: a malformed frame ends the stream and leaves nothing behind.
         columns = [read_columns(agent, chunk) for chunk in frame.reports]
-        if frame.HasField("logs") and not 0 < frame.report_number <= agent.last_report:
-            self._saying.logs(agent, frame.logs)
-            if frame.report_number:
-                self._journal.logs_came(agent, frame.report_number, self._clock.now_us())
+        logged_up_to = max(agent.last_report, agent.logged_up_to)
+        if frame.HasField("logs") and not 0 < frame.report_number <= logged_up_to:
+            self._saying.logs(agent, frame.logs, frame.report_number)
         if frame.HasField("output") and not 0 < frame.report_number <= agent.last_report:
             self._saying.output(agent, frame.output)
         for progress in frame.progress:

@@ -9,10 +9,13 @@ from taskyard_contract.wire_text import NAME_LIMIT, bounded
 from taskyard_controlplane.domain.model import Run, Submitter
 from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.domain.succession import Succession
-from taskyard_controlplane.owner.journal.journal import Journal
+from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL, Journal
 from taskyard_controlplane.owner.journal.log_records import log_records
+from taskyard_controlplane.owner.journal.rows import log_of
 from taskyard_controlplane.owner.journal.run_book import RunBook
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession
 from taskyard_controlplane.owner.peers.pushed_output import Piece
 from taskyard_controlplane.owner.rules.authority import may_log, owns
 from taskyard_controlplane.owner.rules.listeners import listener_of
@@ -24,35 +27,67 @@ MAX_PIECE_BYTES: Final = 1024 * 1024
 class Saying:
     """Takes what agents and sessions say for the runs that they execute."""
 
-    def __init__(self, book: RunBook, journal: Journal, succession: Succession) -> None:
-        """Take what runs of `book` say; `succession` says of which assignments nothing may be known."""
+    def __init__(self, book: RunBook, journal: Journal, succession: Succession, logs: LogWriter) -> None:
+        """Take what runs of `book` say, and have `logs` keep it; `succession` says of which assignments
+        nothing may be known.
+        """
+        self._logs = logs
         self._runs = book.runs
         self._flow_seq_of = book.flow_seq_of
         self._journal = journal
         self._succession = succession
 
-    def logs(self, agent: AgentSession, logs: pb.LogBatch) -> None:
-        """Keep log records of task runs, and show them."""
-        self._keep(logs, lambda run_id: self._run_of(agent, run_id), agent.own_session_id)
+    def logs(self, agent: AgentSession, logs: pb.LogBatch, number: int) -> None:
+        """Keep log records of task runs, and show them; `number` is that of the agent's report, if any."""
+        self._keep(logs, lambda run_id: self._run_of(agent, run_id), agent.own_session_id, self._beside)
+        if number:
+            self._came(agent, number)
 
-    def logs_of_flows(self, session: Submitter, logs: pb.LogBatch) -> None:
+    def logs_of_flows(self, session: ClientSession, logs: pb.LogBatch, number: int, now_us: int) -> None:
         """Keep log records of flow runs, and show them where that is not up to the session itself: in the
         program of a task that has called a flow.
+
+        What a run logs before it is durable itself goes into the commits: whatever happens, nothing is stored
+        of a run that is not. What the session sends after that goes the same way, until that is durable.
         """
-        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session.session_id)
+        runs = (self._owned_by(session, run_id) for run_id in set(logs.run_ids))
+        in_commit = self._journal.holds_logs_of(session.session_id) or not all(
+            self._journal.is_recorded(run) for run in runs if run is not None
+        )
+        keep = self._journal.logged if in_commit else self._beside
+        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session.session_id, keep)
+        if number and in_commit:
+            self._journal.logs_came(session, number, now_us)
+        elif number:
+            self._came(session, number)
+
+    def _came(self, peer: AgentSession | ClientSession, number: int) -> None:
+        self._logs.came(peer.session_id, number)
+        self._journal.logs_beside(peer, number)
+
+    def _beside(self, run: Run, flow_seq: int, at_us: int, level: int, logger: str, message: str) -> None:
+        """Have a record stored beside the commits."""
+        level = min(level, HIGHEST_LEVEL)
+        self._logs.record(run.seq, log_of(run, flow_seq), at_us, level, logger, message)
 
     def _owned_by(self, session: Submitter, run_id: bytes) -> Run | None:
         run = self._runs.get(run_id)
         return run if run is not None and owns(session, run) else None
 
-    def _keep(self, logs: pb.LogBatch, find: Callable[[bytes], Run | None], shown_by_itself: bytes) -> None:
+    def _keep(
+        self,
+        logs: pb.LogBatch,
+        find: Callable[[bytes], Run | None],
+        shown_by_itself: bytes,
+        keep: Callable[[Run, int, int, int, str, str], None],
+    ) -> None:
         """Keep log records of runs that `find` knows, and show them, but not to the session that has."""
         woken: dict[Submitter, None] = {}  # in order
         for run_id, at_us, level, logger, message, name in log_records(logs):
             run = find(run_id)
             if run is None:
                 continue
-            self._journal.logged(run, self._flow_seq_of(run), at_us, level, logger, message)
+            keep(run, self._flow_seq_of(run), at_us, level, logger, message)
             shown_by = listener_of(run, self._runs)
             if shown_by is not None and shown_by.session_id != shown_by_itself:
                 shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))

@@ -45,6 +45,7 @@ class Agents:
         self._agents = shard.roster.agents
         self._log_marks = shard.roster.log_marks
         self._committer = shard.committer
+        self._logs = shard.logs
         self._timers = shard.timers
         self._settling = shard.settling
         self._reporting = shard.reporting
@@ -85,8 +86,8 @@ class Agents:
         if agent is None:
             self._roster.check_agent(caller)
             agent = AgentSession(hello, now, self._clock.now_us())
-            # What carried logs was recorded with everything before it, whichever server it was sent to.
-            agent.last_report = agent.durable_up_to = self._log_marks.of(hello.session_id)
+            # What an earlier owner stored of its reports is their log records, and nothing else.
+            agent.logged_up_to = self._log_marks.of(hello.session_id)
             self._agents[hello.agent_id] = agent
         agent.replace_stream(hello.stream_number)
         agent.last_seen, agent.last_seen_us = now, self._clock.now_us()
@@ -173,6 +174,7 @@ class Agents:
         """
         self.receive(agent, frame)
         await self._committer.durable()
+        await self._logs.settled()
 
     def why_unknown(self, agent_id: str, session_id: bytes) -> TaskyardError:
         """Return what to tell an agent whose session is attached to nothing it could call."""

@@ -173,8 +173,7 @@ class Clients:
             if number <= session.logs_received:
                 return  # repeated, because the acknowledgement was lost with a stream or a server
             session.logs_received = number
-            self._journal.logs_came(session, number, self._clock.now_us())
-        self._saying.logs_of_flows(session, logs)
+        self._saying.logs_of_flows(session, logs, number, self._clock.now_us())
 
     def lost(self, session: ClientSession) -> None:
         """End a session: what it executes crashes, its runs that have not started are cancelled.

@@ -1,9 +1,10 @@
 """How much is read from streams: no more than the database takes.
 
 gRPC lets a peer send as fast as it is read, so a stream that is not read is a peer that waits. What was read
-counts until the commit is durable that was open when its frame had been applied; a stream is read while its
-peer has less than its share of that, all peers together less than theirs, and while the peer itself takes in
-what it is told. One frame is always read beyond it: how large a frame is shows only afterwards.
+counts until the commit is durable that was open when its frame had been applied, and the log records are
+stored that came before; a stream is read while its peer has less than its share of that, all peers together
+less than theirs, and while the peer itself takes in what it is told. One frame is always read beyond it: how
+large a frame is shows only afterwards.
 
 While somebody waits, whoever sends much is read less (`crowd`); log records always, because nobody waits for
 them.
@@ -103,7 +104,8 @@ class Intake:
         if self._commit is not commit:
             self._commit, self._charges = commit, {}
             charges = self._charges
-            commit.then.append(lambda: self._settle(charges))
+            logs = self._committer.logs
+            commit.then.append(lambda: logs.when_written(commit.log_batch, lambda: self._settle(charges)))
             self._committer.touch()
         known = self._charges.get(peer, (0, 0, 0))
         self._charges[peer] = (known[0] + size, known[1] + batches, known[2] + runs)

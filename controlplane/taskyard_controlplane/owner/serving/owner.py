@@ -23,6 +23,8 @@ from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.journal.documents import Documents
 from taskyard_controlplane.owner.journal.log_tails import LogTails
+from taskyard_controlplane.owner.logs.limits import DEFAULT_LIMITS, LogLimits
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
@@ -30,7 +32,6 @@ from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.retention.retention import Retention
-from taskyard_controlplane.owner.rules.cache import LookAtValue, taken_as_there
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
@@ -40,7 +41,7 @@ from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
 from taskyard_controlplane.owner.shard.shard import Limits, Shard
 from taskyard_controlplane.owner.timers import Timers
-from taskyard_controlplane.storage.interface import RunHead, Store
+from taskyard_controlplane.storage.interface import LAST_LOG, RunHead, Store
 
 MAINTAIN_SECONDS: Final = 3.0
 """How often upkeep is done: a checkpoint is due after a few thousand commits, which takes that long."""
@@ -71,13 +72,13 @@ class Owner:
         max_page_size: int = MAX_PAGE_SIZE,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
         blob_directory: Callable[[], common_pb2.BlobDirectory | None] = nowhere,
-        look_at_value: LookAtValue = taken_as_there,
         window: int = WINDOW,
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
         draw: Callable[[], float] = random.random,
         policy: Policy = DEFAULT_POLICY,
+        log_limits: LogLimits = DEFAULT_LIMITS,
     ) -> None:
         """Own the runs in `store`.
 
@@ -90,29 +91,26 @@ class Owner:
             max_page_size: Most items in one page of a listing.
             max_wait_seconds: How long one call waits for something to happen.
             blob_directory: Returns the store of blobs, if it is a directory that peers may see.
-            look_at_value: Finds out whether a large value, which is in the cache, can still be read.
             window: Ready runs kept in memory per queue and priority.
-            most_open: Open runs in memory, from which on new ones that wait are only in the database.
+            most_open: Open runs in memory, from which on new ones that wait for others are only stored.
             memory: How much payload is kept in memory.
-            writer: Where the database is used, by one at a time; None for a thread of its own.
+            writer: Where database and log store are used, each by one at a time; None for own threads.
             draw: Gives numbers from [0, 1) for the jitter of retries.
-            policy: How long what is over is kept.
+            policy: How long what is over is kept; `log_limits`: how much one run may log.
         """
-        self._store = store
-        self._clock = clock
+        self._store, self._clock = store, clock
         self.terms = Terms(
             times, max_inline_bytes, max_payload_bytes, memory, max_page_size, max_wait_seconds,
             blob_directory,
         )  # fmt: skip
         """What it demands of its peers."""
-        self._look_at_value = look_at_value
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
-        self._draw = draw
-        self._policy = policy
+        self._draw, self._policy = draw, policy
         self.metrics = Metrics()
         """The owner's counters."""
         self._timers = Timers(asyncio.get_running_loop(), clock)
-        self._committer = Committer(store, clock, self.metrics, fatal=fatal, writer=writer)
+        self.logs = LogWriter(store.logs, clock, self.metrics, log_limits, writer)
+        self._committer = Committer(store, clock, self.metrics, fatal=fatal, logs=self.logs, writer=writer)
         self.documents = Documents(store, self._committer, clock)
         self.cache = CacheClearing(store, self._committer)
         # All of these from `start` on: which generation this is decides what can be made.
@@ -130,17 +128,19 @@ class Owner:
             DatabaseInUse: Another process owns the database.
             TaskyardError: The database cannot be used.
         """
-        found = await self._committer.run(lambda: read_store(self._store))
+        now_us = self._clock.now_us()
+        found = await self._committer.run(lambda: read_store(self._store, now_us))
+        self._committer.recorded_seq = found.ownership.next_seq - 1
+        self.logs.numbers.go_on_after(max(found.logs.last_id, found.ownership.next_log - 1))
         self.shard = Shard(
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
-            self._limits, self._draw,
+            self._limits, self._draw, self.logs,
         )  # fmt: skip
         self.retention = Retention(
             self._store, self.shard, self._timers, self._clock, self._policy,
             self.terms.times.session_lease,
         )  # fmt: skip
         await self.retention.start()
-        self.shard.cache.look_at = self._look_at_value
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
@@ -166,7 +166,10 @@ class Owner:
         self.retention.stop()
         if self._committer.stalled_since is None:
             await self._committer.flush()
+            await self.logs.settled()
+            await self._committer.flush()  # what could not be stored is said in the database
         recorded = self._committer.idle
+        await self.logs.close()
         await self._committer.close()
         return recorded
 
@@ -175,6 +178,7 @@ class Owner:
         self._stopping = True
         self._timers.stop()
         self.retention.stop()
+        self.logs.abandon()
         self._committer.abandon()
 
     def renew(self) -> None:
@@ -193,6 +197,7 @@ class Owner:
             shard.book.upkeep()
             shard.backlog.tidy()
             shard.backlog.refill()  # commits do it, but nobody may be committing after a read has failed
+            self.logs.maintain()
             future = self._committer.run(self._store.maintain)
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._timers.after(MAINTAIN_SECONDS, self._maintain, name="maintenance")
@@ -294,6 +299,17 @@ class Owner:
             TaskyardError: It never will be.
         """
         await self._committer.durable()
+        await self.logs.settled()
+
+    async def logs_up_to(self, run_seq: int) -> int:
+        """Return up to which number the log of a run may be shown, when everything in it that has come until
+        now is stored: what has a lower number and comes to be stored later would be passed over.
+        """
+        if self.logs.holds(run_seq):
+            await self.logs.settled()
+        commits = self._committer.undurable()
+        lines = (row[-1] for commit in commits for row in commit.rows.logs if run_seq in row[:2])
+        return min(self.logs.stored_up_to(run_seq), min(lines, default=LAST_LOG + 1) - 1)  # type: ignore[operator, type-var]
 
     # What can be done.
 

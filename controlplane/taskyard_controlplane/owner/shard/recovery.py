@@ -44,6 +44,7 @@ from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import (
     EventRow,
     LogMarkRow,
+    LogPosition,
     Ownership,
     RunHead,
     Store,
@@ -73,6 +74,7 @@ class Found(NamedTuple):
     backlog: list[tuple[str, int, int]]
     assigned: dict[int, tuple[int, AgentIdentity]]
     log_marks: list[LogMarkRow]
+    logs: LogPosition
     runs: Iterator[RunHead]
     """Reads them in pages; to be used where the store may be."""
 
@@ -84,7 +86,7 @@ class Page(NamedTuple):
     events: dict[int, list[EventRow]]
 
 
-def read_store(store: Store) -> Found:
+def read_store(store: Store, now_us: int) -> Found:
     """Become the owner and read what recovery has to know first. Blocks.
 
     Raises:
@@ -98,7 +100,11 @@ def read_store(store: Store) -> Found:
     seen = SeenDigests()
     for digest in store.template_digests():
         seen.add(digest)
-    return Found(ownership, seen, store.backlog_counts(), assigned, store.log_marks(), runs)
+    backlog, log_marks = store.backlog_counts(), store.log_marks()
+    logs = store.logs.open(ownership.generation, now_us)
+    # A run may have logged that was never recorded itself: what it logged is nobody else's.
+    ownership = ownership._replace(next_seq=max(ownership.next_seq, logs.last_seq + 1))
+    return Found(ownership, seen, backlog, assigned, log_marks, logs, runs)
 
 
 def _read_page(shard: Shard, store: Store, runs: Iterator[RunHead]) -> Page:
@@ -122,6 +128,8 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
     shard.templates.start(found.seen, found.ownership.next_template_id)
     shard.backlog.recover(found.backlog, found.ownership.low_seq)
     shard.roster.log_marks.load((mark.session_id, mark.number) for mark in found.log_marks)
+    for session_id, number in found.logs.marks.items():
+        shard.roster.log_marks.note(session_id, number)
     forgotten_us = clock.now_us() - LOG_MARK_US
     if found.log_marks and found.log_marks[-1].at_us <= forgotten_us:
         shard.journal.forget_log_marks(forgotten_us)

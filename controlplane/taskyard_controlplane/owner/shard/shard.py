@@ -27,6 +27,7 @@ from taskyard_controlplane.owner.journal.stored_runs import StoredRuns
 from taskyard_controlplane.owner.journal.templates import Templates
 from taskyard_controlplane.owner.journal.watchers import Watchers
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
+from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.needed_runs import NeededRuns
 from taskyard_controlplane.owner.peers.roster import Roster
@@ -78,11 +79,14 @@ class Shard:
         owned: Ownership,
         limits: Limits,
         draw: Callable[[], float],
+        logs: LogWriter,
     ) -> None:
-        """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter."""
+        """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter, and `logs`
+        keeps what runs log.
+        """
         self.generation = owned.generation
         self.succession = Succession(owned.generation, owned.next_seq)
-        self.committer, self.timers = committer, timers
+        self.committer, self.timers, self.logs = committer, timers, logs
         self._make_journal(store, clock, limits.memory, owned.next_agent)
         self._make_rules(clock, metrics, limits, draw)
         self._make_queues(store, clock, metrics, owned, limits)
@@ -93,11 +97,15 @@ class Shard:
         self.templates = Templates(store, self.committer, memory)
         self.leaving = LeavingBlobs(clock.monotonic)
         """Blobs that nothing refers to."""
-        self.journal = Journal(self.committer, self.leaving, next_agent)
+        self.journal = Journal(self.committer, self.logs.numbers, self.leaving, next_agent)
         self.watchers = Watchers(self.book)
         self.needed = NeededRuns()
         """Runs whose results open ones take, while somebody asks."""
         self.changes, self.tails = Changes(self.book, self.timers), LogTails(self.book)
+        self.logs.on_written = lambda runs: self.tails.stored(runs) if self.tails.waiting else None
+        self.logs.on_lost = lambda run_seq, flow_seq, count: self.journal.logs_lost(
+            clock.now_us(), run_seq, flow_seq, count
+        )
         self.stored = StoredRuns(
             store, self.committer, self.journal, self.book, self.roster, self.templates, self.timers, clock,
             self.succession,
@@ -118,7 +126,7 @@ class Shard:
         self.flow_reports = FlowReports(
             self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes, draw
         )
-        self.saying = Saying(self.book, self.journal, self.succession)
+        self.saying = Saying(self.book, self.journal, self.succession, self.logs)
         self.reporting = Reporting(
             self.book, self.journal, self.settling, self.changes, clock, metrics, self.succession,
             self.saying, max_inline_bytes, self.roster.kept_values,
@@ -193,6 +201,7 @@ class Shard:
                 ),
                 changes=self.changes,
                 tails=self.tails,
+                logs=self.logs,
             )
         )  # fmt: skip
 

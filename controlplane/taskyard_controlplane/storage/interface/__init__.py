@@ -20,7 +20,8 @@ from taskyard_controlplane.storage.interface.documents import (
     Documents,
     VersionConflict,
 )
-from taskyard_controlplane.storage.interface.reader import MOST_LOOKED_AT, Reader, RunFilter
+from taskyard_controlplane.storage.interface.logs import DAY_US, LogDay, LogPosition, LogStore, day_of
+from taskyard_controlplane.storage.interface.reader import LAST_LOG, MOST_LOOKED_AT, Reader, RunFilter
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
@@ -55,6 +56,7 @@ from taskyard_controlplane.storage.interface.rows import (
     EventRow,
     LogMarkRow,
     LogRow,
+    LogTuple,
     NewRunRow,
     TemplateRow,
 )
@@ -63,12 +65,13 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "AgentRow", "BacklogRow", "BlobRefKind", "BlobRefRow", "BlobRow", "BlobState",
     "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
-    "LogMarkRow", "LogRow", "NewRunRow", "TemplateRow",
+    "LogMarkRow", "LogRow", "LogTuple", "NewRunRow", "TemplateRow",
     "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",
     "StoredPayloads", "StoredRun", "SummedRuns",
     "CacheEntries", "CacheReader", "ClearedPart", "EntryPage", "StoredEntry",
+    "DAY_US", "LAST_LOG", "LogDay", "LogPosition", "LogStore", "day_of",
     "DatabaseLost", "Document", "DocumentReader", "Documents", "VersionConflict",
     "MOST_LOOKED_AT", "Reader", "RefusedRow", "RowsRefused", "RunFilter", "Store", "WriteBatch",
 ]  # fmt: skip

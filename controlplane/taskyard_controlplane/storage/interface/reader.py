@@ -15,6 +15,8 @@ from taskyard_controlplane.storage.interface.results import (
 )
 from taskyard_controlplane.storage.interface.rows import EventRow
 
+LAST_LOG: Final = (1 << 63) - 1
+"""A number beyond those of all log records."""
 MOST_LOOKED_AT: Final = 100_000
 """Runs that one search looks at: a tenth of a second's work."""
 
@@ -102,11 +104,18 @@ class Reader(Protocol):
         """Return a run's events in the order they were written."""
         ...
 
-    def logs(self, run_seq: int, after_id: int, limit: int, max_bytes: int) -> list[StoredLog]:
+    def logs(
+        self, run_seq: int, after_id: int, limit: int, max_bytes: int, up_to_id: int = LAST_LOG
+    ) -> list[StoredLog]:
         """Return log records of a run, and of the runs inside it when it is a flow run, by id.
 
         As many as have `max_bytes` together, at least one if there is any; texts beyond `LOG_LIMIT` are cut.
+        None beyond `up_to_id`: one with a lower number may become visible later, and would be passed over.
         """
+        ...
+
+    def logs_removed_before_us(self) -> int:
+        """Return up to when what runs have logged was removed; 0 when nothing was."""
         ...
 
     def database_id(self) -> str:

@@ -122,6 +122,7 @@ class Ownership(NamedTuple):
     low_seq: int  # no open run has a lower seq
     next_dispatch: int
     next_agent: int
+    next_log: int = 1
 
 
 class ListedRun(NamedTuple):

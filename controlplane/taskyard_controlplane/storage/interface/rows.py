@@ -161,7 +161,10 @@ class BlobRefRow(NamedTuple):
 
 
 class LogRow(NamedTuple):
-    """What a run logged; the row names its flow run too, because people list logs by that."""
+    """A record in the log of a run; the row names its flow run too, because people list logs by that.
+
+    What the control plane says itself is written by commits, what runs say by a `LogStore`.
+    """
 
     run_seq: int
     flow_seq: int | None
@@ -169,10 +172,15 @@ class LogRow(NamedTuple):
     level: int
     logger: str
     message: str
+    log_id: int  # when it came, in microseconds, and greater than that of every record before
+
+
+LogTuple = tuple[int, int | None, int, int, str, str, int]
+"""A `LogRow` as it travels."""
 
 
 class LogMarkRow(NamedTuple):
-    """Up to which number the log records that a session sent are recorded."""
+    """Up to which number the log records that a session sent are stored."""
 
     session_id: bytes
     number: int

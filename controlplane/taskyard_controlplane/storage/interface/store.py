@@ -27,6 +27,7 @@ from typing import Protocol
 from taskyard_controlplane.storage.interface.batch import WriteBatch
 from taskyard_controlplane.storage.interface.cache_entries import CacheEntries
 from taskyard_controlplane.storage.interface.documents import Documents
+from taskyard_controlplane.storage.interface.logs import LogStore
 from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.removals import BlobRemovals, RunRemovals
 from taskyard_controlplane.storage.interface.results import (
@@ -65,6 +66,8 @@ class Store(Protocol):
     """Runs that are over, and what is about them."""
     blobs: BlobRemovals
     """Blobs that nobody refers to."""
+    logs: LogStore
+    """What runs log; opened and closed by itself, and used beside commits."""
 
     def open(self) -> Ownership:
         """Create or upgrade the schema, become the owner, and say where counting goes on.

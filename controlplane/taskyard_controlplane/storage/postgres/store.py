@@ -33,6 +33,7 @@ from taskyard_controlplane.storage.ownership import (
     was_committed,
 )
 from taskyard_controlplane.storage.postgres import lease
+from taskyard_controlplane.storage.postgres.logs import PostgresLogStore, prepare_logs
 from taskyard_controlplane.storage.postgres.writer import copy_runs, write_rows
 from taskyard_controlplane.storage.upgrade import prepare_schema, recorded_revision
 
@@ -61,6 +62,7 @@ class PostgresStore(BaseStore):
             wait: How to wait for the lease of an owner that is gone.
         """
         super().__init__(target, clock)
+        self.logs = PostgresLogStore(target, wait)
         self._wait = wait
         self._renewed_at = clock()
         self._trimmed_at = clock()
@@ -147,6 +149,7 @@ class PostgresStore(BaseStore):
                 if takeover.allowed(connection):
                     # Not before: the owner of before may be of a release that needs the schema as it is.
                     prepare_schema(connection, str(self._target))
+                    prepare_logs(connection)
                     return takeover.complete(connection)
             takeover.wait()
 

@@ -36,6 +36,7 @@ from taskyard_controlplane.storage.interface import (
     Ownership,
     WriteBatch,
 )
+from taskyard_controlplane.storage.logs.log_files import log_files
 from taskyard_controlplane.storage.ownership import (
     SHARD,
     Identity,
@@ -49,6 +50,7 @@ from taskyard_controlplane.storage.ownership import (
 )
 from taskyard_controlplane.storage.sqlite.identity_file import IdentityFile
 from taskyard_controlplane.storage.sqlite.lockfile import lock_for
+from taskyard_controlplane.storage.sqlite.logs import SqliteLogStore
 from taskyard_controlplane.storage.sqlite.presence import Presence
 from taskyard_controlplane.storage.sqlite.private_database import close_database
 from taskyard_controlplane.storage.sqlite.writer import write_batch
@@ -99,6 +101,7 @@ class SqliteStore(BaseStore):
             clock: Seconds that never jump.
         """
         super().__init__(target, clock)
+        self.logs = SqliteLogStore(log_files(target), target)
         self._lock = lock_for(target.path, target.memory)
         self._identity_file = IdentityFile(target.path) if target.path is not None else None
         self._presence = Presence(target.path) if target.path is not None else None

@@ -26,7 +26,7 @@ from taskyard_api.v1 import common_pb2 as taskyard__api_dot_v1_dot_common__pb2
 from taskyard_api.v1 import states_pb2 as taskyard__api_dot_v1_dot_states__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#taskyard_api/v1/admin_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1ctaskyard_api/v1/states.proto\"\x8b\x01\n\x0cPruneRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x1a\n\rolder_than_ms\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x11\n\tnamespace\x18\x0f \x01(\tB\x10\n\x0e_older_than_ms\"\xae\x01\n\rPruneResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0c\n\x04logs\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x04\x12\x15\n\rcache_entries\x18\x04 \x01(\x04\x12\r\n\x05\x62lobs\x18\x05 \x01(\x04\x12\x12\n\nblob_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04\x64one\x18\x07 \x01(\x08\x12\x15\n\rwaiting_blobs\x18\x08 \x01(\x04\x12\x12\n\nfree_in_ms\x18\t \x01(\x04\"&\n\x11GetStorageRequest\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\xb3\x02\n\x12GetStorageResponse\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x01 \x01(\x04\x12\x1b\n\x13\x64\x61tabase_free_bytes\x18\x02 \x01(\x04\x12)\n\x05\x62lobs\x18\x03 \x03(\x0b\x32\x1a.taskyard_api.v1.BlobUsage\x12\x12\n\nblob_store\x18\x04 \x01(\t\x12\"\n\x15\x62lob_store_free_bytes\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0blimit_bytes\x18\x06 \x01(\x04\x12\x19\n\x0ckeep_runs_ms\x18\x07 \x01(\x04H\x01\x88\x01\x01\x12\x19\n\x0ckeep_logs_ms\x18\x08 \x01(\x04H\x02\x88\x01\x01\x42\x18\n\x16_blob_store_free_bytesB\x0f\n\r_keep_runs_msB\x0f\n\r_keep_logs_ms\"O\n\tBlobUsage\x12%\n\x03use\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.BlobUse\x12\r\n\x05\x62lobs\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\")\n\x14GetServerInfoRequest\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\xc5\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x12\n\nstarted_us\x18\x05 \x01(\x03\x12\x11\n\topen_runs\x18\x06 \x01(\x04\x12\x14\n\x0c\x62\x61\x63klog_runs\x18\x07 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x08 \x01(\r\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x12\n\ngeneration\x18\n \x01(\x04\x12\'\n\x06limits\x18\x0b \x01(\x0b\x32\x17.taskyard_api.v1.Limits\x12+\n\x06owners\x18\x0c \x03(\x0b\x32\x1b.taskyard_api.v1.ShardOwner\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"M\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\x85\x03\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.taskyard_api.v1.AgentState\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x11\n\theld_runs\x18\x06 \x01(\r\x12\x14\n\x0c\x63onnected_us\x18\x07 \x01(\x03\x12\x14\n\x0clast_seen_us\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\t\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".taskyard_api.v1.Agent.LabelsEntry\x12\x11\n\tcondition\x18\x0b \x01(\t\x12\x19\n\x11memory_used_bytes\x18\x0c \x01(\x04\x12\x1a\n\x12memory_total_bytes\x18\r \x01(\x04\x12\x14\n\x0c\x63\x61pabilities\x18\x0e \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.taskyard_api.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\x9e\x01\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tencodings\x18\x03 \x03(\t\x12\x18\n\x10parameter_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0e\n\x06queues\x18\x07 \x03(\t\x12\x0e\n\x06\x61gents\x18\x08 \x03(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.taskyard_api.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\'\n\x12\x44rainAgentResponse\x12\x11\n\theld_runs\x18\x01 \x01(\r*\x8e\x01\n\x07\x42lobUse\x12\x18\n\x14\x42LOB_USE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42LOB_USE_ARGUMENTS\x10\x01\x12\x14\n\x10\x42LOB_USE_RESULTS\x10\x02\x12\x12\n\x0e\x42LOB_USE_CACHE\x10\x03\x12\x14\n\x10\x42LOB_USE_LEAVING\x10\x04\x12\x11\n\rBLOB_USE_CODE\x10\x05\x32\x91\x04\n\x0c\x41\x64minService\x12^\n\rGetServerInfo\x12%.taskyard_api.v1.GetServerInfoRequest\x1a&.taskyard_api.v1.GetServerInfoResponse\x12U\n\nListAgents\x12\".taskyard_api.v1.ListAgentsRequest\x1a#.taskyard_api.v1.ListAgentsResponse\x12R\n\tListTasks\x12!.taskyard_api.v1.ListTasksRequest\x1a\".taskyard_api.v1.ListTasksResponse\x12U\n\nDrainAgent\x12\".taskyard_api.v1.DrainAgentRequest\x1a#.taskyard_api.v1.DrainAgentResponse\x12H\n\x05Prune\x12\x1d.taskyard_api.v1.PruneRequest\x1a\x1e.taskyard_api.v1.PruneResponse0\x01\x12U\n\nGetStorage\x12\".taskyard_api.v1.GetStorageRequest\x1a#.taskyard_api.v1.GetStorageResponseBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#taskyard_api/v1/admin_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\x1a\x1ctaskyard_api/v1/states.proto\"\x8b\x01\n\x0cPruneRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x1a\n\rolder_than_ms\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.taskyard_api.v1.RunState\x12\x11\n\tnamespace\x18\x0f \x01(\tB\x10\n\x0e_older_than_ms\"\xc1\x01\n\rPruneResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0c\n\x04logs\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x04\x12\x15\n\rcache_entries\x18\x04 \x01(\x04\x12\r\n\x05\x62lobs\x18\x05 \x01(\x04\x12\x12\n\nblob_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04\x64one\x18\x07 \x01(\x08\x12\x15\n\rwaiting_blobs\x18\x08 \x01(\x04\x12\x12\n\nfree_in_ms\x18\t \x01(\x04\x12\x11\n\tlog_bytes\x18\n \x01(\x04\"&\n\x11GetStorageRequest\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\xc6\x02\n\x12GetStorageResponse\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x01 \x01(\x04\x12\x1b\n\x13\x64\x61tabase_free_bytes\x18\x02 \x01(\x04\x12)\n\x05\x62lobs\x18\x03 \x03(\x0b\x32\x1a.taskyard_api.v1.BlobUsage\x12\x12\n\nblob_store\x18\x04 \x01(\t\x12\"\n\x15\x62lob_store_free_bytes\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0blimit_bytes\x18\x06 \x01(\x04\x12\x19\n\x0ckeep_runs_ms\x18\x07 \x01(\x04H\x01\x88\x01\x01\x12\x19\n\x0ckeep_logs_ms\x18\x08 \x01(\x04H\x02\x88\x01\x01\x12\x11\n\tlog_bytes\x18\t \x01(\x04\x42\x18\n\x16_blob_store_free_bytesB\x0f\n\r_keep_runs_msB\x0f\n\r_keep_logs_ms\"O\n\tBlobUsage\x12%\n\x03use\x18\x01 \x01(\x0e\x32\x18.taskyard_api.v1.BlobUse\x12\r\n\x05\x62lobs\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\")\n\x14GetServerInfoRequest\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\xc5\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x10\n\x08\x64\x61tabase\x18\x04 \x01(\t\x12\x12\n\nstarted_us\x18\x05 \x01(\x03\x12\x11\n\topen_runs\x18\x06 \x01(\x04\x12\x14\n\x0c\x62\x61\x63klog_runs\x18\x07 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x08 \x01(\r\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x12\n\ngeneration\x18\n \x01(\x04\x12\'\n\x06limits\x18\x0b \x01(\x0b\x32\x17.taskyard_api.v1.Limits\x12+\n\x06owners\x18\x0c \x03(\x0b\x32\x1b.taskyard_api.v1.ShardOwner\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"M\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\x85\x03\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.taskyard_api.v1.AgentState\x12\x0e\n\x06queues\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x11\n\theld_runs\x18\x06 \x01(\r\x12\x14\n\x0c\x63onnected_us\x18\x07 \x01(\x03\x12\x14\n\x0clast_seen_us\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\t\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".taskyard_api.v1.Agent.LabelsEntry\x12\x11\n\tcondition\x18\x0b \x01(\t\x12\x19\n\x11memory_used_bytes\x18\x0c \x01(\x04\x12\x1a\n\x12memory_total_bytes\x18\r \x01(\x04\x12\x14\n\x0c\x63\x61pabilities\x18\x0e \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.taskyard_api.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\x9e\x01\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tencodings\x18\x03 \x03(\t\x12\x18\n\x10parameter_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0e\n\x06queues\x18\x07 \x03(\t\x12\x0e\n\x06\x61gents\x18\x08 \x03(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.taskyard_api.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"\'\n\x12\x44rainAgentResponse\x12\x11\n\theld_runs\x18\x01 \x01(\r*\x8e\x01\n\x07\x42lobUse\x12\x18\n\x14\x42LOB_USE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42LOB_USE_ARGUMENTS\x10\x01\x12\x14\n\x10\x42LOB_USE_RESULTS\x10\x02\x12\x12\n\x0e\x42LOB_USE_CACHE\x10\x03\x12\x14\n\x10\x42LOB_USE_LEAVING\x10\x04\x12\x11\n\rBLOB_USE_CODE\x10\x05\x32\x91\x04\n\x0c\x41\x64minService\x12^\n\rGetServerInfo\x12%.taskyard_api.v1.GetServerInfoRequest\x1a&.taskyard_api.v1.GetServerInfoResponse\x12U\n\nListAgents\x12\".taskyard_api.v1.ListAgentsRequest\x1a#.taskyard_api.v1.ListAgentsResponse\x12R\n\tListTasks\x12!.taskyard_api.v1.ListTasksRequest\x1a\".taskyard_api.v1.ListTasksResponse\x12U\n\nDrainAgent\x12\".taskyard_api.v1.DrainAgentRequest\x1a#.taskyard_api.v1.DrainAgentResponse\x12H\n\x05Prune\x12\x1d.taskyard_api.v1.PruneRequest\x1a\x1e.taskyard_api.v1.PruneResponse0\x01\x12U\n\nGetStorage\x12\".taskyard_api.v1.GetStorageRequest\x1a#.taskyard_api.v1.GetStorageResponseBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_BLOBUSE']._serialized_start=2271
-  _globals['_BLOBUSE']._serialized_end=2413
+  _globals['_BLOBUSE']._serialized_start=2309
+  _globals['_BLOBUSE']._serialized_end=2451
   _globals['_PRUNEREQUEST']._serialized_start=117
   _globals['_PRUNEREQUEST']._serialized_end=256
   _globals['_PRUNERESPONSE']._serialized_start=259
-  _globals['_PRUNERESPONSE']._serialized_end=433
-  _globals['_GETSTORAGEREQUEST']._serialized_start=435
-  _globals['_GETSTORAGEREQUEST']._serialized_end=473
-  _globals['_GETSTORAGERESPONSE']._serialized_start=476
-  _globals['_GETSTORAGERESPONSE']._serialized_end=783
-  _globals['_BLOBUSAGE']._serialized_start=785
-  _globals['_BLOBUSAGE']._serialized_end=864
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=866
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=907
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=910
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1235
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1237
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1314
-  _globals['_AGENT']._serialized_start=1317
-  _globals['_AGENT']._serialized_end=1706
-  _globals['_AGENT_LABELSENTRY']._serialized_start=1661
-  _globals['_AGENT_LABELSENTRY']._serialized_end=1706
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1708
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1793
-  _globals['_LISTTASKSREQUEST']._serialized_start=1795
-  _globals['_LISTTASKSREQUEST']._serialized_end=1886
-  _globals['_TASK']._serialized_start=1889
-  _globals['_TASK']._serialized_end=2047
-  _globals['_LISTTASKSRESPONSE']._serialized_start=2049
-  _globals['_LISTTASKSRESPONSE']._serialized_end=2131
-  _globals['_DRAINAGENTREQUEST']._serialized_start=2133
-  _globals['_DRAINAGENTREQUEST']._serialized_end=2227
-  _globals['_DRAINAGENTRESPONSE']._serialized_start=2229
-  _globals['_DRAINAGENTRESPONSE']._serialized_end=2268
-  _globals['_ADMINSERVICE']._serialized_start=2416
-  _globals['_ADMINSERVICE']._serialized_end=2945
+  _globals['_PRUNERESPONSE']._serialized_end=452
+  _globals['_GETSTORAGEREQUEST']._serialized_start=454
+  _globals['_GETSTORAGEREQUEST']._serialized_end=492
+  _globals['_GETSTORAGERESPONSE']._serialized_start=495
+  _globals['_GETSTORAGERESPONSE']._serialized_end=821
+  _globals['_BLOBUSAGE']._serialized_start=823
+  _globals['_BLOBUSAGE']._serialized_end=902
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=904
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=945
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=948
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=1273
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1275
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1352
+  _globals['_AGENT']._serialized_start=1355
+  _globals['_AGENT']._serialized_end=1744
+  _globals['_AGENT_LABELSENTRY']._serialized_start=1699
+  _globals['_AGENT_LABELSENTRY']._serialized_end=1744
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1746
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1831
+  _globals['_LISTTASKSREQUEST']._serialized_start=1833
+  _globals['_LISTTASKSREQUEST']._serialized_end=1924
+  _globals['_TASK']._serialized_start=1927
+  _globals['_TASK']._serialized_end=2085
+  _globals['_LISTTASKSRESPONSE']._serialized_start=2087
+  _globals['_LISTTASKSRESPONSE']._serialized_end=2169
+  _globals['_DRAINAGENTREQUEST']._serialized_start=2171
+  _globals['_DRAINAGENTREQUEST']._serialized_end=2265
+  _globals['_DRAINAGENTRESPONSE']._serialized_start=2267
+  _globals['_DRAINAGENTRESPONSE']._serialized_end=2306
+  _globals['_ADMINSERVICE']._serialized_start=2454
+  _globals['_ADMINSERVICE']._serialized_end=2983
 # @@protoc_insertion_point(module_scope)

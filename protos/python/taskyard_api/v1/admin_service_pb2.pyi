@@ -106,10 +106,11 @@ class PruneResponse(google.protobuf.message.Message):
     DONE_FIELD_NUMBER: builtins.int
     WAITING_BLOBS_FIELD_NUMBER: builtins.int
     FREE_IN_MS_FIELD_NUMBER: builtins.int
+    LOG_BYTES_FIELD_NUMBER: builtins.int
     runs: builtins.int
     """Runs removed so far, or that would be."""
     logs: builtins.int
-    """Log records."""
+    """Log records in the database: what the server itself has said of runs."""
     events: builtins.int
     """Events of runs."""
     cache_entries: builtins.int
@@ -124,6 +125,8 @@ class PruneResponse(google.protobuf.message.Message):
     """Blobs whose bytes are removed later: somebody may have been told their names, and not have opened them yet."""
     free_in_ms: builtins.int
     """After what time those are removed."""
+    log_bytes: builtins.int
+    """What the days take whose log records are removed. The day of today stays."""
     def __init__(
         self,
         *,
@@ -136,8 +139,9 @@ class PruneResponse(google.protobuf.message.Message):
         done: builtins.bool = ...,
         waiting_blobs: builtins.int = ...,
         free_in_ms: builtins.int = ...,
+        log_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["blob_bytes", b"blob_bytes", "blobs", b"blobs", "cache_entries", b"cache_entries", "done", b"done", "events", b"events", "free_in_ms", b"free_in_ms", "logs", b"logs", "runs", b"runs", "waiting_blobs", b"waiting_blobs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blob_bytes", b"blob_bytes", "blobs", b"blobs", "cache_entries", b"cache_entries", "done", b"done", "events", b"events", "free_in_ms", b"free_in_ms", "log_bytes", b"log_bytes", "logs", b"logs", "runs", b"runs", "waiting_blobs", b"waiting_blobs"]) -> None: ...
 
 global___PruneResponse = PruneResponse
 
@@ -173,6 +177,7 @@ class GetStorageResponse(google.protobuf.message.Message):
     LIMIT_BYTES_FIELD_NUMBER: builtins.int
     KEEP_RUNS_MS_FIELD_NUMBER: builtins.int
     KEEP_LOGS_MS_FIELD_NUMBER: builtins.int
+    LOG_BYTES_FIELD_NUMBER: builtins.int
     database_bytes: builtins.int
     """What the rows in the database take."""
     database_free_bytes: builtins.int
@@ -187,6 +192,8 @@ class GetStorageResponse(google.protobuf.message.Message):
     """For how long runs are kept after their end. Unset: for ever."""
     keep_logs_ms: builtins.int
     """The same for what runs logged."""
+    log_bytes: builtins.int
+    """What the log records of runs take."""
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BlobUsage]:
         """Blobs, by what refers to them."""
@@ -202,9 +209,10 @@ class GetStorageResponse(google.protobuf.message.Message):
         limit_bytes: builtins.int = ...,
         keep_runs_ms: builtins.int | None = ...,
         keep_logs_ms: builtins.int | None = ...,
+        log_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes", "_keep_logs_ms", b"_keep_logs_ms", "_keep_runs_ms", b"_keep_runs_ms", "blob_store_free_bytes", b"blob_store_free_bytes", "keep_logs_ms", b"keep_logs_ms", "keep_runs_ms", b"keep_runs_ms"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes", "_keep_logs_ms", b"_keep_logs_ms", "_keep_runs_ms", b"_keep_runs_ms", "blob_store", b"blob_store", "blob_store_free_bytes", b"blob_store_free_bytes", "blobs", b"blobs", "database_bytes", b"database_bytes", "database_free_bytes", b"database_free_bytes", "keep_logs_ms", b"keep_logs_ms", "keep_runs_ms", b"keep_runs_ms", "limit_bytes", b"limit_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes", "_keep_logs_ms", b"_keep_logs_ms", "_keep_runs_ms", b"_keep_runs_ms", "blob_store", b"blob_store", "blob_store_free_bytes", b"blob_store_free_bytes", "blobs", b"blobs", "database_bytes", b"database_bytes", "database_free_bytes", b"database_free_bytes", "keep_logs_ms", b"keep_logs_ms", "keep_runs_ms", b"keep_runs_ms", "limit_bytes", b"limit_bytes", "log_bytes", b"log_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_blob_store_free_bytes", b"_blob_store_free_bytes"]) -> typing.Literal["blob_store_free_bytes"] | None: ...
     @typing.overload

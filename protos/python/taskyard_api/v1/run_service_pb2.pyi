@@ -1039,8 +1039,11 @@ class ListRunLogsResponse(google.protobuf.message.Message):
 
     LOGS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    REMOVED_BEFORE_US_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """For the next page, and to follow a log: pass it again later. Empty when there is no record at all."""
+    removed_before_us: builtins.int
+    """What the run logged before this time, in microseconds since the epoch, was removed by retention. 0: nothing was."""
     @property
     def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
         """The records."""
@@ -1050,9 +1053,10 @@ class ListRunLogsResponse(google.protobuf.message.Message):
         *,
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
         next_page_token: builtins.str = ...,
+        removed_before_us: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["logs", b"logs", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["logs", b"logs", "next_page_token", b"next_page_token", "removed_before_us", b"removed_before_us"]) -> None: ...
 
 global___ListRunLogsResponse = ListRunLogsResponse
 
@@ -1091,10 +1095,13 @@ class TailRunLogsResponse(google.protobuf.message.Message):
     LOGS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
+    REMOVED_BEFORE_US_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """To go on after these; empty while there has been none."""
     complete: builtins.bool
     """The run has ended, and there are no more records. The last message."""
+    removed_before_us: builtins.int
+    """In the first message: as in ListRunLogsResponse."""
     @property
     def logs(self) -> taskyard_api.v1.session_service_pb2.LogBatch:
         """The next records, perhaps none."""
@@ -1105,9 +1112,10 @@ class TailRunLogsResponse(google.protobuf.message.Message):
         logs: taskyard_api.v1.session_service_pb2.LogBatch | None = ...,
         next_page_token: builtins.str = ...,
         complete: builtins.bool = ...,
+        removed_before_us: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logs", b"logs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["complete", b"complete", "logs", b"logs", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "logs", b"logs", "next_page_token", b"next_page_token", "removed_before_us", b"removed_before_us"]) -> None: ...
 
 global___TailRunLogsResponse = TailRunLogsResponse
 

@@ -207,6 +207,7 @@ def logs(
             show_page = view.print_json_lines if as_json else view.print_page
             with until_interrupted():
                 for message in api.tail_run_logs(found.run_id):
+                    view.print_removal(message)
                     show_page(message)
             _check_completed(api.get_run(found.run_id))
         elif as_json:

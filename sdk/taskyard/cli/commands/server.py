@@ -76,6 +76,21 @@ SessionLeaseOption = Annotated[
         show_default="30",
     ),
 ]
+MaxLogRecordsOption = Annotated[
+    int | None,
+    typer.Option(
+        callback=at_least(0),
+        metavar="N",
+        help="Most log records that are kept of a run.",
+        show_default="100000",
+    ),
+]
+MaxLogBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        callback=at_least(0), metavar="BYTES", help="Most bytes of their texts.", show_default="64 MiB"
+    ),
+]
 LogLevelOption = Annotated[
     str | None,
     typer.Option(metavar="LEVEL", help=f"{LEVELS}.", show_default=f"${LOG_LEVEL} or INFO"),
@@ -96,6 +111,8 @@ def start(
     max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
+    max_log_records: MaxLogRecordsOption = None,
+    max_log_bytes: MaxLogBytesOption = None,
     log_level: LogLevelOption = None,
 ) -> None:
     """Serve runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
@@ -114,6 +131,8 @@ def start(
             "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
+            "--max-log-records": max_log_records,
+            "--max-log-bytes": max_log_bytes,
             "--log-level": log_level,
         }
     )

@@ -23,7 +23,8 @@ app = Commands(help="Look at what takes the room.")
 _DAY_MS: Final = 24 * 3600 * 1000
 _USES: Final = {1: "arguments", 2: "results", 3: "cached results", 4: "being removed", 5: "code"}
 _NUMBERS: Final = (
-    "runs", "logs", "events", "cache_entries", "blobs", "blob_bytes", "waiting_blobs", "free_in_ms",
+    "runs", "logs", "events", "log_bytes", "cache_entries", "blobs", "blob_bytes", "waiting_blobs",
+    "free_in_ms",
 )  # fmt: skip
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
@@ -86,6 +87,7 @@ def show(server: ServerOption = "", as_json: JsonOption = False) -> None:
             (_USES.get(int(part.use), "other"), f"{amount(part.size)} in {part.blobs:,} blobs")
             for part in found.blobs
         ),
+        ("logs", amount(found.log_bytes)),
         ("blobs are in", found.blob_store or "the database"),
     ]
     if found.HasField("blob_store_free_bytes"):
@@ -128,7 +130,7 @@ def _last(
     shows = shows and sys.stderr.isatty()
     for answer in api.prune(request):
         if shows:
-            print(f"\r{answer.runs:,} runs, {answer.logs:,} log records removed", end="", file=sys.stderr)
+            print(f"\r{answer.runs:,} runs removed", end="", file=sys.stderr)
     if shows:
         print("\r\x1b[K", end="", file=sys.stderr)
     if answer is None or not answer.done:
@@ -163,7 +165,7 @@ def _tell(answer: "admin_service_pb2.PruneResponse", what: str, *, as_json: bool
         return
     blobs = answer.blobs + answer.waiting_blobs
     print(
-        f"{what}: {_counted(answer.runs, 'run')}, {_counted(answer.logs, 'log record')}, "
+        f"{what}: {_counted(answer.runs, 'run')}, {amount(answer.log_bytes)} of logs, "
         f"{_counted(answer.cache_entries, 'cached result', 's')}, {_counted(blobs, 'blob')}"
         f" ({amount(answer.blob_bytes)})"
     )
@@ -191,6 +193,7 @@ def _document(found: "admin_service_pb2.GetStorageResponse") -> dict[str, object
     return {
         "database_bytes": found.database_bytes,
         "database_free_bytes": found.database_free_bytes,
+        "log_bytes": found.log_bytes,
         "blobs": {
             _USES.get(int(part.use), "other"): {"blobs": part.blobs, "size": part.size}
             for part in found.blobs

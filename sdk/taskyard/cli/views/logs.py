@@ -4,8 +4,9 @@ Invariant: every record is printed once and in the server's order.
 """
 
 import logging
+import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from taskyard.cli.views.documents import log_documents
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 
 def pages(api: "Client", run_id: bytes, token: str = "") -> "Iterator[ListRunLogsResponse]":
-    """Yield the pages of a log that exist now, from a token on."""
+    """Yield the pages of a log that exist now, from a token on, and say first if the beginning is gone."""
     while True:
         page = api.list_run_logs(run_id, token)
+        if not token:
+            print_removal(page)
         if not page.logs.messages:
             return
         yield page
@@ -36,6 +39,16 @@ def print_page(page: "Page") -> None:
     ):
         at = datetime.fromtimestamp(at_us / 1_000_000).strftime("%H:%M:%S.%f")[:-3]
         print(f"{at} | {logging.getLevelName(level):<7} | {name} - {message}", flush=True)
+
+
+def print_removal(page: "Page") -> None:
+    """Say, beside what is printed, that the beginning of a log is gone."""
+    if page.removed_before_us:
+        at = datetime.fromtimestamp(page.removed_before_us / 1_000_000, UTC)
+        print(
+            f"taskyard: what was logged before {at:%Y-%m-%d %H:%M} UTC was removed by retention",
+            file=sys.stderr,
+        )
 
 
 def print_json_lines(page: "Page") -> None:

@@ -275,10 +275,13 @@ def test_runs_that_were_read_back_go_on_when_there_is_room_again(
 def test_log_records_without_room_are_counted_and_said_to_be_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Those that are in a commit: of a run that is not recorded itself."""
+
     async def scenario(it: World) -> None:
         client = it.client()
         flow = await client.start_flow()
         await it.settle()
+        monkeypatch.setattr(type(it.shard.journal), "is_recorded", lambda journal, run: False)
         refuse_all(it, monkeypatch)
         logs = session_service_pb2.LogBatch(
             run_ids=[flow] * 2, at_us=[1, 2], levels=[20] * 2, loggers=["tests"] * 2, messages=["a", "b"]

@@ -25,14 +25,14 @@ def test_logs_that_are_sent_again_are_kept_once() -> None:
         [run_id] = await client.submit()
         await assigned(it, agent)
         rows: list[object] = []
-        store: Any = it.store
-        commit = store.commit
+        store: Any = it.store.logs
+        append = store.append
 
-        def noted(batch: Any) -> Any:
-            rows.extend(batch.logs)
-            return commit(batch)
+        def noted(new: Any, *rest: Any) -> None:
+            rows.extend(new)
+            append(new, *rest)
 
-        store.commit = noted
+        store.append = noted
         logs = sp.LogBatch(
             run_ids=[run_id], at_us=[1], levels=[20], loggers=["l"], messages=["m"], run_names=["n"]
         )

@@ -1,6 +1,7 @@
 import json
 
 import grpc
+import pytest
 from support.fake_services import START_US, make_run, run_id
 
 from taskyard_api.v1 import run_service_pb2 as pb
@@ -40,6 +41,20 @@ def test_json_is_one_list_over_all_pages(services, call):
     assert [record["message"] for record in document] == ["one", "two"]
     assert document[0]["run_id"] == format_id(run_id(1))
     assert document[0]["level"] == 20
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--follow",)])
+def test_a_log_whose_beginning_was_removed_says_so_beside_it(services, call, options):
+    first = page("one")
+    first.removed_before_us = 1_700_006_400_000_000
+    services.runs, services.log = [make_run(1)], [first, page("two")]
+    called = call("run", "logs", "add-1", *options)
+    assert called.code == 0
+    assert (
+        called.err.count("taskyard: what was logged before 2023-11-15 00:00 UTC was removed by retention")
+        == 1
+    )
+    assert "removed" not in called.out
 
 
 def test_no_records_are_no_lines(services, call):

@@ -27,13 +27,13 @@ def test_amounts_are_short(size: int, text: str):
 def test_what_would_go_is_said_and_nothing_goes(services, call):
     services.pruned = FOUND
     said = call("prune", "--dry-run").out
-    assert said == "would be removed: 2 runs, 1 log record, 1 cached result, 3 blobs (1.2 MB)\n"
+    assert said == "would be removed: 2 runs, 0 B of logs, 1 cached result, 3 blobs (1.2 MB)\n"
     assert [request.dry_run for request in services.asked] == [True]
 
 
 def test_what_is_due_goes_without_a_question(services, call):
     services.pruned = FOUND
-    assert call("prune").out == "removed: 2 runs, 1 log record, 1 cached result, 3 blobs (1.2 MB)\n"
+    assert call("prune").out == "removed: 2 runs, 0 B of logs, 1 cached result, 3 blobs (1.2 MB)\n"
     assert [request.dry_run for request in services.asked] == [True, False]
     assert not services.asked[-1].HasField("older_than_ms")
 
@@ -56,7 +56,7 @@ def test_it_says_when_the_disk_is_free(services, call):
 
 def test_waiting_for_the_disk_ends_when_it_is_free(services, call):
     services.pruned = pb.PruneResponse(runs=1, waiting_blobs=2, free_in_ms=1, done=True)
-    assert "removed: 1 run, 0 log records, 0 cached results, 2 blobs" in call("prune", "--wait").out
+    assert "removed: 1 run, 0 B of logs, 0 cached results, 2 blobs" in call("prune", "--wait").out
 
 
 @pytest.mark.parametrize(

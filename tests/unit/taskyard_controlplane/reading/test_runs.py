@@ -79,7 +79,7 @@ def test_a_run_that_does_not_exist_is_not_found(reading: Reading) -> None:
     for answer in (
         reads.run(run_id(1), include_result=False),
         reads.history(run_id(1)),
-        reads.logs(run_id(1), 0, 9),
+        reads.log_of(run_id(1)),
     ):
         with pytest.raises(RunNotFound):
             told(answer)

@@ -13,6 +13,7 @@ from taskyard_controlplane.owner.journal.commit import Commit
 from taskyard_controlplane.owner.journal.journal import HIGHEST_LEVEL, Journal
 from taskyard_controlplane.owner.journal.rows import cache_row
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
+from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.client_session import ClientSession
 
@@ -27,13 +28,26 @@ def run(of: Template = TEMPLATE, flow: Run | None = None) -> Run:
     return it
 
 
+class AtFive:
+    """A clock."""
+
+    def now_us(self) -> int:
+        return 5
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
 class Scheduled:
     """What a journal needs of a committer."""
 
     def __init__(self) -> None:
         self.open = Commit(1)
         self.full = None
-        self.touched = self.riding = 0
+        self.touched = self.riding = self.recorded_seq = 0
+
+    def undurable(self) -> list[Commit]:
+        return [self.open]
 
     def touch(self) -> None:
         self.touched += 1
@@ -61,13 +75,24 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "look_up_run": (lambda it: it.look_up_run(b"r" * 16), "rows.lookup_runs"),
     "look_up_key": (lambda it: it.look_up_key("k"), "rows.lookup_keys"),
     "logs_came": (lambda it: it.logs_came(SESSION, 3, 5), "rows.log_marks"),
+    "logs_beside": (lambda it: it.logs_beside(SESSION, 3), "logged"),
+    "logs_lost": (lambda it: it.logs_lost(5, 7, None, 3), "rows.logs"),
     "accepted": (lambda it: it.accepted(SESSION, 3), "accepted"),
     "reported": (lambda it: it.reported(AGENT, 3), "reported"),
     "decided": (lambda it: it.decided(SESSION, session_service_pb2.FlowDecision()), "decided"),
     "follows": (lambda it: it.follows(run(), 1), "effects"),
     "then": (lambda it: it.then(lambda: None), "then"),
 }
-QUESTIONS = {"open", "full", "new_runs", "has_backlogged", "backlogged_in", "uncommitted_bytes"}
+QUESTIONS = {
+    "open",
+    "full",
+    "new_runs",
+    "has_backlogged",
+    "backlogged_in",
+    "uncommitted_bytes",
+    "is_recorded",
+    "holds_logs_of",
+}
 WITHOUT_A_COMMIT = {
     "counted",
     "dispatched",
@@ -80,7 +105,7 @@ WITHOUT_A_COMMIT = {
 
 
 def journal_of(committer: Any, *next_agent: int) -> Journal:
-    return Journal(committer, LeavingBlobs(lambda: 0.0), *next_agent)
+    return Journal(committer, LogNumbers(AtFive()), LeavingBlobs(lambda: 0.0), *next_agent)  # type: ignore[arg-type]
 
 
 def at(commit: Commit, path: str) -> Any:
@@ -94,7 +119,7 @@ def at(commit: Commit, path: str) -> Any:
 def test_what_is_said_is_in_a_commit_that_will_be_written(verb: str):
     committer = Scheduled()
     say, where = VERBS[verb]
-    say(journal_of(committer))
+    say(journal_of(committer))  # type: ignore[arg-type]
     assert len(at(committer.open, where)) == 1
     assert committer.touched
     assert not committer.open.empty()
@@ -107,7 +132,7 @@ def test_every_verb_is_held_to_it():
 
 def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own():
     committer = Scheduled()
-    journal = journal_of(committer, 7)
+    journal = journal_of(committer, 7)  # type: ignore[arg-type]
     hello = agent_service_pb2.AgentHello(agent_id="a", name="anvil")
     first, second = AgentSession(hello, 0.0, 0), AgentSession(hello, 0.0, 0)
     for agent, at_us in ((first, 5), (second, 6), (first, 7)):
@@ -120,7 +145,7 @@ def test_the_name_of_an_agent_rides_on_the_next_commit_under_a_number_of_its_own
 
 def test_a_dispatch_rides_on_the_next_commit():
     committer = Scheduled()
-    journal_of(committer).dispatched(1, AGENT, 5, b"")
+    journal_of(committer).dispatched(1, AGENT, 5, b"")  # type: ignore[arg-type]
     assert (committer.riding, committer.touched) == (1, 0)
     assert committer.open.empty(), "it is no reason to commit"
     assert committer.open.rows.rows() == 1
@@ -131,20 +156,22 @@ def test_logs_of_a_task_run_are_those_of_its_flow_run(flow: int | None, expected
     committer = Scheduled()
     template = Template(2, b"f", b"", kind=RunKind.FLOW)
     outer = Run(flow, b"f" * 16, template, RunState.RUNNING, None, None, None, 0, 0) if flow else None
-    journal_of(committer).logged(run(flow=outer), flow or 0, 5, HIGHEST_LEVEL + 1, "l", "m")
-    assert committer.open.rows.logs == [(7, expected, 5, HIGHEST_LEVEL, "l", "m")]
+    journal_of(committer).logged(  # type: ignore[arg-type]
+        run(flow=outer), flow or 0, 5, HIGHEST_LEVEL + 1, "l", "m"
+    )
+    assert committer.open.rows.logs == [(7, expected, 5, HIGHEST_LEVEL, "l", "m", 5)]
 
 
 def test_logs_of_a_flow_run_are_its_own():
     committer = Scheduled()
     flow = run(Template(2, b"f", b"", kind=RunKind.FLOW))
-    journal_of(committer).logged(flow, 0, 5, 20, "l", "m")
-    assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m")]
+    journal_of(committer).logged(flow, 0, 5, 20, "l", "m")  # type: ignore[arg-type]
+    assert committer.open.rows.logs == [(7, 7, 5, 20, "l", "m", 5)]
 
 
 def test_what_only_the_open_commit_has_can_be_asked_for():
     committer = Scheduled()
-    journal = journal_of(committer)
+    journal = journal_of(committer)  # type: ignore[arg-type]
     assert (journal.new_runs, journal.has_backlogged) == (0, False)
     journal.queued(run())
     journal.backlogged("lane", 0, [7, 8])

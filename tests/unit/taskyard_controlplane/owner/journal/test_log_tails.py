@@ -37,7 +37,7 @@ def test_records_wake_those_of_the_run_and_of_its_flow_run():
     commit = Commit(1)
     inside = run(2, RunState.RUNNING, FLOW_RUN)
     for of in (inside, inside, run(4, RunState.RUNNING), run(9, RunState.RUNNING), FLOW_RUN):
-        commit.rows.logs.append(log_row(of, RunBook().flow_seq_of(of), 5, 20, "l", "text"))
+        commit.rows.logs.append(log_row(of, RunBook().flow_seq_of(of), 5, 20, "l", "text", 9))
     assert woken_by(commit) == {1: 1, 2: 1, 4: 1}
 
 
@@ -62,7 +62,7 @@ def test_the_end_of_a_run_whose_flow_run_ended_before_a_restart_wakes_those_of_t
 def test_several_may_follow_the_same_log():
     tails, woken = LogTails(RunBook()), list[str]()
     commit = Commit(1)
-    commit.rows.logs.append(log_row(run(2, RunState.RUNNING), 0, 5, 20, "l", "text"))
+    commit.rows.logs.append(log_row(run(2, RunState.RUNNING), 0, 5, 20, "l", "text", 9))
     with tails.follow(2, lambda: woken.append("first")):
         with tails.follow(2, lambda: woken.append("second")):
             tails.committed(commit)
