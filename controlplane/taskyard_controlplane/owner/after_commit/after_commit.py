@@ -120,7 +120,8 @@ class AfterCommit:
         for session, decision in commit.decided:
             session.decide(decision)
             told[session] = None
-        for action in commit.then:
+        actions, commit.then = commit.then, []  # one that knows its commit would keep it, and all in it
+        for action in actions:
             action()
         for each in told:
             each.wake()
