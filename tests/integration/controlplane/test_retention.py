@@ -5,35 +5,14 @@ from typing import Any
 import grpc
 import pytest
 from support.polling_agent import report_of
+from support.served_runs import complete, submit
 
 from taskyard_api.v1 import admin_service_pb2 as pb
-from taskyard_api.v1 import agent_service_pb2, common_pb2, run_service_pb2, states_pb2, template_pb2
+from taskyard_api.v1 import agent_service_pb2, common_pb2, run_service_pb2, states_pb2
 from taskyard_contract.blobs.names import result_name
 from taskyard_contract.errors import InvalidRequest, RunNotFound
-from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import ReportKind
 from taskyard_contract.transport.rpc_errors import from_rpc_error
-
-
-def submit(served: Any, count: int) -> list[bytes]:
-    template = template_pb2.RunTemplate(
-        kind=states_pb2.RUN_KIND_TASK, name="add", task_key="key-add", queue="default", encoding="json/plain",
-        code=template_pb2.Code(task_name="add"),
-    )  # fmt: skip
-    args = common_pb2.Payload(encoding="json/plain", data=b"x")
-    runs = [run_service_pb2.NewRun(run_id=new_id(), template=template, args=args) for _ in range(count)]
-    served.runs.SubmitRuns(run_service_pb2.SubmitRunsRequest(runs=runs), timeout=10)
-    return [run.run_id for run in runs]
-
-
-def complete(served: Any, agent: Any, count: int) -> list[bytes]:
-    """Let runs end, and one more begin, because the newest run stays."""
-    ids = submit(served, count)
-    for epoch, run_id in agent.take(count):
-        agent.report(epoch, run_id, b"42")
-    agent.wait_reported()
-    submit(served, 1)
-    return ids
 
 
 def prune(served: Any, **fields: Any) -> pb.PruneResponse:
