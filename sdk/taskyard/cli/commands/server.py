@@ -91,6 +91,51 @@ MaxLogBytesOption = Annotated[
         callback=at_least(0), metavar="BYTES", help="Most bytes of their texts.", show_default="64 MiB"
     ),
 ]
+RetentionRunsOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_RETENTION_RUNS",
+        metavar="TIME",
+        help="How long runs are kept after their end: 12h, 30d, never.",
+        show_default="30d",
+    ),
+]
+RetentionLogsOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_RETENTION_LOGS",
+        metavar="TIME",
+        help="How long what runs logged is kept.",
+        show_default="14d",
+    ),
+]
+RetentionStatesOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_RETENTION_STATES",
+        metavar="STATE=TIME,...",
+        help="The same by how runs ended: failed=90d,crashed=90d.",
+        show_default="as all runs",
+    ),
+]
+RetentionKeepLastOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_RETENTION_KEEP_LAST",
+        metavar="N",
+        help="How many runs of each flow stay however old they are.",
+        show_default="0",
+    ),
+]
+RetentionMaxSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_RETENTION_MAX_SIZE",
+        metavar="SIZE",
+        help="Beyond which the oldest go earlier: 10GB; 0 is never.",
+        show_default="0",
+    ),
+]
 LogLevelOption = Annotated[
     str | None,
     typer.Option(metavar="LEVEL", help=f"{LEVELS}.", show_default=f"${LOG_LEVEL} or INFO"),
@@ -113,6 +158,11 @@ def start(
     session_lease: SessionLeaseOption = None,
     max_log_records: MaxLogRecordsOption = None,
     max_log_bytes: MaxLogBytesOption = None,
+    retention_runs: RetentionRunsOption = None,
+    retention_logs: RetentionLogsOption = None,
+    retention_states: RetentionStatesOption = None,
+    retention_keep_last: RetentionKeepLastOption = None,
+    retention_max_size: RetentionMaxSizeOption = None,
     log_level: LogLevelOption = None,
 ) -> None:
     """Serve runs until SIGTERM or Ctrl-C. Prints one line when it is ready; logs go to standard error."""
@@ -133,6 +183,11 @@ def start(
             "--session-lease": session_lease,
             "--max-log-records": max_log_records,
             "--max-log-bytes": max_log_bytes,
+            "--retention-runs": retention_runs,
+            "--retention-logs": retention_logs,
+            "--retention-states": retention_states,
+            "--retention-keep-last": retention_keep_last,
+            "--retention-max-size": retention_max_size,
             "--log-level": log_level,
         }
     )
