@@ -48,7 +48,7 @@ class Blobs:
 
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         await asyncio.sleep(BLOB_SECONDS)
-        known = {sha256_name(row[0]) for row in self._world.database.rows("SELECT digest FROM blob")}
+        known = {sha256_name(row[0]) for row in self._world.database.rows("SELECT digest FROM code_blob")}
         for name in map(name_of, blobs):
             if name not in known:
                 raise BlobNotFound(f"blob {name} is not stored")

@@ -67,6 +67,7 @@ class Program:
             connect=lambda address: Channel(world.net, node),  # type: ignore[arg-type, return-value]
             clock=world.loop.time,
             draw=node.random.uniform,
+            oldest_held=lambda: b"",  # all of them
         )
         self.session._stream = self.stream
         self.stream.start()

@@ -39,8 +39,8 @@ def looked_up(store: Store, batch: Batches, key: str) -> list[Any]:
 
 def test_a_run_goes_with_all_that_is_about_it(store: Store, database: Database, batch: Batches) -> None:
     bad = ended(2, state=RunState.FAILED, result=None, outcome=b"")
-    log = (2, None, NOW_US, 20, "logger", "text")
-    fill(store, batch, 3, ended=[ended(1), bad], ended_badly=[(2,)], events=[event(2)], logs=[log, log])
+    logs = [(2, None, NOW_US, 20, "logger", "text", NOW_US + at) for at in range(2)]
+    fill(store, batch, 3, ended=[ended(1), bad], ended_badly=[(2,)], events=[event(2)], logs=logs)
     assert store.removals.remove_runs([1, 2, 3], LATER_US) == RemovedRuns(2, 1, 2, run_id(2)), "not open ones"
     assert [each is None for each in stored(store, 1, 2, 3)] == [True, True, False]
     for table in ("run_event", "run_log", "ended_badly"):
@@ -140,7 +140,7 @@ def test_expired_entries_go(store: Store, batch: Batches) -> None:
 
 
 def test_logs_go_before_their_runs(store: Store, batch: Batches) -> None:
-    logs = [(seq, None, NOW_US + at, 20, "l", "m") for at, seq in enumerate((1, 2, 9, 1, 1))]
+    logs = [(seq, None, NOW_US + at, 20, "l", "m", at + 1) for at, seq in enumerate((1, 2, 9, 1, 1))]
     fill(store, batch, 2, ended=[ended(1)], logs=logs)
     swept = store.removals.remove_logs(0, NOW_US + 4, 3)
     assert (swept.removed, swept.last) == (2, 3), "those of open runs stay, those of no run do not"

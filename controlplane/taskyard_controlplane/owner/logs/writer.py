@@ -84,6 +84,9 @@ class LogWriter:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._owns_writer = writer is None
+        self._beside = (
+            writer  # of threads that remove days, if somebody decides about all threads
+        )
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-logs")
         self.numbers = LogNumbers(clock)
         self.counts = LogCounts(limits)
@@ -203,7 +206,7 @@ class LogWriter:
         Raises:
             TaskyardError: The log store does not answer; days may have gone.
         """
-        return await asyncio.to_thread(self._store.remove_before, time_us)
+        return await self._loop.run_in_executor(self._beside, self._store.remove_before, time_us)
 
     async def usage(self) -> list[LogDay]:
         """Return how much is stored of which days, oldest first.
@@ -211,7 +214,7 @@ class LogWriter:
         Raises:
             TaskyardError: The log store does not answer.
         """
-        return await asyncio.to_thread(self._store.usage)
+        return await self._loop.run_in_executor(self._beside, self._store.usage)
 
     def abandon(self) -> None:
         """Do nothing more, as if this process had been killed."""

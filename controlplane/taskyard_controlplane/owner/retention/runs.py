@@ -14,7 +14,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 from typing import Final, TypeVar
 
 from taskyard_contract.clock import Clock
@@ -150,11 +149,11 @@ class RunRemoval:
 
         def timed() -> T:
             nonlocal took
-            started = perf_counter()
+            started = self._clock.monotonic()
             try:
                 return job()
             finally:
-                took = perf_counter() - started
+                took = self._clock.monotonic() - started
 
         result = await self._committer.run(timed)
         await self._pause(took)

@@ -81,6 +81,7 @@ class Stream:
         connect: Callable[[str], grpc.aio.Channel] = open_channel,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[float, float], float] = random.uniform,
+        oldest_held: Callable[[], bytes] = HOLDS.oldest,
     ) -> None:
         """Prepare the connection of `owner`; `start` opens it.
 
@@ -89,9 +90,11 @@ class Stream:
             connect: Opens a channel to an address.
             clock: Returns seconds that never jump.
             draw: Draws a number between two bounds, for the pauses between attempts.
+            oldest_held: Returns from which run on this process holds futures.
         """
         self._owner = owner
         self._connect = connect
+        self._oldest_held = oldest_held
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
@@ -256,7 +259,7 @@ class Stream:
                 await self._wake.wait()
             else:
                 if self._holds_due:
-                    frame.holds_from = HOLDS.oldest()
+                    frame.holds_from = self._oldest_held()
                 self._idle = self._beat_due = self._holds_due = False
                 await call.write(frame)
 

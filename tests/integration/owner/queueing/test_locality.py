@@ -8,6 +8,7 @@ from support.owner_harness import Agent, World, assigned, play
 
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import result_name
 from taskyard_contract.states import ReportKind
 from taskyard_contract.states import RunState as S
 
@@ -16,12 +17,10 @@ KEPT = 1_000 * MB
 Scenario = Callable[[World], Coroutine[Any, Any, None]]
 
 
-def blob_of(run_id: bytes, size: int = 20 * MB) -> common_pb2.BlobRef:
-    return common_pb2.BlobRef(name=f"run-{run_id.hex()}-{1:016x}", size=size, checksum=1)
-
-
 def returns_blob(agent: Agent, run_id: bytes, size: int = 20 * MB) -> None:
-    payload = common_pb2.Payload(encoding="python/pickle5+buffers", blob=blob_of(run_id, size))
+    name = result_name(run_id, agent.assigned[run_id])
+    blob = common_pb2.BlobRef(name=name, size=size, checksum=1)
+    payload = common_pb2.Payload(encoding="python/pickle5+buffers", blob=blob)
     agent.report([run_id], kind=ReportKind.SUCCEEDED, result=payload)
 
 
