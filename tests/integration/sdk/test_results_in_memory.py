@@ -1,6 +1,5 @@
 """Programs hold the futures of many runs, and a part of their results: the rest is read again."""
 
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -36,11 +35,14 @@ def array(number: int) -> np.ndarray:
 
 @task
 def read_all_inside(count: int) -> tuple[int, int, int]:
-    os.environ["TASKYARD_RESULTS_IN_MEMORY"] = "1"
-    futures = make.map(range(count))
-    futures.wait()
-    right = sum(future.result() == make.fn(number) for number, future in enumerate(futures))
-    return right, sum(isinstance(future._outcome, Dropped) for future in futures), KEPT.size
+    most, KEPT.most = KEPT.most, MEBIBYTE  # what the program has set counts for sessions that begin later
+    try:
+        futures = make.map(range(count))
+        futures.wait()
+        right = sum(future.result() == make.fn(number) for number, future in enumerate(futures))
+        return right, sum(isinstance(future._outcome, Dropped) for future in futures), KEPT.size
+    finally:
+        KEPT.most = most
 
 
 @pytest.fixture(autouse=True)

@@ -84,9 +84,7 @@ class LogWriter:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._owns_writer = writer is None
-        self._beside = (
-            writer  # of threads that remove days, if somebody decides about all threads
-        )
+        self._beside = writer  # of threads that remove days, if somebody decides about all threads
         self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="taskyard-logs")
         self.numbers = LogNumbers(clock)
         self.counts = LogCounts(limits)
