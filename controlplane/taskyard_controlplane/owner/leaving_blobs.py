@@ -22,6 +22,8 @@ from typing import Final
 
 TOLD_SECONDS: Final = 600.0
 """For so long whoever stored a blob, or was told that it is there, may refer to it."""
+AGAIN_SECONDS: Final = 30.0
+"""Who is told the same within this time is not noted again: he may be told it a thousand times a second."""
 
 
 class LeavingBlobs:
@@ -35,6 +37,8 @@ class LeavingBlobs:
         """Doomed ones, and from when on their bytes may go."""
         self.taken_back: set[str] = set()
         """Those that somebody has referred to meanwhile, if that was accepted."""
+        self.removals = 0
+        """How often bytes have gone: what was seen in the store before may not be there any more."""
         self._removing: dict[str, asyncio.Future[None]] = {}
         self._monotonic = monotonic
         self._told: dict[str, float] = {}
@@ -48,16 +52,16 @@ class LeavingBlobs:
             self.taken_back.add(name)
 
     def told(self, names: Iterable[str]) -> set[str]:
-        """Note that somebody is about to be told whether blobs are there; returns those whose bytes are
-        going: he has to store them again.
+        """Note that somebody is about to be told that blobs are there; returns those whose bytes are going:
+        he has to store them again.
         """
         self._forget_told()
-        until = self._monotonic() + TOLD_SECONDS
+        until = self._monotonic() + TOLD_SECONDS + AGAIN_SECONDS
         going = set()
         for name in names:
             if name in self._removing:
                 going.add(name)
-            else:
+            elif self._told.get(name, 0.0) < until - AGAIN_SECONDS:
                 self._told[name] = until
                 self._told_in_order.append((until, name))
         return going
@@ -85,6 +89,7 @@ class LeavingBlobs:
 
     def end_removing(self, names: Iterable[str]) -> None:
         """Note that they are gone, or stay."""
+        self.removals += 1
         for name in names:
             self._removing.pop(name).set_result(None)
 

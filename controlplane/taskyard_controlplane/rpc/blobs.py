@@ -88,15 +88,24 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             check_digest(digest, f"digests[{position}]") for position, digest in enumerate(request.digests)
         ]
         names = [check_blob_name(name, f"names[{at}]") for at, name in enumerate(request.names)]
-        asked = [*map(sha256_name, digests), *names]
-        going = self._directory.owner().shard.leaving.told(asked)
-        missing = going | await self._writing(self._store.missing, asked)
+        missing = await self._missing([*map(sha256_name, digests), *names])
         unknown = [digest for digest in digests if sha256_name(digest) in missing]
         if unknown:  # those of earlier releases, and code, are in the database
             unknown = await self._background(self._reader.missing_blobs, unknown)
         return pb.FindMissingBlobsResponse(
             missing=unknown, missing_names=[name for name in names if name in missing]
         )
+
+    async def _missing(self, names: list[str]) -> set[str]:
+        """Return which blobs have to be stored; the others are not removed for a while."""
+        leaving = self._directory.owner().shard.leaving
+        removals = leaving.removals
+        missing: set[str] = await self._writing(self._store.missing, names)
+        there = [name for name in names if name not in missing]
+        missing |= leaving.told(there)
+        if leaving.removals != removals:  # one of them may have gone before it was noted
+            missing |= await self._writing(self._store.missing, there)
+        return missing
 
     async def UploadBlob(
         self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: Any

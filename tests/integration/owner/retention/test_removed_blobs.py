@@ -14,7 +14,7 @@ from taskyard_contract.blobs.names import result_name, sha256_name
 from taskyard_contract.errors import Overloaded
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
-from taskyard_controlplane.owner.leaving_blobs import TOLD_SECONDS
+from taskyard_controlplane.owner.leaving_blobs import AGAIN_SECONDS, TOLD_SECONDS
 from taskyard_controlplane.owner.retention import retention as retention_module
 from taskyard_controlplane.owner.retention.blobs import ORPHAN_US
 from taskyard_controlplane.owner.retention.policy import Policy
@@ -136,7 +136,7 @@ def test_what_was_stored_or_found_lately_is_not_removed(how: str) -> None:
             assert it.shard.leaving.told([B3]) == set()
         assert await it.owner.retention.blobs.remove() == 0
         assert B3 in blobs.files
-        it.clock.seconds += TOLD_SECONDS + 1
+        it.clock.seconds += TOLD_SECONDS + AGAIN_SECONDS + 1
         await it.owner.retention.blobs.doom(0)
         assert await it.owner.retention.blobs.remove() == 1
 
