@@ -16,6 +16,7 @@ from simulation.loop import NodeKilled, SimulatedClock
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import NotOwner, StorageFull, StorageUnavailable
 from taskyard_contract.for_people.run_lines import FLOW_LOGGER, TASK_LOGGER
+from taskyard_controlplane.owner.logs.writer import LOGGER
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import EndedRow, LogRow, NewRunRow, WriteBatch
 from taskyard_controlplane.storage.ownership import check_generation
@@ -49,7 +50,7 @@ class Compiled(LRUCache[Any, Any]):
 
 _CALLER, _SESSION = NewRunRow._fields.index("caller_id"), NewRunRow._fields.index("session_id")
 _MESSAGE, _LOGGER = LogRow._fields.index("message"), LogRow._fields.index("logger")
-OWN_LOGGERS = (TASK_LOGGER, FLOW_LOGGER)
+OWN_LOGGERS = (TASK_LOGGER, FLOW_LOGGER, LOGGER)
 _names = count(1)
 _compiled = Compiled(1000)
 _template: list[sqlite3.Connection] = []

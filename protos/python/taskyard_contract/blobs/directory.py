@@ -12,8 +12,10 @@ Invariant: a file has its final name only when it is complete, but for results, 
 """
 
 import errno
+import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +38,12 @@ SPARE_SHARE: Final = 50
 """What stays free of a disk, so that a database on it can go on: a 50th of it, but not more than 1 GiB."""
 RESERVED_BYTES: Final = 64 * 1024 * 1024
 """Files of this size and more reserve their room first, so that a full disk is noticed before the work."""
+TURN_FILE: Final = ".turn"
+"""Who writes such a file has it locked: one at a time, whoever they are. Together they would be no faster,
+and keep the disk from everybody else, as from a database beside them."""
+TURN_SECONDS: Final = 10.0
+"""So long one waits for another, who may have been stopped."""
+LOOK_SECONDS: Final = 0.01
 
 
 class BlobDirectory:
@@ -111,7 +119,8 @@ class BlobDirectory:
         path = self.path(name)
         with suppress(FileNotFoundError):
             path.unlink()  # left by a worker that was killed before it could tell of it
-        _write(path, pieces, size, durable)
+        with self._turn(size if durable else 0):
+            _write(path, pieces, size, durable)
         if durable:
             sync_directory(path.parent)
 
@@ -123,8 +132,20 @@ class BlobDirectory:
         """
         if self._is_here(name, size):
             return
-        with self.receiving(name) as part:
+        with self.receiving(name) as part, self._turn(size):
             _write(part, pieces, size, True)
+
+    @contextmanager
+    def _turn(self, size: int) -> Iterator[None]:
+        """Wait until nobody else writes a large file, if this is one."""
+        if size < RESERVED_BYTES:
+            yield
+            return
+        until = time.monotonic() + TURN_SECONDS
+        with open(self.root / TURN_FILE, "ab", opener=opener) as file:
+            while not _is_locked(file.fileno()) and time.monotonic() < until:
+                time.sleep(LOOK_SECONDS)
+            yield
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Path]:
@@ -156,6 +177,17 @@ class BlobDirectory:
             self.path(name).unlink()
             return True
         return False
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock a file, unless somebody else has it locked; given up by closing it, or by a kill."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # where files cannot be locked nobody waits
+    return True
 
 
 def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, durable: bool) -> None:

@@ -3,13 +3,15 @@
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from taskyard_contract.blobs import directory as module
-from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.directory import TURN_FILE, BlobDirectory
 from taskyard_contract.blobs.names import content_name, result_name, subdirectory
 
 DATA = b"content" * 1000
@@ -25,7 +27,7 @@ def blobs(tmp_path: Path) -> BlobDirectory:
 
 
 def files_in(blobs: BlobDirectory) -> list[str]:
-    return sorted(file.name for file in blobs.root.rglob("*") if file.is_file())
+    return sorted(file.name for file in blobs.root.rglob("*") if file.is_file() and file.name != TURN_FILE)
 
 
 def content(blobs: BlobDirectory, name: str) -> bytes:
@@ -215,3 +217,42 @@ def test_a_directory_that_cannot_be_written_is_not_used(
     nonce = blobs.mark()
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     assert not blobs.is_marked(nonce)
+
+
+def test_large_files_are_written_one_after_the_other(
+    blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESERVED_BYTES", 100)
+    inside, most = set[str](), list[int]()
+
+    def pieces(name: str) -> Iterator[bytes]:
+        inside.add(name)
+        most.append(len(inside))
+        yield bytes(50)
+        time.sleep(0)  # others would get in here
+        yield bytes(50)
+        inside.discard(name)
+
+    names = [result_name(bytes([number]) * 16, 1) for number in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda name: blobs.write(name, pieces(name), 100), names))
+    assert max(most) == 1
+    assert [blobs.size(name) for name in names] == [100] * 6
+
+
+def test_nobody_waits_for_ever_for_one_that_was_stopped(
+    blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESERVED_BYTES", 100)
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
+    with blobs._turn(100):
+        blobs.write(RESULT, [bytes(100)], 100)
+    assert blobs.size(RESULT) == 100
+
+
+def test_small_files_wait_for_nobody(blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESERVED_BYTES", 100)
+    with blobs._turn(100):
+        began = time.monotonic()
+        blobs.write(RESULT, [bytes(99)], 99)
+    assert time.monotonic() - began < module.TURN_SECONDS / 2
