@@ -59,6 +59,10 @@ class RunRemoval:
         self._committer = shard.committer
         self._clock = clock
         self._pause = pause
+        self._held_from: bytes | None = None
+        """From which run on somebody who is connected holds futures: of runs of nobody this is all that is
+        known.
+        """
 
     async def runs(
         self,
@@ -89,6 +93,8 @@ class RunRemoval:
                     log.warning("no runs are removed while so many open ones wait for others")
                     return
                 after, now_us = page[-1].seq, self._clock.now_us()
+                sessions = self._shard.roster.sessions.values()
+                self._held_from = min((session.holds_from for session in sessions), default=None)
                 over = [run for run in page if policy.is_over(run, now_us) and not self._is_needed(run, kept)]
                 seqs = [run.seq for run in over]
                 while seqs:
@@ -185,6 +191,7 @@ class RunRemoval:
             run.run_id in shard.needed
             or run.run_id in shard.book.runs
             or (session is not None and run.run_id >= session.holds_from)
+            or (run.session_id is None and self._held_from is not None and run.run_id >= self._held_from)
             or (run.flow_state is not None and run.flow_state < FIRST_FINAL)
             or run.seq in kept
             or run.flow_seq in kept

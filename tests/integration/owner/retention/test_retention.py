@@ -7,6 +7,7 @@ import pytest
 from support.owner_harness import World, assigned, play
 from support.retention_scenes import B3, NOW, ended, gone, named, prune, refs, value
 
+from taskyard_api.v1 import run_service_pb2, states_pb2, template_pb2
 from taskyard_contract.blobs.names import result_name
 from taskyard_contract.errors import ErrorReason, InvalidRequest
 from taskyard_contract.id_factory import new_id
@@ -237,6 +238,26 @@ def test_what_a_connected_program_holds_stays_and_what_it_has_let_go_of_does_not
         await client.send(holds_from=ids[holds])
         assert (await prune(it)).runs == holds
         assert set(await it.ask(lambda: it.store.states_by_id(ids))) == set(ids[holds:])
+
+    play(scenario)
+
+
+def test_runs_of_nobody_stay_while_somebody_may_hold_one() -> None:
+    async def scenario(it: World) -> None:
+        agent = it.agent()
+        template = template_pb2.RunTemplate(
+            kind=states_pb2.RUN_KIND_TASK, name="task", queue="default", encoding="python/pickle5",
+            code=template_pb2.Code(task_name="task"),
+        )  # fmt: skip
+        new = [run_service_pb2.NewRun(run_id=new_id(), template=template) for _ in range(2)]
+        ids = [run.run_id for run in new]
+        assert await it.owner.submit_unowned(new, []) == []
+        await ended(it, agent, ids, value=b"small")
+        client = it.client()
+        await client.send(holds_from=ids[1])
+        assert (await prune(it)).runs == 1
+        await gone(it, client)
+        assert (await prune(it)).runs == 1
 
     play(scenario)
 
