@@ -188,6 +188,9 @@ class Outgoing:
             self._event.set()
 
     async def read(self) -> Received | None:
-        """Return the next frame, None when the caller has ended the stream."""
-        received = await self._context.read()
+        """Return the next frame, None when the caller has ended the stream, or nothing comes any more."""
+        try:
+            received = await self._context.read()
+        except grpc.aio.BaseError:
+            return None  # the call is over, or this server has stopped meanwhile
         return None if received is grpc.aio.EOF else received

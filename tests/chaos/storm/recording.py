@@ -49,7 +49,7 @@ class Recording:
         self.executions = list(lines.read(installation.executions))
         self.committed = committed(url)
         self.rows = {row[0]: row for row in query(url, _RUNS)}
-        self.logs = query(url, "SELECT run_seq, message FROM run_log ORDER BY log_id")
+        self.logs = _logs(installation.folder, url)
         self.listed = query(url, "SELECT seq, state FROM ended_badly ORDER BY seq")
         self.results = {seq: _result(installation.folder, row[4], row[5]) for seq, row in self.rows.items()}
         self.counts = self._count()
@@ -75,6 +75,17 @@ class Recording:
 
 
 _RUNS: Final = "SELECT seq, run_id, kind, state, result, outcome FROM run"
+
+
+def _logs(folder: Path, url: str) -> list[tuple[int, str]]:
+    """Read what is in the logs of runs: the server's own lines, and what runs have logged, by day."""
+    own = query(url, "SELECT log_id, run_seq, message FROM run_log")
+    days = sorted(folder.glob("*-logs/*.sqlite3"))
+    stores = [f"sqlite:///{day}" for day in days] if url.startswith("sqlite") else [url]
+    said = [
+        row for store in stores for row in query(store, "SELECT log_id, run_seq, message FROM log_record")
+    ]
+    return [(run_seq, message) for _, run_seq, message in sorted(own + said)]
 
 
 def _result(folder: Path, result: bytes | None, outcome: bytes | None) -> str | None:
