@@ -322,7 +322,7 @@ async def play(history: History, what: list[tuple[str, Any]]) -> None:
         await history.world.owner.stop()
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_what_somebody_needs_stays_and_what_nobody_needs_goes(what: list[tuple[str, Any]]) -> None:
     with TemporaryDirectory() as directory:
