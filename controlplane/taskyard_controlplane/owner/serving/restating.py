@@ -66,10 +66,12 @@ class Restating:
                 agent.cancel(run)  # what is dropped ends in silence, and this end is waited for
         if adopted:
             self._dispatcher.log.record(agent, adopted)  # the rows of an earlier owner are about to go
-        assigned = [*agent.held.values(), *self._book.orphans.pop(agent.agent_id, ())]
+        assigned = [*agent.held.values(), *self._book.orphans.get(agent.agent_id, ())]
         missing = [(run, run.epoch) for run in assigned if run.run_id not in restated]
         if missing:
             self._wait_for_reports(agent, missing)
+        else:
+            self._book.orphans.pop(agent.agent_id, None)
 
     def _adopt(self, agent: AgentSession, key: pb.RunKey) -> Run | None:
         """Let an agent go on with a run that it names; None when it must not."""
@@ -94,6 +96,8 @@ class Restating:
 
     def _not_restated(self, agent: AgentSession, runs: list[tuple[Run, int]]) -> None:
         """Take back what an agent does not have, though it was sent."""
+        # Not before: while there are orphans, what an earlier owner recorded of them stays.
+        self._book.orphans.pop(agent.agent_id, None)
         unreceived = 0
         for run, epoch in runs:
             if run.epoch != epoch or run.state not in HELD:

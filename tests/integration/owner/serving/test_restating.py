@@ -10,6 +10,9 @@ from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_contract.errors import AgentExists, StreamReplaced
 from taskyard_contract.states import ReportKind
 from taskyard_contract.states import RunState as S
+from taskyard_controlplane.owner.journal.restoring import read_dispatches
+from taskyard_controlplane.owner.queueing.dispatch_log import FEW_DISPATCHES
+from taskyard_controlplane.owner.serving.restating import RESTATE_SECONDS
 
 
 async def pass_time(it: World, agent: Agent, seconds: int) -> None:
@@ -286,3 +289,39 @@ def test_an_older_stream_that_arrives_late_is_refused() -> None:
         assert (len(it.owner.agents), len(it.owner.sessions)) == (1, 1)
 
     play(scenario)
+
+
+def test_what_an_earlier_owner_assigned_stays_recorded_until_its_agent_had_time_to_report(
+    tmp_path: Path,
+) -> None:
+    """An agent that comes back without a run may be about to report it; another kill must not forget that."""
+    assigned_before: dict[bytes, int] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(), it.agent("a")
+        await client.submit(cache_keys=["key"])
+        await assigned(it, agent)
+        assigned_before.update(agent.assigned)
+        await it.settle()
+
+    async def after(it: World) -> None:
+        it.agent("a", credit=0)  # it restates nothing
+        client, other = it.client(), it.agent("b", chunk=1)
+        for _ in range(2 * FEW_DISPATCHES):
+            [run_id] = await client.submit()
+            await assigned(it, other)
+            other.report([run_id])
+            await it.settle()
+        recorded = read_dispatches(await it.ask(it.store.dispatches), {})
+        assert set(assigned_before.values()) <= {epoch for epoch, _ in recorded.values()}
+        for _ in range(3):
+            await it.advance(RESTATE_SECONDS)
+        for _ in range(2 * FEW_DISPATCHES):
+            [run_id] = await client.submit()
+            await assigned(it, other)
+            other.report([run_id])
+            await it.settle()
+        recorded = read_dispatches(await it.ask(it.store.dispatches), {})
+        assert not set(assigned_before.values()).intersection(epoch for epoch, _ in recorded.values())
+
+    kill_and_restart(tmp_path, before, after)
