@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from benchmarks.results import FAILED, Result
 from benchmarks.settings import Settings
@@ -18,6 +19,7 @@ from benchmarks.workloads import (
     w8_graph,
 )
 
+R = TypeVar("R")
 Workload = Callable[[System, Settings], Iterator[Result]]
 
 ON_RUNNING_SYSTEM: dict[str, Workload] = {
@@ -48,6 +50,16 @@ def drive(system: System) -> None:
         system.start()
         for name in chosen:
             emit(system, name, ON_RUNNING_SYSTEM[name](system, settings))
+    finally:
+        system.stop()
+
+
+def alone(system: System, body: Callable[[], R]) -> R:
+    """Start a system for one measurement, do that inside it, and end it."""
+    leave_cleanly_when_terminated()
+    try:
+        system.start()
+        return system.inside(body)
     finally:
         system.stop()
 

@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from benchmarks import cpu
-from benchmarks.drive import leave_cleanly_when_terminated
+from benchmarks.drive import alone
 from benchmarks.flooder import DEAF, KINDS
 from benchmarks.taskyard_system import TaskyardSystem
 
@@ -101,13 +101,8 @@ def main(kinds: list[str]) -> None:
 
 def measure_one(kind: str) -> None:
     """Measure a kind of flood, and print its line."""
-    leave_cleanly_when_terminated()
     system = TaskyardSystem("sqlite")
-    try:
-        system.start()
-        print(system.inside(lambda: measure(system, kind)), flush=True)
-    finally:
-        system.stop()
+    print(alone(system, lambda: measure(system, kind)), flush=True)
 
 
 if __name__ == "__main__":

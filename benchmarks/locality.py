@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import arrays
-from benchmarks.drive import leave_cleanly_when_terminated
+from benchmarks.drive import alone
 from benchmarks.taskyard_system import TaskyardSystem
 
 PAIRS: Final = int(os.environ.get("PAIRS") or 40)
@@ -55,13 +55,8 @@ def measure(system: Apart) -> None:
 
 def main() -> None:
     """Measure a server that is started for it."""
-    leave_cleanly_when_terminated()
     system = Apart("sqlite")
-    try:
-        system.start()
-        system.inside(lambda: measure(system))
-    finally:
-        system.stop()
+    alone(system, lambda: measure(system))
 
 
 if __name__ == "__main__":

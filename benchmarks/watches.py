@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from benchmarks import cpu
-from benchmarks.drive import leave_cleanly_when_terminated
+from benchmarks.drive import alone
 from benchmarks.taskyard_system import TaskyardSystem
 from taskyard_contract.states import RunState
 
@@ -57,13 +57,8 @@ def measure(system: TaskyardSystem) -> None:
 
 def main() -> None:
     """Measure a server that is started for it."""
-    leave_cleanly_when_terminated()
     system = TaskyardSystem("sqlite")
-    try:
-        system.start()
-        system.inside(lambda: measure(system))
-    finally:
-        system.stop()
+    alone(system, lambda: measure(system))
 
 
 if __name__ == "__main__":

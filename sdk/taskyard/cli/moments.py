@@ -4,8 +4,9 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO: Final = re.compile(r"(\d{1,9})([smhdw])")
+from taskyard_contract.for_people.durations import seconds_of
+
+_AGO: Final = re.compile(r"\d+[a-z]")
 
 
 def moment_us(text: str, now: datetime) -> int:
@@ -23,7 +24,7 @@ def moment_us(text: str, now: datetime) -> int:
     ago = _AGO.fullmatch(text)
     try:
         if ago is not None:
-            moment = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            moment = now - timedelta(seconds=seconds_of(text))
         else:
             moment = datetime.fromisoformat(text).astimezone()
         return max(1, round(moment.timestamp() * 1_000_000))

@@ -1,7 +1,7 @@
 """Pages of logs: what runs have logged, and between it what the control plane says of them.
 
 The former is in the log store, the latter in the database, with the states it is about; so is all that
-releases before 0.2 have recorded. Both are numbered as one, and read as one.
+earlier releases have recorded. Both are numbered as one, and read as one.
 """
 
 from typing import Any

@@ -182,9 +182,8 @@ class Future(HeldRun, Generic[R]):
             if type(outcome) is bytes:
                 if value is not UNDECODED:
                     return self._decoded(outcome)
-                value = self._value = decode(
-                    outcome
-                )  # as `_decoded` does: one call less for each run of a map
+                # As `_decoded` does: one call less for each run of a map.
+                value = self._value = decode(outcome)
                 self._outcome = DECODED
                 return cast(R, value)
             if outcome is not DECODED:

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.filesize import decimal
 
 from taskyard.cli.commands.run_options import states_of
 from taskyard.cli.exits import CliError
@@ -26,7 +27,6 @@ _NUMBERS: Final = (
     "runs", "logs", "events", "log_bytes", "cache_entries", "blobs", "blob_bytes", "waiting_blobs",
     "free_in_ms",
 )  # fmt: skip
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def prune(
@@ -82,30 +82,25 @@ def show(server: ServerOption = "", as_json: JsonOption = False) -> None:
         print_json(_document(found))
         return
     pairs = [
-        ("database", f"{amount(found.database_bytes)}, {amount(found.database_free_bytes)} free in its file"),
+        (
+            "database",
+            f"{decimal(found.database_bytes)}, {decimal(found.database_free_bytes)} free in its file",
+        ),
         *(
-            (_USES.get(int(part.use), "other"), f"{amount(part.size)} in {part.blobs:,} blobs")
+            (_USES.get(int(part.use), "other"), f"{decimal(part.size)} in {part.blobs:,} blobs")
             for part in found.blobs
         ),
-        ("logs", amount(found.log_bytes)),
+        ("logs", decimal(found.log_bytes)),
         ("blobs are in", found.blob_store or "the database"),
     ]
     if found.HasField("blob_store_free_bytes"):
-        pairs.append(("free there", amount(found.blob_store_free_bytes)))
+        pairs.append(("free there", decimal(found.blob_store_free_bytes)))
     pairs += [
         ("runs are kept", _kept(found, "keep_runs_ms")),
         ("logs are kept", _kept(found, "keep_logs_ms")),
-        ("limit", amount(found.limit_bytes) if found.limit_bytes else "none"),
+        ("limit", decimal(found.limit_bytes) if found.limit_bytes else "none"),
     ]
     print_pairs(pairs)
-
-
-def amount(size: int) -> str:
-    """Return an amount of bytes for people: "12.3 MB"."""
-    value, unit = float(size), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
 
 
 def _ends(words: list[str]) -> list[int]:
@@ -165,9 +160,9 @@ def _tell(answer: "admin_service_pb2.PruneResponse", what: str, *, as_json: bool
         return
     blobs = answer.blobs + answer.waiting_blobs
     print(
-        f"{what}: {_counted(answer.runs, 'run')}, {amount(answer.log_bytes)} of logs, "
+        f"{what}: {_counted(answer.runs, 'run')}, {decimal(answer.log_bytes)} of logs, "
         f"{_counted(answer.cache_entries, 'cached result', 's')}, {_counted(blobs, 'blob')}"
-        f" ({amount(answer.blob_bytes)})"
+        f" ({decimal(answer.blob_bytes)})"
     )
     if answer.waiting_blobs:
         seconds = -(-answer.free_in_ms // 1000) + 5

@@ -2,38 +2,22 @@
 
 import pytest
 
-from taskyard.cli.commands.storage import amount
 from taskyard_api.v1 import admin_service_pb2 as pb
 from taskyard_contract.states import RunState
 
 FOUND = pb.PruneResponse(runs=2, logs=1, cache_entries=1, blobs=3, blob_bytes=1_234_567, done=True)
 
 
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1_000, "1.0 kB"),
-        (1_234_567, "1.2 MB"),
-        (999_600_000, "1.0 GB"),
-        (5 * 10**15, "5000.0 TB"),
-    ],
-)
-def test_amounts_are_short(size: int, text: str):
-    assert amount(size) == text
-
-
 def test_what_would_go_is_said_and_nothing_goes(services, call):
     services.pruned = FOUND
     said = call("prune", "--dry-run").out
-    assert said == "would be removed: 2 runs, 0 B of logs, 1 cached result, 3 blobs (1.2 MB)\n"
+    assert said == "would be removed: 2 runs, 0 bytes of logs, 1 cached result, 3 blobs (1.2 MB)\n"
     assert [request.dry_run for request in services.asked] == [True]
 
 
 def test_what_is_due_goes_without_a_question(services, call):
     services.pruned = FOUND
-    assert call("prune").out == "removed: 2 runs, 0 B of logs, 1 cached result, 3 blobs (1.2 MB)\n"
+    assert call("prune").out == "removed: 2 runs, 0 bytes of logs, 1 cached result, 3 blobs (1.2 MB)\n"
     assert [request.dry_run for request in services.asked] == [True, False]
     assert not services.asked[-1].HasField("older_than_ms")
 
@@ -56,7 +40,7 @@ def test_it_says_when_the_disk_is_free(services, call):
 
 def test_waiting_for_the_disk_ends_when_it_is_free(services, call):
     services.pruned = pb.PruneResponse(runs=1, waiting_blobs=2, free_in_ms=1, done=True)
-    assert "removed: 1 run, 0 B of logs, 0 cached results, 2 blobs" in call("prune", "--wait").out
+    assert "removed: 1 run, 0 bytes of logs, 0 cached results, 2 blobs" in call("prune", "--wait").out
 
 
 @pytest.mark.parametrize(
