@@ -46,6 +46,9 @@ class Blobs:
     def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
         return self._here.issuperset(map(name_of, blobs))
 
+    def ask_again(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
+        """Nothing is taken for gone."""
+
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         await asyncio.sleep(BLOB_SECONDS)
         known = {sha256_name(row[0]) for row in self._world.database.rows("SELECT digest FROM code_blob")}

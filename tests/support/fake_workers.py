@@ -167,6 +167,8 @@ class FakeBlobs:
     def __init__(self) -> None:
         self.here: set[str] = set()
         """Names of the blobs that are here."""
+        self.gone: set[str] = set()
+        """Names of those that were not to be had when they were last asked for."""
         self.arrived = asyncio.Event()
         self.error: Exception | None = None
         self.transfers = 0
@@ -183,7 +185,10 @@ class FakeBlobs:
         return Path("/nowhere") / name_of(blob)
 
     def has(self, blobs: Iterable[common_pb2.BlobRef]) -> bool:
-        return self.here.issuperset(map(name_of, blobs))
+        return (self.here | self.gone).issuperset(map(name_of, blobs))
+
+    def ask_again(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
+        self.gone.difference_update(map(name_of, blobs))
 
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         await self._travel()

@@ -123,6 +123,11 @@ class BlobStore:
         else:
             self._gone.pop(name, None)
 
+    def ask_again(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
+        """Take no blob for gone that a new run names: somebody may have stored it since."""
+        for blob in blobs:
+            self._gone.pop(blob.name, None)
+
     def _note_gone(self, name: str) -> None:
         self._gone[name] = None
         if len(self._gone) > _REMEMBERED:

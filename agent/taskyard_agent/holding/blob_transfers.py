@@ -66,9 +66,11 @@ class BlobTransfers:
         self._fetching: set[_Fetch] = set()
         self._uploading: dict[asyncio.Task[None], list[str]] = {}
 
-    def present(self, span: Span) -> bool:
-        """Whether everything a span needs is here."""
+    def present(self, span: Span, *, is_new: bool = False) -> bool:
+        """Whether everything a span needs is here that can be; for one that is new it is asked for again."""
         bundle = span.chunk.template.bundle
+        if is_new:
+            self._blobs.ask_again(span.chunk.blobs)
         return (not bundle or self._bundles.has(bundle)) and self._blobs.has(span.chunk.blobs)
 
     def spans(self) -> Iterator[Span]:

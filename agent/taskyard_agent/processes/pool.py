@@ -166,7 +166,7 @@ class ProcessPool:
         span = self.holdings.accept(assigned)
         if not (self.lanes if assigned.in_lane else self.intake).wants(span):
             self.holdings.give_back([span])
-        elif (span.chunk.blobs or local.bundle) and not self.transfers.present(span):
+        elif (span.chunk.blobs or local.bundle) and not self.transfers.present(span, is_new=True):
             self.transfers.fetch(span)
         else:
             (self.lanes if assigned.in_lane else self.intake.queue).add(span)

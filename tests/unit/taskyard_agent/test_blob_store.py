@@ -224,6 +224,8 @@ def test_a_value_that_is_gone_holds_up_nobody_else(tmp_path: Path) -> None:
         assert not blobs.path(gone).exists()
         assert not blobs.path(damaged).exists()
         service.blobs[gone.name] = b"gone"
+        blobs.ask_again([gone])
+        assert not blobs.has([gone])
         await blobs.fetch([gone])
         assert blobs.path(gone).read_bytes() == b"gone", "somebody has stored it again"
 

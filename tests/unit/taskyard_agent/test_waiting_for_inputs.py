@@ -58,3 +58,17 @@ def test_the_server_is_told_what_is_kept_apart_from_its_store() -> None:
         assert stage.told.keeps_blob_bytes == 0
 
     play(scenario)
+
+
+def test_what_was_gone_is_asked_for_again_for_a_new_run() -> None:
+    """Whoever has lost a value stores it again, and submits again what needs it."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.blobs.gone.add("b3-1")
+        assign_reader(stage, 1, LARGE_BYTES)
+        [fetch] = stage.pool.transfers._fetching
+        stage.blobs.arrived.set()
+        await fetch.task
+        assert stage.blobs.here == {"b3-1"}
+
+    play(scenario)
