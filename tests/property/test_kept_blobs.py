@@ -19,7 +19,7 @@ from support.owner_harness import Client, World, lose
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.session_service_pb2 import RunOutcome
 from taskyard_contract.blobs.names import result_name
-from taskyard_contract.errors import Overloaded
+from taskyard_contract.errors import Overloaded, StorageUnavailable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import FIRST_FINAL, ReportKind, RunState, StateReason
 from taskyard_controlplane.owner.leaving_blobs import TOLD_SECONDS
@@ -79,7 +79,7 @@ class TornBlobs(MemoryBlobs):
     def remove_unused(self, name: str, since_us: int | None) -> bool:
         gone = super().remove_unused(name, since_us)
         if self.tears:
-            raise OSError("the disk is gone")
+            raise StorageUnavailable("the disk is gone")
         return gone
 
 
@@ -136,7 +136,7 @@ class History:
         leaving = self.world.shard.leaving
         if sees_it:
             self.blobs.put(name)
-        elif leaving.told([name]) or name not in self.blobs.files:
+        elif leaving.told([name]) or name not in self.blobs.blobs:
             while leaving.told([name]):
                 await leaving.gone(name)
             self.blobs.put(name)
@@ -273,7 +273,7 @@ class History:
                     self.entries[run.key] = run.results
         for run_id in self.needed_runs():
             assert run_id in rows, "a run that somebody needs was removed"
-        missing = self.needed_blobs() - self.blobs.files.keys()
+        missing = self.needed_blobs() - self.blobs.blobs.keys()
         assert not missing
 
     def needed_runs(self) -> set[bytes]:
@@ -306,7 +306,7 @@ class History:
         await self.sweep(None)
         while await self.removal.doom() or await self.removal.remove():
             self.world.clock.seconds += GRACE
-        assert not self.blobs.files
+        assert not self.blobs.blobs
         assert not self.world.shard.leaving.due_us
         assert await self.removal.kept_bytes(self.world.owner.retention._pause) == []
 

@@ -19,12 +19,12 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, RunState, UpstreamKind
+from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
-from taskyard_controlplane.owner.retention.blob_bytes import BlobBytes
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
@@ -62,7 +62,7 @@ class World:
         writer: Executor | None = None,
         memory: MemoryLimits = DEFAULT_MEMORY,
         policy: Policy = DEFAULT_POLICY,
-        blob_bytes: BlobBytes | None = None,
+        blob_bytes: BlobStore | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []

@@ -49,7 +49,7 @@ async def storage(retention: Retention) -> pb.GetStorageResponse:
     data, policy = retention.blobs.data, retention.policy
     room = None
     if data is not None:
-        with suppress(OSError, TaskyardError):  # a store that does not answer is no reason to tell nothing
+        with suppress(TaskyardError):  # a store that does not answer is no reason to tell nothing
             room = await asyncio.to_thread(data.free_bytes)
     return pb.GetStorageResponse(
         database_bytes=used,

@@ -20,9 +20,9 @@ from typing import Final
 from taskyard_contract.blobs.names import is_result, is_stored_as
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import TaskyardError
+from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.owner.journal.committer import Committer
 from taskyard_controlplane.owner.leaving_blobs import TOLD_SECONDS, LeavingBlobs
-from taskyard_controlplane.owner.retention.blob_bytes import BlobBytes
 from taskyard_controlplane.storage.interface import Store
 from taskyard_controlplane.storage.interface.removals import KeptBytes
 
@@ -55,7 +55,7 @@ class BlobRemoval:
         self._committer = committer
         self._leaving = leaving
         self._clock = clock
-        self.data: BlobBytes | None = None
+        self.data: BlobStore | None = None
         """Where the bytes are; without it none are removed, and no row of one."""
         self._unsure = True
         """Whether the database may know of doomed blobs that this does not, as at the start."""
@@ -171,11 +171,11 @@ class BlobRemoval:
                 old = [name for name, _, at_us in files if at_us < before_us and is_stored_as(name)]
                 removed += await self._remove_unknown(data, old)
                 await pause(STEP_SECONDS)
-        except (OSError, TaskyardError) as error:
+        except TaskyardError as error:
             log.warning("the blob store %s cannot be looked through: %s", data.url, error)
         return removed
 
-    async def _remove_unknown(self, data: BlobBytes, names: Sequence[str]) -> int:
+    async def _remove_unknown(self, data: BlobStore, names: Sequence[str]) -> int:
         unknown = await self._committer.run(lambda: self._blobs.orphans(names)) if names else []
         removed = 0
         for start in range(0, len(unknown), UNLINKED_AT_A_TIME):
@@ -189,7 +189,7 @@ class BlobRemoval:
                 self._leaving.end_removing(part)
         return removed
 
-    async def _unlinked(self, data: BlobBytes, names: Mapping[str, int]) -> list[str]:
+    async def _unlinked(self, data: BlobStore, names: Mapping[str, int]) -> list[str]:
         """Remove bytes, but not of what was stored within a time, which `names` say in microseconds; returns
         the names of those that have none now.
         """
@@ -204,6 +204,6 @@ class BlobRemoval:
 
         try:
             return await asyncio.to_thread(unlink)
-        except (OSError, TaskyardError) as error:
+        except TaskyardError as error:
             log.warning("blobs in %s cannot be removed, it is tried again: %s", data.url, error)
             return []

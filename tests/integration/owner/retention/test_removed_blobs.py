@@ -11,7 +11,7 @@ from support.owner_harness import Client, World, assigned, kill_and_restart, pla
 from support.retention_scenes import A_DAY, B3, GRACE, NOW, ended, gone, named, prune
 
 from taskyard_contract.blobs.names import result_name, sha256_name
-from taskyard_contract.errors import Overloaded
+from taskyard_contract.errors import Overloaded, StorageUnavailable
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.states import RunState
 from taskyard_controlplane.owner.leaving_blobs import AGAIN_SECONDS, TOLD_SECONDS
@@ -25,7 +25,7 @@ def with_blobs(scenario: Callable[[World, MemoryBlobs], Any], **options: Any) ->
     blobs = MemoryBlobs()
 
     async def played(it: World) -> None:
-        blobs._now_us = it.clock.now_us
+        blobs.now_us = it.clock.now_us
         await scenario(it, blobs)
 
     play(played, blob_bytes=blobs, **options)
@@ -46,11 +46,11 @@ def test_bytes_go_when_those_who_were_told_their_name_had_time_to_open_them() ->
         name = await one_result(it, blobs)
         await it.client().submit()
         assert (await prune(it)).runs == 1
-        assert name in blobs.files, "somebody is there"
+        assert name in blobs.blobs, "somebody is there"
         assert it.owner.retention.blobs.free_in_us > 0
         it.clock.seconds += GRACE
         assert await it.owner.retention.blobs.remove() == 1
-        assert not blobs.files
+        assert not blobs.blobs
         assert not it.shard.leaving.due_us
         assert await it.ask(lambda: it.store.blobs.orphans([name])) == [name]
 
@@ -62,7 +62,7 @@ def test_bytes_go_at_once_when_nobody_is_there() -> None:
         await one_result(it, blobs)
         removed = await prune(it)
         assert (removed.runs, removed.blobs) == (1, 1)
-        assert not blobs.files
+        assert not blobs.blobs
 
     with_blobs(scenario)
 
@@ -73,7 +73,7 @@ def test_a_store_that_does_not_answer_is_asked_again() -> None:
         await it.client().submit()
         await prune(it)
         it.clock.seconds += GRACE
-        blobs.broken = OSError("the network is down")
+        blobs.broken = StorageUnavailable("the network is down")
         assert await it.owner.retention.blobs.remove() == 0
         assert name in it.shard.leaving.taken_back, "to be looked at again"
         blobs.broken = None
@@ -106,7 +106,7 @@ def test_whoever_refers_to_a_doomed_blob_takes_it_back() -> None:
         while await it.owner.retention.blobs.doom(0):
             pass
         assert await it.owner.retention.blobs.remove() == 0
-        assert B3 in blobs.files
+        assert B3 in blobs.blobs
         assert await it.ask(it.store.blobs.doomed) == []
 
     with_blobs(scenario)
@@ -120,7 +120,7 @@ def test_a_reference_that_was_refused_takes_nothing_back_for_good() -> None:
         assert await it.owner.retention.blobs.remove() == 0
         await it.owner.retention.blobs.doom(0)
         assert await it.owner.retention.blobs.remove() == 1
-        assert not blobs.files
+        assert not blobs.blobs
 
     with_blobs(scenario)
 
@@ -135,7 +135,7 @@ def test_what_was_stored_or_found_lately_is_not_removed(how: str) -> None:
         else:
             assert it.shard.leaving.told([B3]) == set()
         assert await it.owner.retention.blobs.remove() == 0
-        assert B3 in blobs.files
+        assert B3 in blobs.blobs
         it.clock.seconds += TOLD_SECONDS + AGAIN_SECONDS + 1
         await it.owner.retention.blobs.doom(0)
         assert await it.owner.retention.blobs.remove() == 1
@@ -174,7 +174,7 @@ def test_nothing_is_removed_of_which_the_database_knows_better(monkeypatch: pyte
         await it.settle()
         it.clock.seconds += A_DAY
         assert await it.owner.retention.blobs.remove() == 0
-        assert B3 in blobs.files
+        assert B3 in blobs.blobs
 
     with_blobs(scenario)
 
@@ -191,7 +191,7 @@ def test_code_stays_while_there_is_a_template_that_names_it() -> None:
         retention = it.owner.retention
         await retention.blobs.sweep(retention._pause)
         assert await retention.blobs.remove_orphans(retention._pause) == 1
-        assert list(blobs.files) == [code] != [other]
+        assert list(blobs.blobs) == [code] != [other]
 
     with_blobs(scenario)
 
@@ -209,7 +209,7 @@ def test_a_reference_that_is_accepted_first_keeps_the_blob() -> None:
         it.clock.seconds += GRACE
         await it.owner.retention.blobs.doom()
         assert await it.owner.retention.blobs.remove() == 0
-        assert B3 in blobs.files
+        assert B3 in blobs.blobs
         assert not it.shard.leaving.due_us
 
     with_blobs(scenario)
@@ -231,7 +231,7 @@ def test_a_cached_value_outlives_the_run_that_computed_it() -> None:
         await it.settle()
         assert client.state_of(hit) == RunState.COMPLETED
         assert client.outcomes[hit].result.blob.name == name
-        assert name in blobs.files
+        assert name in blobs.blobs
 
     with_blobs(scenario)
 
@@ -248,7 +248,7 @@ def test_files_that_nobody_names_go_after_a_day() -> None:
         it.clock.seconds += ORPHAN_US / 1_000_000 + 1
         young = blobs.put(result_name(new_id(), 6))
         assert await it.owner.retention.blobs.remove_orphans(it.owner.retention._pause) == 1
-        assert set(blobs.files) == {B3, pending, young}, "an open run may still report one"
+        assert set(blobs.blobs) == {B3, pending, young}, "an open run may still report one"
 
     with_blobs(scenario)
 
@@ -273,7 +273,7 @@ def test_the_home_is_kept_small_with_the_oldest_runs_first_and_cached_values_las
             it.clock.seconds += GRACE
             while await retention.blobs.remove():
                 pass
-            assert sorted(blobs.files) == sorted(left), room
+            assert sorted(blobs.blobs) == sorted(left), room
 
     with_blobs(scenario)
 
