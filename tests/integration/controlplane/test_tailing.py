@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.following import Tailing
+from support.log_batches import log_batch
 
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -44,28 +45,17 @@ def all_of(tailing: Tailing) -> list[str]:
     return tailing.texts
 
 
-def records(run_id: bytes, *texts: str) -> sp.LogBatch:
-    count = len(texts)
-    return sp.LogBatch(
-        run_ids=[run_id] * count,
-        at_us=range(count),
-        levels=[20] * count,
-        loggers=["l"] * count,
-        messages=texts,
-    )
-
-
 def test_a_log_is_followed_until_its_run_has_ended(on_either: Any, connect_agent: Any, tail: Tail) -> None:
     served, agent = on_either, connect_agent(on_either)
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)
-    agent.log(records(run_id, "first"))
+    agent.log(log_batch(run_id, "first"))
     tailing = tail(served, run_id)
     tailing.until(lambda: tailing.texts == ["first"])
-    agent.log(records(run_id, "second", "third"))
+    agent.log(log_batch(run_id, "second", "third"))
     tailing.until(lambda: len(tailing.texts) == 3)
     assert not tailing.complete
-    agent.log(records(run_id, "last"))
+    agent.log(log_batch(run_id, "last"))
     agent.report(epoch, run_id, b"3")
     assert all_of(tailing) == ["first", "second", "third", "last"]
     assert tailing.complete
@@ -95,7 +85,7 @@ def test_records_that_come_while_the_end_is_being_recorded_are_not_lost(
     assert written.wait(20)
     second = tail(served, run_id)  # sees the end, and has to wait for what was accepted beside it
     before = shard.logs.numbers.last
-    agent.log(records(run_id, "at the last moment"))
+    agent.log(log_batch(run_id, "at the last moment"))
     while shard.logs.numbers.last == before:
         served.get(run_id)
     let_go.set()
@@ -108,7 +98,7 @@ def test_the_log_of_a_run_that_ended_is_complete_at_once(
     served, agent = on_either, connect_agent(on_either)
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)
-    agent.log(records(run_id, *map(str, range(2_500))))
+    agent.log(log_batch(run_id, *map(str, range(2_500))))
     agent.report(epoch, run_id, b"3")
     agent.wait_reported()
     tailing = tail(served, run_id)
@@ -130,7 +120,7 @@ def test_a_run_that_logs_nothing_is_complete_without_a_token(served: Any, agent:
 def test_it_goes_on_from_the_token_of_a_page(served: Any, agent: Any, tail: Tail) -> None:
     [run_id] = served.submit()
     [(epoch, _)] = agent.take(1)
-    agent.log(records(run_id, "a", "b", "c"))
+    agent.log(log_batch(run_id, "a", "b", "c"))
     agent.wait_reported()
     page = served.runs.ListRunLogs(pb.ListRunLogsRequest(run_id=run_id, page_size=2), timeout=10)
     tailing = tail(served, run_id, page.next_page_token)
@@ -161,16 +151,16 @@ def test_a_flow_run_is_complete_when_all_inside_it_is(on_either: Any, connect_ag
     agent = connect_agent(served)
     [(epoch, first), (_, second)] = agent.take(2)
     tailing = tail(served, flow)
-    agent.log(records(first, "inside"))
+    agent.log(log_batch(first, "inside"))
     tailing.until(lambda: tailing.texts == ["inside"])
     served.runs.CancelRun(pb.CancelRunRequest(run_id=flow), timeout=10)
     # Its body never began, so the flow run has ended; what agents hold goes on until they say that it ended.
     ended = served.runs.WaitRun(pb.WaitRunRequest(run_id=flow, timeout_ms=10_000), timeout=15).run
     assert ended.ended_us
-    agent.log(records(first, "while it ends"))
+    agent.log(log_batch(first, "while it ends"))
     tailing.until(lambda: tailing.texts == ["inside", "while it ends"])
     agent.report(epoch, first, b"3")
-    agent.log(records(second, "last"))
+    agent.log(log_batch(second, "last"))
     tailing.until(lambda: len(tailing.texts) == 3)
     assert not tailing.complete
     agent.report(epoch + 1, second, b"3")
@@ -206,7 +196,7 @@ def test_nothing_is_read_while_nothing_happens(
     for _ in range(5):
         assert not tailing.next().complete, "a sign of life"
     assert reads == []
-    agent.log(records(run_id, "something"))
+    agent.log(log_batch(run_id, "something"))
     tailing.until(lambda: tailing.texts == ["something"])
     assert set(reads) == {run_id}
 

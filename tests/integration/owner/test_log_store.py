@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.log_batches import log_batch
 from support.owner_harness import Agent, World, assigned, kill_and_restart, play, world
 
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -15,17 +16,6 @@ from taskyard_contract.states import FlowEvent, RunKind, RunState
 from taskyard_controlplane.owner.logs import writer
 from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.storage import create_reader
-
-
-def batch(run_id: bytes, *texts: str) -> sp.LogBatch:
-    count = len(texts)
-    return sp.LogBatch(
-        run_ids=[run_id] * count,
-        at_us=range(count),
-        levels=[20] * count,
-        loggers=["tests"] * count,
-        messages=texts,
-    )
 
 
 async def read(it: World, run_id: bytes) -> list[str]:
@@ -82,7 +72,7 @@ def test_the_end_of_a_run_is_recorded_after_what_it_logged(monkeypatch: pytest.M
         [run] = await client.submit()
         await assigned(it, agent)
         held = HeldLogs(it, monkeypatch)
-        agent.send(report_number=1, logs=batch(run, "a"))
+        agent.send(report_number=1, logs=log_batch(run, "a"))
         agent.report([run])
         await turns()
         assert held.calls == []
@@ -101,7 +91,7 @@ def test_a_run_that_logged_nothing_does_not_wait_for_logs(monkeypatch: pytest.Mo
         logging, silent = await client.submit(2)
         await assigned(it, agent)
         held = HeldLogs(it, monkeypatch)
-        agent.send(report_number=1, logs=batch(logging, "a"))
+        agent.send(report_number=1, logs=log_batch(logging, "a"))
         agent.report([silent])
         await until(lambda: it.shard.book.runs.keys() == {logging})
         assert held.calls == ["end"]
@@ -121,7 +111,7 @@ def test_a_client_hears_that_its_records_are_stored_when_they_are(monkeypatch: p
         flow = await client.start_flow()
         await it.settle()
         held = HeldLogs(it, monkeypatch)
-        await client.send(logs=batch(flow, "a"), logs_number=1)
+        await client.send(logs=log_batch(flow, "a"), logs_number=1)
         await turns()
         assert client.session.logs_durable == 0
         held.release()
@@ -138,13 +128,13 @@ def test_what_a_run_logs_before_it_is_recorded_goes_with_it() -> None:
         client = it.client()
         [flow] = await client.submit(kind=RunKind.FLOW, name="flow", queue="")
         assert not it.shard.journal.is_recorded(it.runs[flow])
-        await client.send(logs=batch(flow, "first"), logs_number=1)
+        await client.send(logs=log_batch(flow, "first"), logs_number=1)
         assert [row[5] for row in it.shard.journal.open.rows.logs] == ["first"]
         it.shard.committer.recorded_seq = it.runs[flow].seq
-        await client.send(logs=batch(flow, "second"), logs_number=2)
+        await client.send(logs=log_batch(flow, "second"), logs_number=2)
         assert [row[5] for row in it.shard.journal.open.rows.logs] == ["first", "second"]
         await it.settle()
-        await client.send(logs=batch(flow, "third"), logs_number=3)
+        await client.send(logs=log_batch(flow, "third"), logs_number=3)
         assert it.shard.journal.open.rows.logs == []
         await it.settle()
         assert await read(it, flow) == ["first", "second", "third"]
@@ -185,7 +175,7 @@ def test_without_room_for_logs_runs_complete_and_their_logs_say_what_is_lost(
         [run] = await client.submit()
         await assigned(it, agent)
         refuse_logs(it, monkeypatch)
-        agent.send(report_number=1, logs=batch(run, "a", "b", "c"))
+        agent.send(report_number=1, logs=log_batch(run, "a", "b", "c"))
         agent.report([run])
         await it.settle()
         assert client.state_of(run) == RunState.COMPLETED
@@ -206,7 +196,7 @@ def test_what_a_run_logs_beyond_its_limit_is_left_out() -> None:
             [run] = await client.submit()
             await assigned(it, agent)
             for _ in range(3):
-                agent.send(logs=batch(run, "x", "y"))
+                agent.send(logs=log_batch(run, "x", "y"))
             agent.report([run])
             await it.settle()
             assert await read(it, run) == ["x", "y", "x", LogLimits(max_records=3).reached()]
@@ -248,7 +238,7 @@ def test_days_are_removed_and_usage_is_told_beside_everything_else(tmp_path: Pat
         flow = await client.start_flow()
         await it.settle()
         for _ in range(2):
-            await client.send(logs=batch(flow, "x"))
+            await client.send(logs=log_batch(flow, "x"))
             await it.settle()
             it.clock.seconds += 24 * 3600
         [first, second] = await it.owner.logs.usage()
@@ -261,7 +251,7 @@ def test_days_are_removed_and_usage_is_told_beside_everything_else(tmp_path: Pat
 
 
 def agent_logs(agent: Agent, number: int, run: bytes, text: str) -> None:
-    agent.send(report_number=number, logs=batch(run, text))
+    agent.send(report_number=number, logs=log_batch(run, text))
 
 
 def test_a_run_goes_on_logging_over_a_restart_of_the_server(tmp_path: Path) -> None:

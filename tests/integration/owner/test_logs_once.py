@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from support.log_batches import log_batch
 from support.owner_harness import Agent, Client, World, assigned, kill_and_restart, play
 
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -13,18 +14,6 @@ from taskyard_controlplane.owner.peers.log_marks import LogMarks
 from taskyard_controlplane.owner.shard.recovery import LOG_MARK_US
 from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import LogMarkRow
-
-
-def batch(run_id: bytes, *texts: str) -> sp.LogBatch:
-    count = len(texts)
-    return sp.LogBatch(
-        run_ids=[run_id] * count,
-        at_us=range(count),
-        levels=[20] * count,
-        loggers=["tests"] * count,
-        messages=texts,
-        run_names=["run"] * count,
-    )
 
 
 def recorded(path: Path, seq: int = 1) -> list[str]:
@@ -49,8 +38,8 @@ def test_what_a_client_logged_is_recorded_once_whatever_was_acknowledged(tmp_pat
         client = it.client(session_id)
         kept["run"] = run_id = await client.start_flow()
         await it.settle()
-        await client.send(logs=batch(run_id, "a", "b"), logs_number=1)
-        await client.send(logs=batch(run_id, "a", "b"), logs_number=1)
+        await client.send(logs=log_batch(run_id, "a", "b"), logs_number=1)
+        await client.send(logs=log_batch(run_id, "a", "b"), logs_number=1)
         await it.settle()
         assert acknowledged_logs(client) == 1
 
@@ -58,13 +47,13 @@ def test_what_a_client_logged_is_recorded_once_whatever_was_acknowledged(tmp_pat
         client = it.client(session_id)
         assert acknowledged_logs(client) == 1, "known from the database"
         for number, texts in ((1, "ab"), (2, "c"), (2, "c")):
-            await client.send(logs=batch(kept["run"], *texts), logs_number=number)
+            await client.send(logs=log_batch(kept["run"], *texts), logs_number=number)
         await it.settle()
         assert acknowledged_logs(client) == 2
         client.disconnect()
         again = it.client(session_id)
         assert acknowledged_logs(again) == 2, "said again on a new stream"
-        await again.send(logs=batch(kept["run"], "c"), logs_number=2)
+        await again.send(logs=log_batch(kept["run"], "c"), logs_number=2)
         await it.settle()
 
     kill_and_restart(tmp_path, before, after)
@@ -77,7 +66,9 @@ def test_what_a_flow_logs_with_its_end_is_recorded(tmp_path: Path) -> None:
         run_id = await client.start_flow()
         await it.settle()
         end = sp.FlowReport(run_id=run_id, event=sp.FLOW_EVENT_SUCCEEDED)
-        await client.send(flow_reports=[end], subscribe=[new_id()], logs=batch(run_id, "last"), logs_number=1)
+        await client.send(
+            flow_reports=[end], subscribe=[new_id()], logs=log_batch(run_id, "last"), logs_number=1
+        )
         await it.settle()
 
     play(scenario, f"sqlite:///{tmp_path}/yard.db")
@@ -90,7 +81,7 @@ def test_a_client_that_numbers_nothing_is_recorded_as_ever(tmp_path: Path) -> No
         run_id = await client.start_flow()
         await it.settle()
         for _ in range(2):
-            await client.send(logs=batch(run_id, "x"))
+            await client.send(logs=log_batch(run_id, "x"))
         await it.settle()
         assert acknowledged_logs(client) == 0
         assert await it.ask(it.store.log_marks) == []
@@ -103,7 +94,7 @@ def test_what_runs_logged_is_recorded_once_though_the_server_was_restarted(tmp_p
     kept = dict[str, Any]()
 
     def reported(agent: Agent, number: int, *texts: str) -> None:
-        agent.send(report_number=number, logs=batch(kept["run"], *texts))
+        agent.send(report_number=number, logs=log_batch(kept["run"], *texts))
 
     async def before(it: World) -> None:
         client, agent = it.client(), it.agent()
@@ -171,7 +162,7 @@ def test_what_a_run_logs_that_outlived_its_flow_run_and_a_restart_is_in_the_log_
     async def after(it: World) -> None:
         agent = it.agent("a", session_id=kept["session"], held=kept["held"])
         assert agent.adopted == kept["runs"]
-        agent.send(report_number=1, logs=batch(kept["runs"][0], "late"))
+        agent.send(report_number=1, logs=log_batch(kept["runs"][0], "late"))
         await it.settle()
         assert recorded(tmp_path, kept["seq"]) == ["late"]
 
