@@ -5,13 +5,12 @@ import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.filesize import decimal
 
 from taskyard.cli.commands.run_options import states_of
 from taskyard.cli.exits import CliError
 from taskyard.cli.plain_help import Commands
 from taskyard.cli.server_option import ServerOption, calls_of
-from taskyard.cli.views.output import JsonOption, print_json, print_pairs
+from taskyard.cli.views.output import JsonOption, amount, print_json, print_pairs
 from taskyard_contract.for_people.durations import seconds_of
 from taskyard_contract.states import FIRST_FINAL
 
@@ -84,21 +83,21 @@ def show(server: ServerOption = "", as_json: JsonOption = False) -> None:
     pairs = [
         (
             "database",
-            f"{decimal(found.database_bytes)}, {decimal(found.database_free_bytes)} free in its file",
+            f"{amount(found.database_bytes)}, {amount(found.database_free_bytes)} free in its file",
         ),
         *(
-            (_USES.get(int(part.use), "other"), f"{decimal(part.size)} in {part.blobs:,} blobs")
+            (_USES.get(int(part.use), "other"), f"{amount(part.size)} in {part.blobs:,} blobs")
             for part in found.blobs
         ),
-        ("logs", decimal(found.log_bytes)),
+        ("logs", amount(found.log_bytes)),
         ("blobs are in", found.blob_store or "the database"),
     ]
     if found.HasField("blob_store_free_bytes"):
-        pairs.append(("free there", decimal(found.blob_store_free_bytes)))
+        pairs.append(("free there", amount(found.blob_store_free_bytes)))
     pairs += [
         ("runs are kept", _kept(found, "keep_runs_ms")),
         ("logs are kept", _kept(found, "keep_logs_ms")),
-        ("limit", decimal(found.limit_bytes) if found.limit_bytes else "none"),
+        ("limit", amount(found.limit_bytes) if found.limit_bytes else "none"),
     ]
     print_pairs(pairs)
 
@@ -160,9 +159,9 @@ def _tell(answer: "admin_service_pb2.PruneResponse", what: str, *, as_json: bool
         return
     blobs = answer.blobs + answer.waiting_blobs
     print(
-        f"{what}: {_counted(answer.runs, 'run')}, {decimal(answer.log_bytes)} of logs, "
+        f"{what}: {_counted(answer.runs, 'run')}, {amount(answer.log_bytes)} of logs, "
         f"{_counted(answer.cache_entries, 'cached result', 's')}, {_counted(blobs, 'blob')}"
-        f" ({decimal(answer.blob_bytes)})"
+        f" ({amount(answer.blob_bytes)})"
     )
     if answer.waiting_blobs:
         seconds = -(-answer.free_in_ms // 1000) + 5

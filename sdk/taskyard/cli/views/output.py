@@ -165,3 +165,10 @@ def duration(from_us: int, to_us: int) -> str:
 def gibibytes(used: int, total: int) -> str:
     """Return how much of something is used, empty when nobody knows: '1.5/16.0 GiB'."""
     return f"{used / GIB:.1f}/{total / GIB:.1f} GiB" if total else ""
+
+
+def amount(size: int) -> str:
+    """Return an amount of bytes, for people: '12.3 MB'."""
+    from rich.filesize import decimal
+
+    return decimal(size)
