@@ -150,7 +150,9 @@ async def _end(error: Exception, method: str, context: Any) -> None:
     """End a call with the status of an error."""
     if isinstance(error, grpc.aio.AbortError):
         raise error  # a handler has ended the call itself
-    if context.done() or context.cancelled():
+    if isinstance(error, grpc.aio.InternalError) or context.done() or context.cancelled():
+        # The first of these is a message that could not be sent: what gRPC has no more words for, and what
+        # comes a moment before it knows the call to be over.
         _log.debug("%s: %r after the client had left", method, error)
         return
     if not isinstance(error, TaskyardError):

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import logging
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -78,3 +80,18 @@ def test_a_stream_lets_the_frame_go_that_it_ended_with() -> None:
         assert alive[0]() is None
     finally:
         gc.enable()
+
+
+def test_who_leaves_while_being_answered_is_no_failure_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Left(Context):
+        async def write(self, message: object) -> None:
+            raise grpc.aio.InternalError("the message could not be sent")
+
+    async def behavior(request: object, context: Context) -> AsyncIterator[object]:
+        yield object()
+
+    handler = grpc.unary_stream_rpc_method_handler(behavior)
+    asyncio.run(_guarded(handler, "a method").unary_stream(object(), Left()))
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
