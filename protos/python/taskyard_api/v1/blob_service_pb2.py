@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from taskyard_api.v1 import common_pb2 as taskyard__api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taskyard_api/v1/blob_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"L\n\x17\x46indMissingBlobsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\r\n\x05names\x18\x02 \x03(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"B\n\x18\x46indMissingBlobsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\x12\x15\n\rmissing_names\x18\x02 \x03(\t\"\\\n\x11UploadBlobRequest\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12\x0c\n\x04part\x18\x02 \x01(\x0c\x12\x11\n\tnamespace\x18\x0f \x01(\t\"<\n\x12UploadBlobResponse\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"V\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"$\n\x14\x44ownloadBlobResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\xae\x02\n\x0b\x42lobService\x12g\n\x10\x46indMissingBlobs\x12(.taskyard_api.v1.FindMissingBlobsRequest\x1a).taskyard_api.v1.FindMissingBlobsResponse\x12W\n\nUploadBlob\x12\".taskyard_api.v1.UploadBlobRequest\x1a#.taskyard_api.v1.UploadBlobResponse(\x01\x12]\n\x0c\x44ownloadBlob\x12$.taskyard_api.v1.DownloadBlobRequest\x1a%.taskyard_api.v1.DownloadBlobResponse0\x01\x42g\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"taskyard_api/v1/blob_service.proto\x12\x0ftaskyard_api.v1\x1a\x1ctaskyard_api/v1/common.proto\"L\n\x17\x46indMissingBlobsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\r\n\x05names\x18\x02 \x03(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"B\n\x18\x46indMissingBlobsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\x0c\x12\x15\n\rmissing_names\x18\x02 \x03(\t\"\\\n\x11UploadBlobRequest\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12\x0c\n\x04part\x18\x02 \x01(\x0c\x12\x11\n\tnamespace\x18\x0f \x01(\t\"<\n\x12UploadBlobResponse\x12&\n\x04\x62lob\x18\x01 \x01(\x0b\x32\x18.taskyard_api.v1.BlobRef\"V\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x0f \x01(\t\"$\n\x14\x44ownloadBlobResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\"}\n\x15GrantTransfersRequest\x12\'\n\x05reads\x18\x01 \x03(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12(\n\x06writes\x18\x02 \x03(\x0b\x32\x18.taskyard_api.v1.BlobRef\x12\x11\n\tnamespace\x18\x0f \x01(\t\"w\n\x16GrantTransfersResponse\x12-\n\x05reads\x18\x01 \x03(\x0b\x32\x1e.taskyard_api.v1.TransferGrant\x12.\n\x06writes\x18\x02 \x03(\x0b\x32\x1e.taskyard_api.v1.TransferGrant\"\xce\x01\n\rTransferGrant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12<\n\x07headers\x18\x04 \x03(\x0b\x32+.taskyard_api.v1.TransferGrant.HeadersEntry\x12\x15\n\rexpires_in_ms\x18\x05 \x01(\x04\x12\x0f\n\x07\x63onfirm\x18\x06 \x01(\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x91\x03\n\x0b\x42lobService\x12g\n\x10\x46indMissingBlobs\x12(.taskyard_api.v1.FindMissingBlobsRequest\x1a).taskyard_api.v1.FindMissingBlobsResponse\x12W\n\nUploadBlob\x12\".taskyard_api.v1.UploadBlobRequest\x1a#.taskyard_api.v1.UploadBlobResponse(\x01\x12]\n\x0c\x44ownloadBlob\x12$.taskyard_api.v1.DownloadBlobRequest\x1a%.taskyard_api.v1.DownloadBlobResponse0\x01\x12\x61\n\x0eGrantTransfers\x12&.taskyard_api.v1.GrantTransfersRequest\x1a\'.taskyard_api.v1.GrantTransfersResponseBg\n\x0ftaskyard.api.v1P\x01Z\x1ataskyard/api/v1;taskyardv1\xaa\x02\x0fTaskyard.Api.V1\xca\x02\x0fTaskyard\\Api\\V1\xea\x02\x11Taskyard::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taskyard_api.v1.blob_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017taskyard.api.v1P\001Z\032taskyard/api/v1;taskyardv1\252\002\017Taskyard.Api.V1\312\002\017Taskyard\\Api\\V1\352\002\021Taskyard::Api::V1'
+  _globals['_TRANSFERGRANT_HEADERSENTRY']._loaded_options = None
+  _globals['_TRANSFERGRANT_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=85
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=161
   _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=163
@@ -45,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADBLOBREQUEST']._serialized_end=473
   _globals['_DOWNLOADBLOBRESPONSE']._serialized_start=475
   _globals['_DOWNLOADBLOBRESPONSE']._serialized_end=511
-  _globals['_BLOBSERVICE']._serialized_start=514
-  _globals['_BLOBSERVICE']._serialized_end=816
+  _globals['_GRANTTRANSFERSREQUEST']._serialized_start=513
+  _globals['_GRANTTRANSFERSREQUEST']._serialized_end=638
+  _globals['_GRANTTRANSFERSRESPONSE']._serialized_start=640
+  _globals['_GRANTTRANSFERSRESPONSE']._serialized_end=759
+  _globals['_TRANSFERGRANT']._serialized_start=762
+  _globals['_TRANSFERGRANT']._serialized_end=968
+  _globals['_TRANSFERGRANT_HEADERSENTRY']._serialized_start=922
+  _globals['_TRANSFERGRANT_HEADERSENTRY']._serialized_end=968
+  _globals['_BLOBSERVICE']._serialized_start=971
+  _globals['_BLOBSERVICE']._serialized_end=1372
 # @@protoc_insertion_point(module_scope)

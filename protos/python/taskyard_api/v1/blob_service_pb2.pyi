@@ -166,3 +166,122 @@ class DownloadBlobResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["part", b"part"]) -> None: ...
 
 global___DownloadBlobResponse = DownloadBlobResponse
+
+@typing.final
+class GrantTransfersRequest(google.protobuf.message.Message):
+    """Request of GrantTransfers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    READS_FIELD_NUMBER: builtins.int
+    WRITES_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    @property
+    def reads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
+        """Blobs that the caller wants to read, at most 100 together with `writes`."""
+
+    @property
+    def writes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
+        """Blobs that the caller has and wants to store."""
+
+    def __init__(
+        self,
+        *,
+        reads: collections.abc.Iterable[taskyard_api.v1.common_pb2.BlobRef] | None = ...,
+        writes: collections.abc.Iterable[taskyard_api.v1.common_pb2.BlobRef] | None = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "reads", b"reads", "writes", b"writes"]) -> None: ...
+
+global___GrantTransfersRequest = GrantTransfersRequest
+
+@typing.final
+class GrantTransfersResponse(google.protobuf.message.Message):
+    """Response of GrantTransfers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    READS_FIELD_NUMBER: builtins.int
+    WRITES_FIELD_NUMBER: builtins.int
+    @property
+    def reads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TransferGrant]:
+        """For reads, in no particular order."""
+
+    @property
+    def writes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TransferGrant]:
+        """For writes."""
+
+    def __init__(
+        self,
+        *,
+        reads: collections.abc.Iterable[global___TransferGrant] | None = ...,
+        writes: collections.abc.Iterable[global___TransferGrant] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reads", b"reads", "writes", b"writes"]) -> None: ...
+
+global___GrantTransfersResponse = GrantTransfersResponse
+
+@typing.final
+class TransferGrant(google.protobuf.message.Message):
+    """Permission to move one blob by HTTP/1.1: GET, which MAY ask for a range of its bytes, or PUT of all of it, with
+    its length.
+
+    Whoever reads MUST check what arrives against the name or the checksum of the blob. A PUT is done when it was
+    answered with a status of success. Where `confirm` is set it also MUST be told to FindMissingBlobs before
+    anything refers to the blob. 403 means that the grant has expired: ask for another one. 404 means that there
+    is no such blob. 429 and 503 mean: wait, and repeat.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class HeadersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    URL_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
+    EXPIRES_IN_MS_FIELD_NUMBER: builtins.int
+    CONFIRM_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The blob's name."""
+    url: builtins.str
+    """Where to, with what lets one in: not for logs. Only a path, when `port` is set."""
+    port: builtins.int
+    """When set, a port of the host at which the caller reaches the control plane."""
+    expires_in_ms: builtins.int
+    """How long from now a request may begin."""
+    confirm: builtins.bool
+    """Of a write: the control plane does not see it and has to be told."""
+    @property
+    def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Headers that the request MUST have."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        url: builtins.str = ...,
+        port: builtins.int = ...,
+        headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        expires_in_ms: builtins.int = ...,
+        confirm: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confirm", b"confirm", "expires_in_ms", b"expires_in_ms", "headers", b"headers", "name", b"name", "port", b"port", "url", b"url"]) -> None: ...
+
+global___TransferGrant = TransferGrant

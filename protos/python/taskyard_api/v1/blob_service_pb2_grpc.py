@@ -50,6 +50,11 @@ class BlobServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobResponse.FromString,
                 _registered_method=True)
+        self.GrantTransfers = channel.unary_unary(
+                '/taskyard_api.v1.BlobService/GrantTransfers',
+                request_serializer=taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersResponse.FromString,
+                _registered_method=True)
 
 
 class BlobServiceServicer(object):
@@ -89,6 +94,18 @@ class BlobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GrantTransfers(self, request, context):
+        """Says how some blobs may be moved past the control plane: by HTTP, to the process that serves its store or
+        to the provider of its object storage. A blob without a grant is sent and received by the methods above,
+        and so is one whose grant did not lead to the store: not all networks let everybody through.
+
+        Caller: SDKs and agents. Idempotency: reads only; grants can be had again and expire by themselves.
+        Errors: INVALID_ARGUMENT (a malformed name or size), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BlobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +123,11 @@ def add_BlobServiceServicer_to_server(servicer, server):
                     servicer.DownloadBlob,
                     request_deserializer=taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobResponse.SerializeToString,
+            ),
+            'GrantTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantTransfers,
+                    request_deserializer=taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -190,6 +212,33 @@ class BlobService(object):
             '/taskyard_api.v1.BlobService/DownloadBlob',
             taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobRequest.SerializeToString,
             taskyard__api_dot_v1_dot_blob__service__pb2.DownloadBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.BlobService/GrantTransfers',
+            taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_blob__service__pb2.GrantTransfersResponse.FromString,
             options,
             channel_credentials,
             insecure,

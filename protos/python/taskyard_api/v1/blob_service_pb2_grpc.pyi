@@ -54,6 +54,18 @@ class BlobServiceStub:
     offset beyond its end).
     """
 
+    GrantTransfers: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.blob_service_pb2.GrantTransfersRequest,
+        taskyard_api.v1.blob_service_pb2.GrantTransfersResponse,
+    ]
+    """Says how some blobs may be moved past the control plane: by HTTP, to the process that serves its store or
+    to the provider of its object storage. A blob without a grant is sent and received by the methods above,
+    and so is one whose grant did not lead to the store: not all networks let everybody through.
+
+    Caller: SDKs and agents. Idempotency: reads only; grants can be had again and expire by themselves.
+    Errors: INVALID_ARGUMENT (a malformed name or size), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
+    """
+
 class BlobServiceAsyncStub:
     """For SDKs and agents: content-addressed bytes too large to be inline."""
 
@@ -88,6 +100,18 @@ class BlobServiceAsyncStub:
     missing.
     Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
     offset beyond its end).
+    """
+
+    GrantTransfers: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.blob_service_pb2.GrantTransfersRequest,
+        taskyard_api.v1.blob_service_pb2.GrantTransfersResponse,
+    ]
+    """Says how some blobs may be moved past the control plane: by HTTP, to the process that serves its store or
+    to the provider of its object storage. A blob without a grant is sent and received by the methods above,
+    and so is one whose grant did not lead to the store: not all networks let everybody through.
+
+    Caller: SDKs and agents. Idempotency: reads only; grants can be had again and expire by themselves.
+    Errors: INVALID_ARGUMENT (a malformed name or size), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
     """
 
 class BlobServiceServicer(metaclass=abc.ABCMeta):
@@ -130,6 +154,20 @@ class BlobServiceServicer(metaclass=abc.ABCMeta):
         missing.
         Errors: NOT_FOUND (BLOB_NOT_FOUND: it was never uploaded, or retention removed it), INVALID_ARGUMENT (an
         offset beyond its end).
+        """
+
+    @abc.abstractmethod
+    def GrantTransfers(
+        self,
+        request: taskyard_api.v1.blob_service_pb2.GrantTransfersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.blob_service_pb2.GrantTransfersResponse, collections.abc.Awaitable[taskyard_api.v1.blob_service_pb2.GrantTransfersResponse]]:
+        """Says how some blobs may be moved past the control plane: by HTTP, to the process that serves its store or
+        to the provider of its object storage. A blob without a grant is sent and received by the methods above,
+        and so is one whose grant did not lead to the store: not all networks let everybody through.
+
+        Caller: SDKs and agents. Idempotency: reads only; grants can be had again and expire by themselves.
+        Errors: INVALID_ARGUMENT (a malformed name or size), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE, STORAGE_FULL).
         """
 
 def add_BlobServiceServicer_to_server(servicer: BlobServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
