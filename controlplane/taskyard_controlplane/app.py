@@ -38,6 +38,7 @@ from taskyard_controlplane.rpc.services import Services
 from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import Reader, Store
+from taskyard_controlplane.transfers.granting import Granting, ways_past
 
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """So long a writer that comes back from the database waits for a busy event loop to give the interpreter up.
@@ -222,11 +223,22 @@ class ControlPlane:
             Background(writers),
             replace(self.settings.rpc, max_payload_bytes=self.settings.max_payload_bytes),
             self.settings.peers,
+            self._granting(blobs),
             dialect=dialect,
             started_us=self._clock.now_us(),
         )
         services.add_to(server)
         return services
+
+    def _granting(self, blobs: BlobStore) -> Granting:
+        """Return the ways on which blobs go past this process."""
+        settings = self.settings
+        try:
+            ways = ways_past(blobs, settings.object_endpoint) if settings.direct_transfers else []
+        except ValueError as error:
+            text = f"blobs in {blobs.url} cannot have the endpoint {settings.object_endpoint}: {error}"
+            raise InvalidSettings(text) from None
+        return Granting(ways)
 
 
 def _look_at(

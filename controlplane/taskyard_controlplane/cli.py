@@ -183,6 +183,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX "
         "(default: $TASKYARD_BLOBS, else a directory beside an SQLite database, or in $TASKYARD_HOME)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-direct-transfers", action="store_false", dest="direct_transfers",
+        help="let agents and programs move no large values past the server",
+    )  # fmt: skip
+    parser.add_argument(
+        "--object-endpoint", default=os.environ.get("TASKYARD_OBJECT_ENDPOINT", ""), metavar="URL",
+        help="where these reach the object storage of --blobs "
+        "(default: $TASKYARD_OBJECT_ENDPOINT, else where the server does)",
+    )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
 
@@ -227,6 +236,8 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         logs=_logs_of(options),
         probe=ProbeSettings(listen=options.http),
         blobs=options.blobs,
+        direct_transfers=options.direct_transfers,
+        object_endpoint=options.object_endpoint,
         retention=retention_of(options, RetentionSettings()),
     )
 

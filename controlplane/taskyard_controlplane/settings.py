@@ -22,7 +22,7 @@ from taskyard_contract.programs.home_directory import (
     yard_address,
 )
 from taskyard_contract.states import FIRST_FINAL, RunState
-from taskyard_controlplane.blobs.places import Kind, Place, parse_place
+from taskyard_controlplane.blobs.places import Kind, Place, check_endpoint, parse_place
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.owner.retention.policy import FOR_EVER, Policy
@@ -293,13 +293,19 @@ class Settings:
     ``gs://``, ``az://``) or ``memory:``. Default empty: a directory beside an SQLite database, or one in
     ``$TASKYARD_HOME`` that is named after another database; with a database in memory one that lasts as long
     as the server. Servers that share a database need the same one."""
+    direct_transfers: bool = True
+    """Whether peers are told how to move blobs past the control plane. Default on: who cannot do it that way
+    comes back."""
+    object_endpoint: str = ""
+    """Where peers reach object storage, ``https://HOST``. Default empty: where the control plane does."""
 
     def __post_init__(self) -> None:
-        if self.blobs:
-            try:
+        try:
+            if self.blobs:
                 parse_place(self.blobs)
-            except ValueError as error:
-                raise InvalidSettings(str(error)) from None
+            check_endpoint(self.object_endpoint)
+        except ValueError as error:
+            raise InvalidSettings(str(error)) from None
 
     @property
     def blob_place(self) -> Place | None:

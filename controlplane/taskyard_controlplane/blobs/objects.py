@@ -8,7 +8,7 @@ A small blob is one request. A large one is sent in parts while it comes, by a t
 to be seen before the last of them; given up, its parts are removed. Those of a process that was killed stay
 invisible until the bucket removes them by a rule for incomplete uploads, which it should have.
 
-Invariant: an object has its name only when its content was checked.
+Invariant: an object that this process stores has its name only when its content was checked.
 """
 
 import queue
@@ -63,10 +63,7 @@ class ObjectStore:
         """
         self.url = url
         self.directory: common_pb2.BlobDirectory | None = None
-        try:
-            self.bucket: Any = from_url(url, retry_config=RETRIES)  # type: ignore[call-overload]
-        except (BaseError, ValueError) as error:
-            raise ValueError(type(error).__name__) from None  # its words may have secrets
+        self.bucket = bucket_of(url)
 
     def open(self, database_id: str) -> None:
         with write_errors(self.url):
@@ -115,7 +112,9 @@ class ObjectStore:
             raise _not_found(name)
 
     def remove_unused(self, name: str, since_us: int | None) -> bool:
-        # Objects come through this process alone, which stores none under a name that it removes.
+        # Contents come through this process alone, which stores none under a name that it removes. A result
+        # may be put there by whoever was let in for it; he asks afterwards whether it is there, and is told
+        # that it is not while it is being removed (`LeavingBlobs.told`). What he was told of stays.
         with object_errors(self.url), suppress(FileNotFoundError):
             if since_us is not None:
                 found = self._head(name)
@@ -253,6 +252,19 @@ class IncomingParts(Receiving):
             yield part
         if self._given_up:
             raise GivenUp  # what was sent is removed then
+
+
+def bucket_of(url: str, endpoint: str = "") -> Any:
+    """Return what is below a URL, as this process reaches it or by the endpoint that others do.
+
+    Raises:
+        ValueError: The URL, or the environment, says something that cannot be.
+    """
+    config = {"endpoint": endpoint} if endpoint else None
+    try:
+        return from_url(url, config=config, retry_config=RETRIES)  # type: ignore[call-overload]
+    except (BaseError, ValueError) as error:
+        raise ValueError(type(error).__name__) from None  # its words may have secrets
 
 
 def _not_found(name: str) -> BlobNotFound:

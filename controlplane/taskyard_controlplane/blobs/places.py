@@ -57,6 +57,20 @@ def parse_place(url: str) -> Place:
     return _objects(url)
 
 
+def check_endpoint(url: str) -> None:
+    """Check where object storage is to be reached; nothing means: where its provider is.
+
+    Raises:
+        ValueError: That is no place. The message does not repeat what could be a secret.
+    """
+    parts = urlsplit(url)
+    known = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    if url and (not known or parts.query or parts.fragment):
+        raise ValueError(
+            "the endpoint of object storage is no address; give http://HOST:PORT or https://HOST"
+        )
+
+
 def directory(path: Path) -> Place:
     """Return the place that is a directory."""
     path = path.absolute()

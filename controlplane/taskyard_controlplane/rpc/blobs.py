@@ -26,6 +26,8 @@ from taskyard_controlplane.rpc.giving_way import GivingWay
 from taskyard_controlplane.rpc.streams import Places
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
+from taskyard_controlplane.transfers.answering import GrantedTransfers
+from taskyard_controlplane.transfers.granting import Granting
 
 MAX_DIGESTS: Final = 1_000  # 32 KB of request, two queries
 QUICK_BYTES: Final = 32 * 1024 * 1024
@@ -48,6 +50,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         writing: Background,
         settings: RpcSettings,
         peers: PeerSettings,
+        granting: Granting | None = None,
     ) -> None:
         """Serve blobs of `store`, and of the database those that came inside other messages.
 
@@ -59,6 +62,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             writing: Where these are written and read.
             settings: Limits.
             peers: What one peer may take up.
+            granting: Ways past this process; without it there are none.
         """
         self._directory = directory
         self._reader = reader
@@ -73,6 +77,18 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
             most=min(peers.max_uploads, store.most_uploads),
             per_address=peers.max_uploads_per_address,
         )
+
+        self._granted = GrantedTransfers(
+            lambda: directory.owner().shard.leaving,
+            granting or Granting([]),
+            writing,
+            settings.max_payload_bytes,
+        )
+
+    async def GrantTransfers(
+        self, request: pb.GrantTransfersRequest, context: Any
+    ) -> pb.GrantTransfersResponse:
+        return await self._granted.grant(request)
 
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, context: Any

@@ -27,6 +27,7 @@ from taskyard_controlplane.rpc.sessions import SessionService
 from taskyard_controlplane.rpc.streams import Places
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
+from taskyard_controlplane.transfers.granting import Granting
 
 _PACKAGE: Final = "taskyard_api.v1"
 
@@ -43,6 +44,7 @@ class Services:
         writing: Background,
         settings: RpcSettings,
         peers: PeerSettings,
+        granting: Granting,
         *,
         dialect: str,
         started_us: int,
@@ -57,6 +59,7 @@ class Services:
             writing: Where these are written and read.
             settings: Limits.
             peers: What one peer may take up.
+            granting: How large values are moved past this process.
             dialect: What kind of database it is, for operators.
             started_us: When the server started.
         """
@@ -72,7 +75,7 @@ class Services:
              AgentService(directory, peers, streams)),
             ("RunService", run_service_pb2_grpc.add_RunServiceServicer_to_server, self._runs),
             ("BlobService", blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
-             BlobService(directory, reader, background, blobs, writing, settings, peers)),
+             BlobService(directory, reader, background, blobs, writing, settings, peers, granting)),
             ("CacheService", cache_service_pb2_grpc.add_CacheServiceServicer_to_server,
              CacheService(directory, reader, background, settings)),
             ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,

@@ -30,6 +30,7 @@ from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage import create_reader, create_store
+from taskyard_controlplane.transfers.granting import Granting
 
 ADDRESS = "owner.example:4700"
 
@@ -88,6 +89,7 @@ def standby(directory: Directory, tmp_path: Path, run_on_loop: Callable[..., Any
                 Background(threads),
                 settings,
                 PeerSettings(),
+                Granting([]),
                 dialect="sqlite",
                 started_us=1,
             ).add_to(server)

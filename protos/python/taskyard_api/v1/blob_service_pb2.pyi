@@ -229,9 +229,12 @@ class TransferGrant(google.protobuf.message.Message):
     its length.
 
     Whoever reads MUST check what arrives against the name or the checksum of the blob. A PUT is done when it was
-    answered with a status of success. Where `confirm` is set it also MUST be told to FindMissingBlobs before
-    anything refers to the blob. 403 means that the grant has expired: ask for another one. 404 means that there
-    is no such blob. 429 and 503 mean: wait, and repeat.
+    answered with a status of success. Where `confirm` is set it also MUST have the header Content-MD5, because
+    not all that provide object storage notice otherwise that a part of it is missing; and the blob MUST be asked
+    for with FindMissingBlobs afterwards, before anything refers to it: if it is missing, it was removed
+    meanwhile, and has to be stored again. 403 means that the grant has expired: ask for another one. 404 means
+    that there is no such blob. 412 means that something is stored under the name: UploadBlob compares it. 429
+    and 503 mean: wait, and repeat.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

@@ -48,6 +48,21 @@ BlobsOption = Annotated[
         show_default="a directory beside an SQLite database, or in TASKYARD_HOME",
     ),
 ]
+NoDirectTransfersOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-direct-transfers", help="Let agents and programs move no large values past the server."
+    ),
+]
+ObjectEndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_OBJECT_ENDPOINT",
+        metavar="URL",
+        help="Where these reach the object storage of --blobs.",
+        show_default="where the server does",
+    ),
+]
 MaxPayloadOption = Annotated[
     int | None,
     typer.Option(
@@ -153,6 +168,8 @@ def start(
     http: HttpOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = None,
+    no_direct_transfers: NoDirectTransfersOption = False,
+    object_endpoint: ObjectEndpointOption = None,
     max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
@@ -178,6 +195,7 @@ def start(
             "--listen": listen,
             "--http": http,
             "--blobs": blobs,
+            "--object-endpoint": object_endpoint,
             "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,
@@ -191,6 +209,8 @@ def start(
             "--log-level": log_level,
         }
     )
+    if no_direct_transfers:
+        arguments.append("--no-direct-transfers")
     # By the environment, because everybody on the machine can read the arguments of a process.
     become(
         "taskyard_controlplane",
