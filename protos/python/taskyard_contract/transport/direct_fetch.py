@@ -177,13 +177,13 @@ class Fetching:
             connection = self._requests.connect(where)
             try:
                 while self._failure is None and (piece := self._next()) is not None:
-                    answer = self._asked(connection, where, piece)
-                    if answer.status != http.client.PARTIAL_CONTENT:
-                        self._read_all(answer, is_first)
-                        return
-                    if is_first:
-                        others, is_first = self._more(where), False
-                    self._read(answer, *piece)
+                    with self._asked(connection, where, piece) as answer:
+                        if answer.status != http.client.PARTIAL_CONTENT:
+                            self._read_all(answer, is_first)
+                            return
+                        if is_first:
+                            others, is_first = self._more(where), False
+                        self._read(answer, *piece)
             finally:
                 self._requests.close(connection)
         except Exception as error:  # raised by `run`, in the thread that waits for all of them
@@ -216,13 +216,10 @@ class Fetching:
         try:
             ranged = {"Range": f"bytes={start}-{end - 1}"} if (start, end) != (0, self._ref.size) else {}
             send_head(connection, "GET", where, ranged)
-            answer = answer_of(connection)
-            if answer.status == http.client.PARTIAL_CONTENT:
-                self._check_range(answer, start, end)
+            return answer_of(connection)
         except Exception:
             self._again(start, end)
             raise
-        return answer
 
     def _check_range(self, answer: http.client.HTTPResponse, start: int, end: int) -> None:
         said = answer.headers.get("Content-Range", "")
@@ -241,6 +238,8 @@ class Fetching:
         """Read a range; what does not come of it is missing again."""
         buffer = memoryview(bytearray(min(READ_BYTES, end - start)))
         try:
+            if answer.status == http.client.PARTIAL_CONTENT:
+                self._check_range(answer, start, end)
             while start < end:
                 part = _part(answer, buffer[: end - start])
                 self._target.put(start, part)

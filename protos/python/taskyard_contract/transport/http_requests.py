@@ -175,7 +175,7 @@ def send_head(
 
 
 def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
-    """Read an answer up to its body.
+    """Read an answer up to its body; use it by `with`.
 
     Raises:
         HttpFailure: It is not what a request is made for.
@@ -186,7 +186,8 @@ def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPRespons
         raise Broken(f"was lost before its answer ({_said(error)})") from None
     if answer.status in DONE or answer.status == http.client.PARTIAL_CONTENT:
         return answer
-    raise _failure(answer)
+    with answer:  # what it says is not read, so its connection can only be closed
+        raise _failure(answer)
 
 
 def lost(error: Exception) -> Broken:
