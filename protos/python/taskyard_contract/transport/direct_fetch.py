@@ -268,7 +268,7 @@ def _part(answer: http.client.HTTPResponse, buffer: memoryview) -> memoryview:
     """Read the next bytes of a content.
 
     Raises:
-        Broken: It ends here.
+        HttpFailure: It ends here.
     """
     try:
         count = answer.readinto(buffer)

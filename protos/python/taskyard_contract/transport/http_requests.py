@@ -133,13 +133,16 @@ class Requests:
             Unreachable: Nobody is there.
             Broken: The transfer was stopped.
         """
-        connection = _connection(where)
+        try:
+            connection = _connection(where)
+        except (OSError, ValueError) as error:
+            raise Unusable(f"cannot be asked ({_said(error)})") from None
         with self._lock:
             self._open.add(connection)
         try:
             connection.connect()
             connection.sock.settimeout(SILENCE_SECONDS)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             self.close(connection)
             raise Unreachable(f"cannot be reached ({_said(error)})") from None
         if self.stopped:
@@ -161,7 +164,7 @@ def send_head(
 
     Raises:
         Unusable: It cannot be written as HTTP.
-        Broken: The connection has ended.
+        HttpFailure: The connection has ended.
     """
     try:
         connection.putrequest(method, where.path)
@@ -171,7 +174,7 @@ def send_head(
     except (ValueError, http.client.InvalidURL):
         raise Unusable("has a grant that is no request") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"was lost ({_said(error)})") from None
+        raise lost(error) from None
 
 
 def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
@@ -183,15 +186,17 @@ def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPRespons
     try:
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"was lost before its answer ({_said(error)})") from None
+        raise lost(error) from None
     if answer.status in DONE or answer.status == http.client.PARTIAL_CONTENT:
         return answer
     with answer:  # what it says is not read, so its connection can only be closed
         raise _failure(answer)
 
 
-def lost(error: Exception) -> Broken:
-    """Return what it means that a connection has ended within a content."""
+def lost(error: Exception) -> HttpFailure:
+    """Return what it means that a connection has ended: whoever says nothing at all may do so again."""
+    if isinstance(error, TimeoutError):
+        return Unreachable("says nothing")
     return Broken(f"was lost ({_said(error)})")
 
 
