@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from taskyard_contract.transport.blob_transfer import DIRECT_BYTES
 from taskyard_contract.transport.direct_fetch import RANGE_BYTES, FileTarget, MemoryTarget
 from taskyard_contract.transport.direct_store import FileSource, MemorySource
 from taskyard_contract.transport.direct_transfers import LEFT_ALONE_SECONDS, UNKNOWN_SECONDS, DirectTransfers
-from taskyard_contract.transport.http_requests import Unusable, host_of, where_of
+from taskyard_contract.transport.http_requests import Unreachable, Unusable, host_of, where_of
 
 NAME = result_name(bytes(16), 1)
 DATA = bytes(range(251)) * (DIRECT_BYTES // 251 + 1)
@@ -183,7 +184,7 @@ def test_a_server_that_says_nothing_is_given_up(stage: Stage, monkeypatch: pytes
 
 
 def test_nobody_is_there(stage: Stage) -> None:
-    stage.host.server_close()
+    stage.plane.port = 1
     assert stage.fetched(DATA) is None
     assert stage.slept == [], "there is another way: nobody waits for this one"
 
@@ -258,6 +259,32 @@ def test_what_is_stored_already_is_compared_by_the_control_plane(stage: Stage) -
     assert stage.stored(DATA), "the server is none that has to be left alone"
 
 
+@pytest.mark.parametrize("number", [404, 409, 413, 507])
+def test_why_a_blob_is_not_taken_the_control_plane_says(stage: Stage, number: int) -> None:
+    stage.host.blobs.clear()
+    stage.host.faults.append(status(number))
+    assert not stage.stored(DATA)
+    assert stage.slept == []
+    assert stage.stored(DATA)
+
+
+def test_a_server_that_takes_one_connection_is_used_with_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.host.blobs[NAME] = LARGE
+    connect, connected = http_requests.Requests.connect, list[Any]()
+
+    def only_one(self: Any, where: Any) -> Any:
+        connected.append(where)
+        if len(connected) > 1:
+            raise Unreachable("takes no more")
+        return connect(self, where)
+
+    monkeypatch.setattr(http_requests.Requests, "connect", only_one)
+    assert stage.fetched(LARGE) == LARGE
+    assert len(connected) > 1
+
+
 def test_an_upload_without_an_answer_is_repeated(stage: Stage) -> None:
     stage.host.blobs.clear()
     stage.host.faults.append(hang_up)
@@ -302,11 +329,10 @@ def test_a_file_that_is_not_there(stage: Stage, tmp_path: Path) -> None:
 
 def test_a_transfer_that_is_cancelled_has_ended_when_that_is_known(stage: Stage) -> None:
     stage.host.blobs[NAME] = LARGE
-    reading, puts = asyncio.Event(), list[int]()
+    reading = asyncio.Event()
 
     class Slow(MemoryTarget):
         def put(self, start: int, part: memoryview) -> None:
-            puts.append(start)
             loop.call_soon_threadsafe(reading.set)
 
     def never_end(handler: Handler, data: bytes) -> None:
@@ -327,9 +353,7 @@ def test_a_transfer_that_is_cancelled_has_ended_when_that_is_known(stage: Stage)
 
     loop: Any = None
     asyncio.run(cancel())
-    count = len(puts)
-    stage.host.server_close()
-    assert len(puts) == count
+    assert not [thread for thread in threading.enumerate() if thread.name == "blob range"]
 
 
 @pytest.mark.parametrize("fault", [status(403), status(500), status(302), cut(0)])

@@ -23,6 +23,7 @@ from taskyard_contract.transport.http_requests import (
     Broken,
     Elsewhere,
     Requests,
+    Unreachable,
     Unusable,
     Where,
     answer_of,
@@ -172,9 +173,14 @@ class Fetching:
 
     def _read_pieces(self, where: Where, *, is_first: bool = False) -> None:
         """Take pieces one after the other, on a connection, as long as there are any and nothing failed."""
-        others: list[threading.Thread] = []
+        others, is_alone = list[threading.Thread](), is_first
         try:
-            connection = self._requests.connect(where)
+            try:
+                connection = self._requests.connect(where)
+            except Unreachable:
+                if is_alone:
+                    raise
+                return  # it may only take so many
             try:
                 while self._failure is None and (piece := self._next()) is not None:
                     with self._asked(connection, where, piece) as answer:

@@ -26,7 +26,8 @@ SILENCE_SECONDS: Final = 30.0
 """So long nothing may come, or be taken, on a connection that is there."""
 DONE: Final = frozenset({200, 201, 204})
 _BUSY: Final = frozenset({429, 503})
-_TAKEN: Final = frozenset({409, 412})
+_ELSEWHERE: Final = frozenset({404, 409, 412, 413, 416, 507})
+"""Not there, or another one; too large, or no room: the control plane can say which, and what to do."""
 _DAMAGED: Final = 400
 _EXPIRED: Final = 403
 _LONGEST_WAIT: Final = 30.0
@@ -49,7 +50,7 @@ class Expired(HttpFailure):
 
 
 class Elsewhere(HttpFailure):
-    """It works, but has no such blob or has another one; what that means the control plane knows."""
+    """It works, but does not have this blob, or does not take it; why, the control plane knows."""
 
 
 class Broken(HttpFailure):
@@ -208,12 +209,12 @@ def _failure(answer: http.client.HTTPResponse) -> HttpFailure:
         with suppress(ValueError):  # it may be a date
             busy.wait = min(max(0.0, float(answer.headers.get("Retry-After") or 0)), _LONGEST_WAIT)
         return busy
-    if (status >= 500 and status != http.client.NOT_IMPLEMENTED) or status in (_DAMAGED, 408):
-        return Broken(said)
+    if status in _ELSEWHERE:
+        return Elsewhere(said)
     if status == _EXPIRED:
         return Expired(said)
-    if status in (http.client.NOT_FOUND, http.client.REQUESTED_RANGE_NOT_SATISFIABLE, *_TAKEN):
-        return Elsewhere(said)
+    if (status >= 500 and status != http.client.NOT_IMPLEMENTED) or status in (_DAMAGED, 408):
+        return Broken(said)
     return Unusable(said)
 
 
