@@ -45,7 +45,7 @@ test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and Type
 
 # A server that speaks S3 is built by Go the first time, which takes some minutes, and kept in the user's cache.
 test-objects: $(VENV)/.stamp-dev ## Run the tests of object storage against a real server, if Go is here to build it
-	$(BIN)/python -m pytest -m objects tests/contract/blobs tests/acceptance/test_object_storage.py tests/chaos/writes
+	$(BIN)/python -m pytest -m objects tests/contract/blobs tests/contract/transfers tests/integration/controlplane/test_grants.py tests/acceptance/test_object_storage.py tests/chaos/writes
 
 # Programs of two versions of Python on one yard. OTHER: the second one, else whichever is found here.
 test-other: $(VENV)/.stamp-dev ## Run the tests that need another version of Python, if one is found
