@@ -14,7 +14,7 @@ from taskyard_api.v1 import blob_service_pb2, common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import checksum_of, result_name
-from taskyard_contract.errors import BlobNotFound, DigestMismatch
+from taskyard_contract.errors import BlobNotFound, DigestMismatch, ServerStopping
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_contract.transport.rpc_errors import to_status
 
@@ -112,3 +112,31 @@ def test_a_blob_that_is_gone_or_damaged_where_it_is_stored(tmp_path: Path) -> No
             await blobs._download_once(REF)
 
     played(tmp_path, _Newer, scenario)
+
+
+class _Restarted(_Newer):
+    """One that ends while a blob is on its way, and is back when it is asked again."""
+
+    asked = 0
+
+    async def GrantTransfers(self, request: Any, context: Any) -> Any:  # noqa: N802
+        granting = Granting(self.host)
+        granting.confirm = True
+        return await granting.GrantTransfers(request, 0)
+
+    async def FindMissingBlobs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
+        assert self.host.blobs == {REF.name: DATA}, "it is asked when the blob is stored"
+        if self.asked == 1:
+            await context.abort_with_status(to_status(ServerStopping("the server is stopping")))
+        return blob_service_pb2.FindMissingBlobsResponse()
+
+
+def test_a_control_plane_that_is_replaced_while_a_result_is_on_its_way(tmp_path: Path) -> None:
+    async def scenario(blobs: BlobStore, plane: _Older) -> None:
+        BlobDirectory(tmp_path).write(REF.name, [DATA], len(DATA), durable=False)
+        await blobs.upload(REF)
+        assert plane.host.blobs == {REF.name: DATA}
+        assert plane.passed == ["upload"], "it is there, and compared"
+
+    played(tmp_path, _Restarted, scenario)
