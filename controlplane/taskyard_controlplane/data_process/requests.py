@@ -56,6 +56,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
     """Answers a connection until it ends."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # whoever says none is answered with a head, as all others
     error_message_format = "%(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
     disable_nagle_algorithm = True

@@ -83,8 +83,9 @@ class DataServer:
                     self._take(accepted)
                     stack.pop_all()
             except (OSError, RuntimeError) as error:  # no descriptors, or no threads
-                _log.warning("the data process cannot take a connection: %s", error)
-                time.sleep(RETRY_SECONDS)
+                if not self._stopping:
+                    _log.warning("the data process cannot take a connection: %s", error)
+                    time.sleep(RETRY_SECONDS)
 
     def _take(self, accepted: socket.socket) -> None:
         caller = Caller(accepted, self._clock)
