@@ -27,6 +27,9 @@ from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
+from taskyard_contract.transport.direct_fetch import FileTarget
+from taskyard_contract.transport.direct_store import FileSource
+from taskyard_contract.transport.direct_transfers import DirectTransfers
 from taskyard_contract.transport.repeating import UPLOADING, repeated
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class BlobStore:
         self.in_use: Callable[[], Iterable[str]] = tuple
         """Names the blobs that must not be removed."""
         self._own = BlobDirectory(directory)
+        self._direct = DirectTransfers(address)
         self._address = address
         self.capacity = capacity
         """How many bytes it keeps, of what nobody needs at the moment."""
@@ -189,17 +193,22 @@ class BlobStore:
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
             # Whatever ends it, the part goes: this process goes on, so nobody else would remove it.
-            with self._own.receiving(name_of(blob)) as part, create(part) as file:
-                async for data in blob_transfer.receive(stub, blob):
-                    file.write(data)
+            with self._own.receiving(name_of(blob)) as part:
+                with FileTarget(part, blob.size) as target:
+                    is_here = await self._direct.fetch(stub, blob, target)
+                if not is_here:
+                    with create(part) as file:
+                        async for data in blob_transfer.receive(stub, blob):
+                            file.write(data)
         self._size += blob.size
 
     async def _upload(self, blob: common_pb2.BlobRef) -> None:
         async with aio.insecure_channel(target_of(self._address()), options=CLIENT_OPTIONS) as channel:
             stub = cast("BlobServiceAsyncStub", BlobServiceStub(channel))
-            with self.path(blob).open("rb") as file:
-                parts = iter(partial(file.read, blob_transfer.SENT_BYTES), b"")
-                await blob_transfer.send(stub, blob, parts)
+            if not await self._direct.store(stub, blob, FileSource(self.path(blob))):
+                with self.path(blob).open("rb") as file:
+                    parts = iter(partial(file.read, blob_transfer.SENT_BYTES), b"")
+                    await blob_transfer.send(stub, blob, parts)
         self._size += blob.size
         with suppress(OSError):  # the server has it: what becomes of the file is of no account
             self.make_room(name_of(blob))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SENT_BYTES: Final = 256 * 1024
 """Of one message: larger ones hold up whatever else their connection carries, and are no faster."""
 
+DIRECT_BYTES: Final = 1024 * 1024
+"""Smaller blobs are there this way before it is known whether there is one past the control plane."""
+
 
 def ref_of(data: bytes) -> common_pb2.BlobRef:
     """Name a blob by the SHA-256 of its content, as programs in all languages can."""

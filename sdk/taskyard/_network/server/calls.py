@@ -15,6 +15,7 @@ from taskyard_contract.transport.repeating import repeated
 
 if TYPE_CHECKING:
     from taskyard_api.v1 import admin_service_pb2, cache_service_pb2
+    from taskyard_contract.transport.direct_transfers import DirectTransfers
 
 BLOB_SECONDS: Final = 300.0
 """For any transfer; large ones have longer."""
@@ -24,6 +25,8 @@ CLEARING_SECONDS: Final = 300.0
 
 class Client(RunCalls):
     """Calls of one control plane. Use as a context manager, or `close` it."""
+
+    _direct: "DirectTransfers | None" = None
 
     def server_info(self) -> "admin_service_pb2.GetServerInfoResponse":
         """Read which release the server is, since when it runs, and how much it has to do."""
@@ -146,17 +149,46 @@ class Client(RunCalls):
         else:
             asked.digests.append(ref.digest)
         found = await stub.FindMissingBlobs(asked, timeout=self._seconds)
-        if found.missing or found.missing_names:
+        if not (found.missing or found.missing_names):
+            return
+        if not await self._sent_past(ref, pieces):
             await blob_transfer.send(stub, ref, pieces, timeout=seconds_for(ref))
 
     async def download_async(self, ref: common_pb2.BlobRef) -> memoryview:
         """Read stored bytes, on the loop thread: into memory that they can stay in, arrays for example."""
+        received = await self._received_past(ref)
+        if received is not None:
+            return received
         content, size = bytearray(ref.size), 0
         parts = blob_transfer.receive(self._blobs(), ref, timeout=seconds_for(ref))
         async for part in parts:
             content[size : size + len(part)] = part
             size += len(part)
         return memoryview(content)
+
+    async def _sent_past(self, ref: common_pb2.BlobRef, pieces: Sequence[bytes | memoryview]) -> bool:
+        """Store a blob past the control plane, if it is large and there is a way."""
+        if ref.size < blob_transfer.DIRECT_BYTES:
+            return False
+        from taskyard_contract.transport.direct_store import MemorySource  # most programs do without HTTP
+
+        return await self._past().store(self._blobs(), ref, MemorySource(pieces))
+
+    async def _received_past(self, ref: common_pb2.BlobRef) -> memoryview | None:
+        """Read a blob past the control plane, if it is large and there is a way."""
+        if ref.size < blob_transfer.DIRECT_BYTES:
+            return None
+        from taskyard_contract.transport.direct_fetch import MemoryTarget  # as above
+
+        target = MemoryTarget(ref.size)
+        return target.content if await self._past().fetch(self._blobs(), ref, target) else None
+
+    def _past(self) -> "DirectTransfers":
+        if self._direct is None:
+            from taskyard_contract.transport.direct_transfers import DirectTransfers  # as above
+
+            self._direct = DirectTransfers(lambda: self.address)
+        return self._direct
 
 
 def seconds_for(ref: common_pb2.BlobRef) -> float:
