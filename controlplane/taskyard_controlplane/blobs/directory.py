@@ -240,8 +240,8 @@ class IncomingFile(Receiving):
             if is_result(self.name) and self._holds_another():
                 raise InvalidRequest(f"another result is stored as {self.name}", field="blob.name")
             if not self._part.exists():
-                # With a descriptor, which an absolute path makes no use of: Python's `link` follows what /proc has
-                # with one only.
+                # With a descriptor, of which an absolute path makes no use: Python follows what /proc has
+                # only then.
                 number = self._file.fileno()
                 os.link(f"/proc/self/fd/{number}", self._part, src_dir_fd=number, follow_symlinks=True)
             self._stack.close()

@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any, Final
 
+from taskyard_contract.programs.dying_with_parent import die_with
 from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_controlplane.blobs.directory import DirectoryStore
@@ -34,6 +35,7 @@ def main() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     told = Instructions.of(sys.stdin.buffer.readline())
+    die_with(told.parent, signal.SIGTERM)
     log_to_stderr(told.log_level)
     be_private()
     os.nice(NICE)

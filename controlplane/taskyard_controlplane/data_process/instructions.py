@@ -15,6 +15,8 @@ class Instructions(NamedTuple):
     listener: int
     """The descriptor of a socket that listens."""
     log_level: int
+    parent: int
+    """The process that starts it, and that it ends with."""
 
     def line(self) -> bytes:
         """Return them as one line."""
@@ -25,6 +27,5 @@ class Instructions(NamedTuple):
     def of(cls, line: bytes) -> Self:
         """Understand such a line."""
         fields = json.loads(line)
-        return cls(
-            Path(fields["directory"]), bytes.fromhex(fields["key"]), fields["listener"], fields["log_level"]
-        )
+        fields |= {"directory": Path(fields["directory"]), "key": bytes.fromhex(fields["key"])}
+        return cls(**fields)

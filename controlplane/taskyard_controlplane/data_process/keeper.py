@@ -9,7 +9,6 @@ Invariant: the control plane lacks nothing without a data process; grants are no
 import logging
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from taskyard_contract.programs.dying_with_parent import before_exec
 from taskyard_controlplane.child_keeper import ChildKeeper
 from taskyard_controlplane.data_process.instructions import Instructions
 
@@ -53,8 +51,7 @@ class DataKeeper(ChildKeeper):
         self._listener = listener
         self._environment = {**os.environ, **(environment or {})}
         level = logging.getLogger().getEffectiveLevel()
-        self._instructions = Instructions(directory, key, listener.fileno(), level)
-        self._before_exec = before_exec(signal.SIGTERM)
+        self._instructions = Instructions(directory, key, listener.fileno(), level, os.getpid())
         self._is_ready = threading.Event()
         self._asked = threading.Lock()
 
@@ -86,6 +83,9 @@ class DataKeeper(ChildKeeper):
     def begin(self) -> "subprocess.Popen[bytes]":
         """Start the process.
 
+        Without anything to be called in the child, because Python forks for that. gRPC, which serves in this
+        process, stops its threads around a fork, and loses connections that are being made.
+
         Raises:
             OSError: It could not be started now.
         """
@@ -95,7 +95,6 @@ class DataKeeper(ChildKeeper):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[self._listener.fileno()],
-            preexec_fn=self._before_exec,  # calls into the kernel only
             start_new_session=True,  # Ctrl-C is for the control plane, which ends it in order
         )
 

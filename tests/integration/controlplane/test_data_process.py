@@ -69,6 +69,14 @@ def test_it_is_started_by_the_first_grant_and_serves(grants: DataGrants) -> None
         assert everything(connection).endswith(b"\r\n\r\n" + DATA)
 
 
+def test_it_is_started_without_a_fork(grants: DataGrants) -> None:
+    """Around a fork gRPC stops its threads, which others have connections on."""
+    forks = []
+    os.register_at_fork(before=lambda: forks.append(1))
+    assert grants.keeper.is_ready(READY_SECONDS)
+    assert forks == []
+
+
 def test_a_large_blob_waits_for_its_start(grants: DataGrants, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_grants, "START_SECONDS", READY_SECONDS)
     assert grants.write(content(bytes(32 * 1024 * 1024))) is not None
