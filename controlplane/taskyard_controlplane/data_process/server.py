@@ -15,8 +15,9 @@ from typing import Final
 from taskyard_controlplane.data_process.callers import Caller
 from taskyard_controlplane.data_process.requests import Desk, Requests
 
-MOST: Final = 64
-"""Connections at a time, each with a thread and a buffer of 256 KiB at most."""
+MOST: Final = 256
+"""Connections at a time, each with a thread: an agent that fetches four values has 16. Only uploads have
+buffers."""
 LEAST_SECONDS: Final = 0.05
 """So long nobody makes room for others: what it takes to hear a caller who speaks at once."""
 RETRY_SECONDS: Final = 0.5
