@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from chaos.writes import places
 from chaos.writes.places import Place
-from chaos.writes.steps import FAR, NEAR, OBJECTS, Step
+from chaos.writes.steps import BESIDE, FAR, NEAR, OBJECTS, Step
 from chaos.writes.stored import Stored
 from support.processes import Child, Installation
 from support.recorded import Recorded
@@ -40,7 +40,7 @@ def ids(step: Step) -> str:
 CASES = [
     *(
         pytest.param(kind, step, id=f"{kind}-{ids(step)}", marks=pytest.mark.chaos)
-        for kind, steps in ((places.NEAR, NEAR), (places.FAR, FAR))
+        for kind, steps in ((places.NEAR, NEAR), (places.FAR, FAR), (places.BESIDE, BESIDE))
         for step in steps
     ),
     *(
@@ -54,7 +54,7 @@ CASES = [
 def test_whoever_is_killed_nothing_is_lost(place: Place, step: Step) -> None:
     """Have somebody killed at a step, start him again, and compare everything with what it should be."""
     running, stored = place.running, Stored(place.files, shared=place.kind == places.NEAR)
-    name = {"server": "server", "client": "values"}.get(step.victim, "agent-first")
+    name = {"server": "server", "data": "server", "client": "values"}.get(step.victim, "agent-first")
     place.fail(name, step.point)
     server, agent = running.start_server(), running.start_agent()
     client = running.start_client("values", NUMBERS)
@@ -63,7 +63,7 @@ def test_whoever_is_killed_nothing_is_lost(place: Place, step: Step) -> None:
         assert running.exit_code(client, SECONDS) == KILLED
         stored.check()
         client = running.start_client("values", NUMBERS)
-    elif step.victim != "worker":
+    elif step.victim not in ("worker", "data"):
         killed = server if step.victim == "server" else agent
         assert running.exit_code(killed, SECONDS) == KILLED
         stored.check()
