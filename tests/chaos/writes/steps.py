@@ -119,7 +119,7 @@ BESIDE: Final = [
     data("before it answers", INCOMING + ".keep", "after"),
     data("in the middle of an argument", INCOMING + ".take", "after", CONTENT, 10),
     data("in the middle of a download", "os:sendfile", "after", RESULT, 40),
-    agent("before an upload beside", SENT_BESIDE, "before"),
+    agent("before an upload beside", SENT_BESIDE, "before", ""),
     agent("after an upload beside", UPLOADED, "after"),
 ]  # fmt: skip
 """Only the control plane and its data process see the directory, and the latter sends and receives."""
