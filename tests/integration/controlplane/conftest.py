@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -202,6 +202,7 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
         memory: MemoryLimits = DEFAULT_MEMORY,
         database: str = "",
         blobs: str = "",
+        more: Mapping[str, Any] | None = None,
         **rpc: Any,
     ) -> Served:
         settings = Settings(
@@ -211,6 +212,7 @@ def serve(tmp_path: Path, run_on_loop: Callable[..., Any]) -> Iterator[Callable[
             blobs=blobs or (str(tmp_path / "blobs") if database.startswith("postgres") else ""),
             database=DatabaseSettings(database or f"sqlite:///{tmp_path / 'runs.db'}"),
             rpc=RpcSettings(**{"listen": "127.0.0.1:0", "stop_grace_seconds": 0.2, **rpc}),
+            **(more or {}),
         )
         running.append(Served(run_on_loop(_started(settings)), run_on_loop))
         return running[-1]

@@ -23,6 +23,7 @@ from taskyard_contract.transport.http_requests import (
     Broken,
     Elsewhere,
     Requests,
+    Unreachable,
     Unusable,
     Where,
     answer_of,
@@ -172,18 +173,23 @@ class Fetching:
 
     def _read_pieces(self, where: Where, *, is_first: bool = False) -> None:
         """Take pieces one after the other, on a connection, as long as there are any and nothing failed."""
-        others: list[threading.Thread] = []
+        others, is_alone = list[threading.Thread](), is_first
         try:
-            connection = self._requests.connect(where)
+            try:
+                connection = self._requests.connect(where)
+            except Unreachable:
+                if is_alone:
+                    raise
+                return  # it may only take so many
             try:
                 while self._failure is None and (piece := self._next()) is not None:
-                    answer = self._asked(connection, where, piece)
-                    if answer.status != http.client.PARTIAL_CONTENT:
-                        self._read_all(answer, is_first)
-                        return
-                    if is_first:
-                        others, is_first = self._more(where), False
-                    self._read(answer, *piece)
+                    with self._asked(connection, where, piece) as answer:
+                        if answer.status != http.client.PARTIAL_CONTENT:
+                            self._read_all(answer, is_first)
+                            return
+                        if is_first:
+                            others, is_first = self._more(where), False
+                        self._read(answer, *piece)
             finally:
                 self._requests.close(connection)
         except Exception as error:  # raised by `run`, in the thread that waits for all of them
@@ -216,13 +222,10 @@ class Fetching:
         try:
             ranged = {"Range": f"bytes={start}-{end - 1}"} if (start, end) != (0, self._ref.size) else {}
             send_head(connection, "GET", where, ranged)
-            answer = answer_of(connection)
-            if answer.status == http.client.PARTIAL_CONTENT:
-                self._check_range(answer, start, end)
+            return answer_of(connection)
         except Exception:
             self._again(start, end)
             raise
-        return answer
 
     def _check_range(self, answer: http.client.HTTPResponse, start: int, end: int) -> None:
         said = answer.headers.get("Content-Range", "")
@@ -241,6 +244,8 @@ class Fetching:
         """Read a range; what does not come of it is missing again."""
         buffer = memoryview(bytearray(min(READ_BYTES, end - start)))
         try:
+            if answer.status == http.client.PARTIAL_CONTENT:
+                self._check_range(answer, start, end)
             while start < end:
                 part = _part(answer, buffer[: end - start])
                 self._target.put(start, part)
@@ -269,7 +274,7 @@ def _part(answer: http.client.HTTPResponse, buffer: memoryview) -> memoryview:
     """Read the next bytes of a content.
 
     Raises:
-        Broken: It ends here.
+        HttpFailure: It ends here.
     """
     try:
         count = answer.readinto(buffer)

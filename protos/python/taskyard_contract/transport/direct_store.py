@@ -156,10 +156,10 @@ class Storing:
             raise
         except OSError as error:
             try:
-                answer_of(connection)
+                answer_of(connection).close()
             except Broken:
                 raise lost(error) from None
         else:
             if sent != self._ref.size:
                 raise Elsewhere("was not sent all of a blob: there is less")
-            answer_of(connection)
+            answer_of(connection).close()

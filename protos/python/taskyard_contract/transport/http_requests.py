@@ -26,7 +26,8 @@ SILENCE_SECONDS: Final = 30.0
 """So long nothing may come, or be taken, on a connection that is there."""
 DONE: Final = frozenset({200, 201, 204})
 _BUSY: Final = frozenset({429, 503})
-_TAKEN: Final = frozenset({409, 412})
+_ELSEWHERE: Final = frozenset({404, 409, 412, 413, 416, 507})
+"""Not there, or another one; too large, or no room: the control plane can say which, and what to do."""
 _DAMAGED: Final = 400
 _EXPIRED: Final = 403
 _LONGEST_WAIT: Final = 30.0
@@ -49,7 +50,7 @@ class Expired(HttpFailure):
 
 
 class Elsewhere(HttpFailure):
-    """It works, but has no such blob or has another one; what that means the control plane knows."""
+    """It works, but does not have this blob, or does not take it; why, the control plane knows."""
 
 
 class Broken(HttpFailure):
@@ -133,13 +134,16 @@ class Requests:
             Unreachable: Nobody is there.
             Broken: The transfer was stopped.
         """
-        connection = _connection(where)
+        try:
+            connection = _connection(where)
+        except (OSError, ValueError) as error:
+            raise Unusable(f"cannot be asked ({_said(error)})") from None
         with self._lock:
             self._open.add(connection)
         try:
             connection.connect()
             connection.sock.settimeout(SILENCE_SECONDS)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             self.close(connection)
             raise Unreachable(f"cannot be reached ({_said(error)})") from None
         if self.stopped:
@@ -161,7 +165,7 @@ def send_head(
 
     Raises:
         Unusable: It cannot be written as HTTP.
-        Broken: The connection has ended.
+        HttpFailure: The connection has ended.
     """
     try:
         connection.putrequest(method, where.path)
@@ -171,11 +175,11 @@ def send_head(
     except (ValueError, http.client.InvalidURL):
         raise Unusable("has a grant that is no request") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"was lost ({_said(error)})") from None
+        raise lost(error) from None
 
 
 def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
-    """Read an answer up to its body.
+    """Read an answer up to its body; use it by `with`.
 
     Raises:
         HttpFailure: It is not what a request is made for.
@@ -183,14 +187,17 @@ def answer_of(connection: http.client.HTTPConnection) -> http.client.HTTPRespons
     try:
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"was lost before its answer ({_said(error)})") from None
+        raise lost(error) from None
     if answer.status in DONE or answer.status == http.client.PARTIAL_CONTENT:
         return answer
-    raise _failure(answer)
+    with answer:  # what it says is not read, so its connection can only be closed
+        raise _failure(answer)
 
 
-def lost(error: Exception) -> Broken:
-    """Return what it means that a connection has ended within a content."""
+def lost(error: Exception) -> HttpFailure:
+    """Return what it means that a connection has ended: whoever says nothing at all may do so again."""
+    if isinstance(error, TimeoutError):
+        return Unreachable("says nothing")
     return Broken(f"was lost ({_said(error)})")
 
 
@@ -202,12 +209,12 @@ def _failure(answer: http.client.HTTPResponse) -> HttpFailure:
         with suppress(ValueError):  # it may be a date
             busy.wait = min(max(0.0, float(answer.headers.get("Retry-After") or 0)), _LONGEST_WAIT)
         return busy
-    if (status >= 500 and status != http.client.NOT_IMPLEMENTED) or status in (_DAMAGED, 408):
-        return Broken(said)
+    if status in _ELSEWHERE:
+        return Elsewhere(said)
     if status == _EXPIRED:
         return Expired(said)
-    if status in (http.client.NOT_FOUND, http.client.REQUESTED_RANGE_NOT_SATISFIABLE, *_TAKEN):
-        return Elsewhere(said)
+    if (status >= 500 and status != http.client.NOT_IMPLEMENTED) or status in (_DAMAGED, 408):
+        return Broken(said)
     return Unusable(said)
 
 
