@@ -1,7 +1,7 @@
 """W6-uploads (Taskyard only): round trips while others upload, beside those of the quiet system.
 
-Once they go through the BlobService, from a process that does not see the store's directory, once that
-process writes into the directory. Round trips are measured until the last one is stored.
+Once they go where the BlobService lets them, from a process that does not see the store's directory, once
+that process writes into the directory. Round trips are measured until the last one is stored.
 """
 
 import os

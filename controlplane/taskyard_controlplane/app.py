@@ -12,12 +12,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.clock import Clock, SystemClock
@@ -40,6 +40,9 @@ from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.storage.interface import Reader, Store
 from taskyard_controlplane.transfers.granting import Granting, ways_past
 
+if TYPE_CHECKING:
+    from taskyard_controlplane.data_process.grants import DataPort
+
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """So long a writer that comes back from the database waits for a busy event loop to give the interpreter up.
 With Python's 5 ms, a commit of many statements beside a busy loop took several times as long."""
@@ -60,6 +63,7 @@ class ControlPlane:
         settings: What it was made with.
         address: Where gRPC listens, known after `start`.
         http_address: Where the probes listen; empty without them.
+        data_address: Where the data process listens, once it is needed; empty without one.
         owner: The owner of the runs, from `start` on.
         failed: Completes with the error that forbids this process to go on.
     """
@@ -71,6 +75,8 @@ class ControlPlane:
         self.http_address = ""
         self.owner: Owner
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.data_address = ""
+        self._data_port: DataPort | None = None
         self._clock = clock or SystemClock()
         self._blobs: BlobStore | None = None
         self._closing = AsyncExitStack()
@@ -90,6 +96,7 @@ class ControlPlane:
             server.bind()
             self.address = server.address
             probes = self._bind_probes(stack)
+            self._bind_data(stack)
             store, reader = self._open_storage(stack)
             await self._start_owner(store, stack)
             self._blobs = self.owner.retention.blobs.data = await asyncio.to_thread(
@@ -127,6 +134,18 @@ class ControlPlane:
             server.start(OwnerCollector(self.owner, lambda: pulse.lag_seconds), pulse.why_unhealthy)
 
         return start
+
+    def _bind_data(self, stack: AsyncExitStack) -> None:
+        """Bind the port of the data process, if there may be one."""
+        address = self.settings.data_address
+        if not address:
+            return
+        # Imported here because the local yard does without it.
+        from taskyard_controlplane.data_process.grants import DataPort
+
+        self._data_port = DataPort(address)
+        stack.callback(self._data_port.close)
+        self.data_address = self._data_port.address
 
     def _open_storage(self, stack: AsyncExitStack) -> tuple[Store, Reader]:
         url = self.settings.database.url
@@ -223,14 +242,14 @@ class ControlPlane:
             Background(writers),
             replace(self.settings.rpc, max_payload_bytes=self.settings.max_payload_bytes),
             self.settings.peers,
-            self._granting(blobs),
+            self._granting(blobs, stack),
             dialect=dialect,
             started_us=self._clock.now_us(),
         )
         services.add_to(server)
         return services
 
-    def _granting(self, blobs: BlobStore) -> Granting:
+    def _granting(self, blobs: BlobStore, stack: AsyncExitStack) -> Granting:
         """Return the ways on which blobs go past this process."""
         settings = self.settings
         try:
@@ -238,6 +257,10 @@ class ControlPlane:
         except ValueError as error:
             text = f"blobs in {blobs.url} cannot have the endpoint {settings.object_endpoint}: {error}"
             raise InvalidSettings(text) from None
+        if self._data_port is not None and blobs.directory is not None:
+            data = ExitStack()
+            ways.append(data.enter_context(self._data_port.grants(Path(blobs.url))))
+            stack.push_async_callback(asyncio.to_thread, data.close)  # its end takes a moment
         return Granting(ways)
 
 
@@ -267,7 +290,9 @@ def lease_times(lease: LeaseSettings) -> LeaseTimes:
 def ready_line(plane: ControlPlane) -> str:
     """Return what a server prints when it is ready."""
     http = f"http {plane.http_address}, " if plane.http_address else ""
-    return f"taskyard server ready on {plane.address} ({http}database {plane.settings.database.shown_url})"
+    data = f"data {plane.data_address}, " if plane.data_address else ""
+    database = f"database {plane.settings.database.shown_url}"
+    return f"taskyard server ready on {plane.address} ({http}{data}{database})"
 
 
 Until = Callable[[ControlPlane], Coroutine[Any, Any, None]]

@@ -188,6 +188,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="let agents and programs move no large values past the server",
     )  # fmt: skip
     parser.add_argument(
+        "--data-listen", default=os.environ.get("TASKYARD_DATA_LISTEN", ""), metavar="HOST:PORT",
+        help="where these reach the process that serves large values of a directory; none: there is none "
+        "(default: $TASKYARD_DATA_LISTEN, else any port beside the one of gRPC)",
+    )  # fmt: skip
+    parser.add_argument(
         "--object-endpoint", default=os.environ.get("TASKYARD_OBJECT_ENDPOINT", ""), metavar="URL",
         help="where these reach the object storage of --blobs "
         "(default: $TASKYARD_OBJECT_ENDPOINT, else where the server does)",
@@ -237,6 +242,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         probe=ProbeSettings(listen=options.http),
         blobs=options.blobs,
         direct_transfers=options.direct_transfers,
+        data_listen=options.data_listen,
         object_endpoint=options.object_endpoint,
         retention=retention_of(options, RetentionSettings()),
     )

@@ -30,6 +30,8 @@ from taskyard_controlplane.storage.shown_urls import shown_url
 
 YARD_HOME_BYTES: Final = 10 * 10**9
 DAY_SECONDS: Final = 24 * 3600.0
+NOWHERE: Final = "none"
+"""As an address: not to be listened on."""
 MIB: Final = 1024 * 1024
 """Sizes are given in bytes and thought of in these."""
 MAX_PAYLOAD_BYTES_IN_MEMORY: Final = 128 * MIB
@@ -296,6 +298,10 @@ class Settings:
     direct_transfers: bool = True
     """Whether peers are told how to move blobs past the control plane. Default on: who cannot do it that way
     comes back."""
+    data_listen: str = ""
+    """Where the process listens that serves blobs of a directory to peers who do not see it: ``HOST:PORT``,
+    or ``none`` for no such process. Default empty: on any port beside the one of gRPC, nowhere beside a Unix
+    socket, where all peers are on this machine."""
     object_endpoint: str = ""
     """Where peers reach object storage, ``https://HOST``. Default empty: where the control plane does."""
 
@@ -306,6 +312,19 @@ class Settings:
             check_endpoint(self.object_endpoint)
         except ValueError as error:
             raise InvalidSettings(str(error)) from None
+        known = self.data_listen in ("", NOWHERE) or _has_port(self.data_listen)
+        _require(known, f"'{self.data_listen}' is not an address for data; give HOST:PORT, or {NOWHERE}")
+
+    @property
+    def data_address(self) -> str:
+        """Where the data process is to listen, ``HOST:PORT``; empty without one."""
+        place, listen = self.blob_place, self.rpc.listen
+        in_directory = place is None or place.kind is Kind.DIRECTORY
+        if not (self.direct_transfers and in_directory) or self.data_listen == NOWHERE:
+            return ""
+        if self.data_listen or listen.startswith("unix:"):
+            return self.data_listen
+        return f"{listen.rpartition(':')[0]}:0"
 
     @property
     def blob_place(self) -> Place | None:

@@ -147,9 +147,9 @@ async def _serve_until_idle(settings: YardSettings, keeper: AgentKeeper, plane: 
         settings.socket.unlink(missing_ok=True)  # new clients must not find a yard that is ending
     finally:
         # What is executed may end, and be reported, before there is nobody to report it to.
-        keeper.end_agent()
+        keeper.end()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, keeper.hurry_agent)
+            loop.add_signal_handler(number, keeper.hurry)
         if not plane.failed.done():
             await keeper.ended(AGENT_SECONDS)
         settings.socket.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Blobs as files in a directory, which agents and programs on the same machine use without asking.
 
 See `taskyard_contract.blobs.directory` for how they do. Here are those whose bytes come through the control
-plane: each is written to a file without a name, synced as it grows, and gets its name at the end.
+plane: each is written to a file without a name, synced as it grows, and gets its name at the end. Where the
+file system has such files a kill leaves nothing of them.
 
 Invariant: a file is never truncated or written again under its name, since others may have mapped it.
 """
@@ -12,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import (
@@ -31,7 +32,7 @@ from taskyard_contract.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from taskyard_contract.programs.private_files import NotOurs, create
+from taskyard_contract.programs.private_files import FILE_MODE, NotOurs, create
 from taskyard_controlplane.blobs.interface import StoredBlob
 from taskyard_controlplane.blobs.receiving import Receiving, check_of
 from taskyard_controlplane.blobs.stamps import STAMP, refuse_other
@@ -40,6 +41,7 @@ PART_BYTES: Final = 256 * 1024
 """What is read, and sent, at a time."""
 RETRY_SECONDS: Final = 5.0
 """When to come back to a disk that failed: somebody has to see to it."""
+_NAMELESS: Final = getattr(os, "O_TMPFILE", 0)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -112,7 +114,7 @@ class DirectoryStore:
             return self._files.size(name)
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]:
-        with storage_errors(self.url), self._opened(name) as descriptor:
+        with storage_errors(self.url), self.opened(name) as descriptor:
             end = os.fstat(descriptor).st_size
             while offset < end:
                 part = os.pread(descriptor, min(PART_BYTES, end - offset), offset)
@@ -122,6 +124,22 @@ class DirectoryStore:
                     )
                 offset += len(part)
                 yield part
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        """Open a blob to read it.
+
+        Raises:
+            BlobNotFound: It is not stored.
+        """
+        try:
+            descriptor = os.open(self._files.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BlobNotFound(f"there is no blob {name}; it was never stored, or was removed") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def remove_unused(self, name: str, since_us: int | None) -> bool:
         path = self._path(name)
@@ -176,17 +194,6 @@ class DirectoryStore:
             return True
         return False
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[int]:
-        try:
-            descriptor = os.open(self._files.path(name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise BlobNotFound(f"there is no blob {name}; it was never stored, or was removed") from None
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
     def _names(self, number: int) -> Sequence[str]:
         with storage_errors(self.url), suppress(FileNotFoundError):
             return sorted(os.listdir(self._files.root / f"{number:02x}"))
@@ -215,12 +222,12 @@ class IncomingFile(Receiving):
         self._store.check_room(self.ref.size)
         with storage_errors(self._store.url), ExitStack() as stack:
             self._part = stack.enter_context(self._directory.receiving(self.name))
-            self._file = stack.enter_context(create(self._part))
+            self._file = stack.enter_context(_nameless(self._part) or create(self._part))
             if self.ref.size >= RESERVED_BYTES:
                 os.posix_fallocate(self._file.fileno(), 0, self.ref.size)
             self._stack = stack.pop_all()
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         with storage_errors(self._store.url):
             self._file.write(part)
             self._unsynced += len(part)
@@ -232,6 +239,11 @@ class IncomingFile(Receiving):
             self._sync()
             if is_result(self.name) and self._holds_another():
                 raise InvalidRequest(f"another result is stored as {self.name}", field="blob.name")
+            if not self._part.exists():
+                # With a descriptor, of which an absolute path makes no use: Python follows what /proc has
+                # only then.
+                number = self._file.fileno()
+                os.link(f"/proc/self/fd/{number}", self._part, src_dir_fd=number, follow_symlinks=True)
             self._stack.close()
 
     def abandon(self) -> None:
@@ -255,6 +267,15 @@ class IncomingFile(Receiving):
             while part := file.read(PART_BYTES):
                 check.update(part)
         return not check.is_right()
+
+
+def _nameless(part: Path) -> BinaryIO | None:
+    """Open a file that has no name yet, and is gone when nobody has it open; None where there are none."""
+    with suppress(OSError):
+        if _NAMELESS and os.path.isdir("/proc/self/fd"):
+            flags = os.O_WRONLY | os.O_CLOEXEC | _NAMELESS
+            return os.fdopen(os.open(part.parent, flags, FILE_MODE), "wb")
+    return None
 
 
 def _used_us(path: Path) -> int:

@@ -26,8 +26,8 @@ class StoredBlob(NamedTuple):
 class Incoming(Protocol):
     """A blob that is being received. Of one thread after the other, but for `discard`."""
 
-    def write(self, part: bytes) -> None:
-        """Take the next part.
+    def write(self, part: bytes | memoryview) -> None:
+        """Take the next part, whose memory may be used for another one afterwards.
 
         Raises:
             StorageFull: There is no room for it.

@@ -207,9 +207,9 @@ class IncomingParts(Receiving):
     def begin(self) -> None:
         self._sender.start()
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         if part:
-            self._hand_over(part)
+            self._hand_over(bytes(part))
 
     def keep(self) -> None:
         self._store.check_other(self.ref, self.name)

@@ -59,7 +59,7 @@ class Receiving(ABC):
         """Get ready for the first part; on failure leave nothing."""
 
     @abstractmethod
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         """Put a part where it belongs."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Receiving(ABC):
     def abandon(self) -> None:
         """Leave nothing of what has begun; may come after any of the others has failed."""
 
-    def write(self, part: bytes) -> None:
+    def write(self, part: bytes | memoryview) -> None:
         """Take the next part: see `Incoming.write`."""
         with self._working():
             self._check.update(part)
@@ -119,7 +119,7 @@ class ReceivingWhole(Receiving):
         """Hold nothing yet."""
         self.content = bytearray()
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         """Hold a part."""
         self.content += part
 

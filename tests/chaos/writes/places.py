@@ -9,7 +9,8 @@ from support.failpoints import BLIND, Failing, Failpoint
 from support.object_server import ObjectServer
 from support.processes import Installation
 
-NEAR, FAR, OBJECTS = "near", "far", "objects"
+NEAR, FAR, BESIDE, OBJECTS = "near", "far", "beside", "objects"
+"""`FAR`: values pass the control plane. `BESIDE`: they pass the process beside it."""
 PLACES: Final = [
     pytest.param(NEAR, marks=pytest.mark.chaos),
     pytest.param(FAR, marks=pytest.mark.chaos),
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
     def fail(self, name: str, *points: Failpoint) -> None:
         """Let a process, by its name in the installation, fail at some points."""
-        blind = [BLIND] if self.kind == FAR and name != "server" else []
+        blind = [BLIND] if self.kind in (FAR, BESIDE) and name != "server" else []
         known = self.running.variables.get(name, {})
         self.running.variables[name] = known | self.failing.variables(*points, *blind)
 
@@ -39,6 +40,8 @@ def make_place(kind: str, running: Installation, folder: Path, objects: ObjectSe
         bucket = f"bucket-{uuid4().hex[:12]}"
         running.variables["server"] = objects.environment() | {"TASKYARD_BLOBS": objects.make_bucket(bucket)}
         files = objects.files / bucket / "yard"
+    if kind == FAR:
+        running.variables["server"] = {"TASKYARD_DATA_LISTEN": "none"}
     place = Place(kind, running, files, Failing(folder))
     for name in ("agent-first", "values", "losses"):
         place.fail(name)

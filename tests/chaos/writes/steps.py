@@ -19,6 +19,7 @@ READ: Final = "taskyard_controlplane.blobs.directory:DirectoryStore.read"
 READ_OBJECT: Final = "taskyard_controlplane.blobs.objects:ObjectStore.read"
 READ_VALUE: Final = "taskyard_contract.values.files:read_value"
 REPORTED: Final = "taskyard_agent.holding.holdings:Holdings.report"
+SENT_BESIDE: Final = "taskyard_contract.transport.direct_store:FileSource.send"
 UPLOADED: Final = "taskyard_agent.holding.blob_store:BlobStore.upload"
 SENT: Final = "taskyard_agent.runner.link:Link._write_whole"
 
@@ -28,7 +29,7 @@ class Step(NamedTuple):
 
     name: str
     victim: str
-    """`worker`, `agent`, `server` or `client`."""
+    """`worker`, `agent`, `server`, `data` or `client`."""
     point: Failpoint
     made: int = 1
     """How often the task that returns a large value is executed."""
@@ -49,6 +50,11 @@ def agent(name: str, function: str, when: str, about: str = RESULT, number: int 
 def server(name: str, function: str, when: str, about: str = RESULT, number: int = 1) -> Step:
     """Kill the control plane: nothing is executed again, whatever it was about."""
     return Step(f"server {name}", "server", Failpoint(function, when, about, number))
+
+
+def data(name: str, function: str, when: str, about: str = RESULT, number: int = 1) -> Step:
+    """Kill the data process: nothing is executed again, and nobody has to start it."""
+    return Step(f"data process {name}", "data", Failpoint(function, when, about, number))
 
 
 def client(name: str, function: str, when: str, about: str = CONTENT, number: int = 1) -> Step:
@@ -103,6 +109,20 @@ FAR: Final = [
     server("in the middle of a download", READ, "item", RESULT, 40),
 ]  # fmt: skip
 """Only the control plane sees the directory: agent and client send and receive."""
+
+BESIDE: Final = [
+    data("before an upload", INCOMING + ".begin", "before"),
+    data("in the middle of an upload", INCOMING + ".take", "after", number=10),
+    data("before the file is synced", INCOMING + ".keep", "before"),
+    data("before the file has a name", "os:link", "before"),
+    data("after the file has its name", "os:replace", "after"),
+    data("before it answers", INCOMING + ".keep", "after"),
+    data("in the middle of an argument", INCOMING + ".take", "after", CONTENT, 10),
+    data("in the middle of a download", "os:sendfile", "after", RESULT, 40),
+    agent("before an upload beside", SENT_BESIDE, "before", ""),
+    agent("after an upload beside", UPLOADED, "after"),
+]  # fmt: skip
+"""Only the control plane and its data process see the directory, and the latter sends and receives."""
 
 OBJECTS: Final = [
     *_SENDERS,

@@ -9,14 +9,17 @@ import signal
 from collections import Counter
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from chaos.writes import places
 from chaos.writes.places import Place
-from chaos.writes.steps import FAR, NEAR, OBJECTS, Step
+from chaos.writes.steps import BESIDE, FAR, NEAR, OBJECTS, Step
 from chaos.writes.stored import Stored
 from support.processes import Child, Installation
 from support.recorded import Recorded
+
+from taskyard_api.v1 import blob_service_pb2, blob_service_pb2_grpc, common_pb2
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -40,7 +43,7 @@ def ids(step: Step) -> str:
 CASES = [
     *(
         pytest.param(kind, step, id=f"{kind}-{ids(step)}", marks=pytest.mark.chaos)
-        for kind, steps in ((places.NEAR, NEAR), (places.FAR, FAR))
+        for kind, steps in ((places.NEAR, NEAR), (places.FAR, FAR), (places.BESIDE, BESIDE))
         for step in steps
     ),
     *(
@@ -54,16 +57,18 @@ CASES = [
 def test_whoever_is_killed_nothing_is_lost(place: Place, step: Step) -> None:
     """Have somebody killed at a step, start him again, and compare everything with what it should be."""
     running, stored = place.running, Stored(place.files, shared=place.kind == places.NEAR)
-    name = {"server": "server", "client": "values"}.get(step.victim, "agent-first")
+    name = {"server": "server", "data": "server", "client": "values"}.get(step.victim, "agent-first")
     place.fail(name, step.point)
     server, agent = running.start_server(), running.start_agent()
+    if place.kind == places.BESIDE:
+        running.wait_for(lambda: is_granted(running.address), SECONDS, "the data process")
     client = running.start_client("values", NUMBERS)
     running.wait_for(lambda: place.failing.met(step.point), SECONDS, step.name)
     if step.victim == "client":
         assert running.exit_code(client, SECONDS) == KILLED
         stored.check()
         client = running.start_client("values", NUMBERS)
-    elif step.victim != "worker":
+    elif step.victim not in ("worker", "data"):
         killed = server if step.victim == "server" else agent
         assert running.exit_code(killed, SECONDS) == KILLED
         stored.check()
@@ -71,6 +76,15 @@ def test_whoever_is_killed_nothing_is_lost(place: Place, step: Step) -> None:
     records = running.succeeded(client, SECONDS)
     check_end(running, step, records, stored)
     assert agent.running, agent.describe()
+
+
+def is_granted(address: str) -> bool:
+    """Ask for a way past the control plane, which starts what serves it."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = blob_service_pb2_grpc.BlobServiceStub(channel)
+        wanted = common_pb2.BlobRef(name="b3-" + "0" * 64, size=1)
+        granted = stub.GrantTransfers(blob_service_pb2.GrantTransfersRequest(reads=[wanted]), timeout=SECONDS)
+    return bool(granted.reads)
 
 
 def restarted(running: Installation, step: Step, agent: Child) -> Child:

@@ -11,6 +11,7 @@ from blake3 import blake3
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.errors import StorageUnavailable
+from taskyard_controlplane.blobs import directory
 from taskyard_controlplane.blobs.interface import BlobStore
 
 MIB = 1024 * 1024
@@ -36,6 +37,13 @@ def store_blob(store: BlobStore, data: bytes) -> str:
     incoming.write(data)
     incoming.finish()
     return ref_of(data).name
+
+
+def left_behind(path: Path, data: bytes) -> None:
+    """Leave what a program leaves that is killed while it writes."""
+    with BlobDirectory(path).receiving(ref_of(data).name) as part:
+        part.write_bytes(data)
+    BlobDirectory(path).path(ref_of(data).name).rename(part)
 
 
 def test_what_others_write_there_is_stored(here: BlobStore, path: Path) -> None:
@@ -72,29 +80,47 @@ def test_who_has_opened_a_file_keeps_it(here: BlobStore, path: Path) -> None:
 
 
 def test_what_a_kill_has_left_is_listed_and_can_be_removed(here: BlobStore, path: Path) -> None:
-    incoming = here.receive(ref_of(b"data"))
-    incoming.write(b"da")
-    [left] = here.list()  # as if this process were killed now
+    left_behind(path, b"data")
+    [left] = here.list()
     assert left.name not in (ref_of(b"data").name, "")
     assert here.size(ref_of(b"data").name) is None
     assert here.remove_unused(left.name, None)
     assert list(here.list()) == []
-    incoming.discard()
 
 
-def test_all_are_listed_once_around_what_a_kill_has_left(here: BlobStore) -> None:
+def test_a_kill_leaves_nothing_of_what_comes_through_the_store(here: BlobStore) -> None:
+    incoming = here.receive(ref_of(b"data"))
+    incoming.write(b"da")
+    assert list(here.list()) == []  # as if this process were killed now
+    incoming.write(b"ta")
+    incoming.finish()
+    assert [found.name for found in here.list()] == [ref_of(b"data").name]
+
+
+@pytest.mark.parametrize("end", ["finish", "discard"])
+def test_without_files_that_have_no_name_others_are_used(
+    here: BlobStore, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_NAMELESS", 0)
+    incoming = here.receive(ref_of(b"data"))
+    incoming.write(b"data")
+    [left] = here.list()
+    assert left.name != ref_of(b"data").name
+    getattr(incoming, end)()
+    stored = [ref_of(b"data").name] if end == "finish" else []
+    assert [found.name for found in here.list()] == stored
+
+
+def test_all_are_listed_once_around_what_a_kill_has_left(here: BlobStore, path: Path) -> None:
     stored = {store_blob(here, bytes([number])) for number in range(20)}
-    receiving = [here.receive(ref_of(bytes([number]))) for number in range(20, 40)]
-    for incoming in receiving:
-        incoming.write(b"")
+    for number in range(20, 40):
+        left_behind(path, bytes([number]))
     listed, name = list[str](), ""
     while found := next(here.list(name), None):  # a step at a time
         name = found.name
         listed.append(name)
     assert len(listed) == len(set(listed)) == 40
     assert stored < set(listed)
-    for incoming in receiving:
-        incoming.discard()
 
 
 def test_a_directory_that_vanished_is_said(here: BlobStore, path: Path) -> None:

@@ -61,7 +61,8 @@ def test_a_signal_ends_the_server_in_order(start: Start, tmp_path: Path, number:
     process = serve(start, tmp_path)
     line = ready(process)
     assert re.fullmatch(
-        rf"taskyard server ready on 127\.0\.0\.1:\d+ \(database sqlite:///{tmp_path}/a\.db\)\n", line
+        rf"taskyard server ready on 127\.0\.0\.1:\d+ \(data 127\.0\.0\.1:\d+, database sqlite:///{tmp_path}/a\.db\)\n",
+        line,
     )
     process.send_signal(number)
     assert outcome(process) == (0, "")
@@ -143,7 +144,7 @@ def test_a_file_in_place_of_the_socket_is_left_alone(start: Start, tmp_path: Pat
 
 def test_the_probes_answer(start: Start, tmp_path: Path) -> None:
     process = serve(start, tmp_path, "--http", "127.0.0.1:0")
-    found = re.search(r"\(http ([^,]+), database", ready(process))
+    found = re.search(r"\(http ([^,]+), ", ready(process))
     assert found is not None
     url = f"http://{found[1]}"
     with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:

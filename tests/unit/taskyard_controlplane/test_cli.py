@@ -36,6 +36,17 @@ def test_the_place_of_blobs_may_come_from_the_environment(monkeypatch: pytest.Mo
     assert serve_settings(_parser().parse_args(serve)).blobs == ""
 
 
+def test_where_data_goes_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve = ["serve", "--database", "sqlite://"]
+    monkeypatch.setenv("TASKYARD_DATA_LISTEN", "0.0.0.0:4702")
+    assert serve_settings(_parser().parse_args(serve)).data_address == "0.0.0.0:4702"
+    assert serve_settings(_parser().parse_args([*serve, "--data-listen", "none"])).data_address == ""
+    monkeypatch.delenv("TASKYARD_DATA_LISTEN")
+    assert serve_settings(_parser().parse_args(serve)).data_address == "127.0.0.1:0"
+    with pytest.raises(InvalidSettings, match="HOST:PORT, or none"):
+        serve_settings(_parser().parse_args([*serve, "--data-listen", "nowhere"]))
+
+
 def test_serve_without_a_database_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

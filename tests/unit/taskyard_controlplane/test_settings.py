@@ -1,6 +1,7 @@
 """Settings are checked when they are made, and never show a password."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from taskyard_controlplane.settings import (
     InvalidSettings,
     LeaseSettings,
     RpcSettings,
+    Settings,
     YardSettings,
 )
 
@@ -44,3 +46,24 @@ def test_a_yard_keeps_everything_in_its_home() -> None:
 def test_a_yard_needs_a_slot() -> None:
     with pytest.raises(InvalidSettings, match="slots"):
         YardSettings(home=Path("/tmp"), slots=0)
+
+
+@pytest.mark.parametrize(
+    ("listen", "options", "address"),
+    [
+        ("0.0.0.0:4700", {}, "0.0.0.0:0"),
+        ("[::]:4700", {}, "[::]:0"),
+        ("unix:/run/t.sock", {}, ""),
+        ("unix:/run/t.sock", {"data_listen": "127.0.0.1:1"}, "127.0.0.1:1"),
+        ("0.0.0.0:4700", {"data_listen": "none"}, ""),
+        ("0.0.0.0:4700", {"direct_transfers": False, "data_listen": "0.0.0.0:1"}, ""),
+        ("0.0.0.0:4700", {"blobs": "/data"}, "0.0.0.0:0"),
+        ("0.0.0.0:4700", {"blobs": "s3://bucket"}, ""),
+        ("0.0.0.0:4700", {"blobs": "memory:"}, ""),
+    ],
+)
+def test_there_is_a_data_process_where_others_may_not_see_the_directory(
+    listen: str, options: dict[str, Any], address: str
+) -> None:
+    settings = Settings(database=DatabaseSettings("sqlite://"), rpc=RpcSettings(listen=listen), **options)
+    assert settings.data_address == address

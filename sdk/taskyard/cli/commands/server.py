@@ -54,6 +54,15 @@ NoDirectTransfersOption = Annotated[
         "--no-direct-transfers", help="Let agents and programs move no large values past the server."
     ),
 ]
+DataListenOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_DATA_LISTEN",
+        metavar="HOST:PORT",
+        help="Where these reach the process that serves large values of a directory; none: there is none.",
+        show_default="any port beside the one of gRPC",
+    ),
+]
 ObjectEndpointOption = Annotated[
     str | None,
     typer.Option(
@@ -169,6 +178,7 @@ def start(
     database: DatabaseOption = "",
     blobs: BlobsOption = None,
     no_direct_transfers: NoDirectTransfersOption = False,
+    data_listen: DataListenOption = None,
     object_endpoint: ObjectEndpointOption = None,
     max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
@@ -195,6 +205,7 @@ def start(
             "--listen": listen,
             "--http": http,
             "--blobs": blobs,
+            "--data-listen": data_listen,
             "--object-endpoint": object_endpoint,
             "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from taskyard_controlplane import agent_keeper
-from taskyard_controlplane.agent_keeper import LONGEST_DELAY_SECONDS, STABLE_SECONDS, AgentKeeper, Backoff
+from taskyard_controlplane import agent_keeper, child_keeper
+from taskyard_controlplane.agent_keeper import AgentKeeper
+from taskyard_controlplane.child_keeper import LONGEST_DELAY_SECONDS, STABLE_SECONDS, Backoff
 
 
 def test_delays_grow_up_to_a_limit() -> None:
@@ -32,8 +33,8 @@ def test_leaving_the_context_ends_the_agent() -> None:
 
 
 def test_an_agent_that_cannot_be_started_now_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_keeper, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(agent_keeper.threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(child_keeper, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(child_keeper.threading, "excepthook", lambda _: None)
     real, refused = subprocess.Popen, 1
 
     def popen(*args: Any, **options: Any) -> Any:
