@@ -6,16 +6,18 @@ Invariant: only the owner of a database opens its store, and no store is opened 
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from taskyard_contract.blobs.giving_way import show_log
 from taskyard_contract.programs.home_directory import home_directory
 from taskyard_controlplane.blobs import create_blob_store
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.blobs.places import Kind, Place, directory
 from taskyard_controlplane.blobs.stamps import OtherDatabase
 from taskyard_controlplane.settings import InvalidSettings, Settings
-from taskyard_controlplane.storage.engine import beside, parse_url
+from taskyard_controlplane.storage.engine import beside, log_beside, parse_url
 
 SHORT_ID: Final = 16
 """So much of the identity of a database is in the name of a directory."""
@@ -38,6 +40,14 @@ def open_blob_store(settings: Settings, database_id: str, temporary: Callable[[]
         HomeUnusable: They belong into the home directory, and there is none.
         StorageUnavailable: The store cannot be used, or has the blobs of another database.
     """
+    store = _opened_where_it_is(settings, database_id, temporary)
+    if store.directory is not None:
+        with suppress(OSError):  # without it large files do not give way, and are stored all the same
+            show_log(Path(store.directory.path), log_beside(settings.database.url))
+    return store
+
+
+def _opened_where_it_is(settings: Settings, database_id: str, temporary: Callable[[], Path]) -> BlobStore:
     place, path = settings.blob_place, beside(settings.database.url)
     in_memory = path is None and parse_url(settings.database.url).dialect == "sqlite"
     if in_memory:

@@ -21,9 +21,9 @@ from taskyard_contract.blobs.directory import (
     RESERVED_BYTES,
     SPARE_BYTES,
     SPARE_SHARE,
-    SYNC_BYTES,
     BlobDirectory,
 )
+from taskyard_contract.blobs.giving_way import SYNC_BYTES
 from taskyard_contract.blobs.names import is_result, subdirectory
 from taskyard_contract.errors import (
     BlobNotFound,

@@ -22,6 +22,8 @@ from taskyard_controlplane.storage.shown_urls import Secrets, shown_url
 
 BEGIN: Final = "BEGIN IMMEDIATE"
 """How a transaction begins on SQLite: with the lock, which one that writes could be refused later."""
+LOG_SUFFIX: Final = "-wal"
+"""SQLite's own name for the write-ahead log beside a database."""
 BUSY_SECONDS: Final = 5.0  # for how long another program, a backup say, may hold the file
 _READERS: Final = 4
 """More than there are threads that read; the rest is for those that ask at the same moment."""
@@ -116,6 +118,16 @@ def beside(url: str) -> Path | None:
     """
     path = parse_url(url).path
     return path.with_name(f"{path.stem}-blobs") if path is not None else None
+
+
+def log_beside(url: str) -> Path | None:
+    """Return the file that each commit to a database changes; None if that is not one file of this machine.
+
+    Raises:
+        ValueError: It is no URL of a database.
+    """
+    path = parse_url(url).path
+    return path.with_name(path.name + LOG_SUFFIX) if path is not None else None
 
 
 def _path_in(url: str) -> Path:

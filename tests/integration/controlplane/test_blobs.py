@@ -12,7 +12,9 @@ import pytest
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs import directory as directories
 from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.giving_way import SMALL_SYNC_BYTES, SYNC_BYTES
 from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.errors import (
     BlobNotFound,
@@ -328,3 +330,21 @@ def test_a_file_in_the_directory_is_stored_without_being_sent(served: Any) -> No
     ref = named(result_name(RUN, EPOCH), b"written by a worker")
     directory.write(ref.name, [b"written by ", b"a worker"], ref.size)
     assert fetched(served, ref) == b"written by a worker"
+
+
+def test_a_large_file_gives_way_to_commits_and_to_nothing_else(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "RESERVED_BYTES", 1)
+    directory = BlobDirectory(Path(served.plane.owner.terms.blob_directory().path))
+    with open(directory.root / "00" / "any", "wb") as file, directory.steps(1) as steps:
+
+        def held_up() -> bool:
+            steps.wrote(file.fileno(), SYNC_BYTES)
+            return steps.most == SMALL_SYNC_BYTES
+
+        for _ in range(2):
+            while held_up():  # what was committed a moment ago
+                pass
+            served.submit()
+            assert held_up()

@@ -1,11 +1,14 @@
 """Where blobs are when nobody says, and whose they are."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from taskyard_contract.blobs.giving_way import show_log, shown_log
 from taskyard_contract.errors import StorageUnavailable
 from taskyard_contract.programs.home_directory import HOME
+from taskyard_controlplane import blob_opening
 from taskyard_controlplane.blob_opening import open_blob_store
 from taskyard_controlplane.blobs.stamps import OtherDatabase
 from taskyard_controlplane.settings import DatabaseSettings, InvalidSettings, Settings
@@ -81,3 +84,27 @@ def test_what_is_no_place_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         Settings(DatabaseSettings("sqlite://"), blobs=url)
     assert "s3cret" not in str(caught.value)
+
+
+def test_who_sees_the_directory_knows_the_log_of_the_database_it_is_for(tmp_path: Path) -> None:
+    place = opened(tmp_path, f"sqlite:///{tmp_path}/runs.db", blobs=str(tmp_path / "else"))
+    assert shown_log(place) == tmp_path / "runs.db-wal"
+
+
+@pytest.mark.parametrize("database", ["sqlite://", "postgresql://me@db/taskyard"])
+def test_of_a_database_that_has_no_log_here_none_is_known(tmp_path: Path, database: str) -> None:
+    place = tmp_path / "else"
+    place.mkdir()
+    show_log(place, tmp_path / "former.db-wal")
+    opened(tmp_path, database, blobs=str(place))
+    assert shown_log(place) is None
+
+
+def test_where_the_log_cannot_be_noted_blobs_are_stored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(blob_opening, "show_log", refuse)
+    assert shown_log(opened(tmp_path, f"sqlite:///{tmp_path}/runs.db")) is None

@@ -7,12 +7,9 @@ asks for what a path leads to: opening a file and closing it again would let go 
 
 import os
 from pathlib import Path
-from typing import Final
 
+from taskyard_controlplane.storage.engine import LOG_SUFFIX
 from taskyard_controlplane.storage.errors import DatabaseLost
-
-LOG_SUFFIX: Final = "-wal"
-"""SQLite's own name for the write-ahead log beside a database."""
 
 
 class Presence:

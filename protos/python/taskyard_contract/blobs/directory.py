@@ -12,15 +12,14 @@ Invariant: a file has its final name only when it is complete, but for results, 
 """
 
 import errno
-import fcntl
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
+from taskyard_contract.blobs.giving_way import InTurn, Steps
 from taskyard_contract.blobs.names import is_result, subdirectory
 from taskyard_contract.programs.durable_files import sync_directory
 from taskyard_contract.programs.private_files import close_to_others, create, make_directory, opener
@@ -29,21 +28,16 @@ NONCE_FILE: Final = ".store"
 NONCE_BYTES: Final = 16
 PART_SUFFIX: Final = ".part"
 """Of a file that is being received, and has no final name yet."""
-SYNC_BYTES: Final = 4 * 1024 * 1024
-"""Large files are synced in steps: one sync of all would hold up others that sync, the database first."""
+PIECE_BYTES: Final = 1024 * 1024
+"""What is written at a time; a copy of it is no long one."""
 MOST_PIECES: Final = 1_000
 """Of one `writev`; the system takes 1,024."""
 SPARE_BYTES: Final = 1024**3
 SPARE_SHARE: Final = 50
 """What stays free of a disk, so that a database on it can go on: a 50th of it, but not more than 1 GiB."""
 RESERVED_BYTES: Final = 64 * 1024 * 1024
-"""Files of this size and more reserve their room first, so that a full disk is noticed before the work."""
-TURN_FILE: Final = ".turn"
-"""Who writes such a file has it locked: one at a time, whoever they are. Together they would be no faster,
-and keep the disk from everybody else, as from a database beside them."""
-TURN_SECONDS: Final = 10.0
-"""So long one waits for another, who may have been stopped."""
-LOOK_SECONDS: Final = 0.01
+"""Files of this size and more are large: they reserve their room first, so that a full disk is noticed before
+the work, and give way to whoever commits."""
 
 
 class BlobDirectory:
@@ -119,8 +113,8 @@ class BlobDirectory:
         path = self.path(name)
         with suppress(FileNotFoundError):
             path.unlink()  # left by a worker that was killed before it could tell of it
-        with self._turn(size if durable else 0):
-            _write(path, pieces, size, durable)
+        with self.steps(size) if durable else nullcontext() as steps:
+            _write(path, pieces, size, steps)
         if durable:
             sync_directory(path.parent)
 
@@ -132,20 +126,12 @@ class BlobDirectory:
         """
         if self._is_here(name, size):
             return
-        with self.receiving(name) as part, self._turn(size):
-            _write(part, pieces, size, True)
+        with self.receiving(name) as part, self.steps(size) as steps:
+            _write(part, pieces, size, steps)
 
-    @contextmanager
-    def _turn(self, size: int) -> Iterator[None]:
-        """Wait until nobody else writes a large file, if this is one."""
-        if size < RESERVED_BYTES:
-            yield
-            return
-        until = time.monotonic() + TURN_SECONDS
-        with open(self.root / TURN_FILE, "ab", opener=opener) as file:
-            while not _is_locked(file.fileno()) and time.monotonic() < until:
-                time.sleep(LOOK_SECONDS)
-            yield
+    def steps(self, size: int) -> AbstractContextManager[Steps]:
+        """Give the steps in which a file of a size is synced while it is written; a large one gives way."""
+        return InTurn(self.root) if size >= RESERVED_BYTES else nullcontext(Steps())
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Path]:
@@ -179,27 +165,17 @@ class BlobDirectory:
         return False
 
 
-def _is_locked(descriptor: int) -> bool:
-    """Lock a file, unless somebody else has it locked; given up by closing it, or by a kill."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # where files cannot be locked nobody waits
-    return True
-
-
-def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, durable: bool) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview], size: int, steps: Steps | None) -> None:
+    """Write a file in steps, and sync all of it; not at all if there are none."""
     try:
         with open(path, "xb", buffering=0, opener=opener) as file:
             descriptor = file.fileno()
-            if durable:
+            if steps is not None:
                 _check_room(descriptor, size)
             if size >= RESERVED_BYTES:
                 os.posix_fallocate(descriptor, 0, size)
-            _write_all(descriptor, pieces, durable)
-            if durable:
+            _write_all(descriptor, pieces, steps)
+            if steps is not None:
                 os.fdatasync(descriptor)
     except BaseException:
         # What could not be synced is lost, whatever a second sync of it would say.
@@ -215,29 +191,26 @@ def _check_room(descriptor: int, size: int) -> None:
         raise OSError(errno.ENOSPC, f"only {free:,} bytes are free, and some of them stay so")
 
 
-def _write_all(descriptor: int, pieces: Iterable[bytes | memoryview], durable: bool) -> None:
-    unsynced = 0
+def _write_all(descriptor: int, pieces: Iterable[bytes | memoryview], steps: Steps | None) -> None:
     for group in _groups(pieces):
         while group:
             written = os.writev(descriptor, group)
-            unsynced += written
             group = _rest(group, written)
-            if durable and unsynced >= SYNC_BYTES:
-                os.fdatasync(descriptor)
-                unsynced = 0
+            if steps is not None:
+                steps.wrote(descriptor, written)
 
 
 def _groups(pieces: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]]:
-    """Cut pieces so that none is larger than a step, and group them for `writev`."""
+    """Cut pieces so that none is larger than what is written at a time, and group them for `writev`."""
     group: list[memoryview] = []
     size = 0
     for piece in pieces:
         view = memoryview(piece).cast("B")
-        for start in range(0, len(view), SYNC_BYTES):
-            part = view[start : start + SYNC_BYTES]
+        for start in range(0, len(view), PIECE_BYTES):
+            part = view[start : start + PIECE_BYTES]
             group.append(part)
             size += len(part)
-            if size >= SYNC_BYTES or len(group) == MOST_PIECES:
+            if size >= PIECE_BYTES or len(group) == MOST_PIECES:
                 yield group
                 group, size = [], 0
     if group:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from taskyard_contract.blobs import directory as module
-from taskyard_contract.blobs.directory import TURN_FILE, BlobDirectory
+from taskyard_contract.blobs import giving_way
+from taskyard_contract.blobs.directory import BlobDirectory
+from taskyard_contract.blobs.giving_way import TURN_FILE
 from taskyard_contract.blobs.names import content_name, result_name, subdirectory
 
 DATA = b"content" * 1000
@@ -68,7 +70,8 @@ def test_what_is_stored_is_under_its_name_and_for_this_user_alone(
 def test_pieces_larger_than_a_step_are_written_whole_however_little_is_taken_at_a_time(
     blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
-    monkeypatch.setattr(module, "SYNC_BYTES", 100)
+    monkeypatch.setattr(module, "PIECE_BYTES", 100)
+    monkeypatch.setattr(giving_way, "SYNC_BYTES", 100)
     monkeypatch.setattr(module, "RESERVED_BYTES", 5000)
     writev, fdatasync, synced = os.writev, os.fdatasync, []
 
@@ -240,19 +243,17 @@ def test_large_files_are_written_one_after_the_other(
     assert [blobs.size(name) for name in names] == [100] * 6
 
 
-def test_nobody_waits_for_ever_for_one_that_was_stopped(
-    blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RESERVED_BYTES", 100)
-    monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
-    with blobs._turn(100):
-        blobs.write(RESULT, [bytes(100)], 100)
-    assert blobs.size(RESULT) == 100
-
-
 def test_small_files_wait_for_nobody(blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESERVED_BYTES", 100)
-    with blobs._turn(100):
+    with blobs.steps(100):
         began = time.monotonic()
         blobs.write(RESULT, [bytes(99)], 99)
-    assert time.monotonic() - began < module.TURN_SECONDS / 2
+    assert time.monotonic() - began < giving_way.PATIENCE_SECONDS / 2
+
+
+def test_what_is_not_durable_waits_for_nobody(blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESERVED_BYTES", 100)
+    with blobs.steps(100):
+        began = time.monotonic()
+        blobs.write(RESULT, [bytes(100)], 100, durable=False)
+    assert time.monotonic() - began < giving_way.PATIENCE_SECONDS / 2
