@@ -24,8 +24,6 @@ them back would cost more than they do."""
 LARGE_INPUTS: Final = 4 * MIB
 """Inputs of a run that are larger together are put together while an agent fetches them, and never held in
 memory as a whole: messages end at 16 MiB, and a frame has more in it than one chunk."""
-LARGEST_INPUTS: Final = 2048 * MIB - 64 * MIB
-"""A message of protobuf ends at 2 GiB."""
 INPUT_OVERHEAD: Final = 32
 """What an input takes in a message beside its value: the id of its run, a position, lengths."""
 
@@ -36,7 +34,7 @@ class MemoryLimits:
     whoever wants to send it; nothing is lost by a lower number.
 
     Raises:
-        ValueError: A number is not greater than 0, or inputs could be larger than a message.
+        ValueError: A number is not greater than 0.
     """
 
     uncommitted: int = 64 * MIB
@@ -59,10 +57,10 @@ class MemoryLimits:
     """What the templates of open runs take. Default 32 MiB, some 12,000 templates: beyond, runs of further
     ones are answered OVERLOADED until others have ended."""
 
-    inputs: int = 1024 * MIB
+    inputs: int = 16 * 1024 * MIB
     """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
-    blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would start.
-    At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
+    blobs. Default 16 GiB, as of one value: one worker has to hold all of them. They are no part of this
+    memory. A run with more ends Failed when it would start."""
 
     pushed_results: int = 16 * MIB
     """Results that one client was sent and has not read. Default 16 MiB: far more than is on its way to a
@@ -89,8 +87,6 @@ class MemoryLimits:
     """Of all agents together. Default 256 MiB."""
 
     def __post_init__(self) -> None:
-        if self.inputs > LARGEST_INPUTS:
-            raise ValueError(f"inputs is {self.inputs}; it must be at most {LARGEST_INPUTS}")
         for each in fields(self):
             if getattr(self, each.name) <= 0:
                 raise ValueError(f"{each.name} is {getattr(self, each.name)}; it must be greater than 0")
