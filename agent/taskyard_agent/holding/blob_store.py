@@ -22,7 +22,7 @@ from grpc import aio
 from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
-from taskyard_contract.agent_link.bodies import blobs_in
+from taskyard_contract.values.bodies import blobs_in
 from taskyard_contract.blobs.directory import PART_SUFFIX, BlobDirectory
 from taskyard_contract.blobs.names import is_inputs, is_result, name_of
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
@@ -272,9 +272,12 @@ class BlobStore:
 
 
 def _blobs_in(path: Path) -> list[common_pb2.BlobRef]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping:
-        with memoryview(mapping) as view:
-            return blobs_in(view)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping,
+        memoryview(mapping) as view,
+    ):
+        return blobs_in(view)
 
 
 def is_there(directory: BlobDirectory, blob: common_pb2.BlobRef) -> bool:

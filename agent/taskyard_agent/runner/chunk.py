@@ -10,7 +10,7 @@ from taskyard_agent.runner.many_inputs import ManyInputs
 from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
-from taskyard_contract.agent_link.bodies import split_head
+from taskyard_contract.values.bodies import split_head
 from taskyard_contract.execution import Invocation
 from taskyard_contract.failures import text_of
 from taskyard_contract.ids import ID_BYTES

@@ -8,7 +8,7 @@ from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.inputs import Inputs
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
-from taskyard_contract.agent_link import bodies
+from taskyard_contract.values import bodies
 from taskyard_contract.encodings import PICKLE
 
 LEFT_BYTES: Final = 16 * 1024 * 1024

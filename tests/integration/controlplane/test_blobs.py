@@ -94,7 +94,7 @@ def test_what_an_agent_fetches_of_a_chunk_has_an_end_too(
     agent.report(epoch, up, b"3" * 2_000)
     agent.take(1)
     body = agent.chunks[-1].body_blob
-    request = pb.DownloadBlobRequest(digest=body.digest, offset=body.size - 7)
+    request = pb.DownloadBlobRequest(name=body.name, offset=body.size - 7)
     assert len(b"".join(answer.part for answer in served.blobs.DownloadBlob(request, timeout=20))) == 7
     request.offset = body.size
     assert list(served.blobs.DownloadBlob(request, timeout=20)) == []
