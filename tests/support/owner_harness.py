@@ -155,6 +155,7 @@ async def world(url: str = "sqlite://", **options: Any) -> AsyncIterator[World]:
         yield it
     finally:
         await it.owner.stop()
+        it.reader.close()
 
 
 class Peer:
@@ -399,6 +400,7 @@ async def lose(it: World) -> None:
     it.shard.logs.abandon()
     await it.shard.committer.close()
     it.store.logs.close()
+    it.reader.close()
 
 
 def kill_and_restart(
