@@ -28,6 +28,7 @@ def test_values_larger_than_a_frame_arrive(stage: Stage) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["(12000000, {1})", "(12000000, {2})", "(5000010, {0, 3})"]
 
+
 MANY = """
 from taskyard import flow, task
 
@@ -39,7 +40,8 @@ def make(number):
 def total(values):
     if isinstance(values, dict):
         [values] = values.values()
-    return len(values), sum(map(len, values)), [int.from_bytes(value[:4], "big") for value in (values[0], values[-1])]
+    ends = [int.from_bytes(value[:4], "big") for value in (values[0], values[-1])]
+    return len(values), sum(map(len, values)), ends
 
 @task
 def after():

@@ -22,7 +22,6 @@ from grpc import aio
 from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
-from taskyard_contract.values.bodies import blobs_in
 from taskyard_contract.blobs.directory import PART_SUFFIX, BlobDirectory
 from taskyard_contract.blobs.names import is_inputs, is_result, name_of
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
@@ -30,6 +29,7 @@ from taskyard_contract.programs.private_files import create
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.channels import CLIENT_OPTIONS, target_of
 from taskyard_contract.transport.repeating import UPLOADING, repeated
+from taskyard_contract.values.bodies import blobs_in
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
@@ -99,7 +99,8 @@ class BlobStore:
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         """Have some blobs here; a value that is gone, or damaged where it is stored, is left out.
 
-        Inputs of a run that are gone are not: the run is over, or is assigned again with others. Of many runs that come together few may need that one: they find out themselves.
+        Inputs of a run that are gone are not: the run is over, or is assigned again with others. Of many
+        runs that come together few may need that one: they find out themselves.
 
         Raises:
             TaskyardError: One could not be fetched: it is unknown, or the server stayed unreachable.

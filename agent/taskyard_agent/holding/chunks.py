@@ -25,9 +25,9 @@ class Chunk:
     __slots__ = (
         "_parsed",
         "blobs",
-        "body_has_blobs",
         "body",
         "body_blob",
+        "body_has_blobs",
         "caller",
         "depth",
         "first_epoch",

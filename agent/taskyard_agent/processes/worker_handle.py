@@ -198,7 +198,9 @@ class WorkerHandle:
             number, template.index, chunk.first_epoch, span.start, span.stop, len(chunk.ids)
         )
         if chunk.body_blob is not None:
-            sent = self.send(frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, frames.entry(chunk.body_blob)))
+            sent = self.send(
+                frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, frames.entry(chunk.body_blob))
+            )
         else:
             sent = self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
         if not sent:

@@ -10,10 +10,10 @@ from taskyard_agent.runner.many_inputs import ManyInputs
 from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
-from taskyard_contract.values.bodies import split_head
 from taskyard_contract.execution import Invocation
 from taskyard_contract.failures import text_of
 from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.values.bodies import split_head
 
 
 class Chunk:
@@ -28,7 +28,7 @@ class Chunk:
         blobs: BlobFiles,
         inputs: Inputs | None = None,
     ) -> None:
-        """Open the columns of `body`; run i has epoch ``first_epoch + i``, and `inputs` if they are not in it."""
+        """Open the columns of `body`; run i has epoch ``first_epoch + i``. `inputs` are those not in it."""
         self.template = template
         self._first_epoch = first_epoch
         self._ids = ids
@@ -60,9 +60,7 @@ class Chunk:
         """
         data = blobs.read(ref)
         body, start = split_head(data)
-        return cls(
-            first_epoch, ids, template, body, blobs, ManyInputs(data, start, template.encoding, blobs)
-        )
+        return cls(first_epoch, ids, template, body, blobs, ManyInputs(data, start, template.encoding, blobs))
 
     def run_id(self, position: int) -> bytes:
         """Return the id of the run at a position."""

@@ -8,8 +8,8 @@ from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.inputs import Inputs
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
-from taskyard_contract.values import bodies
 from taskyard_contract.encodings import PICKLE
+from taskyard_contract.values import bodies
 
 LEFT_BYTES: Final = 16 * 1024 * 1024
 """Of what is decoded so many bytes stay in this process's memory, which the values themselves are in then."""
@@ -71,7 +71,7 @@ def _joined(ids: list[bytes], places: list[tuple[int, int]]) -> list[_Place]:
 
 
 def _leave(body: memoryview, first: int, end: int) -> int:
-    """Let the system take back what was read of a mapped file, if it is much; returns from where on it has not."""
+    """Let the system take back much that was read of a mapped file; returns where the rest begins."""
     memory = body.obj
     if not isinstance(memory, mmap.mmap) or end - first < LEFT_BYTES:
         return first

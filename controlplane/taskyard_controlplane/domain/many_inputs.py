@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from taskyard_contract.ids import ID_BYTES
 from taskyard_controlplane.domain.memory import Input, size_of
 
+ID_BYTES: Final = 16
 MANY_INPUTS: Final = 8_192
 """A run with more of them has them like this, and gets them as a file: to write a message of so many takes
 the owner's loop some 8 ms."""

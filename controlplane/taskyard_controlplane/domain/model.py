@@ -10,8 +10,8 @@ from typing import Final, NamedTuple, Protocol
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, Executor, RunKind, RunState
-from taskyard_controlplane.domain.matching import Labels, Need
 from taskyard_controlplane.domain.many_inputs import ManyInputs
+from taskyard_controlplane.domain.matching import Labels, Need
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
 
 BARE_ENCODING: Final = "python/pickle5"
@@ -295,10 +295,8 @@ class Run:
         """Whether its inputs are too large for a frame, or for memory, or too many."""
         inputs = self.inputs
         return (
-            inputs is not None
-            and self.input_bytes + INPUT_OVERHEAD * len(inputs) > LARGE_INPUTS
-            or isinstance(inputs, ManyInputs)
-        )
+            inputs is not None and self.input_bytes + INPUT_OVERHEAD * len(inputs) > LARGE_INPUTS
+        ) or isinstance(inputs, ManyInputs)
 
     @property
     def waited_for_by(self) -> bytes:

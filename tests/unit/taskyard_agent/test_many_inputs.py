@@ -61,9 +61,9 @@ def test_all_inputs_of_all_pieces_are_decoded_in_order(
 ) -> None:
     monkeypatch.setattr(many_inputs, "LEFT_BYTES", 100_000)  # so that much of the file is let go on the way
     values = [bytes([at]) * 30_000 for at in range(40)]
-    content = HEAD.SerializeToString() + b"".join(
-        piece(first, [pickle.dumps(value) for value in values[first : first + 8]]) for first in range(0, 40, 8)
-    )
+    pickled = [pickle.dumps(value) for value in values]
+    pieces = [piece(first, pickled[first : first + 8]) for first in range(0, 40, 8)]
+    content = HEAD.SerializeToString() + b"".join(pieces)
     chunk = chunk_of(tmp_path, content)
     assert not chunk.plain
     assert chunk.invocation(0).args == b"arguments"
@@ -73,12 +73,9 @@ def test_all_inputs_of_all_pieces_are_decoded_in_order(
 
 
 def test_what_is_no_plain_result_is_in_its_piece(tmp_path: Path) -> None:
-    content = HEAD.SerializeToString() + b"".join(
-        (
-            piece(0, [b"", pickle.dumps("plain")], completed(0, encoding=JSON, data=b"[1]")),
-            piece(2, [b""], session_service_pb2.RunOutcome(run_id=id_of(2), state=states_pb2.RUN_STATE_COMPLETED)),
-        )
-    )
+    nothing = session_service_pb2.RunOutcome(run_id=id_of(2), state=states_pb2.RUN_STATE_COMPLETED)
+    first = piece(0, [b"", pickle.dumps("plain")], completed(0, encoding=JSON, data=b"[1]"))
+    content = HEAD.SerializeToString() + first + piece(2, [b""], nothing)
     assert list(inputs_of(chunk_of(tmp_path, content)).values()) == [[1], "plain", None]
 
 

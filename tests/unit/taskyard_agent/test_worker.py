@@ -95,7 +95,9 @@ def test_a_chunk_whose_body_is_a_file_is_read_from_there(ends: Ends, tmp_path: P
     ends.serve(
         frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
         frames.pack(
-            frames.CHUNK_IN_FILE, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16,
+            frames.CHUNK_IN_FILE,
+            frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16),
+            b"i" * 16,
             frames.entry(common_pb2.BlobRef(name=name, size=len(body))),
         ),
     )

@@ -5,8 +5,8 @@ whoever owns the runs next, or that one would let another run compute it at the 
 
 Payload that is only in the database is read for many runs at a time, up to `LOAD_BYTES`, and sent before the
 next is read; and only for agents that take what they were sent before. So what is on its way to agents is
-bounded, whatever they are assigned. A run with large inputs, or very many, gets them as a file, which is written
-before its chunk is sent (`large_bodies`).
+bounded, whatever they are assigned. A run with large inputs, or very many, gets them as a file, which is
+written before its chunk is sent (`large_bodies`).
 """
 
 import asyncio

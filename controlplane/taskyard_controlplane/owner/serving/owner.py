@@ -6,7 +6,7 @@ any other reason, `fatal` is called and nothing more is written.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final
 

@@ -1,9 +1,9 @@
 """Names of blobs, as messages, object stores and directories have them. Pure.
 
 A name says where the bytes come from: `sha256-` and `b3-` go on with a hash of the content, `run-` with the
-run and the epoch that returned it, `inputs-` with those that it is for. Whoever stores bytes under a hash that
-somebody told him computes it himself; what a run returned may only be named by a report of that run and epoch,
-and its inputs are put together by the control plane alone.
+run and the epoch that returned it, `inputs-` with those that it is for. Whoever stores bytes under a hash
+that somebody told him computes it himself; what a run returned may only be named by a report of that run and
+epoch, and its inputs are put together by the control plane alone.
 """
 
 import re

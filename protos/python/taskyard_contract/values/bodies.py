@@ -1,8 +1,8 @@
 """Bodies of chunks that are files: read field by field, because they may be larger than any message.
 
-The control plane writes what is small first, and then the inputs of the one run that there is, piece by piece:
-of each piece the ids come first, then the values, then what describes those that are no plain values. Whoever
-reads a field copies no other one.
+The control plane writes what is small first, and then the inputs of the one run that there is, piece by
+piece: of each piece the ids come first, then the values, then what describes those that are no plain values.
+Whoever reads a field copies no other one.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def fields_of(body: memoryview, start: int = 0) -> Iterator[tuple[int, int, int]
             tag, start = _number(body, start)
             size, start = _number(body, start)
             if tag & 7 != _BYTES or start + size > end:
-                raise BadBody(f"the inputs of a run are damaged: there is no field at byte {start:,} of {end:,}")
+                raise BadBody(f"the inputs of a run are damaged: no field is at byte {start:,} of {end:,}")
             yield tag >> 3, start, start + size
             start += size
     except IndexError:

@@ -1,10 +1,9 @@
-"""A run whose inputs are too large for a message, or too many, gets them as a file that goes with its attempt."""
+"""A run whose inputs are too large for a message, or too many, gets them as a file, which goes with it."""
 
 from pathlib import Path
 
 import pytest
 from support.owner_harness import Agent, World, assigned, play
-
 from xxhash import xxh3_64_intdigest
 
 from taskyard_api.v1 import agent_service_pb2 as ap

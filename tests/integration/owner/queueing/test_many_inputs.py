@@ -1,4 +1,4 @@
-"""A run with very many inputs: little of it in memory, all of it in a file, and never too much in one message."""
+"""A run with very many inputs: little in memory, all of it in a file, never too much in one message."""
 
 from typing import Any
 
