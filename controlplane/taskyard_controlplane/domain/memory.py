@@ -6,6 +6,8 @@ before the run is sent to an agent: what does not fit is only noted by its size 
 turn comes.
 """
 
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -24,6 +26,10 @@ them back would cost more than they do."""
 LARGE_INPUTS: Final = 4 * MIB
 """Inputs of a run that are larger together are put together while an agent fetches them, and never held in
 memory as a whole: messages end at 16 MiB, and a frame has more in it than one chunk."""
+ID_BYTES: Final = 16
+MANY_INPUTS: Final = 8_192
+"""A run with more of them has `ManyInputs`, and gets them as a file: to write a message of so many takes the
+owner's loop some 8 ms."""
 INPUT_OVERHEAD: Final = 32
 """What an input takes in a message beside its value: the id of its run, a position, lengths."""
 
@@ -100,3 +106,42 @@ def size_of(kept: Kept) -> int:
     if kept is None:
         return 0
     return kept if isinstance(kept, int) else len(kept)
+
+
+class ManyInputs:
+    """What a run gets from very many upstream runs, in the order in which it came: from whom, and how much.
+
+    The values are in the database, and are read when they are sent on. 24 bytes are kept for each, whatever
+    it is; an input in a list takes ten times as much beside its value.
+    """
+
+    __slots__ = ("_ids", "_sizes")
+
+    def __init__(self, inputs: Iterable[Input] = ()) -> None:
+        """Keep what is known of some inputs."""
+        self._ids = bytearray()
+        self._sizes = array("Q")
+        for each in inputs:
+            self.append(each)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._sizes)
+
+    def append(self, one: Input) -> None:
+        """Add one."""
+        upstream_id, result, outcome = one
+        self._ids += upstream_id
+        self._sizes.append(size_of(result if outcome is None else outcome))
+
+    def __iter__(self) -> Iterator[Input]:
+        """Iterate over all, each as one that is only in the database."""
+        for position, size in enumerate(self._sizes):
+            yield self._id(position), size, None
+
+    def __getitem__(self, part: slice) -> list[Input]:
+        """Return some of them."""
+        return [(self._id(at), self._sizes[at], None) for at in range(*part.indices(len(self)))]
+
+    def _id(self, position: int) -> bytes:
+        return bytes(self._ids[position * ID_BYTES : (position + 1) * ID_BYTES])

@@ -10,9 +10,8 @@ from typing import Final, NamedTuple, Protocol
 
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, Executor, RunKind, RunState
-from taskyard_controlplane.domain.many_inputs import ManyInputs
 from taskyard_controlplane.domain.matching import Labels, Need
-from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept, ManyInputs
 
 BARE_ENCODING: Final = "python/pickle5"
 """The encoding of results that travel as bare bytes; others are labelled (`owner.rules.labels`)."""

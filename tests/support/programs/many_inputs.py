@@ -1,6 +1,6 @@
 """A user's program that takes many results at once, as they are and in a dictionary.
 
-Arguments: how many, and how large each is. Prints what came of it as one record; the tasks that take them note
+Arguments: how many, and how large each is. Prints what came of each as one record; tasks that take them note
 when they are executed.
 """
 

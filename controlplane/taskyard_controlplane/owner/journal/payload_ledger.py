@@ -11,8 +11,14 @@ that was kept is let go with the run, when it is sent, ends or turns out to neve
 
 from typing import Final
 
-from taskyard_controlplane.domain.many_inputs import ManyInputs
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Input, Kept, MemoryLimits
+from taskyard_controlplane.domain.memory import (
+    ALWAYS_KEPT,
+    DEFAULT_MEMORY,
+    Input,
+    Kept,
+    ManyInputs,
+    MemoryLimits,
+)
 from taskyard_controlplane.domain.model import Run, Submitter
 
 OBJECT_BYTES: Final = 48

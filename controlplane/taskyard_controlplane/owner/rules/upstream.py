@@ -11,8 +11,7 @@ from typing import Any, Final
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.edges import Edge, accepts, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.many_inputs import MANY_INPUTS, ManyInputs
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Kept
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, MANY_INPUTS, Kept, ManyInputs
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook

@@ -12,7 +12,7 @@ from taskyard_contract.errors import StorageFull
 from taskyard_contract.states import ReportKind, RunState
 from taskyard_contract.values.bodies import blobs_in
 from taskyard_controlplane.blobs.memory import MemoryStore
-from taskyard_controlplane.domain.many_inputs import ManyInputs
+from taskyard_controlplane.domain.memory import ManyInputs
 from taskyard_controlplane.owner.journal import journal
 from taskyard_controlplane.owner.queueing import large_bodies
 from taskyard_controlplane.owner.rules import upstream

@@ -2,7 +2,7 @@
 
 import sys
 
-from taskyard_controlplane.domain.many_inputs import ManyInputs
+from taskyard_controlplane.domain.memory import ManyInputs
 
 INPUTS = [(bytes([at]) * 16, b"v" * at, None) for at in range(50)]
 
