@@ -328,3 +328,10 @@ def test_a_file_in_the_directory_is_stored_without_being_sent(served: Any) -> No
     ref = named(result_name(RUN, EPOCH), b"written by a worker")
     directory.write(ref.name, [b"written by ", b"a worker"], ref.size)
     assert fetched(served, ref) == b"written by a worker"
+
+
+def test_nobody_stores_inputs_of_runs_for_the_control_plane(served: Any) -> None:
+    blob = common_pb2.BlobRef(name="inputs-" + "0" * 32 + "-" + "0" * 16, size=1, checksum=1)
+    error = refusal(served.blobs.UploadBlob, iter([pb.UploadBlobRequest(blob=blob, part=b"x")]))
+    assert isinstance(error, InvalidRequest)
+    assert error.field == "blob.name"

@@ -270,7 +270,11 @@ class Delivery:
             if isinstance(run.args, int):
                 loaded = await self._committer.run(lambda: self._store.payloads([run.seq], []))
             chunk = self._written(parcel, loaded, with_inputs=False)
-            written = await self.bodies.add(run, chunk.body)
+            if not parcel.agent.own_session_id:  # a program that serves its own runs has all they get
+                written = await self.bodies.add(run, chunk.body)
+                chunk.body_blob.CopyFrom(written.body)
+                chunk.blobs.extend(written.blobs)
+                chunk.body_has_blobs = written.has_blobs
         except Exception as error:  # whatever it is: somebody waits for this run
             if not parcel.lapsed:
                 self._not_sent(parcel, error)
@@ -280,9 +284,6 @@ class Delivery:
         if not parcel.still_held():
             parcel.agent.charge(run.template, -1)
         else:
-            chunk.body_blob.CopyFrom(written.body)
-            chunk.blobs.extend(written.blobs)
-            chunk.body_has_blobs = written.has_blobs
             self._assign(parcel, chunk)
 
     # What could not be sent.

@@ -22,7 +22,7 @@ import xxhash
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.names import inputs_name
-from taskyard_contract.errors import StorageUnavailable, TaskyardError
+from taskyard_contract.errors import StorageFull, StorageUnavailable, TaskyardError
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, Input, size_of
@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 
 INPUTS_PER_PIECE: Final = 4_096
 """However small they are: a piece may take as many look-ups."""
-WRITTEN_AT_ONCE: Final = 2
-"""Others wait for these: each takes a thread, and the disk."""
+WRITTEN_AT_ONCE: Final = 8
+"""They take turns, a piece each. On their way to object storage each has some 45 MB of memory."""
+SILENT_SECONDS: Final = 60.0
+"""Between two lines in the log about a store that is full."""
 MOST_NAMED: Final = 1_000
 """Blobs among the inputs that a chunk names itself: with more it would be too large for a frame."""
 
@@ -131,6 +133,7 @@ class LargeBodies:
         self.place: Place | None = None
         """Known from when on agents are served."""
         self.known: dict[str, LargeBody] = {}
+        self._complained_at = float("-inf")
         self._places = asyncio.Semaphore(WRITTEN_AT_ONCE)
 
     def __len__(self) -> int:
@@ -154,11 +157,20 @@ class LargeBodies:
                 while (written := await asyncio.to_thread(body.step)) is None:
                     if body.over:
                         raise StorageUnavailable("nobody needs these inputs any more")
+            except StorageFull as error:
+                self._complain(body.ref.size, error)
+                raise
             finally:
                 # Of what is finished there is nothing to discard.
                 asyncio.get_running_loop().run_in_executor(None, body.incoming.discard)
         self.known[body.ref.name] = body
         return written
+
+    def _complain(self, size: int, error: StorageFull) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= SILENT_SECONDS:  # it is tried each second
+            self._complained_at = now
+            log.warning("inputs of a run, some %d bytes, wait for room: %s", size, error)
 
     def forget(self) -> None:
         """Let go of those that no agent needs any more, and have their bytes removed."""
