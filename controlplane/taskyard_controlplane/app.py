@@ -28,6 +28,7 @@ from taskyard_controlplane.blob_opening import open_blob_store
 from taskyard_controlplane.blobs.intact import Intact
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
+from taskyard_controlplane.owner.queueing.large_bodies import Place
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -102,6 +103,7 @@ class ControlPlane:
             self._blobs = self.owner.retention.blobs.data = await asyncio.to_thread(
                 self._open_blobs, reader, stack
             )
+            self.owner.shard.delivery.bodies.place = Place(self._blobs, reader)
             services = self._add_services(server, store.dialect, reader, self._blobs, stack)
             await server.start()
             stack.push_async_callback(server.stop)

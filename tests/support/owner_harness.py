@@ -20,15 +20,17 @@ from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.ids import split_ids
 from taskyard_contract.states import RunKind, RunState, UpstreamKind
 from taskyard_controlplane.blobs.interface import BlobStore
+from taskyard_controlplane.blobs.memory import MemoryStore
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.peers.peer import Caller
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
+from taskyard_controlplane.owner.queueing.large_bodies import Place
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
-from taskyard_controlplane.storage import create_store
+from taskyard_controlplane.storage import create_reader, create_store
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ class World:
         self.clock = FakeClock()
         self.failed: list[BaseException] = []
         self.url = url
-        self.store = create_store(url)
+        self.store, self.reader = create_store(url), create_reader(url)
         self.owner = Owner(
             self.store,
             LEASES,
@@ -88,6 +90,7 @@ class World:
         """Start the owner; the store of blobs opens when it owns the database."""
         await self.owner.start()
         self.owner.retention.blobs.data = self.blob_bytes
+        self.owner.shard.delivery.bodies.place = Place(self.blob_bytes or MemoryStore(), self.reader)
 
     @property
     def shard(self) -> Any:
@@ -152,6 +155,7 @@ async def world(url: str = "sqlite://", **options: Any) -> AsyncIterator[World]:
         yield it
     finally:
         await it.owner.stop()
+        it.reader.close()
 
 
 class Peer:
@@ -396,6 +400,7 @@ async def lose(it: World) -> None:
     it.shard.logs.abandon()
     await it.shard.committer.close()
     it.store.logs.close()
+    it.reader.close()
 
 
 def kill_and_restart(

@@ -7,6 +7,7 @@ Invariant: what was fetched has its name only when it is complete and its checks
 
 import asyncio
 import logging
+import mmap
 import os
 import time
 from collections import OrderedDict, deque
@@ -22,7 +23,7 @@ from taskyard_agent.runner.blob_files import is_disk_trouble
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceStub
 from taskyard_contract.blobs.directory import PART_SUFFIX, BlobDirectory
-from taskyard_contract.blobs.names import is_result, name_of
+from taskyard_contract.blobs.names import is_inputs, is_result, name_of
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, StorageFull
 from taskyard_contract.programs.private_files import create
 from taskyard_contract.transport import blob_transfer
@@ -31,6 +32,7 @@ from taskyard_contract.transport.direct_fetch import FileTarget
 from taskyard_contract.transport.direct_store import FileSource
 from taskyard_contract.transport.direct_transfers import DirectTransfers
 from taskyard_contract.transport.repeating import UPLOADING, repeated
+from taskyard_contract.values.bodies import blobs_in
 
 if TYPE_CHECKING:
     from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
@@ -101,7 +103,8 @@ class BlobStore:
     async def fetch(self, blobs: Iterable[common_pb2.BlobRef]) -> None:
         """Have some blobs here; a value that is gone, or damaged where it is stored, is left out.
 
-        Of many runs that come together few may need that one: they find out themselves.
+        Inputs of a run that are gone are not: the run is over, or is assigned again with others. Of many
+        runs that come together few may need that one: they find out themselves.
 
         Raises:
             TaskyardError: One could not be fetched: it is unknown, or the server stayed unreachable.
@@ -115,13 +118,24 @@ class BlobStore:
         for each in coming:
             await self._come(*each)
 
+    async def further(self, body: common_pb2.BlobRef) -> list[common_pb2.BlobRef]:
+        """Return the blobs that the body of a chunk names, which is here, as far as they have to be fetched.
+
+        Raises:
+            OSError: It is not here any more.
+            ValueError: It is no body of a chunk.
+        """
+        if self.shared is not None:
+            return []  # results are written there, or have been sent there
+        return await asyncio.to_thread(_blobs_in, self.path(body))
+
     async def _come(self, blob: common_pb2.BlobRef, task: "asyncio.Task[None]") -> None:
         """Wait until a blob is here, or it is known that there is none."""
         name = name_of(blob)
         try:
             await asyncio.shield(task)
         except (BlobNotFound, DigestMismatch):
-            if not blob.name:  # the body of a chunk, which a server that was restarted does not know
+            if not blob.name or is_inputs(name):  # it can be had once more: the run is assigned again
                 raise
             self._note_gone(name)
         else:
@@ -265,6 +279,15 @@ class BlobStore:
         for leftover in (*self.directory.glob(f"*/.*{PART_SUFFIX}"), *self.directory.iterdir()):
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
+
+
+def _blobs_in(path: Path) -> list[common_pb2.BlobRef]:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping,
+        memoryview(mapping) as view,
+    ):
+        return blobs_in(view)
 
 
 def is_there(directory: BlobDirectory, blob: common_pb2.BlobRef) -> bool:

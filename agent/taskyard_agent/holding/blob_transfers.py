@@ -71,6 +71,8 @@ class BlobTransfers:
         bundle = span.chunk.template.bundle
         if is_new:
             self._blobs.ask_again(span.chunk.blobs)
+        if span.chunk.body_has_blobs:
+            return False
         return (not bundle or self._bundles.has(bundle)) and self._blobs.has(span.chunk.blobs)
 
     def spans(self) -> Iterator[Span]:
@@ -121,6 +123,10 @@ class BlobTransfers:
         chunk = fetch.chunk
         try:
             await self._blobs.fetch(chunk.blobs)
+            if chunk.body_has_blobs and chunk.body_blob is not None:
+                chunk.body_has_blobs = False
+                chunk.blobs += tuple(await self._blobs.further(chunk.body_blob))
+                await self._blobs.fetch(chunk.blobs)
             if chunk.template.bundle:
                 await self._bundles.prepare(chunk.template.bundle)
         except Exception as error:  # whatever it is: these runs have to leave

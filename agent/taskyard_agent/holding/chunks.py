@@ -13,7 +13,6 @@ from typing import Final
 from taskyard_agent.holding.templates import LocalTemplate
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
-from taskyard_contract.blobs.names import name_of
 from taskyard_contract.ids import ID_BYTES
 
 CARVE_BYTES: Final = 16 * 1024
@@ -27,7 +26,8 @@ class Chunk:
         "_parsed",
         "blobs",
         "body",
-        "body_name",
+        "body_blob",
+        "body_has_blobs",
         "caller",
         "depth",
         "first_epoch",
@@ -48,7 +48,8 @@ class Chunk:
         blobs: tuple[common_pb2.BlobRef, ...] = (),
         nested: bool = False,
         caller: bytes = b"",
-        body_name: str = "",
+        body_blob: common_pb2.BlobRef | None = None,
+        body_has_blobs: bool = False,
         share: int = 0,
     ) -> None:
         """Keep a chunk; run i has the i-th id and epoch ``first_epoch + i``.
@@ -61,8 +62,9 @@ class Chunk:
             blobs: What must have been fetched before any of it can start.
             nested: Whether other runs wait for these.
             caller: The run that has submitted them, when they are nested and the server says so.
-            body_name: The blob that holds the body, when it is too large for a frame: only the worker that
+            body_blob: The blob that holds the body, when it is too large for a frame: the worker that
                 executes the chunk reads it. `body` then has no inputs, or nothing at all.
+            body_has_blobs: Whether it names further ones, to be added to `blobs` when it is here.
             share: The number of the session whose turns they take.
         """
         self.template = template
@@ -72,7 +74,8 @@ class Chunk:
         self.blobs = blobs
         self.nested = nested
         self.caller = caller
-        self.body_name = body_name
+        self.body_blob = body_blob
+        self.body_has_blobs = body_has_blobs
         self.share = share
         self.in_lane = False
         """Whether its runs share a process with others, in which all of them go on together."""
@@ -83,10 +86,10 @@ class Chunk:
     @classmethod
     def assigned(cls, message: pb.AssignChunk, template: LocalTemplate) -> "Chunk":
         """Take over what the server assigned."""
-        blobs, body_name = tuple(message.blobs), ""
+        blobs, body_blob = tuple(message.blobs), None
         if message.HasField("body_blob"):
-            body_name = name_of(message.body_blob)
-            blobs = (message.body_blob, *blobs)
+            body_blob = message.body_blob
+            blobs = (body_blob, *blobs)
         if template.digest and not template.definition.code:
             blobs = (common_pb2.BlobRef(digest=template.digest), *blobs)
         return cls(
@@ -97,7 +100,8 @@ class Chunk:
             blobs=blobs,
             nested=message.nested,
             caller=message.caller_run_id,
-            body_name=body_name,
+            body_blob=body_blob,
+            body_has_blobs=message.body_has_blobs,
             share=message.share,
         )
 
@@ -228,7 +232,7 @@ class Span:
     def slimmed(self) -> "Span":
         """Return the same runs, without carrying a large body of others along."""
         chunk = self.chunk
-        if chunk.body_name or len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
+        if chunk.body_blob is not None or len(chunk.body) <= CARVE_BYTES or len(self) * 2 >= len(chunk):
             return self
         carved = chunk.carve(self.start, self.stop)
         return Span(carved, 0, len(carved), self.strikes)

@@ -197,8 +197,10 @@ class WorkerHandle:
         head = frames.CHUNK_HEAD.pack(
             number, template.index, chunk.first_epoch, span.start, span.stop, len(chunk.ids)
         )
-        if chunk.body_name:
-            sent = self.send(frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, chunk.body_name.encode()))
+        if chunk.body_blob is not None:
+            sent = self.send(
+                frames.pack(frames.CHUNK_IN_FILE, head, chunk.ids, frames.entry(chunk.body_blob))
+            )
         else:
             sent = self.send(frames.pack(frames.CHUNK, head, chunk.ids, chunk.body))
         if not sent:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.directory import BlobDirectory
-from taskyard_contract.blobs.names import is_result, name_of
+from taskyard_contract.blobs.names import SHA256, is_result, name_of
 from taskyard_contract.encodings import decode
 from taskyard_contract.errors import BlobNotFound, DigestMismatch
 from taskyard_contract.values.files import Damaged, read_value
@@ -53,7 +53,8 @@ class BlobFiles:
             DigestMismatch: It is not what was stored.
             OSError: It cannot be read.
         """
-        return self._read(name_of(ref), ref.size, ref.checksum if ref.name else None)
+        name = name_of(ref)
+        return self._read(name, ref.size, None if name.startswith(SHA256) else ref.checksum)
 
     def value(self, name: str, size: int, checksum: int, encoding: str) -> Any:
         """Return a large value inside arguments: decoded anew for each run, so that none is shared.

@@ -6,12 +6,14 @@ in chunks that have any of it.
 
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.inputs import Inputs, check_encoding
+from taskyard_agent.runner.many_inputs import ManyInputs
 from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import template_pb2
+from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract.execution import Invocation
 from taskyard_contract.failures import text_of
 from taskyard_contract.ids import ID_BYTES
+from taskyard_contract.values.bodies import split_head
 
 
 class Chunk:
@@ -24,8 +26,9 @@ class Chunk:
         template: template_pb2.RunTemplate,
         body: pb.ChunkBody,
         blobs: BlobFiles,
+        inputs: Inputs | None = None,
     ) -> None:
-        """Open the columns of `body`; run i has epoch ``first_epoch + i``."""
+        """Open the columns of `body`; run i has epoch ``first_epoch + i``. `inputs` are those not in it."""
         self.template = template
         self._first_epoch = first_epoch
         self._ids = ids
@@ -36,9 +39,28 @@ class Chunk:
         self._blobs = blobs
         self._extras = {extra.position: extra for extra in body.extras}
         self._encoding = template.encoding
-        self._inputs = Inputs(body, self._encoding, blobs)
-        self.plain = not (body.extras or body.input_positions)
+        self.plain = not (body.extras or body.input_positions or inputs is not None)
         """Whether `complete` has nothing to add to any run."""
+        self._inputs = inputs or Inputs(body, self._encoding, blobs)
+
+    @classmethod
+    def of_file(
+        cls,
+        first_epoch: int,
+        ids: bytes,
+        template: template_pb2.RunTemplate,
+        ref: common_pb2.BlobRef,
+        blobs: BlobFiles,
+    ) -> "Chunk":
+        """Open the columns of a file, which has one run.
+
+        Raises:
+            BlobNotFound, DigestMismatch, OSError: As `BlobFiles.read`.
+            ValueError: It is no body of a chunk.
+        """
+        data = blobs.read(ref)
+        body, start = split_head(data)
+        return cls(first_epoch, ids, template, body, blobs, ManyInputs(data, start, template.encoding, blobs))
 
     def run_id(self, position: int) -> bytes:
         """Return the id of the run at a position."""

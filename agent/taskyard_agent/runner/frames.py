@@ -7,6 +7,9 @@ know about them is in the fixed headers defined here.
 import struct
 from typing import Final
 
+from taskyard_api.v1 import common_pb2
+from taskyard_contract.blobs.names import name_of
+
 READ_BYTES: Final = 64 * 1024
 """One read. Larger buffers make malloc map and unmap memory at each call."""
 
@@ -16,7 +19,7 @@ TEMPLATE: Final = 2
 CHUNK: Final = 3
 FORGET: Final = 4
 CHUNK_IN_FILE: Final = 5
-"""As a chunk, but with the name of a blob instead of the body that it holds."""
+"""As a chunk, but with the entry of a blob instead of the body that it holds."""
 WORLD: Final = 6
 """The world that the worker is in from the next chunk on: length of the serialised `World`, which follows,
 and the file with its facts."""
@@ -42,7 +45,7 @@ AWAITING: Final = 29
 
 _PREFIX: Final = struct.Struct("<IB")
 
-LINK_VERSION: Final = 3
+LINK_VERSION: Final = 4
 """Of these frames. A program may bring a worker of another release: the two have to find out at once."""
 READY_BODY: Final = struct.Struct("<IH16s")
 """The worker's process id, its version of the link, and what its marks in the pipes of output begin with.
@@ -61,7 +64,8 @@ REPORT_HEAD: Final = struct.Struct("<QIIQH")
 UNSTORED_HEAD: Final = struct.Struct("<QIQ")
 """Number and position of a run whose result the disk had no room for, and its size; the reason follows."""
 BLOB_ENTRY: Final = struct.Struct("<128sQQ")
-"""Name, size and checksum of what the worker has written to the agent's directory, to be sent on."""
+"""Name, size and checksum of a blob: of what the worker has written to the agent's directory, to be sent on,
+or of what it is to read; the checksum is 0 where its name has a hash."""
 STOPPED_BODY: Final = struct.Struct("<QI")
 """Number and position of a run; of lanes, also that of the run which is blocked or goes on."""
 AWAITING_BODY: Final = struct.Struct("<I")
@@ -80,6 +84,17 @@ REVOKED: Final = struct.Struct("<QI")
 """Number of the chunk, and the position from which on nothing of it will be executed."""
 NOTHING_REVOKED: Final = 0xFFFFFFFF
 """Stands for that position when all of it has begun: behind every run that a chunk could have."""
+
+
+def entry(blob: common_pb2.BlobRef) -> bytes:
+    """Write which blob is meant."""
+    return BLOB_ENTRY.pack(name_of(blob).encode(), blob.size, blob.checksum)
+
+
+def blob_of(data: bytes) -> common_pb2.BlobRef:
+    """Read which blob is meant; the opposite of `entry`."""
+    name, size, checksum = BLOB_ENTRY.unpack(data)
+    return common_pb2.BlobRef(name=name.rstrip(b"\0").decode(), size=size, checksum=checksum)
 
 
 def pack(kind: int, *parts: bytes) -> bytes:

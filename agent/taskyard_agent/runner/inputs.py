@@ -54,7 +54,7 @@ class Inputs:
             return None
         return {run_id: self._value(run_id, data) for run_id, data in entries}
 
-    def _value(self, run_id: bytes, data: bytes) -> Any:
+    def _value(self, run_id: bytes, data: bytes | memoryview) -> Any:
         # Decoded for each run anew: two runs must not share one mutable value.
         outcome = self._others.get(run_id)
         if outcome is None:

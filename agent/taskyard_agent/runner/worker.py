@@ -182,15 +182,16 @@ class Worker:
         number, index, epoch, start, stop, ids_size = frames.CHUNK_HEAD.unpack_from(frame)
         ids_start = frames.CHUNK_HEAD.size
         rest = frame[ids_start + ids_size :]
-        if kind == frames.CHUNK_IN_FILE:
-            rest = self._blobs.fetched(rest.decode())
-        body = pb.ChunkBody.FromString(rest)
         definition = self._templates[index]
         ids = frame[ids_start : ids_start + ids_size]
         (self._link.successor or self._link).ids = ids
         with self._link.output.aside():
             code = self._code_of(definition, restore)
-        chunk = Chunk(epoch, ids, definition.template, body, self._blobs)
+        if kind == frames.CHUNK_IN_FILE:
+            chunk = Chunk.of_file(epoch, ids, definition.template, frames.blob_of(rest), self._blobs)
+        else:
+            body = pb.ChunkBody.FromString(rest)
+            chunk = Chunk(epoch, ids, definition.template, body, self._blobs)
         return Opened(number, start, stop, chunk, code)
 
     def _on_chunk(self, kind: int, frame: bytes) -> None:

@@ -24,7 +24,7 @@ from taskyard_contract.blobs.directory import (
     BlobDirectory,
 )
 from taskyard_contract.blobs.giving_way import SYNC_BYTES
-from taskyard_contract.blobs.names import is_result, subdirectory
+from taskyard_contract.blobs.names import is_inputs, is_result, subdirectory
 from taskyard_contract.errors import (
     BlobNotFound,
     DigestMismatch,
@@ -216,6 +216,7 @@ class IncomingFile(Receiving):
         super().__init__(ref)
         self._store = store
         self._directory = directory
+        self._lasts = not is_inputs(self.name)
         self._unsynced = 0
 
     def begin(self) -> None:
@@ -223,7 +224,7 @@ class IncomingFile(Receiving):
         with storage_errors(self._store.url), ExitStack() as stack:
             self._part = stack.enter_context(self._directory.receiving(self.name))
             self._file = stack.enter_context(_nameless(self._part) or create(self._part))
-            if self.ref.size >= RESERVED_BYTES:
+            if self.ref.size >= RESERVED_BYTES and self._lasts:
                 os.posix_fallocate(self._file.fileno(), 0, self.ref.size)
             self._stack = stack.pop_all()
 
@@ -255,7 +256,8 @@ class IncomingFile(Receiving):
 
     def _sync(self) -> None:
         self._file.flush()
-        os.fdatasync(self._file.fileno())
+        if self._lasts:
+            os.fdatasync(self._file.fileno())
         self._unsynced = 0
 
     def _holds_another(self) -> bool:

@@ -76,6 +76,10 @@ class BlobStore(Protocol):
     def receive(self, ref: common_pb2.BlobRef) -> Incoming:
         """Return what takes in a blob. Alone of all methods this does not block: nothing is done before the
         first part, so that nothing is left of a call that ends before.
+
+        Of inputs of runs, which are made while they are stored, the size and the checksum in `ref` need to be
+        right only when all was written; until then the size is about that. They are not made durable: after
+        a power cut nobody needs them.
         """
         ...
 

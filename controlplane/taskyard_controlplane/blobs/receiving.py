@@ -6,7 +6,7 @@ Invariant: what has the name of a content has that content, because it is comput
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,25 +21,28 @@ from taskyard_contract.errors import DigestMismatch, StorageUnavailable
 class ContentCheck:
     """Finds out whether content is what its reference says."""
 
-    def __init__(self, seen: Any, expected: str) -> None:
-        """Compute `seen`, which is to come to `expected`, in hexadecimal."""
+    def __init__(self, seen: Any, expected: Callable[[], str]) -> None:
+        """Compute `seen`, which is to come to what is `expected` at the end, in hexadecimal."""
         self._seen = seen
         self._expected = expected
         self.update = seen.update
 
     def is_right(self) -> bool:
         """Say whether everything that came is what was expected."""
-        return bool(self._seen.hexdigest() == self._expected)
+        return bool(self._seen.hexdigest() == self._expected())
 
 
 def check_of(ref: common_pb2.BlobRef) -> ContentCheck:
-    """Return the check of a content, by its name: what it is named by is computed here."""
+    """Return the check of a content, by its name: what it is named by is computed here.
+
+    Of what has no hash in its name the reference may say the checksum later, before the check is asked for.
+    """
     name = name_of(ref)
     if name.startswith(SHA256):
-        return ContentCheck(hashlib.sha256(), name.removeprefix(SHA256))
+        return ContentCheck(hashlib.sha256(), lambda: name.removeprefix(SHA256))
     if name.startswith(CONTENT):
-        return ContentCheck(blake3(), name.removeprefix(CONTENT))
-    return ContentCheck(xxhash.xxh3_64(), f"{ref.checksum:016x}")
+        return ContentCheck(blake3(), lambda: name.removeprefix(CONTENT))
+    return ContentCheck(xxhash.xxh3_64(), lambda: f"{ref.checksum:016x}")
 
 
 class Receiving(ABC):

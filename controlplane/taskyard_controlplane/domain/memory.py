@@ -6,6 +6,8 @@ before the run is sent to an agent: what does not fit is only noted by its size 
 turn comes.
 """
 
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -24,8 +26,10 @@ them back would cost more than they do."""
 LARGE_INPUTS: Final = 4 * MIB
 """Inputs of a run that are larger together are put together while an agent fetches them, and never held in
 memory as a whole: messages end at 16 MiB, and a frame has more in it than one chunk."""
-LARGEST_INPUTS: Final = 2048 * MIB - 64 * MIB
-"""A message of protobuf ends at 2 GiB."""
+ID_BYTES: Final = 16
+MANY_INPUTS: Final = 8_192
+"""A run with more of them has `ManyInputs`, and gets them as a file: to write a message of so many takes the
+owner's loop some 8 ms."""
 INPUT_OVERHEAD: Final = 32
 """What an input takes in a message beside its value: the id of its run, a position, lengths."""
 
@@ -36,7 +40,7 @@ class MemoryLimits:
     whoever wants to send it; nothing is lost by a lower number.
 
     Raises:
-        ValueError: A number is not greater than 0, or inputs could be larger than a message.
+        ValueError: A number is not greater than 0.
     """
 
     uncommitted: int = 64 * MIB
@@ -59,10 +63,10 @@ class MemoryLimits:
     """What the templates of open runs take. Default 32 MiB, some 12,000 templates: beyond, runs of further
     ones are answered OVERLOADED until others have ended."""
 
-    inputs: int = 1024 * MIB
+    inputs: int = 16 * 1024 * MIB
     """Most bytes that the results of all upstream runs of one run may have together, as far as they are no
-    blobs. Default 1 GiB: one worker has to hold all of them. A run with more ends Failed when it would start.
-    At most 2 GiB less 64 MiB, because they are one message to workers of other languages."""
+    blobs. Default 16 GiB, as of one value: one worker has to hold all of them. They are no part of this
+    memory. A run with more ends Failed when it would start."""
 
     pushed_results: int = 16 * MIB
     """Results that one client was sent and has not read. Default 16 MiB: far more than is on its way to a
@@ -89,8 +93,6 @@ class MemoryLimits:
     """Of all agents together. Default 256 MiB."""
 
     def __post_init__(self) -> None:
-        if self.inputs > LARGEST_INPUTS:
-            raise ValueError(f"inputs is {self.inputs}; it must be at most {LARGEST_INPUTS}")
         for each in fields(self):
             if getattr(self, each.name) <= 0:
                 raise ValueError(f"{each.name} is {getattr(self, each.name)}; it must be greater than 0")
@@ -104,3 +106,42 @@ def size_of(kept: Kept) -> int:
     if kept is None:
         return 0
     return kept if isinstance(kept, int) else len(kept)
+
+
+class ManyInputs:
+    """What a run gets from very many upstream runs, in the order in which it came: from whom, and how much.
+
+    The values are in the database, and are read when they are sent on. 24 bytes are kept for each, whatever
+    it is; an input in a list takes ten times as much beside its value.
+    """
+
+    __slots__ = ("_ids", "_sizes")
+
+    def __init__(self, inputs: Iterable[Input] = ()) -> None:
+        """Keep what is known of some inputs."""
+        self._ids = bytearray()
+        self._sizes = array("Q")
+        for each in inputs:
+            self.append(each)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._sizes)
+
+    def append(self, one: Input) -> None:
+        """Add one."""
+        upstream_id, result, outcome = one
+        self._ids += upstream_id
+        self._sizes.append(size_of(result if outcome is None else outcome))
+
+    def __iter__(self) -> Iterator[Input]:
+        """Iterate over all, each as one that is only in the database."""
+        for position, size in enumerate(self._sizes):
+            yield self._id(position), size, None
+
+    def __getitem__(self, part: slice) -> list[Input]:
+        """Return some of them."""
+        return [(self._id(at), self._sizes[at], None) for at in range(*part.indices(len(self)))]
+
+    def _id(self, position: int) -> bytes:
+        return bytes(self._ids[position * ID_BYTES : (position + 1) * ID_BYTES])

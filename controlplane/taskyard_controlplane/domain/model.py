@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.states import FIRST_FINAL, Executor, RunKind, RunState
 from taskyard_controlplane.domain.matching import Labels, Need
-from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept
+from taskyard_controlplane.domain.memory import INPUT_OVERHEAD, LARGE_INPUTS, Input, Kept, ManyInputs
 
 BARE_ENCODING: Final = "python/pickle5"
 """The encoding of results that travel as bare bytes; others are labelled (`owner.rules.labels`)."""
@@ -275,7 +275,7 @@ class Run:
         self.upstream: bytes | None = None
         # Flat, run and kind of edge in turn: a pair for each edge would be as large as all else about it.
         self.downstream: list[Run | int] | None = None
-        self.inputs: list[Input] | None = None
+        self.inputs: list[Input] | ManyInputs | None = None
         # How much of its arguments and inputs is in memory and counted, and how much only in the database.
         self.held_bytes = 0
         self.absent_bytes = 0
@@ -291,8 +291,11 @@ class Run:
 
     @property
     def has_large_inputs(self) -> bool:
-        """Whether its inputs are too large for a frame, or for memory."""
-        return self.input_bytes + INPUT_OVERHEAD * len(self.inputs or ()) > LARGE_INPUTS
+        """Whether its inputs are too large for a frame, or for memory, or too many."""
+        inputs = self.inputs
+        return (
+            inputs is not None and self.input_bytes + INPUT_OVERHEAD * len(inputs) > LARGE_INPUTS
+        ) or isinstance(inputs, ManyInputs)
 
     @property
     def waited_for_by(self) -> bytes:

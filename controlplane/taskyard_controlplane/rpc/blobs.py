@@ -14,7 +14,7 @@ import grpc
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import blob_service_pb2_grpc
-from taskyard_contract.blobs.names import check_blob_name, name_of, sha256_name
+from taskyard_contract.blobs.names import check_blob_name, check_stored_name, name_of, sha256_name
 from taskyard_contract.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from taskyard_contract.payload_limits import PART_BYTES
 from taskyard_controlplane.blobs.interface import BlobStore, Incoming
@@ -55,7 +55,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         """Serve blobs of `store`, and of the database those that came inside other messages.
 
         Args:
-            directory: Knows bodies of chunks, which are fetched like blobs.
+            directory: Knows the owner, who removes blobs.
             reader: The database.
             background: Where it is read.
             store: Where blobs are.
@@ -138,7 +138,7 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         check_namespace(first.namespace)
         blob, settings = first.blob, self._settings
         if blob.name:
-            check_blob_name(blob.name, "blob.name")
+            check_stored_name(blob.name, "blob.name")
         else:
             check_digest(blob.digest, "blob.digest")
         check_size(blob.size, settings.max_payload_bytes, "blob.size")
@@ -207,15 +207,6 @@ class BlobService(blob_service_pb2_grpc.BlobServiceServicer):
         else:
             digest = check_digest(request.digest, "digest")
             name = sha256_name(digest)
-        size, skipped = 0, request.offset
-        async for part in self._directory.body_of_chunk(digest):
-            size += len(part)
-            for start in range(min(skipped, len(part)), len(part), PART_BYTES):
-                yield pb.DownloadBlobResponse(part=part[start : start + PART_BYTES])
-            skipped -= min(skipped, len(part))
-        if size:
-            _check_offset(request.offset, size)
-            return
         async for part in self._stored(name, digest, request.offset):
             yield pb.DownloadBlobResponse(part=part)
 

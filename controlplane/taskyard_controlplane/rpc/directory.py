@@ -5,7 +5,6 @@ nothing can answer every call with the address of the one that does. A stream as
 unary call asks each time. Whoever stops being the owner ends, so no stream outlives its answer.
 """
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 from taskyard_contract.errors import NotOwner
@@ -41,13 +40,6 @@ class Directory:
         if place:
             raise NotOwner(f"another replica owns these runs; call {place}", address=place)
         raise NotOwner("no replica owns these runs at the moment; call again", retry_after=RETRY_SECONDS)
-
-    async def body_of_chunk(self, digest: bytes) -> AsyncIterator[bytes]:
-        """Iterate over the body of a chunk that an owner in this process has assigned, if it is one."""
-        place = self._places.get(ONLY_SHARD, "")
-        if not isinstance(place, str):
-            async for part in place.body_of_chunk(digest):
-                yield part
 
     def served(self) -> int:
         """Return a number that grows with what an owner in this process does for its peers."""

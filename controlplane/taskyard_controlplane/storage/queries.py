@@ -28,6 +28,7 @@ from taskyard_controlplane.storage.interface import (
     RunPage,
     RunSums,
     StoredLog,
+    StoredPayloads,
 )
 from taskyard_controlplane.storage.logs.pages import LogPages
 from taskyard_controlplane.storage.schema import run, shard_owner
@@ -113,6 +114,10 @@ class DatabaseReader:
     def missing_blobs(self, digests: Sequence[bytes]) -> list[bytes]:
         with self._connection() as connection:
             return blobs.missing_blobs(connection, digests)
+
+    def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
+        with self._connection() as connection:
+            return records.payloads(connection, seqs, run_ids)
 
     def blob_size(self, digest: bytes) -> int | None:
         with self._connection() as connection:

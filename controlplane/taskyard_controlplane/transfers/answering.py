@@ -11,7 +11,7 @@ from typing import Final
 
 from taskyard_api.v1 import blob_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
-from taskyard_contract.blobs.names import check_blob_name, name_of
+from taskyard_contract.blobs.names import check_blob_name, check_stored_name, name_of
 from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.domain.namespaces import check_namespace
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
@@ -50,9 +50,10 @@ class GrantedTransfers:
         if count > MAX_GRANTED:
             text = f"the request names {count} blobs; send at most {MAX_GRANTED}"
             raise InvalidRequest(text, limit=MAX_GRANTED, field="reads")
-        for field, refs in (("reads", request.reads), ("writes", request.writes)):
-            for at, ref in enumerate(refs):
-                self._check(ref, f"{field}[{at}]")
+        for at, ref in enumerate(request.reads):
+            self._check(ref, f"reads[{at}]", check_blob_name)
+        for at, ref in enumerate(request.writes):
+            self._check(ref, f"writes[{at}]", check_stored_name)
         leaving = self._leaving()
         going = leaving.told(map(name_of, request.reads))
         reads = [ref for ref in request.reads if name_of(ref) not in going]
@@ -62,9 +63,11 @@ class GrantedTransfers:
             writes=await self._granted(self._granting.write, request.writes),
         )
 
-    def _check(self, ref: common_pb2.BlobRef, field: str) -> None:
+    def _check(
+        self, ref: common_pb2.BlobRef, field: str, check_name: Callable[[str, str], str]
+    ) -> None:
         if ref.name:
-            check_blob_name(ref.name, f"{field}.name")
+            check_name(ref.name, f"{field}.name")
         else:
             check_digest(ref.digest, f"{field}.digest")
         check_size(ref.size, self._max_payload_bytes, f"{field}.size")

@@ -96,7 +96,7 @@ def test_what_an_agent_fetches_of_a_chunk_has_an_end_too(
     agent.report(epoch, up, b"3" * 2_000)
     agent.take(1)
     body = agent.chunks[-1].body_blob
-    request = pb.DownloadBlobRequest(digest=body.digest, offset=body.size - 7)
+    request = pb.DownloadBlobRequest(name=body.name, offset=body.size - 7)
     assert len(b"".join(answer.part for answer in served.blobs.DownloadBlob(request, timeout=20))) == 7
     request.offset = body.size
     assert list(served.blobs.DownloadBlob(request, timeout=20)) == []
@@ -348,3 +348,10 @@ def test_a_large_file_gives_way_to_commits_and_to_nothing_else(
                 pass
             served.submit()
             assert held_up()
+
+
+def test_nobody_stores_inputs_of_runs_for_the_control_plane(served: Any) -> None:
+    blob = common_pb2.BlobRef(name="inputs-" + "0" * 32 + "-" + "0" * 16, size=1, checksum=1)
+    error = refusal(served.blobs.UploadBlob, iter([pb.UploadBlobRequest(blob=blob, part=b"x")]))
+    assert isinstance(error, InvalidRequest)
+    assert error.field == "blob.name"

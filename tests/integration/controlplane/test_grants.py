@@ -189,6 +189,11 @@ def test_a_directory_grants_nothing(serve: Any) -> None:
             "reads[1].name",
         ),
         (
+            pb.GrantTransfersRequest(writes=[common_pb2.BlobRef(name=f"inputs-{'0' * 32}-{'0' * 16}")]),
+            InvalidRequest,
+            "writes[0].name",
+        ),
+        (
             pb.GrantTransfersRequest(writes=[common_pb2.BlobRef(digest=b"1")]),
             InvalidRequest,
             "writes[0].digest",

@@ -12,10 +12,10 @@ import pytest
 from grpc import aio
 
 from taskyard_agent.holding.blob_store import LARGE_BYTES, LOOK_SECONDS, MOST_AT_ONCE, BlobStore
-from taskyard_api.v1 import blob_service_pb2, common_pb2
+from taskyard_api.v1 import agent_service_pb2, blob_service_pb2, common_pb2, session_service_pb2
 from taskyard_api.v1.blob_service_pb2_grpc import BlobServiceServicer, add_BlobServiceServicer_to_server
 from taskyard_contract.blobs.directory import BlobDirectory
-from taskyard_contract.blobs.names import checksum_of, content_name, name_of, result_name
+from taskyard_contract.blobs.names import checksum_of, content_name, inputs_name, name_of, result_name
 from taskyard_contract.errors import BlobNotFound, DigestMismatch
 from taskyard_contract.transport import blob_transfer
 from taskyard_contract.transport.rpc_errors import to_status
@@ -386,3 +386,34 @@ def test_nothing_is_ever_removed_from_the_shared_store(tmp_path: Path) -> None:
     blobs.make_room()
     blobs.evict()
     assert blobs.has([ref])
+
+
+def test_blobs_that_only_a_body_names_are_read_from_it_where_they_have_to_be_fetched(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        blobs = store(tmp_path / "own", 10 * SIZE)
+        wanted = Ref(name=content_name([b"wanted"]), size=6, checksum=checksum_of([b"wanted"]))
+        outcome = session_service_pb2.RunOutcome(run_id=b"u" * 16)
+        outcome.result.blob.CopyFrom(wanted)
+        content = agent_service_pb2.ChunkBody(args=[b""], others=[outcome]).SerializeToString()
+        body = Ref(name=inputs_name(b"r" * 16, 1), size=len(content), checksum=checksum_of([content]))
+        path = blobs.path(body)
+        path.write_bytes(content)
+        assert await blobs.further(body) == [wanted]
+        blobs.shared = BlobDirectory(tmp_path / "own")
+        assert await blobs.further(body) == []
+
+    asyncio.run(scenario())
+
+
+def test_inputs_that_are_gone_are_not_left_out(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        blobs = store(tmp_path / "own", 10 * SIZE)
+
+        async def gone(blob: Ref) -> None:
+            raise BlobNotFound("the run is over")
+
+        blobs._download = gone  # type: ignore[method-assign]
+        with pytest.raises(BlobNotFound):
+            await blobs.fetch([Ref(name=inputs_name(b"r" * 16, 1), size=9, checksum=1)])
+
+    asyncio.run(scenario())

@@ -11,7 +11,7 @@ import pytest
 from taskyard_agent.runner import frames, progress_board
 from taskyard_agent.runner.worker import FLUSH_BYTES, Worker
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import template_pb2
+from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import sha256_name
@@ -95,7 +95,10 @@ def test_a_chunk_whose_body_is_a_file_is_read_from_there(ends: Ends, tmp_path: P
     ends.serve(
         frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
         frames.pack(
-            frames.CHUNK_IN_FILE, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16, name.encode()
+            frames.CHUNK_IN_FILE,
+            frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16),
+            b"i" * 16,
+            frames.entry(common_pb2.BlobRef(name=name, size=len(body))),
         ),
     )
     assert len(ends.sizes) >= 1

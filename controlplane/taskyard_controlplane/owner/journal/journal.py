@@ -8,7 +8,9 @@ so, and end with `touch`.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from taskyard_api.v1.common_pb2 import BlobRef
 from taskyard_api.v1.session_service_pb2 import FlowDecision
@@ -42,6 +44,8 @@ from taskyard_controlplane.storage.interface import BlobRefKind
 
 HIGHEST_LEVEL = 1000
 """Of log records; Python's own end at 50. What is higher is a mistake, and might not fit into the column."""
+LOOKED_UP_AT_ONCE: Final = 4_096
+"""Runs that one commit asks about. Each takes 12 us, and whatever is recorded next waits for all of them."""
 
 
 class Journal:
@@ -62,6 +66,7 @@ class Journal:
         self._numbers = numbers
         self._leaving = leaving
         self._next_agent = next_agent
+        self._to_look_up: deque[bytes] = deque()
         self.touch = committer.touch
 
     @property
@@ -281,8 +286,22 @@ class Journal:
     # Questions that ride on the commit, and are answered after its own rows are written.
 
     def look_up_run(self, run_id: bytes) -> None:
-        """Ask how a run that is not in memory ended."""
-        self.open.rows.lookup_runs.append(run_id)
+        """Ask how a run that is not in memory ended; with a later commit, if the open one asks for many."""
+        asked = self.open.rows.lookup_runs
+        if len(asked) < LOOKED_UP_AT_ONCE:
+            asked.append(run_id)
+            self.touch()
+            return
+        if not self._to_look_up:
+            self.then(self._look_up_further)
+        self._to_look_up.append(run_id)
+
+    def _look_up_further(self) -> None:
+        asked = self.open.rows.lookup_runs
+        while self._to_look_up and len(asked) < LOOKED_UP_AT_ONCE:
+            asked.append(self._to_look_up.popleft())
+        if self._to_look_up:
+            self.then(self._look_up_further)
         self.touch()
 
     def look_up_key(self, key: str) -> None:

@@ -11,7 +11,14 @@ that was kept is let go with the run, when it is sent, ends or turns out to neve
 
 from typing import Final
 
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Input, Kept, MemoryLimits
+from taskyard_controlplane.domain.memory import (
+    ALWAYS_KEPT,
+    DEFAULT_MEMORY,
+    Input,
+    Kept,
+    ManyInputs,
+    MemoryLimits,
+)
 from taskyard_controlplane.domain.model import Run, Submitter
 
 OBJECT_BYTES: Final = 48
@@ -54,6 +61,18 @@ class PayloadLedger:
             session.held_bytes += size
         run.held_bytes += size
 
+    def leave(self, run: Run, inputs: list[Input]) -> ManyInputs:
+        """Return all inputs of a run as left to the database."""
+        kept, counted = 0, 0
+        for _, result, outcome in inputs:
+            payload = result if outcome is None else outcome
+            if isinstance(payload, bytes):
+                kept += len(payload)
+                counted += len(payload) if len(payload) > ALWAYS_KEPT else 0
+        run.absent_bytes += kept
+        self._discount(run, counted)
+        return ManyInputs(inputs)
+
     def hold(self, run: Run) -> None:
         """Keep the arguments of a run that was added or read back, if there is room for them."""
         args = run.args
@@ -65,7 +84,7 @@ class PayloadLedger:
         """Leave to the database what is large of a run that is sent to an agent."""
         self.let_go(run)
         run.args = self._left(run, run.args)
-        if run.inputs is not None and run.input_bytes > ALWAYS_KEPT:
+        if isinstance(run.inputs, list) and run.input_bytes > ALWAYS_KEPT:
             run.inputs = self._inputs_left(run, run.inputs)
 
     def _inputs_left(self, run: Run, inputs: list[Input]) -> list[Input]:
@@ -84,10 +103,13 @@ class PayloadLedger:
 
     def let_go(self, run: Run) -> None:
         """Count a run's payload no more."""
-        size, session, queue = run.held_bytes, run.session, run.template.queue
+        self._discount(run, run.held_bytes)
+
+    def _discount(self, run: Run, size: int) -> None:
+        session, queue = run.session, run.template.queue
         if not size:
             return
-        run.held_bytes = 0
+        run.held_bytes -= size
         self.total -= size
         rest = self._by_queue[queue] - size
         if rest:

@@ -16,7 +16,7 @@ from typing import Final
 
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.blobs.names import check_blob_name, is_result
+from taskyard_contract.blobs.names import check_stored_name, is_result
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, RunExists
 from taskyard_contract.ids import ID_BYTES, are_run_ids, format_id
 from taskyard_contract.states import RunKind, UpstreamKind
@@ -98,7 +98,7 @@ def check_ref(ref: common_pb2.BlobRef, field: str) -> None:
     """
     if not ref.name:
         check_digest(ref.digest, f"{field}.digest")
-    elif is_result(check_blob_name(ref.name, f"{field}.name")):
+    elif is_result(check_stored_name(ref.name, f"{field}.name")):
         raise InvalidRequest(
             f"{field}.name is {ref.name}, which only the report of that run may name; make it an upstream "
             "run, or store the value under its hash",

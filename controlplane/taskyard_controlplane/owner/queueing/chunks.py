@@ -1,5 +1,6 @@
 """Assigned runs -> the messages that agents pass to their workers unopened."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -96,16 +97,19 @@ def parts_of(runs: list[Run], progress: ProgressOfRuns) -> Iterator[list[Run]]:
 class InputWriter:
     """Adds results of upstream runs to a body, large ones once for all runs that need them."""
 
-    def __init__(self, body: pb.ChunkBody, loaded: StoredPayloads, *, bare: bool) -> None:
+    def __init__(
+        self, body: pb.ChunkBody, loaded: StoredPayloads, *, bare: bool, alone: bool = False
+    ) -> None:
         """Add to `body` what runs have in memory or was `loaded`.
 
         Args:
             body: Where to add it.
             loaded: What was read from the database.
             bare: Whether its runs take bare results as they are; otherwise each is labelled.
+            alone: Whether it is only one run, which shares nothing with others.
         """
         self._body = body
-        self._shared_bytes = SHARED_BYTES if bare else -1
+        self._shared_bytes = (sys.maxsize if alone else SHARED_BYTES) if bare else -1
         self._loaded = loaded.outcomes
         self._shared: set[bytes] = set()
         self.blobs: list[common_pb2.BlobRef] = []

@@ -5,8 +5,8 @@ whoever owns the runs next, or that one would let another run compute it at the 
 
 Payload that is only in the database is read for many runs at a time, up to `LOAD_BYTES`, and sent before the
 next is read; and only for agents that take what they were sent before. So what is on its way to agents is
-bounded, whatever they are assigned. A run with large inputs gets its chunk as a description of which it
-fetches the body (`large_bodies`).
+bounded, whatever they are assigned. A run with large inputs, or very many, gets them as a file, which is
+written before its chunk is sent (`large_bodies`).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.peers.kept_values import KeptValues
 from taskyard_controlplane.owner.peers.peer import Close
 from taskyard_controlplane.owner.queueing.chunks import NOTHING_LOADED, parts_of, write_chunk
-from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies, LargeBody
+from taskyard_controlplane.owner.queueing.large_bodies import LargeBodies
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store, StoredPayloads
@@ -106,8 +106,8 @@ class Delivery:
         self._settling = settling
         self._timers = timers
         self._ledger = ledger
-        self.bodies = LargeBodies(store, committer)
-        """What agents may fetch."""
+        self.bodies = LargeBodies()
+        """Files with what runs get from others, where that is much."""
         self._waiting: deque[Parcel] = deque()
         self._loading = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -263,14 +263,18 @@ class Delivery:
         task.add_done_callback(self._tasks.discard)
 
     async def _send_described(self, parcel: Parcel) -> None:
-        """Send the chunk of a run with large inputs without its body."""
+        """Send the chunk of a run with large inputs when its body is in the store."""
         [run] = parcel.runs
         try:
             loaded = NOTHING_LOADED
             if isinstance(run.args, int):
                 loaded = await self._committer.run(lambda: self._store.payloads([run.seq], []))
             chunk = self._written(parcel, loaded, with_inputs=False)
-            written = await self.bodies.add(LargeBody(run, chunk.body))
+            if not parcel.agent.own_session_id:  # a program that serves its own runs has all they get
+                written = await self.bodies.add(run, chunk.body)
+                chunk.body_blob.CopyFrom(written.body)
+                chunk.blobs.extend(written.blobs)
+                chunk.body_has_blobs = written.has_blobs
         except Exception as error:  # whatever it is: somebody waits for this run
             if not parcel.lapsed:
                 self._not_sent(parcel, error)
@@ -280,8 +284,6 @@ class Delivery:
         if not parcel.still_held():
             parcel.agent.charge(run.template, -1)
         else:
-            chunk.body_blob.CopyFrom(written.body)
-            chunk.blobs.extend(written.blobs)
             self._assign(parcel, chunk)
 
     # What could not be sent.

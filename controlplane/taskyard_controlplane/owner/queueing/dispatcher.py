@@ -152,6 +152,8 @@ class Dispatcher:
                 hungry = [agent for agent in hungry if self._feed_apart(agent)]
         if self.placement.matters:
             self.placement.arm()
+        if self._delivery.bodies.known:
+            self._delivery.bodies.forget()
         # A different agent is first next time, so that short queues do not always go to the same one.
         if len(self.agents) > 1:
             self.agents.append(self.agents.pop(0))

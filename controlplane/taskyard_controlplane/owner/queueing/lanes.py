@@ -125,7 +125,10 @@ def take_alike(runs: deque[Run], limit: int) -> list[Run]:
         if args:
             size += len(args) if type(args) is bytes else size_of(args)
         if run.inputs:
-            size += _input_bytes(run, shared)
+            if run.has_large_inputs:  # a chunk of its own
+                size = MAX_CHUNK_BYTES + 1
+            else:
+                size += _input_bytes(run, shared)
         if run.headers or run.name or run.args_blob:
             size += _extra_bytes(run)
         if size > MAX_CHUNK_BYTES and taken:

@@ -119,5 +119,5 @@ def too_large_inputs(size: int, limit: int) -> str:
     """Say why a run is not executed whose inputs are too large."""
     return (
         f"The results of its upstream runs have more than {limit:,} bytes together ({size:,} so far); "
-        "reduce them in several steps, or return large values as files or references"
+        "combine them in a tree: some hundred in each run, and then their results"
     )

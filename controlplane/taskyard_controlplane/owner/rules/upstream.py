@@ -11,7 +11,7 @@ from typing import Any, Final
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
 from taskyard_controlplane.domain.edges import Edge, accepts, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
-from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, Kept
+from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, MANY_INPUTS, Kept, ManyInputs
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import Ended, RunBook
@@ -82,7 +82,7 @@ class UpstreamEdges:
 
         A run whose inputs have more than `max_input_bytes` together fails without being executed.
         """
-        self._admits = book.ledger.admits
+        self._admits, self._leave = book.ledger.admits, book.ledger.leave
         self._max_input_bytes = max_input_bytes
         self._runs, self._recent = book.runs, book.recent
         self._journal = journal
@@ -248,11 +248,15 @@ class UpstreamEdges:
         elif kind in _WITH_DATA:
             if run.inputs is None:
                 run.inputs = []
+            elif len(run.inputs) == MANY_INPUTS and isinstance(run.inputs, list):
+                run.inputs = self._leave(run, run.inputs)
             payload = result if outcome is None else outcome
             if isinstance(payload, bytes):
                 size = len(payload)
                 run.input_bytes += size
-                if size > ALWAYS_KEPT and not self._admits(run, size):
+                if isinstance(run.inputs, ManyInputs):
+                    run.absent_bytes += size
+                elif size > ALWAYS_KEPT and not self._admits(run, size):
                     run.absent_bytes += size
                     result, outcome = (size, None) if outcome is None else (None, size)
             elif payload is not None:

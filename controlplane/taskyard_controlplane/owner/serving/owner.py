@@ -6,7 +6,7 @@ any other reason, `fatal` is called and nothing more is written.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final
 
@@ -341,21 +341,6 @@ class Owner:
         run = await self.shard.stored.find(run_id)
         if not (isinstance(run, RunHead) and run.state >= FIRST_FINAL):
             await self.shard.watchers.wait(run_id)
-
-    async def body_of_chunk(self, digest: bytes) -> AsyncIterator[bytes]:
-        """Iterate over the body of an assigned chunk whose inputs are too large for a message, in parts.
-
-        Nothing comes when there is no such chunk.
-        """
-        bodies = self.shard.delivery.bodies
-        body = bodies.find(digest)
-        if body is None:
-            return
-        yield body.head
-        for part in body.pieces:
-            if body.over:
-                return  # nobody needs the rest
-            yield await bodies.read(body, part)
 
     def drain_agent(self, agent_id: str, wish: Wish = NOBODY_SAYS) -> int:
         """Ask an agent to drain; returns how many runs it holds.

@@ -12,6 +12,7 @@ from taskyard_controlplane.storage.interface.results import (
     RunPage,
     RunSums,
     StoredLog,
+    StoredPayloads,
 )
 from taskyard_controlplane.storage.interface.rows import EventRow
 
@@ -132,6 +133,10 @@ class Reader(Protocol):
 
     def blob_parts(self, digest: bytes, offset: int = 0) -> Iterator[bytes]:
         """Iterate over a blob's parts from a byte on, at most 1 MiB each."""
+        ...
+
+    def payloads(self, seqs: Sequence[int], run_ids: Sequence[bytes]) -> StoredPayloads:
+        """Return the arguments of some runs by seq, and the outcomes of others by id, as `Store.payloads`."""
         ...
 
     def close(self) -> None:

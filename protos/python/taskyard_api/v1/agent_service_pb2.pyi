@@ -1029,6 +1029,7 @@ class AssignChunk(google.protobuf.message.Message):
     NESTED_FIELD_NUMBER: builtins.int
     CALLER_RUN_ID_FIELD_NUMBER: builtins.int
     SHARE_FIELD_NUMBER: builtins.int
+    BODY_HAS_BLOBS_FIELD_NUMBER: builtins.int
     first_epoch: builtins.int
     """Epoch of the first one; the others follow on."""
     template: builtins.int
@@ -1046,6 +1047,10 @@ class AssignChunk(google.protobuf.message.Message):
     turns, as the server does. A number that says nothing else about the session; 0 when nobody's session has
     submitted them, and from servers that do not say.
     """
+    body_has_blobs: builtins.bool
+    """Results in `body_blob` are blobs themselves, and too many to be named in `blobs`: whoever has to fetch blobs
+    finds them there, in `others`.
+    """
     @property
     def blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.common_pb2.BlobRef]:
         """Blobs the worker will need, to be fetched first."""
@@ -1053,8 +1058,9 @@ class AssignChunk(google.protobuf.message.Message):
     @property
     def body_blob(self) -> taskyard_api.v1.common_pb2.BlobRef:
         """When results of upstream runs make the body too large for a frame: a blob to fetch, and to read instead
-        of `body`, which has all of it but these results, or nothing. The server puts it together while it is
-        fetched and does not keep it: whoever cannot fetch it reports the run as lost, CODE_UNAVAILABLE.
+        of `body`, which has all of it but these results, or nothing. It may be larger than a message of protobuf:
+        then its fields are to be read one behind the other. The server keeps it as long as the run is executed:
+        whoever cannot fetch it reports the run as lost, CODE_UNAVAILABLE.
         """
 
     def __init__(
@@ -1069,9 +1075,10 @@ class AssignChunk(google.protobuf.message.Message):
         nested: builtins.bool = ...,
         caller_run_id: builtins.bytes = ...,
         share: builtins.int = ...,
+        body_has_blobs: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["body_blob", b"body_blob"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "share", b"share", "template", b"template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blobs", b"blobs", "body", b"body", "body_blob", b"body_blob", "body_has_blobs", b"body_has_blobs", "caller_run_id", b"caller_run_id", "first_epoch", b"first_epoch", "nested", b"nested", "run_ids", b"run_ids", "share", b"share", "template", b"template"]) -> None: ...
 
 global___AssignChunk = AssignChunk
 

@@ -38,6 +38,7 @@ class BlobRef(google.protobuf.message.Message):
     """Its name in the store, at most 128 characters. Empty means "sha256-" and `digest` in hexadecimal. Others are
     "b3-" and the BLAKE3 hash of the content in hexadecimal, and "run-<run id>-<epoch>", both in hexadecimal, for what
     a run returned: such names say nothing about the content, and only a report of that run and epoch may use them.
+    "inputs-<run id>-<epoch>" is what a run gets from others, where it is much: only the server writes such blobs.
     """
     checksum: builtins.int
     """XXH3 (64 bits) of the content, for blobs with a `name`; whoever reads them from elsewhere checks it."""

@@ -1,8 +1,9 @@
 """Names of blobs, as messages, object stores and directories have them. Pure.
 
 A name says where the bytes come from: `sha256-` and `b3-` go on with a hash of the content, `run-` with the
-run and the epoch that returned it. Whoever stores bytes under a hash that somebody told him computes it
-himself; what a run returned may only be named by a report of that run and epoch.
+run and the epoch that returned it, `inputs-` with those that it is for. Whoever stores bytes under a hash
+that somebody told him computes it himself; what a run returned may only be named by a report of that run and
+epoch, and its inputs are put together by the control plane alone.
 """
 
 import re
@@ -19,8 +20,9 @@ from taskyard_contract.errors import InvalidRequest
 SHA256: Final = "sha256-"
 CONTENT: Final = "b3-"
 RESULT: Final = "run-"
+INPUTS: Final = "inputs-"
 SHA256_BYTES: Final = 32
-_NAME: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|run-[0-9a-f]{32}-[0-9a-f]{16})")
+_NAME: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|b3-[0-9a-f]{64}|(?:run|inputs)-[0-9a-f]{32}-[0-9a-f]{16})")
 
 
 def sha256_name(digest: bytes) -> str:
@@ -31,6 +33,11 @@ def sha256_name(digest: bytes) -> str:
 def result_name(run_id: bytes, epoch: int) -> str:
     """Name what a run returned under an epoch."""
     return f"{RESULT}{run_id.hex()}-{epoch:016x}"
+
+
+def inputs_name(run_id: bytes, epoch: int) -> str:
+    """Name what a run gets from many others, for the attempt of an epoch."""
+    return f"{INPUTS}{run_id.hex()}-{epoch:016x}"
 
 
 def content_name(pieces: Iterable[bytes | memoryview]) -> str:
@@ -59,6 +66,11 @@ def is_result(name: str) -> bool:
     return name.startswith(RESULT)
 
 
+def is_inputs(name: str) -> bool:
+    """Whether a name is that of a run's inputs, which go with its attempt and can be had once more."""
+    return name.startswith(INPUTS)
+
+
 def run_of(name: str) -> bytes:
     """Return the run whose result has a name, for which `is_result`."""
     return bytes.fromhex(name.removeprefix(RESULT).partition("-")[0])
@@ -73,7 +85,7 @@ def may_name_result(ref: common_pb2.BlobRef, run_id: bytes, epoch: int | None) -
     """Whether a report may name a blob: by its run and epoch, whatever that is if None, or by its content."""
     if not ref.name:
         return len(ref.digest) == SHA256_BYTES
-    if _NAME.fullmatch(ref.name) is None:
+    if _NAME.fullmatch(ref.name) is None or is_inputs(ref.name):
         return False
     if not is_result(ref.name):
         return True
@@ -91,6 +103,19 @@ def check_blob_name(name: str, field: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise InvalidRequest(
             f"{field} is {name[:128]!r}, which is no name of a blob; see BlobRef in the contract", field=field
+        )
+    return name
+
+
+def check_stored_name(name: str, field: str) -> str:
+    """Return a name, if it is one under which somebody else than the control plane may store a blob.
+
+    Raises:
+        InvalidRequest: It is not.
+    """
+    if is_inputs(check_blob_name(name, field)):
+        raise InvalidRequest(
+            f"{field} is {name}: inputs of runs are stored by the control plane and nobody else", field=field
         )
     return name
 

@@ -201,7 +201,8 @@ def check_upstream(name: str, upstream: Upstream) -> Upstream:
     if len(upstream) > MOST_UPSTREAM:
         raise PayloadTooLarge(
             f"a run of '{name}' would depend on {len(upstream):,} runs, and one run can depend on "
-            f"{MOST_UPSTREAM:,} at most; combine them in several steps",
+            f"{MOST_UPSTREAM:,} at most; combine them in a tree: some hundred in each run, and then their "
+            "results",
             limit=MOST_UPSTREAM,
         )
     return upstream

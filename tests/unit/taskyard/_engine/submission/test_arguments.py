@@ -145,7 +145,7 @@ def test_more_upstream_runs_than_a_message_holds_are_refused_here(
     scope, many = session.scope(keep_futures=True), [future_of(session) for _ in range(3)]
     with pytest.raises(PayloadTooLarge, match="run of 'identity' would depend on 3 runs"):
         submit_one(identity, scope, (many,), {})
-    with pytest.raises(PayloadTooLarge, match="in several steps"):
+    with pytest.raises(PayloadTooLarge, match="in a tree"):
         submit_one(identity, scope, (many[:2],), {}, wait_for=many[2])
     with pytest.raises(PayloadTooLarge):
         submit_many(identity, scope, expand(identity.signature, ([1, 2],), {}), wait_for=many)
