@@ -48,9 +48,11 @@ from taskyard_controlplane.storage.interface import (
     WriteBatch,
 )
 from taskyard_controlplane.storage.interface.removals import BlobRemovals, RunRemovals
+from taskyard_controlplane.storage.interface.unused import UnusedRows
 from taskyard_controlplane.storage.refused_rows import find_refused
 from taskyard_controlplane.storage.retention.blobs import OwnedBlobRemovals
 from taskyard_controlplane.storage.retention.runs import OwnedRunRemovals
+from taskyard_controlplane.storage.retention.unused import OwnedUnusedRows
 
 _DIGESTS: Final = 10_000
 _PAGE: Final = 5_000  # runs read at a time by recovery
@@ -77,6 +79,7 @@ class BaseStore(ABC):
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
         self.removals: RunRemovals = OwnedRunRemovals(self._owning)
         self.blobs: BlobRemovals = OwnedBlobRemovals(self._owning)
+        self.unused: UnusedRows = OwnedUnusedRows(self._owning)
         self.logs: LogStore
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:

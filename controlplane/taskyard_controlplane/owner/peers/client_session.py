@@ -38,6 +38,9 @@ MAX_UNHEARD: Final = 4 * MAX_REFUSED_PER_FRAME
 MAX_READ_BACK: Final = 2048
 """Results that are read back at a time."""
 
+ALL_UNKNOWN: Final = 1 << 62
+"""As the number of a template: higher than any."""
+
 Log = tuple[bytes, int, int, str, str, str]
 Outcome = tuple[bytes | None, bytes | None]
 """A bare result, or the outcome of a run whose result is not all there is to say."""
@@ -103,6 +106,10 @@ class ClientSession(Peer):
         self.disconnected_at: float | None = now
         self.templates: dict[int, int] = {}
         """Numbers of the templates it has sent on this stream, by what it calls them."""
+        self.sent_templates: set[int] = set()
+        """The same of all its streams: it sends their code only once."""
+        self.known_from = ALL_UNKNOWN
+        """From this number on it is known of templates whether it has sent them. Kept by whoever opens it."""
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
         self.holds_from = b""

@@ -39,6 +39,7 @@ class Clients:
         self._sessions = shard.roster.sessions
         self._book = shard.book
         self._journal = shard.journal
+        self._templates = shard.templates
         self._committer = shard.committer
         self._endings = shard.endings
         self._watchers = shard.watchers
@@ -76,9 +77,12 @@ class Clients:
             now = self._clock.monotonic()
             session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
             session.may_be_in_backlog = hello.stream_number != 1
+            if hello.stream_number == 1:
+                session.known_from = 0
         else:
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
+        session.known_from = min(session.known_from, self._templates.next_id)
         session.says_ends = hello.says_ends
         session.replace_stream(hello.stream_number)
         session.attach(wake, close, caller)
