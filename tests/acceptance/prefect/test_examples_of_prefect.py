@@ -15,7 +15,7 @@ from support.terminal import shown_of_file
 SECONDS = 60.0
 
 
-@pytest.fixture(scope="module", params=["agents", "threads"])
+@pytest.fixture(scope="module", params=["agents", pytest.param("threads", marks=pytest.mark.slow)])
 def yard(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A stage whose yard serves all examples, with tasks in agents or in threads."""
     with open_stage() as opened:

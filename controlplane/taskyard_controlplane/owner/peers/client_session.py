@@ -17,6 +17,7 @@ from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, 
 from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
 from taskyard_controlplane.owner.peers.pushed_output import Piece, PushedOutput
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
+from taskyard_controlplane.owner.peers.sent_templates import SentTemplates
 
 MAX_RESULTS_PER_FRAME: Final = 2048
 """A client should begin to work on results while the next ones are written."""
@@ -30,16 +31,12 @@ MOST_HELD: Final = 64
 on talking faster than his program reads must not keep others' results for ever."""
 MAX_REFUSED_PER_FRAME: Final = 4096
 """A refusal with its text has some 250 bytes: a megabyte."""
-
 MAX_POSTPONED: Final = 200_000
 """Far more runs than a client has under way in unacknowledged batches."""
 MAX_UNHEARD: Final = 4 * MAX_REFUSED_PER_FRAME
 """Answers that wait before no more questions are read."""
 MAX_READ_BACK: Final = 2048
 """Results that are read back at a time."""
-
-ALL_UNKNOWN: Final = 1 << 62
-"""As the number of a template: higher than any."""
 
 Log = tuple[bytes, int, int, str, str, str]
 Outcome = tuple[bytes | None, bytes | None]
@@ -106,10 +103,7 @@ class ClientSession(Peer):
         self.disconnected_at: float | None = now
         self.templates: dict[int, int] = {}
         """Numbers of the templates it has sent on this stream, by what it calls them."""
-        self.sent_templates: set[int] = set()
-        """The same of all its streams: it sends their code only once."""
-        self.known_from = ALL_UNKNOWN
-        """From this number on it is known of templates whether it has sent them. Kept by whoever opens it."""
+        self.sent_templates = SentTemplates()
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
         self.holds_from = b""
@@ -168,8 +162,7 @@ class ClientSession(Peer):
         self.disconnected_at = None
         self._at_once = True
         self.attachments += 1
-        self.templates = {}
-        self._decisions, self._cancel_requests = [], []
+        self.templates, self._decisions, self._cancel_requests = {}, [], []
         self._refused, self.refused_since = [], set()
         self._logs_said = 0  # said again: it may have been lost with the stream before
 

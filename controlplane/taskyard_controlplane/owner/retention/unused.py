@@ -125,7 +125,9 @@ class UnusedRemoval:
 
     def _known_from(self) -> int:
         """Return from which number on it is known of all templates who has sent them."""
-        return max((session.known_from for session in self._shard.roster.sessions.values()), default=0)
+        return max(
+            (each.sent_templates.known_from for each in self._shard.roster.sessions.values()), default=0
+        )
 
     async def _agents(self, named: set[int | None], before_us: int, removed: Removed) -> None:
         after = 0

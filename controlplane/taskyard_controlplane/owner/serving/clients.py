@@ -72,17 +72,17 @@ class Clients:
         if hello.caller_run_id:
             check_id(hello.caller_run_id, "caller_run_id of a client's hello")
         session = self._sessions.get(hello.session_id)
+        is_unknown = session is None
         if session is None:
             self._roster.check_session(caller)
             now = self._clock.monotonic()
             session = self._roster.new_session(hello.session_id, hello.client_name, hello.caller_run_id, now)
             session.may_be_in_backlog = hello.stream_number != 1
-            if hello.stream_number == 1:
-                session.known_from = 0
         else:
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
-        session.known_from = min(session.known_from, self._templates.next_id)
+        is_new = is_unknown and hello.stream_number == 1
+        session.sent_templates.opened(self._templates.next_id, is_new=is_new)
         session.says_ends = hello.says_ends
         session.replace_stream(hello.stream_number)
         session.attach(wake, close, caller)
