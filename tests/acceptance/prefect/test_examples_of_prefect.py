@@ -43,6 +43,7 @@ def test_an_example_prints_what_it_says(yard: Stage, example: Example) -> None:
     example.check_logged(done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yard", ["agents"], indirect=True)
 def test_an_example_shows_it_in_a_terminal(yard: Stage, example: Example) -> None:
     example.check_shown(shown_of_file(yard, example.path, SECONDS))

@@ -130,7 +130,7 @@ class ClientSession(Peer):
         """The number up to which its own log records have come."""
         self.logs_durable = 0
         """The number up to which they are durable."""
-        self._logs_said = 0
+        self._logs_said = self._streams = 0
         self._windows = windows or Windows()
         limits = self._windows.limits
         self._results_share = Share(self._windows.results, limits.pushed_results)
@@ -143,7 +143,6 @@ class ClientSession(Peer):
         """How much room is kept for what is being read back; 0 when nothing is."""
         self._at_once = False
         """Whether somebody is connected, who is owed nothing: an outcome that has room is sent."""
-        self._streams = 0
         self._left_writing: dict[Wake, tuple[int, int, int]] = {}
         """What streams of the past are still writing, of results, of logs and of output."""
 
