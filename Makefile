@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-clients test-objects test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
+.PHONY: help quickstart test test-slow test-clients test-objects test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,17 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 	$(BIN)/python examples/quickstart.py
 
 # Most tests wait for processes, so more of them run at a time than there are cores on a small machine; those of one
-# file stay together, in their order.
-QUICK := -m "not chaos and not upgrade and not clients and not objects" --numprocesses 3 --dist loadfile
+# file stay together, in their order. The files are not sorted by how many tests are in them: so those with few, long
+# tests come first, and the many short ones fill what is left at the end.
+QUICK := -m "not chaos and not slow and not upgrade and not clients and not objects" --numprocesses 3 --dist loadfile \
+  --no-loadscope-reorder
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 	$(BIN)/python -m pytest $(QUICK)
+
+# One at a time: some of them measure.
+test-slow: $(VENV)/.stamp-dev ## Run those that measure, make load, or repeat what others show
+	$(BIN)/python -m pytest -m slow --timeout 600
 
 # In other languages: what Go and Node need comes through their own clients, in the versions that their lock files
 # seal, and the contract's code is generated anew from protos/.

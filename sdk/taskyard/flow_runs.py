@@ -3,17 +3,24 @@
 Looking has no consequence for a run. Futures do all this for what this program has submitted.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from taskyard._data.runs.recorded import RunLog, flow_run_of
+from taskyard._data.runs.recorded import RunLog, RunLogs, flow_run_of
 from taskyard._data.runs.records import FlowRun
 from taskyard._engine.recorded_runs.run_by_id import RunById
 from taskyard._missing_features import absent_names
 from taskyard_contract.states import RunKind
 
-__all__ = ["FlowRun", "RunLog", "await_flow_run", "flow_run_logs", "read_flow_run", "wait_for_flow_run"]
+__all__ = [
+    "FlowRun",
+    "RunLog",
+    "RunLogs",
+    "await_flow_run",
+    "flow_run_logs",
+    "read_flow_run",
+    "wait_for_flow_run",
+]
 
 
 def read_flow_run(flow_run_id: UUID | str) -> FlowRun:
@@ -69,8 +76,10 @@ async def await_flow_run(
     return flow_run_of(ended, run.decode)
 
 
-def flow_run_logs(flow_run_id: UUID | str, *, follow: bool = False) -> Iterator[RunLog]:
+def flow_run_logs(flow_run_id: UUID | str, *, follow: bool = False) -> RunLogs:
     """Iterate over the log of a flow run, those of the runs directly inside it among it.
+
+    Its `removed_before` says up to when the beginning of the log was removed by retention, if it was.
 
     Args:
         flow_run_id: The run.

@@ -3,17 +3,24 @@
 Looking has no consequence for a run. Futures do all this for what this program has submitted.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from taskyard._data.runs.recorded import RunLog, task_run_of
+from taskyard._data.runs.recorded import RunLog, RunLogs, task_run_of
 from taskyard._data.runs.records import TaskRun
 from taskyard._engine.recorded_runs.run_by_id import RunById
 from taskyard._missing_features import absent_names
 from taskyard_contract.states import RunKind
 
-__all__ = ["TaskRun", "RunLog", "await_task_run", "task_run_logs", "read_task_run", "wait_for_task_run"]
+__all__ = [
+    "TaskRun",
+    "RunLog",
+    "RunLogs",
+    "await_task_run",
+    "task_run_logs",
+    "read_task_run",
+    "wait_for_task_run",
+]
 
 
 def read_task_run(task_run_id: UUID | str) -> TaskRun:
@@ -69,8 +76,10 @@ async def await_task_run(
     return task_run_of(ended, run.decode)
 
 
-def task_run_logs(task_run_id: UUID | str, *, follow: bool = False) -> Iterator[RunLog]:
+def task_run_logs(task_run_id: UUID | str, *, follow: bool = False) -> RunLogs:
     """Iterate over the log of a task run.
+
+    Its `removed_before` says up to when the beginning of the log was removed by retention, if it was.
 
     Args:
         task_run_id: The run.

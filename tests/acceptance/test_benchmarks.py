@@ -33,11 +33,11 @@ def measured(workloads: str) -> list[dict[str, Any]]:
     ("workloads", "variants"),
     [
         ("W1,W2,W4,W8", {"map", "submit", "sequential", "map-reduce", "graph"}),
-        ("W5", {"queued-100"}),
-        ("W6", {"20 MB", "1 MB", "shared"}),
-        ("W6-uploads", {"round trips", "round trips, directory"}),
-        ("W7", {"sessions-1", "sessions-2"}),
-        ("W9", {"finished-6000-open-2000"}),
+        pytest.param("W5", {"queued-100"}, marks=pytest.mark.slow),
+        pytest.param("W6", {"20 MB", "1 MB", "shared"}, marks=pytest.mark.slow),
+        pytest.param("W6-uploads", {"round trips", "round trips, directory"}, marks=pytest.mark.slow),
+        pytest.param("W7", {"sessions-1", "sessions-2"}, marks=pytest.mark.slow),
+        pytest.param("W9", {"finished-6000-open-2000"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_workload_runs(workloads: str, variants: set[str]) -> None:

@@ -4,7 +4,10 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 from support.programs import Program, Stage
+
+pytestmark = pytest.mark.slow
 
 RUNS = 10_000
 ALL_PROCESSES_US = 120

@@ -109,6 +109,7 @@ def test_a_cancelled_flow_says_of_its_runs_at_once_that_they_ended(stage: Stage)
         assert re.fullmatch(r"Finished in state Cancelled\(.cancelled by .*: enough.\)", said["left"][-1])
 
 
+@pytest.mark.chaos
 def test_of_a_program_that_is_killed_the_log_is_complete(stage: Stage) -> None:
     stage.serve("--session-lease", "2")
     stage.work("--slots", "1")
@@ -136,6 +137,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_20_000_ordinary_runs_write_no_line(stage: Stage) -> None:
     stage.serve()
     stage.work("--slots", "2")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from support.programs import Stage
 
 SERVER = """
@@ -33,6 +34,7 @@ many()
 """
 
 
+@pytest.mark.slow
 def test_a_stream_has_an_end_and_the_program_does_not_notice(stage: Stage, tmp_path: Path) -> None:
     server = stage.serve_script(SERVER.format(database=tmp_path / "runs.db"))
     stage.work("--slots", "1")

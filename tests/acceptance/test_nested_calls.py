@@ -64,6 +64,7 @@ MOST_MB = 13.0
 """9 were measured, and 19 before workers shared what calling tasks needs."""
 
 
+@pytest.mark.slow
 def test_a_wide_tree_is_walked_within_the_limit(stage: Stage) -> None:
     stage.serve()
     agent = stage.work("--slots", "1", "--max-waiting", "4")

@@ -144,7 +144,7 @@ def _python_of_other_user() -> list[str]:
     return []
 
 
-@pytest.fixture(params=["the same user", "another user"])
+@pytest.fixture(params=["the same user", pytest.param("another user", marks=pytest.mark.slow)])
 def elsewhere(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Elsewhere]:
     python: list[str] = []
     home = Path(tempfile.mkdtemp(prefix="far-"))
@@ -158,6 +158,7 @@ def elsewhere(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Elsewher
     shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.parametrize("elsewhere", ["the same user", "another user"], indirect=True)
 def test_a_project_runs_as_it_runs_at_home(elsewhere: Elsewhere) -> None:
     assert elsewhere.run() == [EXPECTED, "True"]
 

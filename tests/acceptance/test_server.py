@@ -4,9 +4,11 @@ import json
 import signal
 import socket
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from support.programs import Stage, eventually
+from support.programs import stage as open_stage
 
 MIXED = """
 import sys
@@ -80,58 +82,68 @@ main()
 @pytest.fixture
 def served(stage: Stage) -> Stage:
     """A stage with a server and an agent."""
+    return serve(stage)
+
+
+def serve(stage: Stage) -> Stage:
     stage.serve("--http", "127.0.0.1:0", "--database", f"sqlite:///{stage.home}/server.db")
     stage.work("--slots", "2", "--name", "worker")
     return stage
 
 
-def test_a_flow_that_fails_can_be_understood_from_the_command_line(served: Stage):
-    done = served.run_script(MIXED)
-    assert done.returncode == 7, done.stderr
-    assert done.stdout == "4.0 NotReady\n"
-    runs = {run["name"]: run for run in served.document("run", "ls")}
+@pytest.fixture(scope="module")
+def mixed() -> Iterator[Stage]:
+    """A stage on which a program has ended that others look at."""
+    with open_stage() as stage:
+        serve(stage)
+        done = stage.run_script(MIXED)
+        assert done.returncode == 7, done.stderr
+        assert done.stdout == "4.0 NotReady\n"
+        yield stage
+
+
+def test_a_flow_that_fails_can_be_understood_from_the_command_line(mixed: Stage):
+    runs = {run["name"]: run for run in mixed.document("run", "ls")}
     shown = {name: (run["state"], run["state_name"], run["attempt"]) for name, run in runs.items()}
     assert shown["divide by 2"] == ("COMPLETED", "Completed", 1)
     assert shown["divide by 0"] == ("FAILED", "Failed", 2)
     assert shown["total-0"][:2] == ("PENDING", "NotReady")
     assert shown["total-1"][0] == "COMPLETED"
-    (flow,) = served.document("run", "ls", "--kind", "flow")
+    (flow,) = mixed.document("run", "ls", "--kind", "flow")
     assert flow["state"] == "FAILED"
 
-    failed = served.document("run", "show", runs["divide by 0"]["id"])
+    failed = mixed.document("run", "show", runs["divide by 0"]["id"])
     assert failed["failure"]["type"] == "ZeroDivisionError"
     assert "return x / y" in failed["failure"]["traceback"]
     assert failed["states"][0]["state"] == "PENDING"
     assert failed["states"][-1]["state"] == "FAILED"
-    assert "ZeroDivisionError" in served.call("run", "show", runs["divide by 0"]["id"]).stdout
+    assert "ZeroDivisionError" in mixed.call("run", "show", runs["divide by 0"]["id"]).stdout
 
-    never = served.document("run", "show", "total-0")
+    never = mixed.document("run", "show", "total-0")
     assert {edge["id"] for edge in never["upstream"]} == {
         runs["divide by 2"]["id"],
         runs["divide by 0"]["id"],
     }
 
 
-def test_filters_of_ls(served: Stage):
-    served.run_script(MIXED)
-    (flow,) = served.document("run", "ls", "--kind", "flow")
-    inside = served.document("run", "ls", "--flow", flow["name"], "--kind", "task")
+def test_filters_of_ls(mixed: Stage):
+    (flow,) = mixed.document("run", "ls", "--kind", "flow")
+    inside = mixed.document("run", "ls", "--flow", flow["name"], "--kind", "task")
     assert len(inside) == 4
-    (failed,) = served.document("run", "ls", "--state", "failed", "--kind", "task")
+    (failed,) = mixed.document("run", "ls", "--state", "failed", "--kind", "task")
     assert failed["name"] == "divide by 0"
-    assert len(served.document("run", "ls", "--name", "divide")) == 2
-    assert len(served.document("run", "ls", "--limit", "1")) == 1
+    assert len(mixed.document("run", "ls", "--name", "divide")) == 2
+    assert len(mixed.document("run", "ls", "--limit", "1")) == 1
 
 
-def test_logs_of_a_flow_hold_those_of_its_tasks(served: Stage):
-    served.run_script(MIXED)
-    (flow,) = served.document("run", "ls", "--kind", "flow")
+def test_logs_of_a_flow_hold_those_of_its_tasks(mixed: Stage):
+    (flow,) = mixed.document("run", "ls", "--kind", "flow")
 
     def messages() -> list[str]:
-        return [record["message"] for record in served.document("run", "logs", flow["id"])]
+        return [record["message"] for record in mixed.document("run", "logs", flow["id"])]
 
     eventually(lambda: "dividing by 0" in messages() and "dividing by 2" in messages(), "records arrive")
-    followed = served.call("run", "logs", flow["id"], "--follow")
+    followed = mixed.call("run", "logs", flow["id"], "--follow")
     assert followed.returncode == 1
     assert "divide by 2 - dividing by 2" in followed.stdout
     assert f"{flow['name']} ended Failed" in followed.stderr
@@ -250,7 +262,13 @@ counting()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "restarted"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.chaos),
+        pytest.param(signal.SIGTERM, id="restarted"),
+    ],
+)
 def test_a_restarted_server_goes_on_where_it_was(stage: Stage, number: signal.Signals):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -271,6 +289,7 @@ def test_a_restarted_server_goes_on_where_it_was(stage: Stage, number: signal.Si
     assert {run["state"] for run in runs} == {"COMPLETED"}
 
 
+@pytest.mark.chaos
 def test_runs_of_a_lost_agent_go_to_another(stage: Stage):
     stage.serve("--agent-lease", "1", "--database", f"sqlite:///{stage.home}/server.db")
     first = stage.work("--slots", "1", "--name", "first")
@@ -288,6 +307,7 @@ def test_runs_of_a_lost_agent_go_to_another(stage: Stage):
     assert sum(run["infra_retries"] for run in runs) <= 1, "no more than what executed can have been lost"
 
 
+@pytest.mark.chaos
 def test_flows_of_a_lost_program_are_crashed(stage: Stage):
     stage.serve("--session-lease", "1", "--database", f"sqlite:///{stage.home}/server.db")
     stage.work("--slots", "1")

@@ -5,6 +5,8 @@ import time
 import pytest
 from support.programs import Stage
 
+pytestmark = pytest.mark.slow
+
 QUICK = """
 import time
 from taskyard import flow, task

@@ -7,6 +7,7 @@ fail halfway while others submit; and of kills of the control plane between any 
 
 import asyncio
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from support.memory_blobs import MemoryBlobs
 from support.owner_harness import Client, World, lose
 
-from taskyard_api.v1 import common_pb2
+from taskyard_api.v1 import common_pb2, template_pb2
 from taskyard_api.v1.session_service_pb2 import RunOutcome
 from taskyard_contract.blobs.names import result_name
 from taskyard_contract.errors import Overloaded, StorageUnavailable
@@ -27,6 +28,8 @@ from taskyard_controlplane.owner.retention.policy import Policy
 
 NOW = Policy(runs_us=0, logs_us=0)
 NAMES = ["b3-" + digit * 64 for digit in "01"]
+CODES = [sha256(name.encode()).digest() for name in NAMES]
+"""Of the tasks; each content is given to runs of one of its own."""
 KEYS = ["", "one", "two"]
 GRACE = 61.0
 STORING = ["late", "sees it", "asks"]
@@ -103,7 +106,7 @@ class History:
         await self.world.start()
         await self.world.settle()
         self.agent = self.world.agent(new_id().hex())
-        self.clients = [self.world.client(session_id) for session_id in self.ids]
+        self.clients = [self.world.client(session_id, stream_number=2) for session_id in self.ids]
 
     @property
     def removal(self) -> Any:
@@ -123,8 +126,9 @@ class History:
         values = [common_pb2.BlobRef(name=name, size=1)]
         payload = common_pb2.Payload(data=b"args", encoding="python/pickle5", values=values)
         [run_id] = await client.submit(
-            args=[], extras=[payload], cache_keys=[key], upstream=[(0, upstream)] if upstream else None
-        )
+            args=[], extras=[payload], cache_keys=[key], upstream=[(0, upstream)] if upstream else None,
+            name=name, code=template_pb2.Code(blob_digest=CODES[NAMES.index(name)]),
+        )  # fmt: skip
         await self.world.settle()
         client.receive()
         assert run_id not in client.refused
@@ -167,7 +171,7 @@ class History:
         await self.clients[number].send(goodbye=True)
         await self.world.settle()
         self.ids[number] = new_id()
-        self.clients[number] = self.world.client(self.ids[number])
+        self.clients[number] = self.world.client(self.ids[number], stream_number=1)
         for run in self.runs.values():
             if run.session == number:
                 run.session = -1
@@ -275,6 +279,9 @@ class History:
             assert run_id in rows, "a run that somebody needs was removed"
         missing = self.needed_blobs() - self.blobs.blobs.keys()
         assert not missing
+        numbers = {row.template_id for row in rows.values()}
+        templates = await self.world.ask(lambda: store.templates(sorted(numbers)))
+        assert {row.template_id for row in templates} == numbers, "the template of a run was removed"
 
     def needed_runs(self) -> set[bytes]:
         needed = {run_id for run_id, run in self.runs.items() if run.is_open or run.session >= 0}
@@ -299,6 +306,8 @@ class History:
             await self.world.advance(5.0)
         assert not self.world.runs
         await self.prune(None)
+        store = self.world.store
+        assert len(await self.world.ask(lambda: store.templates(range(1, 1_000)))) <= 1, "but the newest one"
         self.world.clock.seconds += GRACE
         while await self.removal.doom() or await self.removal.remove():
             self.world.clock.seconds += TOLD_SECONDS

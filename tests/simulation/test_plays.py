@@ -30,7 +30,9 @@ def test_what_was_found_once(path: Path):
     assert [violation for violation in found if violation.rule not in known.RULES] == []
 
 
-@pytest.mark.parametrize("first", [1000, 1025, 100_000, 100_025])
+@pytest.mark.parametrize(
+    "first", [1000, 100_000, *(pytest.param(first, marks=pytest.mark.slow) for first in (1025, 100_025))]
+)
 def test_seeds(first: int):
     broken = {
         (seed, violation)

@@ -21,13 +21,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from taskyard_contract.errors import StorageFull
 from taskyard_controlplane.storage import records
 from taskyard_controlplane.storage.blobs import store_blob
 from taskyard_controlplane.storage.cache_entries import OwnedCacheEntries
 from taskyard_controlplane.storage.documents import OwnedDocuments
-from taskyard_controlplane.storage.engine import Target, writer_engine
-from taskyard_controlplane.storage.faults import translate
+from taskyard_controlplane.storage.engine import Target
+from taskyard_controlplane.storage.faults import Connected
 from taskyard_controlplane.storage.interface import (
     BacklogPage,
     CacheEntries,
@@ -39,7 +38,6 @@ from taskyard_controlplane.storage.interface import (
     LogStore,
     ParkedRow,
     RefusedRow,
-    RowsRefused,
     RunEnd,
     RunHead,
     StoredPayloads,
@@ -48,15 +46,17 @@ from taskyard_controlplane.storage.interface import (
     WriteBatch,
 )
 from taskyard_controlplane.storage.interface.removals import BlobRemovals, RunRemovals
+from taskyard_controlplane.storage.interface.unused import UnusedRows
 from taskyard_controlplane.storage.refused_rows import find_refused
 from taskyard_controlplane.storage.retention.blobs import OwnedBlobRemovals
 from taskyard_controlplane.storage.retention.runs import OwnedRunRemovals
+from taskyard_controlplane.storage.retention.unused import OwnedUnusedRows
 
 _DIGESTS: Final = 10_000
 _PAGE: Final = 5_000  # runs read at a time by recovery
 
 
-class BaseStore(ABC):
+class BaseStore(Connected, ABC):
     """Connection keeping and reads; `Store` says what its methods promise."""
 
     def __init__(self, target: Target, clock: Callable[[], float] = monotonic) -> None:
@@ -66,10 +66,8 @@ class BaseStore(ABC):
             target: Which database.
             clock: Seconds that never jump.
         """
-        self._target = target
+        super().__init__(target)
         self._clock = clock
-        self._engine = writer_engine(target)
-        self._connection: Connection | None = None
         self._generation = 0
         self._number = 0  # of the newest batch committed
         self._low_seq = 1
@@ -77,6 +75,7 @@ class BaseStore(ABC):
         self.cache: CacheEntries = OwnedCacheEntries(self._owning)
         self.removals: RunRemovals = OwnedRunRemovals(self._owning)
         self.blobs: BlobRemovals = OwnedBlobRemovals(self._owning)
+        self.unused: UnusedRows = OwnedUnusedRows(self._owning)
         self.logs: LogStore
 
     def refused_rows(self, batch: WriteBatch) -> list[RefusedRow]:
@@ -184,25 +183,6 @@ class BaseStore(ABC):
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn a driver's errors into ours, and drop the connection unless it is known to be sound."""
-        try:
-            yield
-        except Exception as error:
-            known = translate(error, self._target)
-            if known is None:
-                raise
-            if not isinstance(known, (StorageFull, RowsRefused)):
-                self._disconnect()
-            raise known from error
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

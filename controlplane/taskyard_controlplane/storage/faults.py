@@ -11,14 +11,17 @@ import logging
 import secrets
 import sqlite3
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic
 from typing import Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from taskyard_contract.errors import StorageFull, StorageUnavailable, TaskyardError
-from taskyard_controlplane.storage.engine import Target
+from taskyard_controlplane.storage.engine import Target, writer_engine
 from taskyard_controlplane.storage.errors import RowsRefused
 
 # SQLite reports a full disk as SQLITE_FULL, and a file system that went read-only, as they do when they are
@@ -134,3 +137,32 @@ def _is_damaged(error: BaseException | None) -> bool:
 
 def _text(error: BaseException | None) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+class Connected:
+    """Has a connection at a time, and throws it away when it failed: the next call makes a new one."""
+
+    def __init__(self, target: Target) -> None:
+        """Name the database; nothing is opened yet."""
+        self._target = target
+        self._engine = writer_engine(target)
+        self._connection: Connection | None = None
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn a driver's errors into ours, and drop the connection unless it is known to be sound."""
+        try:
+            yield
+        except Exception as error:
+            known = translate(error, self._target)
+            if known is None:
+                raise
+            if not isinstance(known, (StorageFull, RowsRefused)):
+                self._disconnect()
+            raise known from error

@@ -9,7 +9,7 @@ from support.recorded import Recorded
 
 from taskyard_contract.states import FIRST_FINAL, RunKind, RunState, StateReason
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.chaos]
 
 COUNT = 30
 

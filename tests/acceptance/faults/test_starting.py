@@ -57,6 +57,7 @@ def test_an_agent_waits_for_its_server(fresh: Installation) -> None:
     fresh.wait_for(lambda: "taskyard agent ready" in agent.output(), 15, "the agent is connected")
 
 
+@pytest.mark.chaos
 def test_a_killed_control_plane_starts_again_at_once(fresh: Installation) -> None:
     """Closed connections of the dead process keep neither of its ports."""
     fresh.start_server()

@@ -15,7 +15,7 @@ from support.terminal import shown_of_file
 SECONDS = 60.0
 
 
-@pytest.fixture(scope="module", params=["agents", "threads"])
+@pytest.fixture(scope="module", params=["agents", pytest.param("threads", marks=pytest.mark.slow)])
 def yard(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A stage whose yard serves all examples, with tasks in agents or in threads."""
     with open_stage() as opened:
@@ -43,6 +43,7 @@ def test_an_example_prints_what_it_says(yard: Stage, example: Example) -> None:
     example.check_logged(done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yard", ["agents"], indirect=True)
 def test_an_example_shows_it_in_a_terminal(yard: Stage, example: Example) -> None:
     example.check_shown(shown_of_file(yard, example.path, SECONDS))

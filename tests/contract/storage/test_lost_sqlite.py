@@ -187,7 +187,10 @@ def test_a_copy_without_the_note_starts_and_gets_one(yard: Yard) -> None:
 
 def test_an_empty_file_without_a_note_is_a_new_database(yard: Yard) -> None:
     yard.path.touch()
-    yard.start()
+    store = yard.start()
+    assert list(store.open_runs(0)) == []
+    yard.commit(store, 1)
+    assert stored(store, 1)[0].seq == 1
 
 
 def test_a_note_that_makes_no_sense_is_refused(yard: Yard) -> None:

@@ -168,13 +168,18 @@ def test_a_piece_of_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> No
 
 
 class Broken:
+    tried = 0
+
     def write(self, text: str) -> int:
+        self.tried += 1
         raise BrokenPipeError
 
 
 def test_a_stream_that_is_broken_keeps_nobody_from_their_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout", Broken())
+    broken = Broken()
+    monkeypatch.setattr("sys.stdout", broken)
     show_said(None, batch(("a", STDOUT, b"one\n")))
+    assert broken.tried
 
 
 def record(name: str, level: int = logging.WARNING, **attributes: Any) -> tuple[str, int, bytes]:

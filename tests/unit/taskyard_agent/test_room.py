@@ -110,6 +110,7 @@ def test_the_loop_is_asked_to_look_and_forgotten_at_the_end(tmp_path: Path) -> N
         room = Room(tmp_path, lambda: None)
         room.stop()
         room.lacked(1, "full")
+        assert room.condition
         room.stop()
 
     asyncio.run(main())

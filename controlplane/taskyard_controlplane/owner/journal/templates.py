@@ -31,6 +31,7 @@ from taskyard_controlplane.owner.journal.template_reading import (
     read_stored,
     read_template,
 )
+from taskyard_controlplane.owner.leaving_templates import LeavingTemplates
 from taskyard_controlplane.storage.interface import CachedResult, RunHead, Store, TemplateRow
 
 AT_HAND_BYTES: Final = 16 * 1024 * 1024
@@ -124,12 +125,18 @@ class Templates:
         self._seen = SeenDigests()
         self.codes = CodeShelf()
         """The code of those used last."""
+        self.leaving = LeavingTemplates()
 
     def start(self, seen: SeenDigests, next_id: int) -> None:
         """Take over what the database has: `seen` knows of all of them, the next one is `next_id`."""
         self._next_id, self._seen = next_id, seen
 
     # What is in memory.
+
+    @property
+    def next_id(self) -> int:
+        """The number of the next new one."""
+        return self._next_id
 
     def full(self, sender: bytes) -> bool:
         """Whether open runs hold so much that no further templates should come into memory for a sender.
@@ -159,6 +166,8 @@ class Templates:
             if template is None:
                 return None
             found[template_id] = template
+        if self.leaving.noting:
+            self.leaving.used(found)
         return found
 
     def by_id(self, template_id: int) -> Template:
@@ -276,6 +285,13 @@ class Templates:
         while self._at_hand_bytes > AT_HAND_BYTES:
             self._at_hand_bytes -= _size_of(at_hand.pop(next(iter(at_hand))))
 
+    def let_go(self, template_ids: Iterable[int]) -> list[int]:
+        """Keep some templates at hand no more; returns the numbers of those that nobody holds."""
+        for template_id in template_ids:
+            if template_id in self._at_hand:
+                self._at_hand_bytes -= _size_of(self._at_hand.pop(template_id))
+        return [template_id for template_id in template_ids if self.live(template_id) is None]
+
     # What is in the database.
 
     async def fetched(self, definitions: Iterable[bytes], ids: Iterable[int], sender: bytes = b"") -> Fetched:
@@ -296,6 +312,8 @@ class Templates:
             await self._read(missing, found, sender)
             absent = missing
             missing = self._missing(digests, numbers, found)
+        if self.leaving.noting:
+            self.leaving.used(found)
         return Fetched(found, at_hand)
 
     def _missing(
@@ -320,7 +338,10 @@ class Templates:
     async def _read(self, missing: set[bytes | int], found: dict[int, Template], sender: bytes) -> None:
         digests = [each for each in missing if isinstance(each, bytes)]
         numbers = [each for each in missing if isinstance(each, int)]
-        for row in await self._committer.run(lambda: self._store.templates(numbers, digests)):
+        rows = await self._committer.run(lambda: self._store.templates(numbers, digests))
+        while await self.leaving.had_to_wait(row.template_id for row in rows):
+            rows = await self._committer.run(lambda: self._store.templates(numbers, digests))
+        for row in rows:
             template = found[row.template_id] = self._take(row, sender)
             self._use(template)
 

@@ -17,6 +17,7 @@ from taskyard_controlplane.owner.peers.peer import NOBODY, Caller, Close, Peer, 
 from taskyard_controlplane.owner.peers.push_window import OVERHEAD, Owed, Pool, Share
 from taskyard_controlplane.owner.peers.pushed_output import Piece, PushedOutput
 from taskyard_controlplane.owner.peers.refused_runs import refused_run
+from taskyard_controlplane.owner.peers.sent_templates import SentTemplates
 
 MAX_RESULTS_PER_FRAME: Final = 2048
 """A client should begin to work on results while the next ones are written."""
@@ -30,7 +31,6 @@ MOST_HELD: Final = 64
 on talking faster than his program reads must not keep others' results for ever."""
 MAX_REFUSED_PER_FRAME: Final = 4096
 """A refusal with its text has some 250 bytes: a megabyte."""
-
 MAX_POSTPONED: Final = 200_000
 """Far more runs than a client has under way in unacknowledged batches."""
 MAX_UNHEARD: Final = 4 * MAX_REFUSED_PER_FRAME
@@ -103,6 +103,7 @@ class ClientSession(Peer):
         self.disconnected_at: float | None = now
         self.templates: dict[int, int] = {}
         """Numbers of the templates it has sent on this stream, by what it calls them."""
+        self.sent_templates = SentTemplates()
         self.executing: dict[bytes, Run] = {}
         """Runs whose bodies it executes itself: flow runs. Kept by the run book."""
         self.holds_from = b""
@@ -129,7 +130,7 @@ class ClientSession(Peer):
         """The number up to which its own log records have come."""
         self.logs_durable = 0
         """The number up to which they are durable."""
-        self._logs_said = 0
+        self._logs_said = self._streams = 0
         self._windows = windows or Windows()
         limits = self._windows.limits
         self._results_share = Share(self._windows.results, limits.pushed_results)
@@ -142,7 +143,6 @@ class ClientSession(Peer):
         """How much room is kept for what is being read back; 0 when nothing is."""
         self._at_once = False
         """Whether somebody is connected, who is owed nothing: an outcome that has room is sent."""
-        self._streams = 0
         self._left_writing: dict[Wake, tuple[int, int, int]] = {}
         """What streams of the past are still writing, of results, of logs and of output."""
 
@@ -161,8 +161,7 @@ class ClientSession(Peer):
         self.disconnected_at = None
         self._at_once = True
         self.attachments += 1
-        self.templates = {}
-        self._decisions, self._cancel_requests = [], []
+        self.templates, self._decisions, self._cancel_requests = {}, [], []
         self._refused, self.refused_since = [], set()
         self._logs_said = 0  # said again: it may have been lost with the stream before
 

@@ -163,7 +163,9 @@ class Submission:
         Raises:
             InvalidRequest: The batch is malformed; the client has a defect.
         """
-        session.templates.update((index, its.template_id) for index, its in needed.sent.items())
+        if needed.sent:
+            session.templates.update((index, its.template_id) for index, its in needed.sent.items())
+            session.sent_templates.add(its.template_id for its in needed.sent.values())
         groups = self._checked(session, batch, needed)  # all before the first run is added
         filling = Filling(portion)
         codes = {template.code_digest for template in needed.templates.values()} if batch.blobs else ()

@@ -24,6 +24,7 @@ from taskyard_controlplane.owner.retention.logs import LogRemoval
 from taskyard_controlplane.owner.retention.policy import Policy
 from taskyard_controlplane.owner.retention.room import HomeRoom
 from taskyard_controlplane.owner.retention.runs import Removed, RunRemoval
+from taskyard_controlplane.owner.retention.unused import UnusedRemoval
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import Store
@@ -71,6 +72,7 @@ class Retention:
         self._runs = RunRemoval(store, shard, clock, self._pause)
         self.blobs = BlobRemoval(store, shard.committer, shard.leaving, clock)
         self.logs = LogRemoval(shard.logs)
+        self._unused = UnusedRemoval(store, shard, clock, self._runs.step)
         self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs, self.logs, self._pause)
         self._task: asyncio.Task[object] | None = None
         self._busy = asyncio.Lock()
@@ -119,6 +121,7 @@ class Retention:
         if self._clock.monotonic() >= self._next_sweep:
             self._next_sweep = self._clock.monotonic() + SWEEP_SECONDS
             await self._runs.old_ids()
+            await self._unused.remove(self.policy, removed)
             await self.blobs.sweep(self._pause)
             removed.blobs += await self.blobs.remove_orphans(self._pause)
         await self._give_back()
@@ -196,6 +199,7 @@ class Retention:
 
     async def _prune(self, policy: Policy, removed: Removed) -> None:
         await self._by_age(policy, removed)
+        await self._unused.remove(policy, removed)
         grace_us = 0 if self.is_quiet() else GRACE_US
         while await self.blobs.doom(grace_us):
             await self._pause(0.0)

@@ -47,6 +47,8 @@ class Removed:
     blobs: int = 0
     blob_bytes: int = 0
     log_bytes: int = 0
+    templates: int = 0
+    agents: int = 0
 
 
 class RunRemoval:
@@ -88,7 +90,7 @@ class RunRemoval:
             await self._note_needed()
             kept = await self._last_of_each_flow(policy.keep_last) if policy.keep_last else frozenset()
             after = 0
-            while page := await self._step(partial(self._removals.runs, after, STEP)):
+            while page := await self.step(partial(self._removals.runs, after, STEP)):
                 if needed.too_many:
                     log.warning("no runs are removed while so many open ones wait for others")
                     return
@@ -115,7 +117,7 @@ class RunRemoval:
             await take(seqs)
             return
         now_us = self._clock.now_us()
-        part = await self._step(lambda: self._removals.remove_runs(seqs, now_us))
+        part = await self.step(lambda: self._removals.remove_runs(seqs, now_us))
         removed.runs += part.runs
         removed.events += part.events
         removed.logs += part.logs
@@ -143,13 +145,13 @@ class RunRemoval:
     async def _walk(self, step: Callable[[T], Swept], first: T) -> int:
         removed, after = 0, first
         while True:
-            swept = await self._step(partial(step, after))
+            swept = await self.step(partial(step, after))
             removed += swept.removed
             if swept.last is None:
                 return removed
             after = swept.last  # type: ignore[assignment]  # what a walk begins with is what it goes on with
 
-    async def _step(self, job: Callable[[], T]) -> T:
+    async def step(self, job: Callable[[], T]) -> T:
         """Do a job, then wait for as long as others should have the writer."""
         took = 0.0
 
@@ -174,7 +176,7 @@ class RunRemoval:
         await self._committer.durable()  # what was submitted before is in the database from here on
         after: int | None = 0
         while after is not None and not needed.too_many:
-            edges, after = await self._step(partial(self._removals.waits_of, after, LOG_STEP))
+            edges, after = await self.step(partial(self._removals.waits_of, after, LOG_STEP))
             for packed in edges:
                 needed.note_packed(packed)
         runs = list(self._shard.book.runs.values())
@@ -201,7 +203,7 @@ class RunRemoval:
         """Return the numbers of the newest runs of each flow that have ended."""
         newest: dict[str, list[int]] = {}
         after = 0
-        while page := await self._step(partial(self._removals.flows, after, STEP)):
+        while page := await self.step(partial(self._removals.flows, after, STEP)):
             after = page[-1].seq
             for run in page:
                 if run.state >= FIRST_FINAL:

@@ -39,6 +39,7 @@ class Clients:
         self._sessions = shard.roster.sessions
         self._book = shard.book
         self._journal = shard.journal
+        self._templates = shard.templates
         self._committer = shard.committer
         self._endings = shard.endings
         self._watchers = shard.watchers
@@ -71,6 +72,7 @@ class Clients:
         if hello.caller_run_id:
             check_id(hello.caller_run_id, "caller_run_id of a client's hello")
         session = self._sessions.get(hello.session_id)
+        is_unknown = session is None
         if session is None:
             self._roster.check_session(caller)
             now = self._clock.monotonic()
@@ -79,6 +81,8 @@ class Clients:
         else:
             # A session that was found after a restart is known by its id only.
             session.name, session.caller_run_id = hello.client_name, hello.caller_run_id
+        is_new = is_unknown and hello.stream_number == 1
+        session.sent_templates.opened(self._templates.next_id, is_new=is_new)
         session.says_ends = hello.says_ends
         session.replace_stream(hello.stream_number)
         session.attach(wake, close, caller)

@@ -41,6 +41,7 @@ from taskyard_controlplane.storage.interface.results import (
     StoredRun,
 )
 from taskyard_controlplane.storage.interface.rows import DispatchRow, EventRow, LogMarkRow, TemplateRow
+from taskyard_controlplane.storage.interface.unused import UnusedRows
 
 
 class Store(Protocol):
@@ -66,6 +67,8 @@ class Store(Protocol):
     """Runs that are over, and what is about them."""
     blobs: BlobRemovals
     """Blobs that nobody refers to."""
+    unused: UnusedRows
+    """What runs share, as long as one names it."""
     logs: LogStore
     """What runs log; opened and closed by itself, and used beside commits."""
 

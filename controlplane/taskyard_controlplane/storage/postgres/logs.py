@@ -8,8 +8,7 @@ waits behind, so it is given up after a moment, and tried again.
 Invariant: who has been replaced as the owner appends nothing any more, but for what was on its way.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import sleep
 from typing import Any, Final
@@ -18,8 +17,8 @@ import psycopg
 from sqlalchemy import Connection
 
 from taskyard_contract.errors import StorageUnavailable
-from taskyard_controlplane.storage.engine import Target, raw, writer_engine
-from taskyard_controlplane.storage.faults import translate
+from taskyard_controlplane.storage.engine import Target, raw
+from taskyard_controlplane.storage.faults import Connected
 from taskyard_controlplane.storage.interface import (
     DAY_US,
     LogDay,
@@ -73,7 +72,7 @@ def prepare_logs(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-class PostgresLogStore:
+class PostgresLogStore(Connected):
     """`LogStore` on PostgreSQL."""
 
     appends_are_fast = False
@@ -81,10 +80,8 @@ class PostgresLogStore:
 
     def __init__(self, target: Target, wait: Callable[[float], None] = sleep) -> None:
         """Name the database; `wait` is how to wait before a lock is tried again."""
-        self._target = target
+        super().__init__(target)
         self._wait = wait
-        self._engine = writer_engine(target)
-        self._connection: Connection | None = None
         self._generation = 0
         self._today = 0
         """The last day that anybody has spoken of; it stays."""
@@ -187,23 +184,6 @@ class PostgresLogStore:
             self._connection = self._engine.connect()
             raw(self._connection).execute(_SETTINGS)
         return raw(self._connection)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            known = translate(error, self._target)
-            if known is None:
-                raise
-            self._disconnect()
-            raise known from error
 
 
 def partition_of(day: int) -> str:

@@ -24,7 +24,13 @@ from taskyard_contract.states import FIRST_FINAL
 from taskyard_controlplane.storage.interface import BlobState
 from taskyard_controlplane.storage.interface.removals import KeptBytes, RefKey, Swept
 from taskyard_controlplane.storage.lookups import Lookup
-from taskyard_controlplane.storage.retention.references import CACHE, OF_A_RUN, TEMPLATE, drop_refs
+from taskyard_controlplane.storage.retention.references import (
+    CACHE,
+    OF_A_RUN,
+    TEMPLATE,
+    drop_refs,
+    remove_code,
+)
 from taskyard_controlplane.storage.schema import ARE_LEAVING, blob, blob_ref, cache_entry, run, template
 
 _NAMES: Final = Lookup(select(blob.c.name), blob.c.name)
@@ -59,8 +65,11 @@ class OwnedBlobRemovals:
             return list(connection.execute(query).scalars())
 
     def remove_blobs(self, names: Sequence[str]) -> None:
+        doomed = and_(blob.c.name.in_(names), blob.c.state == _DOOMED)
         with self._owning() as connection:
-            connection.execute(delete(blob).where(blob.c.name.in_(names), blob.c.state == _DOOMED))
+            gone = list(connection.execute(select(blob.c.name).where(doomed)).scalars())
+            connection.execute(delete(blob).where(doomed))
+            remove_code(connection, gone)
 
     def orphans(self, names: Sequence[str]) -> list[str]:
         runs = {name: run_of(name) for name in names if is_result(name)}

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, delete, select, update
 
+from taskyard_contract.blobs.names import digest_of
 from taskyard_controlplane.storage.interface import BlobRefKind, BlobState
-from taskyard_controlplane.storage.schema import blob, blob_ref, cache_entry
+from taskyard_controlplane.storage.schema import blob, blob_ref, cache_entry, code_blob, code_blob_part
 
 OF_A_RUN: Final = (int(BlobRefKind.ARGUMENTS), int(BlobRefKind.RESULT))
 CACHE: Final = int(BlobRefKind.CACHE_ENTRY)
@@ -35,3 +36,10 @@ def drop_refs(connection: Connection, which: Any) -> None:
         .values(state=int(BlobState.RELEASED))
     )
     connection.execute(delete(blob_ref).where(which))
+
+
+def remove_code(connection: Connection, names: Sequence[str]) -> None:
+    """Remove the code that the database itself holds under some names of blobs."""
+    digests = list(filter(None, map(digest_of, names)))
+    for table in (code_blob_part, code_blob):
+        connection.execute(delete(table).where(table.c.digest.in_(digests)))

@@ -30,6 +30,11 @@ def sha256_name(digest: bytes) -> str:
     return SHA256 + digest.hex()
 
 
+def digest_of(name: str) -> bytes:
+    """Return the SHA-256 that a name says; empty when it says something else."""
+    return bytes.fromhex(name.removeprefix(SHA256)) if name.startswith(SHA256) else b""
+
+
 def result_name(run_id: bytes, epoch: int) -> str:
     """Name what a run returned under an epoch."""
     return f"{RESULT}{run_id.hex()}-{epoch:016x}"

@@ -117,6 +117,41 @@ class RunLog(NamedTuple):
     """Its text."""
 
 
+@public("taskyard.flow_runs")
+class RunLogs(Iterator[RunLog]):
+    """The records of the log of a run, one after the other, and whether they are all there ever were."""
+
+    def __init__(self, parts: Iterator[tuple[session_service_pb2.LogBatch, int]]) -> None:
+        """Take the records from `parts`: some of them, and the time before which retention removed others."""
+        self._parts = parts
+        self._records: Iterator[RunLog] = iter(())
+        self._removed_before_us: int | None = None
+
+    def __next__(self) -> RunLog:
+        """Return the next record; waits for it when the log is followed."""
+        while (record := next(self._records, None)) is None:
+            self._take(next(self._parts))
+        return record
+
+    @property
+    def removed_before(self) -> datetime | None:
+        """What the run logged before this time was removed by retention; None: nothing was.
+
+        Asks the control plane, if no record was read yet.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        if self._removed_before_us is None and (part := next(self._parts, None)) is not None:
+            self._take(part)
+        return _time(self._removed_before_us or 0)
+
+    def _take(self, part: tuple[session_service_pb2.LogBatch, int]) -> None:
+        self._records = logs_of(part[0])
+        if self._removed_before_us is None:
+            self._removed_before_us = part[1]
+
+
 def logs_of(batch: session_service_pb2.LogBatch) -> Iterator[RunLog]:
     """Iterate over the records of a part of a log."""
     columns = (batch.run_ids, batch.run_names, batch.at_us, batch.levels, batch.loggers, batch.messages)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
-from taskyard._data.runs.recorded import RunLog, logs_of
+from taskyard._data.runs.recorded import RunLogs
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.submission.scope import current_scope, outside_scope
@@ -18,6 +18,7 @@ from taskyard.context import current_context
 from taskyard.exceptions import RunNotFound, TaskyardError
 from taskyard.logging import configure
 from taskyard_api.v1 import common_pb2, run_service_pb2
+from taskyard_api.v1.session_service_pb2 import LogBatch
 from taskyard_contract.encodings import decode_payload
 from taskyard_contract.states import FIRST_FINAL, RunKind, shown_as
 
@@ -94,17 +95,22 @@ class RunById:
             in_time = await wait_async(awaited, timeout)
         return await asyncio.to_thread(self._ended, awaited, in_time, timeout)
 
-    def logs(self, *, follow: bool) -> Iterator[RunLog]:
-        """Yield the records of its log that exist now; following it, all until it is complete."""
-        client, run_id = self._scope.session.client(), self._id.bytes
-        if follow:
-            for message in client.tail_run_logs(run_id):
-                yield from logs_of(message.logs)
-            return
-        token = ""
-        while (page := client.list_run_logs(run_id, token)).logs.messages:
-            yield from logs_of(page.logs)
+    def logs(self, *, follow: bool) -> RunLogs:
+        """Return the records of its log that exist now; following it, all until it is complete."""
+        return RunLogs(self._followed_log() if follow else self._log())
+
+    def _log(self) -> Iterator[tuple[LogBatch, int]]:
+        client, run_id, token = self._scope.session.client(), self._id.bytes, ""
+        while True:
+            page = client.list_run_logs(run_id, token)
+            yield page.logs, page.removed_before_us
+            if not page.logs.messages:
+                return
             token = page.next_page_token
+
+    def _followed_log(self) -> Iterator[tuple[LogBatch, int]]:
+        for message in self._scope.session.client().tail_run_logs(self._id.bytes):
+            yield message.logs, message.removed_before_us
 
     def _begin(self, with_log: bool) -> run_service_pb2.Run | None:
         """Return the run if there is nothing to wait for."""

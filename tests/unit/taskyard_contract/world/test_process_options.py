@@ -84,7 +84,9 @@ def test_how_texts_are_encoded_here_is_no_affair_of_other_machines() -> None:
 
 
 def test_what_a_later_release_knows_is_left_alone() -> None:
+    told = current()
     apply({"of_a_later_release": 1})
+    assert current() == told
 
 
 def test_other_threads_say_nothing_of_their_contexts() -> None:

@@ -85,7 +85,10 @@ def test_a_signal_that_has_arrived_is_not_raised_again() -> None:
 def test_a_late_signal_is_swallowed() -> None:
     stopper = interrupter()
     stopper.close()
+    handler = signal.getsignal(signal.SIGINT)
     stopper.interrupt()
+    raise_missed()
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_programs_with_a_handler_of_their_own_keep_it() -> None:
