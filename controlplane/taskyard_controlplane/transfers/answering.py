@@ -63,9 +63,7 @@ class GrantedTransfers:
             writes=await self._granted(self._granting.write, request.writes),
         )
 
-    def _check(
-        self, ref: common_pb2.BlobRef, field: str, check_name: Callable[[str, str], str]
-    ) -> None:
+    def _check(self, ref: common_pb2.BlobRef, field: str, check_name: Callable[[str, str], str]) -> None:
         if ref.name:
             check_name(ref.name, f"{field}.name")
         else:
