@@ -23,7 +23,7 @@ from taskyard_contract.blobs.directory import (
     SPARE_SHARE,
     BlobDirectory,
 )
-from taskyard_contract.blobs.giving_way import SYNC_BYTES
+from taskyard_contract.blobs.giving_way import GivingWay, Steps
 from taskyard_contract.blobs.names import is_inputs, is_result, subdirectory
 from taskyard_contract.errors import (
     BlobNotFound,
@@ -50,9 +50,16 @@ class DirectoryStore:
 
     most_uploads = 64
 
-    def __init__(self, path: Path) -> None:
-        """Use `path`, which is made if it is missing."""
+    def __init__(self, path: Path, *, gives_way: bool = False) -> None:
+        """Use a directory, which is made if it is missing.
+
+        Args:
+            path: The directory.
+            gives_way: Whether large blobs are received with pauses while the database is committed to. For
+                whoever has nothing else that makes them wait.
+        """
         self._files = BlobDirectory(path.absolute())
+        self._gives_way = gives_way
         self.url = str(self._files.root)
         self.directory: common_pb2.BlobDirectory | None = None
 
@@ -90,6 +97,10 @@ class DirectoryStore:
 
     def receive(self, ref: common_pb2.BlobRef) -> "IncomingFile":
         return IncomingFile(self, self._files, ref)
+
+    def steps(self, size: int) -> Steps:
+        """Return the steps in which a blob of a size is synced while it comes."""
+        return GivingWay(self._files.root) if self._gives_way and size >= RESERVED_BYTES else Steps()
 
     def check_room(self, size: int) -> None:
         """Make sure that a blob fits, and leaves the database some room.
@@ -217,7 +228,7 @@ class IncomingFile(Receiving):
         self._store = store
         self._directory = directory
         self._lasts = not is_inputs(self.name)
-        self._unsynced = 0
+        self._steps = store.steps(ref.size)
 
     def begin(self) -> None:
         self._store.check_room(self.ref.size)
@@ -231,9 +242,9 @@ class IncomingFile(Receiving):
     def take(self, part: bytes | memoryview) -> None:
         with storage_errors(self._store.url):
             self._file.write(part)
-            self._unsynced += len(part)
-            if self._unsynced >= SYNC_BYTES:
-                self._sync()
+            self._file.flush()
+            if self._lasts:
+                self._steps.wrote(self._file.fileno(), len(part))
 
     def keep(self) -> None:
         with storage_errors(self._store.url):
@@ -258,7 +269,6 @@ class IncomingFile(Receiving):
         self._file.flush()
         if self._lasts:
             os.fdatasync(self._file.fileno())
-        self._unsynced = 0
 
     def _holds_another(self) -> bool:
         """Whether the name has another content: a report may have said which, so it has to stay."""

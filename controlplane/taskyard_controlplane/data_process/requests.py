@@ -199,7 +199,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
             try:
                 self._take(incoming, size)
                 self._caller.expect_piece(FINISH_SECONDS)
-                with self._desk.uploads.writing:
+                with self._desk.uploads.writing(size):
                     _finish(incoming)
             finally:
                 incoming.discard()
@@ -240,7 +240,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
             if self.rfile.readinto(piece) < len(piece):
                 raise ConnectionAbortedError("the caller went in the middle of an upload")
             self._caller.expect_piece(FINISH_SECONDS)
-            with self._desk.uploads.writing:
+            with self._desk.uploads.writing(size):
                 incoming.write(piece)
             missing -= len(piece)
             if not missing:

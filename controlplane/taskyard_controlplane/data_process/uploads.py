@@ -1,8 +1,9 @@
 """How many uploads there are at a time, and how many of them write.
 
 Together with those who wait for runs they share two things: processors and the disk. So two are written at
-once, piece by piece: a caller with a slow network keeps nobody from writing while it sends. Some more are
-open; whoever comes then waits before his first byte, for a while.
+once, piece by piece: a caller with a slow network keeps nobody from writing while it sends. Of large ones it
+is one, because they pause while others commit: two would have twice the disk's time, and small ones would
+wait for their pauses. Some more are open; whoever comes then waits before his first byte, for a while.
 """
 
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from taskyard_contract.blobs.directory import RESERVED_BYTES
 from taskyard_contract.errors import Overloaded
 
 OPEN: Final = 16
@@ -27,8 +29,12 @@ class Uploads:
         """Have so many places, and let others wait for so long."""
         self._places = threading.BoundedSemaphore(places)
         self._wait_seconds = wait_seconds
-        self.writing = threading.BoundedSemaphore(WRITTEN)
-        """To be held while a piece is written, not while it is waited for."""
+        self._small = threading.BoundedSemaphore(WRITTEN)
+        self._large = threading.BoundedSemaphore(1)
+
+    def writing(self, size: int) -> threading.BoundedSemaphore:
+        """Return what is to be held while a piece of an upload of a size is written, not while it comes."""
+        return self._large if size >= RESERVED_BYTES else self._small
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from taskyard_contract.blobs.directory import RESERVED_BYTES
 from taskyard_contract.errors import Overloaded
 from taskyard_controlplane.data_process.uploads import WRITTEN, Uploads
 
@@ -23,6 +24,14 @@ def test_a_place_is_given_back_after_a_failure() -> None:
             raise ValueError("x")
 
 
-def test_so_many_write_at_a_time() -> None:
-    writing = Uploads().writing
-    assert [writing.acquire(blocking=False) for _ in range(WRITTEN + 1)] == [True] * WRITTEN + [False]
+@pytest.mark.parametrize(("size", "most"), [(1, WRITTEN), (RESERVED_BYTES, 1)])
+def test_so_many_write_at_a_time(size: int, most: int) -> None:
+    uploads = Uploads()
+    taken = [uploads.writing(size).acquire(blocking=False) for _ in range(most + 1)]
+    assert taken == [True] * most + [False]
+
+
+def test_small_uploads_do_not_wait_for_large_ones() -> None:
+    uploads = Uploads()
+    with uploads.writing(RESERVED_BYTES):
+        assert uploads.writing(1).acquire(blocking=False)
