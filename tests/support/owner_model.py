@@ -61,6 +61,8 @@ class Spec:
     priority: int = 0
     plain: bool = False
     """Whether nothing but its place in the queue decides when it starts, as with all runs of its group."""
+    session: bytes = b""
+    """Sessions take turns, so of two the order says nothing."""
 
 
 READS = (
@@ -250,6 +252,8 @@ class ModelAgent:
         self.draining = False
         self.acknowledged: list[tuple[bytes, int]] = []
         """Results that the owner said are durable, until somebody looks."""
+        self.underway: set[bytes] = set()
+        """Runs held when a stream broke: they may never have arrived, and go back unrecorded."""
         self._results: dict[int, tuple[bytes, int]] = {}
         self._clock = FakeClock()
         self._outbox: list[tuple[int, dict[str, Any]]] = []
@@ -262,6 +266,7 @@ class ModelAgent:
         if not self.session_id:
             self._processes += 1
             self.session_id = f"{self.agent_id}-{self._processes}".encode().ljust(16)
+        self._lose_stream()
         self.peer = Agent(
             world, self.agent_id, credit, 2, session_id=self.session_id, held=list(self.working.items()),
             queues=self.queues,
@@ -275,9 +280,14 @@ class ModelAgent:
 
     def disconnect(self) -> None:
         """Lose the stream."""
+        self._lose_stream()
         if self.peer is not None:
             self.peer.disconnect()
             self.peer = None
+
+    def _lose_stream(self) -> None:
+        if self.peer is not None:
+            self.underway |= self.peer.agent.held.keys()
 
     def die(self) -> None:
         """End the process; the next one under this id holds nothing."""
