@@ -1,6 +1,7 @@
 """What runs say while they execute: log records, which are kept, and output, which is only shown."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, repeat
 from typing import Final
 
@@ -15,13 +16,16 @@ from taskyard_controlplane.owner.journal.rows import log_of
 from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.logs.writer import LogWriter
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
-from taskyard_controlplane.owner.peers.client_session import ClientSession
+from taskyard_controlplane.owner.peers.client_session import ClientSession, Log
 from taskyard_controlplane.owner.peers.pushed_output import Piece
 from taskyard_controlplane.owner.rules.authority import may_log, owns
 from taskyard_controlplane.owner.rules.listeners import listener_of
 
 MAX_PIECE_BYTES: Final = 1024 * 1024
 """What agents send together is less."""
+
+Shown = list[tuple[Submitter, Log]]
+"""Log records, and to whom they are shown."""
 
 
 class Saying:
@@ -39,7 +43,10 @@ class Saying:
 
     def logs(self, agent: AgentSession, logs: pb.LogBatch, number: int) -> None:
         """Keep log records of task runs, and show them; `number` is that of the agent's report, if any."""
-        self._keep(logs, lambda run_id: self._run_of(agent, run_id), agent.own_session_id, self._beside)
+        shown = self._keep(
+            logs, lambda run_id: self._run_of(agent, run_id), agent.own_session_id, self._beside
+        )
+        self._show_once_stored(shown)
         if number:
             self._came(agent, number)
 
@@ -55,11 +62,22 @@ class Saying:
             self._journal.is_recorded(run) for run in runs if run is not None
         )
         keep = self._journal.logged if in_commit else self._beside
-        self._keep(logs, lambda run_id: self._owned_by(session, run_id), session.session_id, keep)
+        shown = self._keep(logs, lambda run_id: self._owned_by(session, run_id), session.session_id, keep)
+        if in_commit:
+            _show(shown)
+        else:
+            self._show_once_stored(shown)
         if number and in_commit:
             self._journal.logs_came(session, number, now_us)
         elif number:
             self._came(session, number)
+
+    def _show_once_stored(self, shown: Shown) -> None:
+        """Show records that were kept beside the commits: before that a kill would have them come, and be
+        shown, once more.
+        """
+        if shown:
+            self._logs.when_written(self._logs.latest, partial(_show, shown))
 
     def _came(self, peer: AgentSession | ClientSession, number: int) -> None:
         self._logs.came(peer.session_id, number)
@@ -80,9 +98,11 @@ class Saying:
         find: Callable[[bytes], Run | None],
         shown_by_itself: bytes,
         keep: Callable[[Run, int, int, int, str, str], None],
-    ) -> None:
-        """Keep log records of runs that `find` knows, and show them, but not to the session that has."""
-        woken: dict[Submitter, None] = {}  # in order
+    ) -> Shown:
+        """Keep log records of runs that `find` knows; returns what is to be shown to others than the session
+        that has.
+        """
+        shown: Shown = []
         for run_id, at_us, level, logger, message, name in log_records(logs):
             run = find(run_id)
             if run is None:
@@ -90,10 +110,8 @@ class Saying:
             keep(run, self._flow_seq_of(run), at_us, level, logger, message)
             shown_by = listener_of(run, self._runs)
             if shown_by is not None and shown_by.session_id != shown_by_itself:
-                shown_by.push_log((run_id, at_us, level, logger, message, name or run.shown_name))
-                woken[shown_by] = None
-        for session in woken:
-            session.wake()
+                shown.append((shown_by, (run_id, at_us, level, logger, message, name or run.shown_name)))
+        return shown
 
     def output(self, agent: AgentSession, output: pb.OutputBatch) -> None:
         """Show what runs have written."""
@@ -121,3 +139,12 @@ class Saying:
     def _run_of(self, agent: AgentSession, run_id: bytes) -> Run | None:
         run = agent.held.get(run_id) or self._runs.get(run_id)
         return run if run is not None and may_log(agent, run, self._succession) else None
+
+
+def _show(shown: Shown) -> None:
+    woken: dict[Submitter, None] = {}  # in order
+    for session, record in shown:
+        session.push_log(record)
+        woken[session] = None
+    for session in woken:
+        session.wake()

@@ -127,7 +127,7 @@ def test_a_late_report_about_an_ended_flow_run_gets_what_is_recorded() -> None:
     play(scenario)
 
 
-def test_the_logs_of_a_run_reach_the_client_that_waits_for_it() -> None:
+def test_the_logs_of_a_run_reach_the_client_that_waits_for_it_once_they_are_stored() -> None:
     async def scenario(it: World) -> None:
         client, agent = it.client(), it.agent()
         [run_id] = await client.submit()
@@ -138,6 +138,8 @@ def test_the_logs_of_a_run_reach_the_client_that_waits_for_it() -> None:
             run_ids=[run_id], at_us=[1], levels=[20], loggers=["l"], messages=["m"], run_names=[""]
         )
         agent.send(logs=logs)
+        assert not woken, "a server that is killed now hears of them again, and would show them twice"
+        await it.settle()
         assert woken
         frame = client.session.next_frame()
         assert frame is not None
