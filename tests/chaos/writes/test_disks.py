@@ -22,6 +22,8 @@ from support.processes import Installation
 from support.recorded import Recorded
 
 pytestmark = pytest.mark.timeout(300)
+COMING: Final = "(deleted)"
+"""What the system calls a file that has no name yet."""
 
 
 def full(function: str, about: str, number: int = 1, times: int = 1) -> Failpoint:
@@ -37,10 +39,10 @@ RETRIED: Final = {
     "near-a-worker-whose-sync-fails": (NEAR, "agent-first", broken("os:fdatasync", RESULT, 5), 2),
     "far-a-worker-on-a-full-disk": (FAR, "agent-first", full("os:writev", RESULT, 3), 2),
     "far-an-agent-without-room-for-inputs": (FAR, "agent-first", full("os:open", CONTENT, times=3), 1),
-    "far-a-server-on-a-full-disk": (FAR, "server", full("os:fdatasync", RESULT, 3, 3), 1),
-    "far-a-server-whose-sync-fails": (FAR, "server", broken("os:fdatasync", RESULT, 3, 3), 1),
+    "far-a-server-on-a-full-disk": (FAR, "server", full("os:fdatasync", COMING, 3, 3), 1),
+    "far-a-server-whose-sync-fails": (FAR, "server", broken("os:fdatasync", COMING, 3, 3), 1),
     "far-a-server-that-cannot-name-what-came": (FAR, "server", broken("os:replace", RESULT), 1),
-    "far-a-server-on-a-full-disk-for-an-argument": (FAR, "server", broken("os:fdatasync", CONTENT, 3, 2), 1),
+    "far-a-server-on-a-full-disk-for-an-argument": (FAR, "server", broken("os:fdatasync", COMING, 1, 2), 1),
     "far-a-server-whose-disk-is-not-read": (FAR, "server", broken("os:pread", RESULT, 40, 2), 1),
 }
 
