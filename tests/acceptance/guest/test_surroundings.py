@@ -181,8 +181,10 @@ def test_flows_inside_pytest(yard: Stage, more: tuple[str, ...]):
         folder.mkdir(exist_ok=True)
         (folder / "test_it.py").write_text(TESTS)
         (folder / "pytest.ini").write_text("[pytest]\n")
+        # A directory of its own: elsewhere it would remove what other sessions have left, gigabytes perhaps.
+        options = ["-q", "-p", "no:cacheprovider", f"--basetemp={yard.home / 'temporary'}", *more]
         done = subprocess.run(
-            [str(HERE / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *more, "test_it.py"],
+            [str(HERE / "python"), "-m", "pytest", *options, "test_it.py"],
             cwd=folder,
             env=yard.environment,
             capture_output=True,
