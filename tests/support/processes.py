@@ -140,6 +140,8 @@ class Installation:
         self.server: Child | None = None
         self.wrapper: dict[str, list[str]] = {}
         """What to put before the command of a process of this name."""
+        self.server_options: tuple[str, ...] = ()
+        """Of each control plane that is started here."""
         self.variables: dict[str, dict[str, str]] = {}
         """What to add to the environment of a process of this name."""
 
@@ -168,7 +170,9 @@ class Installation:
     def spawn_server(self, *options: str) -> Child:
         """Start a control plane on this installation's address and database, and do not wait."""
         command = ["-m", "taskyard_controlplane", "serve", "--listen", self.address]
-        return self.start("server", *command, "--database", self.database, *self._leases, *options)
+        return self.start(
+            "server", *command, "--database", self.database, *self._leases, *self.server_options, *options
+        )
 
     def start_server(self, *options: str) -> Child:
         """Start the control plane, also after it was killed."""

@@ -10,7 +10,7 @@ from support.object_server import ObjectServer
 from support.processes import Installation
 
 NEAR, FAR, BESIDE, OBJECTS = "near", "far", "beside", "objects"
-"""`FAR`: values pass the control plane. `BESIDE`: they pass the process beside it."""
+"""`FAR` and `OBJECTS`: values pass the control plane. `BESIDE`: they pass the process beside it."""
 PLACES: Final = [
     pytest.param(NEAR, marks=pytest.mark.chaos),
     pytest.param(FAR, marks=pytest.mark.chaos),
@@ -39,6 +39,7 @@ def make_place(kind: str, running: Installation, folder: Path, objects: ObjectSe
     if objects is not None:
         bucket = f"bucket-{uuid4().hex[:12]}"
         running.variables["server"] = objects.environment() | {"TASKYARD_BLOBS": objects.make_bucket(bucket)}
+        running.server_options = ("--no-direct-transfers",)
         files = objects.files / bucket / "yard"
     if kind == FAR:
         running.variables["server"] = {"TASKYARD_DATA_LISTEN": "none"}
